@@ -1,0 +1,8 @@
+"""`python -m tietrain` is the console script `tietrain`."""
+
+import sys
+
+from tietrain.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

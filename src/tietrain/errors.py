@@ -1,0 +1,51 @@
+"""The one error a user sees: what was asked, what is so, what to do; and the exit code it ends with."""
+
+
+class TietrainError(Exception):
+    """A refusal that names its cause.
+
+    Args:
+        asked: what was asked, as the full key and value, or the file and line.
+        is_so: what is the case.
+        to_do: what to do about it.
+    """
+
+    exit_code = 70
+
+    def __init__(self, asked: str, is_so: str, to_do: str):
+        super().__init__(f"{asked}: {is_so}; {to_do}")
+        self.asked, self.is_so, self.to_do = asked, is_so, to_do
+
+
+class SettingsError(TietrainError):
+    """Usage or configuration cannot be carried out, or a resumed run is not the same experiment."""
+
+    exit_code = 2
+
+
+class TyingError(SettingsError):
+    """A tying scheme does not fit the model it was asked for."""
+
+
+class DataError(TietrainError):
+    """A corpus, vocabulary or checkpoint cannot be used."""
+
+    exit_code = 3
+
+
+class DivergedError(TietrainError):
+    """A loss, gradient or weight is not finite."""
+
+    exit_code = 4
+
+
+class StorageError(TietrainError):
+    """The disk refused a write."""
+
+    exit_code = 5
+
+
+class LockedError(TietrainError):
+    """Another process writes to this run directory."""
+
+    exit_code = 6

@@ -1,0 +1,170 @@
+"""What a run directory holds: file names, record types, writers and readers. Standard library only.
+
+A run directory is `outputs/<study>/<task>-<tying>-s<seed>-<hash>/`:
+
+    run.json        status, label, plan hash, seeds, versions, fingerprints, start and end (see RunRecord)
+    config.yaml     the resolved configuration          plan.json    slot -> owner, shapes
+    ledger.json     parameters and FLOPs                audit.json   did the ties hold, at each stage
+    metrics.jsonl   a row per log point                 eval.json    final scores with their signatures
+    hypotheses.<split>.txt references.<split>.txt sources.<split>.txt     (translation)
+    tb/             TensorBoard, a view of metrics.jsonl    checkpoints/    train.log
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tietrain.errors import DataError, LockedError, StorageError
+
+RUN, CONFIG, PLAN, LEDGER, AUDIT = "run.json", "config.yaml", "plan.json", "ledger.json", "audit.json"
+METRICS, EVAL, LOG, LOCK = "metrics.jsonl", "eval.json", "train.log", ".lock"
+TENSORBOARD, CHECKPOINTS = "tb", "checkpoints"
+
+STATUSES = ("running", "done", "failed", "diverged", "interrupted", "not_applicable")
+# No file of a run directory that a reader takes whole is larger than this; a larger one is not ours.
+MAX_BYTES = 256 * 1024 * 1024
+
+
+@dataclass
+class RunRecord:
+    """`run.json`: written first with status `running`, last with how it ended.
+
+    `settings` are the full keys that decide the result; `arm` is a hash of them without the seeds.
+    `fingerprints` are content hashes: corpus, vocabulary of every stack, batches.
+    `machine` says device, precision, threads, compile and versions; arms that differ in it are flagged.
+    """
+
+    id: str
+    study: str
+    label: str
+    task: str
+    status: str
+    seed: int = 0
+    arm: str = ""
+    plan_hash: str = ""
+    reason: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    fingerprints: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    parent: str | None = None
+    progress: dict[str, Any] = field(default_factory=dict)
+    started_at: str = ""
+    ended_at: str = ""
+    total_seconds: float = 0.0
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file beside its place, then rename it there: a reader sees the old one or the new one."""
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        with open(beside, "w", encoding="utf-8", newline="\n") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(beside, path)
+    except OSError as e:
+        beside.unlink(missing_ok=True)
+        raise StorageError(f"writing {path}", f"the system says {e.strerror or e}", "make room, then start the same command again") from e
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_text` of indented JSON; keys stay in the order given."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_bytes(path: Path) -> bytes:
+    """A regular file of bounded size; DataError for anything else (a pipe, a device, a folder, a giant)."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as e:
+        raise DataError(str(path), f"it cannot be read ({e.strerror})", "give another run directory") from e
+    with open(fd, "rb") as f:
+        info = os.fstat(f.fileno())
+        if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
+            raise DataError(str(path), "it is no regular file of reasonable size", "give another run directory")
+        return f.read()
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value of a file; DataError where it holds none."""
+    try:
+        return json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as e:
+        raise DataError(str(path), f"it is not JSON ({e})", "delete it, or give another run directory") from e
+
+
+def write_record(directory: Path, record: RunRecord) -> None:
+    """Write `run.json`."""
+    write_json(directory / RUN, asdict(record))
+
+
+def read_record(directory: Path) -> RunRecord:
+    """The record of a run; DataError where `run.json` is missing, damaged or of another make."""
+    path = directory / RUN
+    body = read_json(path)
+    names = {f.name for f in fields(RunRecord)}
+    if not isinstance(body, dict) or not {"id", "study", "label", "task", "status"} <= body.keys() or body["status"] not in STATUSES:
+        raise DataError(str(path), "it is not the record of a run", "give another run directory")
+    return RunRecord(**{k: v for k, v in body.items() if k in names})
+
+
+def append_metrics(directory: Path, rows: list[dict[str, Any]]) -> None:
+    """Append rows to `metrics.jsonl`, whole lines in one write."""
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    try:
+        with open(directory / METRICS, "a", encoding="utf-8", newline="\n") as f:
+            f.write(text)
+    except OSError as e:
+        raise StorageError(f"writing {directory / METRICS}", f"the system says {e.strerror}", "make room, then start the same command again") from e
+
+
+def read_metrics(directory: Path) -> list[dict[str, Any]]:
+    """The rows of `metrics.jsonl`; lines cut off by a crash are left out."""
+    path = directory / METRICS
+    if not path.exists():
+        return []
+    rows = []
+    for line in read_bytes(path).split(b"\n"):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
+    return rows
+
+
+def cut_metrics(directory: Path, step: int) -> None:
+    """Keep the rows up to a step: what a resumed run has not done yet must not be there twice."""
+    rows = [row for row in read_metrics(directory) if row["step"] <= step]
+    write_text(directory / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the run directory for writing; LockedError at once where another process holds it.
+
+    The lock is the kernel's (flock): it ends with its process, so a dead writer never blocks.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / LOCK, "a", encoding="utf-8") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LockedError(str(directory), "another process is writing this run", "wait for it, or give another run_dir") from None
+        yield
+
+
+def find_runs(directory: Path) -> list[Path]:
+    """Every run directory at or below a folder, sorted by path; links are not followed."""
+    found = [Path(root) for root, _, files in os.walk(directory) if RUN in files]
+    return sorted(found)

@@ -1,0 +1,171 @@
+"""Slots: every place of a model that reads one parameter tensor, listed in forward order.
+
+A slot is named `stack.layer.part.leaf` or `stack.part.leaf`, for example `decoder.3.self_attn.q.weight` or
+`encoder.embed.weight`. A stack is a name, not one of two words: a second encoder is another stack in the shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+ATTENTION_PARTS = ("self_attn", "cross_attn")
+PARTS = (*ATTENTION_PARTS, "ffn")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A tower of layers over one token stream.
+
+    `vocabulary` names the content of the vocabulary the stack reads and writes: two tables can be one only where
+    the names are equal, whatever their sizes.
+    """
+
+    name: str
+    n_layers: int
+    vocab_size: int
+    vocabulary: str
+    causal: bool = False
+    attends_to: str | None = None
+    has_output: bool = False
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Everything that decides which parameters a Transformer has, and nothing else."""
+
+    stacks: tuple[Stack, ...]
+    d_model: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    d_ff: int
+    max_len: int
+    norm: str = "layer"
+    norm_position: str = "pre"
+    positions: str = "rotary"
+    activation: str = "gelu"
+    attn_bias: bool = False
+    ffn_bias: bool = False
+    norm_bias: bool = False
+    output_bias: bool = False
+
+    def stack(self, name: str) -> Stack:
+        """The stack of that name; KeyError where there is none."""
+        for stack in self.stacks:
+            if stack.name == name:
+                return stack
+        raise KeyError(name)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One use of one parameter tensor.
+
+    `kind` is the role of the tensor: only equal kinds, shapes and vocabularies can be tied. The two readings of a
+    `[V, D]` matrix, embedding and output projection, are one kind: `table`.
+    """
+
+    stack: str
+    layer: int | None
+    part: str
+    leaf: str
+    shape: tuple[int, ...]
+    kind: str
+    vocabulary: str = ""
+
+    @property
+    def block(self) -> str:
+        """The name without its leaf: `decoder.3.self_attn`."""
+        layer = "" if self.layer is None else f".{self.layer}"
+        return f"{self.stack}{layer}.{self.part}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.block}.{self.leaf}"
+
+    @property
+    def spec(self) -> tuple[str, tuple[int, ...], str]:
+        """What a slot and its owner must have in common."""
+        return self.kind, self.shape, self.vocabulary
+
+    @property
+    def size(self) -> int:
+        """Numbers in the tensor."""
+        n = 1
+        for extent in self.shape:
+            n *= extent
+        return n
+
+
+class Slots(Sequence[Slot]):
+    """The slots of a model in forward order, found by name or by prefix."""
+
+    def __init__(self, shape: ModelShape):
+        self.shape = shape
+        self._slots = tuple(_list_slots(shape))
+        self._by_name = {slot.name: slot for slot in self._slots}
+
+    def __getitem__(self, index):  # type: ignore[override]
+        return self._slots[index]
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def named(self, name: str) -> Slot | None:
+        """The slot of exactly that name, or None."""
+        return self._by_name.get(name)
+
+    def under(self, prefix: str) -> list[Slot]:
+        """The slots named by a prefix that ends at a dot or at the end of the name, in forward order."""
+        return [s for s in self._slots if s.name == prefix or s.name.startswith(prefix + ".")]
+
+
+def _list_slots(shape: ModelShape) -> Iterator[Slot]:
+    for stack in shape.stacks:
+        yield from _stack_slots(shape, stack)
+
+
+def _stack_slots(shape: ModelShape, stack: Stack) -> Iterator[Slot]:
+    d, table = shape.d_model, (stack.vocab_size, shape.d_model)
+    yield Slot(stack.name, None, "embed", "weight", table, "table", stack.vocabulary)
+    if shape.positions == "learned":
+        yield Slot(stack.name, None, "positions", "weight", (shape.max_len, d), "positions")
+    for layer in range(stack.n_layers):
+        parts = PARTS if stack.attends_to else ("self_attn", "ffn")
+        for part in parts:
+            leaves = list(_norm_leaves(shape, f"{part}_norm"))
+            inner = list(_ffn_leaves(shape) if part == "ffn" else _attention_leaves(shape, part))
+            ordered = leaves + inner if shape.norm_position == "pre" else inner + leaves
+            for owner_part, leaf, extent in ordered:
+                yield Slot(stack.name, layer, owner_part, leaf, extent, f"{owner_part}.{leaf}")
+    if shape.norm_position == "pre":
+        for part, leaf, extent in _norm_leaves(shape, "final_norm"):
+            yield Slot(stack.name, None, part, leaf, extent, f"{part}.{leaf}")
+    if stack.has_output:
+        yield Slot(stack.name, None, "output", "weight", table, "table", stack.vocabulary)
+        if shape.output_bias:
+            yield Slot(stack.name, None, "output", "bias", table[:1], "output.bias", stack.vocabulary)
+
+
+def _norm_leaves(shape: ModelShape, part: str) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    yield part, "weight", (shape.d_model,)
+    if shape.norm == "layer" and shape.norm_bias:
+        yield part, "bias", (shape.d_model,)
+
+
+def _attention_leaves(shape: ModelShape, part: str) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    d, d_q, d_kv = shape.d_model, shape.n_heads * shape.d_head, shape.n_kv_heads * shape.d_head
+    for leaf, d_out, d_in in (("q", d_q, d), ("k", d_kv, d), ("v", d_kv, d), ("o", d, d_q)):
+        yield part, f"{leaf}.weight", (d_out, d_in)
+        if shape.attn_bias:
+            yield part, f"{leaf}.bias", (d_out,)
+
+
+def _ffn_leaves(shape: ModelShape) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    d, f = shape.d_model, shape.d_ff
+    gate = (("gate", f, d),) if shape.activation == "swiglu" else ()
+    for leaf, d_out, d_in in (*gate, ("in", f, d), ("out", d, f)):
+        yield "ffn", f"{leaf}.weight", (d_out, d_in)
+        if shape.ffn_bias:
+            yield "ffn", f"{leaf}.bias", (d_out,)
