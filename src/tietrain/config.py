@@ -191,7 +191,7 @@ class OptimConfig:
 
     name: str = "adamw"
     lr: float = 2e-3
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
     eps: float = 1e-8
     weight_decay: float = 0.01
     momentum: float = 0.0

@@ -1,0 +1,123 @@
+"""`tietrain` is the Hydra app; a dispatcher on the first word adds verbs. Loads neither torch nor datasets."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from tietrain import __version__
+from tietrain.errors import SettingsError, TietrainError
+
+VERBS = ("plan", "schemes", "data", "report")
+# Where jobs, in this process or in a launcher's, note how they ended: one JSON line a run.
+OUTCOMES = "TIETRAIN_OUTCOMES"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line; returns its exit code (see docs/cli.md)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(argv)
+    except TietrainError as e:
+        print(f"tietrain: {e}", file=sys.stderr)
+        return e.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `tietrain --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(argv: list[str]) -> int:
+    if argv[:1] in (["--version"], ["-V"]):
+        print(f"tietrain {__version__}")
+        return 0
+    if argv and argv[0][0] not in "-+~" and "=" not in argv[0]:
+        return _run_verb(argv)
+    return _run_hydra(argv)
+
+
+def _run_verb(argv: list[str]) -> int:
+    if argv[0] not in VERBS:
+        near = get_close_matches(argv[0], VERBS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"commands are {', '.join(VERBS)}"
+        raise SettingsError(f"tietrain {argv[0]}", "there is no such command", f"{hint} (overrides are written key=value)")
+    from tietrain import verbs
+
+    return verbs.run(argv[0], argv[1:])
+
+
+def _run_hydra(argv: list[str]) -> int:
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
+
+    from tietrain import compose
+
+    words = [word for i, word in enumerate(argv) if "=" in word and not word.startswith("-") and argv[i - 1] not in ("-cd", "--config-dir")]
+    overrides = compose.parse_overrides(words)
+    compose.register_schema()
+    trains = not {"-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "-p", "--package", "--resolve"} & {
+        word.split("=")[0] for word in argv
+    }
+    swept = [o for o in overrides if o.is_sweep_override()]
+    if swept and any(o.key_or_group == "run_dir" for o in overrides):
+        raise SettingsError("run_dir", "a grid has several cells and this names one folder", "use study=NAME")
+
+    @hydra.main(version_base="1.3", config_path="pkg://tietrain.conf", config_name="config")
+    def app(cfg: DictConfig) -> None:
+        run_cell(cfg)
+
+    sys.argv = ["tietrain", *argv]
+    # Hydra then raises what it refuses instead of printing it and leaving with 1.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = Path(folder) / "outcomes.jsonl"
+        os.environ[OUTCOMES] = str(outcomes)
+        try:
+            app()
+        except (HydraException, OmegaConfBaseException) as e:
+            raise compose.hydra_error(e, words) from None
+        except SystemExit as e:
+            if e.code not in (None, 0):
+                return e.code if isinstance(e.code, int) else 2
+        return exit_code(outcomes, grid="-m" in argv or "--multirun" in argv or bool(swept)) if trains else 0
+
+
+def run_cell(cfg: Any) -> None:
+    """One run of Hydra's: never raises, because an exception would end the cells after it."""
+    from tietrain.compose import to_run_config
+    from tietrain.job import Outcome, run_job
+
+    try:
+        outcome = run_job(to_run_config(cfg))
+    except TietrainError as e:
+        outcome = Outcome("", "failed", e.exit_code, str(e))
+    if outcome.exit_code:
+        print(f"tietrain: {outcome.message}", file=sys.stderr)
+    with open(os.environ[OUTCOMES], "a", encoding="utf-8") as f:
+        f.write(json.dumps(outcome.__dict__) + "\n")
+    if outcome.exit_code >= 128:
+        # A stopped run stops its grid too; finished cells are found again by the same command.
+        raise KeyboardInterrupt
+
+
+def exit_code(outcomes: Path, grid: bool) -> int:
+    """The single run's own code; for a grid 1 where a cell failed, with a summary of what ended how."""
+    ended = [json.loads(line) for line in outcomes.read_text(encoding="utf-8").splitlines()] if outcomes.exists() else []
+    if len(ended) == 1 and not grid:
+        return int(ended[0]["exit_code"])
+    counts: dict[str, int] = {}
+    for cell in ended:
+        counts[cell["status"]] = counts.get(cell["status"], 0) + 1
+    print(f"grid: {', '.join(f'{n} {status}' for status, n in counts.items())}", file=sys.stderr)
+    failed = [cell for cell in ended if cell["exit_code"] and cell["status"] != "not_applicable"]
+    for cell in failed:
+        print(f"  {cell['status']}: {cell['directory']} {cell['message']}", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,0 +1,193 @@
+"""From command-line words to a checked RunConfig, with errors that say which key, what is so and what to do.
+
+Imports Hydra but neither torch nor datasets, so that help, completion and settings errors are immediate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tietrain.config import RunConfig
+from tietrain.errors import SettingsError, TietrainError
+from tietrain.tying.schemes import RULES
+
+CONF = "tietrain.conf"
+GROUPS = ("task", "data", "model", "tying", "optim", "train", "hardware", "experiment")
+# Mappings whose keys are the user's own, so that `+key=value` adds a key instead of a typing mistake.
+OPEN_MAPPINGS = ("tying.ties.", "data.splits.")
+
+# What other toolkits call a scheme of ours. Sources: Sockeye, Marian, fairseq and Hugging Face option names.
+FOREIGN_NAMES = {
+    "trg_softmax": "pre_softmax",
+    "src_trg": "embeddings",
+    "src_trg_softmax": "three_way",
+    "tied-embeddings": "pre_softmax",
+    "tied-embeddings-src": "embeddings",
+    "tied-embeddings-all": "three_way",
+    "share_decoder_input_output_embed": "pre_softmax",
+    "share_all_embeddings": "three_way",
+    "tie_word_embeddings": "pre_softmax",
+}
+
+
+def register_schema() -> None:
+    """Give Hydra the types of the whole tree, under the name `config.yaml` lists first."""
+    ConfigStore.instance().store(name="tietrain_schema", node=RunConfig)
+
+
+def known_keys() -> list[str]:
+    """Every full key of the configuration, groups included."""
+    keys: list[str] = ["experiment"]
+
+    def walk(cls: type, prefix: str) -> None:
+        for f in dataclasses.fields(cls):
+            keys.append(prefix + f.name)
+            if f.default_factory is not dataclasses.MISSING and dataclasses.is_dataclass(f.default_factory):
+                walk(f.default_factory, f"{prefix}{f.name}.")  # type: ignore[arg-type]
+
+    walk(RunConfig, "")
+    return keys
+
+
+def parse_overrides(words: Sequence[str]) -> list[Override]:
+    """The overrides among command-line words, each naming a key that exists.
+
+    Raises:
+        SettingsError: a word is no override, or its key is unknown (`+key=value` included); the message proposes the
+            nearest known key.
+    """
+    try:
+        overrides = OverridesParser.create().parse_overrides(list(words))
+    except HydraException as e:
+        raise SettingsError(" ".join(words), first_line(e), "write overrides as key=value") from None
+    keys = known_keys()
+    for override in overrides:
+        key = override.key_or_group.split("@")[0]
+        if key.split(".")[0] == "hydra" or key.startswith("hydra/") or key in keys:
+            continue
+        if any(key.startswith(prefix) for prefix in OPEN_MAPPINGS):
+            check_tie_option(key)
+            continue
+        raise SettingsError(override.input_line or key, f"there is no key {key}", suggestion(key, keys))
+    return overrides
+
+
+def check_tie_option(key: str) -> None:
+    """SettingsError where `tying.ties.LABEL.OPTION` names an option no rule has."""
+    parts = key.split(".")
+    if parts[:2] == ["tying", "ties"] and len(parts) > 3:
+        options = sorted({"rule", *(o for rule in RULES.values() for o in rule.options)})
+        if parts[3] not in options:
+            raise SettingsError(key, f"no tying rule has an option {parts[3]}", f"options are {', '.join(options)}")
+
+
+def suggestion(word: str, choices: Iterable[str]) -> str:
+    """`did you mean ...?` for the nearest choice, by whole key or by its last part."""
+    choices = list(choices)
+    near = get_close_matches(word, choices, n=1, cutoff=0.75)
+    if not near:
+        last = {c.rsplit(".", 1)[-1]: c for c in choices}
+        near = [last[m] for m in get_close_matches(word.rsplit(".", 1)[-1], list(last), n=1, cutoff=0.7)]
+    return f"did you mean {near[0]}?" if near else "`tietrain --cfg job` lists every key"
+
+
+def compose_config(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> RunConfig:
+    """The checked configuration of one run.
+
+    Raises:
+        TietrainError: with exit code 2, for anything Hydra or we refuse.
+    """
+    parse_overrides(overrides)
+    register_schema()
+    search = [f"hydra.searchpath=[{','.join('file://' + d for d in config_dirs)}]"] if config_dirs else []
+    try:
+        GlobalHydra.instance().clear()
+        with initialize_config_module(CONF, version_base="1.3"):
+            return to_run_config(compose("config", overrides=[*overrides, *search]))
+    except (HydraException, OmegaConfBaseException) as e:
+        raise hydra_error(e, overrides) from None
+
+
+def to_run_config(cfg: DictConfig) -> RunConfig:
+    """The dataclasses of a composed configuration, cross checks done; no DictConfig exists below this call."""
+    OmegaConf.set_readonly(cfg, False)
+    unknown = _unknown_keys(cfg)
+    if unknown:
+        raise SettingsError(unknown[0], "there is no such key", suggestion(unknown[0], known_keys()))
+    config = OmegaConf.to_object(cfg)
+    if not isinstance(config, RunConfig):  # a user's own config.yaml that leaves the schema out
+        raise SettingsError("config.yaml", "it does not begin with the tietrain schema", "list tietrain_schema first in its defaults")
+    return config
+
+
+def _unknown_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
+    """Keys that `+key=value` smuggled past the schema."""
+    cls = OmegaConf.get_type(cfg)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        return []
+    names = {f.name for f in dataclasses.fields(cls)}
+    found = []
+    for key in cfg:
+        node = cfg._get_node(key)
+        if key not in names:
+            found.append(f"{prefix}{key}")
+        elif OmegaConf.is_dict(node):
+            found += _unknown_keys(node, f"{prefix}{key}.")
+    return found
+
+
+def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError:
+    """Hydra's refusal in our three parts; a TietrainError among its causes is returned as it is."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TietrainError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    text = str(error)
+    if choice := re.search(r"Could not find '([\w/]+)/([^']+)'\s*\n+\s*Available options in '\w+':\n((?:\s+\S+\n?)+)", text):
+        group, name, options = choice.group(1), choice.group(2), choice.group(3).split()
+        if name in FOREIGN_NAMES:
+            to_do = f"here it is called {group}={FOREIGN_NAMES[name]}"
+        else:
+            near = get_close_matches(name, options, n=1)
+            to_do = f"did you mean {group}={near[0]}?" if near else f"choose from {', '.join(options)}"
+        return SettingsError(f"{group}={name}", f"there is no such {group}", to_do)
+    if value := re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text):
+        key = re.search(r"full_key: (\S+)", text) or re.search(r"Error merging override (\S+?)=", text)
+        asked = f"{key.group(1)}={value.group(1)}" if key else " ".join(overrides)
+        return SettingsError(asked, f"{value.group(1)} is no {value.group(2).lower()}", f"give a value of type {value.group(2).lower()}")
+    if missing := re.search(r"Could not override '([^']+)'", text):
+        return SettingsError(missing.group(1), "there is no such key", suggestion(missing.group(1), known_keys()))
+    return SettingsError(" ".join(overrides) or "the configuration", first_line(error), "`tietrain --help` shows the groups and their choices")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def tying_choices() -> list[str]:
+    """Names that can follow `tying=`."""
+    register_schema()
+    GlobalHydra.instance().clear()
+    with initialize_config_module(CONF, version_base="1.3"):
+        return sorted(GlobalHydra.instance().config_loader().get_group_options("tying"))
+
+
+def config_yaml(config: RunConfig) -> str:
+    """The whole resolved configuration as YAML, for `config.yaml` of a run directory."""
+    body: dict[str, Any] = dataclasses.asdict(config)
+    return OmegaConf.to_yaml(OmegaConf.create(body))

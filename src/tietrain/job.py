@@ -1,0 +1,248 @@
+"""THE MAIN JOB: from a checked configuration to a finished run directory, read top to bottom."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tietrain import runs
+from tietrain.compose import config_yaml
+from tietrain.config import RunConfig, flat_settings, make_shape, result_settings
+from tietrain.errors import DivergedError, SettingsError, TietrainError, TyingError
+from tietrain.ledger.flops import CONVENTION, count_flops
+from tietrain.ledger.params import count_params
+from tietrain.runs import RunRecord
+from tietrain.tying.plan import TyingPlan
+from tietrain.tying.schemes import make_plan
+from tietrain.verbs import describe_plan
+
+if TYPE_CHECKING:
+    from tietrain.data.prepare import Prepared
+    from tietrain.model.transformer import Transformer
+    from tietrain.tasks.task import Task
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Outcome:
+    """How a run ended: its directory, a status of `runs.STATUSES` or `skipped`, and the process's exit code."""
+
+    directory: str
+    status: str
+    exit_code: int = 0
+    message: str = ""
+
+
+def run_job(config: RunConfig) -> Outcome:
+    """Run one experiment to its end, or find it finished; every ending is written to `run.json`, none is raised."""
+    directory = Path(config.run_dir or Path("outputs") / config.study / config.slug)
+    try:
+        with runs.locked(directory):
+            return _run_locked(config, directory)
+    except TietrainError as e:
+        return Outcome(str(directory), "failed", e.exit_code, str(e))
+
+
+def _run_locked(config: RunConfig, directory: Path) -> Outcome:
+    previous = _previous_record(config, directory)
+    if previous is not None and previous.status == "done":
+        _say(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
+        return Outcome(str(directory), "skipped")
+    record = RunRecord(
+        id=directory.name,
+        study=config.study,
+        label=config.tying_label,
+        task=config.task.name,
+        status="running",
+        seed=config.seed,
+        settings=result_settings(config),
+        started_at=previous.started_at if previous else _now(),
+    )
+    log = _Log(directory / runs.LOG)
+    began = time.monotonic()
+    try:
+        _train_and_score(config, directory, record, log.say)
+        ending = Outcome(str(directory), record.status)
+        if record.status == "interrupted":
+            ending.exit_code, ending.message = 128 + record.progress["signal"], f"stopped by a signal after saving; the same command continues {directory}"
+    except TyingError as e:
+        ending = Outcome(str(directory), "not_applicable", e.exit_code, str(e))
+    except DivergedError as e:
+        ending = Outcome(str(directory), "diverged", e.exit_code, str(e))
+    except TietrainError as e:
+        ending = Outcome(str(directory), "failed", e.exit_code, str(e))
+    except MemoryError:
+        ending = Outcome(str(directory), "failed", 7, f"out of memory; lower hardware.device_batch_tokens (batches: train.batch_tokens={config.train.batch_tokens})")
+    except Exception as e:
+        log.write(traceback.format_exc())
+        ending = Outcome(str(directory), "failed", 70, f"internal error, a bug of tietrain: {type(e).__name__}: {e} (see {directory / runs.LOG})")
+    record.status, record.reason, record.ended_at = ending.status, ending.message, _now()
+    record.total_seconds = time.monotonic() - began
+    runs.write_record(directory, record)
+    return ending
+
+
+def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say: Say) -> None:
+    """The job itself; fills the record as it goes."""
+    make_plan(make_shape(config), config.tying.ties)  # a scheme that does not fit is refused before any work
+    runs.write_record(directory, record)
+    runs.write_text(directory / runs.CONFIG, config_yaml(config))
+
+    from tietrain.data.prepare import prepare
+
+    prepared = prepare(config)
+    plan = make_plan(_real_shape(config, prepared), config.tying.ties)
+    record.plan_hash, record.notes = plan.hash, list(prepared.notes)
+    record.fingerprints = dict(prepared.fingerprints)
+    _write_ledgers(directory, plan)
+    for line in [*prepared.notes, *describe_plan(config, plan)]:
+        say(line)
+
+    # torch and everything above it is imported only now: settings and data errors come at once.
+    from tietrain.model.audit import audit_model
+    from tietrain.train.checkpoint import load_best, save_final
+    from tietrain.train.hardware import resolve_hardware
+    from tietrain.train.loop import fit
+
+    hardware = resolve_hardware(config.hardware)
+    record.machine = hardware.describe()
+    task = _make_task(config, prepared)
+    record.fingerprints["batches"] = task.batches.fingerprint
+    record.arm = _arm(record)
+    model = _build_model(config, plan, record).to(hardware.device)
+    audits: dict[str, Any] = {"start": audit_model(model)}
+    runs.write_json(directory / runs.AUDIT, audits)
+    runs.write_record(directory, record)
+
+    result = fit(model, task, config=config, hardware=hardware, directory=directory, fingerprints=record.fingerprints, say=say)
+    record.progress = {"steps": result.steps, "tokens": result.tokens, "flops": result.flops, "seconds": result.seconds}
+    if result.signal is not None:
+        record.status, record.progress["signal"] = "interrupted", result.signal
+        return
+
+    audits["end"] = audit_model(model)
+    save_final(directory, model)
+    best = load_best(directory, model)
+    audits["loaded"] = audit_model(model)
+    runs.write_json(directory / runs.AUDIT, audits)
+    totals = {**record.progress, "checkpoint": {"step": best["step"], "chosen_by": "valid nats_per_token"}}
+    runs.write_json(directory / runs.EVAL, {**totals, **_score(config, task, model, prepared, directory, say)})
+    record.status = "done"
+    say(f"finished: {directory}")
+
+
+def _score(config: RunConfig, task: Task, model: Transformer, prepared: Prepared, directory: Path, say: Say) -> dict[str, Any]:
+    """Final scores of every split but train, each scored once with the checkpoint chosen on valid."""
+    scores: dict[str, Any] = {"splits": {}, "signatures": {}, "reasons": {}, "windows": {}}
+    if config.task.name == "lm":
+        scores["windows"] = {"window": config.task.window, "stride": config.task.eval_stride or config.task.window}
+    for split in prepared.corpus.splits:
+        if split == "train":
+            continue
+        result = task.score(model, split)
+        scores["splits"][split] = result.scores
+        scores["signatures"] |= result.signatures
+        scores["reasons"] |= {f"{split}.{name}": why for name, why in result.reasons.items()}
+        for name, lines in result.texts.items():
+            runs.write_text(directory / f"{name}.{split}.txt", "".join(line + "\n" for line in lines))
+        say(f"{split}: {_brief(result.scores)}")
+    return scores
+
+
+def _brief(scores: dict[str, Any]) -> str:
+    shown = [(name, scores[name]) for name in ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats", "bleu", "chrf", "legal") if scores.get(name) is not None]
+    return ", ".join(f"{name} {value:.4g}" for name, value in shown)
+
+
+def _build_model(config: RunConfig, plan: TyingPlan, record: RunRecord) -> Transformer:
+    from tietrain.model.transformer import Transformer
+    from tietrain.train.checkpoint import load_weights
+
+    scale = config.model.d_model**0.5 if config.model.embed_scale == "sqrt_d" else 1.0
+    model = Transformer(plan, dropout=config.model.dropout, embed_scale=scale)
+    model.initialize(config.seed, config.model.table_init_std)
+    if config.init_from:
+        load_weights(Path(config.init_from), model)
+        record.parent = runs.read_record(Path(config.init_from)).id
+    return model
+
+
+def _make_task(config: RunConfig, prepared: Prepared) -> Task:
+    if config.task.name == "lm":
+        from tietrain.tasks.lm import LanguageModelling
+
+        return LanguageModelling(config, prepared)
+    from tietrain.tasks.mt import Translation
+
+    return Translation(config, prepared)
+
+
+def _real_shape(config: RunConfig, prepared: Prepared):
+    sizes = {stack: vocabulary.size for stack, vocabulary in prepared.vocabularies.items()}
+    contents = {stack: vocabulary.fingerprint for stack, vocabulary in prepared.vocabularies.items()}
+    return make_shape(config, sizes, contents)
+
+
+def _write_ledgers(directory: Path, plan: TyingPlan) -> None:
+    ledger, flops = count_params(plan), count_flops(plan.slots.shape)
+    runs.write_json(directory / runs.PLAN, plan.to_json())
+    body = {"convention": CONVENTION, "params": ledger.params, "params_untied": ledger.params_untied, "params_saved": ledger.params_saved}
+    body |= {"n_embedding": ledger.n_embedding, "n_once": ledger.n_once, "n_repeated": ledger.n_repeated}
+    body |= {"by_part": ledger.by_part, "saved_by_part": ledger.saved_by_part, "uses": ledger.uses}
+    terms = [{"slot": t.slot, "unit": t.unit, "per_unit": t.per_unit} for t in flops.terms]
+    runs.write_json(directory / runs.LEDGER, {**body, "flops": {"coefficients": flops.coefficients, "terms": terms}})
+
+
+def _arm(record: RunRecord) -> str:
+    """Everything but the seed: the plan with its shapes, the vocabularies' content, and every setting."""
+    settings = {k: v for k, v in record.settings.items() if k != "seed" and not k.startswith("tying.")}
+    body = json.dumps([record.plan_hash, settings, record.fingerprints.get("vocabulary")], sort_keys=True)
+    return hashlib.sha256(body.encode()).hexdigest()[:12]
+
+
+def _previous_record(config: RunConfig, directory: Path) -> RunRecord | None:
+    """What this directory already holds; SettingsError where that is another experiment."""
+    if not (directory / runs.RUN).exists():
+        return None
+    previous = runs.read_record(directory)
+    asked = result_settings(config)
+    changed = [k for k in sorted(asked.keys() | previous.settings.keys()) if asked.get(k) != previous.settings.get(k)]
+    if changed:
+        key = changed[0]
+        raise SettingsError(f"{key}={flat_settings(config).get(key)}", f"{directory} holds a run with {key}={previous.settings.get(key)}", "give another run_dir")
+    return previous
+
+
+class _Log:
+    """Lines on stderr and in `train.log`; a full disk never stops a run here."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def say(self, line: str) -> None:
+        _say(line)
+        self.write(line + "\n")
+
+    def write(self, text: str) -> None:
+        try:
+            with open(self.path, "a", encoding="utf-8") as f:
+                f.write(text)
+        except OSError:
+            pass
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

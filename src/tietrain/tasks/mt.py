@@ -1,0 +1,81 @@
+"""Translation: sentence pairs, teacher-forced nats, greedy hypotheses with BLEU and chrF."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from tietrain.config import RunConfig
+from tietrain.data.batching import Batch, MtBatches, mt_eval_batches
+from tietrain.data.prepare import Prepared
+from tietrain.data.tokenizer import UNK_ID
+from tietrain.model.transformer import Transformer
+from tietrain.tasks.decoding import greedy
+from tietrain.tasks.loss import LossSum
+from tietrain.tasks.scoring import Scores, SplitScores, add_generator, oracle_scores, score_nats, score_translations
+from tietrain.tasks.task import batch_loss, device_of
+
+# Draws of the generated references that say how far chance alone moves BLEU.
+N_REDRAWN = 5
+
+
+class Translation:
+    """The translation task over two stacks, `encoder` for the source and `decoder` for the target."""
+
+    def __init__(self, config: RunConfig, prepared: Prepared):
+        self.config, self.prepared = config, prepared
+        self.vocabulary = prepared.vocabularies["decoder"]
+        train = prepared.encoded["train"]
+        self.batches = MtBatches(train["encoder"], train["decoder"], prepared.reference_lengths, config.train.batch_tokens, config.seed)
+
+    def loss(self, model: Transformer, batch: Batch) -> LossSum:
+        """Summed objective and nats of one batch."""
+        return batch_loss(model, batch, self.config.task.label_smoothing)
+
+    def evaluate(self, model: Transformer) -> Scores:
+        """`nats_per_token` of the first pairs of `valid`."""
+        nats, n_tokens = self._nats(model, *self._pairs("valid", self.config.train.eval_sentences))
+        return {"nats_per_token": nats / n_tokens}
+
+    def score(self, model: Transformer, split: str) -> SplitScores:
+        """Nats and greedy translations of a whole split; against its generator where that is known."""
+        sources, targets = self._pairs(split)
+        nats, n_tokens = self._nats(model, sources, targets)
+        corpus = self.prepared.corpus
+        source_lines, references = (corpus.splits[split].texts[column] for column in corpus.columns)
+        n_unknown = sum(int((ids == UNK_ID).sum()) for ids in targets)
+        result = score_nats(nats, n_tokens, references, n_unknown, self.vocabulary.lossless)
+        hypotheses = self.translate(model, sources)
+        scores, result.signatures = score_translations(hypotheses, references)
+        result.scores |= scores
+        result.texts = {"hypotheses": hypotheses, "references": references, "sources": source_lines}
+        if corpus.splits[split].generator_nats is not None:
+            add_generator(result, corpus.splits[split].generator_nats)
+        if corpus.grammar is not None:
+            legal = corpus.grammar.is_legal(split, hypotheses)
+            result.scores["legal"] = sum(legal) / len(legal)
+            best = corpus.grammar.best_spellings(split)
+            result.scores |= oracle_scores(best, references, corpus.grammar.redrawn_references(split, N_REDRAWN))
+        return result
+
+    def translate(self, model: Transformer, sources: Sequence[np.ndarray]) -> list[str]:
+        """Greedy translations as text, in the order of the sources."""
+        task = self.config.task
+        pieces = greedy(model, sources, lambda n: int(task.max_output_ratio * n) + task.max_output_extra, device_of(model))
+        return self.vocabulary.decode(pieces)
+
+    def _pairs(self, split: str, n_pairs: int | None = None) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
+        encoded = self.prepared.encoded[split]
+        return encoded["encoder"][:n_pairs], encoded["decoder"][:n_pairs]
+
+    @torch.inference_mode()
+    def _nats(self, model: Transformer, sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> tuple[float, int]:
+        device = device_of(model)
+        model.eval()
+        nats, n_tokens = 0.0, 0
+        for _, batch in mt_eval_batches(sources, targets, self.config.train.batch_tokens):
+            nats += float(batch_loss(model, batch.to(device), 0.0).nll)
+            n_tokens += batch.n_tokens
+        return nats, n_tokens

@@ -1,0 +1,37 @@
+"""What the training loop and the main job ask of a task."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from tietrain.data.batching import Batch, Batches
+from tietrain.model.transformer import Transformer
+from tietrain.tasks.loss import LossSum, token_loss
+from tietrain.tasks.scoring import Scores, SplitScores
+
+
+class Task(Protocol):
+    """A task: batches to learn from, a loss, a quick look at `valid`, and the final scores of a split."""
+
+    batches: Batches
+
+    def loss(self, model: Transformer, batch: Batch) -> LossSum:
+        """Summed objective and nats of one batch."""
+
+    def evaluate(self, model: Transformer) -> Scores:
+        """`nats_per_token` on the lines of `valid` used while training."""
+
+    def score(self, model: Transformer, split: str) -> SplitScores:
+        """Final scores of a split."""
+
+
+def batch_loss(model: Transformer, batch: Batch, label_smoothing: float) -> LossSum:
+    """The one token loss of both tasks."""
+    return token_loss(model, model(batch.src_ids, batch.tgt_in_ids), batch.tgt_out_ids, label_smoothing)
+
+
+def device_of(model: Transformer) -> torch.device:
+    """Where the model's parameters are."""
+    return next(model.parameters()).device

@@ -1,0 +1,158 @@
+"""The verbs beside a run: plan, schemes, data, report. Each has `--help`, and `--json` for programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tietrain.config import RunConfig, make_shape
+from tietrain.errors import TietrainError
+from tietrain.ledger.flops import CONVENTION, count_flops, length_units
+from tietrain.ledger.params import count_params
+from tietrain.tying.plan import TyingPlan
+from tietrain.tying.schemes import RULES, make_plan
+
+EXAMPLE_LENGTH = 25
+
+
+def run(verb: str, argv: list[str]) -> int:
+    """Run one verb; returns its exit code."""
+    parser = argparse.ArgumentParser(prog=f"tietrain {verb}", description=VERBS[verb].__doc__.splitlines()[0])
+    if verb == "report":
+        parser.add_argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
+    elif verb in ("plan", "data"):
+        parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as for a run")
+        parser.add_argument("-cd", "--config-dir", action="append", default=[], help="folder with configs of your own")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return VERBS[verb](parser.parse_args(argv))
+
+
+def plan(args: argparse.Namespace) -> int:
+    """Show what a configuration ties, how many parameters it has and what it computes, without training or data."""
+    config = _compose(args)
+    the_plan = make_plan(make_shape(config), config.tying.ties)
+    if args.json:
+        _print_json(plan_json(config, the_plan))
+    else:
+        print("\n".join(describe_plan(config, the_plan)))
+    return 0
+
+
+def plan_json(config: RunConfig, the_plan: TyingPlan) -> dict[str, Any]:
+    """Counts as plain integers; FLOPs are forward per unit of length."""
+    ledger = count_params(the_plan)
+    return {
+        "label": config.tying_label,
+        "task": config.task.name,
+        "plan_hash": the_plan.hash,
+        "params": ledger.params,
+        "params_untied": ledger.params_untied,
+        "params_saved": ledger.params_saved,
+        "n_embedding": ledger.n_embedding,
+        "by_part": ledger.by_part,
+        "groups": {owner: list(names) for owner, names in the_plan.groups.items()},
+        "flops": {"convention": CONVENTION, "coefficients": count_flops(the_plan.slots.shape).coefficients},
+    }
+
+
+def describe_plan(config: RunConfig, the_plan: TyingPlan) -> list[str]:
+    """The plan in words: tie groups, parameters by part, FLOPs."""
+    shape = the_plan.slots.shape
+    ledger = count_params(the_plan)
+    share = 100 * ledger.params_saved / ledger.params_untied
+    lines = [f"{config.task.name}, tying={config.tying_label} (plan {the_plan.hash})"]
+    lines += [f"  {line}" for line in describe_ties(the_plan)] or ["  nothing is tied"]
+    lines.append(f"parameters: {ledger.params:,} stored, {ledger.params_saved:,} saved by tying ({share:.1f} % of {ledger.params_untied:,})")
+    lines += [f"  {part:<24}{n:>14,}{_saved(ledger.saved_by_part.get(part, 0))}" for part, n in ledger.by_part.items()]
+    lines += [f"  {part:<24}{0:>14,}{_saved(n)}" for part, n in ledger.saved_by_part.items() if part not in ledger.by_part]
+    flops = count_flops(shape)
+    length = config.task.window if config.task.name == "lm" else EXAMPLE_LENGTH
+    units = length_units(shape, {stack.name: [length] for stack in shape.stacks})
+    per_token = flops.forward(units) / length
+    lines.append(f"FLOPs: {per_token:,.0f} forward per target token at {length} tokens a sequence, three times that in training ({CONVENTION})")
+    return lines
+
+
+def _saved(n: int) -> str:
+    return f"   saved {n:,}" if n else ""
+
+
+def describe_ties(the_plan: TyingPlan) -> list[str]:
+    """Tie groups by block: `decoder.output = decoder.embed`; leaves that share the same way are one line."""
+    blocks: dict[tuple[str, ...], list[str]] = {}
+    for owner, names in the_plan.groups.items():
+        slots = [the_plan.slots.named(name) for name in names]
+        key = tuple(slot.block for slot in slots if slot)
+        blocks.setdefault(key, []).append(owner)
+    return [" = ".join(key) for key in blocks]
+
+
+def schemes(args: argparse.Namespace) -> int:
+    """List the tying schemes: what each shares, what it needs, and its source."""
+    from tietrain.compose import tying_choices
+
+    rows = [
+        {
+            "name": name,
+            "shares": RULES[name].summary,
+            "needs": "two languages" if RULES[name].encoder else "",
+            "source": RULES[name].source,
+            "catalogue": RULES[name].catalogue,
+            "options": RULES[name].options,
+        }
+        for name in tying_choices()
+        if name in RULES
+    ]
+    if args.json:
+        _print_json(rows)
+        return 0
+    for row in rows:
+        print(f"{row['name']:<14}{row['shares']}")
+        details = [f"needs {row['needs']}"] if row["needs"] else []
+        details += [f"{key}={json.dumps(value)}" for key, value in row["options"].items()]
+        print(f"{'':<14}{'; '.join([*details, 'source: ' + row['source']])}")
+    print("\nCombine with tying=[three_way,cross_layer]; `tietrain plan tying=NAME` shows what a scheme does to a model.")
+    return 0
+
+
+def data(args: argparse.Namespace) -> int:
+    """Validate and describe a corpus: its splits, its vocabulary, overlap, and the scores nothing can beat."""
+    from tietrain.tasks.describe import describe_data, describe_data_lines
+
+    description = describe_data(_compose(args))
+    if args.json:
+        _print_json(description)
+    else:
+        print("\n".join(describe_data_lines(description)))
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """Compare the runs of a folder: tables and figures in DIR/report/, from the run directories alone."""
+    from tietrain.report.write import report_rows, write_report
+
+    if args.json:
+        _print_json(report_rows(args.directory))
+        return 0
+    paths = write_report(args.directory)
+    print(paths.markdown.read_text(encoding="utf-8"))
+    print(f"written: {paths.markdown} and {len(paths.files) - 1} files beside it", file=sys.stderr)
+    return 0
+
+
+def _compose(args: argparse.Namespace) -> RunConfig:
+    from tietrain.compose import compose_config
+
+    return compose_config(args.overrides, [os.path.abspath(d) for d in args.config_dir])
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+VERBS = {"plan": plan, "schemes": schemes, "data": data, "report": report}
+__all__ = ["TietrainError", "describe_plan", "plan_json", "run"]
