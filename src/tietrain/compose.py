@@ -156,7 +156,7 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
         if isinstance(cause, TietrainError):
             return cause
         cause = cause.__cause__ or cause.__context__
-    text = str(error)
+    text = f"{error}\n{cause_text(error)}"
     if choice := re.search(r"Could not find '([\w/]+)/([^']+)'\s*\n+\s*Available options in '\w+':\n((?:\s+\S+\n?)+)", text):
         group, name, options = choice.group(1), choice.group(2), choice.group(3).split()
         if name in FOREIGN_NAMES:
@@ -169,9 +169,19 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
         key = re.search(r"full_key: (\S+)", text) or re.search(r"Error merging override (\S+?)=", text)
         asked = f"{key.group(1)}={value.group(1)}" if key else " ".join(overrides)
         return SettingsError(asked, f"{value.group(1)} is no {value.group(2).lower()}", f"give a value of type {value.group(2).lower()}")
+    if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return SettingsError(ambiguous.group(1), "several values are a grid", "add -m to run it, or brackets for a list: key=[a,b]")
     if missing := re.search(r"Could not override '([^']+)'", text):
         return SettingsError(missing.group(1), "there is no such key", suggestion(missing.group(1), known_keys()))
     return SettingsError(" ".join(overrides) or "the configuration", first_line(error), "`tietrain --help` shows the groups and their choices")
+
+
+def cause_text(error: BaseException) -> str:
+    """The text of the error's causes, where OmegaConf says which value was wrong."""
+    texts = []
+    while (error := error.__cause__ or error.__context__) is not None:  # type: ignore[assignment]
+        texts.append(str(error))
+    return "\n".join(texts)
 
 
 def first_line(error: BaseException) -> str:

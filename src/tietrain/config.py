@@ -332,6 +332,15 @@ class RunConfig:
         return tying_label(self.tying.ties)
 
     @property
+    def title(self) -> str:
+        return f"{self.task.name}, tying={self.tying_label}"
+
+    @property
+    def typical_length(self) -> int:
+        """Tokens a sequence at which FLOPs a token are quoted: a window, or a sentence of 25 pieces."""
+        return self.task.window if self.task.name == "lm" else 25
+
+    @property
     def slug(self) -> str:
         """Directory name of the run: task, tying, seed and the hash of what decides its result."""
         return f"{self.task.name}-{self.tying_label}-s{self.seed}-{config_hash(self)}"

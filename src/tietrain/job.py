@@ -17,12 +17,10 @@ from tietrain import runs
 from tietrain.compose import config_yaml
 from tietrain.config import RunConfig, flat_settings, make_shape, result_settings
 from tietrain.errors import DivergedError, SettingsError, TietrainError, TyingError
-from tietrain.ledger.flops import CONVENTION, count_flops
-from tietrain.ledger.params import count_params
+from tietrain.ledger.describe import describe_plan, ledger_json
 from tietrain.runs import RunRecord
 from tietrain.tying.plan import TyingPlan
 from tietrain.tying.schemes import make_plan
-from tietrain.verbs import describe_plan
 
 if TYPE_CHECKING:
     from tietrain.data.prepare import Prepared
@@ -103,8 +101,9 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
     plan = make_plan(_real_shape(config, prepared), config.tying.ties)
     record.plan_hash, record.notes = plan.hash, list(prepared.notes)
     record.fingerprints = dict(prepared.fingerprints)
-    _write_ledgers(directory, plan)
-    for line in [*prepared.notes, *describe_plan(config, plan)]:
+    runs.write_json(directory / runs.PLAN, plan.to_json())
+    runs.write_json(directory / runs.LEDGER, ledger_json(plan))
+    for line in [*prepared.notes, *describe_plan(plan, config.title, config.typical_length)]:
         say(line)
 
     # torch and everything above it is imported only now: settings and data errors come at once.
@@ -190,16 +189,6 @@ def _real_shape(config: RunConfig, prepared: Prepared):
     sizes = {stack: vocabulary.size for stack, vocabulary in prepared.vocabularies.items()}
     contents = {stack: vocabulary.fingerprint for stack, vocabulary in prepared.vocabularies.items()}
     return make_shape(config, sizes, contents)
-
-
-def _write_ledgers(directory: Path, plan: TyingPlan) -> None:
-    ledger, flops = count_params(plan), count_flops(plan.slots.shape)
-    runs.write_json(directory / runs.PLAN, plan.to_json())
-    body = {"convention": CONVENTION, "params": ledger.params, "params_untied": ledger.params_untied, "params_saved": ledger.params_saved}
-    body |= {"n_embedding": ledger.n_embedding, "n_once": ledger.n_once, "n_repeated": ledger.n_repeated}
-    body |= {"by_part": ledger.by_part, "saved_by_part": ledger.saved_by_part, "uses": ledger.uses}
-    terms = [{"slot": t.slot, "unit": t.unit, "per_unit": t.per_unit} for t in flops.terms]
-    runs.write_json(directory / runs.LEDGER, {**body, "flops": {"coefficients": flops.coefficients, "terms": terms}})
 
 
 def _arm(record: RunRecord) -> str:

@@ -10,13 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tietrain.config import RunConfig, make_shape
-from tietrain.errors import TietrainError
-from tietrain.ledger.flops import CONVENTION, count_flops, length_units
-from tietrain.ledger.params import count_params
-from tietrain.tying.plan import TyingPlan
+from tietrain.ledger.describe import describe_plan, ledger_json
 from tietrain.tying.schemes import RULES, make_plan
-
-EXAMPLE_LENGTH = 25
 
 
 def run(verb: str, argv: list[str]) -> int:
@@ -34,61 +29,14 @@ def run(verb: str, argv: list[str]) -> int:
 def plan(args: argparse.Namespace) -> int:
     """Show what a configuration ties, how many parameters it has and what it computes, without training or data."""
     config = _compose(args)
-    the_plan = make_plan(make_shape(config), config.tying.ties)
+    tying_plan = make_plan(make_shape(config), config.tying.ties)
     if args.json:
-        _print_json(plan_json(config, the_plan))
+        heading = {"label": config.tying_label, "task": config.task.name, "plan_hash": tying_plan.hash}
+        groups = {owner: list(names) for owner, names in tying_plan.groups.items()}
+        _print_json({**heading, "groups": groups, **ledger_json(tying_plan)})
     else:
-        print("\n".join(describe_plan(config, the_plan)))
+        print("\n".join(describe_plan(tying_plan, config.title, config.typical_length)))
     return 0
-
-
-def plan_json(config: RunConfig, the_plan: TyingPlan) -> dict[str, Any]:
-    """Counts as plain integers; FLOPs are forward per unit of length."""
-    ledger = count_params(the_plan)
-    return {
-        "label": config.tying_label,
-        "task": config.task.name,
-        "plan_hash": the_plan.hash,
-        "params": ledger.params,
-        "params_untied": ledger.params_untied,
-        "params_saved": ledger.params_saved,
-        "n_embedding": ledger.n_embedding,
-        "by_part": ledger.by_part,
-        "groups": {owner: list(names) for owner, names in the_plan.groups.items()},
-        "flops": {"convention": CONVENTION, "coefficients": count_flops(the_plan.slots.shape).coefficients},
-    }
-
-
-def describe_plan(config: RunConfig, the_plan: TyingPlan) -> list[str]:
-    """The plan in words: tie groups, parameters by part, FLOPs."""
-    shape = the_plan.slots.shape
-    ledger = count_params(the_plan)
-    share = 100 * ledger.params_saved / ledger.params_untied
-    lines = [f"{config.task.name}, tying={config.tying_label} (plan {the_plan.hash})"]
-    lines += [f"  {line}" for line in describe_ties(the_plan)] or ["  nothing is tied"]
-    lines.append(f"parameters: {ledger.params:,} stored, {ledger.params_saved:,} saved by tying ({share:.1f} % of {ledger.params_untied:,})")
-    lines += [f"  {part:<24}{n:>14,}{_saved(ledger.saved_by_part.get(part, 0))}" for part, n in ledger.by_part.items()]
-    lines += [f"  {part:<24}{0:>14,}{_saved(n)}" for part, n in ledger.saved_by_part.items() if part not in ledger.by_part]
-    flops = count_flops(shape)
-    length = config.task.window if config.task.name == "lm" else EXAMPLE_LENGTH
-    units = length_units(shape, {stack.name: [length] for stack in shape.stacks})
-    per_token = flops.forward(units) / length
-    lines.append(f"FLOPs: {per_token:,.0f} forward per target token at {length} tokens a sequence, three times that in training ({CONVENTION})")
-    return lines
-
-
-def _saved(n: int) -> str:
-    return f"   saved {n:,}" if n else ""
-
-
-def describe_ties(the_plan: TyingPlan) -> list[str]:
-    """Tie groups by block: `decoder.output = decoder.embed`; leaves that share the same way are one line."""
-    blocks: dict[tuple[str, ...], list[str]] = {}
-    for owner, names in the_plan.groups.items():
-        slots = [the_plan.slots.named(name) for name in names]
-        key = tuple(slot.block for slot in slots if slot)
-        blocks.setdefault(key, []).append(owner)
-    return [" = ".join(key) for key in blocks]
 
 
 def schemes(args: argparse.Namespace) -> int:
@@ -155,4 +103,3 @@ def _print_json(value: Any) -> None:
 
 
 VERBS = {"plan": plan, "schemes": schemes, "data": data, "report": report}
-__all__ = ["TietrainError", "describe_plan", "plan_json", "run"]

@@ -1,0 +1,40 @@
+# Everything runs from a fresh clone with python3 and make; `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 12
+
+install: $(STAMP)  ## set up .venv with everything pinned in constraints/
+
+$(STAMP): pyproject.toml constraints/cpu.txt constraints/tested.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints/cpu.txt -c constraints/tested.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: install  ## train every first scheme on both tasks, then compare them: outputs/demo/report/
+	$(BIN)/tietrain experiment=demo
+	$(BIN)/tietrain report outputs/demo
+
+test: install  ## the default test suite
+	$(BIN)/python -m pytest -q
+
+test-all: install  ## slow tests too
+	$(BIN)/python -m pytest -q -m 'not gpu'
+
+lint: install  ## ruff and mypy
+	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/mypy
+
+bench: install  ## speed and memory against a hand-written loop, as ratios
+	$(BIN)/python scripts/bench.py
+
+docs: install  ## refresh the generated tables of README and docs
+	$(BIN)/python scripts/refresh_docs.py
+
+clean:  ## remove what builds and tests leave; .venv and outputs stay
+	rm -rf build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache src/*.egg-info
+
+.PHONY: help install demo test test-all lint bench docs clean

@@ -1,0 +1,87 @@
+"""Every setting is checked with its full key, and what decides a result decides the hash."""
+
+import dataclasses
+
+import pytest
+
+from tietrain.compose import compose_config, config_yaml, known_keys
+from tietrain.config import VOLATILE, RunConfig, config_hash, flat_settings, make_shape
+from tietrain.errors import SettingsError, TietrainError
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.n_heads=3", ["model.n_heads=3", "model.d_model"]),
+        ("optim.lr=-1", ["optim.lr=-1"]),
+        ("optim.lr=.nan", ["optim.lr"]),
+        ("task.eval_stride=1000", ["task.eval_stride=1000"]),
+        ("data.vocabulary=jiont", ["data.vocabulary=jiont", "joint"]),
+        ("model.positions=ropee", ["model.positions=ropee", "rotary"]),
+        ("train.max_steps=0", ["train.max_steps=0"]),
+        ("train.max_seconds=-1", ["train.max_seconds=-1"]),
+        ("hardware.device=tpu", ["hardware.device=tpu"]),
+        ("study=../elsewhere", ["study=../elsewhere"]),
+        ("seed=-1", ["seed=-1"]),
+        ("optim.warmup=0.9", ["optim.warmup=0.9", "optim.decay"]),
+        ("data.vocabulary=joint", ["data.vocabulary=joint"]),
+        ("model.d_model=abc", ["model.d_model=abc", "integer"]),
+        ("sed=1", ["did you mean seed?"]),
+        ("+typo=1", ["typo"]),
+        ("+model.foo=1", ["model.foo"]),
+        ("model.d_modl=64", ["did you mean model.d_model?"]),
+        ("tying=three_wya", ["did you mean tying=three_way?"]),
+        ("tying=trg_softmax", ["tying=pre_softmax"]),
+        ("data=nope", ["data=nope", "grammar"]),
+        ("tying=[none,pre_softmax]", ["none"]),
+        ("+tying.ties.pre_softmax.foo=1", ["foo"]),
+        ("tying=none,pre_softmax", ["tying=none,pre_softmax", "-m"]),
+    ],
+)
+def test_refusals_name_the_key(override, words):
+    with pytest.raises(SettingsError) as refused:
+        compose_config([override])
+    assert refused.value.exit_code == 2
+    for word in words:
+        assert word in str(refused.value)
+
+
+def test_separate_vocabulary_under_a_joint_scheme_is_refused():
+    with pytest.raises(TietrainError, match="data.vocabulary=separate"):
+        compose_config(["task=mt", "tying=three_way", "data.vocabulary=separate"])
+
+
+def test_default_is_an_untied_language_model():
+    config = compose_config([])
+    assert (config.task.name, config.data.format, config.tying_label, config.study) == ("lm", "grammar", "none", "default")
+
+
+def test_every_key_can_be_set_and_volatile_keys_exist():
+    assert set(known_keys()) >= VOLATILE
+    assert set(flat_settings(RunConfig())) >= VOLATILE
+
+
+def test_hash_ignores_volatile_keys_and_order_but_nothing_else():
+    base = compose_config(["task=mt", "tying=three_way"])
+    same = compose_config(["tying=three_way", "data.root=elsewhere", "study=other", "task=mt", "hardware.threads=1"])
+    assert base.slug == same.slug
+    for key in ("seed=2", "optim.lr=1e-4", "model.dropout=0.2", "tying=none", "train.max_steps=7", "data.seed=3"):
+        assert config_hash(compose_config(["task=mt", "tying=three_way", key])) != config_hash(base)
+
+
+def test_resolved_yaml_composes_to_the_same_configuration():
+    from omegaconf import OmegaConf
+
+    from tietrain.compose import to_run_config
+
+    config = compose_config(["task=mt", "tying=[three_way,cross_layer]", "tying.ties.cross_layer.n_unique=2"])
+    again = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(config_yaml(config)))
+    assert dataclasses.asdict(to_run_config(again)) == dataclasses.asdict(config)
+
+
+def test_vocabulary_is_joint_only_where_a_rule_needs_it():
+    assert not compose_config(["task=mt"]).joint_vocabulary
+    assert compose_config(["task=mt", "tying=shared_vocab"]).joint_vocabulary
+    assert compose_config(["task=mt", "data.vocabulary=joint"]).joint_vocabulary
+    shape = make_shape(compose_config(["task=mt"]))
+    assert shape.stacks[0].vocabulary != shape.stacks[1].vocabulary
