@@ -85,13 +85,16 @@ def read_bytes(path: Path) -> bytes:
     """A regular file of bounded size; DataError for anything else (a pipe, a device, a folder, a giant)."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
+                raise DataError(str(path), "it is no regular file of reasonable size", "give another run directory")
+            with open(fd, "rb", closefd=False) as f:
+                return f.read()
+        finally:
+            os.close(fd)
     except OSError as e:
         raise DataError(str(path), f"it cannot be read ({e.strerror})", "give another run directory") from e
-    with open(fd, "rb") as f:
-        info = os.fstat(f.fileno())
-        if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
-            raise DataError(str(path), "it is no regular file of reasonable size", "give another run directory")
-        return f.read()
 
 
 def read_json(path: Path) -> Any:

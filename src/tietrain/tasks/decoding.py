@@ -58,7 +58,8 @@ def _greedy_batch(model: Transformer, sources: list[np.ndarray], max_output: Cal
             keep = going.nonzero().squeeze(1)
             if not len(keep):
                 break
-            alive, pieces, memory, cache = alive[keep], pieces[keep], memory.select(keep), cache.select(keep)
+            alive, pieces, memory = alive[keep], pieces[keep], memory.select(keep)
+            cache.select(keep)
         last = pieces[:, None]
     return [_before_end(row) for row in written.tolist()]
 

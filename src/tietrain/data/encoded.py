@@ -1,0 +1,53 @@
+"""Lines as piece ids, stored as one flat array: what batches are cut from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int32]
+Counts = NDArray[np.int64]
+
+
+class EncodedLines(Sequence[Ids]):
+    """A sequence of id arrays, one a line, without bos and eos; `ids` are all of them and line i starts at `offsets[i]`."""
+
+    def __init__(self, ids: Ids, offsets: Counts):
+        self.ids, self.offsets = ids, offsets
+
+    @classmethod
+    def of(cls, lines: Iterable[Sequence[int] | Ids]) -> EncodedLines:
+        """Pack lists or arrays of ids; an EncodedLines comes back as it is."""
+        if isinstance(lines, cls):
+            return lines
+        arrays = [np.asarray(line, dtype=np.int32) for line in lines]
+        offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
+        np.cumsum([len(a) for a in arrays], out=offsets[1:])
+        return cls(np.concatenate(arrays) if arrays else np.empty(0, dtype=np.int32), offsets)
+
+    @property
+    def lengths(self) -> Counts:
+        """Pieces of each line."""
+        return np.diff(self.offsets)
+
+    def take(self, rows: Counts) -> EncodedLines:
+        """The lines with the given numbers, in that order."""
+        return EncodedLines.of([self[int(r)] for r in rows])
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Ids: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Ids]: ...
+    def __getitem__(self, index: int | slice) -> Ids | list[Ids]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        i = index % len(self)
+        return self.ids[self.offsets[i] : self.offsets[i + 1]]

@@ -1,0 +1,178 @@
+"""Vocabularies: text to piece ids and back, exactly; the ids of pad, unk, bos and eos are fixed here and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from tietrain.errors import DataError, SettingsError
+
+PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
+# Lines a vocabulary is learned from; of a larger corpus every k-th line is read, and every character.
+MAX_TRAINING_LINES = 500_000
+# Longer lines are learned from in parts: unigram takes minutes over one endless word.
+MAX_TRAINING_CHARACTERS = 4000
+
+# sentencepiece writes a blank as U+2581 and skips training lines with U+2585; both occur in real text. They are spelled
+# with an escape character (SUB), so that no text can contain U+2581, U+2585 or the name of a special piece.
+_ESCAPE = "\x1a"
+_ESCAPED = {"\x1a": "\x1a0", "\u2581": "\x1a1", "\u2585": "\x1a2"}
+_UNESCAPED = {v: k for k, v in _ESCAPED.items()}
+_NEEDS_ESCAPE = re.compile("[\x1a\u2581\u2585]")
+_IS_ESCAPE = re.compile("\x1a[012]")
+_SPECIAL_PIECES = {"pad_piece": "\x1a<pad>", "unk_piece": "\x1a<unk>", "bos_piece": "\x1a<s>", "eos_piece": "\x1a</s>"}
+
+
+class Vocabulary:
+    """Pieces of one or more languages, in a fixed order.
+
+    Every line is read as if a blank stood before it, so that a word is the same piece at the start of a line and inside
+    it; decoding takes that blank away (not for `char`, where it would be one more token).
+
+    lossless: no line the vocabulary was learned from needs UNK. Lines without UNK always decode to themselves.
+    """
+
+    def __init__(self, model: bytes, kind: str, lossless: bool = True):
+        self.kind, self.lossless, self._model = kind, lossless, model
+        self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self._prefix = _prefix(kind)
+
+    @property
+    def size(self) -> int:
+        """Pieces, the four special ones included."""
+        return self._pieces.get_piece_size()
+
+    @property
+    def pieces(self) -> list[str]:
+        """Every piece in the order of ids; U+2581 is a blank."""
+        return [self._pieces.id_to_piece(i) for i in range(self.size)]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over kind, pieces and scores: the file's own bytes vary with the options it was learned under."""
+        digest = hashlib.sha256(self.kind.encode())
+        for i, piece in enumerate(self.pieces):
+            digest.update(f"\0{piece}\0{self._pieces.get_score(i)!r}".encode())
+        return digest.hexdigest()
+
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        """Piece ids of each line, without bos and eos."""
+        return self._pieces.encode([_spell(line, self._prefix) for line in lines])
+
+    def decode(self, lines: Iterable[Sequence[int]]) -> list[str]:
+        """The text of each list of ids; pad, bos and eos are nothing, unk is U+2047 between blanks."""
+        dropped = (PAD_ID, BOS_ID, EOS_ID)
+        texts = self._pieces.decode([[int(i) for i in ids if i not in dropped] for ids in lines])
+        return [_unspell(text, self._prefix) for text in texts]
+
+    @staticmethod
+    def count_unk(lines: Iterable[Sequence[int]]) -> int:
+        """How many ids are UNK: characters (of `word`: words) the vocabulary cannot spell."""
+        return sum(list(ids).count(UNK_ID) for ids in lines)
+
+    def save(self, path: Path) -> None:
+        """Write the sentencepiece model, and beside it `path` + `.json` with what the model does not say."""
+        path.write_bytes(self._model)
+        about = {"kind": self.kind, "lossless": self.lossless, "fingerprint": self.fingerprint}
+        path.with_name(path.name + ".json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def load_vocabulary(path: Path) -> Vocabulary:
+    """The vocabulary `Vocabulary.save` wrote; DataError where the files are missing or damaged."""
+    try:
+        about = json.loads(path.with_name(path.name + ".json").read_bytes())
+        vocabulary = Vocabulary(path.read_bytes(), about["kind"], about["lossless"])
+        intact = vocabulary.fingerprint == about["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as e:
+        raise DataError(str(path), f"the vocabulary cannot be read ({e})", "delete it, it will be made again") from e
+    if not intact:
+        raise DataError(str(path), "the vocabulary is not the one that was written", "delete it, it will be made again")
+    return vocabulary
+
+
+def train_vocabulary(lines: Iterable[str], kind: str, size: int, byte_fallback: bool = False) -> Vocabulary:
+    """A vocabulary learned from lines of text: at most `size` pieces, fewer where the text supports no more.
+
+    The same lines give the same pieces. No normalisation: text is taken as it is.
+
+    Raises:
+        SettingsError: `size` is smaller than the alphabet; the message names the least size that works.
+        DataError: the lines hold no text.
+    Source: Kudo 2018 (unigram), Sennrich et al. 2016 (bpe), as implemented by Kudo & Richardson 2018 (sentencepiece).
+    """
+    lines = [line for line in lines if line]
+    if not lines:
+        raise DataError("the training text", "it is empty", "give files with text in data.splits.train")
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_training_lines(lines, kind),
+            model_writer=model,
+            model_type=kind,
+            vocab_size=size,
+            pad_id=PAD_ID,
+            unk_id=UNK_ID,
+            bos_id=BOS_ID,
+            eos_id=EOS_ID,
+            **_SPECIAL_PIECES,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=False,
+            character_coverage=1.0,
+            byte_fallback=byte_fallback,
+            hard_vocab_limit=False,
+            max_sentence_length=8 * MAX_TRAINING_CHARACTERS,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as e:
+        raise _explain(str(e), size, byte_fallback) from None
+    words = sorted(set().union(*(line.split(" ") for line in lines)))
+    learned = Vocabulary(model.getvalue(), kind)
+    return Vocabulary(model.getvalue(), kind, lossless=learned.count_unk(learned.encode(words)) == 0)
+
+
+def _training_lines(lines: list[str], kind: str) -> Iterator[str]:
+    """What sentencepiece is shown: a regular sample, every line with a character the sample lacks, long lines in parts."""
+    step = -(-len(lines) // MAX_TRAINING_LINES)
+    sample = lines[::step]
+    if step > 1:
+        alphabet = set().union(*sample)
+        sample += [line for line in lines if not alphabet.issuperset(line)]
+    for line in sample:
+        spelled = _spell(line, _prefix(kind))
+        yield from (spelled[i : i + MAX_TRAINING_CHARACTERS] for i in range(0, len(spelled), MAX_TRAINING_CHARACTERS))
+
+
+def _explain(message: str, size: int, byte_fallback: bool) -> SettingsError | DataError:
+    too_small = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
+    if too_small or "vocab_size) >=" in message:
+        least = int(too_small.group(1)) if too_small else 260
+        bytes_too = " and 256 bytes (data.byte_fallback=true)" if byte_fallback else ""
+        return SettingsError(
+            f"model.vocab_size={size}",
+            f"the special pieces, the characters of the training text{bytes_too} are more",
+            f"give at least {least}",
+        )
+    return DataError("learning a vocabulary", f"sentencepiece says: {message}", "check data.splits.train")
+
+
+def _prefix(kind: str) -> str:
+    return "" if kind == "char" else " "
+
+
+def _spell(line: str, prefix: str) -> str:
+    if _NEEDS_ESCAPE.search(line):
+        line = _NEEDS_ESCAPE.sub(lambda m: _ESCAPED[m.group()], line)
+    return prefix + line if line else line
+
+
+def _unspell(text: str, prefix: str) -> str:
+    text = text.replace("\u2581", " ").removeprefix(prefix)  # U+2581 is left of words that were spelled in bytes
+    return _IS_ESCAPE.sub(lambda m: _UNESCAPED[m.group()], text) if _ESCAPE in text else text

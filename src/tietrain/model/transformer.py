@@ -1,0 +1,258 @@
+"""One Transformer for both tasks: a language model is the shape whose decoder attends to no encoder.
+
+Every parameter lives once, under its owner's slot name, in a tree of holder modules that compute nothing. The forward
+pass walks all slots and reads each one's tensor from its owner's holder. A slot that owns nothing has nothing of its
+own, so no copy, cast, load or rebuild of the module can break a tie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tietrain.data.tokenizer import PAD_ID
+from tietrain.errors import SettingsError
+from tietrain.model.cache import Cache, KeysValues
+from tietrain.model.layers import (
+    Rotation,
+    Weights,
+    attend,
+    causal_mask,
+    feed_forward,
+    normalize,
+    project,
+    rotate,
+    rotation,
+    sinusoids,
+    split_heads,
+)
+from tietrain.tying.plan import TyingPlan
+from tietrain.tying.slots import PARTS, Slot, Stack
+
+POSITION_INIT_STD = 0.02
+
+
+class Memory(NamedTuple):
+    """What a decoder attends to: hidden [B, S, D] and which positions are text, boolean [B, 1, 1, S]."""
+
+    hidden: Tensor
+    mask: Tensor
+
+    def select(self, rows: Tensor) -> Memory:
+        """These rows of the batch, in this order."""
+        return Memory(self.hidden.index_select(0, rows), self.mask.index_select(0, rows))
+
+
+class _Scope(NamedTuple):
+    """What all layers of one pass share."""
+
+    mask: Tensor | None
+    turn: Rotation | None
+    memory: Memory | None
+    cache: Cache | None
+
+
+class Transformer(nn.Module):
+    """An encoder-decoder or a decoder alone, as the plan's shape says.
+
+    Args:
+        plan: which slot reads whose parameters.
+        dropout: rate on embeddings and on every sublayer's output. Attention weights are not dropped: that would
+            disable the fused kernel on a CPU.
+        embed_scale: factor on the embedding reading of a table; the output reading is never scaled.
+
+    Parameters are uninitialized memory until `initialize` or `load_state_dict`.
+    """
+
+    def __init__(self, plan: TyingPlan, *, dropout: float = 0.0, embed_scale: float = 1.0):
+        super().__init__()
+        self.plan, self.shape = plan, plan.slots.shape
+        self.dropout, self.embed_scale = dropout, embed_scale
+        self.decoder_stack = next(stack for stack in self.shape.stacks if stack.has_output)
+        source = self.decoder_stack.attends_to
+        self.encoder_stack = self.shape.stack(source) if source else None
+        for owner in plan.owners:
+            holder, leaf = self._holder(owner.name)
+            holder.register_parameter(leaf, nn.Parameter(torch.empty(owner.shape)))
+        # block -> leaf -> (holder, attribute): the only place where a slot meets its owner.
+        self._blocks: dict[str, dict[str, tuple[nn.Module, str]]] = {}
+        for slot in plan.slots:
+            self._blocks.setdefault(slot.block, {})[slot.leaf] = self._holder(plan.owner[slot.name])
+
+    def _holder(self, slot_name: str) -> tuple[nn.Module, str]:
+        """The module that holds a slot's tensor, made where it is missing, and the attribute."""
+        *path, leaf = slot_name.split(".")
+        module: nn.Module = self
+        for name in path:
+            if name not in module._modules:
+                module.add_module(name, nn.Module())
+            module = module.get_submodule(name)
+        return module, leaf
+
+    @torch.no_grad()
+    def initialize(self, seed: int, table_init_std: float | None = None) -> None:
+        """Draw every owner's values from (seed, owner name), in float32 on the CPU.
+
+        The distribution depends on kind, shape and depth, never on the tie, so a tied and an untied model start from
+        the same numbers wherever both have them.
+
+        Args:
+            seed: of all initial values.
+            table_init_std: of every table; None is d_model ** -0.5.
+        """
+        for owner in self.plan.owners:
+            parameter, std = self.parameter(owner.name), self._init_std(owner, table_init_std)
+            if std is None:
+                parameter.fill_(0.0 if owner.leaf.endswith("bias") else 1.0)
+                continue
+            digest = hashlib.sha256(f"{seed} {owner.name}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]))
+            parameter.copy_(torch.empty(owner.shape).normal_(0.0, std, generator=generator))
+
+    def _init_std(self, slot: Slot, table_init_std: float | None) -> float | None:
+        """Standard deviation of a slot's initial values; None where they are constant (norms 1, biases 0)."""
+        if slot.kind == "table":
+            return self.shape.d_model**-0.5 if table_init_std is None else table_init_std
+        if slot.kind == "positions":
+            return POSITION_INIT_STD
+        if len(slot.shape) < 2:
+            return None
+        std = slot.shape[1] ** -0.5
+        if slot.leaf in ("o.weight", "out.weight"):
+            # What a stack adds to its residual stream keeps its variance at any depth. Source: Radford et al. 2019, 2.3
+            stack = self.shape.stack(slot.stack)
+            std /= math.sqrt(stack.n_layers * len(_parts(stack)))
+        return std
+
+    def parameter(self, slot_name: str) -> nn.Parameter:
+        """The parameter a slot reads: its owner's."""
+        slot = self.plan.slots.named(slot_name)
+        if slot is None:
+            raise KeyError(slot_name)
+        holder, attribute = self._blocks[slot.block][slot.leaf]
+        return getattr(holder, attribute)
+
+    def _weights(self, block: str) -> Weights:
+        return {leaf: getattr(holder, attribute) for leaf, (holder, attribute) in self._blocks[block].items()}
+
+    @property
+    def output_weights(self) -> tuple[Tensor, Tensor | None]:
+        """The output projection: matrix [V, D], and bias [V] where the shape has one."""
+        weights = self._weights(f"{self.decoder_stack.name}.output")
+        return weights["weight"], weights.get("bias")
+
+    def forward(self, src_ids: Tensor | None, tgt_in_ids: Tensor) -> Tensor:
+        """Hidden states of every target position, [B, T, D].
+
+        Args:
+            src_ids: [B, S], right-padded; None for a language model.
+            tgt_in_ids: [B, T], right-padded.
+        """
+        return self.decode(tgt_in_ids, None if src_ids is None else self.encode(src_ids))
+
+    def encode(self, src_ids: Tensor) -> Memory:
+        """The encoder's hidden states of src_ids [B, S], right-padded with PAD_ID; every row has text."""
+        assert self.encoder_stack is not None, "a language model has no encoder"
+        mask = (src_ids != PAD_ID)[:, None, None]
+        return Memory(self._run(self.encoder_stack, src_ids, mask=mask), mask)
+
+    def decode(self, tgt_in_ids: Tensor, memory: Memory | None = None, cache: Cache | None = None) -> Tensor:
+        """Hidden states of the decoder, [B, T, D], ready for `logits`.
+
+        Args:
+            tgt_in_ids: [B, T]; with a cache, the positions that follow those it holds.
+            memory: from `encode`; None for a language model.
+            cache: extended by these positions; memory must be the same at every step.
+        """
+        assert (memory is None) == (self.encoder_stack is None), "an encoder-decoder needs memory, a language model has none"
+        hidden = self._run(self.decoder_stack, tgt_in_ids, memory=memory, cache=cache)
+        if cache is not None:
+            cache.length += tgt_in_ids.shape[1]
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of every piece: [..., D] -> [..., V]."""
+        return F.linear(hidden, *self.output_weights)
+
+    def _run(
+        self, stack: Stack, ids: Tensor, *, mask: Tensor | None = None, memory: Memory | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        start = 0 if cache is None else cache.length
+        end = start + ids.shape[1]
+        positions = torch.arange(start, end, device=ids.device)
+        if stack.causal and start and ids.shape[1] > 1:
+            mask = causal_mask(ids.shape[1], end, ids.device)
+        turn = rotation(positions, self.shape.d_head) if self.shape.positions == "rotary" else None
+        scope = _Scope(mask, turn, memory, cache)
+        x = self._embed(stack, ids, positions, end)
+        for layer in range(stack.n_layers):
+            for part in _parts(stack):
+                x = self._sublayer(x, stack, layer, part, scope)
+        return self._norm(x, f"{stack.name}.final_norm") if self.shape.norm_position == "pre" else x
+
+    def _embed(self, stack: Stack, ids: Tensor, positions: Tensor, end: int) -> Tensor:
+        x = F.embedding(ids, self._weights(f"{stack.name}.embed")["weight"])
+        if self.embed_scale != 1.0:
+            x = x * self.embed_scale
+        if self.shape.positions == "learned":
+            if end > self.shape.max_len:
+                raise SettingsError(f"model.max_len={self.shape.max_len}", f"a sequence has {end} tokens", f"set model.max_len={end} or more")
+            x = x + self._weights(f"{stack.name}.positions")["weight"][end - ids.shape[1] : end]
+        elif self.shape.positions == "sinusoidal":
+            x = x + sinusoids(positions, self.shape.d_model).to(x.dtype)
+        return self._drop(x)
+
+    def _sublayer(self, x: Tensor, stack: Stack, layer: int, part: str, scope: _Scope) -> Tensor:
+        """x plus the part's output, normalized before or after: [B, T, D]."""
+        block = f"{stack.name}.{layer}.{part}"
+        pre = self.shape.norm_position == "pre"
+        inner = self._norm(x, f"{block}_norm") if pre else x
+        if part == "ffn":
+            out = feed_forward(inner, self._weights(block), self.shape.activation)
+        elif part == "self_attn":
+            out = self._self_attention(inner, stack, layer, scope)
+        else:
+            out = self._cross_attention(inner, stack, layer, scope)
+        x = x + self._drop(out)
+        return x if pre else self._norm(x, f"{block}_norm")
+
+    def _self_attention(self, x: Tensor, stack: Stack, layer: int, scope: _Scope) -> Tensor:
+        weights, shape = self._weights(f"{stack.name}.{layer}.self_attn"), self.shape
+        widths = [n * shape.d_head for n in (shape.n_heads, shape.n_kv_heads, shape.n_kv_heads)]
+        q, k, v = (split_heads(y, shape.d_head) for y in project(x, weights, "q", "k", "v").split(widths, dim=-1))
+        if scope.turn is not None:
+            q, k = rotate(q, scope.turn), rotate(k, scope.turn)
+        if scope.cache is not None:
+            k, v = scope.cache.extend((stack.name, layer, "self_attn"), k, v)
+        # One new position sees the whole past, and without a past the causal kernel needs no mask.
+        causal = stack.causal and scope.mask is None and x.shape[1] == k.shape[1]
+        return project(attend(q, k, v, mask=scope.mask, causal=causal), weights, "o")
+
+    def _cross_attention(self, x: Tensor, stack: Stack, layer: int, scope: _Scope) -> Tensor:
+        weights, d_head, memory = self._weights(f"{stack.name}.{layer}.cross_attn"), self.shape.d_head, scope.memory
+        assert memory is not None
+
+        def keys_values() -> KeysValues:
+            k, v = project(memory.hidden, weights, "k", "v").chunk(2, dim=-1)
+            return split_heads(k, d_head), split_heads(v, d_head)
+
+        place = (stack.name, layer, "cross_attn")
+        k, v = keys_values() if scope.cache is None else scope.cache.memory(place, keys_values)
+        q = split_heads(project(x, weights, "q"), d_head)
+        return project(attend(q, k, v, mask=memory.mask), weights, "o")
+
+    def _norm(self, x: Tensor, block: str) -> Tensor:
+        return normalize(x, self._weights(block), self.shape.norm)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+def _parts(stack: Stack) -> tuple[str, ...]:
+    """The sublayers of each layer, in forward order."""
+    return PARTS if stack.attends_to else tuple(part for part in PARTS if part != "cross_attn")

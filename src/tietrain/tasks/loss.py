@@ -1,0 +1,146 @@
+"""The one token loss of both tasks, and the scores of held-out text, without ever holding all logits.
+
+Rows go through the output projection in chunks. Training computes each chunk's gradient beside its loss, so a chunk's
+logits are read while they are in cache and then forgotten: the memory of one chunk instead of [B, T, V].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from tietrain.data.tokenizer import PAD_ID
+from tietrain.model.transformer import Transformer
+
+# Logits of one chunk: 8 MB in float32 where caches are small, 512 MB where launching kernels is what costs.
+CHUNK_LOGITS = {"cpu": 2**21}
+DEVICE_CHUNK_LOGITS = 2**27
+
+
+@dataclass(frozen=True)
+class LossSum:
+    """Sums over scored tokens, so that callers divide once.
+
+    objective: smoothed, nats, carries the gradient. nll: plain negative log-likelihood, nats, float64.
+    n_tokens: how many were scored.
+    """
+
+    objective: Tensor
+    nll: Tensor
+    n_tokens: int
+
+
+def token_loss(model: Transformer, hidden: Tensor, tgt_out_ids: Tensor, label_smoothing: float = 0.0) -> LossSum:
+    """Summed cross-entropy over real target tokens, the softmax in float32.
+
+    Args:
+        hidden: [B, T, D] from the model.
+        tgt_out_ids: [B, T]; positions equal to PAD_ID are neither scored nor computed.
+        label_smoothing: mass spread evenly over the vocabulary.
+    Source: Szegedy et al. 2016, section 7 (smoothing).
+    """
+    rows, targets = _real_rows(hidden, tgt_out_ids)
+    weight, bias = model.output_weights
+    objective, nll = _ChunkedCrossEntropy.apply(rows, weight, bias, targets, label_smoothing, torch.is_grad_enabled())
+    return LossSum(objective, nll, len(targets))
+
+
+@torch.no_grad()
+def row_nats(model: Transformer, hidden: Tensor, tgt_out_ids: Tensor) -> Tensor:
+    """Negative log-likelihood of every row's scored tokens, [B], nats, float64.
+
+    Args:
+        hidden: [B, T, D]; tgt_out_ids: [B, T], PAD_ID where nothing is scored.
+    """
+    rows, targets = _real_rows(hidden, tgt_out_ids)
+    row_of = torch.arange(len(tgt_out_ids), device=targets.device)[:, None].expand_as(tgt_out_ids)[tgt_out_ids != PAD_ID]
+    total = torch.zeros(len(tgt_out_ids), dtype=torch.float64, device=targets.device)
+    for chunk, log_probs in _log_prob_chunks(rows, *model.output_weights):
+        picked = log_probs.gather(1, targets[chunk, None]).squeeze(1)
+        total.index_add_(0, row_of[chunk], -picked.double())
+    return total
+
+
+def _real_rows(hidden: Tensor, tgt_out_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Hidden rows [N, D] and targets [N] of the scored positions."""
+    real = (tgt_out_ids.flatten() != PAD_ID).nonzero().squeeze(1)
+    rows = hidden.flatten(0, -2)
+    if len(real) == len(rows):
+        return rows, tgt_out_ids.flatten()
+    return rows.index_select(0, real), tgt_out_ids.flatten()[real]
+
+
+def _log_prob_chunks(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
+    """Chunks of rows with their log-probabilities, in float32 or better; the product in the autocast type."""
+    device, dtype = rows.device.type, _product_dtype(rows)
+    step = max(64, CHUNK_LOGITS.get(device, DEVICE_CHUNK_LOGITS) // len(weight))
+    table = weight.to(dtype).t()
+    for start in range(0, len(rows), step):
+        chunk = slice(start, start + step)
+        with torch.autocast(device, enabled=False):
+            logits = rows[chunk].to(dtype) @ table
+        logits = logits.to(torch.promote_types(dtype, torch.float32))
+        yield chunk, torch.log_softmax(logits if bias is None else logits.add_(bias), dim=-1)
+
+
+def _product_dtype(rows: Tensor) -> torch.dtype:
+    device = rows.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Summed cross-entropy of rows [N, D] against a table [V, D], with its gradients made on the way forward."""
+
+    @staticmethod
+    def forward(ctx, rows, weight, bias, targets, smoothing, with_gradient):
+        wide = torch.promote_types(rows.dtype, torch.float32)
+        grads = None
+        if with_gradient:
+            grads = torch.empty_like(rows), torch.zeros_like(weight), None if bias is None else torch.zeros_like(bias)
+        product_dtype = _product_dtype(rows)
+        factor = weight.to(product_dtype)
+        nll = torch.zeros((), dtype=torch.float64, device=rows.device)
+        spread = torch.zeros_like(nll)
+        for chunk, log_probs in _log_prob_chunks(rows, weight, bias):
+            wanted = targets[chunk, None]
+            nll -= log_probs.gather(1, wanted).double().sum()
+            if smoothing:
+                spread -= log_probs.mean(dim=1).double().sum()
+            if grads is not None:
+                slope = _slope(log_probs, wanted, smoothing)
+                _add_gradients(grads, chunk, slope, rows[chunk].to(product_dtype), factor)
+        ctx.grads = grads
+        objective = (1 - smoothing) * nll + smoothing * spread
+        ctx.mark_non_differentiable(nll)
+        return objective.to(wide), nll
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_objective, _grad_nll):
+        rows, weight, bias = (None if g is None else g * grad_objective.to(g.dtype) for g in ctx.grads)
+        return rows, weight, bias, None, None, None
+
+
+def _slope(log_probs: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
+    """Gradient of the objective in the logits, in the memory of log_probs: softmax less the smoothed target."""
+    slope = log_probs.exp_()
+    slope.scatter_add_(1, wanted, slope.new_full((), smoothing - 1).expand(wanted.shape))
+    return slope.sub_(smoothing / slope.shape[1]) if smoothing else slope
+
+
+def _add_gradients(grads, chunk: slice, slope: Tensor, rows: Tensor, weight: Tensor) -> None:
+    """Add one chunk's share of the gradients of rows, table and bias."""
+    of_rows, of_weight, of_bias = grads
+    if of_bias is not None:
+        of_bias += slope.sum(dim=0)
+    slope = slope.to(rows.dtype)
+    with torch.autocast(rows.device.type, enabled=False):
+        of_rows[chunk] = slope @ weight
+        if slope.dtype == of_weight.dtype:
+            of_weight.addmm_(slope.t(), rows)
+        else:
+            of_weight += slope.t() @ rows
