@@ -11,7 +11,6 @@ its own for each arm. With --root, translation runs on multi30k_en_de from that 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -20,25 +19,32 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tietrain.compose import compose_config
-from tietrain.config import RunConfig, make_shape
-from tietrain.data.batching import Batch, LmBatches
+from tietrain.config import RunConfig, TyingConfig, make_shape
+from tietrain.data.batching import Batch, LmBatches, padding_efficiency
+from tietrain.data.prepare import prepare
 from tietrain.data.tokenizer import PAD_ID
+from tietrain.model.transformer import Transformer
+from tietrain.tasks.loss import LossSum
+from tietrain.tasks.mt import Translation
 from tietrain.tasks.task import batch_loss
-from tietrain.train.loop import train_step
+from tietrain.train.hardware import resolve_hardware
 from tietrain.train.optim import build_optimizer
+from tietrain.train.step import train_step
+from tietrain.tying.schemes import RULES, make_plan
 
-LM = "task=lm model.d_model=256 model.n_layers=6 model.n_heads=8 model.d_ff=1024 model.vocab_size=8192 task.window=256".split()
-LM += "train.batch_tokens=8192 model.positions=learned model.max_len=256 model.dropout=0".split()
-MT = "task=mt model.d_model=256 model.n_layers=3 model.n_heads=4 model.d_ff=1024 model.vocab_size=8000".split()
-MT += "train.batch_tokens=4096 model.positions=learned model.max_len=256 model.dropout=0".split()
+LM = ["task=lm", "model.d_model=256", "model.n_layers=6", "model.n_heads=8", "model.d_ff=1024", "model.vocab_size=8192", "task.window=256"]
+LM += ["train.batch_tokens=8192", "model.positions=learned", "model.max_len=256", "model.dropout=0"]
+MT = ["task=mt", "model.d_model=256", "model.n_layers=3", "model.n_heads=4", "model.d_ff=1024", "model.vocab_size=8000"]
+MT += ["train.batch_tokens=4096", "model.positions=learned", "model.max_len=256", "model.dropout=0"]
 
 
 class Block(nn.Module):
@@ -115,3 +121,147 @@ def hand_arm(config: RunConfig, vocab_size: int) -> Callable[[Batch], None]:
         optimizer.zero_grad(set_to_none=True)
 
     return step
+
+
+def our_arm(config: RunConfig, vocab_size: int) -> Callable[[Batch], None]:
+    """One training step of tietrain, as its loop takes it."""
+    names = ("decoder",) if config.task.name == "lm" else ("encoder", "decoder")
+    shape = make_shape(config, dict.fromkeys(names, vocab_size), dict.fromkeys(names, "joint"))
+    scale = config.model.d_model**0.5 if config.model.embed_scale == "sqrt_d" else 1.0
+    model = Transformer(make_plan(shape, config.tying.ties), dropout=config.model.dropout, embed_scale=scale)
+    model.initialize(config.seed, config.model.table_init_std)
+    optimizer = build_optimizer(model, config.optim)
+    hardware = resolve_hardware(config.hardware)
+    model.train()
+
+    def loss(model: nn.Module, batch: Batch) -> LossSum:
+        return batch_loss(model, batch, config.task.label_smoothing)
+
+    return lambda batch: train_step(model, optimizer, batch, loss, hardware=hardware, clip_norm=1.0, seed=1, step=1)
+
+
+ARMS = {"by hand": hand_arm, "tietrain": our_arm}
+
+
+def random_lm_batches(config: RunConfig) -> Callable[[int], Batch]:
+    """Windows of a made-up stream with Zipf-like frequencies."""
+    uniform = np.random.default_rng(0).random(400_000)
+    stream = (4 + (config.model.vocab_size - 5) * uniform**3).astype(np.int32)
+    batches = LmBatches(stream, config.task.window, config.train.batch_tokens, config.seed)
+    return lambda i: batches.batch(0, i % batches.n_batches(0))
+
+
+def corpus_batches(config: RunConfig) -> tuple[Callable[[int], Batch], int, dict[str, float]]:
+    """Batches of a prepared translation corpus, its vocabulary size and its padding efficiency."""
+    prepared = prepare(config)
+    batches = Translation(config, prepared).batches
+    size = prepared.vocabularies["decoder"].size
+    return lambda i: batches.batch(0, i % batches.n_batches(0)), size, padding_efficiency(batches)
+
+
+def paired_ratios(arms: dict[str, Callable[[Batch], None]], batch: Callable[[int], Batch], rounds: int) -> dict[str, list[float]]:
+    """Arm -> seconds of the first arm over seconds of this arm, one a round; all arms take the same batch in turn."""
+    first = next(iter(arms))
+    ratios: dict[str, list[float]] = {name: [] for name in arms}
+    for i in range(-2, rounds):  # two rounds of warm-up
+        seconds = {}
+        # The order turns every round, so that no arm always runs on the other's warm caches.
+        for name in list(arms) if i % 2 else reversed(arms):
+            began = time.perf_counter()
+            arms[name](batch(i))
+            seconds[name] = time.perf_counter() - began
+        if i >= 0:
+            for name in arms:
+                ratios[name].append(seconds[first] / seconds[name])
+    return ratios
+
+
+def show(title: str, ratios: list[float]) -> None:
+    quarter = statistics.quantiles(ratios, n=4)
+    print(f"  {title:<44} {statistics.median(ratios):6.3f}   (quartiles {quarter[0]:.3f} to {quarter[2]:.3f}, {len(ratios)} rounds)", flush=True)
+
+
+def peak_bytes(task: str, arm: str, options: argparse.Namespace) -> int:
+    """Peak memory of a process that takes three steps of one arm."""
+    words = [sys.executable, __file__, task, "--memory-of", arm, "--threads", str(options.threads)]
+    words += ["--root", options.root] if options.root else []
+    return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def setting(task: str, options: argparse.Namespace) -> tuple[RunConfig, Callable[[int], Batch], int, dict[str, float]]:
+    hardware = ["hardware.device=cpu", "hardware.precision=fp32", f"hardware.threads={options.threads}"]
+    if task == "lm":
+        config = compose_config([*LM, "tying=pre_softmax", *hardware])
+        return config, random_lm_batches(config), config.model.vocab_size, {}
+    corpus = ["data=multi30k_en_de", f"data.root={options.root}"] if options.root else ["data=grammar"]
+    config = compose_config([*MT, "tying=three_way", *corpus, *hardware])
+    return (config, *corpus_batches(config))
+
+
+def bench_task(task: str, options: argparse.Namespace) -> None:
+    config, batch, vocab_size, efficiency = setting(task, options)
+    m = config.model
+    print(f"{task}: d_model {m.d_model} x {m.n_layers}, {config.train.batch_tokens} tokens a step, fp32, {options.threads} threads")
+    ratios = paired_ratios({name: make(config, vocab_size) for name, make in ARMS.items()}, batch, options.rounds)
+    show("speed, by hand = 1", ratios["tietrain"])
+    peaks = {arm: peak_bytes(task, arm, options) for arm in ARMS}
+    print(f"  {'peak memory, by hand = 1':<44} {peaks['tietrain'] / peaks['by hand']:6.3f}   ({peaks['tietrain'] / 2**20:.0f} MiB)")
+    for stack, share in efficiency.items():
+        print(f"  {'padding efficiency, ' + stack:<44} {share:6.3f}")
+
+
+def bench_ties(options: argparse.Namespace) -> None:
+    """Every scheme against none at equal shape, on the same batches."""
+    for task in ("lm", "mt"):
+        base, batch, vocab_size, _ = setting(task, options)
+        names = [n for n, rule in RULES.items() if task == "mt" or not rule.encoder]
+        arms = {n: our_arm(replace(base, tying=TyingConfig({n: {"rule": n}})), vocab_size) for n in names}
+        print(f"{task}: each tie against none at equal shape, above 1 is faster than none")
+        for name, ratios in paired_ratios(arms, batch, options.rounds).items():
+            if name != "none":
+                show(name, ratios)
+
+
+def bench_start(options: argparse.Namespace) -> None:
+    """Seconds from process start to the end of the first step, corpus and vocabulary in the cache."""
+    words = ["task=mt", "tying=three_way", "train.max_steps=1", "train.log_every=1", *([] if options.root else ["data.preset=small"])]
+    words += ["data=multi30k_en_de", f"data.root={Path(options.root).resolve()}"] if options.root else []
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(4):
+            began = time.perf_counter()
+            with subprocess.Popen(
+                [sys.executable, "-m", "tietrain", *words, f"run_dir=run{i}"], cwd=folder, stderr=subprocess.PIPE, text=True
+            ) as process:
+                assert process.stderr is not None
+                for line in process.stderr:
+                    if line.startswith("step 1:"):
+                        break
+                seconds.append(time.perf_counter() - began)
+                process.kill()
+    print(f"start: process start to first step, cached corpus: {', '.join(f'{s:.1f}' for s in seconds[1:])} s (first, uncached: {seconds[0]:.1f} s)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=["lm", "mt", "ties", "start"], choices=["lm", "mt", "ties", "start"])
+    parser.add_argument("--root", help="folder that holds multi30k/", default=os.environ.get("TIETRAIN_DATA"))
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--memory-of", choices=list(ARMS), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.memory_of:
+        config, batch, vocab_size, _ = setting(options.parts[0], options)
+        step = ARMS[options.memory_of](config, vocab_size)
+        for i in range(3):
+            step(batch(i))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        return
+    print(f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f} before the start")
+    for part in options.parts:
+        {"ties": bench_ties, "start": bench_start}.get(part, lambda o, part=part: bench_task(part, o))(options)
+
+
+if __name__ == "__main__":
+    main()

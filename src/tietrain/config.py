@@ -348,8 +348,7 @@ class RunConfig:
 
 # Keys that cannot change a result: where things lie, how they are shown, and test hooks.
 VOLATILE = frozenset(
-    "study run_dir data.root data.cache hardware.threads hardware.peak_flops hardware.peak_flops_source "
-    "train.checkpoint_every train.log_every train.slow_step_seconds".split()
+    ["study", "run_dir", "data.root", "data.cache", "hardware.threads", "hardware.peak_flops", "hardware.peak_flops_source", "train.checkpoint_every", "train.log_every", "train.slow_step_seconds"]
 )
 
 

@@ -194,7 +194,7 @@ def _real_shape(config: RunConfig, prepared: Prepared):
 def _arm(record: RunRecord) -> str:
     """Everything but the seed: the plan with its shapes, the vocabularies' content, and every setting."""
     settings = {k: v for k, v in record.settings.items() if k != "seed" and not k.startswith("tying.")}
-    body = json.dumps([record.plan_hash, settings, record.fingerprints.get("vocabulary")], sort_keys=True)
+    body = json.dumps([record.plan_hash, settings, [v for k, v in sorted(record.fingerprints.items()) if k.startswith("vocabulary")]], sort_keys=True)
     return hashlib.sha256(body.encode()).hexdigest()[:12]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tietrain.config import RunConfig, make_shape
 from tietrain.ledger.describe import describe_plan, ledger_json
 from tietrain.tying.schemes import RULES, make_plan
+from tietrain.tying.table import scheme_rows
 
 
 def run(verb: str, argv: list[str]) -> int:
@@ -43,18 +44,7 @@ def schemes(args: argparse.Namespace) -> int:
     """List the tying schemes: what each shares, what it needs, and its source."""
     from tietrain.compose import tying_choices
 
-    rows = [
-        {
-            "name": name,
-            "shares": RULES[name].summary,
-            "needs": "two languages" if RULES[name].encoder else "",
-            "source": RULES[name].source,
-            "catalogue": RULES[name].catalogue,
-            "options": RULES[name].options,
-        }
-        for name in tying_choices()
-        if name in RULES
-    ]
+    rows = scheme_rows(name for name in tying_choices() if name in RULES)
     if args.json:
         _print_json(rows)
         return 0
@@ -69,13 +59,14 @@ def schemes(args: argparse.Namespace) -> int:
 
 def data(args: argparse.Namespace) -> int:
     """Validate and describe a corpus: its splits, its vocabulary, overlap, and the scores nothing can beat."""
-    from tietrain.tasks.describe import describe_data, describe_data_lines
+    from tietrain.data.prepare import description_lines
+    from tietrain.tasks.describe import describe_data
 
     description = describe_data(_compose(args))
     if args.json:
         _print_json(description)
     else:
-        print("\n".join(describe_data_lines(description)))
+        print("\n".join(description_lines(description)))
     return 0
 
 

@@ -13,7 +13,10 @@ Counts = NDArray[np.int64]
 
 
 class EncodedLines(Sequence[Ids]):
-    """A sequence of id arrays, one a line, without bos and eos; `ids` are all of them and line i starts at `offsets[i]`."""
+    """A sequence of id arrays, one a line, without bos and eos.
+
+    ids: those of all lines, one after the other. offsets: line i is `ids[offsets[i]:offsets[i + 1]]`.
+    """
 
     def __init__(self, ids: Ids, offsets: Counts):
         self.ids, self.offsets = ids, offsets
@@ -43,10 +46,14 @@ class EncodedLines(Sequence[Ids]):
     @overload
     def __getitem__(self, index: int) -> Ids: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Ids]: ...
-    def __getitem__(self, index: int | slice) -> Ids | list[Ids]:
+    def __getitem__(self, index: slice) -> EncodedLines: ...
+    def __getitem__(self, index: int | slice) -> Ids | EncodedLines:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+            start, stop, step = index.indices(len(self))
+            if step != 1:
+                return self.take(np.arange(start, stop, step))
+            offsets = self.offsets[start : max(start, stop) + 1]
+            return EncodedLines(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         i = index % len(self)

@@ -1,4 +1,4 @@
-"""Vocabularies: text to piece ids and back, exactly; the ids of pad, unk, bos and eos are fixed here and nowhere else."""
+"""Vocabularies: text to piece ids and back, exactly. The ids of pad, unk, bos and eos are fixed here and only here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ _ESCAPED = {"\x1a": "\x1a0", "\u2581": "\x1a1", "\u2585": "\x1a2"}
 _UNESCAPED = {v: k for k, v in _ESCAPED.items()}
 _NEEDS_ESCAPE = re.compile("[\x1a\u2581\u2585]")
 _IS_ESCAPE = re.compile("\x1a[012]")
-_SPECIAL_PIECES = {"pad_piece": "\x1a<pad>", "unk_piece": "\x1a<unk>", "bos_piece": "\x1a<s>", "eos_piece": "\x1a</s>"}
 
 
 class Vocabulary:
@@ -35,7 +34,7 @@ class Vocabulary:
     Every line is read as if a blank stood before it, so that a word is the same piece at the start of a line and inside
     it; decoding takes that blank away (not for `char`, where it would be one more token).
 
-    lossless: no line the vocabulary was learned from needs UNK. Lines without UNK always decode to themselves.
+    lossless: text that needs no UNK decodes to itself; checked on every word of the training text.
     """
 
     def __init__(self, model: bytes, kind: str, lossless: bool = True):
@@ -63,18 +62,14 @@ class Vocabulary:
 
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """Piece ids of each line, without bos and eos."""
-        return self._pieces.encode([_spell(line, self._prefix) for line in lines])
+        ids: list[list[int]] = self._pieces.encode([_spell(line, self._prefix) for line in lines])
+        return ids
 
     def decode(self, lines: Iterable[Sequence[int]]) -> list[str]:
         """The text of each list of ids; pad, bos and eos are nothing, unk is U+2047 between blanks."""
         dropped = (PAD_ID, BOS_ID, EOS_ID)
         texts = self._pieces.decode([[int(i) for i in ids if i not in dropped] for ids in lines])
         return [_unspell(text, self._prefix) for text in texts]
-
-    @staticmethod
-    def count_unk(lines: Iterable[Sequence[int]]) -> int:
-        """How many ids are UNK: characters (of `word`: words) the vocabulary cannot spell."""
-        return sum(list(ids).count(UNK_ID) for ids in lines)
 
     def save(self, path: Path) -> None:
         """Write the sentencepiece model, and beside it `path` + `.json` with what the model does not say."""
@@ -120,7 +115,10 @@ def train_vocabulary(lines: Iterable[str], kind: str, size: int, byte_fallback: 
             unk_id=UNK_ID,
             bos_id=BOS_ID,
             eos_id=EOS_ID,
-            **_SPECIAL_PIECES,
+            pad_piece=_ESCAPE + "<pad>",
+            unk_piece=_ESCAPE + "<unk>",
+            bos_piece=_ESCAPE + "<s>",
+            eos_piece=_ESCAPE + "</s>",
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             add_dummy_prefix=False,
@@ -133,13 +131,16 @@ def train_vocabulary(lines: Iterable[str], kind: str, size: int, byte_fallback: 
         )
     except RuntimeError as e:
         raise _explain(str(e), size, byte_fallback) from None
+    vocabulary = Vocabulary(model.getvalue(), kind)
     words = sorted(set().union(*(line.split(" ") for line in lines)))
-    learned = Vocabulary(model.getvalue(), kind)
-    return Vocabulary(model.getvalue(), kind, lossless=learned.count_unk(learned.encode(words)) == 0)
+    spelled = vocabulary.encode(words)
+    read = vocabulary.decode(spelled)
+    lossless = all(UNK_ID in ids or word == text for ids, word, text in zip(spelled, words, read, strict=True))
+    return Vocabulary(model.getvalue(), kind, lossless)
 
 
 def _training_lines(lines: list[str], kind: str) -> Iterator[str]:
-    """What sentencepiece is shown: a regular sample, every line with a character the sample lacks, long lines in parts."""
+    """What sentencepiece is shown: a regular sample, lines with characters the sample lacks, long lines in parts."""
     step = -(-len(lines) // MAX_TRAINING_LINES)
     sample = lines[::step]
     if step > 1:

@@ -13,8 +13,9 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from gzip import BadGzipFile, GzipFile
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from tietrain.errors import DataError
 
@@ -39,12 +40,12 @@ class FileCheck:
     notes: tuple[str, ...]
 
 
-def check_file(path: Path, asked: str, parser: Parser | None = None) -> FileCheck:
+def check_file(path: Path, asked: str, parser: Parser) -> FileCheck:
     """Check a plain or gzip file: readable, regular, whole, UTF-8, with text in it, each line as its format wants it.
 
     Args:
         asked: the setting that names the file, for messages.
-        parser: reads one line of the format and raises DataError; None for plain text.
+        parser: reads one line of the format and raises DataError where it cannot.
     Raises:
         DataError: naming file and line.
     """
@@ -57,18 +58,19 @@ def check_file(path: Path, asked: str, parser: Parser | None = None) -> FileChec
         n_crlf = text.count("\r\n")
         text = text.replace("\r\n", "\n")
         if "\r" in text:
-            raise DataError(_at(path, text, text.index("\r")), "there is a carriage return inside the line", "remove it, lines end with LF or CRLF")
+            raise DataError(
+                _at(path, text, text.index("\r")),
+                "there is a carriage return inside the line",
+                "remove it, lines end with LF or CRLF",
+            )
         notes.append(f"{path.name} has {n_crlf} lines ending in CRLF; CR is left out")
     if "\0" in text:
         raise DataError(_at(path, text, text.index("\0")), "there is a NUL character", "remove it, or give a text file")
     lines = split_lines(text)
     if not lines:
         raise DataError(str(path), "the file is empty", "give a file with text")
-    if parser:
-        for number, line in enumerate(lines, start=1):
-            parser(number, line)
-    elif not any(lines):
-        raise DataError(str(path), "all lines are empty", "give a file with text")
+    for number, line in enumerate(lines, start=1):
+        parser(number, line)
     return FileCheck(len(lines), lines_sha256(lines), tuple(notes))
 
 
@@ -87,13 +89,15 @@ def lines_sha256(lines: list[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def open_regular(path: Path, asked: str) -> BinaryIO:
+def open_regular(path: Path, asked: str) -> BufferedReader:
     """A regular file opened for reading; DataError for a missing or unreadable one, a folder, a pipe, a device."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError) as e:
         missing = isinstance(e, FileNotFoundError)
-        is_so = f"there is no file {path}" if missing else f"{path} cannot be opened ({getattr(e, 'strerror', None) or e})"
+        is_so = (
+            f"there is no file {path}" if missing else f"{path} cannot be opened ({getattr(e, 'strerror', None) or e})"
+        )
         raise DataError(asked, is_so, "correct the name, or set data.root to the folder it is in") from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -111,9 +115,13 @@ def read_content(path: Path, asked: str) -> bytes:
         try:
             content = (GzipFile(fileobj=f) if packed else f).read(MAX_BYTES + 1)
         except (EOFError, BadGzipFile, zlib.error) as e:
-            raise DataError(str(path), f"the gzip file is cut off or damaged ({e})", "get the whole file again") from None
+            raise DataError(
+                str(path), f"the gzip file is cut off or damaged ({e})", "get the whole file again"
+            ) from None
         except OSError as e:
-            raise DataError(str(path), f"it cannot be read ({e.strerror or e})", "check the disk, then try again") from None
+            raise DataError(
+                str(path), f"it cannot be read ({e.strerror or e})", "check the disk, then try again"
+            ) from None
     if len(content) > MAX_BYTES:
         raise DataError(str(path), f"it holds more than {MAX_BYTES // 2**30} GiB of text", "split it")
     return content
@@ -125,7 +133,11 @@ def _decode(path: Path, content: bytes) -> str:
     except UnicodeDecodeError as e:
         line = content.count(b"\n", 0, e.start) + 1
         byte = content[e.start]
-        raise DataError(f"{path}:{line}", f"it is not UTF-8 (byte 0x{byte:02x}: {e.reason})", "convert it, for example with iconv -t UTF-8") from None
+        raise DataError(
+            f"{path}:{line}",
+            f"it is not UTF-8 (byte 0x{byte:02x}: {e.reason})",
+            "convert it, for example with iconv -t UTF-8",
+        ) from None
 
 
 def _at(path: Path, text: str, position: int) -> str:
@@ -149,14 +161,22 @@ def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
             raise DataError(at, f"it is {_json_type(record)}, not an object", "write one object a line")
         for column in columns:
             if column not in record:
-                raise DataError(at, f"there is no key {column!r}, only {', '.join(map(repr, record)) or 'none'}", "add it, or set data.columns")
+                raise DataError(
+                    at,
+                    f"there is no key {column!r}, only {', '.join(map(repr, record)) or 'none'}",
+                    "add it, or set data.columns",
+                )
             value = record[column]
             if not isinstance(value, str):
                 raise DataError(at, f"{column!r} is {_json_type(value)}, not a text", "write a string")
             if any("\ud800" <= c <= "\udfff" or c == "\0" for c in value):
                 raise DataError(at, f"{column!r} has half a surrogate pair or a NUL character", "remove it")
             if one_line and ("\n" in value or "\r" in value):
-                raise DataError(at, f"{column!r} has a line break", "write a sentence without one: translations are scored line by line")
+                raise DataError(
+                    at,
+                    f"{column!r} has a line break",
+                    "write a sentence without one: translations are scored line by line",
+                )
         return [record[c] for c in columns]
 
     return parse
@@ -170,7 +190,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _json_type(value: object) -> str:
-    names = {dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number", str: "a text"}
+    names = {
+        dict: "an object",
+        list: "a list",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a text",
+    }
     return names.get(type(value), "null")
 
 
@@ -184,11 +211,16 @@ def tsv_parser(path: Path, columns: list[str]) -> Parser:
             header[:] = fields
             for column in columns:
                 if fields.count(column) != 1:
-                    is_so = f"the header names {column!r} {fields.count(column)} times; it is {', '.join(map(repr, fields))}"
+                    names = ", ".join(map(repr, fields))
+                    is_so = f"the header {names} names {column!r} {fields.count(column)} times, not once"
                     raise DataError(f"{path}:1", is_so, "set data.columns to names of the header")
             return None
         if len(fields) != len(header):
-            raise DataError(f"{path}:{number}", f"there are {len(fields)} fields and the header has {len(header)}", "write a tab between fields and nowhere else")
+            raise DataError(
+                f"{path}:{number}",
+                f"there are {len(fields)} fields and the header has {len(header)}",
+                "write a tab between fields and nowhere else",
+            )
         return [fields[header.index(c)] for c in columns]
 
     return parse

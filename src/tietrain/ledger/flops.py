@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tietrain.tying.slots import ModelShape, Stack
+from tietrain.tying.slots import ModelShape
 
 CONVENTION = "matmul-full-square-3x"
 

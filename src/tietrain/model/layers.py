@@ -6,7 +6,6 @@ Weights come as a mapping from leaf to tensor, `{"q.weight": [H K, D], ...}`; a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +19,6 @@ WAVELENGTH = 10_000.0
 # Scores up to which three plain products beat PyTorch's fused attention kernel on a CPU: it has a fixed cost a call and
 # computes bfloat16 no faster than float32. Measured on AVX-512 bf16, forward and backward: bf16 4-6x at T <= 128.
 SMALL_SCORES = {torch.float32: 2**20, torch.bfloat16: 2**23}
-
-
-class Rotation(NamedTuple):
-    """Cosines and sines of every position's angles, each [T, 1, K / 2]."""
-
-    cos: Tensor
-    sin: Tensor
 
 
 def project(x: Tensor, weights: Weights, *leaves: str) -> Tensor:
@@ -97,20 +89,27 @@ def causal_mask(n_queries: int, n_keys: int, device: torch.device) -> Tensor:
     return torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(n_keys - n_queries)
 
 
-def rotation(positions: Tensor, d_head: int) -> Rotation:
-    """The turn of every position, in float32.
+def rotation(positions: Tensor, d_head: int) -> Tensor:
+    """The turn of every position, cosine and sine of each pair's angle: [T, 1, K / 2, 2].
 
     Source: Su et al. 2021, section 3.4.2.
     """
     angles = _angles(positions, d_head)[:, None]
-    return Rotation(angles.cos(), angles.sin())
+    return torch.stack((angles.cos(), angles.sin()), dim=-1)
 
 
-def rotate(x: Tensor, turn: Rotation) -> Tensor:
-    """Pairs (i, i + K / 2) of every head turned by its position's angles: [B, T, H, K] -> [B, T, H, K]."""
-    cos = torch.cat((turn.cos, turn.cos), dim=-1).to(x.dtype)
-    sin = torch.cat((-turn.sin, turn.sin), dim=-1).to(x.dtype)
-    return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
+def rotate(x: Tensor, turn: Tensor) -> Tensor:
+    """Pairs (2 i, 2 i + 1) of every head turned by its position's angles, [B, T, H, K], in float32 or better.
+
+    One product of complex numbers takes a third of the time of the same sum of real ones; compiled code fuses the sum.
+    """
+    pairs = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():
+        (a, b), (cos, sin) = pairs.unbind(-1), turn.unbind(-1)
+        turned = torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1)
+    else:
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(turn))
+    return turned.flatten(-2).to(x.dtype)
 
 
 def sinusoids(positions: Tensor, d_model: int) -> Tensor:

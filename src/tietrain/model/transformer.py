@@ -19,7 +19,6 @@ from tietrain.data.tokenizer import PAD_ID
 from tietrain.errors import SettingsError
 from tietrain.model.cache import Cache, KeysValues
 from tietrain.model.layers import (
-    Rotation,
     Weights,
     attend,
     causal_mask,
@@ -51,8 +50,9 @@ class Memory(NamedTuple):
 class _Scope(NamedTuple):
     """What all layers of one pass share."""
 
+    causal: bool
     mask: Tensor | None
-    turn: Rotation | None
+    turn: Tensor | None
     memory: Memory | None
     cache: Cache | None
 
@@ -187,8 +187,9 @@ class Transformer(nn.Module):
         positions = torch.arange(start, end, device=ids.device)
         if stack.causal and start and ids.shape[1] > 1:
             mask = causal_mask(ids.shape[1], end, ids.device)
+        causal = stack.causal and start == 0  # without a past the kernel needs no mask; one new position sees all of it
         turn = rotation(positions, self.shape.d_head) if self.shape.positions == "rotary" else None
-        scope = _Scope(mask, turn, memory, cache)
+        scope = _Scope(causal, mask, turn, memory, cache)
         x = self._embed(stack, ids, positions, end)
         for layer in range(stack.n_layers):
             for part in _parts(stack):
@@ -229,9 +230,7 @@ class Transformer(nn.Module):
             q, k = rotate(q, scope.turn), rotate(k, scope.turn)
         if scope.cache is not None:
             k, v = scope.cache.extend((stack.name, layer, "self_attn"), k, v)
-        # One new position sees the whole past, and without a past the causal kernel needs no mask.
-        causal = stack.causal and scope.mask is None and x.shape[1] == k.shape[1]
-        return project(attend(q, k, v, mask=scope.mask, causal=causal), weights, "o")
+        return project(attend(q, k, v, mask=scope.mask, causal=scope.causal), weights, "o")
 
     def _cross_attention(self, x: Tensor, stack: Stack, layer: int, scope: _Scope) -> Tensor:
         weights, d_head, memory = self._weights(f"{stack.name}.{layer}.cross_attn"), self.shape.d_head, scope.memory

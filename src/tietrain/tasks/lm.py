@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tietrain.config import RunConfig
-from tietrain.data.batching import Batch, LmBatches, lm_eval_windows, lm_stream
+from tietrain.data.batching import Batch, LmBatches, lm_eval_windows, make_stream
 from tietrain.data.prepare import Prepared
 from tietrain.data.tokenizer import UNK_ID
 from tietrain.model.transformer import Transformer
@@ -24,7 +24,7 @@ class LanguageModelling:
         self.batches = LmBatches(self._stream("train"), config.task.window, config.train.batch_tokens, config.seed)
 
     def _stream(self, split: str, n_lines: int | None = None) -> np.ndarray:
-        return lm_stream(self.prepared.encoded[split]["decoder"][:n_lines])
+        return make_stream(self.prepared.encoded[split]["decoder"][:n_lines])
 
     def loss(self, model: Transformer, batch: Batch) -> LossSum:
         """Summed objective and nats of one batch."""
@@ -50,7 +50,7 @@ class LanguageModelling:
         task, device = self.config.task, device_of(model)
         model.eval()
         nats, n_tokens = 0.0, 0
-        for batch in lm_eval_windows(stream, task.window, task.eval_stride or task.window, self.config.train.batch_tokens):
+        for batch, _ in lm_eval_windows(stream, task.window, task.eval_stride, self.config.train.batch_tokens):
             loss = batch_loss(model, batch.to(device), 0.0)
             nats += float(loss.nll)
             n_tokens += batch.n_tokens

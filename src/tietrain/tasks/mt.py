@@ -75,7 +75,7 @@ class Translation:
         device = device_of(model)
         model.eval()
         nats, n_tokens = 0.0, 0
-        for _, batch in mt_eval_batches(sources, targets, self.config.train.batch_tokens):
+        for batch, _ in mt_eval_batches(sources, targets, self.config.train.batch_tokens):
             nats += float(batch_loss(model, batch.to(device), 0.0).nll)
             n_tokens += batch.n_tokens
         return nats, n_tokens

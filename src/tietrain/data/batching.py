@@ -1,0 +1,275 @@
+"""Batches: which sentences or windows make a step, as a pure function of (lengths, seed, epoch, index).
+
+Nothing else is needed to go on after an interruption, whatever the number of workers or processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tietrain.data.encoded import Counts, EncodedLines, Ids
+from tietrain.data.ordering import cut, draws, length_order, shuffle
+from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
+from tietrain.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one step, or of one part of it.
+
+    src_ids: [B, S] pieces + EOS, right-padded with PAD_ID; None for a language model.
+    tgt_in_ids: [B, T] what the decoder reads. tgt_out_ids: [B, T] what it is asked; PAD_ID where nothing is scored.
+    lengths: stack -> real tokens of each row, end marks included. n_tokens: scored target tokens.
+    """
+
+    src_ids: Tensor | None
+    tgt_in_ids: Tensor
+    tgt_out_ids: Tensor
+    lengths: dict[str, list[int]]
+    n_tokens: int
+
+    @property
+    def padded_tokens(self) -> int:
+        """Positions of the batch, padding included, of both sides."""
+        return self.tgt_in_ids.numel() + (0 if self.src_ids is None else self.src_ids.numel())
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its ids on a device."""
+        src_ids = None if self.src_ids is None else self.src_ids.to(device)
+        return replace(
+            self, src_ids=src_ids, tgt_in_ids=self.tgt_in_ids.to(device), tgt_out_ids=self.tgt_out_ids.to(device)
+        )
+
+
+class Batches(Protocol):
+    """Every batch of every epoch. `fingerprint` is equal where the same sentences stand in the same batches."""
+
+    fingerprint: str
+
+    def n_batches(self, epoch: int) -> int: ...
+
+    def batch(self, epoch: int, index: int) -> Batch: ...
+
+
+class LmBatches:
+    """Windows of a token stream, each `window` tokens long, `batch_tokens // window` (at least one) a step.
+
+    Every epoch cuts the stream at another offset below `window`, so that no token is always the first of its window;
+    what is left before the first and after the last window is not seen in that epoch. Windows are shuffled; the last
+    step of an epoch may have fewer.
+
+    Args:
+        stream: token ids, see `make_stream`.
+    """
+
+    def __init__(self, stream: Ids, window: int, batch_tokens: int, seed: int):
+        if len(stream) < window:
+            raise SettingsError(
+                f"task.window={window}",
+                f"the training text has {len(stream)} tokens",
+                "choose a shorter window or a longer text",
+            )
+        self._stream, self._inputs, self._window = stream, _shifted(stream), window
+        self._rows, self._seed = max(1, batch_tokens // window), seed
+        self._data = hashlib.sha256(stream.tobytes()).hexdigest()
+        self._epoch: tuple[int, Counts] = (-1, np.empty(0, dtype=np.int64))
+        self.fingerprint = hashlib.sha256(
+            f"{self._data} {window} {self._rows}".encode() + self._starts(0).tobytes()
+        ).hexdigest()
+
+    def n_batches(self, epoch: int) -> int:
+        """Steps of an epoch; the offset makes it differ by one at times."""
+        return -(-len(self._starts(epoch)) // self._rows)
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        """Step `index` of an epoch: [B, window]."""
+        starts = self._starts(epoch)[index * self._rows : (index + 1) * self._rows]
+        if not len(starts):
+            raise IndexError(f"epoch {epoch} has no batch {index}")
+        return _lm_batch(self._stream, self._inputs, starts, self._window)
+
+    def _starts(self, epoch: int) -> Counts:
+        """First position of each window, in the order of training."""
+        if self._epoch[0] != epoch:
+            spare = len(self._stream) - self._window + 1
+            offset = int(draws(1, self._data, self._seed, epoch, "offset")[0] % min(self._window, spare))
+            starts = np.arange(offset, spare, self._window)
+            self._epoch = (epoch, starts[shuffle(len(starts), self._data, self._seed, epoch, "order")])
+        return self._epoch[1]
+
+
+class MtBatches:
+    """Sentence pairs of like length, cut so that a step has at most `batch_tokens` padded target tokens.
+
+    Lengths, end marks included, are those of the reference vocabulary. Pairs are put in `ordering.length_order`, pairs of equal
+    lengths in a new order each epoch, cut greedily, and the batches are shuffled. A pair longer than the budget is a
+    batch of its own.
+
+    Args:
+        src, tgt: ids of each line without bos and eos, in the arm's own vocabularies.
+        reference_lengths: stack -> pieces of each line, see `prepare.Prepared`.
+    """
+
+    def __init__(
+        self,
+        src: Sequence[Ids],
+        tgt: Sequence[Ids],
+        reference_lengths: dict[str, Counts],
+        batch_tokens: int,
+        seed: int,
+    ):
+        self._src, self._tgt, self._seed, self._budget = EncodedLines.of(src), EncodedLines.of(tgt), seed, batch_tokens
+        self._src_lengths, self._tgt_lengths = reference_lengths["encoder"] + 1, reference_lengths["decoder"] + 1
+        self._data = hashlib.sha256(self._src_lengths.tobytes() + self._tgt_lengths.tobytes()).hexdigest()
+        self._epoch: tuple[int, list[Counts]] = (-1, [])
+        rows = self._plan(0)
+        cuts = np.cumsum([len(r) for r in rows])
+        self.fingerprint = hashlib.sha256(
+            self._data.encode() + np.concatenate(rows).tobytes() + cuts.tobytes()
+        ).hexdigest()
+
+    def n_batches(self, epoch: int) -> int:
+        """Steps of an epoch."""
+        return len(self._plan(epoch))
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        """Step `index` of an epoch."""
+        return _mt_batch(self._src, self._tgt, self.rows(epoch, index))
+
+    def rows(self, epoch: int, index: int) -> Counts:
+        """Line numbers of the pairs of a step."""
+        return self._plan(epoch)[index]
+
+    def _plan(self, epoch: int) -> list[Counts]:
+        if self._epoch[0] != epoch:
+            ties = draws(len(self._tgt_lengths), self._data, self._seed, epoch, "ties")
+            order = length_order(self._src_lengths, self._tgt_lengths, ties, turn=epoch)
+            batches = cut(order, self._tgt_lengths[order], self._budget)
+            shuffled = shuffle(len(batches), self._data, self._seed, epoch, "order")
+            self._epoch = (epoch, [batches[i] for i in shuffled])
+        return self._epoch[1]
+
+
+def make_stream(lines: Sequence[Ids]) -> Ids:
+    """The token stream of a language model: each line's pieces and EOS, one line after the other."""
+    packed = EncodedLines.of(lines)
+    return np.insert(packed.ids, packed.offsets[1:], EOS_ID)
+
+
+def stream_lines(lines: Sequence[Ids]) -> Counts:
+    """Line number of each token of `make_stream`, to sum nats by line."""
+    packed = EncodedLines.of(lines)
+    return np.repeat(np.arange(len(packed)), packed.lengths + 1)
+
+
+def lm_eval_windows(stream: Ids, window: int, stride: int | None, batch_tokens: int) -> Iterator[tuple[Batch, Counts]]:
+    """Windows that score every token of a stream exactly once, and the stream position each window begins at.
+
+    The first window scores all its tokens; each later one begins `stride` tokens further and scores its last `stride`,
+    the others are context. None for stride is the whole window: no context, one pass.
+
+    Token (b, t) of the batch is position `starts[b] + t` of the stream.
+    """
+    stride, n, inputs = stride or window, len(stream), _shifted(stream)
+    if not n:
+        return
+    window = min(window, n)
+    # A last window ends with the stream: its start is earlier than a stride further where the rest is shorter.
+    ends = np.minimum(np.arange(window, n + stride, stride), n)
+    ends = ends[: np.searchsorted(ends, n) + 1]
+    scored_from = np.concatenate([[0], ends[:-1]])
+    per_batch = max(1, batch_tokens // window)
+    for i in range(0, len(ends), per_batch):
+        starts = ends[i : i + per_batch] - window
+        batch = _lm_batch(stream, inputs, starts, window)
+        unscored = torch.from_numpy(starts[:, None] + np.arange(window) < scored_from[i : i + per_batch, None])
+        targets = batch.tgt_out_ids.masked_fill(unscored, PAD_ID)
+        yield Batch(None, batch.tgt_in_ids, targets, batch.lengths, int((~unscored).sum())), starts
+
+
+def mt_eval_batches(src: Sequence[Ids], tgt: Sequence[Ids], batch_tokens: int) -> Iterator[tuple[Batch, Counts]]:
+    """Batches that hold every pair exactly once, longest last, and the line number of each row.
+
+    A batch has at most `batch_tokens` padded tokens of the longer side, or is one pair.
+    """
+    sources, targets = EncodedLines.of(src), EncodedLines.of(tgt)
+    if not len(targets):
+        return
+    longer = np.maximum(sources.lengths, targets.lengths) + 1
+    order = length_order(sources.lengths, targets.lengths, np.arange(len(longer)), turn=0)
+    for rows in cut(order, longer[order], batch_tokens):
+        yield _mt_batch(sources, targets, rows), rows
+
+
+def split_batch(batch: Batch, device_batch_tokens: int) -> list[Batch]:
+    """Parts of a batch, rows in order, padding trimmed.
+
+    Each has at most `device_batch_tokens` padded tokens on its longer side, or is one row.
+    """
+    sides = list(batch.lengths.values())
+    longer = np.maximum.reduce([np.asarray(side, dtype=np.int64) for side in sides])
+    parts = cut(np.arange(len(longer)), longer, device_batch_tokens)
+    return [batch] if len(parts) == 1 else [_part(batch, int(rows[0]), int(rows[-1]) + 1) for rows in parts]
+
+
+def padding_efficiency(batches: Batches, epoch: int = 0) -> dict[str, float]:
+    """Stack -> real tokens over padded ones in an epoch, and `both` for their sum."""
+    real: dict[str, int] = {}
+    padded: dict[str, int] = {}
+    for index in range(batches.n_batches(epoch)):
+        batch = batches.batch(epoch, index)
+        for stack, ids in (("encoder", batch.src_ids), ("decoder", batch.tgt_in_ids)):
+            if ids is not None:
+                real[stack] = real.get(stack, 0) + sum(batch.lengths[stack])
+                padded[stack] = padded.get(stack, 0) + ids.numel()
+    return {**{s: real[s] / padded[s] for s in real}, "both": sum(real.values()) / sum(padded.values())}
+
+
+def _shifted(stream: Ids) -> Ids:
+    return np.concatenate([np.asarray([BOS_ID], dtype=stream.dtype), stream[:-1]])
+
+
+def _lm_batch(stream: Ids, inputs: Ids, starts: Counts, window: int) -> Batch:
+    at = starts[:, None] + np.arange(window)
+    lengths = {"decoder": [window] * len(starts)}
+    return Batch(None, _tensor(inputs[at]), _tensor(stream[at]), lengths, at.size)
+
+
+def _mt_batch(src: EncodedLines, tgt: EncodedLines, rows: Counts) -> Batch:
+    src_ids, src_lengths = _pad(src, rows)
+    tgt_out_ids, tgt_lengths = _pad(tgt, rows)
+    tgt_in_ids = np.roll(tgt_out_ids, 1, axis=1)
+    tgt_in_ids[:, 0] = BOS_ID
+    tgt_in_ids[np.arange(tgt_in_ids.shape[1]) >= tgt_lengths[:, None]] = PAD_ID
+    lengths = {"encoder": src_lengths.tolist(), "decoder": tgt_lengths.tolist()}
+    return Batch(_tensor(src_ids), _tensor(tgt_in_ids), _tensor(tgt_out_ids), lengths, int(tgt_lengths.sum()))
+
+
+def _pad(lines: EncodedLines, rows: Counts) -> tuple[np.ndarray, Counts]:
+    """[B, longest] pieces + EOS + padding, and the tokens of each row, EOS included."""
+    starts, lengths = lines.offsets[rows], lines.lengths[rows] + 1
+    column = np.arange(int(lengths.max()))
+    ids = np.full((len(rows), len(column)), PAD_ID, dtype=np.int64)
+    real = column < lengths[:, None] - 1
+    ids[real] = lines.ids[(starts[:, None] + column)[real]]
+    ids[np.arange(len(rows)), lengths - 1] = EOS_ID
+    return ids, lengths
+
+
+def _tensor(ids: np.ndarray) -> Tensor:
+    return torch.from_numpy(ids.astype(np.int64, copy=False))
+
+
+def _part(batch: Batch, start: int, end: int) -> Batch:
+    lengths = {stack: side[start:end] for stack, side in batch.lengths.items()}
+    s, t = max(lengths.get("encoder", [0])), max(lengths["decoder"])
+    targets = batch.tgt_out_ids[start:end, :t]
+    src_ids = None if batch.src_ids is None else batch.src_ids[start:end, :s]
+    return Batch(src_ids, batch.tgt_in_ids[start:end, :t], targets, lengths, int((targets != PAD_ID).sum()))

@@ -1,0 +1,92 @@
+"""What a user may set about the generated corpus, and the sizes behind each preset."""
+
+from dataclasses import dataclass
+
+GRAMMAR_VERSION = 1
+"""Raised by every change that moves one byte of any corpus; part of the fingerprint."""
+
+MAX_DIFFICULTY = 12
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of one preset; bytes are of UTF-8 text in the Latin alphabet, language A or B."""
+
+    train_pairs: int
+    valid_pairs: int
+    test_pairs: int
+    train_bytes: int
+    valid_bytes: int
+    test_bytes: int
+    lexicon_percent: int
+    n_topics: int
+
+
+PRESETS = {
+    "tiny": Preset(2_000, 250, 250, 120_000, 15_000, 15_000, 20, 4),
+    "small": Preset(20_000, 1_000, 2_000, 2_100_000, 105_000, 210_000, 100, 8),
+    "full": Preset(100_000, 2_000, 3_000, 10_500_000, 210_000, 420_000, 250, 12),
+}
+
+
+@dataclass(frozen=True)
+class GrammarSettings:
+    """Everything that decides the bytes of a generated corpus.
+
+    Attributes:
+        task: "lm" for running paragraphs of one language, "mt" for sentence pairs.
+        preset: size: "tiny" (seconds to train), "small" (20,000 pairs), "full" (100,000).
+        seed: draws corpus and splits; unrelated to the seed of a run.
+        language_seed: draws the languages: stems, genders, cognates, synonyms, double verbs.
+        difficulty: 1 to 12. It scales the lexicon (in proportion; 4 is about 1,270 content
+            lexemes at `small`), the share of verbs with two translations (10 percent a step, at
+            most 80), the share of frequent lexemes with synonyms (10 percent a step, at most 80),
+            the share of irregular verbs (5 percent a step, at most 40) and the most clauses in a
+            sentence (2 at 1, 3 from 3, 4 from 6, 5 from 9).
+        alphabet_b: "latin", or "other" to spell the same sentences of B in another script, which
+            shares no letter and no digit with A.
+        source: language of the source side; the language of a language-model corpus.
+        target: language of the target side; unused by "lm".
+    Raises:
+        ValueError: a value outside its range; the message names the key.
+    """
+
+    task: str
+    preset: str = "small"
+    seed: int = 0
+    language_seed: int = 0
+    difficulty: int = 4
+    alphabet_b: str = "latin"
+    source: str = "a"
+    target: str = "b"
+
+    def __post_init__(self) -> None:
+        _check_choice("task", self.task, ("lm", "mt"), "task")
+        _check_choice("data.preset", self.preset, tuple(PRESETS), "preset")
+        _check_choice("data.alphabet_b", self.alphabet_b, ("latin", "other"), "alphabet")
+        _check_choice("data.source", self.source, ("a", "b"), "language")
+        _check_choice("data.target", self.target, ("a", "b"), "language")
+        for key in ("seed", "language_seed", "difficulty"):
+            value = getattr(self, key)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ValueError(f"data.{key}={value!r}: not a whole number; give one, e.g. 4")
+        if not 1 <= self.difficulty <= MAX_DIFFICULTY:
+            raise ValueError(
+                f"data.difficulty={self.difficulty}: outside the range; "
+                f"choose a whole number from 1 to {MAX_DIFFICULTY}"
+            )
+        if self.task == "mt" and self.source == self.target:
+            raise ValueError(
+                f"data.target={self.target}: equal to data.source; choose the other language"
+            )
+
+    @property
+    def sizes(self) -> Preset:
+        """Sizes of the preset."""
+        return PRESETS[self.preset]
+
+
+def _check_choice(key: str, value: object, choices: tuple[str, ...], noun: str) -> None:
+    if value not in choices:
+        article = "an" if noun[0] in "aeiou" else "a"
+        raise ValueError(f"{key}={value}: not {article} {noun}; choose one of {', '.join(choices)}")

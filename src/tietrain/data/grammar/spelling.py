@@ -1,0 +1,177 @@
+"""Spellings of a meaning: drawing one, the probability of one, the most probable, all of them.
+
+A language turns a meaning into one `ClausePlan` a clause. A plan holds every choice the language
+leaves open, each in an explicit table: the order of the constituents, and among synonyms in each
+slot. Nothing else is open, so a plan is the whole distribution over spellings.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple, Protocol
+
+from tietrain.data.grammar.draw import Table, Uniform
+from tietrain.data.grammar.meaning import Meaning
+
+Slot = str | Table[str]
+"""One word: fixed, or a choice among synonyms in the same inflected form."""
+
+COMMA = ","
+
+
+class ClausePlan(NamedTuple):
+    """All spellings of one clause.
+
+    Attributes:
+        lead: the word that links the clause to the one before, or None in the first.
+        orders: orders of constituents, one letter each, e.g. "SVO".
+        constituents: the slots of each letter.
+    """
+
+    lead: str | None
+    orders: Table[str]
+    constituents: dict[str, list[Slot]]
+
+
+class Speller(Protocol):
+    """A language: it knows every way to spell a meaning."""
+
+    def plan(self, meaning: Meaning) -> list[ClausePlan]:
+        """One plan a clause, in the order of the clauses."""
+        ...
+
+
+def draw_spelling(speller: Speller, meaning: Meaning, uniform: Uniform) -> str:
+    """One spelling of a meaning, drawn from the language's tables."""
+    tokens: list[str] = []
+    for clause in speller.plan(meaning):
+        if clause.lead is not None:
+            _add_comma(tokens)
+            tokens.append(clause.lead)
+        orders = clause.orders
+        order = orders.items[0] if len(orders.items) == 1 else orders.draw(uniform)
+        for letter in order:
+            for slot in clause.constituents[letter]:
+                tokens.append(slot if isinstance(slot, str) else slot.draw(uniform))
+    return _join(tokens)
+
+
+def best_spelling(speller: Speller, meaning: Meaning) -> str:
+    """The most probable spelling of a meaning, the first of equals.
+
+    Orders are merged and distinct orders give distinct strings, so the best of each choice gives
+    the best string.
+    """
+    tokens: list[str] = []
+    for clause in speller.plan(meaning):
+        if clause.lead is not None:
+            _add_comma(tokens)
+            tokens.append(clause.lead)
+        for slot in _slots(clause, clause.orders.best()):
+            tokens.append(slot if isinstance(slot, str) else slot.best())
+    return _join(tokens)
+
+
+def spelling_nats(speller: Speller, meaning: Meaning, text: str) -> float:
+    """-log probability that a meaning is spelled as `text`; infinite when it never is.
+
+    Sums over every way to the same string.
+    """
+    tokens = _split(text)
+    if tokens is None:
+        return math.inf
+    plans = speller.plan(meaning)
+    # Probability of having spelled all tokens before a position; a clause may end at more than
+    # one, because a closing comma melts into the comma before the next clause.
+    reached = {0: 1.0}
+    for clause in plans:
+        ahead: dict[int, float] = {}
+        for start, so_far in reached.items():
+            begin = start
+            if clause.lead is not None:
+                if tokens[start : start + 2] != [COMMA, clause.lead]:
+                    continue
+                begin = start + 2
+            for order in clause.orders.items:
+                slots = _trim(_slots(clause, order))
+                share = _match(slots, tokens, begin)
+                if share:
+                    end = begin + len(slots)
+                    mass = so_far * share * clause.orders.share(order)
+                    ahead[end] = ahead.get(end, 0.0) + mass
+        reached = ahead
+    probability = reached.get(len(tokens), 0.0)
+    return -math.log(probability) if probability else math.inf
+
+
+def iterate_spellings(speller: Speller, meaning: Meaning) -> Iterator[tuple[str, float]]:
+    """Every way to spell a meaning with its probability; a string comes once for each way."""
+    plans = speller.plan(meaning)
+    ways = [
+        [(clause, order, clause.orders.share(order)) for order in clause.orders.items]
+        for clause in plans
+    ]
+    for choice in product(*ways):
+        slots: list[Slot] = []
+        share = 1.0
+        for clause, order, order_share in choice:
+            if clause.lead is not None:
+                slots += [COMMA, clause.lead]
+            slots += _slots(clause, order)
+            share *= order_share
+        options = [
+            [(slot, 1.0)]
+            if isinstance(slot, str)
+            else [(form, slot.share(form)) for form in slot.items]
+            for slot in slots
+        ]
+        for forms in product(*options):
+            tokens: list[str] = []
+            for form, _ in forms:
+                if form == COMMA:
+                    _add_comma(tokens)
+                else:
+                    tokens.append(form)
+            yield _join(tokens), share * math.prod(weight for _, weight in forms)
+
+
+def _slots(clause: ClausePlan, order: str) -> list[Slot]:
+    return [slot for letter in order for slot in clause.constituents[letter]]
+
+
+def _trim(slots: list[Slot]) -> list[Slot]:
+    return slots[:-1] if slots[-1] == COMMA else slots
+
+
+def _match(slots: list[Slot], tokens: list[str], begin: int) -> float:
+    if begin + len(slots) > len(tokens):
+        return 0.0
+    share = 1.0
+    for slot, token in zip(slots, tokens[begin:], strict=False):
+        if isinstance(slot, str):
+            if slot != token:
+                return 0.0
+        else:
+            share *= slot.share(token)
+            if not share:
+                return 0.0
+    return share
+
+
+def _add_comma(tokens: list[str]) -> None:
+    # Two commas that meet are one.
+    if tokens[-1] != COMMA:
+        tokens.append(COMMA)
+
+
+def _join(tokens: list[str]) -> str:
+    if tokens[-1] == COMMA:
+        tokens = tokens[:-1]
+    return " ".join(tokens).replace(" ,", ",") + "."
+
+
+def _split(text: str) -> list[str] | None:
+    """Tokens of a spelled sentence, or None when it does not end like one."""
+    if not text.endswith("."):
+        return None
+    return text[:-1].replace(",", " ,").split(" ")

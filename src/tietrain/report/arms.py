@@ -1,0 +1,243 @@
+"""Runs -> arms -> comparisons: everything but the seed makes an arm; one task on one corpus makes a comparison."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import log
+
+from tietrain.report.collect import Run, Scalar
+
+# The scheme that ties nothing: where it is present, others are read against it.
+UNTIED = "none"
+TASK_TITLES = {"lm": "Language model", "mt": "Translation"}
+MAX_NAME = 60
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Mean over seeds, sample standard deviation (None for one seed), and how many seeds."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+def make_stat(values: Sequence[float]) -> Stat | None:
+    """
+    >>> make_stat([1, 2, 3])
+    Stat(mean=2.0, sd=1.0, n=3)
+    """
+    if not values:
+        return None
+    return Stat(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs that differ in nothing but their seed."""
+
+    id: str
+    name: str
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def done(self) -> tuple[Run, ...]:
+        """Finished runs, one a seed: a seed run twice (two folders, two labels of one plan) counts once."""
+        by_seed: dict[int, Run] = {}
+        for run in self.runs:
+            if run.status == "done":
+                by_seed.setdefault(run.seed, run)
+        return tuple(by_seed[seed] for seed in sorted(by_seed))
+
+    @cached_property
+    def repeated(self) -> tuple[Run, ...]:
+        """Finished runs of a seed that is counted already."""
+        return tuple(run for run in self.runs if run.status == "done" and run not in self.done)
+
+    @property
+    def first(self) -> Run:
+        """A finished run, where there is one: what all seeds have in common is read from it."""
+        return self.done[0] if self.done else max(self.runs, key=lambda r: r.params is not None)
+
+    @property
+    def task(self) -> str:
+        return self.first.task
+
+    @property
+    def label(self) -> str:
+        return " = ".join(sorted({run.label for run in self.runs}))
+
+    @property
+    def corpus(self) -> str:
+        return str(self.first.fingerprints.get("corpus", ""))
+
+    @property
+    def target_vocabulary(self) -> str:
+        """Content of the vocabulary whose tokens are scored."""
+        fingerprints = self.first.fingerprints
+        return str(fingerprints.get("vocabulary.decoder", fingerprints.get("vocabulary", "")))
+
+    @property
+    def vocab_size(self) -> int | None:
+        """Pieces of that vocabulary."""
+        shape = self.first.shapes.get("decoder.embed.weight")
+        return shape[0] if shape else None
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """Status -> number of runs."""
+        return count_statuses(self.runs)
+
+    @property
+    def ties(self) -> dict[str, tuple[str, ...]]:
+        """Owner -> its uses, where there are several."""
+        uses: dict[str, list[str]] = {}
+        for slot, owner in self.first.owner.items():
+            uses.setdefault(owner, []).append(slot)
+        return {owner: tuple(names) for owner, names in uses.items() if len(names) > 1}
+
+    def stat(self, value: Callable[[Run], float | None]) -> Stat | None:
+        """Of a number of each finished run; None where no run has it."""
+        return make_stat([v for run in self.done if (v := value(run)) is not None])
+
+    def score(self, split: str, name: str) -> Stat | None:
+        """Of a score over finished runs."""
+        return self.stat(lambda run: run_score(run, split, name))
+
+    def reason(self, split: str, name: str) -> str:
+        """Why a score is empty, as the runs say it."""
+        if not self.done:
+            return "no finished run"
+        name = {"excess_bits_per_byte": "bits_per_byte"}.get(name, name)
+        whys = [run.reasons.get(f"{split}.{name}", run.reasons.get(name, "")) for run in self.done]
+        return "; ".join(why for why in dict.fromkeys(whys) if why)
+
+
+def count_statuses(runs: Iterable[Run]) -> dict[str, int]:
+    """Status -> number of runs, `done` first."""
+    statuses = [run.status for run in runs]
+    return {status: statuses.count(status) for status in sorted(set(statuses), key=lambda s: (s != "done", s))}
+
+
+def run_score(run: Run, split: str, name: str) -> float | None:
+    """A score of a split; `excess_bits_per_byte` is worked out here from nats, generator_nats and bytes.
+
+    It is the excess over the generator in a unit that no vocabulary changes, so it is empty where bits per byte are.
+    """
+    scores = run.scores.get(split, {})
+    if name != "excess_bits_per_byte":
+        return scores.get(name)
+    if not {"nats", "generator_nats", "bytes", "bits_per_byte"} <= scores.keys() or scores["bytes"] <= 0:
+        return None
+    return (scores["nats"] - scores["generator_nats"]) / (log(2) * scores["bytes"])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The arms of one task on one corpus, untied first, then by stored parameters."""
+
+    slug: str
+    task: str
+    corpus: str
+    arms: tuple[Arm, ...]
+
+    @property
+    def title(self) -> str:
+        first = self.arms[0].first
+        parts = [str(first.settings.get(key)) for key in ("data.format", "data.preset") if first.settings.get(key)]
+        if parts and parts[0] != "grammar":
+            parts = parts[:1]
+        return f"{TASK_TITLES.get(self.task, self.task)}, {' '.join(parts) or 'unknown'} corpus"
+
+    @property
+    def vocabularies(self) -> dict[str, str]:
+        """Content of each target vocabulary -> a letter, in order of the arms."""
+        contents = dict.fromkeys(arm.target_vocabulary for arm in self.arms)
+        return {content: _letter(i) for i, content in enumerate(contents)}
+
+    @property
+    def splits(self) -> list[str]:
+        """Scored splits, test first and valid last: valid chose the checkpoint."""
+        seen = dict.fromkeys(split for arm in self.arms for run in arm.done for split in run.scores)
+        return sorted(seen, key=lambda split: (split == "valid", split != "test", split))
+
+    @property
+    def seeds(self) -> tuple[int, int]:
+        """Fewest and most finished seeds of an arm."""
+        counts = [len(arm.done) for arm in self.arms]
+        return min(counts), max(counts)
+
+    @property
+    def n_rates(self) -> int:
+        """Most learning rates that one way of tying was trained with."""
+        rates: dict[str, set[Scalar]] = {}
+        for arm in self.arms:
+            rates.setdefault(arm.label, set()).add(arm.first.settings.get("optim.lr"))
+        return max(len(found) for found in rates.values())
+
+
+def make_arms(runs: Iterable[Run]) -> list[Arm]:
+    """All arms, named so that no two of a task have one name. Runs that never became an arm are grouped by label."""
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        key = (run.task, run.arm) if run.arm else (run.task, "", run.label or run.path, run.status)
+        groups.setdefault(key, []).append(run)
+    arms = [Arm(key[1], "", tuple(group)) for key, group in groups.items()]
+    alike: dict[tuple[str, str, str], list[Arm]] = {}
+    for arm in arms:
+        alike.setdefault((arm.task, arm.corpus, arm.label), []).append(arm)
+    return [replace(arm, name=_name(arm, alike[arm.task, arm.corpus, arm.label])) for arm in arms]
+
+
+def compare(arms: Iterable[Arm]) -> list[Comparison]:
+    """Arms by task and corpus; arms without an id never got as far as data and are in none."""
+    groups: dict[tuple[str, str], list[Arm]] = {}
+    for arm in arms:
+        if arm.id:
+            groups.setdefault((arm.task, arm.corpus), []).append(arm)
+    comparisons: list[Comparison] = []
+    for (task, corpus), members in sorted(groups.items()):
+        slug = _slug(task)
+        n = sum(c.slug.startswith(slug) for c in comparisons)
+        slug = f"{slug}{n + 1 if n else ''}"
+        comparisons.append(Comparison(slug, task, corpus, tuple(sorted(members, key=_arm_order))))
+    return comparisons
+
+
+def _arm_order(arm: Arm) -> tuple[bool, int, str]:
+    return arm.label != UNTIED, -(arm.first.params or 0), arm.name
+
+
+def _name(arm: Arm, alike: list[Arm]) -> str:
+    """The label, and what sets the arm apart from others of that label: options of the tie first."""
+    shown = arm.label or "(no label)"
+    if len(alike) == 1:
+        return shown
+    every = [other.first.settings for other in alike]
+    keys = {key for settings in every for key in settings} - {"seed"}
+    apart = [key for key in keys if len({repr(settings.get(key)) for settings in every}) > 1]
+    apart.sort(key=lambda key: (not key.startswith("tying."), key))
+    leaves = [key.rsplit(".", 1)[-1] for key in apart]
+    named = {key: leaf if leaves.count(leaf) == 1 else key for key, leaf in zip(apart, leaves, strict=True)}
+    said = [", ".join(f"{named[k]}={show_value(settings[k])}" for k in apart if k in settings) for settings in every]
+    own = said[alike.index(arm)]
+    clear = own and said.count(own) == 1 and len(own) <= MAX_NAME
+    return f"{shown} ({own})" if clear else f"{shown} ({arm.id[:6] or arm.first.status})"
+
+
+def show_value(value: Scalar) -> str:
+    """A setting as the command line writes it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _letter(i: int) -> str:
+    return chr(ord("A") + i) if i < 26 else f"V{i}"
+
+
+def _slug(task: str) -> str:
+    return task if task in TASK_TITLES else "task"

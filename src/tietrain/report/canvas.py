@@ -1,0 +1,130 @@
+"""What all figures share: style, the look of an arm, panels, legends, and files that equal data give equal bytes.
+
+Colours follow the arm's name through all figures of a report: Okabe and Ito 2008, a palette for every kind of colour
+vision, without its yellow, which is too pale for lines, then three of Tol's muted scheme. Markers and dashes repeat the
+distinction without colour. Matplotlib's Figure objects only: no pyplot, no global state.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import log10
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from tietrain.report.arms import Arm
+
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#882255", "#999933", "#888888")
+# As many as are no divisor of the colours: a colour and a marker come together once in ninety arms.
+MARKERS = "osD^vPX<>"
+DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.6,
+    "hatch.linewidth": 0.6,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "svg.hashsalt": "tietrain",
+    # A label from a file is text, never a formula.
+    "text.parse_math": False,
+}
+PANEL = (4.4, 3.1)
+LEGEND_WIDTH = 1.9
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure: what it is called, what it shows in a sentence, its bytes, and its data."""
+
+    name: str
+    caption: str
+    png: bytes
+    svg: str
+    data: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an arm is drawn."""
+
+    colour: str
+    marker: str
+    dash: Any
+
+
+@dataclass
+class Looks:
+    """The look of every arm of a report, by name, in order of first appearance."""
+
+    names: list[str] = field(default_factory=list)
+
+    def of(self, arm: Arm) -> Look:
+        if arm.name not in self.names:
+            self.names.append(arm.name)
+        i = self.names.index(arm.name)
+        return Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // len(COLOURS) % len(DASHES)])
+
+
+def scale_x(ax: Axes, title: str) -> None:
+    """Plain short numbers on the axis, their power of a thousand in its title."""
+    exponent = 3 * int(log10(max(abs(limit) for limit in ax.get_xlim()) or 1) // 3)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 10.0**exponent:g}"))
+    superscript = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    ax.set_xlabel(f"{title} (10{superscript})" if exponent else title)
+
+
+def make_panels(n: int) -> tuple[Figure, list[Axes]]:
+    """A row of panels, at most three wide, with room for a legend at the right."""
+    columns = min(n, 3)
+    rows = -(-n // columns)
+    figure = Figure(figsize=(PANEL[0] * columns + LEGEND_WIDTH, PANEL[1] * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in axes[n:]:
+        unused.set_visible(False)
+    return figure, axes[:n]
+
+
+def line_handle(look: Look, name: str, dash: Any = None) -> Line2D:
+    label = figure_text(name)
+    return Line2D([], [], color=look.colour, marker=look.marker, markersize=5, linestyle=dash or look.dash, label=label)
+
+
+def dotted_handle() -> Line2D:
+    return Line2D([], [], color="#555555", linestyle=":", marker="x", markersize=5, label="not in the mean")
+
+
+def add_legend(figure: Figure, handles: Iterable[Any]) -> None:
+    figure.legend(handles=list(handles), loc="outside right upper")
+
+
+def figure_text(name: str, width: int = 30, most_lines: int = 3) -> str:
+    """A name the figure's font can spell, in a few short lines."""
+    spelled = "".join(c if ord(c) < 0x250 else "?" for c in name)
+    return "\n".join(textwrap.wrap(spelled, width, max_lines=most_lines, placeholder="…"))
+
+
+def finish(figure: Figure, name: str, caption: str, rows: list[dict[str, Any]]) -> Drawing:
+    """Both renderings; the SVG holds no date and no random ids, so equal data give equal bytes."""
+    FigureCanvasAgg(figure)
+    png, svg = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", metadata={"Software": None})
+    figure.savefig(svg, format="svg", metadata={"Date": None})
+    return Drawing(name, caption, png.getvalue(), svg.getvalue().decode("utf-8"), rows)

@@ -1,0 +1,142 @@
+"""In what arms differ: the reader is told of everything that is not the tie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from tietrain.report.arms import UNTIED, Arm, Comparison, show_value
+from tietrain.report.collect import Run, Scalar
+from tietrain.report.markup import code, join_words
+
+# A setting of the hardware may change rounding and speed only; it is compared with the machine, not as a treatment.
+HARDWARE = "hardware."
+TYING = "tying."
+# Decides nothing but which run a row is; or names the place a run was made.
+NOT_A_CONDITION = ("seed", "host", "hostname", "pid")
+
+
+def differing_settings(comparison: Comparison) -> dict[str, dict[str, Scalar]]:
+    """Setting -> arm name -> value, for every setting besides the tie on which the arms do not agree."""
+    keys = sorted({key for arm in comparison.arms for key in _conditions(arm)})
+    table = {key: {arm.name: arm.first.settings.get(key) for arm in comparison.arms} for key in keys}
+    return {key: values for key, values in table.items() if len(set(map(repr, values.values()))) > 1}
+
+
+def _conditions(arm: Arm) -> list[str]:
+    return [k for k in arm.first.settings if not k.startswith((TYING, HARDWARE)) and k not in NOT_A_CONDITION]
+
+
+def things(arm: Arm, base: Arm) -> list[str]:
+    """What sets one arm apart from another, in words: tying, vocabulary, corpus, batches, settings."""
+    found = ["tying"] if arm.ties != base.ties else []
+    if _vocabularies(arm) != _vocabularies(base):
+        found.append("vocabulary")
+    if arm.corpus != base.corpus:
+        found.append("corpus")
+    keys = sorted({*_conditions(arm), *_conditions(base)})
+    changed = [k for k in keys if arm.first.settings.get(k) != base.first.settings.get(k)]
+    found += [f"{code(k)} ({_shown(arm, k)}, not {_shown(base, k)})" for k in changed]
+    # Batches follow from vocabulary, settings and seed: named only where those do not explain them.
+    if not changed and "vocabulary" not in found and _batches_differ(arm, base):
+        found.append("batches")
+    return found
+
+
+def _vocabularies(arm: Arm) -> dict[str, Scalar]:
+    return {k: v for k, v in arm.first.fingerprints.items() if k.startswith("vocabulary")}
+
+
+def _batches_differ(arm: Arm, base: Arm) -> bool:
+    ours, theirs = ({run.seed: run.fingerprints.get("batches") for run in a.done} for a in (arm, base))
+    return any(ours[seed] != theirs[seed] for seed in ours.keys() & theirs.keys())
+
+
+def _shown(arm: Arm, key: str) -> str:
+    return code(show_value(arm.first.settings.get(key)))
+
+
+def base_of(arm: Arm, comparison: Comparison) -> Arm | None:
+    """The arm to read another against: untied, differing in the fewest things besides tie and vocabulary."""
+    untied = [a for a in comparison.arms if not a.ties and a is not arm]
+    if not arm.ties and arm.label == UNTIED:
+        untied = [a for a in untied if a.label == UNTIED]
+    return min(untied, key=lambda a: len(set(things(arm, a)) - {"tying", "vocabulary"}), default=None)
+
+
+def describe_differences(comparison: Comparison) -> list[str]:
+    """One sentence an arm: what sets it apart from the arm it is read against, and the chain where two things do."""
+    sentences, seen = [], set()
+    for arm in comparison.arms:
+        base = base_of(arm, comparison)
+        if base is None or (base.name, arm.name) in seen:
+            continue
+        seen.add((arm.name, base.name))
+        found = things(arm, base)
+        if not found:
+            sentences.append(
+                f"{code(arm.name)} and {code(base.name)} differ in nothing that is recorded but their names."
+            )
+            continue
+        sentence = f"{code(arm.name)} differs from {code(base.name)} in {_how_many(len(found))}: {join_words(found)}"
+        if {"tying", "vocabulary"} <= set(found):
+            sentence += f" ({_chain(arm, base, comparison)})"
+        sentences.append(sentence + ".")
+    return sentences
+
+
+def _chain(arm: Arm, base: Arm, comparison: Comparison) -> str:
+    """The arm between: the vocabulary of the one, the ties (none) of the other."""
+    for between in comparison.arms:
+        if things(between, base) == ["vocabulary"] and _vocabularies(between) == _vocabularies(arm):
+            return f"read the chain {code(base.name)} → {code(between.name)} → {code(arm.name)}"
+    return "no arm here has one of the two alone, so their effects cannot be told apart"
+
+
+def _how_many(n: int) -> str:
+    words = ("no thing", "one thing", "two things", "three things", "four things", "five things")
+    return words[n] if n < len(words) else f"{n} things"
+
+
+def machine_warnings(comparison: Comparison) -> list[str]:
+    """One sentence for each machine or hardware value that is not the same in all finished runs."""
+
+    def values(run: Run) -> dict[str, Scalar]:
+        hardware = {k: v for k, v in run.settings.items() if k.startswith(HARDWARE)}
+        machine = {f"machine {k}": v for k, v in run.machine.items() if k.rsplit(".", 1)[-1] not in NOT_A_CONDITION}
+        return hardware | machine
+
+    return _disagreements(comparison, values)
+
+
+def fingerprint_warnings(comparison: Comparison) -> list[str]:
+    """One sentence for each seed whose batches are not the same in all arms of one vocabulary."""
+    sentences = []
+    groups: dict[tuple[int, str], dict[Scalar, list[str]]] = {}
+    for arm in comparison.arms:
+        for run in arm.done:
+            key = run.seed, repr(sorted(_vocabularies(arm).items()))
+            groups.setdefault(key, {}).setdefault(run.fingerprints.get("batches"), []).append(arm.name)
+    for (seed, _), found in groups.items():
+        if len(found) > 1:
+            sides = " against ".join(", ".join(map(code, names)) for names in found.values())
+            sentences.append(f"seed {seed}: the arms did not see the same batches ({sides})")
+    return sentences
+
+
+def _disagreements(comparison: Comparison, values: Callable[[Run], dict[str, Scalar]]) -> list[str]:
+    everywhere = [(arm, run, values(run)) for arm in comparison.arms for run in arm.done]
+    sentences = []
+    for key in sorted({key for *_, found in everywhere for key in found}):
+        who: dict[str, list[str]] = {}
+        for arm, run, found in everywhere:
+            who.setdefault(show_value(found.get(key)), []).append(f"{code(arm.name)} seed {run.seed}")
+        if len(who) > 1:
+            sides = "; ".join(f"{code(value)} in {_some(names)}" for value, names in who.items())
+            sentences.append(f"{code(key)} is not the same in all runs: {sides}")
+    return sentences
+
+
+def _some(names: Iterable[str], most: int = 4) -> str:
+    names = list(names)
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

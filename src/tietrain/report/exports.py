@@ -1,0 +1,85 @@
+"""Arms and runs as values for the CSV and JSON files beside the page, and for `tietrain report --json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from tietrain.report.arms import Arm
+from tietrain.report.collect import Run
+
+RUN_COLUMNS = (
+    *("path", "status", "reason", "task", "label", "study", "id", "seed", "arm", "plan_hash", "parent"),
+    *("params", "params_untied", "params_saved", "steps", "tokens", "flops", "seconds", "checkpoint_step"),
+    *("started_at", "ended_at"),
+)
+ARM_COLUMNS = (
+    *("arm", "name", "label", "task", "corpus", "target_vocabulary", "plan_hash"),
+    *("params", "params_untied", "params_saved"),
+)
+TOTALS = ("steps", "tokens", "flops", "seconds")
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """One run for `runs.csv`: counts and scores, a column each."""
+    row = {name: getattr(run, name) for name in RUN_COLUMNS}
+    return row | {f"{split}.{name}": value for split, scores in run.scores.items() for name, value in scores.items()}
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """One run for `runs.json`: everything collected but the curve, which lies beside its figure."""
+    return asdict(replace(run, curve=(), owner={}, shapes={})) | {"curve": None, "owner": None, "shapes": None}
+
+
+def arm_json(arm: Arm, ties: list[str]) -> dict[str, Any]:
+    """One arm for `arms.json`: scores as split -> score -> mean, sd, n."""
+    first = arm.first
+    names = [
+        (split, name)
+        for run in arm.done
+        for split in run.scores
+        for name in [*run.scores[split], "excess_bits_per_byte"]
+    ]
+    scores: dict[str, dict[str, Any]] = {}
+    for split, name in dict.fromkeys(names):
+        if stat := arm.score(split, name):
+            scores.setdefault(split, {})[name] = asdict(stat)
+    return {
+        "arm": arm.id,
+        "name": arm.name,
+        "label": arm.label,
+        "task": arm.task,
+        "corpus": arm.corpus,
+        "target_vocabulary": arm.target_vocabulary,
+        "plan_hash": first.plan_hash,
+        "ties": ties,
+        "statuses": arm.statuses,
+        "seeds": [run.seed for run in arm.done],
+        "params": first.params,
+        "params_untied": first.params_untied,
+        "params_saved": first.params_saved,
+        "by_part": first.by_part,
+        "saved_by_part": first.saved_by_part,
+        **{name: _stat_json(arm, name) for name in TOTALS},
+        "scores": scores,
+        "reasons": first.reasons,
+        "settings": {k: v for k, v in first.settings.items() if k != "seed"},
+        "runs": [{"path": run.path, "seed": run.seed, "status": run.status, "reason": run.reason} for run in arm.runs],
+    }
+
+
+def _stat_json(arm: Arm, name: str) -> dict[str, Any] | None:
+    stat = arm.stat(lambda run: getattr(run, name))
+    return asdict(stat) if stat else None
+
+
+def arm_row(body: dict[str, Any]) -> dict[str, Any]:
+    """`arm_json` as one flat row for `arms.csv`."""
+    row = {k: body[k] for k in ARM_COLUMNS}
+    row |= {"n_seeds": len(body["seeds"]), "seeds": " ".join(map(str, body["seeds"]))}
+    row["statuses"] = " ".join(f"{status}:{n}" for status, n in body["statuses"].items())
+    nested = {name: body[name] for name in TOTALS}
+    nested |= {f"{split}.{name}": stat for split, found in body["scores"].items() for name, stat in found.items()}
+    for name, stat in nested.items():
+        row |= {f"{name}.{part}": (stat or {}).get(part) for part in ("mean", "sd", "n")}
+    return row

@@ -1,0 +1,179 @@
+"""Tables: what an arm costs, what it scores, and the runs that are in no mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tietrain.report.arms import TASK_TITLES, Arm, Comparison, Stat
+from tietrain.report.collect import Run
+from tietrain.report.markup import code, count, escape, fixed, markdown_table, powers
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a score is shown. per_token: it depends on how the vocabulary cuts text into tokens."""
+
+    name: str
+    title: str
+    decimals: int
+    per_token: bool = False
+    scale: float = 1.0
+
+
+SCORES = {
+    score.name: score
+    for score in (
+        Score("excess_nats", "excess nats/token", 3, per_token=True),
+        Score("excess_bits_per_byte", "excess bits/byte", 4),
+        Score("bleu", "BLEU", 1),
+        Score("oracle_bleu", "oracle BLEU", 1),
+        Score("chrf", "chrF", 1),
+        Score("legal", "legal %", 1, scale=100.0),
+        Score("ppl_token", "ppl/token", 2, per_token=True),
+        Score("ppl_word", "ppl/word", 2),
+        Score("bits_per_byte", "bits/byte", 3),
+    )
+}
+# The columns of a task, the primary score first; those no arm has, and no run gives a reason for, are left out.
+COLUMNS = {
+    "lm": ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats"),
+    "mt": ("excess_nats", "bleu", "oracle_bleu", "chrf", "legal", "ppl_token"),
+}
+MEANINGS = {
+    "excess_nats": "excess nats: the model's nats minus those of the corpus's own generator, a token; 0 is the best there is",
+    "excess_bits_per_byte": "excess bits/byte: the same excess in a unit that no vocabulary changes",
+    "oracle_bleu": "oracle BLEU: the BLEU of the most probable spelling of the true meaning, the ceiling for BLEU",
+    "legal": "legal: share of the translations that are a legal spelling of the true meaning",
+    "ppl_word": "ppl/word: perplexity a white-space word, with one end mark a line",
+    "bits_per_byte": "bits/byte: bits a UTF-8 byte of the raw text",
+}
+COUNTS = (("steps", "steps"), ("tokens", "target tokens"), ("seconds", "training seconds"))
+
+
+def shown_scores(comparison: Comparison) -> list[Score]:
+    """Columns of the score tables of a comparison."""
+    names = COLUMNS.get(comparison.task, COLUMNS["mt"])
+    if len(comparison.vocabularies) > 1:
+        names = tuple(dict.fromkeys(("excess_bits_per_byte", *names, "bits_per_byte")))
+        names = tuple(sorted(names, key=lambda name: SCORES[name].per_token))
+    return [
+        SCORES[name]
+        for name in names
+        if any(_has(arm, split, name) for arm in comparison.arms for split in comparison.splits)
+    ]
+
+
+def _has(arm: Arm, split: str, name: str) -> bool:
+    return arm.score(split, name) is not None or bool(arm.done and arm.reason(split, name))
+
+
+def cost_table(comparison: Comparison) -> str:
+    """One row an arm: seeds, parameters, what tying saved, FLOPs, steps, tokens, seconds."""
+    header = [
+        "arm",
+        "finished",
+        "seeds",
+        "stored parameters",
+        "saved by tying",
+        "training FLOPs",
+        *(title for _, title in COUNTS),
+    ]
+    rows = []
+    for arm in comparison.arms:
+        first = arm.first
+        rows.append(
+            [
+                code(arm.name),
+                describe_statuses(arm),
+                ", ".join(str(run.seed) for run in arm.done) or "—",
+                count(first.params),
+                _saved(first),
+                stat_text(arm.stat(lambda r: r.flops), powers),
+                *(stat_text(arm.stat(lambda r, name=name: getattr(r, name)), count) for name, _ in COUNTS),  # type: ignore[misc]
+            ]
+        )
+    return markdown_table(header, rows, n_text=3)
+
+
+def describe_statuses(arm: Arm) -> str:
+    """`3 of 3`, or `2 of 3; diverged 1 of 3 (unstable)`."""
+    n = len(arm.runs) - len(arm.repeated)
+    parts = [f"{len(arm.done)} of {n}"]
+    parts += [f"{status.replace('_', ' ')} {k} of {n}" for status, k in arm.statuses.items() if status != "done"]
+    return "; ".join(parts) + (" (unstable)" if "diverged" in arm.statuses else "")
+
+
+def _saved(run: Run) -> str:
+    if run.params_saved is None or not run.params_untied:
+        return "—"
+    return f"{run.params_saved:,} ({100 * run.params_saved / run.params_untied:.1f} %)"
+
+
+def stat_text(stat: Stat | None, show: Any) -> str:
+    """`mean ± sd (n)`; the mean alone for one seed, or where all seeds agree to the digits shown."""
+    if stat is None:
+        return "—"
+    mean = show(stat.mean)
+    if stat.sd is None or (stat.sd == 0 and stat.n > 1):
+        return mean
+    return f"{mean} ± {show(stat.sd)} ({stat.n})"
+
+
+def score_table(comparison: Comparison, split: str) -> str:
+    """One row an arm with its scores on a split, and the reasons of empty cells under it."""
+    scores = [s for s in shown_scores(comparison) if any(_has(arm, split, s.name) for arm in comparison.arms)]
+    several = len(comparison.vocabularies) > 1
+    header = ["arm", *(["vocabulary"] if several else []), "stored parameters"]
+    header += [s.title + (" †" if several and s.per_token else "") for s in scores]
+    reasons: dict[str, int] = {}
+    rows = []
+    for arm in comparison.arms:
+        cells = [
+            code(arm.name),
+            *([comparison.vocabularies[arm.target_vocabulary]] if several else []),
+            count(arm.first.params),
+        ]
+        rows.append(cells + [_score_cell(arm, split, score, reasons) for score in scores])
+    notes = [f"({n}) empty: {escape(why)}" for why, n in reasons.items()]
+    return "\n".join(
+        [markdown_table(header, rows, n_text=2 if several else 1), "", *(f"{note}  " for note in notes)]
+    ).rstrip()
+
+
+def _score_cell(arm: Arm, split: str, score: Score, reasons: dict[str, int]) -> str:
+    stat = arm.score(split, score.name)
+    if stat is None:
+        why = arm.reason(split, score.name) or "not recorded by the run"
+        return f"— ({reasons.setdefault(why, len(reasons) + 1)})"
+    scaled = Stat(stat.mean * score.scale, None if stat.sd is None else stat.sd * score.scale, stat.n)
+    text = stat_text(scaled, lambda v: fixed(v, score.decimals))
+    if 0 < stat.n < len(arm.done):
+        why = arm.reason(split, score.name) or "not recorded by the run"
+        text += (
+            f" ({reasons.setdefault(f'in {len(arm.done) - stat.n} of {len(arm.done)} runs: {why}', len(reasons) + 1)})"
+        )
+    return text
+
+
+def left_out_table(runs: Sequence[Run]) -> str:
+    """Every run that is in no mean, with how it ended and why."""
+    header = ["run", "status", "task", "label", "seed", "steps", "reason"]
+    rows = [
+        [
+            code(run.path),
+            run.status.replace("_", " "),
+            TASK_TITLES.get(run.task, escape(run.task)).lower() or "—",
+            code(run.label) or "—",
+            "—" if run.status == "unreadable" else str(run.seed),
+            count(run.steps),
+            escape(run.reason) or _silence(run.status),
+        ]
+        for run in runs
+    ]
+    return markdown_table(header, rows, n_text=7)
+
+
+def _silence(status: str) -> str:
+    return "still at work, or ended without a word (killed, power)" if status == "running" else "—"

@@ -1,0 +1,226 @@
+"""Checkpoints: weights and optimizer as safetensors by owner name, the rest as JSON; no pickle anywhere.
+
+    step_00000100/   model.safetensors optimizer.safetensors state.json manifest.json    the last two saved
+    best/            model.safetensors state.json manifest.json      lowest nats_per_token on valid
+    final/           model.safetensors manifest.json                 after the last step
+
+A checkpoint without a manifest that matches does not exist. Equal weights give equal bytes: the metadata of a model
+file is its plan, and nothing of time or place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tietrain import runs
+from tietrain.errors import DataError, DivergedError, SettingsError
+from tietrain.model.audit import audit_checkpoint_keys
+from tietrain.model.transformer import Transformer
+from tietrain.train.durable import is_whole, sweep, write_directory
+from tietrain.tying.plan import TyingPlan
+
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+BEST, FINAL = "best", "final"
+N_KEPT = 2
+
+
+def save_checkpoint(
+    directory: Path, step: int, model: Transformer, optimizer: Optimizer, body: Mapping[str, Any]
+) -> None:
+    """Write the checkpoint of a step into a run directory, then delete all but the newest two.
+
+    Args:
+        body: what `state.json` holds.
+    Raises:
+        DivergedError: a weight is not finite; nothing is written.
+        StorageError: the disk refused; earlier checkpoints are untouched.
+    """
+    weights, moments = _weights(model, step), _optimizer_tensors(model, optimizer)
+    folder = directory / runs.CHECKPOINTS
+
+    def fill(path: Path) -> None:
+        save_file(weights, path / MODEL, metadata=_metadata(model.plan))
+        save_file(moments, path / OPTIMIZER)
+        runs.write_json(path / STATE, dict(body))
+
+    write_directory(folder / f"step_{step:08d}", fill, _n_bytes(weights) + _n_bytes(moments))
+    # A later step than this one is left from a future that a damaged checkpoint took back.
+    steps = _steps(folder)
+    kept = [s for s in steps if s <= step][-N_KEPT:]
+    for old in set(steps) - set(kept):
+        shutil.rmtree(steps[old], ignore_errors=True)
+
+
+def load_checkpoint(
+    directory: Path, model: Transformer, optimizer: Optimizer, check: Callable[[Any], None], say: Callable[[str], None]
+) -> Any:
+    """Load the newest whole checkpoint of a run into model and optimizer.
+
+    Args:
+        check: refuses a `state.json` of another experiment by raising; called before anything is loaded.
+        say: told of a damaged checkpoint that was passed over.
+    Returns:
+        What `state.json` holds; None where there is no checkpoint yet.
+    Raises:
+        DataError: there are checkpoints and none is whole.
+        SettingsError: it was made under another plan.
+    """
+    folder = directory / runs.CHECKPOINTS
+    sweep(directory, folder)
+    steps = _steps(folder)
+    for step in sorted(steps, reverse=True):
+        if not is_whole(steps[step]):
+            say(f"checkpoint {steps[step]} is damaged; trying the one before")
+            continue
+        body = runs.read_json(steps[step] / STATE)
+        check(body)
+        _load_model(steps[step] / MODEL, model)
+        _load_optimizer(steps[step] / OPTIMIZER, model, optimizer)
+        return body
+    if steps:
+        raise DataError(str(folder), "no checkpoint in it is whole", "delete the folder to start again")
+    return None
+
+
+def save_best(directory: Path, model: Transformer, best: Mapping[str, Any]) -> None:
+    """Replace the weights that were best on valid; `best` says of which step and how good."""
+    _save_weights(directory / runs.CHECKPOINTS / BEST, model, int(best["step"]), best)
+
+
+def save_final(directory: Path, model: Transformer) -> None:
+    """Write the weights after the last step."""
+    _save_weights(directory / runs.CHECKPOINTS / FINAL, model, None, None)
+
+
+def load_best(directory: Path, model: Transformer) -> dict[str, Any]:
+    """Load the weights that were best on valid; returns their step and nats_per_token."""
+    best = directory / runs.CHECKPOINTS / BEST
+    found = read_best(directory)
+    if found is None:
+        raise DataError(
+            str(best), "it is missing or damaged", "delete the run directory and start the same command again"
+        )
+    _load_model(best / MODEL, model)
+    return found
+
+
+def read_best(directory: Path) -> dict[str, Any] | None:
+    """Step and nats_per_token of the best weights; None where they are missing or damaged."""
+    best = directory / runs.CHECKPOINTS / BEST
+    return runs.read_json(best / STATE) if is_whole(best) else None
+
+
+def load_weights(run: Path, model: Transformer) -> None:
+    """Start a model from the final weights of another run.
+
+    Raises:
+        DataError: the run has none, or they are damaged.
+        SettingsError: they were made under another plan.
+    """
+    final = run / runs.CHECKPOINTS / FINAL
+    if not is_whole(final):
+        raise DataError(
+            f"init_from={run}", f"there are no whole final weights in {final}", "name a finished run directory"
+        )
+    _load_model(final / MODEL, model)
+
+
+def _save_weights(target: Path, model: Transformer, step: int | None, state: Mapping[str, Any] | None) -> None:
+    weights = _weights(model, step)
+
+    def fill(path: Path) -> None:
+        save_file(weights, path / MODEL, metadata=_metadata(model.plan))
+        if state is not None:
+            runs.write_json(path / STATE, dict(state))
+
+    write_directory(target, fill, _n_bytes(weights))
+
+
+def _weights(model: Transformer, step: int | None) -> dict[str, Tensor]:
+    """Owner -> values; DivergedError where one is not finite."""
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    for name, values in weights.items():
+        if not torch.isfinite(values).all():
+            asked = "the last step" if step is None else f"step {step}"
+            raise DivergedError(
+                asked, f"{name} is not finite", "lower optim.lr or raise optim.warmup; nothing was saved"
+            )
+    audit_checkpoint_keys(model.plan, weights)
+    return weights
+
+
+def _metadata(plan: TyingPlan) -> dict[str, str]:
+    # One key: safetensors writes several in an order of its own.
+    return {"plan": json.dumps({"hash": plan.hash, "owner": dict(plan.owner)})}
+
+
+def _optimizer_tensors(model: Transformer, optimizer: Optimizer) -> dict[str, Tensor]:
+    """`field/owner` -> optimizer state."""
+    names = _names_in_order(model, optimizer)
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{key}/{names[i]}": value for i, entry in state.items() for key, value in entry.items() if value is not None
+    }
+
+
+def _names_in_order(model: Transformer, optimizer: Optimizer) -> list[str]:
+    """Owner names in the order the optimizer numbers its parameters."""
+    names = {p: name for name, p in model.named_parameters()}
+    return [names[p] for group in optimizer.param_groups for p in group["params"]]
+
+
+def _load_model(path: Path, model: Transformer) -> None:
+    tensors, metadata = _read(path)
+    try:
+        plan = json.loads(metadata["plan"])
+    except (KeyError, ValueError):
+        raise DataError(
+            str(path), "it does not say under which plan it was made", "give a checkpoint tietrain wrote"
+        ) from None
+    if plan != json.loads(_metadata(model.plan)["plan"]):
+        raise SettingsError(
+            str(path),
+            f"it was made under plan {plan.get('hash')} and this run's is {model.plan.hash}: other ties or shapes",
+            "give another run_dir, or the tying it was made with",
+        )
+    audit_checkpoint_keys(model.plan, tensors)
+    model.load_state_dict(tensors)
+
+
+def _load_optimizer(path: Path, model: Transformer, optimizer: Optimizer) -> None:
+    numbers = {name: i for i, name in enumerate(_names_in_order(model, optimizer))}
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _read(path)[0].items():
+        entry, name = key.split("/", 1)
+        state.setdefault(numbers[name], {})[entry] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file."""
+    try:
+        with safe_open(path, framework="pt") as f:
+            return {name: f.get_tensor(name) for name in f.keys()}, f.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as e:
+        raise DataError(str(path), f"it cannot be read ({e})", "restore it, or start the run again") from e
+
+
+def _steps(folder: Path) -> dict[int, Path]:
+    """Step -> its checkpoint, in step order; other names are not ours to touch."""
+    found = ((re.fullmatch(r"step_(\d{8,})", path.name), path) for path in folder.glob("step_*"))
+    return dict(sorted((int(match.group(1)), path) for match, path in found if match))
+
+
+def _n_bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors.values())

@@ -1,0 +1,109 @@
+"""Where and how fast: device, precision, threads. Changes rounding and speed, never what is computed."""
+
+from __future__ import annotations
+
+import platform
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tietrain.config import HardwareConfig
+from tietrain.errors import SettingsError
+
+# What torch chose for this process before any run asked for another number.
+DEFAULT_THREADS = torch.get_num_threads()
+# CPU features that multiply bf16 matrices faster than fp32 ones.
+FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The resolved hardware of a run; `notes` are worth telling the user."""
+
+    device: torch.device
+    precision: str
+    compile: bool
+    threads: int
+    device_batch_tokens: int | None
+    peak_flops: float | None
+    peak_flops_source: str
+    notes: tuple[str, ...] = ()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Matmuls in bf16 inside, where the precision asks for it; parameters stay fp32."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def describe(self) -> dict[str, Any]:
+        """What decides bits and speed, for `run.json`: equal descriptions give equal bits on a CPU."""
+        return {
+            "device": self.device.type,
+            "device_name": _device_name(self.device),
+            "precision": self.precision,
+            "compile": self.compile,
+            "threads": self.threads,
+            "device_batch_tokens": self.device_batch_tokens,
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "peak_flops": self.peak_flops,
+            "peak_flops_source": self.peak_flops_source,
+        }
+
+
+def resolve_hardware(config: HardwareConfig) -> Hardware:
+    """The hardware of this process as the settings ask; sets threads and determinism of the process.
+
+    Precision auto is bf16 on a GPU that has it and fp32 on a CPU.
+
+    Raises:
+        SettingsError: hardware.device=cuda without a GPU.
+    """
+    device = _device(config.device)
+    precision, notes = _precision(config.precision, device)
+    threads = config.threads or DEFAULT_THREADS
+    torch.set_num_threads(threads)
+    # On a CPU this costs nothing, and compiled embedding gradients are reproducible only with it. The filling of fresh
+    # memory that comes with it is for debugging and not free.
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return Hardware(
+        device=device,
+        precision=precision,
+        compile=config.compile,
+        threads=threads,
+        device_batch_tokens=config.device_batch_tokens,
+        peak_flops=config.peak_flops,
+        peak_flops_source=config.peak_flops_source,
+        notes=notes,
+    )
+
+
+def _device(asked: str) -> torch.device:
+    has_gpu = torch.cuda.is_available()
+    if asked == "cuda" and not has_gpu:
+        raise SettingsError("hardware.device=cuda", "torch finds no GPU here", "use hardware=auto or hardware=cpu")
+    return torch.device("cuda" if has_gpu and asked != "cpu" else "cpu")
+
+
+def _precision(asked: str, device: torch.device) -> tuple[str, tuple[str, ...]]:
+    """fp32 or bf16, with a note where the choice is unlikely to pay."""
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        chosen = ("bf16" if fast else "fp32") if asked == "auto" else asked
+    else:
+        features = torch.cpu.get_capabilities()
+        fast = any(features.get(name) for name in FAST_BF16)
+        chosen = "fp32" if asked == "auto" else asked
+    slow = chosen == "bf16" and not fast
+    return chosen, ("hardware.precision=bf16: this device has no fast bf16, fp32 is likely faster",) if slow else ()
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine())

@@ -1,0 +1,178 @@
+"""The training loop: steps until the budget is spent. Knows no task and no tying scheme."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from tietrain import runs
+from tietrain.config import RunConfig, TrainConfig
+from tietrain.data.batching import Batch
+from tietrain.errors import DivergedError
+from tietrain.ledger.flops import count_flops, length_units
+from tietrain.model.audit import audit_model, audit_optimizer
+from tietrain.model.transformer import Transformer
+from tietrain.tasks.task import Task
+from tietrain.train.checkpoint import save_best, save_checkpoint
+from tietrain.train.hardware import Hardware
+from tietrain.train.optim import build_optimizer, fraction_spent, learning_rate, set_learning_rate
+from tietrain.train.resume import make_identity, resume
+from tietrain.train.state import Interval, TrainState
+from tietrain.train.step import StepSums, train_step
+from tietrain.train.stop import StopRequest
+from tietrain.train.telemetry import Telemetry
+
+# Evaluations of a run where train.eval_every does not say how many.
+N_EVALUATIONS = 10
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How training ended: amounts used, the step of the best evaluation, and the signal that stopped it, if any."""
+
+    steps: int
+    tokens: int
+    flops: int
+    seconds: float
+    best_step: int | None
+    signal: int | None
+
+
+def fit(
+    model: Transformer,
+    task: Task,
+    *,
+    config: RunConfig,
+    hardware: Hardware,
+    directory: Path,
+    fingerprints: Mapping[str, Any],
+    say: Callable[[str], None],
+    stop: StopRequest | None = None,
+) -> FitResult:
+    """Train until the first budget is spent or a signal comes; goes on where an earlier call in this directory stopped.
+
+    Leaves the last two checkpoints, the best weights on valid, and a row of metrics for every interval. An interrupted
+    and continued run on a CPU leaves the same bytes as an uninterrupted one, wall-clock columns excepted.
+
+    Args:
+        model: initialized, on the hardware's device; trained in place.
+        task: batches, loss, evaluation.
+        fingerprints: content hashes that a checkpoint must agree with.
+        stop: the caller's, where it listens longer than training lasts.
+    Raises:
+        DivergedError: a loss, gradient or weight is not finite; names the step. Nothing of it is saved.
+        SettingsError, DataError: what is in the directory cannot be continued.
+        StorageError: the disk refused; the last checkpoint is whole.
+    """
+    for note in hardware.notes:
+        say(note)
+    optimizer = build_optimizer(model, config.optim)
+    identity = make_identity(config, hardware, fingerprints)
+    state = resume(directory, model, optimizer, identity, say)
+    audit_model(model)
+    audit_optimizer(model, optimizer)
+    runs.cut_metrics(directory, state.step)
+
+    budgets, flop_ledger, saved = config.train.budgets, count_flops(model.shape), state.step
+    compute = torch.compile(model) if hardware.compile else model
+    listening = nullcontext(stop) if stop else StopRequest()
+    with listening as stop, Telemetry(directory, config, hardware, say) as telemetry:
+        model.train()
+        while fraction_spent(state.used, budgets) < 1 and stop.signal is None:
+            began, before = time.perf_counter(), fraction_spent(state.used, budgets)
+            batch = task.batches.batch(state.epoch, state.index)
+            flops = flop_ledger.training(length_units(model.shape, batch.lengths))
+            state.lr = learning_rate(config.optim, fraction_spent(state.middle_of_step(batch.n_tokens, flops), budgets))
+            set_learning_rate(optimizer, state.lr)
+            sums = train_step(
+                compute,
+                optimizer,
+                batch,
+                task.loss,
+                hardware=hardware,
+                clip_norm=config.optim.clip_norm,
+                seed=config.seed,
+                step=state.step + 1,
+            )
+            time.sleep(config.train.slow_step_seconds)
+            _advance(state, batch, sums, flops, time.perf_counter() - began, task.batches.n_batches(state.epoch))
+
+            now = fraction_spent(state.used, budgets)
+            is_last, is_best = now >= 1, False
+            if is_last or state.step % config.train.log_every == 0:
+                telemetry.add_train_row(state, now)
+                state.interval = Interval()
+            if is_last or _evaluation_is_due(config.train, state.step, before, now):
+                is_best = _evaluate(model, task, state, telemetry)
+            if is_last or is_best or state.step % config.train.checkpoint_every == 0:
+                _save(directory, model, optimizer, identity, state, telemetry)
+                saved = state.step
+            if is_best and state.best:
+                save_best(directory, model, state.best)
+        if stop.signal is None:
+            telemetry.finish(state)
+        elif saved != state.step:
+            _save(directory, model, optimizer, identity, state, telemetry)
+    best_step = state.best["step"] if state.best else None
+    return FitResult(state.step, state.tokens, state.flops, state.seconds, best_step, stop.signal)
+
+
+def _advance(state: TrainState, batch: Batch, sums: StepSums, flops: int, seconds: float, n_batches: int) -> None:
+    """Count one step, and go to the next batch."""
+    state.step += 1
+    state.index += 1
+    if state.index == n_batches:
+        state.epoch, state.index = state.epoch + 1, 0
+    state.tokens += batch.n_tokens
+    state.flops += flops
+    state.seconds += seconds
+    state.real_tokens += sum(sum(lengths) for lengths in batch.lengths.values())
+    state.padded_tokens += sums.padded_tokens
+    state.grad_norm = sums.grad_norm
+    interval = state.interval
+    interval.objective += sums.objective
+    interval.nll += sums.nll
+    interval.tokens += batch.n_tokens
+    interval.seconds += seconds
+
+
+def _evaluation_is_due(train: TrainConfig, step: int, before: float, now: float) -> bool:
+    """Every train.eval_every steps, or at each tenth of the budget."""
+    if train.eval_every is not None:
+        return step % train.eval_every == 0
+    return math.floor(N_EVALUATIONS * now) > math.floor(N_EVALUATIONS * before)
+
+
+def _evaluate(model: Transformer, task: Task, state: TrainState, telemetry: Telemetry) -> bool:
+    """Log the scores on valid; whether they are the best so far. No random number is drawn, no weight is changed."""
+    scores = task.evaluate(model)
+    model.train()
+    nats = float(scores["nats_per_token"])
+    if not math.isfinite(nats):
+        to_do = "lower optim.lr, raise optim.warmup or set optim.clip_norm; no later weights were saved"
+        raise DivergedError(f"step {state.step}", f"the loss on valid is {nats}", to_do)
+    telemetry.add_valid_row(state, scores)
+    if state.best is not None and nats >= state.best["nats_per_token"]:
+        return False
+    state.best = {"step": state.step, "nats_per_token": nats}
+    return True
+
+
+def _save(
+    directory: Path,
+    model: Transformer,
+    optimizer: Optimizer,
+    identity: Mapping[str, Any],
+    state: TrainState,
+    telemetry: Telemetry,
+) -> None:
+    telemetry.sync()
+    save_checkpoint(directory, state.step, model, optimizer, {"state": state.to_json(), **identity})

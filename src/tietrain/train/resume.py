@@ -1,0 +1,80 @@
+"""Going on where a run stopped, and refusing to go on with another experiment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.optim import Optimizer
+
+from tietrain.config import RunConfig, result_settings
+from tietrain.errors import DataError, SettingsError
+from tietrain.model.transformer import Transformer
+from tietrain.train.checkpoint import load_checkpoint, read_best, save_best
+from tietrain.train.hardware import Hardware
+from tietrain.train.state import TrainState
+
+# Conditions of bit-for-bit equality: with others a run goes on, and says so.
+BIT_CONDITIONS = ("device_name", "threads", "cpu_capability", "torch", "python", "platform")
+
+
+def make_identity(config: RunConfig, hardware: Hardware, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint must agree with to be continued: settings and contents; and on which machine, to compare."""
+    identity = {"settings": result_settings(config), "fingerprints": dict(fingerprints), "machine": hardware.describe()}
+    return json.loads(json.dumps(identity))
+
+
+def resume(
+    directory: Path, model: Transformer, optimizer: Optimizer, identity: Mapping[str, Any], say: Callable[[str], None]
+) -> TrainState:
+    """The state of the newest whole checkpoint, loaded into model and optimizer; step 0 where there is none.
+
+    Raises:
+        SettingsError: the checkpoint is of other settings, contents or ties; it names the first that differs.
+        DataError: there are checkpoints and none is whole.
+    """
+    body = load_checkpoint(directory, model, optimizer, lambda found: _check_same(directory, found, identity), say)
+    if body is None:
+        return TrainState()
+    for name in BIT_CONDITIONS:
+        before, now = body["machine"].get(name), identity["machine"].get(name)
+        if before != now:
+            say(
+                f"{name} was {before} and is {now}: the run goes on, its last digits may differ from an uninterrupted one"
+            )
+    state = TrainState.from_json(body["state"])
+    _restore_best(directory, model, state, say)
+    say(f"continuing after step {state.step}")
+    return state
+
+
+def _check_same(directory: Path, body: Any, identity: Mapping[str, Any]) -> None:
+    if not isinstance(body, dict) or not {"state", "settings", "fingerprints", "machine"} <= body.keys():
+        raise DataError(str(directory), "its checkpoint is of another make", "give another run_dir")
+    for what in ("settings", "fingerprints"):
+        before, now = body[what], identity[what]
+        changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        if changed:
+            key = changed[0]
+            asked = f"{key}={now.get(key)}" if what == "settings" else f"fingerprint of {key}"
+            is_so = f"the checkpoint in {directory} was made with {before.get(key)}"
+            raise SettingsError(
+                asked, is_so if what == "settings" else f"{is_so}, now it is {now.get(key)}", "give another run_dir"
+            )
+
+
+def _restore_best(directory: Path, model: Transformer, state: TrainState, say: Callable[[str], None]) -> None:
+    """Make `best/` hold what the state says is best.
+
+    A checkpoint of the same step precedes every new best, so after a crash it is there already, or it is the model
+    just loaded. Only where a damaged checkpoint was passed over can it be gone; then the next evaluation is the best.
+    """
+    if state.best is None or read_best(directory) == state.best:
+        return
+    if state.best["step"] == state.step:
+        save_best(directory, model, state.best)
+        return
+    say(f"the best weights, of step {state.best['step']}, are gone; the best from here on will be kept")
+    state.best = None

@@ -1,0 +1,90 @@
+"""One training step: micro-batches forward and backward, clipping, one update."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tietrain.data.batching import Batch, split_batch
+from tietrain.errors import DivergedError
+from tietrain.tasks.loss import LossSum
+from tietrain.train.hardware import Hardware
+
+
+@dataclass(frozen=True)
+class StepSums:
+    """Of one step: objective and nll in nats, summed over tokens; gradient norm before clipping; positions computed."""
+
+    objective: float
+    nll: float
+    grad_norm: float
+    padded_tokens: int
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    batch: Batch,
+    loss: Callable[..., LossSum],
+    *,
+    hardware: Hardware,
+    clip_norm: float | None,
+    seed: int,
+    step: int,
+) -> StepSums:
+    """Take step number `step`, counted from 1: the gradient is that of the summed objective over the batch's tokens.
+
+    However the batch is cut into micro-batches, the sum is the same up to rounding. Random numbers depend on (seed,
+    step, micro-batch) alone, so a resumed run needs no state of a generator.
+
+    Args:
+        model: what computes, possibly compiled; the optimizer holds its parameters.
+        loss: (model, batch) -> LossSum.
+        clip_norm: None for no clipping.
+    Raises:
+        DivergedError: loss or gradient norm is not finite; the weights are those before the step.
+    """
+    micro_batches = split_batch(batch, hardware.device_batch_tokens) if hardware.device_batch_tokens else [batch]
+    objective = nll = 0.0
+    padded_tokens = 0
+    for i, micro_batch in enumerate(micro_batches):
+        _seed_generators(hardware.device, f"{seed} {step} {i}")
+        with hardware.autocast():
+            sums = loss(model, micro_batch.to(hardware.device))
+        (sums.objective / batch.n_tokens).backward()
+        objective += float(sums.objective)
+        nll += float(sums.nll)
+        padded_tokens += micro_batch.padded_tokens
+    grad_norm = _clip(model, clip_norm)
+    for name, value in (("loss", objective), ("gradient norm", grad_norm)):
+        if not math.isfinite(value):
+            to_do = "lower optim.lr, raise optim.warmup or set optim.clip_norm; no later weights were saved"
+            raise DivergedError(f"step {step}", f"the {name} is {value}", to_do)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return StepSums(objective, nll, grad_norm, padded_tokens)
+
+
+def _clip(model: nn.Module, clip_norm: float | None) -> float:
+    """The norm of all gradients together, every parameter once; they are scaled down to clip_norm where it is larger.
+
+    Source: Pascanu et al. 2013, section 3.2.
+    """
+    gradients: list[Tensor] = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = float(nn.utils.get_total_norm(gradients))
+    if clip_norm is not None and norm > clip_norm:
+        torch._foreach_mul_(gradients, clip_norm / norm)
+    return norm
+
+
+def _seed_generators(device: torch.device, key: str) -> None:
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) >> 1
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

@@ -1,0 +1,143 @@
+"""What a run tells while it trains: rows of `metrics.jsonl`, TensorBoard, and progress on the screen."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from tietrain import runs
+from tietrain.config import RunConfig, flat_settings
+from tietrain.errors import StorageError
+from tietrain.train.hardware import Hardware
+from tietrain.train.state import TrainState
+from tietrain.train.tensorboard import TensorBoard
+
+# exp of more nats a token than this is no finite number.
+MAX_EXPONENT = 700.0
+
+
+class Telemetry:
+    """Rows of a run directory, shown as they are written; entered for as long as training lasts."""
+
+    def __init__(self, directory: Path, config: RunConfig, hardware: Hardware, say: Callable[[str], None]):
+        self._directory, self._config, self._hardware, self._say = directory, config, hardware, say
+        self._bar = _Bar() if sys.stderr.isatty() else None
+
+    def __enter__(self) -> Telemetry:
+        self._board = TensorBoard(self._directory, runs.read_metrics(self._directory), self._say)
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._board.close()
+        if self._bar:
+            self._bar.stop()
+
+    def add_train_row(self, state: TrainState, fraction: float) -> None:
+        """Log the interval since the last training row, and progress."""
+        sums = state.interval
+        row = {
+            **_where(state, "train"),
+            **_scores(sums.nll / sums.tokens),
+            "objective": sums.objective / sums.tokens,
+            "lr": state.lr,
+            "grad_norm": state.grad_norm,
+            "tokens_per_second": sums.tokens / sums.seconds,
+            "real_tokens": state.real_tokens,
+            "padded_tokens": state.padded_tokens,
+        }
+        self._add(row)
+        self._show(self._progress_line(row, state, fraction), fraction)
+
+    def add_valid_row(self, state: TrainState, scores: Mapping[str, Any]) -> None:
+        """Log an evaluation."""
+        row = {**_where(state, "valid"), **scores, **_scores(scores["nats_per_token"])}
+        self._add(row)
+        self._say(f"step {state.step}: valid {row['nats_per_token']:.4f} nats a token, ppl {row['ppl']:.4g}")
+
+    def finish(self, state: TrainState) -> None:
+        """Enter the run's settings and best score into TensorBoard's table of runs."""
+        if state.best is not None:
+            # A rule's options differ between runs, and the table wants the same keys in all of them.
+            settings = {
+                k: v for k, v in flat_settings(self._config).items() if not k.startswith(("tying.", "data.splits"))
+            }
+            best = _scores(state.best["nats_per_token"])
+            scores = {f"best/valid_{name}": value for name, value in best.items()}
+            self._board.add_hparams({"tying": self._config.tying_label, **settings}, scores, _where(state, "valid"))
+
+    def sync(self) -> None:
+        """Bring the rows to the disk, before a checkpoint that counts on them."""
+        path = self._directory / runs.METRICS
+        try:
+            with open(path, "ab") as f:
+                os.fsync(f.fileno())
+        except OSError as e:
+            raise StorageError(
+                f"writing {path}", f"the system says {e.strerror}", "make room, then start the same command again"
+            ) from e
+
+    def _add(self, row: dict[str, Any]) -> None:
+        runs.append_metrics(self._directory, [row])
+        self._board.add_row(row)
+
+    def _progress_line(self, row: Mapping[str, Any], state: TrainState, fraction: float) -> str:
+        left = state.seconds / fraction * max(0.0, 1 - fraction)
+        line = f"step {state.step}: loss {row['nats_per_token']:.4f}, {row['tokens_per_second']:,.0f} tokens/s, ETA {_clock(left)}"
+        if self._hardware.peak_flops:
+            line += f", {state.flops / state.seconds / self._hardware.peak_flops:.1%} of peak FLOP/s"
+        return line
+
+    def _show(self, line: str, fraction: float) -> None:
+        """On a terminal a bar, and the line in the log only; else the line in both."""
+        if self._bar is None:
+            self._say(line)
+            return
+        self._bar.show(line, fraction)
+        try:
+            with open(self._directory / runs.LOG, "a", encoding="utf-8") as f:
+                f.write(line + "\n")
+        except OSError:
+            pass  # a log line is not worth a run
+
+
+class _Bar:
+    """A progress bar over the fraction of the budget, on stderr."""
+
+    def __init__(self) -> None:
+        columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._progress.add_task("", total=1.0)
+        self.start, self.stop = self._progress.start, self._progress.stop
+
+    def show(self, line: str, fraction: float) -> None:
+        self._progress.update(self._task, completed=min(fraction, 1.0), description=line)
+
+
+def _where(state: TrainState, split: str) -> dict[str, Any]:
+    return {"step": state.step, "tokens": state.tokens, "flops": state.flops, "seconds": state.seconds, "split": split}
+
+
+def _scores(nats_per_token: float) -> dict[str, float]:
+    return {"nats_per_token": nats_per_token, "ppl": math.exp(min(nats_per_token, MAX_EXPONENT))}
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> _clock(3725.4)
+    '1:02:05'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

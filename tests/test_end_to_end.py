@@ -1,0 +1,134 @@
+"""The main job as users run it: files, grids, skipping, stopping and continuing, refusals in place."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tietrain import runs
+from tietrain.cli import main
+
+TINY = ["data.preset=tiny", "model=tiny", "model.vocab_size=400", "train.batch_tokens=512", "train.max_steps=6", "train.checkpoint_every=2", "train.log_every=1"]
+REPRODUCIBLE = ("seconds", "_per_second", "_bytes")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def only_run(folder: Path) -> Path:
+    (found,) = runs.find_runs(folder)
+    return found
+
+
+def rows(run: Path) -> list[dict]:
+    return [{k: v for k, v in row.items() if not any(part in k for part in REPRODUCIBLE)} for row in runs.read_metrics(run)]
+
+
+@pytest.mark.parametrize(("task", "tying"), [("lm", "pre_softmax"), ("mt", "[three_way,cross_layer]")])
+def test_one_run_leaves_a_whole_directory_and_is_found_again(place, capfd, task, tying):
+    command = [f"task={task}", f"tying={tying}", *TINY]
+    assert main(command) == 0
+    run = only_run(place / "outputs" / "default")
+    record = runs.read_record(run)
+    assert record.status == "done"
+    for name in (runs.CONFIG, runs.PLAN, runs.LEDGER, runs.AUDIT, runs.METRICS, runs.EVAL, runs.LOG):
+        assert (run / name).exists(), name
+    scores = runs.read_json(run / runs.EVAL)["splits"]
+    assert scores["test"]["ppl_token"] > 1
+    assert scores["test"]["excess_nats"] > 0
+    assert runs.read_json(run / runs.LEDGER)["params_saved"] > 0
+    if task == "mt":
+        assert len((run / "hypotheses.test.txt").read_text().splitlines()) == len((run / "references.test.txt").read_text().splitlines())
+    before = (run / runs.RUN).stat().st_mtime_ns
+    capfd.readouterr()
+    assert main(command) == 0
+    assert "is finished" in capfd.readouterr().err
+    assert (run / runs.RUN).stat().st_mtime_ns == before
+
+
+def test_grid_records_cells_that_do_not_apply_and_goes_on(place, capfd):
+    assert main(["-m", "tying=none,three_way,pre_softmax", "study=grid", *TINY]) == 0
+    statuses = {runs.read_record(run).label: runs.read_record(run).status for run in runs.find_runs(place / "outputs" / "grid")}
+    assert statuses == {"none": "done", "three_way": "not_applicable", "pre_softmax": "done"}
+    capfd.readouterr()
+    assert main(["report", "outputs/grid"]) == 0
+    page = (place / "outputs" / "grid" / "report" / "report.md").read_text()
+    assert "illustration, no verdict" in page
+    assert "three_way" in page
+
+
+def test_single_run_of_a_scheme_that_does_not_fit_exits_2_before_any_work(place, capfd):
+    assert main(["tying=three_way", *TINY]) == 2
+    message = capfd.readouterr().err
+    assert "pre_softmax" in message and "Traceback" not in message
+    assert runs.read_record(only_run(place / "outputs")).status == "not_applicable"
+
+
+def test_missing_corpus_exits_3_with_its_path(place, capfd):
+    assert main(["data=text", "data.splits.train=[absent.txt]", "data.splits.valid=[absent.txt]", *TINY[1:]]) == 3
+    message = capfd.readouterr().err
+    assert "absent.txt" in message and "Traceback" not in message
+
+
+def test_arms_of_one_study_share_data_order_and_initial_values(place):
+    assert main(["-m", "task=mt", "tying=none,shared_vocab,three_way,cross_layer", "study=arms", *TINY]) == 0
+    records = [runs.read_record(run) for run in runs.find_runs(place / "outputs" / "arms")]
+    assert len({record.fingerprints["batches"] for record in records}) == 1
+    assert len({record.arm for record in records}) == 4
+
+
+def test_init_from_starts_from_the_parents_weights(place):
+    assert main(["run_dir=parent", "tying=pre_softmax", *TINY]) == 0
+    assert main(["run_dir=child", "tying=pre_softmax", "init_from=parent", *TINY]) == 0
+    parent, child = (runs.read_metrics(place / name) for name in ("parent", "child"))
+    assert runs.read_record(place / "child").parent == runs.read_record(place / "parent").id
+    first = [next(row for row in metrics if row["split"] == "train") for metrics in (parent, child)]
+    assert first[1]["nats_per_token"] < first[0]["nats_per_token"]
+
+
+@pytest.mark.parametrize("task", ["lm", "mt"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_continues_bit_for_bit(place, task, number):
+    settings = [f"task={task}", "tying=[pre_softmax,cross_layer]", *TINY, "train.eval_every=2"]
+    assert main(["run_dir=whole", *settings]) == 0
+    command = [sys.executable, "-m", "tietrain", "run_dir=stopped", *settings]
+    process = subprocess.Popen([*command, "train.slow_step_seconds=1"], stderr=subprocess.DEVNULL, env=dict(os.environ))
+    metrics = place / "stopped" / runs.METRICS
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 2):
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 128 + number
+    assert runs.read_record(place / "stopped").status == "interrupted"
+    assert main(["run_dir=stopped", *settings]) == 0
+    final = "checkpoints/final/model.safetensors"
+    assert (place / "stopped" / final).read_bytes() == (place / "whole" / final).read_bytes()
+    assert rows(place / "stopped") == rows(place / "whole")
+    stopped, whole = (json.loads((place / name / runs.EVAL).read_text())["splits"] for name in ("stopped", "whole"))
+    assert stopped == whole
+
+
+def test_resume_refuses_another_experiment(place, capfd):
+    assert main(["run_dir=run", *TINY]) == 0
+    assert main(["run_dir=run", *TINY, "optim.lr=1e-3"]) == 2
+    assert "optim.lr" in capfd.readouterr().err
+
+
+def test_a_bug_is_reported_with_its_log_and_exit_70(place, capfd, monkeypatch):
+    import tietrain.data.prepare
+
+    def broken(config):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(tietrain.data.prepare, "prepare", broken)
+    assert main(["run_dir=run", *TINY]) == 70
+    assert "boom" in (place / "run" / runs.LOG).read_text()
+    assert "Traceback" not in capfd.readouterr().err
