@@ -47,7 +47,7 @@ def test_refusals_name_the_key(override, words):
 
 
 def test_separate_vocabulary_under_a_joint_scheme_is_refused():
-    with pytest.raises(TietrainError, match="data.vocabulary=separate"):
+    with pytest.raises(TietrainError, match=r"data\.vocabulary=separate"):
         compose_config(["task=mt", "tying=three_way", "data.vocabulary=separate"])
 
 

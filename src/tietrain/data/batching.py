@@ -108,9 +108,9 @@ class LmBatches:
 class MtBatches:
     """Sentence pairs of like length, cut so that a step has at most `batch_tokens` padded target tokens.
 
-    Lengths, end marks included, are those of the reference vocabulary. Pairs are put in `ordering.length_order`, pairs of equal
-    lengths in a new order each epoch, cut greedily, and the batches are shuffled. A pair longer than the budget is a
-    batch of its own.
+    Lengths, end marks included, are those of the reference vocabulary. Pairs are put in `ordering.length_order`, pairs
+    of equal lengths in a new order each epoch, cut greedily, and the batches are shuffled. A pair longer than the
+    budget is a batch of its own.
 
     Args:
         src, tgt: ids of each line without bos and eos, in the arm's own vocabularies.

@@ -111,7 +111,9 @@ class Arm:
         """Why a score is empty, as the runs say it."""
         if not self.done:
             return "no finished run"
-        name = {"excess_bits_per_byte": "bits_per_byte"}.get(name, name)
+        if name == "excess_bits_per_byte":
+            known = any("generator_nats" in run.scores.get(split, {}) for run in self.done)
+            return self.reason(split, "bits_per_byte") if known else ""
         whys = [run.reasons.get(f"{split}.{name}", run.reasons.get(name, "")) for run in self.done]
         return "; ".join(why for why in dict.fromkeys(whys) if why)
 

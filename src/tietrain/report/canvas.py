@@ -41,13 +41,15 @@ STYLE = {
     "lines.linewidth": 1.6,
     "hatch.linewidth": 0.6,
     "figure.dpi": 100,
-    "savefig.dpi": 200,
     "svg.hashsalt": "tietrain",
     # A label from a file is text, never a formula.
     "text.parse_math": False,
 }
 PANEL = (4.4, 3.1)
 LEGEND_WIDTH = 1.9
+LINE_HEIGHT = 0.19
+# Agg refuses a picture of 2^16 pixels a side; a report of hundreds of arms is drawn coarser instead.
+DPI, MAX_PIXELS = 200.0, 30_000
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Looks:
 
 def scale_x(ax: Axes, title: str) -> None:
     """Plain short numbers on the axis, their power of a thousand in its title."""
-    exponent = 3 * int(log10(max(abs(limit) for limit in ax.get_xlim()) or 1) // 3)
+    exponent = 3 * int(log10(max(1.0, *map(abs, ax.get_xlim()))) // 3)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 10.0**exponent:g}"))
     superscript = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     ax.set_xlabel(f"{title} (10{superscript})" if exponent else title)
@@ -103,16 +105,22 @@ def make_panels(n: int) -> tuple[Figure, list[Axes]]:
 
 
 def line_handle(look: Look, name: str, dash: Any = None) -> Line2D:
+    """The legend entry of an arm."""
     label = figure_text(name)
     return Line2D([], [], color=look.colour, marker=look.marker, markersize=5, linestyle=dash or look.dash, label=label)
 
 
 def dotted_handle() -> Line2D:
+    """The legend entry of runs that are drawn and left out of means."""
     return Line2D([], [], color="#555555", linestyle=":", marker="x", markersize=5, label="not in the mean")
 
 
 def add_legend(figure: Figure, handles: Iterable[Any]) -> None:
-    figure.legend(handles=list(handles), loc="outside right upper")
+    """A legend right of the panels; a long one makes the figure taller."""
+    handles = list(handles)
+    n_lines = sum(handle.get_label().count("\n") + 1 for handle in handles)
+    figure.set_figheight(max(figure.get_figheight(), LINE_HEIGHT * n_lines + 0.3))
+    figure.legend(handles=handles, loc="outside right upper")
 
 
 def figure_text(name: str, width: int = 30, most_lines: int = 3) -> str:
@@ -125,6 +133,7 @@ def finish(figure: Figure, name: str, caption: str, rows: list[dict[str, Any]]) 
     """Both renderings; the SVG holds no date and no random ids, so equal data give equal bytes."""
     FigureCanvasAgg(figure)
     png, svg = io.BytesIO(), io.BytesIO()
-    figure.savefig(png, format="png", metadata={"Software": None})
+    dpi = min(DPI, MAX_PIXELS / max(figure.get_size_inches()))
+    figure.savefig(png, format="png", dpi=dpi, metadata={"Software": None})
     figure.savefig(svg, format="svg", metadata={"Date": None})
     return Drawing(name, caption, png.getvalue(), svg.getvalue().decode("utf-8"), rows)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tietrain.report.arms import Arm
 from tietrain.report.collect import Run
+from tietrain.report.ties import describe_ties
 
 RUN_COLUMNS = (
     *("path", "status", "reason", "task", "label", "study", "id", "seed", "arm", "plan_hash", "parent"),
@@ -27,11 +28,12 @@ def run_row(run: Run) -> dict[str, Any]:
 
 
 def run_json(run: Run) -> dict[str, Any]:
-    """One run for `runs.json`: everything collected but the curve, which lies beside its figure."""
-    return asdict(replace(run, curve=(), owner={}, shapes={})) | {"curve": None, "owner": None, "shapes": None}
+    """One run for `runs.json`: all but its curve, which lies beside the figures, and its plan."""
+    body = asdict(replace(run, curve=(), owner={}, shapes={}))
+    return {key: value for key, value in body.items() if key not in ("curve", "owner", "shapes")}
 
 
-def arm_json(arm: Arm, ties: list[str]) -> dict[str, Any]:
+def arm_json(arm: Arm) -> dict[str, Any]:
     """One arm for `arms.json`: scores as split -> score -> mean, sd, n."""
     first = arm.first
     names = [
@@ -52,7 +54,7 @@ def arm_json(arm: Arm, ties: list[str]) -> dict[str, Any]:
         "corpus": arm.corpus,
         "target_vocabulary": arm.target_vocabulary,
         "plan_hash": first.plan_hash,
-        "ties": ties,
+        "ties": describe_ties(first.owner),
         "statuses": arm.statuses,
         "seeds": [run.seed for run in arm.done],
         "params": first.params,

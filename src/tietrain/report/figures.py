@@ -78,9 +78,8 @@ def draw_loss(comparison: Comparison, looks: Looks, unit: str, title: str) -> Dr
             ax.set_title(f"vocabulary {comparison.vocabularies[vocabulary]}{pieces}", loc="left")
     arms = [arm for _, members in panels for arm in members]
     unfinished = any(run.status != "done" for arm in arms for run in _curves(arm))
-    add_legend(
-        figure, [line_handle(looks.of(arm), arm.name) for arm in arms] + ([dotted_handle()] if unfinished else [])
-    )
+    handles = [line_handle(looks.of(arm), arm.name) for arm in arms]
+    add_legend(figure, handles + [dotted_handle()] * unfinished)
     caption = f"Validation loss against {title.replace('seen', '').strip()}."
     if any(len(arm.done) > 1 for arm in arms):
         caption += " Thick: mean over seeds; thin: each seed."

@@ -113,7 +113,7 @@ def _score_notes(comparison: Comparison) -> list[str]:
         sizes = [f"{letter}: {_vocabulary(comparison, content)}" for content, letter in comparison.vocabularies.items()]
         notes.append(
             f"† Target vocabularies differ ({'; '.join(sizes)}): perplexities and nats a token are comparable only "
-            "between arms of one vocabulary and are not ranked across them. Bits per byte, BLEU and chrF are comparable."
+            "between arms of one vocabulary and are not ranked across them; bits per byte, BLEU and chrF may be."
         )
     notes += [MEANINGS[score.name] + "." for score in shown_scores(comparison) if score.name in MEANINGS]
     signatures: dict[str, list[str]] = {}
@@ -178,7 +178,7 @@ def _method(comparison: Comparison) -> list[str]:
         f"Hardware: {listed('hardware.')}.",
         f"Machine: {_listed(_values([run.machine for run in runs]))}.",
         f"FLOPs: {_either([run.convention for run in runs])}, forward and backward, over real lengths.",
-        f"Scored checkpoint: the best on the validation split, at step {_either([count(r.checkpoint_step) for r in runs])}.",
+        f"Scored checkpoint: the best on valid, at step {_either([count(run.checkpoint_step) for run in runs])}.",
     ]
     if any(run.windows for run in runs):
         lines.append(f"Windows of the language model: {_listed(_values([run.windows for run in runs]))}.")
@@ -219,7 +219,7 @@ def _either(texts: Sequence[str]) -> str:
 def _files() -> str:
     return _bullets(
         [
-            "[arms.csv](arms.csv), [arms.json](arms.json): one row an arm, with every score, its standard deviation and number of seeds",
-            "[runs.csv](runs.csv), [runs.json](runs.json): one row a run, whatever became of it",
+            "[arms.csv](arms.csv), [arms.json](arms.json): an arm a row; every score with its sd and number of seeds",
+            "[runs.csv](runs.csv), [runs.json](runs.json): a run a row, whatever became of it",
         ]
     )

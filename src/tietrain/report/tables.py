@@ -42,7 +42,7 @@ COLUMNS = {
     "mt": ("excess_nats", "bleu", "oracle_bleu", "chrf", "legal", "ppl_token"),
 }
 MEANINGS = {
-    "excess_nats": "excess nats: the model's nats minus those of the corpus's own generator, a token; 0 is the best there is",
+    "excess_nats": "excess nats: the model's nats a token minus those of the corpus's own generator; 0 cannot be beaten",
     "excess_bits_per_byte": "excess bits/byte: the same excess in a unit that no vocabulary changes",
     "oracle_bleu": "oracle BLEU: the BLEU of the most probable spelling of the true meaning, the ceiling for BLEU",
     "legal": "legal: share of the translations that are a legal spelling of the true meaning",

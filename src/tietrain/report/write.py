@@ -17,7 +17,6 @@ from tietrain.report.exports import arm_json, arm_row, run_json, run_row
 from tietrain.report.figures import draw_all
 from tietrain.report.markup import csv_text
 from tietrain.report.page import make_page
-from tietrain.report.ties import describe_ties
 
 FOLDER = "report"
 
@@ -36,7 +35,7 @@ def report_rows(directory: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: no runs found.
     """
-    return [arm_json(arm, describe_ties(arm.first.owner)) for arm in _ordered(make_arms(collect(directory)))]
+    return [arm_json(arm) for arm in _ordered(make_arms(collect(directory)))]
 
 
 def write_report(directory: Path, *, to: Path | None = None) -> ReportPaths:
@@ -66,7 +65,7 @@ def _ordered(arms: Sequence[Arm]) -> list[Arm]:
 
 
 def _data_files(found: Sequence[Run], arms: Sequence[Arm]) -> dict[str, Any]:
-    bodies = [arm_json(arm, describe_ties(arm.first.owner)) for arm in arms]
+    bodies = [arm_json(arm) for arm in arms]
     return {
         "runs.csv": csv_text([run_row(run) for run in found]),
         "runs.json": [run_json(run) for run in found],

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.optim import Optimizer
@@ -82,7 +82,7 @@ def fit(
     runs.cut_metrics(directory, state.step)
 
     budgets, flop_ledger, saved = config.train.budgets, count_flops(model.shape), state.step
-    compute = torch.compile(model) if hardware.compile else model
+    compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
     listening = nullcontext(stop) if stop else StopRequest()
     with listening as stop, Telemetry(directory, config, hardware, say) as telemetry:
         model.train()

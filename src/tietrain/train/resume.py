@@ -41,9 +41,7 @@ def resume(
     for name in BIT_CONDITIONS:
         before, now = body["machine"].get(name), identity["machine"].get(name)
         if before != now:
-            say(
-                f"{name} was {before} and is {now}: the run goes on, its last digits may differ from an uninterrupted one"
-            )
+            say(f"{name} was {before} and is {now}: the run goes on, but may differ in its last digits")
     state = TrainState.from_json(body["state"])
     _restore_best(directory, model, state, say)
     say(f"continuing after step {state.step}")

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from tietrain.data.batching import Batch, split_batch
 from tietrain.errors import DivergedError
+from tietrain.model.transformer import Transformer
 from tietrain.tasks.loss import LossSum
 from tietrain.train.hardware import Hardware
 
@@ -28,10 +29,10 @@ class StepSums:
 
 
 def train_step(
-    model: nn.Module,
+    model: Transformer,
     optimizer: Optimizer,
     batch: Batch,
-    loss: Callable[..., LossSum],
+    loss: Callable[[Transformer, Batch], LossSum],
     *,
     hardware: Hardware,
     clip_norm: float | None,

@@ -94,7 +94,8 @@ class Telemetry:
 
     def _progress_line(self, row: Mapping[str, Any], state: TrainState, fraction: float) -> str:
         left = state.seconds / fraction * max(0.0, 1 - fraction)
-        line = f"step {state.step}: loss {row['nats_per_token']:.4f}, {row['tokens_per_second']:,.0f} tokens/s, ETA {_clock(left)}"
+        loss, speed = row["nats_per_token"], row["tokens_per_second"]
+        line = f"step {state.step}: loss {loss:.4f}, {speed:,.0f} tokens/s, ETA {_clock(left)}"
         if self._hardware.peak_flops:
             line += f", {state.flops / state.seconds / self._hardware.peak_flops:.1%} of peak FLOP/s"
         return line

@@ -1,0 +1,160 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tietrain.data import tokenizer
+from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, load_vocabulary, train_vocabulary
+from tietrain.errors import DataError, SettingsError
+
+KINDS = ("unigram", "bpe", "word", "char")
+HARD = [
+    "the cat sat on the mat",
+    "  two leading blanks",
+    "a  b   c ",
+    " ",
+    "   ",
+    "a\tb\t",
+    "a \u2581 literal\u2581 blank mark",
+    "\u2585 a block that sentencepiece reserves",
+    "<pad> <unk> <s> </s> q<unk>q</s>",
+    "<0x41> x<0x0A>",
+    "\x1a0 \x1a1 \x1a",
+    "no-break\u00a0blank, \u2028 line separator, \x85 next line, \ufeff mark, \ufffd",
+    "composed é, decomposed e\u0301, ﬁ ligature, ｆｕｌｌ",
+    "日本語のテキスト 😀",
+    "inside\nline\rbreak",
+]
+TEXT = HARD + [f"word{i % 7} and stem{i % 5}s of {i}" for i in range(200)]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def vocabulary(request):
+    return train_vocabulary(TEXT, request.param, 2000)
+
+
+def test_training_text_round_trips(vocabulary):
+    ids = vocabulary.encode(TEXT)
+    assert vocabulary.decode(ids) == TEXT
+    assert vocabulary.lossless
+    assert not any(i in (PAD_ID, UNK_ID, BOS_ID, EOS_ID) for line in ids for i in line)
+
+
+def test_special_ids_are_fixed(vocabulary):
+    assert (PAD_ID, UNK_ID, BOS_ID, EOS_ID) == (0, 1, 2, 3)
+    assert [piece.lstrip("\x1a") for piece in vocabulary.pieces[:4]] == ["<pad>", "<unk>", "<s>", "</s>"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_text_round_trips_with_byte_fallback(kind):
+    vocabulary = train_vocabulary(TEXT, kind, 1000, byte_fallback=True)
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40))
+    def check(text):
+        ids = vocabulary.encode([text])
+        assert UNK_ID not in ids[0]
+        assert vocabulary.decode(ids) == [text]
+
+    check()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30), min_size=1, max_size=8))
+def test_any_training_text_round_trips(lines):
+    if not any(lines):
+        return
+    for kind in ("unigram", "bpe", "char"):
+        vocabulary = train_vocabulary([*lines, *TEXT], kind, 3000)
+        assert vocabulary.decode(vocabulary.encode(lines)) == lines
+
+
+def test_special_ids_decode_to_nothing(vocabulary):
+    ids = vocabulary.encode(["the cat"])[0]
+    assert vocabulary.decode([[BOS_ID, *ids, EOS_ID, PAD_ID, PAD_ID], []]) == ["the cat", ""]
+
+
+def test_characters_outside_the_training_text_are_unk():
+    vocabulary = train_vocabulary(["abc abc"] * 5, "unigram", 50)
+    ids = vocabulary.encode(["abc Ж"])[0]
+    assert ids.count(UNK_ID) == 1
+    assert "Ж" not in vocabulary.decode([ids])[0]
+
+
+def test_a_small_word_vocabulary_keeps_the_frequent_words():
+    vocabulary = train_vocabulary(["a a a a b b b c"] * 3, "word", 6)
+    assert vocabulary.size == 6
+    assert [UNK_ID in ids for ids in vocabulary.encode(["a b", "c"])] == [False, True]
+    assert vocabulary.decode(vocabulary.encode(["a b"])) == ["a b"]
+
+
+def test_learning_is_deterministic_and_knows_its_content():
+    first, again, other = (train_vocabulary(lines, "unigram", 100) for lines in (TEXT, TEXT, TEXT[:-50]))
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    assert first.fingerprint != train_vocabulary(TEXT, "bpe", 100).fingerprint
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_size_the_text_does_not_support_is_cut(kind):
+    vocabulary = train_vocabulary(["one two three two one"] * 9, kind, 5000)
+    assert 4 < vocabulary.size < 5000
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_size_below_the_alphabet_is_refused_with_the_least(kind):
+    with pytest.raises(SettingsError, match=r"model\.vocab_size=10: .*give at least (\d+)") as caught:
+        train_vocabulary(["abcdefghijklmnop"] * 3, kind, 10)
+    least = int(caught.value.to_do.split()[-1])
+    assert train_vocabulary(["abcdefghijklmnop"] * 3, kind, least).size == least
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_need_room(kind):
+    with pytest.raises(SettingsError, match="256 bytes"):
+        train_vocabulary(["abc"] * 3, kind, 100, byte_fallback=True)
+
+
+def test_no_text_is_refused():
+    with pytest.raises(DataError, match="empty"):
+        train_vocabulary(["", ""], "unigram", 100)
+
+
+def test_long_lines_are_learned_from_and_encoded():
+    vocabulary = train_vocabulary(["short"] * 5 + ["zq " * 5000, "語" * 9000], "bpe", 60)
+    long = "zq " * 50_000 + "語" * 100_000
+    assert vocabulary.decode(vocabulary.encode([long])) == [long]
+
+
+def test_a_sample_of_a_large_corpus_still_covers_every_character(monkeypatch):
+    monkeypatch.setattr(tokenizer, "MAX_TRAINING_LINES", 20)
+    lines = [f"line {i % 10}" for i in range(101)]
+    lines[50] = "the only Ж"
+    vocabulary = train_vocabulary(lines, "unigram", 60)
+    assert vocabulary.decode(vocabulary.encode(lines)) == lines
+
+
+def test_saving_keeps_everything(vocabulary, tmp_path):
+    path = tmp_path / "v.model"
+    vocabulary.save(path)
+    loaded = load_vocabulary(path)
+    assert (loaded.kind, loaded.lossless, loaded.fingerprint) == (vocabulary.kind, vocabulary.lossless, vocabulary.fingerprint)
+    assert loaded.encode(HARD) == vocabulary.encode(HARD)
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"\x00" * 100])
+@pytest.mark.parametrize("suffix", ["", ".json"])
+def test_damaged_files_are_refused(tmp_path, damage, suffix):
+    path = tmp_path / "v.model"
+    train_vocabulary(TEXT, "char", 200).save(path)
+    path.with_name(path.name + suffix).write_bytes(damage)
+    with pytest.raises(DataError, match=r"v\.model"):
+        load_vocabulary(path)
+
+
+def test_a_missing_file_and_another_vocabulary_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"none\.model"):
+        load_vocabulary(tmp_path / "none.model")
+    train_vocabulary(TEXT, "char", 200).save(tmp_path / "a")
+    train_vocabulary(TEXT[:-9], "bpe", 200).save(tmp_path / "b")
+    (tmp_path / "a").write_bytes((tmp_path / "b").read_bytes())
+    with pytest.raises(DataError, match="not the one that was written"):
+        load_vocabulary(tmp_path / "a")

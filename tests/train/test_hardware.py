@@ -1,0 +1,64 @@
+"""Settings become a device, a precision and threads; what cannot be is refused, what will not pay is said."""
+
+import json
+
+import pytest
+import torch
+
+from tietrain.compose import compose_config
+from tietrain.config import HardwareConfig
+from tietrain.errors import SettingsError
+from tietrain.train.hardware import resolve_hardware
+
+
+@pytest.fixture(autouse=True)
+def keep_process_settings():
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(strict)
+
+
+def test_a_cpu_computes_in_fp32_unless_asked():
+    hardware = resolve_hardware(HardwareConfig(device="cpu"))
+    assert (hardware.device.type, hardware.precision) == ("cpu", "fp32")
+    with hardware.autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_bf16_on_a_cpu_computes_in_bf16():
+    with resolve_hardware(HardwareConfig(device="cpu", precision="bf16")).autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("features", "n_notes"), [({"avx2": True}, 1), ({"avx512_bf16": True}, 0), ({}, 1)])
+def test_slow_bf16_is_said(monkeypatch, features, n_notes):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    assert len(resolve_hardware(HardwareConfig(device="cpu", precision="bf16")).notes) == n_notes
+
+
+def test_a_missing_gpu_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_hardware(HardwareConfig(device="auto")).device.type == "cpu"
+    with pytest.raises(SettingsError, match=r"hardware\.device=cuda.*hardware=cpu") as refused:
+        resolve_hardware(HardwareConfig(device="cuda"))
+    assert refused.value.exit_code == 2
+
+
+def test_threads_are_set_and_given_back_to_the_next_run():
+    before = resolve_hardware(HardwareConfig(device="cpu")).threads
+    assert resolve_hardware(HardwareConfig(device="cpu", threads=before + 1)).threads == torch.get_num_threads()
+    resolve_hardware(HardwareConfig(device="cpu"))
+    assert torch.get_num_threads() == before
+
+
+def test_description_is_json_and_says_what_decides_bits():
+    described = resolve_hardware(HardwareConfig(device="cpu")).describe()
+    assert json.loads(json.dumps(described)) == described
+    assert {"device", "precision", "compile", "threads", "torch", "python", "cpu_capability", "platform"} <= described.keys()
+
+
+def test_the_gpu_preset_states_its_peak_with_a_source():
+    hardware = compose_config(["hardware=gpu"]).hardware
+    assert hardware.peak_flops == 989e12
+    assert hardware.peak_flops_source
