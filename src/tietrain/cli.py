@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+from collections import Counter
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -60,15 +61,11 @@ def _run_hydra(argv: list[str]) -> int:
 
     from tietrain import compose
 
-    words = [word for i, word in enumerate(argv) if "=" in word and not word.startswith("-") and argv[i - 1] not in ("-cd", "--config-dir")]
-    overrides = compose.parse_overrides(words)
-    compose.register_schema()
-    trains = not {"-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "-p", "--package", "--resolve"} & {
-        word.split("=")[0] for word in argv
-    }
-    swept = [o for o in overrides if o.is_sweep_override()]
-    if swept and any(o.key_or_group == "run_dir" for o in overrides):
+    words = [word for word in argv if "=" in word and not word.startswith("-")]
+    swept = [o.key_or_group for o in compose.parse_overrides(words) if o.is_sweep_override()]
+    if swept and any(word.startswith("run_dir=") for word in words):
         raise SettingsError("run_dir", "a grid has several cells and this names one folder", "use study=NAME")
+    compose.register_schema()
 
     @hydra.main(version_base="1.3", config_path="pkg://tietrain.conf", config_name="config")
     def app(cfg: DictConfig) -> None:
@@ -79,24 +76,32 @@ def _run_hydra(argv: list[str]) -> int:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     with tempfile.TemporaryDirectory() as folder:
         outcomes = Path(folder) / "outcomes.jsonl"
+        outcomes.touch()
         os.environ[OUTCOMES] = str(outcomes)
         try:
             app()
         except (HydraException, OmegaConfBaseException) as e:
             raise compose.hydra_error(e, words) from None
-        except SystemExit as e:
-            if e.code not in (None, 0):
-                return e.code if isinstance(e.code, int) else 2
-        return exit_code(outcomes, grid="-m" in argv or "--multirun" in argv or bool(swept)) if trains else 0
+        except SystemExit as e:  # argparse
+            return e.code if isinstance(e.code, int) else 2
+        except KeyboardInterrupt:
+            if not outcomes.stat().st_size:
+                raise
+        return exit_code(outcomes)
 
 
 def run_cell(cfg: Any) -> None:
-    """One run of Hydra's: never raises, because an exception would end the cells after it."""
+    """One run of Hydra's: never raises a failure, because an exception would end the cells after it."""
+    from hydra.core.hydra_config import HydraConfig
+
     from tietrain.compose import to_run_config
     from tietrain.job import Outcome, run_job
 
     try:
-        outcome = run_job(to_run_config(cfg))
+        config = to_run_config(cfg)
+        if config.run_dir and HydraConfig.get().sweeper.get("params"):
+            raise SettingsError(f"run_dir={config.run_dir}", "a grid has several cells and this names one folder", "use study=NAME")
+        outcome = run_job(config)
     except TietrainError as e:
         outcome = Outcome("", "failed", e.exit_code, str(e))
     if outcome.exit_code:
@@ -104,18 +109,17 @@ def run_cell(cfg: Any) -> None:
     with open(os.environ[OUTCOMES], "a", encoding="utf-8") as f:
         f.write(json.dumps(outcome.__dict__) + "\n")
     if outcome.exit_code >= 128:
-        # A stopped run stops its grid too; finished cells are found again by the same command.
+        # A stopped run stops its grid too; the same command finds finished cells again.
         raise KeyboardInterrupt
 
 
-def exit_code(outcomes: Path, grid: bool) -> int:
+def exit_code(outcomes: Path) -> int:
     """The single run's own code; for a grid 1 where a cell failed, with a summary of what ended how."""
-    ended = [json.loads(line) for line in outcomes.read_text(encoding="utf-8").splitlines()] if outcomes.exists() else []
-    if len(ended) == 1 and not grid:
-        return int(ended[0]["exit_code"])
-    counts: dict[str, int] = {}
-    for cell in ended:
-        counts[cell["status"]] = counts.get(cell["status"], 0) + 1
+    ended = [json.loads(line) for line in outcomes.read_text(encoding="utf-8").splitlines()]
+    stopped = [cell["exit_code"] for cell in ended if cell["exit_code"] >= 128]
+    if stopped or len(ended) < 2:
+        return max([*stopped, *(cell["exit_code"] for cell in ended)], default=0)
+    counts = Counter(cell["status"] for cell in ended)
     print(f"grid: {', '.join(f'{n} {status}' for status, n in counts.items())}", file=sys.stderr)
     failed = [cell for cell in ended if cell["exit_code"] and cell["status"] != "not_applicable"]
     for cell in failed:

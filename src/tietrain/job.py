@@ -118,7 +118,7 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
     record.fingerprints["batches"] = task.batches.fingerprint
     record.arm = _arm(record)
     model = _build_model(config, plan, record).to(hardware.device)
-    audits: dict[str, Any] = {"start": audit_model(model).to_json()}
+    audits: dict[str, Any] = {"start": audit_model(model)}
     runs.write_json(directory / runs.AUDIT, audits)
     runs.write_record(directory, record)
 
@@ -128,10 +128,10 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
         record.status, record.progress["signal"] = "interrupted", result.signal
         return
 
-    audits["end"] = audit_model(model).to_json()
+    audits["end"] = audit_model(model)
     save_final(directory, model)
     best = load_best(directory, model)
-    audits["loaded"] = audit_model(model).to_json()
+    audits["loaded"] = audit_model(model)
     runs.write_json(directory / runs.AUDIT, audits)
     totals = {**record.progress, "checkpoint": {"step": best["step"], "chosen_by": "valid nats_per_token"}}
     runs.write_json(directory / runs.EVAL, {**totals, **_score(config, task, model, prepared, directory, say)})

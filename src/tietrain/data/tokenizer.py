@@ -19,13 +19,14 @@ MAX_TRAINING_LINES = 500_000
 # Longer lines are learned from in parts: unigram takes minutes over one endless word.
 MAX_TRAINING_CHARACTERS = 4000
 
-# sentencepiece writes a blank as U+2581 and skips training lines with U+2585; both occur in real text. They are spelled
-# with an escape character (SUB), so that no text can contain U+2581, U+2585 or the name of a special piece.
+# sentencepiece writes a blank as U+2581, skips training lines with U+2585, and takes line breaks and US for ends of lines.
+# All of them occur in real text. They are spelled with an escape character (SUB), so that no text can contain them or
+# the name of a special piece.
 _ESCAPE = "\x1a"
-_ESCAPED = {"\x1a": "\x1a0", "\u2581": "\x1a1", "\u2585": "\x1a2"}
+_ESCAPED = {c: f"{_ESCAPE}{i}" for i, c in enumerate("\x1a\u2581\u2585\n\r\x1f")}
 _UNESCAPED = {v: k for k, v in _ESCAPED.items()}
-_NEEDS_ESCAPE = re.compile("[\x1a\u2581\u2585]")
-_IS_ESCAPE = re.compile("\x1a[012]")
+_NEEDS_ESCAPE = re.compile("[" + "".join(_ESCAPED) + "]")
+_IS_ESCAPE = re.compile("|".join(_UNESCAPED))
 
 
 class Vocabulary:

@@ -23,14 +23,13 @@ class AuditError(TietrainError):
     """A model, optimizer or checkpoint does not hold the parameters its plan says."""
 
 
-def audit_model(model: Transformer, *, finite: bool = False) -> dict[str, object]:
+def audit_model(model: Transformer) -> dict[str, object]:
     """What a live model holds, as stored in `audit.json`, after checking it against its plan.
 
-    Args:
-        finite: also require every number to be finite.
     Raises:
         AuditError: names the slots that read another parameter than their owner's, the parameters of no owner, owners
-            that overlap in memory, or a count that is not the ledger's.
+            that overlap in memory, have another shape or numbers that are not finite, or a count that is not the
+            ledger's.
     """
     plan, stored = model.plan, dict(model.named_parameters(remove_duplicate=False))
     audit_checkpoint_keys(plan, stored, what="model parameters")
@@ -42,11 +41,10 @@ def audit_model(model: Transformer, *, finite: bool = False) -> dict[str, object
     _require(not shapes, f"shape of {_names(shapes)}", "it is not the plan's")
     params, ledger = sum(p.numel() for p in stored.values()), count_params(plan).params
     _require(params == ledger, f"{params} stored numbers", f"the ledger counts {ledger}")
-    if finite:
-        broken = [name for name, p in stored.items() if not bool(torch.isfinite(p).all())]
-        _require(not broken, f"values of {_names(broken)}", "they are not all finite")
+    broken = [name for name, p in stored.items() if not bool(torch.isfinite(p).all())]
+    _require(not broken, f"values of {_names(broken)}", "they are not all finite")
     groups = {owner: list(uses) for owner, uses in plan.groups.items()}
-    return {"plan": plan.hash, "n_slots": len(plan.slots), "n_owners": len(stored), "params": params, "finite": finite or None, "groups": groups}
+    return {"plan": plan.hash, "n_slots": len(plan.slots), "n_owners": len(stored), "params": params, "groups": groups}
 
 
 def audit_optimizer(model: Transformer, optimizer: torch.optim.Optimizer) -> None:

@@ -28,7 +28,7 @@ def zipf_mandelbrot(n_ranks: int, exponent_quarters: int, offset_tenths: int = 2
     Args:
         n_ranks: how many weights.
         exponent_quarters: four times the exponent; 4 is the classic Zipf exponent 1.
-        offset_tenths: ten times Mandelbrot's offset; 2.7 is his value for running text.
+        offset_tenths: ten times Mandelbrot's offset; 2.7 is often quoted for running text.
     Raises:
         ValueError: when a weight would come out as zero.
     Source: Mandelbrot 1953, "An informational theory of the statistical structure of language".

@@ -62,10 +62,7 @@ class LanguageA:
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.lexicon = lexicon
-        self.orders = {
-            key: _make_orders(*key)
-            for key in product(ADVERB_PLACES, (False, True), (False, True))
-        }
+        self.orders = {key: _make_orders(*key) for key in product(ADVERB_PLACES, (False, True), (False, True))}
         self._slots: dict[tuple[int, int], Slot] = {}
 
     def plan(self, meaning: Meaning) -> list[ClausePlan]:

@@ -3,8 +3,6 @@
 A separable verb leaves its particle at the end of a main clause and takes it back elsewhere.
 """
 
-from itertools import product
-
 from tietrain.data.grammar.draw import Table
 from tietrain.data.grammar.language_a import make_slot
 from tietrain.data.grammar.lexicon import Lexicon
@@ -79,9 +77,7 @@ def _make_middles(letters: str, adverb_kind: str) -> list[tuple[str, int]]:
     return with_place + [("P" + core, weight * first) for core, weight in cores]
 
 
-def _make_orders(
-    adverb_kind: str, has_object: bool, has_place: bool, may_front: bool, is_main: bool
-) -> Table[str]:
+def _make_orders(adverb_kind: str, has_object: bool, has_place: bool, may_front: bool, is_main: bool) -> Table[str]:
     """Orders of S, O, A, P, finite verb V and closing part F (particle or infinitive)."""
     letters = "O" * has_object + "A" * bool(adverb_kind) + "P" * has_place
     if not is_main:
@@ -109,10 +105,7 @@ class LanguageB:
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.lexicon = lexicon
-        flags = (False, True)
-        self.orders: dict[Key, Table[str]] = {
-            key: _make_orders(*key) for key in product(("", "time", "manner"), *[flags] * 4)
-        }
+        self._orders: dict[Key, Table[str]] = {}
         self._slots: dict[tuple[int, int], Slot] = {}
 
     def plan(self, meaning: Meaning) -> list[ClausePlan]:
@@ -142,9 +135,7 @@ class LanguageB:
         if patient is not None:
             constituents["O"] = self._phrase(patient, ACCUSATIVE)
             # Only the masculine singular shows its case, and only with an article.
-            may_front = (
-                patient.number == SINGULAR and self.lexicon.gender[patient.noun] == MASCULINE
-            )
+            may_front = patient.number == SINGULAR and self.lexicon.gender[patient.noun] == MASCULINE
         adverb_kind = ""
         if clause.adverb != NONE:
             adverb_kind = self.lexicon.kind[clause.adverb]
@@ -156,11 +147,12 @@ class LanguageB:
         if not is_main:
             lead = self.lexicon.words["b"][clause.conjunction][0][0].forms[0]
         key = (adverb_kind, patient is not None, clause.place is not None, may_front, is_main)
-        return ClausePlan(lead, self.orders[key], constituents)
+        orders = self._orders.get(key)
+        if orders is None:
+            orders = self._orders[key] = _make_orders(*key)
+        return ClausePlan(lead, orders, constituents)
 
-    def _verb(
-        self, sense: int, tense: int, number: int, is_main: bool
-    ) -> tuple[list[Slot], list[Slot]]:
+    def _verb(self, sense: int, tense: int, number: int, is_main: bool) -> tuple[list[Slot], list[Slot]]:
         """The finite verb and what closes the clause."""
         many = int(number != SINGULAR)
         if tense == FUTURE:

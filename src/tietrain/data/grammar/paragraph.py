@@ -92,9 +92,7 @@ class ParagraphModel:
         self.n_sentences = n_sentences
         self.topics = topics or Table(range(lexicon.n_topics), [1] * lexicon.n_topics)
         self.names = lexicon.table("name")
-        self._drawers = {
-            topic: MeaningDrawer(structure, lexicon, topic) for topic in self.topics.items
-        }
+        self._drawers = {topic: MeaningDrawer(structure, lexicon, topic) for topic in self.topics.items}
 
     def draw(self, uniform: Uniform) -> DrawnParagraph:
         """One paragraph of meanings."""

@@ -142,9 +142,7 @@ class ReaderA(_Reader):
         adverb, preposition, place = self.read_free(adverb, preposition, place)
         return Clause(conjunction, verb, tense, subject, patient, adverb, preposition, place)
 
-    def read_free(
-        self, adverb: int, preposition: int, place: Phrase | None
-    ) -> tuple[int, int, Phrase | None]:
+    def read_free(self, adverb: int, preposition: int, place: Phrase | None) -> tuple[int, int, Phrase | None]:
         """Adverb and phrase of place where they come, once each."""
         while True:
             if adverb == NONE and self.look("adverb") != NONE:
@@ -234,9 +232,7 @@ class ReaderB(_Reader):
         patient = self.phrases[1] if len(self.phrases) == 2 else None
         if (patient is not None) != (self.lexicon.kind[verb] == "transitive"):
             raise UnreadableError(f"{self.tokens}: the verb takes another number of phrases")
-        return Clause(
-            conjunction, verb, tense, subject, patient, self.adverb, self.preposition, self.place
-        )
+        return Clause(conjunction, verb, tense, subject, patient, self.adverb, self.preposition, self.place)
 
     def starts_constituent(self) -> bool:
         token = self.peek()

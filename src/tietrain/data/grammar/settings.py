@@ -76,9 +76,7 @@ class GrammarSettings:
                 f"choose a whole number from 1 to {MAX_DIFFICULTY}"
             )
         if self.task == "mt" and self.source == self.target:
-            raise ValueError(
-                f"data.target={self.target}: equal to data.source; choose the other language"
-            )
+            raise ValueError(f"data.target={self.target}: equal to data.source; choose the other language")
 
     @property
     def sizes(self) -> Preset:

@@ -107,10 +107,7 @@ def spelling_nats(speller: Speller, meaning: Meaning, text: str) -> float:
 def iterate_spellings(speller: Speller, meaning: Meaning) -> Iterator[tuple[str, float]]:
     """Every way to spell a meaning with its probability; a string comes once for each way."""
     plans = speller.plan(meaning)
-    ways = [
-        [(clause, order, clause.orders.share(order)) for order in clause.orders.items]
-        for clause in plans
-    ]
+    ways = [[(clause, order, clause.orders.share(order)) for order in clause.orders.items] for clause in plans]
     for choice in product(*ways):
         slots: list[Slot] = []
         share = 1.0
@@ -120,9 +117,7 @@ def iterate_spellings(speller: Speller, meaning: Meaning) -> Iterator[tuple[str,
             slots += _slots(clause, order)
             share *= order_share
         options = [
-            [(slot, 1.0)]
-            if isinstance(slot, str)
-            else [(form, slot.share(form)) for form in slot.items]
+            [(slot, 1.0)] if isinstance(slot, str) else [(form, slot.share(form)) for form in slot.items]
             for slot in slots
         ]
         for forms in product(*options):

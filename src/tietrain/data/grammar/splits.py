@@ -180,9 +180,7 @@ class PairSplits:
             for name, way in ways.items()
         }
 
-    def _collect(
-        self, name: str, n_meanings: int, way: Callable[[Uniform], Meaning | None]
-    ) -> list[Meaning]:
+    def _collect(self, name: str, n_meanings: int, way: Callable[[Uniform], Meaning | None]) -> list[Meaning]:
         uniform = self._stream(f"meanings of {name}")
         turned_down = self.n_turned_down[name] = Counter()
         meanings: list[Meaning] = []
@@ -289,13 +287,8 @@ class PairSplits:
 
 def has_rare(meaning: Meaning, lexicon: Lexicon, rare: dict[str, list[int]]) -> bool:
     """Whether a meaning has a rare lexeme; the replaced verb may have turned to its other sense."""
-    return any(
-        concept in rare.get(lexicon.kind[concept], ())
-        for concept in iterate_concepts(meaning, lexicon)
-    )
+    return any(concept in rare.get(lexicon.kind[concept], ()) for concept in iterate_concepts(meaning, lexicon))
 
 
 def _repeats_adjective(meaning: Meaning) -> bool:
-    return any(
-        len(set(phrase.adjectives)) < len(phrase.adjectives) for phrase in iterate_phrases(meaning)
-    )
+    return any(len(set(phrase.adjectives)) < len(phrase.adjectives) for phrase in iterate_phrases(meaning))

@@ -1,0 +1,121 @@
+"""A run of seconds for tests: a small real model, real batches over random ids, a loss and an evaluation."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tietrain.config import HardwareConfig, ModelConfig, OptimConfig, RunConfig, TaskConfig, TrainConfig, TyingConfig
+from tietrain.config import make_shape
+from tietrain.data.batching import LmBatches, MtBatches
+from tietrain.model.transformer import Transformer
+from tietrain.tasks.task import batch_loss
+from tietrain.train.hardware import resolve_hardware
+from tietrain.train.loop import FitResult, fit
+from tietrain.train.stop import StopRequest
+from tietrain.tying.schemes import make_plan
+
+V = 24
+TIES = {
+    "none": {},
+    "pre_softmax": {"pre_softmax": {"rule": "pre_softmax"}},
+    "three_way": {"three_way": {"rule": "three_way"}},
+    "cross_layer": {"cross_layer": {"rule": "cross_layer"}},
+}
+# Columns of wall clock or machine state; all others of a row are reproducible.
+WALL_CLOCK = ("seconds", "_per_second", "_bytes")
+
+
+def tiny_config(tying: str = "none", task: str = "lm", dropout: float = 0.1, seed: int = 1, hardware=None, optim=None, **train) -> RunConfig:
+    """A configuration of few steps; keywords are those of TrainConfig."""
+    return RunConfig(
+        task=TaskConfig(name=task, window=12),
+        model=ModelConfig(d_model=16, n_heads=2, d_ff=24, n_layers=2, vocab_size=V, dropout=dropout),
+        tying=TyingConfig(TIES[tying]),
+        optim=OptimConfig(**(optim or {})),
+        train=TrainConfig(**{"batch_tokens": 48, "max_steps": 12, "log_every": 3, "checkpoint_every": 4, "eval_every": 5, **train}),
+        hardware=HardwareConfig(**{"device": "cpu", "threads": 1, **(hardware or {})}),
+        seed=seed,
+    )
+
+
+def build_model(config: RunConfig) -> Transformer:
+    """The initialized model of a configuration."""
+    model = Transformer(make_plan(make_shape(config), config.tying.ties), dropout=config.model.dropout)
+    model.initialize(config.seed, config.model.table_init_std)
+    return model
+
+
+class RandomTask:
+    """Random but fixed ids to learn; `evaluate` scores a batch of a later epoch."""
+
+    def __init__(self, config: RunConfig):
+        draw = np.random.default_rng(0)
+        if config.task.name == "lm":
+            self.batches = LmBatches(draw.integers(4, V, 400).astype(np.int32), 12, config.train.batch_tokens, config.seed)
+            return
+        sides = [[draw.integers(4, V, n).astype(np.int32) for n in draw.integers(1, 9, 40)] for _ in range(2)]
+        lengths = {stack: np.asarray([len(s) for s in side]) for stack, side in zip(("encoder", "decoder"), sides, strict=True)}
+        self.batches = MtBatches(*sides, lengths, config.train.batch_tokens, config.seed)
+
+    def loss(self, model, batch):
+        return batch_loss(model, batch, 0.1)
+
+    @torch.inference_mode()
+    def evaluate(self, model):
+        model.eval()
+        torch.rand(3)  # what an evaluation draws must not reach training
+        batch = self.batches.batch(7, 0)
+        return {"nats_per_token": float(batch_loss(model, batch, 0.0).nll) / batch.n_tokens}
+
+
+class StopAfter(StopRequest):
+    """A stop request of SIGTERM that comes during the given step."""
+
+    def __init__(self, step: int):
+        super().__init__()
+        self._left = step
+
+    def count(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self.ask(15)
+
+
+def train(
+    directory: Path,
+    config: RunConfig,
+    *,
+    stop_after: int | None = None,
+    task=None,
+    fingerprints=None,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[FitResult, Transformer]:
+    """Fit a fresh model in a directory; goes on where the directory stands."""
+    directory.mkdir(parents=True, exist_ok=True)
+    model, task, stop = build_model(config), task or RandomTask(config), None
+    if stop_after is not None:
+        stop, learn = StopAfter(stop_after), task.loss
+
+        def counted(model, batch):
+            stop.count()
+            return learn(model, batch)
+
+        task.loss = counted
+    result = fit(
+        model,
+        task,
+        config=config,
+        hardware=resolve_hardware(config.hardware),
+        directory=directory,
+        fingerprints=fingerprints or {"corpus": "c", "batches": task.batches.fingerprint},
+        say=say,
+        stop=stop,
+    )
+    return result, model
+
+
+def reproducible(rows: list[dict]) -> list[dict]:
+    """Rows of metrics without their wall-clock columns."""
+    return [{k: v for k, v in row.items() if not any(mark in k for mark in WALL_CLOCK)} for row in rows]
