@@ -55,7 +55,16 @@ def test_threads_are_set_and_given_back_to_the_next_run():
 def test_description_is_json_and_says_what_decides_bits():
     described = resolve_hardware(HardwareConfig(device="cpu")).describe()
     assert json.loads(json.dumps(described)) == described
-    assert {"device", "precision", "compile", "threads", "torch", "python", "cpu_capability", "platform"} <= described.keys()
+    assert {
+        "device",
+        "precision",
+        "compile",
+        "threads",
+        "torch",
+        "python",
+        "cpu_capability",
+        "platform",
+    } <= described.keys()
 
 
 def test_the_gpu_preset_states_its_peak_with_a_source():

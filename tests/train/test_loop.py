@@ -25,7 +25,9 @@ def final_bytes(directory, model):
     return (directory / "checkpoints" / "final" / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(("tying", "task"), [("none", "lm"), ("pre_softmax", "lm"), ("three_way", "mt"), ("cross_layer", "mt")])
+@pytest.mark.parametrize(
+    ("tying", "task"), [("none", "lm"), ("pre_softmax", "lm"), ("three_way", "mt"), ("cross_layer", "mt")]
+)
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_interrupted_and_continued_equals_uninterrupted_bit_for_bit(tmp_path, tying, task, name):
     config = tiny_config(tying, task, optim={"name": name, "lr": 0.01, "momentum": 0.5})
@@ -161,7 +163,9 @@ def test_the_gradient_is_clipped_to_its_norm():
     before = [p.detach().clone() for p in model.parameters()]
     batch = task.batches.batch(0, 0)
     sums = train_step(model, optimizer, batch, task.loss, hardware=hardware, clip_norm=0.01, seed=1, step=1)
-    moved = math.sqrt(sum(float((b - p.detach()).square().sum()) for b, p in zip(before, model.parameters(), strict=True)))
+    moved = math.sqrt(
+        sum(float((b - p.detach()).square().sum()) for b, p in zip(before, model.parameters(), strict=True))
+    )
     assert sums.grad_norm > 0.01
     assert moved == pytest.approx(0.01, rel=1e-3)
 
@@ -173,7 +177,9 @@ def test_budgets_end_at_the_first_one_spent(tmp_path):
     per_step = count_flops(model.shape).training(length_units(model.shape, {"decoder": [12] * 4}))
     result, _ = train(tmp_path / "flops", tiny_config(max_steps=None, max_flops=3.5 * per_step, eval_every=None))
     assert (result.steps, result.flops) == (4, 4 * per_step)
-    result, _ = train(tmp_path / "seconds", tiny_config(max_steps=None, max_seconds=0.3, slow_step_seconds=0.1, eval_every=None))
+    result, _ = train(
+        tmp_path / "seconds", tiny_config(max_steps=None, max_seconds=0.3, slow_step_seconds=0.1, eval_every=None)
+    )
     assert result.steps == 3
     assert 0.3 <= result.seconds < 0.6
 
@@ -195,7 +201,7 @@ def test_ten_evaluations_a_run_where_nothing_else_is_asked(tmp_path, max_steps, 
 
 
 def test_rows_of_metrics(tmp_path):
-    result, model = train(tmp_path, tiny_config(max_steps=10, log_every=4))
+    result, _ = train(tmp_path, tiny_config(max_steps=10, log_every=4))
     rows = runs.read_metrics(tmp_path)
     learned = [row for row in rows if row["split"] == "train"]
     assert [row["step"] for row in learned] == [4, 8, 10]
@@ -300,7 +306,7 @@ def test_another_experiment_is_refused_and_nothing_is_touched(tmp_path, change, 
 
 def test_changed_data_is_refused(tmp_path):
     train(tmp_path, tiny_config(), stop_after=5, fingerprints={"corpus": "a"})
-    with pytest.raises(SettingsError, match="fingerprint of corpus.*made with a, now it is b"):
+    with pytest.raises(SettingsError, match=r"fingerprint of corpus.*made with a, now it is b"):
         train(tmp_path, tiny_config(), fingerprints={"corpus": "b"})
 
 
@@ -323,7 +329,9 @@ def test_progress_without_a_terminal_is_a_line_an_interval(tmp_path):
 @pytest.mark.slow
 def test_compiled_training_follows_eager(tmp_path):
     _, eager = train(tmp_path / "a", tiny_config("cross_layer", dropout=0.0, max_steps=4))
-    _, compiled = train(tmp_path / "b", tiny_config("cross_layer", dropout=0.0, max_steps=4, hardware={"compile": True}))
+    _, compiled = train(
+        tmp_path / "b", tiny_config("cross_layer", dropout=0.0, max_steps=4, hardware={"compile": True})
+    )
     assert list(eager.state_dict()) == list(compiled.state_dict())
     for p, q in zip(eager.parameters(), compiled.parameters(), strict=True):
         torch.testing.assert_close(p, q, atol=2e-4, rtol=1e-3)
@@ -335,5 +343,13 @@ def test_a_gpu_trains_in_bf16_and_resumes(tmp_path):
     model, task = build_model(config).cuda(), RandomTask(config)
     evaluate = task.evaluate
     task.evaluate = lambda model: evaluate(model.cpu()) if False else {"nats_per_token": 1.0}
-    result = fit(model, task, config=config, hardware=resolve_hardware(config.hardware), directory=tmp_path, fingerprints={}, say=print)
+    result = fit(
+        model,
+        task,
+        config=config,
+        hardware=resolve_hardware(config.hardware),
+        directory=tmp_path,
+        fingerprints={},
+        say=print,
+    )
     assert result.steps == 12

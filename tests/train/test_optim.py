@@ -18,7 +18,11 @@ def optim(schedule, **options):
 
 
 @given(
-    st.sampled_from(SCHEDULES), st.floats(0.01, 0.5), st.floats(0, 0.5), st.floats(0, 1), st.floats(0, 1, allow_nan=False)
+    st.sampled_from(SCHEDULES),
+    st.floats(0.01, 0.5),
+    st.floats(0, 0.5),
+    st.floats(0, 1),
+    st.floats(0, 1, allow_nan=False),
 )
 def test_rates_are_positive_and_never_above_the_peak(schedule, warmup, decay, lowest, fraction):
     rate = learning_rate(optim(schedule, warmup=warmup, decay=decay, min_lr_ratio=lowest), fraction)
@@ -37,7 +41,12 @@ def test_warm_up_is_linear_and_ends_at_the_peak(schedule):
 
 @pytest.mark.parametrize(
     ("schedule", "half", "end"),
-    [("constant", 2.0, 2.0), ("wsd", 2.0, 0.5), ("cosine", 0.5 + 1.5 * 0.5868240888334652, 0.5), ("inverse_sqrt", 2 / 5**0.5, 2 / 10**0.5)],
+    [
+        ("constant", 2.0, 2.0),
+        ("wsd", 2.0, 0.5),
+        ("cosine", 0.5 + 1.5 * 0.5868240888334652, 0.5),
+        ("inverse_sqrt", 2 / 5**0.5, 2 / 10**0.5),
+    ],
 )
 def test_rates_after_warm_up(schedule, half, end):
     assert learning_rate(optim(schedule), 0.5) == pytest.approx(half)

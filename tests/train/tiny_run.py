@@ -6,8 +6,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tietrain.config import HardwareConfig, ModelConfig, OptimConfig, RunConfig, TaskConfig, TrainConfig, TyingConfig
-from tietrain.config import make_shape
+from tietrain.config import (
+    HardwareConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    TaskConfig,
+    TrainConfig,
+    TyingConfig,
+    make_shape,
+)
 from tietrain.data.batching import LmBatches, MtBatches
 from tietrain.model.transformer import Transformer
 from tietrain.tasks.task import batch_loss
@@ -27,14 +35,18 @@ TIES = {
 WALL_CLOCK = ("seconds", "_per_second", "_bytes")
 
 
-def tiny_config(tying: str = "none", task: str = "lm", dropout: float = 0.1, seed: int = 1, hardware=None, optim=None, **train) -> RunConfig:
+def tiny_config(
+    tying: str = "none", task: str = "lm", dropout: float = 0.1, seed: int = 1, hardware=None, optim=None, **train
+) -> RunConfig:
     """A configuration of few steps; keywords are those of TrainConfig."""
     return RunConfig(
         task=TaskConfig(name=task, window=12),
         model=ModelConfig(d_model=16, n_heads=2, d_ff=24, n_layers=2, vocab_size=V, dropout=dropout),
         tying=TyingConfig(TIES[tying]),
         optim=OptimConfig(**(optim or {})),
-        train=TrainConfig(**{"batch_tokens": 48, "max_steps": 12, "log_every": 3, "checkpoint_every": 4, "eval_every": 5, **train}),
+        train=TrainConfig(
+            **{"batch_tokens": 48, "max_steps": 12, "log_every": 3, "checkpoint_every": 4, "eval_every": 5, **train}
+        ),
         hardware=HardwareConfig(**{"device": "cpu", "threads": 1, **(hardware or {})}),
         seed=seed,
     )
@@ -53,10 +65,14 @@ class RandomTask:
     def __init__(self, config: RunConfig):
         draw = np.random.default_rng(0)
         if config.task.name == "lm":
-            self.batches = LmBatches(draw.integers(4, V, 400).astype(np.int32), 12, config.train.batch_tokens, config.seed)
+            self.batches = LmBatches(
+                draw.integers(4, V, 400).astype(np.int32), 12, config.train.batch_tokens, config.seed
+            )
             return
         sides = [[draw.integers(4, V, n).astype(np.int32) for n in draw.integers(1, 9, 40)] for _ in range(2)]
-        lengths = {stack: np.asarray([len(s) for s in side]) for stack, side in zip(("encoder", "decoder"), sides, strict=True)}
+        lengths = {
+            stack: np.asarray([len(s) for s in side]) for stack, side in zip(("encoder", "decoder"), sides, strict=True)
+        }
         self.batches = MtBatches(*sides, lengths, config.train.batch_tokens, config.seed)
 
     def loss(self, model, batch):

@@ -29,7 +29,7 @@ def escape(text: str) -> str:
 def code(text: str, *, in_table: bool = True) -> str:
     """Text in code type; plain escaped text where it holds what would end a code span or a table cell."""
     text = clean_text(text)
-    ends = "`|" if in_table else "`"
+    ends = "`\\|" if in_table else "`\\"
     return f"`{text}`" if text and not set(text) & set(ends) else escape(text)
 
 

@@ -42,7 +42,7 @@ COLUMNS = {
     "mt": ("excess_nats", "bleu", "oracle_bleu", "chrf", "legal", "ppl_token"),
 }
 MEANINGS = {
-    "excess_nats": "excess nats: the model's nats a token minus those of the corpus's own generator; 0 cannot be beaten",
+    "excess_nats": "excess nats: the model's nats a token minus those of the generator of the corpus, which none can beat",
     "excess_bits_per_byte": "excess bits/byte: the same excess in a unit that no vocabulary changes",
     "oracle_bleu": "oracle BLEU: the BLEU of the most probable spelling of the true meaning, the ceiling for BLEU",
     "legal": "legal: share of the translations that are a legal spelling of the true meaning",
@@ -123,7 +123,7 @@ def stat_text(stat: Stat | None, show: Any) -> str:
 
 def score_table(comparison: Comparison, split: str) -> str:
     """One row an arm with its scores on a split, and the reasons of empty cells under it."""
-    scores = [s for s in shown_scores(comparison) if any(_has(arm, split, s.name) for arm in comparison.arms)]
+    scores = shown_scores(comparison)
     several = len(comparison.vocabularies) > 1
     header = ["arm", *(["vocabulary"] if several else []), "stored parameters"]
     header += [s.title + (" †" if several and s.per_token else "") for s in scores]

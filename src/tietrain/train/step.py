@@ -59,8 +59,8 @@ def train_step(
         with hardware.autocast():
             sums = loss(model, micro_batch.to(hardware.device))
         (sums.objective / batch.n_tokens).backward()
-        objective += float(sums.objective)
-        nll += float(sums.nll)
+        objective += sums.objective.item()
+        nll += sums.nll.item()
         padded_tokens += micro_batch.padded_tokens
     grad_norm = _clip(model, clip_norm)
     for name, value in (("loss", objective), ("gradient norm", grad_norm)):

@@ -1,0 +1,89 @@
+"""Arms, their names and means; comparisons and what they may be read for."""
+
+from dataclasses import replace
+
+import pytest
+from fabricated import TIES, digest, make_config, write_run, write_study
+
+from tietrain.config import TyingConfig
+from tietrain.report.arms import Arm, Stat, compare, make_arms, make_stat
+from tietrain.report.collect import collect
+
+
+def arms_of(root) -> dict[str, Arm]:
+    return {arm.name: arm for arm in make_arms(collect(root))}
+
+
+def test_make_stat():
+    assert make_stat([]) is None
+    assert make_stat([2.0]) == Stat(2.0, None, 1)
+    assert make_stat([1.0, 3.0]) == Stat(2.0, 2**0.5, 2)
+
+
+def test_seeds_are_one_arm_and_unfinished_runs_are_in_no_mean(tmp_path):
+    for seed, loss in ((1, 2.0), (2, 3.0)):
+        write_run(tmp_path, make_config("lm", "none", seed), loss=loss)
+    write_run(tmp_path, make_config("lm", "none", 3), loss=9.0, status="diverged")
+    arm = arms_of(tmp_path)["none"]
+    assert arm.statuses == {"done": 2, "diverged": 1}
+    assert arm.score("valid", "nats_per_token") == Stat(2.5, 0.5**0.5, 2)
+
+
+def test_a_seed_run_twice_counts_once(tmp_path):
+    for folder in ("a", "b"):
+        write_run(tmp_path, make_config("lm", "none", 1), folder=folder)
+    arm = arms_of(tmp_path)["none"]
+    assert [run.path for run in arm.done] == ["a"] and [run.path for run in arm.repeated] == ["b"]
+
+
+def test_names_say_what_sets_arms_of_one_label_apart(tmp_path):
+    config = make_config("lm", "cross_layer", 1)
+    for n in (1, 2):
+        tie = {**TIES["cross_layer"]["cross_layer"], "n_unique": n}
+        write_run(tmp_path, replace(config, tying=TyingConfig({"cross_layer": tie})))
+    fast = replace(config, optim=replace(config.optim, lr=0.01))
+    write_run(tmp_path, fast)
+    assert arms_of(tmp_path).keys() == {
+        "cross_layer (n_unique=1, lr=0.002)",
+        "cross_layer (n_unique=2, lr=0.002)",
+        "cross_layer (n_unique=1, lr=0.01)",
+    }
+
+
+def test_names_fall_back_to_the_arm(tmp_path):
+    for arm in ("aaaaaaaaaa", "bbbbbbbbbb"):
+        write_run(tmp_path, make_config("lm", "none", 1), arm=arm, folder=arm)
+    assert arms_of(tmp_path).keys() == {"none (aaaaaa)", "none (bbbbbb)"}
+
+
+def test_comparisons_are_of_one_task_on_one_corpus(tmp_path):
+    write_study(tmp_path)
+    other = {"corpus": digest("other"), "vocabulary": {"decoder": digest("v")}}
+    write_run(tmp_path, make_config("lm", "none", 1), folder="other", arm="other", fingerprints=other)
+    write_run(tmp_path, make_config("lm", "none", 7), folder="never", arm="", status="failed")
+    comparisons = compare(make_arms(collect(tmp_path)))
+    assert [c.slug for c in comparisons] == ["lm", "lm2", "mt"]
+    assert sorted(len(c.arms) for c in comparisons) == [1, 3, 6]
+    mt = comparisons[2]
+    assert [arm.name for arm in mt.arms][:2] == ["none", "shared_vocab"]
+    assert mt.arms[-1].name == "cross_layer"  # the fewest stored parameters come last
+    assert mt.splits == ["test", "held", "valid"]
+    assert list(mt.vocabularies.values()) == ["A", "B"]
+
+
+@pytest.mark.parametrize(("rates", "expected"), [((0.002,), 1), ((0.001, 0.002, 0.004), 3)])
+def test_rates_are_counted_within_a_way_of_tying(tmp_path, rates, expected):
+    for label in ("none", "pre_softmax"):
+        for rate in rates:
+            config = make_config("lm", label, 1)
+            write_run(tmp_path, replace(config, optim=replace(config.optim, lr=rate)))
+    (comparison,) = compare(make_arms(collect(tmp_path)))
+    assert comparison.n_rates == expected
+
+
+def test_excess_bits_per_byte_needs_bytes_that_are_true(tmp_path):
+    write_run(tmp_path, make_config("mt", "none", 1), loss=2.5)
+    arm = arms_of(tmp_path)["none"]
+    stat = arm.score("valid", "excess_bits_per_byte")
+    assert stat is not None and stat.mean == pytest.approx(0.5 * 10_000 / 0.6931471805599453 / 42_000)
+    assert arm.reason("held", "excess_bits_per_byte").startswith("3 tokens")

@@ -1,0 +1,147 @@
+"""Whatever a run directory holds, collect answers with runs, never with an exception of another kind."""
+
+import json
+import os
+import shutil
+
+import pytest
+from fabricated import make_config, write_run, write_study
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tietrain import runs
+from tietrain.errors import DataError
+from tietrain.report.collect import clean_text, collect, number
+from tietrain.report.write import report_rows
+
+FILES = (runs.RUN, runs.PLAN, runs.LEDGER, runs.EVAL, runs.METRICS)
+
+
+def one(tmp_path):
+    (run,) = collect(tmp_path)
+    return run
+
+
+def test_finished_run(tmp_path):
+    write_run(tmp_path, make_config("lm", "pre_softmax", 3), loss=2.5)
+    run = one(tmp_path)
+    assert (run.status, run.label, run.task, run.seed, run.study) == ("done", "pre_softmax", "lm", 3, "demo")
+    assert run.params_saved == run.params_untied - run.params == 1000 * 128
+    assert run.settings["optim.lr"] == 2e-3 and run.settings["optim.betas"] == "[0.9, 0.98]"
+    assert run.fingerprints.keys() == {"corpus", "vocabulary.decoder", "batches"}
+    assert run.machine["versions.torch"] == "2.13.0"
+    assert run.scores["test"]["nats_per_token"] == 2.52
+    assert run.owner["decoder.output.weight"] == "decoder.embed.weight"
+    assert (run.steps, run.tokens) == (300, 300 * 2048)
+    assert [p.step for p in run.curve] == list(range(30, 301, 30))
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "diverged", "interrupted"])
+def test_unfinished_run_keeps_its_status_and_tells_how_far_it_got(tmp_path, status):
+    write_run(tmp_path, make_config("mt", "none", 1), status=status, reason="because")
+    run = one(tmp_path)
+    assert (run.status, run.reason, run.scores, run.steps) == (status, "because", {}, 150)
+
+
+@pytest.mark.parametrize("name", [runs.EVAL, runs.LEDGER, runs.PLAN])
+@pytest.mark.parametrize("body", [None, b"{", b"[]", b'{"splits": {}}', b'{"splits": {"test": {"bleu": NaN}}}', b'"x"'])
+def test_done_without_its_files_is_damaged(tmp_path, name, body):
+    directory = write_run(tmp_path, make_config("lm", "none", 1))
+    (directory / name).unlink()
+    if body is not None:
+        (directory / name).write_bytes(body)
+    run = one(tmp_path)
+    assert run.status == "damaged" and run.reason.startswith(name)
+
+
+def change(directory, **fields):
+    body = json.loads((directory / runs.RUN).read_text())
+    (directory / runs.RUN).write_text(json.dumps(body | fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"seed": "one"}, {"settings": []}, {"label": 3}, {"machine": None}, {"status": "great"}, {"notes": "note"}],
+)
+def test_record_of_wrong_types_is_unreadable(tmp_path, fields):
+    change(write_run(tmp_path, make_config("lm", "none", 1)), **fields)
+    run = one(tmp_path)
+    assert run.status == "unreadable" and run.reason
+
+
+def test_other_kinds_of_files(tmp_path):
+    """A pipe, a folder, a dangling link in the place of a file neither hang nor raise."""
+    for i, name in enumerate(FILES):
+        for make in (os.mkfifo, os.mkdir, lambda path: os.symlink("nowhere", path)):
+            directory = write_run(tmp_path, make_config("lm", "none", 1), folder=f"{name}-{make.__name__}-{i}")
+            (directory / name).unlink()
+            make(directory / name)
+    statuses = {run.status for run in collect(tmp_path)}
+    assert statuses == {"unreadable", "damaged", "done"}  # without metrics a run has no curve and is done
+
+
+@pytest.mark.parametrize("make", [lambda d: None, lambda d: d.mkdir(), lambda d: d.write_text("")])
+def test_no_runs(tmp_path, make):
+    make(tmp_path / "study")
+    with pytest.raises(DataError) as e:
+        collect(tmp_path / "study")
+    assert "outputs/" in e.value.to_do or "tietrain" in e.value.to_do
+
+
+def test_text_and_numbers_are_cleaned():
+    assert clean_text("a\n\tb\x00\ud800") == "a  b\ufffd\ufffd"
+    assert len(clean_text("x" * 10_000)) < 1100
+    assert [number(v) for v in (1, 2.5, True, "3", None, float("nan"), float("inf"), 10**200)] == [1, 2.5] + [None] * 6
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    write_run(root, make_config("mt", "three_way", 1), folder="run")
+    return root
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(FILES), at=st.integers(0, 10**6), cut=st.integers(0, 40), put=st.binary(max_size=12))
+def test_mutated_bytes(study, tmp_path, name, at, cut, put):
+    path = mutable_copy(study, tmp_path) / name
+    body = path.read_bytes()
+    at %= len(body) + 1
+    path.write_bytes(body[:at] + put + body[at + cut :])
+    json.dumps(report_rows(tmp_path / "copy"))
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=5)
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(FILES), data=st.data())
+def test_mutated_values(study, tmp_path, name, data):
+    """One value anywhere in a file replaced by any other JSON value."""
+    path = mutable_copy(study, tmp_path) / name
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if name == runs.METRICS else None
+    body = json.loads(path.read_text()) if lines is None else lines
+    node, steps = body, 0
+    while isinstance(node, dict | list) and node and steps < 8:
+        key = data.draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+        if not isinstance(node[key], dict | list) or not node[key] or data.draw(st.integers(0, 2)) == 0:
+            node[key] = data.draw(JSON)
+            break
+        node, steps = node[key], steps + 1
+    path.write_text(json.dumps(body) if lines is None else "".join(json.dumps(row) + "\n" for row in lines))
+    text = json.dumps(report_rows(tmp_path / "copy"), ensure_ascii=False)
+    text.encode("utf-8")
+
+
+def mutable_copy(study, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(study, copy)
+    return copy / "run"
+
+
+def test_whole_study(tmp_path):
+    found = collect(write_study(tmp_path, seeds=(1, 2)))
+    assert len(found) == 2 * (3 + 6) and {run.status for run in found} == {"done"}
+    assert [run.path for run in found] == sorted(run.path for run in found)

@@ -1,0 +1,196 @@
+"""The report as files: what it says, what it never says, and that equal runs give equal bytes."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fabricated import MACHINE, make_config, write_run, write_study
+
+from tietrain import runs
+from tietrain.errors import DataError, StorageError
+from tietrain.report.write import report_rows, write_report
+
+FIGURES = ("loss_tokens", "loss_flops", "quality_parameters", "parameters_by_part")
+
+
+def page_of(root) -> str:
+    return write_report(root).markdown.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    root = tmp_path_factory.mktemp("demo")
+    write_study(root)
+    return root, write_report(root)
+
+
+def test_files(study):
+    root, paths = study
+    names = {path.name for path in paths.files}
+    drawn = {f"{task}_{figure}.{ext}" for task in ("lm", "mt") for figure in FIGURES for ext in ("png", "svg", "csv")}
+    assert names == drawn | {"report.md", "runs.csv", "runs.json", "arms.csv", "arms.json"}
+    assert {path.name for path in (root / "report").iterdir()} == names
+    assert paths.markdown == root / "report" / "report.md"
+
+
+def test_page_links_and_headings(study):
+    root, paths = study
+    page = paths.markdown.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)]+)\)", page):
+        assert (root / "report" / link).is_file(), link
+    assert page.startswith("# Study `demo`\n\n9 runs: 9 done. 9 arms in 2 comparisons.")
+    assert page.count("illustration, no verdict: one rate, 1 seed") == 2
+    assert "| `three_way` | 1 of 1 | 1 | 1,506,432 | 256,000 (14.5 %) |" in page
+    assert "oracle BLEU" in page and "`nrefs:1|case:mixed" in page
+    assert "left out of every mean" not in page
+    assert not re.search(r"\b(best arm|winner|wins|outperforms)\b", page)
+
+
+def test_vocabularies_that_differ_are_not_ranked(study):
+    _, paths = study
+    page = paths.markdown.read_text(encoding="utf-8")
+    lm, mt = page.split("## Translation")
+    assert "ppl/token †" in mt and "excess bits/byte" in mt and "not ranked across them" in mt
+    assert "†" not in lm
+    rows = list(csv.DictReader((paths.markdown.parent / "mt_quality_parameters.csv").read_text().splitlines()))
+    assert {row["score"] for row in rows} == {"excess_bits_per_byte", "bleu"}
+
+
+def test_empty_cells_have_reasons(study):
+    page = study[1].markdown.read_text(encoding="utf-8")
+    # The fabricated runs give a reason for `held` and a value too: a value needs no reason.
+    assert "empty:" not in page
+
+
+def test_reason_of_an_empty_cell(tmp_path):
+    directory = write_run(tmp_path, make_config("lm", "none", 1))
+    body = json.loads((directory / runs.EVAL).read_text())
+    body["splits"]["held"]["bits_per_byte"] = None
+    body["splits"]["test"]["ppl_word"] = None
+    runs.write_json(directory / runs.EVAL, body)
+    page = page_of(tmp_path)
+    assert "— (1)" in page and "(1) empty: 3 tokens are &lt;unk&gt; and spell no bytes" in page
+    assert "(1) empty: not recorded by the run" in page
+
+
+def test_several_seeds(tmp_path):
+    for seed, loss in ((1, 2.0), (2, 2.2), (3, 2.4)):
+        write_run(tmp_path, make_config("lm", "none", seed), loss=loss)
+    write_run(tmp_path, make_config("lm", "none", 4), status="diverged", reason="loss is nan | at <step> `150`")
+    page = page_of(tmp_path)
+    assert "3 of 4; diverged 1 of 4 (unstable)" in page
+    assert "spread without a verdict: one rate, 3 seeds" in page
+    assert "0.220 ± 0.200 (3)" in page
+    assert r"loss is nan \| at &lt;step&gt; \`150\`" in page
+    rows = report_rows(tmp_path)
+    assert rows[0]["scores"]["valid"]["nats_per_token"] == {
+        "mean": pytest.approx(2.2),
+        "sd": pytest.approx(0.2),
+        "n": 3,
+    }
+
+
+def test_every_ending_is_shown(tmp_path):
+    write_run(tmp_path, make_config("lm", "none", 1))
+    for seed, status in enumerate(("running", "failed", "diverged", "interrupted", "not_applicable"), start=2):
+        arm = {"arm": ""} if status == "not_applicable" else {}
+        write_run(tmp_path, make_config("lm", "none", seed), status=status, folder=status, **arm)
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / runs.RUN).write_text("{")
+    torn = write_run(tmp_path, make_config("lm", "none", 9), folder="half")
+    (torn / runs.EVAL).unlink()
+    page = page_of(tmp_path)
+    table = page.split("## Runs left out of every mean")[1]
+    for text in ("running", "failed", "diverged", "interrupted", "not applicable", "unreadable", "damaged"):
+        assert f"| {text} |" in table
+    assert "it is not JSON" in table and "eval.json" in table
+    assert "**Warning:**" not in page
+    assert [row["statuses"] for row in report_rows(tmp_path) if not row["arm"]] == [
+        {"not_applicable": 1},
+        {"unreadable": 1},
+    ]
+
+
+def test_nothing_finished(tmp_path):
+    write_run(tmp_path, make_config("lm", "none", 1), status="running")
+    page = page_of(tmp_path)
+    assert "no finished run" in page and "still at work" in page
+
+
+def test_only_unreadable_runs(tmp_path):
+    (tmp_path / runs.RUN).write_text("[]")
+    page = page_of(tmp_path)
+    assert "nothing to compare" in page and "| `.` | unreadable |" in page
+
+
+def test_warnings(tmp_path):
+    write_run(tmp_path, make_config("lm", "none", 1))
+    write_run(tmp_path, make_config("lm", "pre_softmax", 2), machine=MACHINE | {"device": "cuda"})
+    page = page_of(tmp_path)
+    assert "**Warning:** `machine device` is not the same in all runs" in page
+    assert "not run with the same seeds" in page
+
+
+def test_hostile_text_and_extreme_numbers(tmp_path):
+    """Labels that are markup, formulas or mathematics, and numbers at the edge, give a page and figures all the same."""
+    hostile = "=$x^{$ <b>|`\u4e2d\u202e\n## x"
+    directory = write_run(tmp_path, make_config("mt", "none", 1), label=hostile, study=hostile, notes=[hostile])
+    record = (directory / runs.RUN).read_text(encoding="utf-8")
+    (directory / runs.RUN).write_text(
+        record.replace("\u4e2d", "\\ud800\u4e2d"), encoding="utf-8"
+    )  # half a surrogate pair
+    (directory / runs.METRICS).write_text(
+        "".join(
+            json.dumps({"step": i, "tokens": t, "flops": 0, "split": "valid", "nats_per_token": n}) + "\n"
+            for i, (t, n) in enumerate([(0, 1e99), (1e99, -1e-99), (-5, 3)])
+        )
+    )
+    page = page_of(tmp_path)
+    assert "<b>" not in page and "\n## x" not in page
+    assert (tmp_path / "report" / "arms.csv").read_text().splitlines()[1].split(",")[1].startswith("'=")
+
+
+def test_hundred_arms(tmp_path):
+    for i in range(100):
+        config = make_config("lm", "none", 1)
+        write_run(tmp_path, replace(config, optim=replace(config.optim, lr=0.001 * (i + 1))))
+    assert "100 rates, 1 seed" in page_of(tmp_path)
+
+
+def test_equal_runs_give_equal_bytes(tmp_path):
+    write_run(tmp_path, make_config("mt", "three_way", 1))
+    first, second = (write_report(tmp_path, to=tmp_path / name) for name in ("a", "b"))
+    assert [p.read_bytes() for p in first.files] == [p.read_bytes() for p in second.files]
+    assert not (tmp_path / "report").exists()
+
+
+def test_no_runs(tmp_path):
+    with pytest.raises(DataError, match="no runs found"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    write_run(tmp_path, make_config("lm", "none", 1))
+    (tmp_path / "report").write_text("in the way")
+    with pytest.raises(StorageError):
+        write_report(tmp_path)
+
+
+def test_works_without_torch():
+    """On another machine, years later: the report loads neither torch nor any configuration library, nor pyplot."""
+    program = (
+        "import sys, tietrain.report.write;"
+        "print(sorted(m for m in ('torch', 'hydra', 'omegaconf', 'datasets', 'matplotlib.pyplot', 'tietrain.config')"
+        " if m in sys.modules))"
+    )
+    source = str(Path(runs.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={"PYTHONPATH": source}, check=True
+    )
+    assert done.stdout.strip() == "[]"
