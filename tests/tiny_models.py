@@ -41,7 +41,15 @@ CASES = [(task, scheme) for task, schemes in SCHEMES.items() for scheme in schem
 def make_shape(task: str, *, vocab_size: int = 23, n_layers: int = N_LAYERS, **options) -> ModelShape:
     """A model of d_model 16; options are fields of ModelShape."""
     fields = {"d_model": 16, "n_heads": 4, "n_kv_heads": 4, "d_head": 4, "d_ff": 24, "max_len": 32} | options
-    decoder = Stack("decoder", n_layers, vocab_size, "joint", causal=True, attends_to="encoder" if task == "mt" else None, has_output=True)
+    decoder = Stack(
+        "decoder",
+        n_layers,
+        vocab_size,
+        "joint",
+        causal=True,
+        attends_to="encoder" if task == "mt" else None,
+        has_output=True,
+    )
     encoder = Stack("encoder", n_layers, vocab_size, "joint")
     return ModelShape((encoder, decoder) if task == "mt" else (decoder,), **fields)
 

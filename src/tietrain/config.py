@@ -86,7 +86,7 @@ class DataConfig:
     preset: str = "small"
     seed: int = 0
     language_seed: int = 0
-    difficulty: float = 1.0
+    difficulty: int = 4
     alphabet_b: str = "latin"
     root: Optional[str] = None
     splits: dict[str, list[str]] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class DataConfig:
         _check_choice("data.alphabet_b", self.alphabet_b, ("latin", "other"))
         _check_choice("data.vocabulary", self.vocabulary, ("auto", "joint", "separate"))
         _check_choice("data.kind", self.kind, ("unigram", "bpe", "word", "char"))
-        _check_range("data.difficulty", self.difficulty, 0.1, 10)
+        _check_range("data.difficulty", self.difficulty, 1, 12)
         if self.format != "grammar":
             _check("train" in self.splits, f"data.splits={list(self.splits)}", "there is no train split", "name its file: data.splits.train=[FILE]")
             _check("valid" in self.splits, f"data.splits={list(self.splits)}", "there is no valid split", "name its file: data.splits.valid=[FILE]")
@@ -310,6 +310,13 @@ class RunConfig:
             f"study={self.study}",
             "a study is one folder name under outputs/",
             "use letters, digits, '-', '_' (run_dir=PATH writes anywhere)",
+        )
+        longest = self.task.window if self.task.name == "lm" else self.task.max_len + 1
+        _check(
+            self.model.positions != "learned" or self.model.max_len >= longest,
+            f"model.max_len={self.model.max_len}",
+            f"the table of learned positions is shorter than a training sequence of {longest}",
+            "raise it, or lower task.window (lm) or task.max_len (mt)",
         )
         if self.task.name == "lm" and self.data.vocabulary == "joint":
             raise SettingsError("data.vocabulary=joint", "a language model has one language", "leave data.vocabulary=auto")

@@ -63,11 +63,16 @@ class RunRecord:
 
 
 def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of UTF-8; what has no UTF-8 form (a lone surrogate) becomes a question mark."""
+    write_bytes(path, text.encode("utf-8", errors="replace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file beside its place, then rename it there: a reader sees the old one or the new one."""
     beside = path.with_name(path.name + ".tmp")
     try:
-        with open(beside, "w", encoding="utf-8", newline="\n") as f:
-            f.write(text)
+        with open(beside, "wb") as f:
+            f.write(content)
             f.flush()
             os.fsync(f.fileno())
         os.replace(beside, path)

@@ -52,14 +52,22 @@ def test_all_formats_give_the_same_corpus(tmp_path):
     for name in ("train", "valid", "test-2"):
         (tmp_path / f"{name}.en").write_text("".join(f"{en}\n" for en, _ in rows), encoding="utf-8")
         (tmp_path / f"{name}.de.gz").write_bytes(gzip.compress("".join(f"{de}\r\n" for _, de in rows).encode()))
-        (tmp_path / f"{name}.tsv").write_text("id\tde\ten\n" + "".join(f"1\t{de}\t{en}\n" for en, de in rows), encoding="utf-8")
+        (tmp_path / f"{name}.tsv").write_text(
+            "id\tde\ten\n" + "".join(f"1\t{de}\t{en}\n" for en, de in rows), encoding="utf-8"
+        )
         with open(tmp_path / f"{name}.jsonl", "w", encoding="utf-8") as f:
             for i, (en, de) in enumerate(rows):
                 f.write(json.dumps({"de": de, "en": en, "hter": [i, "x", None][i % 3], "more": {"a": i}}) + "\n")
     splits = {"text": [".en", ".de.gz"], "tsv": [".tsv"], "jsonl": [".jsonl"]}
     corpora = {
         f: load_corpus(
-            data(tmp_path, format=f, columns=["en", "de"], splits={s: [s + e for e in ends] for s in ("train", "valid", "test-2")}), "mt"
+            data(
+                tmp_path,
+                format=f,
+                columns=["en", "de"],
+                splits={s: [s + e for e in ends] for s in ("train", "valid", "test-2")},
+            ),
+            "mt",
         )
         for f, ends in splits.items()
     }
@@ -74,7 +82,9 @@ def test_fingerprints_know_content_and_not_places(tmp_path):
     one, two = (write_pairs(tmp_path / name) for name in ("one", "two"))
     other = write_pairs(tmp_path / "other", valid=("c\ny\n", "C\nX\n"))
     assert corpus_key(one, "mt") == corpus_key(two, "mt") != corpus_key(other, "mt")
-    assert load_corpus(one, "mt").fingerprint == load_corpus(two, "mt").fingerprint != load_corpus(other, "mt").fingerprint
+    assert (
+        load_corpus(one, "mt").fingerprint == load_corpus(two, "mt").fingerprint != load_corpus(other, "mt").fingerprint
+    )
 
 
 def test_a_file_changed_in_place_is_read_anew(tmp_path):
@@ -140,7 +150,10 @@ def test_an_empty_text_is_refused(tmp_path):
 def test_a_missing_file_is_named_with_the_root(tmp_path):
     settings = write_pairs(tmp_path)
     (tmp_path / "valid.de").unlink()
-    with pytest.raises(DataError, match=rf"data\.splits\.valid=\[valid\.en,valid\.de\] data\.root={tmp_path}: there is no file .*valid\.de"):
+    with pytest.raises(
+        DataError,
+        match=rf"data\.splits\.valid=\[valid\.en,valid\.de\] data\.root={tmp_path}: there is no file .*valid\.de",
+    ):
         load_corpus(settings, "mt")
 
 
@@ -159,14 +172,21 @@ def test_a_missing_file_is_named_with_the_root(tmp_path):
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path, task, changes, says):
     with pytest.raises(SettingsError, match=says):
-        load_corpus(data(tmp_path, **{"columns": ["en", "de"], "splits": {"train": ["a", "b"], "valid": ["a", "b"]}, **changes}), task)
+        load_corpus(
+            data(
+                tmp_path, **{"columns": ["en", "de"], "splits": {"train": ["a", "b"], "valid": ["a", "b"]}, **changes}
+            ),
+            task,
+        )
 
 
 @pytest.mark.parametrize("name", ["a[1].txt", "b*?.txt", "sp ace.txt", "#ü%20.txt", ".hidden", "__p.txt"])
 def test_odd_file_names_are_no_patterns(tmp_path, name):
     (tmp_path / name).write_text("text\n")
     (tmp_path / "a1.txt").write_text("other\n")
-    assert load_corpus(data(tmp_path, splits={"train": [name], "valid": [name]}), "lm").splits["train"].texts["text"] == ["text"]
+    assert load_corpus(data(tmp_path, splits={"train": [name], "valid": [name]}), "lm").splits["train"].texts[
+        "text"
+    ] == ["text"]
 
 
 def test_what_datasets_cannot_load_is_an_error_of_ours(tmp_path):
@@ -179,7 +199,9 @@ def test_lines_changed_on_the_way_are_noticed(tmp_path, monkeypatch):
     import datasets
 
     loader = datasets.load_dataset
-    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: {n: t.select(range(1)) for n, t in loader(*a, **k).items()})
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *a, **k: {n: t.select(range(1)) for n, t in loader(*a, **k).items()}
+    )
     with pytest.raises(DataError, match="other lines than the file holds"):
         load_corpus(write_pairs(tmp_path), "mt")
 
@@ -193,7 +215,9 @@ def test_nothing_is_written_outside_the_cache(tmp_path):
         "import sys; from tietrain.config import DataConfig; from tietrain.data.corpora import load_corpus\n"
         f"load_corpus(DataConfig(**{settings.__dict__!r}), 'mt')"
     )
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "HOME": str(home)}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "HOME": str(home)}, capture_output=True, text=True, check=True
+    )
     assert (done.stdout, done.stderr) == ("", "")
     assert not list(home.iterdir())
 
@@ -206,6 +230,43 @@ def test_presets_hold_known_keys_and_values(path):
     else:
         DataConfig(**values)
     assert "_target_" not in path.read_text(encoding="utf-8")
+
+
+def test_the_grammar_is_a_corpus(tmp_path):
+    corpus = load_corpus(DataConfig(preset="tiny", difficulty=4, cache=str(tmp_path)), "mt")
+    assert corpus.columns == ["a", "b"]
+    assert {"train", "valid", "test", "held", "rare", "long"} == set(corpus.splits)
+    assert corpus.splits["train"].generator_nats is None
+    assert len(corpus.splits["rare"].generator_nats) == corpus.splits["rare"].n_lines
+    assert corpus.fingerprint == corpus.grammar.fingerprint
+    assert {"splits", "overlap"} < corpus.about.keys()
+    assert corpus.about["overlap"]["test"]["pairs"] == 0
+
+
+def test_the_languages_of_the_grammar_can_be_turned_round(tmp_path):
+    there, back = (
+        load_corpus(DataConfig(preset="tiny", difficulty=4, columns=c, cache=str(tmp_path)), "mt")
+        for c in (["a", "b"], ["b", "a"])
+    )
+    assert back.columns == ["b", "a"]
+    assert back.splits["test"].texts["a"] == there.splits["test"].texts["a"]
+    assert back.fingerprint != there.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "says"),
+    [
+        ("mt", {"columns": ["a", "a"]}, r"data\.columns=\[a,a\]: .* source first; choose from a and b"),
+        ("mt", {"columns": ["en", "de"]}, r"data\.columns=\[en,de\]"),
+        ("lm", {"columns": ["a", "b"]}, r"data\.columns=\[a,b\]: .*one of the languages"),
+        ("mt", {"difficulty": 1.5}, r"data\.difficulty=1\.5: it is not a whole number"),
+    ],
+)
+def test_settings_the_grammar_cannot_follow_are_refused(tmp_path, task, changes, says):
+    settings = DataConfig(**{"preset": "tiny", "difficulty": 4, "cache": str(tmp_path), **changes})
+    for use in (load_corpus, corpus_key):
+        with pytest.raises(SettingsError, match=says):
+            use(settings, task)
 
 
 @needs_real_data

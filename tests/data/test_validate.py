@@ -87,7 +87,7 @@ def test_only_regular_files_are_read(tmp_path):
     (tmp_path / "real").write_text("text\n")
     assert check_file(tmp_path / "link", "x", plain).n_lines == 1
     for name in ("pipe", "dangling", "missing", ".", "real/below", "nul\0byte"):
-        with pytest.raises(DataError, match="data.splits.train=") as caught:
+        with pytest.raises(DataError, match=r"data\.splits\.train=") as caught:
             check_file(tmp_path / name, "data.splits.train=[x]", plain)
         assert str(tmp_path) in caught.value.is_so
     with pytest.raises(DataError, match="no regular file"):

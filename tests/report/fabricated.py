@@ -22,7 +22,7 @@ TIES: dict[str, dict[str, Any]] = {
     "three_way": {"three_way": {"rule": "three_way"}},
     "cross_layer": {"cross_layer": {"rule": "cross_layer", "n_unique": 1}},
 }
-MACHINE = {"device": "cpu", "precision": "fp32", "compile": False, "threads": 2, "versions": {"torch": "2.13.0"}}
+MACHINE = {"device": "cpu", "precision": "fp32", "compile": False, "threads": 2, "torch": "2.13.0"}
 N_POINTS = 10
 
 
@@ -47,7 +47,8 @@ def write_run(
     joint = "joint" if config.joint_vocabulary else "own"
     plan = make_plan(make_shape(config), config.tying.ties)
     vocabulary = {
-        stack.name: digest(f"{joint} {'' if joint == 'joint' else stack.name}") for stack in plan.slots.shape.stacks
+        f"vocabulary.{stack.name}": digest(f"{joint} {'' if joint == 'joint' else stack.name}")
+        for stack in plan.slots.shape.stacks
     }
     settings = result_settings(config)
     conditions = {k: v for k, v in settings.items() if k != "seed" and not k.startswith("tying.")}
@@ -64,7 +65,7 @@ def write_run(
         settings=settings,
         fingerprints={
             "corpus": digest("corpus"),
-            "vocabulary": vocabulary,
+            **vocabulary,
             "batches": digest(f"batches {config.seed} {joint}"),
         },
         machine=dict(MACHINE),

@@ -58,7 +58,7 @@ def test_names_fall_back_to_the_arm(tmp_path):
 
 def test_comparisons_are_of_one_task_on_one_corpus(tmp_path):
     write_study(tmp_path)
-    other = {"corpus": digest("other"), "vocabulary": {"decoder": digest("v")}}
+    other = {"corpus": digest("other"), "vocabulary.decoder": digest("v")}
     write_run(tmp_path, make_config("lm", "none", 1), folder="other", arm="other", fingerprints=other)
     write_run(tmp_path, make_config("lm", "none", 7), folder="never", arm="", status="failed")
     comparisons = compare(make_arms(collect(tmp_path)))

@@ -53,10 +53,10 @@ def test_machine_and_hardware_are_flagged(tmp_path):
     write_run(tmp_path, make_config("lm", "none", 1))
     config = make_config("lm", "pre_softmax", 1)
     config = replace(config, hardware=replace(config.hardware, compile=True))
-    write_run(tmp_path, config, machine=MACHINE | {"threads": 4, "hostname": "b", "versions": {"torch": "2.14.0"}})
+    write_run(tmp_path, config, machine=MACHINE | {"threads": 4, "hostname": "b", "torch": "2.14.0"})
     comparison = comparison_of(tmp_path)
     text = "\n".join(machine_warnings(comparison))
-    assert "`hardware.compile`" in text and "`machine threads`" in text and "`machine versions.torch`" in text
+    assert "`hardware.compile`" in text and "`machine threads`" in text and "`machine torch`" in text
     assert "hostname" not in text
     assert differing_settings(comparison) == {}
 

@@ -155,11 +155,11 @@ def test_hostile_text_and_extreme_numbers(tmp_path):
     assert (tmp_path / "report" / "arms.csv").read_text().splitlines()[1].split(",")[1].startswith("'=")
 
 
-def test_hundred_arms(tmp_path):
-    for i in range(100):
+def test_many_arms(tmp_path):
+    for i in range(30):
         config = make_config("lm", "none", 1)
         write_run(tmp_path, replace(config, optim=replace(config.optim, lr=0.001 * (i + 1))))
-    assert "100 rates, 1 seed" in page_of(tmp_path)
+    assert "30 rates, 1 seed" in page_of(tmp_path)
 
 
 def test_equal_runs_give_equal_bytes(tmp_path):

@@ -18,7 +18,7 @@ from tietrain.config import (
 )
 from tietrain.data.batching import LmBatches, MtBatches
 from tietrain.model.transformer import Transformer
-from tietrain.tasks.task import batch_loss
+from tietrain.tasks.task import batch_loss, device_of
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.loop import FitResult, fit
 from tietrain.train.stop import StopRequest
@@ -82,7 +82,7 @@ class RandomTask:
     def evaluate(self, model):
         model.eval()
         torch.rand(3)  # what an evaluation draws must not reach training
-        batch = self.batches.batch(7, 0)
+        batch = self.batches.batch(7, 0).to(device_of(model))
         return {"nats_per_token": float(batch_loss(model, batch, 0.0).nll) / batch.n_tokens}
 
 
@@ -110,7 +110,8 @@ def train(
 ) -> tuple[FitResult, Transformer]:
     """Fit a fresh model in a directory; goes on where the directory stands."""
     directory.mkdir(parents=True, exist_ok=True)
-    model, task, stop = build_model(config), task or RandomTask(config), None
+    hardware = resolve_hardware(config.hardware)
+    model, task, stop = build_model(config).to(hardware.device), task or RandomTask(config), None
     if stop_after is not None:
         stop, learn = StopAfter(stop_after), task.loss
 
@@ -123,7 +124,7 @@ def train(
         model,
         task,
         config=config,
-        hardware=resolve_hardware(config.hardware),
+        hardware=hardware,
         directory=directory,
         fingerprints=fingerprints or {"corpus": "c", "batches": task.batches.fingerprint},
         say=say,

@@ -1,9 +1,9 @@
 """Slots in forward order, with the names and shapes checkpoints rely on."""
 
 import pytest
-from tiny_models import make_shape
 
 from tietrain.tying.slots import Slots
+from tiny_models import make_shape
 
 DECODER_LAYER = [
     ("self_attn_norm.weight", (16,)),
@@ -45,7 +45,9 @@ def test_names_and_shapes_in_forward_order():
 )
 def test_each_bias_has_its_own_switch(option, leaves):
     slots = Slots(make_shape("mt", n_layers=1, **{option: True}))
-    biases = {s.name.removeprefix("decoder.").removeprefix("0.") for s in slots.under("decoder") if s.leaf.endswith("bias")}
+    biases = {
+        s.name.removeprefix("decoder.").removeprefix("0.") for s in slots.under("decoder") if s.leaf.endswith("bias")
+    }
     assert biases == leaves
 
 

@@ -23,7 +23,7 @@ class Split:
     """Lines of one split.
 
     texts: column -> lines; row i of every column belongs together.
-    generator_nats: -log p of each line under the grammar that made it (None for real text).
+    generator_nats: -log p of each line under the grammar that made it; None for real text and for train.
     """
 
     texts: dict[str, list[str]]
@@ -90,10 +90,9 @@ def corpus_key(data: DataConfig, task: str) -> str:
         from tietrain.data.grammar.settings import GRAMMAR_VERSION
 
         return _sha256({"grammar": GRAMMAR_VERSION, "settings": repr(grammar_settings(data, task))})
-    files = {
-        split: [_file_sha256(path, asked) for path, asked in named] for split, named in split_files(data, task).items()
-    }
-    return _sha256({"format": data.format, "task": task, "columns": text_columns(data, task), "files": files})
+    columns, files = text_columns(data, task), split_files(data, task)
+    sums = {split: [_file_sha256(path, asked) for path, asked in named] for split, named in files.items()}
+    return _sha256({"format": data.format, "task": task, "columns": columns, "files": sums})
 
 
 def _sha256(value: object) -> str:
@@ -149,7 +148,9 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
     settings = grammar_settings(data, task)
     made = generate(settings)
     splits = {
-        name: Split({c: list(s.texts[c]) for c in made.columns}, s.generator_nats) for name, s in made.splits.items()
+        # Nobody asks for the probability of training text, and it is slow to sum.
+        name: Split({c: list(s.texts[c]) for c in made.columns}, None if name == "train" else s.generator_nats)
+        for name, s in made.splits.items()
     }
     corpus = Corpus(
         f"grammar-{data.preset}",

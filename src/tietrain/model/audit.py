@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +78,7 @@ def _overlaps(stored: dict[str, nn.Parameter]) -> list[str]:
     """Names whose bytes overlap another's, or that have no bytes at all (meta tensors)."""
     spans = sorted((p.data_ptr(), p.data_ptr() + _n_bytes(p), name) for name, p in stored.items())
     homeless = [name for start, _, name in spans if start == 0]
-    crossing = [pair for pair in zip(spans, spans[1:], strict=False) if pair[1][0] < pair[0][1]]
+    crossing = [pair for pair in pairwise(spans) if pair[1][0] < pair[0][1]]
     return homeless or [name for pair in crossing for _, _, name in pair]
 
 

@@ -169,7 +169,9 @@ class Transformer(nn.Module):
             memory: from `encode`; None for a language model.
             cache: extended by these positions; memory must be the same at every step.
         """
-        assert (memory is None) == (self.encoder_stack is None), "an encoder-decoder needs memory, a language model has none"
+        assert (memory is None) == (self.encoder_stack is None), (
+            "an encoder-decoder needs memory, a language model has none"
+        )
         hidden = self._run(self.decoder_stack, tgt_in_ids, memory=memory, cache=cache)
         if cache is not None:
             cache.length += tgt_in_ids.shape[1]
@@ -180,7 +182,13 @@ class Transformer(nn.Module):
         return F.linear(hidden, *self.output_weights)
 
     def _run(
-        self, stack: Stack, ids: Tensor, *, mask: Tensor | None = None, memory: Memory | None = None, cache: Cache | None = None
+        self,
+        stack: Stack,
+        ids: Tensor,
+        *,
+        mask: Tensor | None = None,
+        memory: Memory | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         start = 0 if cache is None else cache.length
         end = start + ids.shape[1]
@@ -202,7 +210,11 @@ class Transformer(nn.Module):
             x = x * self.embed_scale
         if self.shape.positions == "learned":
             if end > self.shape.max_len:
-                raise SettingsError(f"model.max_len={self.shape.max_len}", f"a sequence has {end} tokens", f"set model.max_len={end} or more")
+                raise SettingsError(
+                    f"model.max_len={self.shape.max_len}",
+                    f"a sequence has {end} tokens",
+                    f"set model.max_len={end} or more",
+                )
             x = x + self._weights(f"{stack.name}.positions")["weight"][end - ids.shape[1] : end]
         elif self.shape.positions == "sinusoidal":
             x = x + sinusoids(positions, self.shape.d_model).to(x.dtype)

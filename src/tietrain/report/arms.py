@@ -57,7 +57,7 @@ class Arm:
         """Finished runs of a seed that is counted already."""
         return tuple(run for run in self.runs if run.status == "done" and run not in self.done)
 
-    @property
+    @cached_property
     def first(self) -> Run:
         """A finished run, where there is one: what all seeds have in common is read from it."""
         return self.done[0] if self.done else max(self.runs, key=lambda r: r.params is not None)
@@ -91,7 +91,7 @@ class Arm:
         """Status -> number of runs."""
         return count_statuses(self.runs)
 
-    @property
+    @cached_property
     def ties(self) -> dict[str, tuple[str, ...]]:
         """Owner -> its uses, where there are several."""
         uses: dict[str, list[str]] = {}

@@ -25,7 +25,8 @@ from tietrain.report.arms import Arm
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#882255", "#999933", "#888888")
 # As many as are no divisor of the colours: a colour and a marker come together once in ninety arms.
 MARKERS = "osD^vPX<>"
-DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
+# Dotted lines are for runs that are in no mean.
+DASHES = ("-", (0, (5, 1.5)), (0, (4, 1, 1, 1)), (0, (7, 1, 1, 1, 1, 1)))
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9,

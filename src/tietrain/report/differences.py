@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from tietrain.report.arms import UNTIED, Arm, Comparison, show_value
+from tietrain.report.arms import Arm, Comparison, show_value
 from tietrain.report.collect import Run, Scalar
 from tietrain.report.markup import code, join_words
 
 # A setting of the hardware may change rounding and speed only; it is compared with the machine, not as a treatment.
 HARDWARE = "hardware."
 TYING = "tying."
-# Decides nothing but which run a row is; or names the place a run was made.
-NOT_A_CONDITION = ("seed", "host", "hostname", "pid")
+# Which run it is, where it was made, and what its speed is compared with: no condition of its result.
+NOT_A_CONDITION = ("seed", "host", "hostname", "pid", "peak_flops", "peak_flops_source")
 
 
 def differing_settings(comparison: Comparison) -> dict[str, dict[str, Scalar]]:
@@ -56,21 +56,22 @@ def _shown(arm: Arm, key: str) -> str:
 
 
 def base_of(arm: Arm, comparison: Comparison) -> Arm | None:
-    """The arm to read another against: untied, differing in the fewest things besides tie and vocabulary."""
-    untied = [a for a in comparison.arms if not a.ties and a is not arm]
-    if not arm.ties and arm.label == UNTIED:
-        untied = [a for a in untied if a.label == UNTIED]
-    return min(untied, key=lambda a: len(set(things(arm, a)) - {"tying", "vocabulary"}), default=None)
+    """The arm to read another against: untied, differing in the fewest things besides tie and vocabulary.
+
+    An untied arm is read against those before it, and the first of all against none.
+    """
+    before = comparison.arms[: comparison.arms.index(arm)]
+    untied = [other for other in (comparison.arms if arm.ties else before) if not other.ties]
+    return min(untied, key=lambda other: len(set(things(arm, other)) - {"tying", "vocabulary"}), default=None)
 
 
 def describe_differences(comparison: Comparison) -> list[str]:
     """One sentence an arm: what sets it apart from the arm it is read against, and the chain where two things do."""
-    sentences, seen = [], set()
+    sentences = []
     for arm in comparison.arms:
         base = base_of(arm, comparison)
-        if base is None or (base.name, arm.name) in seen:
+        if base is None:
             continue
-        seen.add((arm.name, base.name))
         found = things(arm, base)
         if not found:
             sentences.append(

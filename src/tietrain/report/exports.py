@@ -54,7 +54,7 @@ def arm_json(arm: Arm) -> dict[str, Any]:
         "corpus": arm.corpus,
         "target_vocabulary": arm.target_vocabulary,
         "plan_hash": first.plan_hash,
-        "ties": describe_ties(first.owner),
+        "ties": [line.replace("`", "") for line in describe_ties(first.owner)],
         "statuses": arm.statuses,
         "seeds": [run.seed for run in arm.done],
         "params": first.params,

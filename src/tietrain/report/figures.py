@@ -40,7 +40,8 @@ PARTS = {
     "norm": ("norms", "#AAAA00"),
     "other": ("other", "#FFAABB"),
 }
-LOWER_IS_BETTER = ("excess_bits_per_byte", "excess_nats", "ppl_token", "bits_per_byte", "ppl_word")
+# Of perplexities the one a token; the one a word says the same on another scale.
+LOWER_IS_BETTER = ("excess_bits_per_byte", "excess_nats", "ppl_token", "bits_per_byte")
 
 
 def draw_all(comparison: Comparison, looks: Looks) -> list[Drawing]:

@@ -140,14 +140,15 @@ def _differences(comparison: Comparison) -> str:
     settings = differing_settings(comparison)
     if not settings:
         return _bullets([*lines, "No setting besides the tie and the hardware differs between the arms."])
-    names = [arm.name for arm in comparison.arms]
-    rows = [[code(key), *(code(show_value(values[name])) for name in names)] for key, values in settings.items()]
-    table = markdown_table(["setting", *map(code, names)], rows, n_text=1 + len(names))
+    rows = [
+        [code(a.name), *(code(show_value(values[a.name])) for values in settings.values())] for a in comparison.arms
+    ]
+    table = markdown_table(["arm", *map(code, settings)], rows, n_text=1 + len(settings))
     return f"{_bullets(lines)}\n\nSettings besides the tie that differ:\n\n{table}"
 
 
 def _ties(comparison: Comparison) -> str:
-    """Tie groups an arm; arms that tie the same are one line."""
+    """Tie groups of each arm, from its plan."""
     lines: list[str] = []
     for arm in comparison.arms:
         ties = describe_ties(arm.first.owner)
@@ -162,10 +163,8 @@ def _method(comparison: Comparison) -> list[str]:
     runs = [run for arm in comparison.arms for run in (arm.done or (arm.first,))]
     settings = _values([run.settings for run in runs])
 
-    stated = {key: values for key, values in settings.items() if list(values) != ["null"]}
-
     def listed(prefix: str, otherwise: str = "not recorded") -> str:
-        return _listed({k.removeprefix(prefix) or k: v for k, v in stated.items() if k.startswith(prefix)}, otherwise)
+        return _listed({k.removeprefix(prefix) or k: v for k, v in settings.items() if k.startswith(prefix)}, otherwise)
 
     budget = listed("train.max_", "no limit stated, the default number of steps")
     lines = [
@@ -188,12 +187,12 @@ def _method(comparison: Comparison) -> list[str]:
 
 
 def _values(maps: Sequence[Mapping[str, Scalar]]) -> dict[str, dict[str, None]]:
-    """Key -> every value it has in some map, in order."""
+    """Key -> every value it has in some map, in order; a key that is empty everywhere is left out."""
     values: dict[str, dict[str, None]] = {}
     for found in maps:
         for key, value in found.items():
             values.setdefault(key, {})[show_value(value)] = None
-    return values
+    return {key: found for key, found in values.items() if found.keys() - {"null", ""}}
 
 
 def _listed(values: Mapping[str, Mapping[str, None]], otherwise: str = "not recorded") -> str:

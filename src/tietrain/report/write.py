@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,20 +88,9 @@ def _write_all(folder: Path, files: dict[str, Any]) -> ReportPaths:
         ) from e
     for name, body in files.items():
         if isinstance(body, bytes):
-            _write_bytes(folder / name, body)
+            runs.write_bytes(folder / name, body)
         elif isinstance(body, str):
             runs.write_text(folder / name, body)
         else:
             runs.write_json(folder / name, body)
     return ReportPaths(folder / "report.md", tuple(folder / name for name in files))
-
-
-def _write_bytes(path: Path, body: bytes) -> None:
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        beside.write_bytes(body)
-        os.replace(beside, path)
-    except OSError as e:
-        raise StorageError(
-            f"writing {path}", f"the system says {e.strerror}", "make room, then ask for the report again"
-        ) from e

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from tietrain import runs
 from tietrain.errors import DataError, DivergedError, SettingsError
 from tietrain.model.audit import audit_checkpoint_keys
 from tietrain.model.transformer import Transformer
-from tietrain.train.durable import is_whole, sweep, write_directory
+from tietrain.train.durable import is_whole, remove_directory, sweep, write_directory
 from tietrain.tying.plan import TyingPlan
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -55,11 +54,8 @@ def save_checkpoint(
         runs.write_json(path / STATE, dict(body))
 
     write_directory(folder / f"step_{step:08d}", fill, _n_bytes(weights) + _n_bytes(moments))
-    # A later step than this one is left from a future that a damaged checkpoint took back.
-    steps = _steps(folder)
-    kept = [s for s in steps if s <= step][-N_KEPT:]
-    for old in set(steps) - set(kept):
-        shutil.rmtree(steps[old], ignore_errors=True)
+    for old in list(_steps(folder).values())[:-N_KEPT]:
+        remove_directory(old)
 
 
 def load_checkpoint(
@@ -69,7 +65,7 @@ def load_checkpoint(
 
     Args:
         check: refuses a `state.json` of another experiment by raising; called before anything is loaded.
-        say: told of a damaged checkpoint that was passed over.
+        say: told of a damaged checkpoint that was passed over; it is deleted once an older one is loaded.
     Returns:
         What `state.json` holds; None where there is no checkpoint yet.
     Raises:
@@ -79,14 +75,19 @@ def load_checkpoint(
     folder = directory / runs.CHECKPOINTS
     sweep(directory, folder)
     steps = _steps(folder)
-    for step in sorted(steps, reverse=True):
-        if not is_whole(steps[step]):
-            say(f"checkpoint {steps[step]} is damaged; trying the one before")
+    damaged = []
+    for path in reversed(steps.values()):
+        if not is_whole(path):
+            say(f"checkpoint {path} is damaged; trying the one before")
+            damaged.append(path)
             continue
-        body = runs.read_json(steps[step] / STATE)
+        body = runs.read_json(path / STATE)
         check(body)
-        _load_model(steps[step] / MODEL, model)
-        _load_optimizer(steps[step] / OPTIMIZER, model, optimizer)
+        _load_model(path / MODEL, model)
+        _load_optimizer(path / OPTIMIZER, model, optimizer)
+        for later in damaged:
+            # Its steps are done again: it must not stand among the newest that are kept.
+            remove_directory(later)
         return body
     if steps:
         raise DataError(str(folder), "no checkpoint in it is whole", "delete the folder to start again")

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -61,13 +62,26 @@ _MAKE_ROOM = "make room, then start the same command again"
 
 
 def _replace(beside: Path, target: Path) -> None:
-    """Rename onto the target, whose old content goes only after the new one is in place."""
+    """Rename onto the target; its old content goes first, whole, to a name that `sweep` deletes."""
+    if target.exists():
+        old = _set_aside(target)
+        os.rename(beside, target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.rename(beside, target)
+
+
+def remove_directory(target: Path) -> None:
+    """Delete a directory such that a crash leaves it whole or gone; one that cannot be deleted stays."""
+    with suppress(OSError):
+        shutil.rmtree(_set_aside(target), ignore_errors=True)
+
+
+def _set_aside(target: Path) -> Path:
     old = target.with_name(target.name + ".old.tmp")
     shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        os.rename(target, old)
-    os.rename(beside, target)
-    shutil.rmtree(old, ignore_errors=True)
+    os.rename(target, old)
+    return old
 
 
 def is_whole(directory: Path) -> bool:

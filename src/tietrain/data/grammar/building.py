@@ -66,12 +66,13 @@ def _generate_pairs(corpus: GrammarCorpus) -> None:
             "turned_down": {name: dict(why) for name, why in splits.n_turned_down.items()},
             "n_held_pairs": len(splits.held),
             "n_rare_lexemes": n_rare,
+            "rare_at_most": splits.rare_at_most,
             "long_words": list(splits.long_words),
         }
     )
     corpus.notes.append(
         f"{len(splits.held)} verb-object pairs are held out of train, valid and test; "
-        f"{n_rare} lexemes are rare in train"
+        f"{n_rare} lexemes occur at most {splits.rare_at_most} times in train and are rare"
     )
 
 

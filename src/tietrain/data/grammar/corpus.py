@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from tietrain.data.grammar.draw import make_stream
 from tietrain.data.grammar.language_a import LanguageA
@@ -122,8 +122,7 @@ class GrammarCorpus:
         if split_name not in self.splits:
             names = ", ".join(self.splits)
             raise ValueError(f"split {split_name}: not in this corpus; choose one of {names}")
-        meanings: Any = self.splits[split_name].meanings
-        return meanings
+        return cast(list[Meaning], self.splits[split_name].meanings)
 
     def to_script(self, language: str, text: str) -> str:
         """A text in the alphabet of its language; from it back to Latin, too."""

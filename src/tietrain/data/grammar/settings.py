@@ -42,7 +42,7 @@ class GrammarSettings:
             lexemes at `small`), the share of verbs with two translations (10 percent a step, at
             most 80), the share of frequent lexemes with synonyms (10 percent a step, at most 80),
             the share of irregular verbs (5 percent a step, at most 40) and the most clauses in a
-            sentence (2 at 1, 3 from 3, 4 from 6, 5 from 9).
+            sentence (2 at 1, 3 from 3, 4 from 6, 5 from 9, 6 at 12).
         alphabet_b: "latin", or "other" to spell the same sentences of B in another script, which
             shares no letter and no digit with A.
         source: language of the source side; the language of a language-model corpus.

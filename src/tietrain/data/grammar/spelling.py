@@ -101,7 +101,8 @@ def spelling_nats(speller: Speller, meaning: Meaning, text: str) -> float:
                     ahead[end] = ahead.get(end, 0.0) + mass
         reached = ahead
     probability = reached.get(len(tokens), 0.0)
-    return -math.log(probability) if probability else math.inf
+    # max: a sum that rounds above one, and the minus of -log 1.
+    return max(0.0, -math.log(probability)) if probability else math.inf
 
 
 def iterate_spellings(speller: Speller, meaning: Meaning) -> Iterator[tuple[str, float]]:

@@ -30,7 +30,9 @@ PAIR_SPLITS = ("train", "valid", "test", "held", "rare", "long")
 HELD_SHARE = (1, 12)
 """Share of verb-object pairs set aside, as a fraction."""
 RARE_AT_MOST = 5
-"""A lexeme is rare when training has it once to this often."""
+"""A lexeme is rare when training has it once to this often ..."""
+RARE_AT_LEAST = 20
+"""... or a little oftener, where an easy lexicon has fewer than this many so rare."""
 LONG_PERCENTILE = 98
 """Sentences of `long` are at least as long as this percentile of train, at most as its longest."""
 MAX_TRIES = 5_000
@@ -112,7 +114,7 @@ class PairSplits:
     Attributes:
         counts: how often training has each lexeme.
         known: lexemes that other splits may hold.
-        rare: of these, the content lexemes that training has at most `RARE_AT_MOST` times.
+        rare: of these, by kind, the content lexemes that training has at most `rare_at_most` times.
         n_turned_down: draws turned down in each split, by reason.
     """
 
@@ -126,6 +128,7 @@ class PairSplits:
         self.counts: Counter[int] = Counter()
         self.known: set[int] = set()
         self.rare: dict[str, list[int]] = {}
+        self.rare_at_most = RARE_AT_MOST
         self.long_words = (0, 0)
         self.n_turned_down: dict[str, Counter[str]] = {}
 
@@ -154,14 +157,12 @@ class PairSplits:
         """Fixes what counts as known, rare and long from train and its spellings."""
         lexicon = self.lexicon
         self.known = find_known(lexicon, self.counts, texts)
-        for kind in CONTENT_KINDS:
-            rare = [
-                concept
-                for concept in lexicon.members(kind)
-                if concept in self.known and self.counts[concept] <= RARE_AT_MOST
-            ]
-            if rare:
-                self.rare[kind] = rare
+        content = [c for kind in CONTENT_KINDS for c in lexicon.members(kind) if c in self.known]
+        by_count = sorted(self.counts[concept] for concept in content)
+        self.rare_at_most = max(RARE_AT_MOST, by_count[:RARE_AT_LEAST][-1])
+        for concept in content:
+            if self.counts[concept] <= self.rare_at_most:
+                self.rare.setdefault(lexicon.kind[concept], []).append(concept)
         lengths = sorted(count_words(meaning, lexicon) for meaning in meanings)
         self.long_words = (lengths[len(lengths) * LONG_PERCENTILE // 100], lengths[-1])
 

@@ -1,0 +1,113 @@
+"""A grammar small enough to write out, and an explorer that runs a drawing program every way."""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+from tietrain.data.grammar.draw import Table
+from tietrain.data.grammar.lexicon import Lexicon, Word
+from tietrain.data.grammar.meaning import FUTURE, PLURAL, PRESENT, SINGULAR, Structure
+
+ONLY = (1,)
+
+
+def make_toy_lexicon() -> Lexicon:
+    """Two people, a thing, a place, two names; a double verb; synonyms on both sides."""
+    lexicon = Lexicon(n_topics=2)
+
+    def add(kind: str, a: list[tuple[str, ...]], b: list[tuple[str, ...]], home: int = 0, gender: int = -1) -> int:
+        concept = lexicon.add(kind, home, gender)
+        for language, words in (("a", a), ("b", b)):
+            weights = (2, 1)[: len(words)]
+            lexicon.words[language][concept] = tuple(
+                (Word(forms), weight) for forms, weight in zip(words, weights, strict=True)
+            )
+        return concept
+
+    lexicon.that = add("that", [("that",)], [("dass",)])
+    add("conjunction", [("because",)], [("weil",)])
+    add("preposition", [("in",)], [("in",)])
+    add("person", [("man", "men"), ("fellow", "fellows")], [("mann", "manner")], 0, 0)
+    add("person", [("woman", "women")], [("frau", "frauen")], 1, 1)
+    add("animal", [("cat", "cats")], [("katze", "katzen"), ("mieze", "miezen")], 0, 1)
+    add("thing", [("book", "books")], [("buch", "bucher")], 1, 2)
+    add("place", [("garden", "gardens")], [("garten", "garten2")], 0, 0)
+    see = add("transitive", [("sees", "see", "saw")], [("sieht", "sehen", "sah", "sahen", "sehen")], 0)
+    second = add("second_sense", [("sees", "see", "saw")], [("schaut", "schauen", "schaute", "schauten", "schauen")])
+    lexicon.words["b"][second] = ((Word(("schaut", "schauen", "schaute", "schauten", "schauen"), "an"), 1),)
+    lexicon.second_sense[see], lexicon.split_in[see] = second, "b"
+    lexicon.object_kinds[see] = Table(("person", "thing"), (2, 1))
+    add("intransitive", [("sleeps", "sleep", "slept")], [("ruht", "ruhen", "ruhte", "ruhten", "ruhen")], 1)
+    add("clausal", [("says", "say", "said")], [("sagt", "sagen", "sagte", "sagten", "sagen")])
+    add("adjective", [("old",)], [("alte", "alter", "altes", "alten")], 0)
+    add("adjective", [("red",), ("ruddy",)], [("rote", "roter", "rotes", "roten")], 1)
+    add("time", [("today",)], [("heute",)])
+    add("manner", [("gladly",), ("merrily",)], [("gern",)])
+    add("name", [("Ann",)], [("Ann",)])
+    add("name", [("Bob",)], [("Bob",)])
+    add("number", [("2",)], [("2",)])
+    return lexicon
+
+
+def make_toy_structure(**changes: Any) -> Structure:
+    """One clause, a subject, perhaps an object, little else; `changes` replace tables."""
+    tables: dict[str, Any] = {
+        "max_clauses": 1,
+        "kind": Table(("transitive", "intransitive"), (2, 1)),
+        "continues": Table((True, False), (1, 2)),
+        "tense": Table((PRESENT, FUTURE), (3, 1)),
+        "subject_kind": Table(("name", "person"), (1, 2)),
+        "place_kind": Table(("place",), ONLY),
+        "number": Table((SINGULAR, PLURAL), (2, 1)),
+        "definite": Table((True,), ONLY),
+        "n_adjectives": Table((0,), ONLY),
+        "has_relative": Table((False,), ONLY),
+        "relative_kind": Table(("intransitive",), ONLY),
+        "adverb_kind": Table(("", "manner"), (2, 1)),
+        "has_place": Table((False,), ONLY),
+    }
+    return Structure(**(tables | changes))
+
+
+class _Script:
+    """Stands in for the stream: takes the choices of a path, and the first where it ends."""
+
+    def __init__(self, path: list[int]) -> None:
+        self.path, self.widths, self.share = path, [], Fraction(1)
+
+    def choose(self, items: tuple[Any, ...], weights: tuple[int, ...]) -> Any:
+        place = len(self.widths)
+        if place == len(self.path):
+            self.path.append(0)
+        self.widths.append(len(items))
+        self.share *= Fraction(weights[self.path[place]], sum(weights))
+        return items[self.path[place]]
+
+
+def _draw(table: Table[Any], script: _Script) -> Any:
+    return script.choose(table.items, table.weights)
+
+
+def _draw_other(table: Table[Any], script: _Script, excluded: Any) -> Any:
+    pairs = [(i, w) for i, w in zip(table.items, table.weights, strict=True) if i != excluded]
+    return script.choose(tuple(i for i, _ in pairs), tuple(w for _, w in pairs))
+
+
+def let_tables_explore(monkeypatch: Any) -> None:
+    """Makes every table take its choices from `explore`; call it before anything is built."""
+    monkeypatch.setattr(Table, "draw", _draw)
+    monkeypatch.setattr(Table, "draw_other", _draw_other)
+
+
+def explore(program: Callable[[Any], Any]) -> Iterator[tuple[Any, Fraction]]:
+    """Every outcome of a program that draws, one for each way, with its probability."""
+    path: list[int] = []
+    while True:
+        script = _Script(path)
+        outcome = program(script)
+        yield outcome, script.share
+        while path and path[-1] + 1 == script.widths[len(path) - 1]:
+            path.pop()
+        if not path:
+            return
+        path[-1] += 1

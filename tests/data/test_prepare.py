@@ -1,0 +1,232 @@
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig
+from tietrain.data.corpora import load_corpus
+from tietrain.data.prepare import describe, description_lines, prepare
+from tietrain.errors import DataError, SettingsError
+
+NOUNS = ("cat", "dog", "house", "tree", "river", "bird")
+VERBS = ("sees", "likes", "finds")
+
+
+def sentence(i: int) -> str:
+    return f"the {NOUNS[i % 6]} {VERBS[i // 6 % 3]} the {NOUNS[i // 18 % 6]}" + " again" * (i % 5)
+
+
+@pytest.fixture
+def mt(tmp_path) -> RunConfig:
+    for split, rows in {"train": range(300), "valid": range(300, 320), "test": range(320, 350)}.items():
+        (tmp_path / f"{split}.en").write_text("".join(sentence(i) + "\n" for i in rows))
+        (tmp_path / f"{split}.xx").write_text("".join(sentence(i).upper() + f" ü{i}\n" for i in rows))
+    splits = {s: [f"{s}.en", f"{s}.xx"] for s in ("train", "valid", "test")}
+    data = DataConfig(
+        format="text", root=str(tmp_path), columns=["en", "xx"], splits=splits, cache=str(tmp_path / "cache")
+    )
+    return RunConfig(task=TaskConfig(name="mt"), data=data, model=ModelConfig(vocab_size=150))
+
+
+def arm(config: RunConfig, **data) -> RunConfig:
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **data))
+
+
+def lm(config: RunConfig) -> RunConfig:
+    splits = {name: files[:1] for name, files in config.data.splits.items()}
+    return dataclasses.replace(arm(config, columns=["en"], splits=splits), task=TaskConfig(name="lm"))
+
+
+def test_every_split_is_encoded_and_decodes_to_its_text(mt):
+    prepared, corpus = prepare(mt), load_corpus(mt.data, "mt")
+    assert prepared.columns == {"encoder": "en", "decoder": "xx"}
+    for split in ("train", "valid", "test"):
+        for stack, column in prepared.columns.items():
+            assert (
+                prepared.vocabularies[stack].decode(prepared.encoded[split][stack])
+                == corpus.splits[split].texts[column]
+            )
+    assert list(prepared.corpus.splits) == ["valid", "test"]
+    assert prepared.corpus.splits["test"].texts == corpus.splits["test"].texts
+    assert prepared.fingerprints["corpus"] == corpus.fingerprint
+
+
+def test_a_language_model_has_one_stack(mt):
+    prepared = prepare(lm(mt))
+    assert prepared.columns == {"decoder": "en"}
+    assert list(prepared.encoded["train"]) == ["decoder"]
+    np.testing.assert_array_equal(prepared.reference_lengths["decoder"], prepared.encoded["train"]["decoder"].lengths)
+
+
+def test_joint_is_one_vocabulary_of_both_columns(mt):
+    prepared = prepare(arm(mt, vocabulary="joint"))
+    assert prepared.vocabularies["encoder"] is prepared.vocabularies["decoder"]
+    separate = prepare(arm(mt, vocabulary="separate"))
+    assert separate.fingerprints["vocabulary.encoder"] != separate.fingerprints["vocabulary.decoder"]
+    assert separate.fingerprints["corpus"] == prepared.fingerprints["corpus"]
+
+
+def test_reference_lengths_are_those_of_the_joint_vocabulary_in_every_arm(mt):
+    joint, separate = (prepare(arm(mt, vocabulary=v)) for v in ("joint", "separate"))
+    for stack in ("encoder", "decoder"):
+        np.testing.assert_array_equal(joint.reference_lengths[stack], separate.reference_lengths[stack])
+        np.testing.assert_array_equal(joint.reference_lengths[stack], joint.encoded["train"][stack].lengths)
+    assert (separate.reference_lengths["decoder"] != separate.encoded["train"]["decoder"].lengths).any()
+
+
+def test_vocabularies_learn_from_train_only(mt, tmp_path):
+    before = prepare(mt).fingerprints
+    with open(tmp_path / "test.xx", "a") as xx, open(tmp_path / "test.en", "a") as en:
+        xx.write("Ж\n")
+        en.write("x\n")
+    after = prepare(mt)
+    assert after.fingerprints["vocabulary.decoder"] == before["vocabulary.decoder"]
+    assert after.fingerprints["corpus"] != before["corpus"]
+    assert describe(after)["splits"]["test"]["xx"]["unk"] == 1
+
+
+def test_long_pairs_are_left_out_and_counted_never_cut(mt):
+    everything = prepare(arm(mt, vocabulary="separate"))
+    longest = np.maximum(*everything.reference_lengths.values())
+    limit = int(np.median(longest))
+    short = prepare(dataclasses.replace(arm(mt, vocabulary="separate"), task=TaskConfig(name="mt", max_len=limit)))
+    kept = np.flatnonzero(longest <= limit)
+    assert (
+        f"train: {300 - len(kept)} pairs with a side of more than task.max_len={limit} pieces are left out"
+        in short.notes
+    )
+    for stack in ("encoder", "decoder"):
+        np.testing.assert_array_equal(short.reference_lengths[stack], everything.reference_lengths[stack][kept])
+        for got, row in zip(short.encoded["train"][stack], kept, strict=True):
+            np.testing.assert_array_equal(got, everything.encoded["train"][stack][int(row)])
+    assert len(short.encoded["test"]["decoder"]) == 30
+    with pytest.raises(DataError, match=r"task\.max_len=2: every training pair is longer; give at least"):
+        prepare(dataclasses.replace(mt, task=TaskConfig(name="mt", max_len=2)))
+
+
+def test_a_second_start_loads_neither_datasets_nor_the_corpus(mt):
+    prepare(mt)
+    code = (
+        "import sys; from tietrain.config import *; from tietrain.data.prepare import describe, prepare\n"
+        f"p = prepare({mt!r}); describe(p)\n"
+        "assert not {'datasets', 'pandas', 'pyarrow', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_second_start_is_the_same(mt, monkeypatch):
+    first = prepare(mt)
+    monkeypatch.setattr("tietrain.data.prepare._build", None)
+    again = prepare(mt)
+    assert (again.notes, again.fingerprints, again.columns) == (first.notes, first.fingerprints, first.columns)
+    assert (again.corpus.splits, again.corpus.about) == (first.corpus.splits, first.corpus.about)
+    for split in first.encoded:
+        for stack in first.columns:
+            np.testing.assert_array_equal(again.encoded[split][stack].ids, first.encoded[split][stack].ids)
+
+
+def test_the_other_arm_learns_its_reference_vocabulary_only_once(mt, monkeypatch):
+    prepare(arm(mt, vocabulary="joint"))
+    learned = []
+
+    def train(lines, *settings):
+        learned.append(len(lines))
+        return trainer(lines, *settings)
+
+    from tietrain.data.tokenizer import train_vocabulary as trainer
+
+    monkeypatch.setattr("tietrain.data.prepare.train_vocabulary", train)
+    prepare(arm(mt, vocabulary="separate"))
+    assert learned == [300, 300]
+
+
+@pytest.mark.parametrize("change", [{"kind": "bpe"}, {"byte_fallback": True}, {"columns": ["en", "yy"]}])
+def test_settings_of_the_vocabulary_are_part_of_the_key(mt, change):
+    mt = dataclasses.replace(mt, model=ModelConfig(vocab_size=400))
+    assert prepare(mt).fingerprints != prepare(arm(mt, **change)).fingerprints
+
+
+def test_a_damaged_cache_is_made_again(mt, tmp_path):
+    first = prepare(mt)
+    for path in (tmp_path / "cache" / "corpus").glob("*/*"):
+        path.write_bytes(path.read_bytes()[:10])
+    again = prepare(mt)
+    assert again.fingerprints == first.fingerprints
+
+
+def test_no_pickle_is_in_the_cache(mt, tmp_path):
+    prepare(mt)
+    names = {p.name for p in (tmp_path / "cache" / "corpus").glob("*/*")}
+    assert names == {"meta.json", "texts.json", "encoded.safetensors", "manifest.json"} | {
+        f"{stack}.model{end}" for stack in ("encoder", "decoder") for end in ("", ".json")
+    }
+
+
+def test_a_size_the_text_does_not_support_is_said(mt):
+    prepared = prepare(dataclasses.replace(mt, model=ModelConfig(vocab_size=5000)))
+    size = prepared.vocabularies["encoder"].size
+    assert f"vocabulary (en): {size} pieces instead of 5000: the training text supports no more" in prepared.notes
+
+
+def test_a_size_below_the_alphabet_is_refused(mt):
+    with pytest.raises(SettingsError, match=r"model\.vocab_size=10"):
+        prepare(dataclasses.replace(mt, model=ModelConfig(vocab_size=10)))
+
+
+def test_a_missing_file_is_an_error_with_a_warm_cache_too(mt, tmp_path):
+    prepare(mt)
+    (tmp_path / "test.xx").unlink()
+    with pytest.raises(DataError, match="there is no file"):
+        prepare(mt)
+
+
+def test_a_generated_corpus_comes_back_from_the_cache_with_its_probabilities(tmp_path):
+    data = DataConfig(preset="tiny", difficulty=4, cache=str(tmp_path))
+    config = RunConfig(task=TaskConfig(name="mt"), data=data, model=ModelConfig(vocab_size=400))
+    first, again = prepare(config), prepare(config)
+    assert again.corpus.splits == first.corpus.splits
+    assert len(again.corpus.splits["held"].generator_nats) == again.corpus.splits["held"].n_lines
+    assert again.corpus.grammar.fingerprint == again.fingerprints["corpus"]
+    assert set(describe(again)["generator_nats"]) == {"valid", "test", "held", "rare", "long"}
+    other = prepare(arm(config, seed=1))
+    assert other.fingerprints["corpus"] != first.fingerprints["corpus"]
+
+
+def test_description(mt):
+    description = describe(prepare(arm(mt, vocabulary="joint")))
+    train = description["splits"]["train"]["en"]
+    assert (train["lines"], train["words"], train["unk"]) == (300, sum(len(sentence(i).split()) for i in range(300)), 0)
+    assert train["pieces_per_word"] == train["pieces"] / train["words"]
+    assert 0 < description["shared_pieces"] <= min(v["used_in_train"] for v in description["vocabularies"].values())
+    lines = description_lines({**description, "ceilings": {"test": {"oracle_bleu": 61.234}}})
+    assert "test at best: oracle_bleu 61.23" in lines
+    size = description["vocabularies"]["encoder"]["size"]
+    assert any(line.startswith(f"vocabulary of the encoder: unigram, {size} pieces") for line in lines)
+
+
+needs_real_data = pytest.mark.skipif(not os.environ.get("TIETRAIN_DATA"), reason="TIETRAIN_DATA is not set")
+
+
+@needs_real_data
+def test_a_warm_start_on_multi30k_takes_less_than_a_second(tmp_path):
+    splits = {s: [f"multi30k/{s}.{lang}.txt.gz" for lang in ("en", "de")] for s in ("train", "val", "test_2016_flickr")}
+    splits["valid"] = splits.pop("val")
+    data = DataConfig(
+        format="text",
+        root=os.environ["TIETRAIN_DATA"],
+        columns=["en", "de"],
+        splits=splits,
+        cache=str(tmp_path),
+        vocabulary="joint",
+    )
+    config = RunConfig(task=TaskConfig(name="mt"), data=data, model=ModelConfig(vocab_size=8000))
+    prepare(config)
+    start = time.perf_counter()
+    prepared = prepare(config)
+    assert time.perf_counter() - start < 0.7
+    assert len(prepared.encoded["train"]["decoder"]) == 29_000
+    assert prepared.vocabularies["decoder"].size == 8000

@@ -1,0 +1,131 @@
+"""The arithmetic against plain formulas."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tietrain.model import layers
+from tietrain.model.layers import attend, causal_mask, feed_forward, normalize, project, rotate, rotation, sinusoids
+
+
+def heads(t: int, h: int = 4, k: int = 6) -> torch.Tensor:
+    return torch.randn(2, t, h, k, dtype=torch.float64)
+
+
+def by_hand(q, k, v, seen):
+    """One softmax a query, written as a loop; seen[b, t, s]."""
+    out = torch.zeros(q.shape[0], q.shape[1], q.shape[2], v.shape[3], dtype=q.dtype)
+    for b, t, h in torch.cartesian_prod(*(torch.arange(n) for n in q.shape[:3])):
+        g = h * k.shape[2] // q.shape[2]
+        scores = k[b, :, g] @ q[b, t, h] / math.sqrt(q.shape[3])
+        out[b, t, h] = scores.masked_fill(~seen[b, t], -math.inf).softmax(0) @ v[b, :, g]
+    return out.flatten(2)
+
+
+@pytest.mark.parametrize("small", [0, 2**20], ids=["fused", "products"])
+@pytest.mark.parametrize("n_kv", [4, 2, 1])
+@pytest.mark.parametrize("kind", ["all", "causal", "masked"])
+def test_attention(monkeypatch, small, n_kv, kind):
+    monkeypatch.setattr(layers, "SMALL_SCORES", {torch.float64: small})
+    t, s = (5, 5) if kind == "causal" else (5, 7)
+    q, k, v = heads(t), heads(s, n_kv), heads(s, n_kv)
+    seen = torch.ones(2, t, s, dtype=torch.bool)
+    mask = None
+    if kind == "causal":
+        seen = causal_mask(t, s, q.device).expand(2, t, s)
+    if kind == "masked":
+        mask = (torch.arange(s) < torch.tensor([[4], [7]]))[:, None, None]
+        seen = mask[:, 0].expand(2, t, s)
+    torch.testing.assert_close(attend(q, k, v, mask=mask, causal=kind == "causal"), by_hand(q, k, v, seen))
+
+
+def test_both_attention_paths_have_one_gradient(monkeypatch):
+    tensors = [heads(5).requires_grad_() for _ in range(3)]
+    grads = []
+    for small in (0, 2**20):
+        monkeypatch.setattr(layers, "SMALL_SCORES", {torch.float64: small})
+        grads.append(torch.autograd.grad(attend(*tensors, causal=True).square().sum(), tensors))
+    torch.testing.assert_close(*grads)
+
+
+def test_causal_mask_of_later_positions():
+    assert causal_mask(2, 4, torch.device("cpu")).tolist() == [[True, True, True, False], [True] * 4]
+
+
+def test_projection_of_several_leaves_is_one_product_side_by_side():
+    weights = {f"{leaf}.weight": torch.randn(n, 3) for leaf, n in (("q", 4), ("k", 2))}
+    x = torch.randn(5, 3)
+    wanted = torch.cat([x @ weights["q.weight"].t(), x @ weights["k.weight"].t()], dim=1)
+    torch.testing.assert_close(project(x, weights, "q", "k"), wanted)
+    biases = {"q.bias": torch.randn(4), "k.bias": torch.randn(2)}
+    torch.testing.assert_close(project(x, weights | biases, "q", "k"), wanted + torch.cat([*biases.values()]))
+    torch.testing.assert_close(project(x, weights | biases, "k"), wanted[:, 4:] + biases["k.bias"])
+
+
+@pytest.mark.parametrize(("activation", "function"), [("relu", F.relu), ("gelu", F.gelu)])
+def test_feed_forward(activation, function):
+    weights = {
+        "in.weight": torch.randn(6, 3),
+        "out.weight": torch.randn(3, 6),
+        "in.bias": torch.randn(6),
+        "out.bias": torch.randn(3),
+    }
+    x = torch.randn(2, 5, 3)
+    wanted = (
+        function(x @ weights["in.weight"].t() + weights["in.bias"]) @ weights["out.weight"].t() + weights["out.bias"]
+    )
+    torch.testing.assert_close(feed_forward(x, weights, activation), wanted)
+
+
+def test_swiglu():
+    """Source: Shazeer 2020, equation 6: (Swish(x W) * x V) W2."""
+    weights = {"gate.weight": torch.randn(6, 3), "in.weight": torch.randn(6, 3), "out.weight": torch.randn(3, 6)}
+    x = torch.randn(4, 3)
+    gate = x @ weights["gate.weight"].t()
+    wanted = (gate * gate.sigmoid() * (x @ weights["in.weight"].t())) @ weights["out.weight"].t()
+    torch.testing.assert_close(feed_forward(x, weights, "swiglu"), wanted)
+
+
+def test_norms():
+    x, gain, bias = torch.randn(4, 8), torch.randn(8), torch.randn(8)
+    centred = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, unbiased=False) + layers.NORM_EPS).sqrt()
+    torch.testing.assert_close(normalize(x, {"weight": gain, "bias": bias}, "layer"), centred * gain + bias)
+    torch.testing.assert_close(normalize(x, {"weight": gain}, "layer"), centred * gain)
+    scaled = x / (x.square().mean(1, keepdim=True) + layers.NORM_EPS).sqrt()
+    torch.testing.assert_close(normalize(x, {"weight": gain}, "rms"), scaled * gain)
+
+
+def test_rotation_turns_pairs_and_scores_see_distance_only():
+    """Source: Su et al. 2021, equations 13 to 16."""
+    q, k = torch.randn(1, 1, 1, 8, dtype=torch.float64), torch.randn(1, 1, 1, 8, dtype=torch.float64)
+
+    def score(m: int, n: int) -> float:
+        return (rotate(q, rotation(torch.tensor([m]), 8)) * rotate(k, rotation(torch.tensor([n]), 8))).sum().item()
+
+    assert score(3, 1) == pytest.approx(score(9, 7), rel=1e-5)
+    assert score(3, 1) != pytest.approx(score(3, 2), rel=1e-3)
+    turned = rotate(q, rotation(torch.tensor([5]), 8)).flatten()
+    for pair, frequency in enumerate([1.0, 0.1, 0.01, 0.001]):
+        a, b = q.flatten()[2 * pair : 2 * pair + 2].tolist()
+        c, s = math.cos(5 * frequency), math.sin(5 * frequency)
+        assert turned[2 * pair : 2 * pair + 2].tolist() == pytest.approx([a * c - b * s, a * s + b * c], rel=1e-5)
+
+
+def test_rotation_is_the_same_when_compiled(monkeypatch):
+    x, turn = torch.randn(2, 7, 4, 6), rotation(torch.arange(7), 6)
+    eager = rotate(x, turn)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(rotate(x, turn), eager)
+    assert rotate(x.bfloat16(), turn).dtype == torch.bfloat16
+
+
+def test_sinusoids():
+    """Source: Vaswani et al. 2017, section 3.5, sines first."""
+    table = sinusoids(torch.tensor([0, 3]), 6)
+    assert table[0].tolist() == [0, 0, 0, 1, 1, 1]
+    angles = [3 / 10_000 ** (2 * i / 6) for i in range(3)]
+    wanted = [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+    assert table[1].tolist() == pytest.approx(wanted, abs=1e-6)
+    assert sinusoids(torch.tensor([1]), 5).shape == (1, 5)

@@ -1,0 +1,189 @@
+"""Ties by construction: one parameter an owner, whatever is done to the module."""
+
+import copy
+import math
+
+import pytest
+import torch
+
+from tietrain.errors import SettingsError
+from tietrain.model.audit import audit_model
+from tietrain.model.transformer import Transformer
+from tietrain.tasks.loss import token_loss
+from tietrain.tying.plan import resolve
+from tiny_models import CASES, build, make_shape, plan_of
+
+MT_IDS = torch.tensor([[5, 6, 7, 3, 0], [8, 9, 3, 0, 0]]), torch.tensor([[2, 5, 6, 7], [2, 8, 9, 0]])
+
+
+def run(model: Transformer) -> torch.Tensor:
+    source, target = MT_IDS
+    with torch.no_grad():
+        return model.logits(model(source if model.encoder_stack else None, target))
+
+
+@pytest.mark.parametrize(("task", "scheme"), CASES)
+def test_state_keys_are_the_owners(task, scheme):
+    model = build(task, scheme)
+    owners = [slot.name for slot in model.plan.owners]
+    assert sorted(model.state_dict()) == sorted(owners)
+    assert sorted(name for name, _ in model.named_parameters()) == sorted(owners)
+    for slot in model.plan.slots:
+        assert model.parameter(slot.name) is dict(model.named_parameters())[model.plan.owner[slot.name]]
+
+
+def by_meta(model):
+    with torch.device("meta"):
+        empty = Transformer(model.plan, embed_scale=model.embed_scale)
+    empty.to_empty(device="cpu")
+    empty.load_state_dict(model.state_dict())
+    return empty.eval()
+
+
+def by_assign(model):
+    with torch.device("meta"):
+        empty = Transformer(model.plan, embed_scale=model.embed_scale)
+    empty.load_state_dict({k: v.clone() for k, v in model.state_dict().items()}, assign=True)
+    return empty.eval()
+
+
+@pytest.mark.parametrize("through", [copy.deepcopy, by_meta, by_assign, lambda m: copy.deepcopy(m).double().float()])
+@pytest.mark.parametrize(
+    ("task", "scheme"), [("lm", "pre_softmax+cycle_rev-2"), ("mt", "three_way+cycle-2"), ("mt", "none")]
+)
+def test_ties_survive(through, task, scheme):
+    """Tying bugs 3, 4, 5: meta build, re-creation and assignment by name."""
+    model = build(task, scheme, positions="learned")
+    again = through(model)
+    audit_model(again)
+    assert torch.equal(run(again), run(model))
+    assert not {p.data_ptr() for p in again.parameters()} & {p.data_ptr() for p in model.parameters()}
+    with torch.no_grad():
+        again.parameter("decoder.3.ffn.in.weight").add_(1.0)
+        again.parameter("decoder.output.weight").add_(1.0)
+    audit_model(again)
+    assert not torch.equal(run(again), run(model))
+
+
+def test_functional_call_reaches_every_use_of_an_owner():
+    model = build("lm", "pre_softmax")
+    table = {"decoder.embed.weight": torch.randn(23, 16)}
+    hidden = torch.func.functional_call(model, table, (None, MT_IDS[1]))
+    with torch.no_grad():
+        model.parameter("decoder.output.weight").copy_(table["decoder.embed.weight"])
+        torch.testing.assert_close(hidden, model(None, MT_IDS[1]))
+
+
+@pytest.mark.parametrize(("task", "scheme"), [("lm", "cycle_rev-2"), ("mt", "three_way+cycle-2")])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_compiled_graph_has_the_same_gradients(task, scheme):
+    """Tying bug 34: a traced graph returned a tied gradient twice."""
+    model = build(task, scheme, n_layers=3 if "rev" in scheme else 4)
+    source, target = MT_IDS
+    args = (source if task == "mt" else None, target)
+    grads = []
+    for forward in (model, torch.compile(model, backend="aot_eager", fullgraph=True)):
+        model.zero_grad()
+        token_loss(model, forward(*args), target).objective.backward()
+        grads.append({name: p.grad for name, p in model.named_parameters()})
+    torch.testing.assert_close(grads[1], grads[0], rtol=1e-4, atol=1e-6)
+    audit_model(model)
+
+
+@pytest.mark.parametrize(("task", "scheme"), CASES)
+@pytest.mark.parametrize("norm_position", ["pre", "post"])
+def test_tied_and_untied_start_alike(task, scheme, norm_position):
+    """Within 0.2 nats of ln V plus half the variance of the logits, at the default width and table scale."""
+    v = 1000
+    options = {"d_model": 128, "d_head": 32, "d_ff": 512, "norm_position": norm_position, "max_len": 64}
+    model = Transformer(plan_of(task, scheme, vocab_size=v, **options), embed_scale=128**0.5)
+    model.initialize(3, 0.02)
+    generator = torch.Generator().manual_seed(0)
+    source, target, wanted = (torch.randint(4, v, (8, 32), generator=generator) for _ in range(3))
+    with torch.no_grad():
+        hidden = model(source if task == "mt" else None, target)
+        logits = model.logits(hidden)
+        summed = token_loss(model, hidden, wanted)
+    expected = math.log(v) + logits.var(dim=-1).mean().item() / 2
+    assert abs(summed.nll.item() / summed.n_tokens - expected) < 0.2
+    assert logits.var(dim=-1).mean() < 0.4
+
+
+def test_owners_start_from_seed_and_name_alone():
+    tied, untied, other = build("mt", "three_way+cycle-2"), build("mt", "none"), build("mt", "none", seed=2)
+    for slot in tied.plan.owners:
+        assert torch.equal(tied.parameter(slot.name), untied.parameter(slot.name)), slot.name
+        if len(slot.shape) > 1:
+            assert not torch.equal(untied.parameter(slot.name), other.parameter(slot.name)), slot.name
+    assert not torch.equal(untied.parameter("encoder.0.ffn.in.weight"), untied.parameter("encoder.1.ffn.in.weight"))
+
+
+def test_initial_scales():
+    shape = make_shape(
+        "mt", d_model=256, d_head=64, d_ff=1024, vocab_size=500, max_len=64, positions="learned", ffn_bias=True
+    )
+    model = Transformer(resolve(shape, []))
+    model.initialize(1, None)
+    stds = {
+        "decoder.embed.weight": 256**-0.5,
+        "decoder.output.weight": 256**-0.5,
+        "decoder.positions.weight": 0.02,
+        "decoder.1.self_attn.k.weight": 256**-0.5,
+        "decoder.1.ffn.in.weight": 256**-0.5,
+        "decoder.1.ffn.out.weight": 1024**-0.5 / math.sqrt(4 * 3),
+        "decoder.1.cross_attn.o.weight": 256**-0.5 / math.sqrt(4 * 3),
+        "encoder.1.self_attn.o.weight": 256**-0.5 / math.sqrt(4 * 2),
+    }
+    for name, std in stds.items():
+        assert model.parameter(name).std().item() == pytest.approx(std, rel=0.03), name
+        assert abs(model.parameter(name).mean().item()) < 0.1 * std
+    assert model.parameter("decoder.0.ffn_norm.weight").eq(1).all()
+    assert model.parameter("decoder.0.ffn.in.bias").eq(0).all()
+    model.initialize(1, 0.5)
+    assert model.parameter("encoder.embed.weight").std().item() == pytest.approx(0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
+def test_padding_changes_nothing_and_order_matters(positions):
+    model = build("mt", "none", positions=positions)
+    source, target = torch.tensor([[5, 6, 7, 3]]), torch.tensor([[2, 5, 6]])
+    wide_source, wide_target = torch.tensor([[5, 6, 7, 3, 0, 0]]), torch.tensor([[2, 5, 6, 0, 0]])
+    with torch.no_grad():
+        alone = model(source, target)
+        torch.testing.assert_close(model(wide_source, wide_target)[:, :3], alone, rtol=1e-5, atol=1e-6)
+        swapped = model(torch.tensor([[6, 5, 7, 3]]), target)
+    assert (swapped - alone).abs().max() > 1e-5
+
+
+def test_the_future_is_not_seen():
+    model = build("lm", "none")
+    ids = torch.tensor([[2, 5, 6, 7]])
+    with torch.no_grad():
+        before, after = model(None, ids), model(None, torch.tensor([[2, 5, 9, 7]]))
+    assert torch.equal(before[:, :2], after[:, :2]) and not torch.equal(before[:, 2:], after[:, 2:])
+
+
+def test_dropout_is_off_in_evaluation_and_scale_free_otherwise():
+    model = build("lm", "none", dropout=0.5)
+    ids = torch.randint(4, 23, (4, 16))
+    with torch.no_grad():
+        assert torch.equal(model(None, ids), model(None, ids))
+        model.train()
+        assert not torch.equal(model(None, ids), model(None, ids))
+
+
+def test_output_reading_is_never_scaled():
+    model = build("lm", "pre_softmax")
+    hidden = torch.randn(2, 16)
+    torch.testing.assert_close(model.logits(hidden), hidden @ model.parameter("decoder.embed.weight").t())
+
+
+def test_a_learned_table_refuses_what_it_has_no_row_for():
+    model = build("lm", "none", positions="learned", max_len=8)
+    with pytest.raises(SettingsError, match=r"model.max_len=8: a sequence has 9 tokens"):
+        model(None, torch.full((1, 9), 5))
+
+
+def test_an_unknown_slot_is_a_key_error():
+    with pytest.raises(KeyError, match=r"decoder\.9"):
+        build("lm", "none").parameter("decoder.9.ffn.in.weight")
