@@ -19,6 +19,7 @@ from tietrain.config import (
 from tietrain.data.batching import LmBatches, MtBatches
 from tietrain.model.transformer import Transformer
 from tietrain.tasks.task import batch_loss, device_of
+from tietrain.train.checkpoint import save_final
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.loop import FitResult, fit
 from tietrain.train.stop import StopRequest
@@ -136,3 +137,9 @@ def train(
 def reproducible(rows: list[dict]) -> list[dict]:
     """Rows of metrics without their wall-clock columns."""
     return [{k: v for k, v in row.items() if not any(mark in k for mark in WALL_CLOCK)} for row in rows]
+
+
+def final_bytes(directory: Path, model: Transformer) -> bytes:
+    """The bytes of a model's final weights file."""
+    save_final(directory, model)
+    return (directory / "checkpoints" / "final" / "model.safetensors").read_bytes()

@@ -1,0 +1,60 @@
+"""One step: micro-batches add up, gradients are clipped, dropout differs from step to step."""
+
+import math
+
+import pytest
+import torch
+from tiny_run import RandomTask, build_model, tiny_config
+
+from tietrain.train.hardware import resolve_hardware
+from tietrain.train.optim import build_optimizer
+from tietrain.train.step import train_step
+
+
+def test_another_dropout_draw_each_step_and_micro_batch():
+    config = tiny_config(dropout=0.5)
+    model, task = build_model(config).train(), RandomTask(config)
+    batch = task.batches.batch(0, 0)
+
+    def nats(step):
+        optimizer = build_optimizer(model, config.optim)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        hardware = resolve_hardware(config.hardware)
+        return train_step(model, optimizer, batch, task.loss, hardware=hardware, clip_norm=None, seed=1, step=step).nll
+
+    assert nats(1) == nats(1) != nats(2)
+
+
+@pytest.mark.parametrize("task_name", ["lm", "mt"])
+@pytest.mark.parametrize("tying", ["none", "cross_layer"])
+def test_micro_batches_add_up_to_the_whole_batch(task_name, tying):
+    config = tiny_config(tying, task_name, dropout=0.0)
+    grads, sums = [], []
+    for device_batch_tokens in (None, 20):
+        model, task = build_model(config).train(), RandomTask(config)
+        hardware = resolve_hardware(tiny_config(hardware={"device_batch_tokens": device_batch_tokens}).hardware)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        before = [p.detach().clone() for p in model.parameters()]
+        batch = task.batches.batch(0, 0)
+        sums.append(train_step(model, optimizer, batch, task.loss, hardware=hardware, clip_norm=None, seed=1, step=1))
+        grads.append([b - p.detach() for b, p in zip(before, model.parameters(), strict=True)])
+    assert sums[0].objective == pytest.approx(sums[1].objective, rel=1e-6)
+    assert sums[0].grad_norm == pytest.approx(sums[1].grad_norm, rel=1e-5)
+    assert sums[1].padded_tokens <= sums[0].padded_tokens
+    for whole, parts in zip(*grads, strict=True):
+        torch.testing.assert_close(whole, parts, atol=1e-6, rtol=1e-4)
+
+
+def test_the_gradient_is_clipped_to_its_norm():
+    config = tiny_config("pre_softmax", dropout=0.0)
+    model, task = build_model(config).train(), RandomTask(config)
+    hardware, optimizer = resolve_hardware(config.hardware), torch.optim.SGD(model.parameters(), lr=1.0)
+    before = [p.detach().clone() for p in model.parameters()]
+    batch = task.batches.batch(0, 0)
+    sums = train_step(model, optimizer, batch, task.loss, hardware=hardware, clip_norm=0.01, seed=1, step=1)
+    moved = math.sqrt(
+        sum(float((b - p.detach()).square().sum()) for b, p in zip(before, model.parameters(), strict=True))
+    )
+    assert sums.grad_norm > 0.01
+    assert moved == pytest.approx(0.01, rel=1e-3)
