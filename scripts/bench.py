@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -41,10 +41,18 @@ from tietrain.train.optim import build_optimizer
 from tietrain.train.step import train_step
 from tietrain.tying.schemes import RULES, make_plan
 
-LM = ["task=lm", "model.d_model=256", "model.n_layers=6", "model.n_heads=8", "model.d_ff=1024", "model.vocab_size=8192", "task.window=256"]
-LM += ["train.batch_tokens=8192", "model.positions=learned", "model.max_len=256", "model.dropout=0"]
+LM = [
+    "task=lm",
+    "model.d_model=256",
+    "model.n_layers=6",
+    "model.n_heads=8",
+    "model.d_ff=1024",
+    "model.vocab_size=8192",
+    "task.window=256",
+]
+LM += ["train.batch_tokens=8192", "model.positions=learned", "model.max_len=257", "model.dropout=0"]
 MT = ["task=mt", "model.d_model=256", "model.n_layers=3", "model.n_heads=4", "model.d_ff=1024", "model.vocab_size=8000"]
-MT += ["train.batch_tokens=4096", "model.positions=learned", "model.max_len=256", "model.dropout=0"]
+MT += ["train.batch_tokens=4096", "model.positions=learned", "model.max_len=257", "model.dropout=0"]
 
 
 class Block(nn.Module):
@@ -56,16 +64,26 @@ class Block(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(d, bias=False) for _ in range(3 if cross else 2))
         self.qkv, self.o = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d, bias=False)
         if cross:
-            self.q, self.kv, self.cross_o = nn.Linear(d, d, bias=False), nn.Linear(d, 2 * d, bias=False), nn.Linear(d, d, bias=False)
+            self.q, self.kv, self.cross_o = (
+                nn.Linear(d, d, bias=False),
+                nn.Linear(d, 2 * d, bias=False),
+                nn.Linear(d, d, bias=False),
+            )
         self.up, self.down = nn.Linear(d, f, bias=False), nn.Linear(f, d, bias=False)
 
     def heads(self, x: Tensor) -> Tensor:
         return x.view(x.shape[0], x.shape[1], self.h, -1).transpose(1, 2)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, **mask) -> Tensor:
-        return F.scaled_dot_product_attention(self.heads(q), self.heads(k), self.heads(v), **mask).transpose(1, 2).reshape(q.shape)
+        return (
+            F.scaled_dot_product_attention(self.heads(q), self.heads(k), self.heads(v), **mask)
+            .transpose(1, 2)
+            .reshape(q.shape)
+        )
 
-    def forward(self, x: Tensor, mask: Tensor | None, memory: Tensor | None = None, memory_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None, memory: Tensor | None = None, memory_mask: Tensor | None = None
+    ) -> Tensor:
         q, k, v = self.qkv(self.norms[0](x)).chunk(3, -1)
         x = x + self.o(self.attend(q, k, v, attn_mask=mask, is_causal=mask is None))
         if memory is not None:
@@ -86,7 +104,9 @@ class ByHand(nn.Module):
         self.positions = nn.ModuleList(nn.Embedding(m.max_len, m.d_model) for _ in range(sides))
         self.final = nn.ModuleList(nn.LayerNorm(m.d_model, bias=False) for _ in range(sides))
         self.decoder = nn.ModuleList(Block(m.d_model, m.n_heads, m.d_ff, cross) for _ in range(m.n_layers))
-        self.encoder = nn.ModuleList(Block(m.d_model, m.n_heads, m.d_ff, False) for _ in range(m.n_layers if cross else 0))
+        self.encoder = nn.ModuleList(
+            Block(m.d_model, m.n_heads, m.d_ff, False) for _ in range(m.n_layers if cross else 0)
+        )
 
     def embed(self, ids: Tensor, side: int) -> Tensor:
         return self.table(ids) * self.table.embedding_dim**0.5 + self.positions[side].weight[: ids.shape[1]]
@@ -113,7 +133,10 @@ def hand_arm(config: RunConfig, vocab_size: int) -> Callable[[Batch], None]:
     def step(batch: Batch) -> None:
         logits = model(batch.src_ids, batch.tgt_in_ids)
         loss = F.cross_entropy(
-            logits.flatten(0, 1), batch.tgt_out_ids.flatten(), ignore_index=PAD_ID, label_smoothing=config.task.label_smoothing
+            logits.flatten(0, 1),
+            batch.tgt_out_ids.flatten(),
+            ignore_index=PAD_ID,
+            label_smoothing=config.task.label_smoothing,
         )
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -159,7 +182,9 @@ def corpus_batches(config: RunConfig) -> tuple[Callable[[int], Batch], int, dict
     return lambda i: batches.batch(0, i % batches.n_batches(0)), size, padding_efficiency(batches)
 
 
-def paired_ratios(arms: dict[str, Callable[[Batch], None]], batch: Callable[[int], Batch], rounds: int) -> dict[str, list[float]]:
+def paired_ratios(
+    arms: dict[str, Callable[[Batch], None]], batch: Callable[[int], Batch], rounds: int
+) -> dict[str, list[float]]:
     """Arm -> seconds of the first arm over seconds of this arm, one a round; all arms take the same batch in turn."""
     first = next(iter(arms))
     ratios: dict[str, list[float]] = {name: [] for name in arms}
@@ -178,7 +203,16 @@ def paired_ratios(arms: dict[str, Callable[[Batch], None]], batch: Callable[[int
 
 def show(title: str, ratios: list[float]) -> None:
     quarter = statistics.quantiles(ratios, n=4)
-    print(f"  {title:<44} {statistics.median(ratios):6.3f}   (quartiles {quarter[0]:.3f} to {quarter[2]:.3f}, {len(ratios)} rounds)", flush=True)
+    print(
+        f"  {title:<44} {statistics.median(ratios):6.3f}   (quartiles {quarter[0]:.3f} to {quarter[2]:.3f}, {len(ratios)} rounds)",
+        flush=True,
+    )
+
+
+def peak_of_this_process() -> int:
+    """Bytes; not getrusage, whose high-water mark a child inherits from the process that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024  # type: ignore[union-attr]
 
 
 def peak_bytes(task: str, arm: str, options: argparse.Namespace) -> int:
@@ -201,11 +235,15 @@ def setting(task: str, options: argparse.Namespace) -> tuple[RunConfig, Callable
 def bench_task(task: str, options: argparse.Namespace) -> None:
     config, batch, vocab_size, efficiency = setting(task, options)
     m = config.model
-    print(f"{task}: d_model {m.d_model} x {m.n_layers}, {config.train.batch_tokens} tokens a step, fp32, {options.threads} threads")
+    print(
+        f"{task}: d_model {m.d_model} x {m.n_layers}, {config.train.batch_tokens} tokens a step, fp32, {options.threads} threads"
+    )
     ratios = paired_ratios({name: make(config, vocab_size) for name, make in ARMS.items()}, batch, options.rounds)
     show("speed, by hand = 1", ratios["tietrain"])
     peaks = {arm: peak_bytes(task, arm, options) for arm in ARMS}
-    print(f"  {'peak memory, by hand = 1':<44} {peaks['tietrain'] / peaks['by hand']:6.3f}   ({peaks['tietrain'] / 2**20:.0f} MiB)")
+    print(
+        f"  {'peak memory, by hand = 1':<44} {peaks['tietrain'] / peaks['by hand']:6.3f}   ({peaks['tietrain'] / 2**20:.0f} MiB)"
+    )
     for stack, share in efficiency.items():
         print(f"  {'padding efficiency, ' + stack:<44} {share:6.3f}")
 
@@ -224,14 +262,23 @@ def bench_ties(options: argparse.Namespace) -> None:
 
 def bench_start(options: argparse.Namespace) -> None:
     """Seconds from process start to the end of the first step, corpus and vocabulary in the cache."""
-    words = ["task=mt", "tying=three_way", "train.max_steps=1", "train.log_every=1", *([] if options.root else ["data.preset=small"])]
+    words = [
+        "task=mt",
+        "tying=three_way",
+        "train.max_steps=1",
+        "train.log_every=1",
+        *([] if options.root else ["data.preset=small"]),
+    ]
     words += ["data=multi30k_en_de", f"data.root={Path(options.root).resolve()}"] if options.root else []
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         for i in range(4):
             began = time.perf_counter()
             with subprocess.Popen(
-                [sys.executable, "-m", "tietrain", *words, f"run_dir=run{i}"], cwd=folder, stderr=subprocess.PIPE, text=True
+                [sys.executable, "-m", "tietrain", *words, f"run_dir=run{i}"],
+                cwd=folder,
+                stderr=subprocess.PIPE,
+                text=True,
             ) as process:
                 assert process.stderr is not None
                 for line in process.stderr:
@@ -239,12 +286,16 @@ def bench_start(options: argparse.Namespace) -> None:
                         break
                 seconds.append(time.perf_counter() - began)
                 process.kill()
-    print(f"start: process start to first step, cached corpus: {', '.join(f'{s:.1f}' for s in seconds[1:])} s (first, uncached: {seconds[0]:.1f} s)")
+    print(
+        f"start: process start to first step, cached corpus: {', '.join(f'{s:.1f}' for s in seconds[1:])} s (first, uncached: {seconds[0]:.1f} s)"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["lm", "mt", "ties", "start"], choices=["lm", "mt", "ties", "start"])
+    parser.add_argument(
+        "parts", nargs="*", default=["lm", "mt", "ties", "start"], choices=["lm", "mt", "ties", "start"]
+    )
     parser.add_argument("--root", help="folder that holds multi30k/", default=os.environ.get("TIETRAIN_DATA"))
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
@@ -256,7 +307,7 @@ def main() -> None:
         step = ARMS[options.memory_of](config, vocab_size)
         for i in range(3):
             step(batch(i))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        print(peak_of_this_process())
         return
     print(f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f} before the start")
     for part in options.parts:

@@ -43,5 +43,10 @@ def test_tying_file_resolves_or_is_refused_by_name(name, task):
 
 
 def test_labels_of_tying_files_are_unique():
-    labels = [label for group, name in FILES if group == "tying" for label in compose_config(["task=mt", f"tying={name}"]).tying.ties]
+    labels = [
+        label
+        for group, name in FILES
+        if group == "tying"
+        for label in compose_config(["task=mt", f"tying={name}"]).tying.ties
+    ]
     assert len(labels) == len(set(labels))

@@ -24,6 +24,8 @@ from tietrain.errors import SettingsError, TietrainError
         ("study=../elsewhere", ["study=../elsewhere"]),
         ("seed=-1", ["seed=-1"]),
         ("optim.warmup=0.9", ["optim.warmup=0.9", "optim.decay"]),
+        ("optim.betas=[0.9]", ["optim.betas"]),
+        ("data.difficulty=13", ["data.difficulty=13"]),
         ("data.vocabulary=joint", ["data.vocabulary=joint"]),
         ("model.d_model=abc", ["model.d_model=abc", "integer"]),
         ("sed=1", ["did you mean seed?"]),
@@ -53,7 +55,12 @@ def test_separate_vocabulary_under_a_joint_scheme_is_refused():
 
 def test_default_is_an_untied_language_model():
     config = compose_config([])
-    assert (config.task.name, config.data.format, config.tying_label, config.study) == ("lm", "grammar", "none", "default")
+    assert (config.task.name, config.data.format, config.tying_label, config.study) == (
+        "lm",
+        "grammar",
+        "none",
+        "default",
+    )
 
 
 def test_every_key_can_be_set_and_volatile_keys_exist():

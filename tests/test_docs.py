@@ -12,7 +12,9 @@ from tietrain.compose import compose_config, parse_overrides
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [shlex.split(line.split("#")[0])[1:] for line in README.splitlines() if line.startswith(".venv/bin/tietrain ")]
+COMMANDS = [
+    shlex.split(line.split("#")[0])[1:] for line in README.splitlines() if line.startswith(".venv/bin/tietrain ")
+]
 
 
 def test_scheme_table_is_the_codes():

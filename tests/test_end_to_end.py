@@ -13,7 +13,15 @@ import pytest
 from tietrain import runs
 from tietrain.cli import main
 
-TINY = ["data.preset=tiny", "model=tiny", "model.vocab_size=400", "train.batch_tokens=512", "train.max_steps=6", "train.checkpoint_every=2", "train.log_every=1"]
+TINY = [
+    "data.preset=tiny",
+    "model=tiny",
+    "model.vocab_size=400",
+    "train.batch_tokens=512",
+    "train.max_steps=6",
+    "train.checkpoint_every=2",
+    "train.log_every=1",
+]
 REPRODUCIBLE = ("seconds", "_per_second", "_bytes")
 
 
@@ -29,7 +37,9 @@ def only_run(folder: Path) -> Path:
 
 
 def rows(run: Path) -> list[dict]:
-    return [{k: v for k, v in row.items() if not any(part in k for part in REPRODUCIBLE)} for row in runs.read_metrics(run)]
+    return [
+        {k: v for k, v in row.items() if not any(part in k for part in REPRODUCIBLE)} for row in runs.read_metrics(run)
+    ]
 
 
 @pytest.mark.parametrize(("task", "tying"), [("lm", "pre_softmax"), ("mt", "[three_way,cross_layer]")])
@@ -46,7 +56,9 @@ def test_one_run_leaves_a_whole_directory_and_is_found_again(place, capfd, task,
     assert scores["test"]["excess_nats"] > 0
     assert runs.read_json(run / runs.LEDGER)["params_saved"] > 0
     if task == "mt":
-        assert len((run / "hypotheses.test.txt").read_text().splitlines()) == len((run / "references.test.txt").read_text().splitlines())
+        assert len((run / "hypotheses.test.txt").read_text().splitlines()) == len(
+            (run / "references.test.txt").read_text().splitlines()
+        )
     before = (run / runs.RUN).stat().st_mtime_ns
     capfd.readouterr()
     assert main(command) == 0
@@ -56,7 +68,9 @@ def test_one_run_leaves_a_whole_directory_and_is_found_again(place, capfd, task,
 
 def test_grid_records_cells_that_do_not_apply_and_goes_on(place, capfd):
     assert main(["-m", "tying=none,three_way,pre_softmax", "study=grid", *TINY]) == 0
-    statuses = {runs.read_record(run).label: runs.read_record(run).status for run in runs.find_runs(place / "outputs" / "grid")}
+    statuses = {
+        runs.read_record(run).label: runs.read_record(run).status for run in runs.find_runs(place / "outputs" / "grid")
+    }
     assert statuses == {"none": "done", "three_way": "not_applicable", "pre_softmax": "done"}
     capfd.readouterr()
     assert main(["report", "outputs/grid"]) == 0

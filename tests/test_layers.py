@@ -10,7 +10,19 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "tietrain"
 
 # Floor of each module or package of ours; an import may not point to a higher floor.
-FLOORS = {"errors": 0, "__init__": 0, "tying": 1, "config": 1, "runs": 1, "data": 1, "ledger": 2, "report": 2, "model": 3, "tasks": 4, "train": 5}
+FLOORS = {
+    "errors": 0,
+    "__init__": 0,
+    "tying": 1,
+    "config": 1,
+    "runs": 1,
+    "data": 1,
+    "ledger": 2,
+    "report": 2,
+    "model": 3,
+    "tasks": 4,
+    "train": 5,
+}
 FLOORS |= {"compose": 6, "job": 6, "verbs": 7, "cli": 7, "__main__": 8}
 TORCH_FREE = {"errors", "__init__", "tying", "config", "runs", "ledger", "report", "compose"}
 REPORT_MAY_USE = {"runs", "errors", "report"}
@@ -43,7 +55,17 @@ def test_imports_point_down(path):
             assert here not in TORCH_FREE, f"{path}:{line} imports torch below the model"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["plan", "task=mt", "tying=three_way"], ["schemes"], ["-sc", "query=bash"], ["--cfg", "job"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["plan", "task=mt", "tying=three_way"],
+        ["schemes"],
+        ["-sc", "query=bash"],
+        ["--cfg", "job"],
+    ],
+)
 def test_help_and_plan_load_no_torch(words):
     code = (
         "import sys\nfrom tietrain.cli import main\n"

@@ -47,7 +47,9 @@ def _run_verb(argv: list[str]) -> int:
     if argv[0] not in VERBS:
         near = get_close_matches(argv[0], VERBS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"commands are {', '.join(VERBS)}"
-        raise SettingsError(f"tietrain {argv[0]}", "there is no such command", f"{hint} (overrides are written key=value)")
+        raise SettingsError(
+            f"tietrain {argv[0]}", "there is no such command", f"{hint} (overrides are written key=value)"
+        )
     from tietrain import verbs
 
     return verbs.run(argv[0], argv[1:])
@@ -100,7 +102,9 @@ def run_cell(cfg: Any) -> None:
     try:
         config = to_run_config(cfg)
         if config.run_dir and HydraConfig.get().sweeper.get("params"):
-            raise SettingsError(f"run_dir={config.run_dir}", "a grid has several cells and this names one folder", "use study=NAME")
+            raise SettingsError(
+                f"run_dir={config.run_dir}", "a grid has several cells and this names one folder", "use study=NAME"
+            )
         outcome = run_job(config)
     except TietrainError as e:
         outcome = Outcome("", "failed", e.exit_code, str(e))

@@ -129,7 +129,9 @@ def to_run_config(cfg: DictConfig) -> RunConfig:
         raise SettingsError(unknown[0], "there is no such key", suggestion(unknown[0], known_keys()))
     config = OmegaConf.to_object(cfg)
     if not isinstance(config, RunConfig):  # a user's own config.yaml that leaves the schema out
-        raise SettingsError("config.yaml", "it does not begin with the tietrain schema", "list tietrain_schema first in its defaults")
+        raise SettingsError(
+            "config.yaml", "it does not begin with the tietrain schema", "list tietrain_schema first in its defaults"
+        )
     return config
 
 
@@ -140,11 +142,11 @@ def _unknown_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
         return []
     names = {f.name for f in dataclasses.fields(cls)}
     found = []
-    for key in cfg:
+    for key in map(str, cfg):
         node = cfg._get_node(key)
         if key not in names:
             found.append(f"{prefix}{key}")
-        elif OmegaConf.is_dict(node):
+        elif isinstance(node, DictConfig):
             found += _unknown_keys(node, f"{prefix}{key}.")
     return found
 
@@ -157,7 +159,9 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
             return cause
         cause = cause.__cause__ or cause.__context__
     text = f"{error}\n{cause_text(error)}"
-    if choice := re.search(r"Could not find '([\w/]+)/([^']+)'\s*\n+\s*Available options in '\w+':\n((?:\s+\S+\n?)+)", text):
+    if choice := re.search(
+        r"Could not find '([\w/]+)/([^']+)'\s*\n+\s*Available options in '\w+':\n((?:\s+\S+\n?)+)", text
+    ):
         group, name, options = choice.group(1), choice.group(2), choice.group(3).split()
         if name in FOREIGN_NAMES:
             to_do = f"here it is called {group}={FOREIGN_NAMES[name]}"
@@ -168,12 +172,20 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
     if value := re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text):
         key = re.search(r"full_key: (\S+)", text) or re.search(r"Error merging override (\S+?)=", text)
         asked = f"{key.group(1)}={value.group(1)}" if key else " ".join(overrides)
-        return SettingsError(asked, f"{value.group(1)} is no {value.group(2).lower()}", f"give a value of type {value.group(2).lower()}")
+        return SettingsError(
+            asked, f"{value.group(1)} is no {value.group(2).lower()}", f"give a value of type {value.group(2).lower()}"
+        )
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        return SettingsError(ambiguous.group(1), "several values are a grid", "add -m to run it, or brackets for a list: key=[a,b]")
+        return SettingsError(
+            ambiguous.group(1), "several values are a grid", "add -m to run it, or brackets for a list: key=[a,b]"
+        )
     if missing := re.search(r"Could not override '([^']+)'", text):
         return SettingsError(missing.group(1), "there is no such key", suggestion(missing.group(1), known_keys()))
-    return SettingsError(" ".join(overrides) or "the configuration", first_line(error), "`tietrain --help` shows the groups and their choices")
+    return SettingsError(
+        " ".join(overrides) or "the configuration",
+        first_line(error),
+        "`tietrain --help` shows the groups and their choices",
+    )
 
 
 def cause_text(error: BaseException) -> str:

@@ -36,7 +36,12 @@ def _check_range(key: str, value: Any, low: float, high: float = math.inf, *, op
     if value is None and optional:
         return
     bound = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-    _check(math.isfinite(value) and low <= value <= high, f"{key}={value}", "the value is out of range", f"give a number {bound}")
+    _check(
+        math.isfinite(value) and low <= value <= high,
+        f"{key}={value}",
+        "the value is out of range",
+        f"give a number {bound}",
+    )
 
 
 @dataclass
@@ -104,8 +109,18 @@ class DataConfig:
         _check_choice("data.kind", self.kind, ("unigram", "bpe", "word", "char"))
         _check_range("data.difficulty", self.difficulty, 1, 12)
         if self.format != "grammar":
-            _check("train" in self.splits, f"data.splits={list(self.splits)}", "there is no train split", "name its file: data.splits.train=[FILE]")
-            _check("valid" in self.splits, f"data.splits={list(self.splits)}", "there is no valid split", "name its file: data.splits.valid=[FILE]")
+            _check(
+                "train" in self.splits,
+                f"data.splits={list(self.splits)}",
+                "there is no train split",
+                "name its file: data.splits.train=[FILE]",
+            )
+            _check(
+                "valid" in self.splits,
+                f"data.splits={list(self.splits)}",
+                "there is no valid split",
+                "name its file: data.splits.valid=[FILE]",
+            )
 
 
 @dataclass
@@ -160,7 +175,12 @@ class ModelConfig:
             "choose a divisor or set model.d_head",
         )
         n_kv = self.n_kv_heads or self.n_heads
-        _check(self.n_heads % n_kv == 0, f"model.n_kv_heads={n_kv}", f"it does not divide model.n_heads={self.n_heads}", "choose a divisor")
+        _check(
+            self.n_heads % n_kv == 0,
+            f"model.n_kv_heads={n_kv}",
+            f"it does not divide model.n_heads={self.n_heads}",
+            "choose a divisor",
+        )
         d_head = self.d_head or self.d_model // self.n_heads
         _check(
             self.positions != "rotary" or d_head % 2 == 0,
@@ -204,19 +224,40 @@ class OptimConfig:
     def __post_init__(self) -> None:
         _check_choice("optim.name", self.name, ("adamw", "adam", "sgd"))
         _check_choice("optim.schedule", self.schedule, ("inverse_sqrt", "cosine", "wsd", "constant"))
-        _check(self.lr > 0 and math.isfinite(self.lr), f"optim.lr={self.lr}", "the rate is not a positive number", "give one, for example 2e-3")
+        _check(
+            self.lr > 0 and math.isfinite(self.lr),
+            f"optim.lr={self.lr}",
+            "the rate is not a positive number",
+            "give one, for example 2e-3",
+        )
         for key in ("warmup", "decay", "min_lr_ratio", "momentum"):
             _check_range(f"optim.{key}", getattr(self, key), 0, 1)
         _check_range("optim.weight_decay", self.weight_decay, 0)
         _check(self.eps > 0, f"optim.eps={self.eps}", "it is not positive", "give a small positive number")
-        _check(all(0 <= b < 1 for b in self.betas), f"optim.betas={self.betas}", "a beta is outside 0 to 1", "give two numbers below 1")
+        _check(
+            len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas),
+            f"optim.betas={self.betas}",
+            "they are not two numbers from 0 to below 1",
+            "give for example [0.9,0.98]",
+        )
         _check(
             self.schedule != "wsd" or self.warmup + self.decay <= 1,
             f"optim.warmup={self.warmup}",
             f"with optim.decay={self.decay} it exceeds the whole budget",
             "make their sum at most 1",
         )
-        _check(self.clip_norm is None or self.clip_norm > 0, f"optim.clip_norm={self.clip_norm}", "it is not positive", "give a norm or null")
+        _check(
+            self.schedule != "inverse_sqrt" or self.warmup > 0,
+            f"optim.warmup={self.warmup}",
+            "optim.schedule=inverse_sqrt is measured in warm-ups",
+            "give a positive optim.warmup",
+        )
+        _check(
+            self.clip_norm is None or self.clip_norm > 0,
+            f"optim.clip_norm={self.clip_norm}",
+            "it is not positive",
+            "give a norm or null",
+        )
 
 
 @dataclass
@@ -246,7 +287,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for key in ("max_steps", "max_tokens", "max_flops", "eval_every", "eval_sentences"):
             _check_range(f"train.{key}", getattr(self, key), 1, optional=True)
-        _check(self.max_seconds is None or self.max_seconds > 0, f"train.max_seconds={self.max_seconds}", "it is not positive", "give seconds")
+        _check(
+            self.max_seconds is None or self.max_seconds > 0,
+            f"train.max_seconds={self.max_seconds}",
+            "it is not positive",
+            "give seconds",
+        )
         for key in ("batch_tokens", "checkpoint_every", "log_every"):
             _check_range(f"train.{key}", getattr(self, key), 1)
         _check_range("train.slow_step_seconds", self.slow_step_seconds, 0)
@@ -319,7 +365,9 @@ class RunConfig:
             "raise it, or lower task.window (lm) or task.max_len (mt)",
         )
         if self.task.name == "lm" and self.data.vocabulary == "joint":
-            raise SettingsError("data.vocabulary=joint", "a language model has one language", "leave data.vocabulary=auto")
+            raise SettingsError(
+                "data.vocabulary=joint", "a language model has one language", "leave data.vocabulary=auto"
+            )
         if self.data.vocabulary == "separate" and needs_joint_vocabulary(self.tying.ties):
             raise TyingError(
                 f"tying={tying_label(self.tying.ties)}",
@@ -355,7 +403,18 @@ class RunConfig:
 
 # Keys that cannot change a result: where things lie, how they are shown, and test hooks.
 VOLATILE = frozenset(
-    ["study", "run_dir", "data.root", "data.cache", "hardware.threads", "hardware.peak_flops", "hardware.peak_flops_source", "train.checkpoint_every", "train.log_every", "train.slow_step_seconds"]
+    [
+        "study",
+        "run_dir",
+        "data.root",
+        "data.cache",
+        "hardware.threads",
+        "hardware.peak_flops",
+        "hardware.peak_flops_source",
+        "train.checkpoint_every",
+        "train.log_every",
+        "train.slow_step_seconds",
+    ]
 )
 
 
@@ -364,7 +423,11 @@ def flat_settings(config: RunConfig) -> dict[str, Any]:
 
     def walk(node: Any, prefix: str) -> dict[str, Any]:
         if isinstance(node, dict) and node:
-            return {k: v for key, child in node.items() for k, v in walk(child, f"{prefix}.{key}" if prefix else key).items()}
+            return {
+                k: v
+                for key, child in node.items()
+                for k, v in walk(child, f"{prefix}.{key}" if prefix else key).items()
+            }
         return {prefix: node}
 
     return walk(dataclasses.asdict(config), "")
@@ -381,7 +444,9 @@ def config_hash(config: RunConfig) -> str:
     return hashlib.sha256(body.encode()).hexdigest()[:8]
 
 
-def make_shape(config: RunConfig, vocab_sizes: dict[str, int] | None = None, vocabularies: dict[str, str] | None = None) -> ModelShape:
+def make_shape(
+    config: RunConfig, vocab_sizes: dict[str, int] | None = None, vocabularies: dict[str, str] | None = None
+) -> ModelShape:
     """The model's shape.
 
     Args:

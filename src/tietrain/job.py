@@ -19,6 +19,7 @@ from tietrain.config import RunConfig, flat_settings, make_shape, result_setting
 from tietrain.errors import DivergedError, SettingsError, TietrainError, TyingError
 from tietrain.ledger.describe import describe_plan, ledger_json
 from tietrain.runs import RunRecord
+from tietrain.train.stop import StopRequest
 from tietrain.tying.plan import TyingPlan
 from tietrain.tying.schemes import make_plan
 
@@ -68,28 +69,38 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
     log = _Log(directory / runs.LOG)
     began = time.monotonic()
     try:
-        _train_and_score(config, directory, record, log.say)
-        ending = Outcome(str(directory), record.status)
-        if record.status == "interrupted":
-            ending.exit_code, ending.message = 128 + record.progress["signal"], f"stopped by a signal after saving; the same command continues {directory}"
+        with StopRequest() as stop:
+            _train_and_score(config, directory, record, log.say, stop)
+        ending = Outcome(str(directory), "done")
+    except _Stopped as e:
+        message = f"stopped by a signal after saving; the same command continues {directory}"
+        ending = Outcome(str(directory), "interrupted", 128 + e.signal, message)
     except TyingError as e:
         ending = Outcome(str(directory), "not_applicable", e.exit_code, str(e))
     except DivergedError as e:
         ending = Outcome(str(directory), "diverged", e.exit_code, str(e))
     except TietrainError as e:
         ending = Outcome(str(directory), "failed", e.exit_code, str(e))
-    except MemoryError:
-        ending = Outcome(str(directory), "failed", 7, f"out of memory; lower hardware.device_batch_tokens (batches: train.batch_tokens={config.train.batch_tokens})")
     except Exception as e:
         log.write(traceback.format_exc())
-        ending = Outcome(str(directory), "failed", 70, f"internal error, a bug of tietrain: {type(e).__name__}: {e} (see {directory / runs.LOG})")
+        if _is_out_of_memory(e):
+            is_so = f"a step of train.batch_tokens={config.train.batch_tokens} does not fit"
+            ending = Outcome(
+                str(directory),
+                "failed",
+                7,
+                f"out of memory: {is_so}; lower hardware.device_batch_tokens, which changes no result",
+            )
+        else:
+            what = f"{type(e).__name__}: {e} (see {directory / runs.LOG})"
+            ending = Outcome(str(directory), "failed", 70, f"internal error, a bug of tietrain: {what}")
     record.status, record.reason, record.ended_at = ending.status, ending.message, _now()
     record.total_seconds = time.monotonic() - began
     runs.write_record(directory, record)
     return ending
 
 
-def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say: Say) -> None:
+def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say: Say, stop: StopRequest) -> None:
     """The job itself; fills the record as it goes."""
     make_plan(make_shape(config), config.tying.ties)  # a scheme that does not fit is refused before any work
     runs.write_record(directory, record)
@@ -122,24 +133,31 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
     runs.write_json(directory / runs.AUDIT, audits)
     runs.write_record(directory, record)
 
-    result = fit(model, task, config=config, hardware=hardware, directory=directory, fingerprints=record.fingerprints, say=say)
+    result = fit(
+        model,
+        task,
+        config=config,
+        hardware=hardware,
+        directory=directory,
+        fingerprints=record.fingerprints,
+        say=say,
+        stop=stop,
+    )
     record.progress = {"steps": result.steps, "tokens": result.tokens, "flops": result.flops, "seconds": result.seconds}
-    if result.signal is not None:
-        record.status, record.progress["signal"] = "interrupted", result.signal
-        return
-
+    _check_stop(stop)
     audits["end"] = audit_model(model)
     save_final(directory, model)
     best = load_best(directory, model)
     audits["loaded"] = audit_model(model)
     runs.write_json(directory / runs.AUDIT, audits)
     totals = {**record.progress, "checkpoint": {"step": best["step"], "chosen_by": "valid nats_per_token"}}
-    runs.write_json(directory / runs.EVAL, {**totals, **_score(config, task, model, prepared, directory, say)})
-    record.status = "done"
+    runs.write_json(directory / runs.EVAL, {**totals, **_score(config, task, model, prepared, directory, say, stop)})
     say(f"finished: {directory}")
 
 
-def _score(config: RunConfig, task: Task, model: Transformer, prepared: Prepared, directory: Path, say: Say) -> dict[str, Any]:
+def _score(
+    config: RunConfig, task: Task, model: Transformer, prepared: Prepared, directory: Path, say: Say, stop: StopRequest
+) -> dict[str, Any]:
     """Final scores of every split but train, each scored once with the checkpoint chosen on valid."""
     scores: dict[str, Any] = {"splits": {}, "signatures": {}, "reasons": {}, "windows": {}}
     if config.task.name == "lm":
@@ -154,11 +172,16 @@ def _score(config: RunConfig, task: Task, model: Transformer, prepared: Prepared
         for name, lines in result.texts.items():
             runs.write_text(directory / f"{name}.{split}.txt", "".join(line + "\n" for line in lines))
         say(f"{split}: {_brief(result.scores)}")
+        _check_stop(stop)
     return scores
 
 
 def _brief(scores: dict[str, Any]) -> str:
-    shown = [(name, scores[name]) for name in ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats", "bleu", "chrf", "legal") if scores.get(name) is not None]
+    shown = [
+        (name, scores[name])
+        for name in ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats", "bleu", "chrf", "legal")
+        if scores.get(name) is not None
+    ]
     return ", ".join(f"{name} {value:.4g}" for name, value in shown)
 
 
@@ -194,7 +217,10 @@ def _real_shape(config: RunConfig, prepared: Prepared):
 def _arm(record: RunRecord) -> str:
     """Everything but the seed: the plan with its shapes, the vocabularies' content, and every setting."""
     settings = {k: v for k, v in record.settings.items() if k != "seed" and not k.startswith("tying.")}
-    body = json.dumps([record.plan_hash, settings, [v for k, v in sorted(record.fingerprints.items()) if k.startswith("vocabulary")]], sort_keys=True)
+    body = json.dumps(
+        [record.plan_hash, settings, [v for k, v in sorted(record.fingerprints.items()) if k.startswith("vocabulary")]],
+        sort_keys=True,
+    )
     return hashlib.sha256(body.encode()).hexdigest()[:12]
 
 
@@ -207,8 +233,34 @@ def _previous_record(config: RunConfig, directory: Path) -> RunRecord | None:
     changed = [k for k in sorted(asked.keys() | previous.settings.keys()) if asked.get(k) != previous.settings.get(k)]
     if changed:
         key = changed[0]
-        raise SettingsError(f"{key}={flat_settings(config).get(key)}", f"{directory} holds a run with {key}={previous.settings.get(key)}", "give another run_dir")
+        raise SettingsError(
+            f"{key}={flat_settings(config).get(key)}",
+            f"{directory} holds a run with {key}={previous.settings.get(key)}",
+            "give another run_dir",
+        )
     return previous
+
+
+class _Stopped(Exception):
+    """A signal asked the run to stop, and what it has done is saved."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.signal = number
+
+
+def _check_stop(stop: StopRequest) -> None:
+    if stop.signal is not None:
+        raise _Stopped(stop.signal)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, a GPU allocator or torch's CPU allocator had no memory left; the last has no type of its own."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
 
 
 class _Log:

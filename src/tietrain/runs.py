@@ -78,7 +78,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(beside, path)
     except OSError as e:
         beside.unlink(missing_ok=True)
-        raise StorageError(f"writing {path}", f"the system says {e.strerror or e}", "make room, then start the same command again") from e
+        raise StorageError(
+            f"writing {path}", f"the system says {e.strerror or e}", "make room, then start the same command again"
+        ) from e
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -120,7 +122,11 @@ def read_record(directory: Path) -> RunRecord:
     path = directory / RUN
     body = read_json(path)
     names = {f.name for f in fields(RunRecord)}
-    if not isinstance(body, dict) or not {"id", "study", "label", "task", "status"} <= body.keys() or body["status"] not in STATUSES:
+    if (
+        not isinstance(body, dict)
+        or not {"id", "study", "label", "task", "status"} <= body.keys()
+        or body["status"] not in STATUSES
+    ):
         raise DataError(str(path), "it is not the record of a run", "give another run directory")
     return RunRecord(**{k: v for k, v in body.items() if k in names})
 
@@ -132,7 +138,11 @@ def append_metrics(directory: Path, rows: list[dict[str, Any]]) -> None:
         with open(directory / METRICS, "a", encoding="utf-8", newline="\n") as f:
             f.write(text)
     except OSError as e:
-        raise StorageError(f"writing {directory / METRICS}", f"the system says {e.strerror}", "make room, then start the same command again") from e
+        raise StorageError(
+            f"writing {directory / METRICS}",
+            f"the system says {e.strerror}",
+            "make room, then start the same command again",
+        ) from e
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
@@ -168,7 +178,9 @@ def locked(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise LockedError(str(directory), "another process is writing this run", "wait for it, or give another run_dir") from None
+            raise LockedError(
+                str(directory), "another process is writing this run", "wait for it, or give another run_dir"
+            ) from None
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from tietrain.tying.table import scheme_rows
 
 def run(verb: str, argv: list[str]) -> int:
     """Run one verb; returns its exit code."""
-    parser = argparse.ArgumentParser(prog=f"tietrain {verb}", description=VERBS[verb].__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=f"tietrain {verb}", description=inspect.getdoc(VERBS[verb]))
     if verb == "report":
         parser.add_argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
     elif verb in ("plan", "data"):
@@ -53,7 +54,9 @@ def schemes(args: argparse.Namespace) -> int:
         details = [f"needs {row['needs']}"] if row["needs"] else []
         details += [f"{key}={json.dumps(value)}" for key, value in row["options"].items()]
         print(f"{'':<14}{'; '.join([*details, 'source: ' + row['source']])}")
-    print("\nCombine with tying=[three_way,cross_layer]; `tietrain plan tying=NAME` shows what a scheme does to a model.")
+    print(
+        "\nCombine with tying=[three_way,cross_layer]; `tietrain plan tying=NAME` shows what a scheme does to a model."
+    )
     return 0
 
 

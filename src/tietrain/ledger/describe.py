@@ -36,13 +36,17 @@ def describe_plan(plan: TyingPlan, title: str, length: int) -> list[str]:
     share = 100 * ledger.params_saved / ledger.params_untied
     lines = [f"{title} (plan {plan.hash})"]
     lines += [f"  {line}" for line in describe_ties(plan)] or ["  nothing is tied"]
-    lines.append(f"parameters: {ledger.params:,} stored, {ledger.params_saved:,} saved by tying ({share:.1f} % of {ledger.params_untied:,})")
+    lines.append(
+        f"parameters: {ledger.params:,} stored, {ledger.params_saved:,} saved by tying ({share:.1f} % of {ledger.params_untied:,})"
+    )
     for part in dict.fromkeys([*ledger.by_part, *ledger.saved_by_part]):
         saved = ledger.saved_by_part.get(part, 0)
         lines.append(f"  {part:<24}{ledger.by_part.get(part, 0):>14,}" + (f"   saved {saved:,}" if saved else ""))
     units = length_units(plan.slots.shape, {stack.name: [length] for stack in plan.slots.shape.stacks})
     per_token = flops.forward(units) / length
-    lines.append(f"FLOPs: {per_token:,.0f} forward a target token at {length} tokens a sequence, three times that in training ({CONVENTION})")
+    lines.append(
+        f"FLOPs: {per_token:,.0f} forward a target token at {length} tokens a sequence, three times that in training ({CONVENTION})"
+    )
     return lines
 
 

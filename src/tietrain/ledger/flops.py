@@ -103,5 +103,7 @@ def length_units(shape: ModelShape, lengths: Mapping[str, list[int]]) -> dict[st
         units[stack.name] = sum(own)
         units[pair_unit(stack.name, stack.name)] = sum(n * n for n in own)
         if stack.attends_to:
-            units[pair_unit(stack.name, stack.attends_to)] = sum(n * m for n, m in zip(own, lengths[stack.attends_to], strict=True))
+            units[pair_unit(stack.name, stack.attends_to)] = sum(
+                n * m for n, m in zip(own, lengths[stack.attends_to], strict=True)
+            )
     return units

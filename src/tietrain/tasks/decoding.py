@@ -37,7 +37,9 @@ def greedy(
     return outputs
 
 
-def _greedy_batch(model: Transformer, sources: list[np.ndarray], max_output: Callable[[int], int], device: torch.device) -> list[list[int]]:
+def _greedy_batch(
+    model: Transformer, sources: list[np.ndarray], max_output: Callable[[int], int], device: torch.device
+) -> list[list[int]]:
     width = max(len(s) for s in sources) + 1
     src_ids = torch.full((len(sources), width), PAD_ID, dtype=torch.long)
     for row, source in enumerate(sources):

@@ -28,7 +28,9 @@ class Translation:
         self.config, self.prepared = config, prepared
         self.vocabulary = prepared.vocabularies["decoder"]
         train = prepared.encoded["train"]
-        self.batches = MtBatches(train["encoder"], train["decoder"], prepared.reference_lengths, config.train.batch_tokens, config.seed)
+        self.batches = MtBatches(
+            train["encoder"], train["decoder"], prepared.reference_lengths, config.train.batch_tokens, config.seed
+        )
 
     def loss(self, model: Transformer, batch: Batch) -> LossSum:
         """Summed objective and nats of one batch."""
@@ -51,8 +53,9 @@ class Translation:
         scores, result.signatures = score_translations(hypotheses, references)
         result.scores |= scores
         result.texts = {"hypotheses": hypotheses, "references": references, "sources": source_lines}
-        if corpus.splits[split].generator_nats is not None:
-            add_generator(result, corpus.splits[split].generator_nats)
+        generator_nats = corpus.splits[split].generator_nats
+        if generator_nats is not None:
+            add_generator(result, generator_nats)
         if corpus.grammar is not None:
             legal = corpus.grammar.is_legal(split, hypotheses)
             result.scores["legal"] = sum(legal) / len(legal)
@@ -63,7 +66,9 @@ class Translation:
     def translate(self, model: Transformer, sources: Sequence[np.ndarray]) -> list[str]:
         """Greedy translations as text, in the order of the sources."""
         task = self.config.task
-        pieces = greedy(model, sources, lambda n: int(task.max_output_ratio * n) + task.max_output_extra, device_of(model))
+        pieces = greedy(
+            model, sources, lambda n: int(task.max_output_ratio * n) + task.max_output_extra, device_of(model)
+        )
         return self.vocabulary.decode(pieces)
 
     def _pairs(self, split: str, n_pairs: int | None = None) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
@@ -71,7 +76,9 @@ class Translation:
         return encoded["encoder"][:n_pairs], encoded["decoder"][:n_pairs]
 
     @torch.inference_mode()
-    def _nats(self, model: Transformer, sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> tuple[float, int]:
+    def _nats(
+        self, model: Transformer, sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]
+    ) -> tuple[float, int]:
         device = device_of(model)
         model.eval()
         nats, n_tokens = 0.0, 0

@@ -58,7 +58,11 @@ def score_nats(nats: float, n_tokens: int, lines: Sequence[str], n_unknown: int,
     }
     result = SplitScores(scores)
     if n_unknown or not lossless:
-        why = f"{n_unknown} tokens are <unk> and spell no bytes" if n_unknown else "the vocabulary does not spell the raw text"
+        why = (
+            f"{n_unknown} tokens are <unk> and spell no bytes"
+            if n_unknown
+            else "the vocabulary does not spell the raw text"
+        )
         for name in ("bits_per_byte", "ppl_word"):
             scores[name] = None
             result.reasons[name] = why

@@ -15,7 +15,9 @@ from tietrain.tasks.scoring import Scores, SplitScores
 class Task(Protocol):
     """A task: batches to learn from, a loss, a quick look at `valid`, and the final scores of a split."""
 
-    batches: Batches
+    @property
+    def batches(self) -> Batches:
+        """What to learn from, in order."""
 
     def loss(self, model: Transformer, batch: Batch) -> LossSum:
         """Summed objective and nats of one batch."""

@@ -66,7 +66,7 @@ def fit(
         model: initialized, on the hardware's device; trained in place.
         task: batches, loss, evaluation.
         fingerprints: content hashes that a checkpoint must agree with.
-        stop: the caller's, where it listens longer than training lasts.
+        stop: the caller's, already listening; None listens for as long as training lasts.
     Raises:
         DivergedError: a loss, gradient or weight is not finite; names the step. Nothing of it is saved.
         SettingsError, DataError: what is in the directory cannot be continued.

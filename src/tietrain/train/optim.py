@@ -9,7 +9,6 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from tietrain.config import OptimConfig
-from tietrain.errors import SettingsError
 
 # The first step of a run bounded by seconds alone has no known length: warm-up starts here instead of at 0.
 MIN_WARMUP_RATIO = 1e-3
@@ -20,10 +19,6 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
 
     Source: Loshchilov & Hutter 2019 (AdamW); Radford et al. 2019 code and its successors (no decay of vectors).
     """
-    if config.schedule == "inverse_sqrt" and config.warmup == 0:
-        raise SettingsError(
-            "optim.warmup=0", "optim.schedule=inverse_sqrt is measured in warm-ups", "give a positive optim.warmup"
-        )
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},

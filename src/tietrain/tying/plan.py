@@ -90,14 +90,21 @@ def _corresponding(slots: Slots, left: str, right: str) -> Iterable[Pair]:
                 f"this model has no slot {prefix}",
                 f"its slots are in {', '.join(_places(slots))}",
             )
-    suffixes = [{slot.name.removeprefix(prefix): slot for slot in under} for prefix, under in zip((left, right), found, strict=True)]
+    suffixes = [
+        {slot.name.removeprefix(prefix): slot for slot in under}
+        for prefix, under in zip((left, right), found, strict=True)
+    ]
     if suffixes[0].keys() != suffixes[1].keys():
         odd = sorted(suffixes[0].keys() ^ suffixes[1].keys())
         raise TyingError(f"tie {left} = {right}", f"only one of them has {', '.join(odd)}", "tie the leaves both have")
     for suffix, a in suffixes[0].items():
         b = suffixes[1][suffix]
         if a.spec != b.spec:
-            raise TyingError(f"tie {a.name} = {b.name}", _difference(a, b), "only slots of equal kind, shape and vocabulary can share")
+            raise TyingError(
+                f"tie {a.name} = {b.name}",
+                _difference(a, b),
+                "only slots of equal kind, shape and vocabulary can share",
+            )
         yield a.name, b.name
 
 

@@ -78,7 +78,12 @@ def pre_softmax(slots: Slots) -> list[Pair]:
     return [(f"{s.name}.output.weight", f"{s.name}.embed.weight") for s in slots.shape.stacks if s.has_output]
 
 
-@rule(source="Press & Wolf 2017 (TWWT); Vaswani et al. 2017, section 3.4", catalogue="E3", joint_vocabulary=True, encoder=True)
+@rule(
+    source="Press & Wolf 2017 (TWWT); Vaswani et al. 2017, section 3.4",
+    catalogue="E3",
+    joint_vocabulary=True,
+    encoder=True,
+)
 def three_way(slots: Slots) -> list[Pair]:
     """Source embedding, target embedding and output projection are one table."""
     return embeddings(slots) + pre_softmax(slots)
@@ -136,7 +141,9 @@ def cross_layer(
     for stack in chosen:
         if not isinstance(n_unique, int) or not 1 <= n_unique <= stack.n_layers:
             raise TyingError(
-                f"n_unique={n_unique}", f"stack {stack.name} has {stack.n_layers} layers", f"choose 1 to {stack.n_layers}"
+                f"n_unique={n_unique}",
+                f"stack {stack.name} has {stack.n_layers} layers",
+                f"choose 1 to {stack.n_layers}",
             )
         sets = layer_sets(order, stack.n_layers, n_unique)
         # A set number is not a layer number: the first layer that reads a set stands for it.
@@ -171,7 +178,9 @@ def _chosen_parts(slots: Slots, stacks: Sequence[Stack], parts: Sequence[str] | 
     for name in parts:
         check_choice("parts", name, PARTS)
         if not any(slot.part == name for stack in stacks for slot in slots.under(stack.name)):
-            raise TyingError(f"parts={name}", f"no layer of {', '.join(s.name for s in stacks)} has it", "choose another part")
+            raise TyingError(
+                f"parts={name}", f"no layer of {', '.join(s.name for s in stacks)} has it", "choose another part"
+            )
     return list(parts)
 
 
@@ -196,7 +205,11 @@ def check_ties(ties: Mapping[str, Mapping[str, Any]]) -> None:
             raise TyingError(f"{key}.{e.asked}", e.is_so, e.to_do) from None
     if len(ties) > 1 and "none" in ties:
         others = ", ".join(label for label in ties if label != "none")
-        raise TyingError(f"tying=[{', '.join(ties)}]", "none ties nothing and cannot be combined", f"leave none out to tie by {others}")
+        raise TyingError(
+            f"tying=[{', '.join(ties)}]",
+            "none ties nothing and cannot be combined",
+            f"leave none out to tie by {others}",
+        )
 
 
 def needs_joint_vocabulary(ties: Mapping[str, Mapping[str, Any]]) -> bool:
