@@ -34,6 +34,8 @@ def test_version(capsys):
         (["plan", "tying=three_way"], ["tying=three_way", "decoder.embed", "pre_softmax"]),
         (["plan", "sed=1"], ["did you mean seed?"]),
         (["study=a/b"], ["study=a/b"]),
+        (["-cd", "nope", "seed=1"], ["-cd nope"]),
+        (["plan", "-cd", "nope"], ["-cd nope"]),
         (["report", "no/such/folder"], ["no/such/folder"]),
     ],
 )
@@ -84,3 +86,11 @@ def test_hydra_flags_are_left_alone(capsys):
     assert code == 0
     assert "name: mt" in out
     assert run(capsys, "--nope")[0] == 2
+
+
+def test_completion_offers_schemes(capsys, monkeypatch):
+    monkeypatch.setenv("COMP_LINE", "tietrain tying=")
+    monkeypatch.setenv("COMP_POINT", "15")
+    code, out, _ = run(capsys, "-sc", "query=bash")
+    assert code == 0
+    assert "tying=three_way" in out.split()

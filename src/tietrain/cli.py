@@ -57,16 +57,21 @@ def _run_verb(argv: list[str]) -> int:
 
 def _run_hydra(argv: list[str]) -> int:
     import hydra
+    from hydra._internal.utils import get_args_parser
     from hydra.errors import HydraException
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
     from tietrain import compose
 
-    words = [word for word in argv if "=" in word and not word.startswith("-")]
+    args = get_args_parser().parse_args(argv)
+    # Completion has words of its own in the place of overrides.
+    words = [] if args.shell_completion else args.overrides
     swept = [o.key_or_group for o in compose.parse_overrides(words) if o.is_sweep_override()]
     if swept and any(word.startswith("run_dir=") for word in words):
         raise SettingsError("run_dir", "a grid has several cells and this names one folder", "use study=NAME")
+    if args.config_dir:
+        compose.check_config_dir(args.config_dir)
     compose.register_schema()
 
     @hydra.main(version_base="1.3", config_path="pkg://tietrain.conf", config_name="config")

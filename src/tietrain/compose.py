@@ -6,6 +6,7 @@ Imports Hydra but neither torch nor datasets, so that help, completion and setti
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -112,13 +113,25 @@ def compose_config(overrides: Sequence[str], config_dirs: Sequence[str] = ()) ->
     """
     parse_overrides(overrides)
     register_schema()
-    search = [f"hydra.searchpath=[{','.join('file://' + d for d in config_dirs)}]"] if config_dirs else []
+    for config_dir in config_dirs:
+        check_config_dir(config_dir)
+    search = (
+        [f"hydra.searchpath=[{','.join('file://' + os.path.abspath(d) for d in config_dirs)}]"] if config_dirs else []
+    )
     try:
         GlobalHydra.instance().clear()
         with initialize_config_module(CONF, version_base="1.3"):
             return to_run_config(compose("config", overrides=[*overrides, *search]))
     except (HydraException, OmegaConfBaseException) as e:
         raise hydra_error(e, overrides) from None
+
+
+def check_config_dir(path: str) -> None:
+    """SettingsError unless `-cd` names a folder."""
+    if not os.path.isdir(path):
+        raise SettingsError(
+            f"-cd {path}", "there is no such folder", "name the folder that holds your tying/, data/, ... files"
+        )
 
 
 def to_run_config(cfg: DictConfig) -> RunConfig:

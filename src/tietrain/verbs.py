@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,7 @@ def report(args: argparse.Namespace) -> int:
 def _compose(args: argparse.Namespace) -> RunConfig:
     from tietrain.compose import compose_config
 
-    return compose_config(args.overrides, [os.path.abspath(d) for d in args.config_dir])
+    return compose_config(args.overrides, args.config_dir)
 
 
 def _print_json(value: Any) -> None:
