@@ -36,13 +36,15 @@ def test_version(capsys):
         (["study=a/b"], ["study=a/b"]),
         (["-cd", "nope", "seed=1"], ["-cd nope"]),
         (["plan", "-cd", "nope"], ["-cd nope"]),
+        ([""], ["commands are"]),
+        (["run_dir=/proc/nope"], ["run_dir=/proc/nope"]),
         (["report", "no/such/folder"], ["no/such/folder"]),
     ],
 )
 def test_refusals_are_one_message(capsys, tmp_path, monkeypatch, argv, words):
     monkeypatch.chdir(tmp_path)
     code, _, err = run(capsys, *argv)
-    assert code in (2, 3)
+    assert code in (2, 3, 5)
     assert "Traceback" not in err
     assert len(err.strip().splitlines()) == 1
     for word in words:
@@ -94,3 +96,27 @@ def test_completion_offers_schemes(capsys, monkeypatch):
     code, out, _ = run(capsys, "-sc", "query=bash")
     assert code == 0
     assert "tying=three_way" in out.split()
+
+
+@pytest.mark.parametrize(("text", "words"), [("ties: [", ["mine.yaml", "line"]), ("tis: 3\n", ["tying/mine", "tis"])])
+def test_a_users_broken_config_is_named(capsys, tmp_path, text, words):
+    (tmp_path / "tying").mkdir()
+    (tmp_path / "tying" / "mine.yaml").write_text(text)
+    for argv in (["plan", "tying=mine", "-cd", str(tmp_path)], ["-cd", str(tmp_path), "tying=mine"]):
+        code, _, err = run(capsys, *argv)
+        assert code == 2
+        assert "Traceback" not in err
+        for word in words:
+            assert word in err
+
+
+def test_an_unexpected_error_is_70_with_a_log(capsys, monkeypatch):
+    import tietrain.verbs
+
+    def broken(verb, argv):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(tietrain.verbs, "run", broken)
+    code, _, err = run(capsys, "plan")
+    assert code == 70
+    assert "boom" in err and "Traceback" not in err

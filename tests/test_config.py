@@ -6,7 +6,8 @@ import pytest
 
 from tietrain.compose import compose_config, config_yaml, known_keys
 from tietrain.config import VOLATILE, RunConfig, config_hash, flat_settings, make_shape
-from tietrain.errors import SettingsError, TietrainError
+from tietrain.errors import SettingsError, TyingError
+from tietrain.tying.schemes import make_plan
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,15 @@ from tietrain.errors import SettingsError, TietrainError
         ("optim.warmup=0.9", ["optim.warmup=0.9", "optim.decay"]),
         ("optim.betas=[0.9]", ["optim.betas"]),
         ("data.difficulty=13", ["data.difficulty=13"]),
+        ("optim.momentum=0.9", ["optim.momentum", "sgd"]),
+        ("model.n_layers=1000000", ["model.n_layers"]),
+        ("+tying.ties.x=5", ["tying.ties.x"]),
+        ("+tying.ties.x={rule: cross_layer, n_unique: true}", ["n_unique=True"]),
+        ("+tying.ties.x={rule: cross_layer, stacks: decoder}", ["stacks=decoder", "list"]),
+        ("+tying.ties.x={rule: cross_layer, norms: maybe}", ["norms=maybe"]),
+        ("tying.ties.cross_layer.n_unique=2", ["tying=cross_layer"]),
+        ("data.splits=3", ["data.splits"]),
+        ("experiment=", ["experiment"]),
         ("data.vocabulary=joint", ["data.vocabulary=joint"]),
         ("model.d_model=abc", ["model.d_model=abc", "integer"]),
         ("sed=1", ["did you mean seed?"]),
@@ -48,9 +58,17 @@ def test_refusals_name_the_key(override, words):
         assert word in str(refused.value)
 
 
-def test_separate_vocabulary_under_a_joint_scheme_is_refused():
-    with pytest.raises(TietrainError, match=r"data\.vocabulary=separate"):
-        compose_config(["task=mt", "tying=three_way", "data.vocabulary=separate"])
+@pytest.mark.parametrize("tying", ["shared_vocab", "embeddings", "three_way"])
+def test_separate_vocabularies_do_not_fit_a_joint_scheme(tying):
+    config = compose_config(["task=mt", f"tying={tying}", "data.vocabulary=separate"])
+    with pytest.raises(TyingError, match=r"data\.vocabulary=auto"):
+        make_plan(make_shape(config), config.tying.ties)
+
+
+def test_settings_of_the_generated_corpus_say_nothing_about_another():
+    files = ["data=text", "data.splits={train: [a], valid: [b]}"]
+    one, other = (compose_config([*files, f"data.difficulty={n}"]) for n in (1, 2))
+    assert config_hash(one) == config_hash(other)
 
 
 def test_default_is_an_untied_language_model():

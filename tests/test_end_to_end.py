@@ -12,6 +12,7 @@ import pytest
 
 from tietrain import runs
 from tietrain.cli import main
+from tiny_run import reproducible
 
 TINY = [
     "data.preset=tiny",
@@ -22,7 +23,6 @@ TINY = [
     "train.checkpoint_every=2",
     "train.log_every=1",
 ]
-REPRODUCIBLE = ("seconds", "_per_second", "_bytes")
 
 
 @pytest.fixture
@@ -34,12 +34,6 @@ def place(tmp_path, monkeypatch):
 def only_run(folder: Path) -> Path:
     (found,) = runs.find_runs(folder)
     return found
-
-
-def rows(run: Path) -> list[dict]:
-    return [
-        {k: v for k, v in row.items() if not any(part in k for part in REPRODUCIBLE)} for row in runs.read_metrics(run)
-    ]
 
 
 @pytest.mark.parametrize(("task", "tying"), [("lm", "pre_softmax"), ("mt", "[three_way,cross_layer]")])
@@ -125,7 +119,8 @@ def test_a_stopped_run_continues_bit_for_bit(place, task, number):
     assert main(["run_dir=stopped", *settings]) == 0
     final = "checkpoints/final/model.safetensors"
     assert (place / "stopped" / final).read_bytes() == (place / "whole" / final).read_bytes()
-    assert rows(place / "stopped") == rows(place / "whole")
+    stopped, whole = (reproducible(runs.read_metrics(place / name)) for name in ("stopped", "whole"))
+    assert stopped == whole
     stopped, whole = (json.loads((place / name / runs.EVAL).read_text())["splits"] for name in ("stopped", "whole"))
     assert stopped == whole
 
@@ -146,3 +141,48 @@ def test_a_bug_is_reported_with_its_log_and_exit_70(place, capfd, monkeypatch):
     assert main(["run_dir=run", *TINY]) == 70
     assert "boom" in (place / "run" / runs.LOG).read_text()
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_finished_run_is_not_taken_for_one_on_other_text(place, capfd):
+    lines = "\n".join(f"line {i} of a text about {i % 7} things" for i in range(400))
+    for name in ("train", "valid"):
+        (place / name).write_text(lines)
+    command = [
+        "run_dir=run",
+        "data=text",
+        "data.splits={train: [train], valid: [valid]}",
+        *TINY[1:],
+        "model.vocab_size=60",
+    ]
+    assert main(command) == 0
+    (place / "train").write_text(lines + "\nmore")
+    capfd.readouterr()
+    assert main(command) == 2
+    assert "other text" in capfd.readouterr().err
+
+
+def test_a_refused_start_does_not_keep_its_directory(place):
+    assert main(["run_dir=run", "tying=three_way", *TINY]) == 2
+    assert main(["run_dir=run", "tying=pre_softmax", *TINY]) == 0
+
+
+def test_init_from_refuses_another_vocabulary(place, capfd):
+    assert main(["run_dir=parent", *TINY]) == 0
+    capfd.readouterr()
+    assert main(["run_dir=child", "init_from=parent", *TINY, "data.seed=5"]) == 2
+    assert "vocabulary" in capfd.readouterr().err
+
+
+def test_positions_too_short_for_a_test_sentence_are_refused_before_training(place, capfd):
+    settings = ["task=mt", "model.positions=learned", "model.max_len=45", "task.max_len=44", "run_dir=run", *TINY]
+    assert main(settings) == 2
+    assert "model.max_len=45" in capfd.readouterr().err
+    assert not (place / "run" / runs.METRICS).exists()
+
+
+def test_a_lost_score_file_is_made_again(place):
+    assert main(["run_dir=run", *TINY]) == 0
+    before = (place / "run" / runs.EVAL).read_text()
+    (place / "run" / runs.EVAL).unlink()
+    assert main(["run_dir=run", *TINY]) == 0
+    assert json.loads((place / "run" / runs.EVAL).read_text())["splits"] == json.loads(before)["splits"]

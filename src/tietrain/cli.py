@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from collections import Counter
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,13 +33,19 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `tietrain --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as e:
+        handle, path = tempfile.mkstemp(prefix="tietrain-", suffix=".log")
+        with open(handle, "w", encoding="utf-8") as log:
+            log.write(traceback.format_exc())
+        print(f"tietrain: internal error, a bug of tietrain: {type(e).__name__}: {e} (see {path})", file=sys.stderr)
+        return 70
 
 
 def _dispatch(argv: list[str]) -> int:
     if argv[:1] in (["--version"], ["-V"]):
         print(f"tietrain {__version__}")
         return 0
-    if argv and argv[0][0] not in "-+~" and "=" not in argv[0]:
+    if argv and argv[0][:1] not in ("-", "+", "~") and "=" not in argv[0]:
         return _run_verb(argv)
     return _run_hydra(argv)
 
@@ -61,6 +68,7 @@ def _run_hydra(argv: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from tietrain import compose
 
@@ -87,7 +95,7 @@ def _run_hydra(argv: list[str]) -> int:
         os.environ[OUTCOMES] = str(outcomes)
         try:
             app()
-        except (HydraException, OmegaConfBaseException) as e:
+        except (HydraException, OmegaConfBaseException, YAMLError) as e:
             raise compose.hydra_error(e, words) from None
         except SystemExit as e:  # argparse
             return e.code if isinstance(e.code, int) else 2

@@ -20,6 +20,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError
 
 from tietrain.config import RunConfig
 from tietrain.errors import SettingsError, TietrainError
@@ -122,7 +123,7 @@ def compose_config(overrides: Sequence[str], config_dirs: Sequence[str] = ()) ->
         GlobalHydra.instance().clear()
         with initialize_config_module(CONF, version_base="1.3"):
             return to_run_config(compose("config", overrides=[*overrides, *search]))
-    except (HydraException, OmegaConfBaseException) as e:
+    except (HydraException, OmegaConfBaseException, YAMLError) as e:
         raise hydra_error(e, overrides) from None
 
 
@@ -172,6 +173,14 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
             return cause
         cause = cause.__cause__ or cause.__context__
     text = f"{error}\n{cause_text(error)}"
+    if isinstance(error, MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
+        return SettingsError(
+            f"{mark.name}, line {mark.line + 1}", f"it is not YAML ({error.problem})", "correct the file"
+        )
+    if unknown := re.search(r"In '([^']+)': .*?Key '([^']+)' not in", text, re.DOTALL):
+        group, key = unknown.groups()
+        return SettingsError(f"{group}.yaml: {key}", "there is no such key", suggestion(key, known_keys()))
     if choice := re.search(
         r"Could not find '([\w/]+)/([^']+)'\s*\n+\s*Available options in '\w+':\n((?:\s+\S+\n?)+)", text
     ):
@@ -182,6 +191,10 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
             near = get_close_matches(name, options, n=1)
             to_do = f"did you mean {group}={near[0]}?" if near else f"choose from {', '.join(options)}"
         return SettingsError(f"{group}={name}", f"there is no such {group}", to_do)
+    if group := re.search(r"Could not find '([\w/]+)/'", text):
+        return SettingsError(
+            f"{group.group(1)}=", "nothing is chosen", f"`tietrain --help` lists the choices of {group.group(1)}"
+        )
     if value := re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text):
         key = re.search(r"full_key: (\S+)", text) or re.search(r"Error merging override (\S+?)=", text)
         asked = f"{key.group(1)}={value.group(1)}" if key else " ".join(overrides)
@@ -193,7 +206,13 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
             ambiguous.group(1), "several values are a grid", "add -m to run it, or brackets for a list: key=[a,b]"
         )
     if missing := re.search(r"Could not override '([^']+)'", text):
-        return SettingsError(missing.group(1), "there is no such key", suggestion(missing.group(1), known_keys()))
+        key = missing.group(1)
+        is_tie = key.startswith("tying.ties.")
+        to_do = f"choose it first: tying={key.split('.')[2]}" if is_tie else suggestion(key, known_keys())
+        return SettingsError(key, "there is no such key", to_do)
+    if mismatch := re.search(r"Error merging override (data\.splits\S*?)=(\S+)", text):
+        key, given = mismatch.groups()
+        return SettingsError(f"{key}={given}", "it is no list of files", f"write data.splits.train=[{given}]")
     return SettingsError(
         " ".join(overrides) or "the configuration",
         first_line(error),

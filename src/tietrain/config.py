@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from tietrain.errors import SettingsError, TyingError
+from tietrain.errors import SettingsError
 from tietrain.tying.schemes import check_ties, needs_joint_vocabulary, tying_label
 from tietrain.tying.slots import ModelShape, Stack
 
@@ -21,6 +21,7 @@ from tietrain.tying.slots import ModelShape, Stack
 
 FORMATS = ("grammar", "text", "tsv", "jsonl")
 DEFAULT_STEPS = 300
+MAX_LAYERS = 1000
 
 
 def _check(holds: bool, asked: str, is_so: str, to_do: str) -> None:
@@ -50,7 +51,7 @@ class TaskConfig:
 
     window: tokens a training window of a language model.
     eval_stride: tokens scored per window; the rest of a window is context. None scores whole windows.
-    max_len: training sentences with more pieces than this are left out and counted.
+    max_len: translation pairs with more pieces than this on a side are left out of train and counted.
     label_smoothing: mass spread over the vocabulary in the training objective, never in a score.
     max_output_ratio, max_output_extra: greedy decoding stops after ratio x source pieces + extra.
     """
@@ -157,8 +158,9 @@ class ModelConfig:
     table_init_std: Optional[float] = 0.02
 
     def __post_init__(self) -> None:
-        for key in ("d_model", "n_heads", "d_ff", "n_layers", "vocab_size", "max_len"):
+        for key in ("d_model", "n_heads", "d_ff", "vocab_size", "max_len"):
             _check_range(f"model.{key}", getattr(self, key), 1)
+        _check_range("model.n_layers", self.n_layers, 1, MAX_LAYERS)
         for key in ("n_kv_heads", "d_head", "n_encoder_layers"):
             _check_range(f"model.{key}", getattr(self, key), 1, optional=True)
         _check_choice("model.norm", self.norm, ("layer", "rms"))
@@ -233,6 +235,12 @@ class OptimConfig:
         for key in ("warmup", "decay", "min_lr_ratio", "momentum"):
             _check_range(f"optim.{key}", getattr(self, key), 0, 1)
         _check_range("optim.weight_decay", self.weight_decay, 0)
+        _check(
+            self.momentum == 0 or self.name == "sgd",
+            f"optim.momentum={self.momentum}",
+            f"optim.name={self.name} has no such setting",
+            "choose optim=sgd, or set the first of optim.betas",
+        )
         _check(self.eps > 0, f"optim.eps={self.eps}", "it is not positive", "give a small positive number")
         _check(
             len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas),
@@ -308,6 +316,9 @@ class TrainConfig:
 class HardwareConfig:
     """Where and how fast; never what is computed, up to rounding.
 
+    Two things can move more than rounding, and both are part of a run's identity: micro-batches and compiled code draw
+    other dropout masks.
+
     device: auto, cpu or cuda. precision: auto (bf16 where the device computes it fast), fp32 or bf16.
     device_batch_tokens: padded tokens the device takes at once; a step is cut into micro-batches. None: whole steps.
     threads: of one process; None leaves the default. peak_flops: of the device, per second, with its source.
@@ -368,12 +379,6 @@ class RunConfig:
             raise SettingsError(
                 "data.vocabulary=joint", "a language model has one language", "leave data.vocabulary=auto"
             )
-        if self.data.vocabulary == "separate" and needs_joint_vocabulary(self.tying.ties):
-            raise TyingError(
-                f"tying={tying_label(self.tying.ties)}",
-                "it needs one vocabulary for both languages and data.vocabulary=separate",
-                "leave data.vocabulary=auto",
-            )
 
     @property
     def joint_vocabulary(self) -> bool:
@@ -418,6 +423,10 @@ VOLATILE = frozenset(
 )
 
 
+# Keys of the generated corpus, which say nothing about another one.
+GRAMMAR_ONLY = frozenset(["data.preset", "data.seed", "data.language_seed", "data.difficulty", "data.alphabet_b"])
+
+
 def flat_settings(config: RunConfig) -> dict[str, Any]:
     """Full key -> value for every leaf of the configuration; tying options are leaves too."""
 
@@ -435,7 +444,8 @@ def flat_settings(config: RunConfig) -> dict[str, Any]:
 
 def result_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that decide a run's result: all but VOLATILE."""
-    return {k: v for k, v in flat_settings(config).items() if k not in VOLATILE}
+    unused = VOLATILE if config.data.format == "grammar" else VOLATILE | GRAMMAR_ONLY
+    return {k: v for k, v in flat_settings(config).items() if k not in unused}
 
 
 def config_hash(config: RunConfig) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tietrain import runs
 from tietrain.compose import config_yaml
 from tietrain.config import RunConfig, flat_settings, make_shape, result_settings
+from tietrain.data.corpora import corpus_key
 from tietrain.errors import DivergedError, SettingsError, TietrainError, TyingError
 from tietrain.ledger.describe import describe_plan, ledger_json
 from tietrain.runs import RunRecord
@@ -53,7 +54,7 @@ def run_job(config: RunConfig) -> Outcome:
 
 def _run_locked(config: RunConfig, directory: Path) -> Outcome:
     previous = _previous_record(config, directory)
-    if previous is not None and previous.status == "done":
+    if previous is not None and previous.status == "done" and (directory / runs.EVAL).exists():
         _say(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
         return Outcome(str(directory), "skipped")
     record = RunRecord(
@@ -89,7 +90,7 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
                 str(directory),
                 "failed",
                 7,
-                f"out of memory: {is_so}; lower hardware.device_batch_tokens, which changes no result",
+                f"out of memory: {is_so}; set hardware.device_batch_tokens lower (another run: dropout draws other numbers)",
             )
         else:
             what = f"{type(e).__name__}: {e} (see {directory / runs.LOG})"
@@ -103,6 +104,7 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
 def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say: Say, stop: StopRequest) -> None:
     """The job itself; fills the record as it goes."""
     make_plan(make_shape(config), config.tying.ties)  # a scheme that does not fit is refused before any work
+    record.fingerprints["source"] = corpus_key(config.data, config.task.name)
     runs.write_record(directory, record)
     runs.write_text(directory / runs.CONFIG, config_yaml(config))
 
@@ -111,7 +113,8 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
     prepared = prepare(config)
     plan = make_plan(_real_shape(config, prepared), config.tying.ties)
     record.plan_hash, record.notes = plan.hash, list(prepared.notes)
-    record.fingerprints = dict(prepared.fingerprints)
+    record.fingerprints |= prepared.fingerprints
+    _check_positions(config, prepared)
     runs.write_json(directory / runs.PLAN, plan.to_json())
     runs.write_json(directory / runs.LEDGER, ledger_json(plan))
     for line in [*prepared.notes, *describe_plan(plan, config.title, config.typical_length)]:
@@ -193,9 +196,31 @@ def _build_model(config: RunConfig, plan: TyingPlan, record: RunRecord) -> Trans
     model = Transformer(plan, dropout=config.model.dropout, embed_scale=scale)
     model.initialize(config.seed, config.model.table_init_std)
     if config.init_from:
+        parent = runs.read_record(Path(config.init_from))
+        for name, content in record.fingerprints.items():
+            if name.startswith("vocabulary") and parent.fingerprints.get(name) != content:
+                is_so = f"its {name} has other pieces than this run's"
+                raise SettingsError(
+                    f"init_from={config.init_from}",
+                    is_so,
+                    "start from a run with the same text and vocabulary settings",
+                )
         load_weights(Path(config.init_from), model)
-        record.parent = runs.read_record(Path(config.init_from)).id
+        record.parent = parent.id
     return model
+
+
+def _check_positions(config: RunConfig, prepared: Prepared) -> None:
+    """SettingsError where a sentence of any split is longer than a learned table of positions."""
+    if config.model.positions != "learned" or config.task.name == "lm":
+        return
+    longest = max(
+        int(lines.lengths.max(initial=0)) + 1 for split in prepared.encoded.values() for lines in split.values()
+    )
+    if longest > config.model.max_len:
+        raise SettingsError(
+            f"model.max_len={config.model.max_len}", f"a sentence has {longest} tokens", f"give at least {longest}"
+        )
 
 
 def _make_task(config: RunConfig, prepared: Prepared) -> Task:
@@ -215,20 +240,20 @@ def _real_shape(config: RunConfig, prepared: Prepared):
 
 
 def _arm(record: RunRecord) -> str:
-    """Everything but the seed: the plan with its shapes, the vocabularies' content, and every setting."""
+    """Everything but the seed: the plan with its shapes, the content of corpus and vocabularies, and every setting."""
     settings = {k: v for k, v in record.settings.items() if k != "seed" and not k.startswith("tying.")}
-    body = json.dumps(
-        [record.plan_hash, settings, [v for k, v in sorted(record.fingerprints.items()) if k.startswith("vocabulary")]],
-        sort_keys=True,
-    )
+    contents = {k: v for k, v in record.fingerprints.items() if k != "batches"}
+    body = json.dumps([record.plan_hash, settings, contents], sort_keys=True)
     return hashlib.sha256(body.encode()).hexdigest()[:12]
 
 
 def _previous_record(config: RunConfig, directory: Path) -> RunRecord | None:
-    """What this directory already holds; SettingsError where that is another experiment."""
+    """What this directory already holds; SettingsError where work has been done there in another experiment."""
     if not (directory / runs.RUN).exists():
         return None
     previous = runs.read_record(directory)
+    if previous.status != "done" and not any((directory / runs.CHECKPOINTS).glob("step_*")):
+        return previous
     asked = result_settings(config)
     changed = [k for k in sorted(asked.keys() | previous.settings.keys()) if asked.get(k) != previous.settings.get(k)]
     if changed:
@@ -237,6 +262,10 @@ def _previous_record(config: RunConfig, directory: Path) -> RunRecord | None:
             f"{key}={flat_settings(config).get(key)}",
             f"{directory} holds a run with {key}={previous.settings.get(key)}",
             "give another run_dir",
+        )
+    if previous.fingerprints.get("source") != corpus_key(config.data, config.task.name):
+        raise SettingsError(
+            f"data.root={config.data.root}", f"{directory} holds a run on other text", "give another run_dir"
         )
     return previous
 

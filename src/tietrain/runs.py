@@ -126,6 +126,7 @@ def read_record(directory: Path) -> RunRecord:
         not isinstance(body, dict)
         or not {"id", "study", "label", "task", "status"} <= body.keys()
         or body["status"] not in STATUSES
+        or not all(isinstance(body.get(name, {}), dict) for name in ("settings", "fingerprints", "machine", "progress"))
     ):
         raise DataError(str(path), "it is not the record of a run", "give another run directory")
     return RunRecord(**{k: v for k, v in body.items() if k in names})
@@ -173,11 +174,17 @@ def locked(directory: Path) -> Iterator[None]:
 
     The lock is the kernel's (flock): it ends with its process, so a dead writer never blocks.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / LOCK, "a", encoding="utf-8") as f:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = open(directory / LOCK, "a", encoding="utf-8")  # noqa: SIM115
+    except OSError as e:
+        raise StorageError(
+            f"run_dir={directory}", f"the system says {e.strerror}", "give a folder that can be written"
+        ) from e
+    with lock:
         try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             raise LockedError(
                 str(directory), "another process is writing this run", "wait for it, or give another run_dir"
             ) from None

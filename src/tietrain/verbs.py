@@ -24,7 +24,7 @@ def run(verb: str, argv: list[str]) -> int:
         parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as for a run")
         parser.add_argument("-cd", "--config-dir", action="append", default=[], help="folder with configs of your own")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    return VERBS[verb](parser.parse_args(argv))
+    return VERBS[verb](parser.parse_intermixed_args(argv))
 
 
 def plan(args: argparse.Namespace) -> int:

@@ -222,16 +222,6 @@ def test_nothing_is_written_outside_the_cache(tmp_path):
     assert not list(home.iterdir())
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda p: p.stem)
-def test_presets_hold_known_keys_and_values(path):
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if path.stem in ("text", "tsv", "jsonl"):
-        assert values == {"format": path.stem, "splits": {"train": [], "valid": [], "test": []}}
-    else:
-        DataConfig(**values)
-    assert "_target_" not in path.read_text(encoding="utf-8")
-
-
 def test_the_grammar_is_a_corpus(tmp_path):
     corpus = load_corpus(DataConfig(preset="tiny", difficulty=4, cache=str(tmp_path)), "mt")
     assert corpus.columns == ["a", "b"]

@@ -3,9 +3,11 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig
 from tietrain.data.corpora import load_corpus
@@ -213,16 +215,8 @@ needs_real_data = pytest.mark.skipif(not os.environ.get("TIETRAIN_DATA"), reason
 
 @needs_real_data
 def test_a_warm_start_on_multi30k_takes_less_than_a_second(tmp_path):
-    splits = {s: [f"multi30k/{s}.{lang}.txt.gz" for lang in ("en", "de")] for s in ("train", "val", "test_2016_flickr")}
-    splits["valid"] = splits.pop("val")
-    data = DataConfig(
-        format="text",
-        root=os.environ["TIETRAIN_DATA"],
-        columns=["en", "de"],
-        splits=splits,
-        cache=str(tmp_path),
-        vocabulary="joint",
-    )
+    values = yaml.safe_load((Path(__file__).parents[2] / "conf/data/multi30k_en_de.yaml").read_text(encoding="utf-8"))
+    data = DataConfig(root=os.environ["TIETRAIN_DATA"], cache=str(tmp_path), vocabulary="joint", **values)
     config = RunConfig(task=TaskConfig(name="mt"), data=data, model=ModelConfig(vocab_size=8000))
     prepare(config)
     start = time.perf_counter()

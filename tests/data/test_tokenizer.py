@@ -166,3 +166,8 @@ def test_a_missing_file_and_another_vocabulary_are_refused(tmp_path):
     (tmp_path / "a").write_bytes((tmp_path / "b").read_bytes())
     with pytest.raises(DataError, match="not the one that was written"):
         load_vocabulary(tmp_path / "a")
+
+
+def test_unknown_words_in_a_row_are_counted_each():
+    vocabulary = train_vocabulary(["a known text", "a text"], "word", 20)
+    assert vocabulary.encode(["a strange unseen text"])[0].count(UNK_ID) == 2

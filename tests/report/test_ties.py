@@ -8,9 +8,9 @@ from tietrain.report.ties import describe_ties
 from tietrain.tying.schemes import make_plan
 
 
-def described(label, ties=None, n_layers=6):
+def described(label, ties=None):
     config = make_config("mt", label, 1)
-    config.model.n_layers = n_layers
+    config.model.n_layers = 6
     return describe_ties(make_plan(make_shape(config), ties or TIES[label]).owner)
 
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from tiny_run import TIES, build_model, reproducible, tiny_config, train
 
 from tietrain import runs
 from tietrain.errors import DataError, SettingsError, StorageError
 from tietrain.train.checkpoint import load_best, load_checkpoint, load_weights, save_checkpoint, save_final
 from tietrain.train.durable import is_whole
 from tietrain.train.optim import build_optimizer
+from tiny_run import TIES, build_model, reproducible, tiny_config, train
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
 # Runs in a process of its own: a limit on file size acts like a full disk, and can be lifted by nobody.
-PREAMBLE = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from tiny_run import *; "
+PREAMBLE = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); from tiny_run import *; "
 
 
 def quiet(line):
@@ -145,13 +145,13 @@ def test_equal_names_under_another_tie_map_are_refused(tmp_path):
 
 
 def test_a_model_file_holds_owners_and_plan_and_nothing_else(tmp_path):
-    for name, tie in TIES.items():
+    for name in TIES:
         config = tiny_config(name, "mt")
         model = build_model(config)
         save_final(tmp_path / name, model)
         folder = tmp_path / name / "checkpoints" / "final"
         with safe_open(folder / "model.safetensors", framework="pt") as f:
-            assert set(f.keys()) == {slot.name for slot in model.plan.owners}, tie
+            assert set(f.keys()) == {slot.name for slot in model.plan.owners}, name
             assert json.loads(f.metadata()["plan"]) == {"hash": model.plan.hash, "owner": dict(model.plan.owner)}
             assert list(f.metadata()) == ["plan"]
         stored = sum(p.numel() for p in model.parameters()) * 4

@@ -6,13 +6,13 @@ import signal
 
 import pytest
 import torch
-from tiny_run import RandomTask, build_model, final_bytes, tiny_config, train
 
 from tietrain import runs
 from tietrain.errors import DivergedError
 from tietrain.ledger.flops import count_flops, length_units
 from tietrain.tasks.loss import LossSum
 from tietrain.train.checkpoint import load_best
+from tiny_run import RandomTask, build_model, final_bytes, tiny_config, train
 
 
 def test_a_signal_ends_with_a_checkpoint_of_that_step_and_a_second_one_is_harmless(tmp_path):
@@ -77,8 +77,8 @@ def test_rows_of_metrics(tmp_path):
     assert [row["step"] for row in learned] == [4, 8, 10]
     assert learned[-1]["tokens"] == result.tokens
     assert learned[-1]["flops"] == result.flops == rows[-1]["flops"]
-    columns = "step tokens flops seconds split nats_per_token ppl lr grad_norm objective tokens_per_second real_tokens padded_tokens"
-    assert list(learned[0]) == columns.replace(" lr grad_norm objective", " objective lr grad_norm").split()
+    columns = "step tokens flops seconds split nats_per_token ppl objective lr grad_norm tokens_per_second real_tokens padded_tokens"
+    assert list(learned[0]) == columns.split()
     for row in rows:
         assert row["ppl"] == pytest.approx(math.exp(row["nats_per_token"]))
     first = learned[0]["nats_per_token"]

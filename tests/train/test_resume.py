@@ -5,19 +5,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_run import RandomTask, final_bytes, reproducible, tiny_config, train
 
 from tietrain import runs
 from tietrain.errors import SettingsError
 from tietrain.train.hardware import resolve_hardware
+from tiny_run import RandomTask, final_bytes, reproducible, tiny_config, train
 
 
 @pytest.mark.parametrize(
     ("tying", "task"), [("none", "lm"), ("pre_softmax", "lm"), ("three_way", "mt"), ("cross_layer", "mt")]
 )
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_interrupted_and_continued_equals_uninterrupted_bit_for_bit(tmp_path, tying, task, name):
-    config = tiny_config(tying, task, optim={"name": name, "lr": 0.01, "momentum": 0.5})
+@pytest.mark.parametrize("optim", [{"name": "adamw"}, {"name": "sgd", "momentum": 0.5}], ids=["adamw", "sgd"])
+def test_interrupted_and_continued_equals_uninterrupted_bit_for_bit(tmp_path, tying, task, optim):
+    config = tiny_config(tying, task, optim={"lr": 0.01, **optim})
     whole, model = train(tmp_path / "whole", config)
     for stop_after in (1, 2, 3, 4):  # steps of each attempt: it stops after steps 1, 3, 6 (a row of the log) and 10
         interrupted, _ = train(tmp_path / "cut", config, stop_after=stop_after)

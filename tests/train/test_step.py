@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from tiny_run import RandomTask, build_model, tiny_config
 
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.optim import build_optimizer
 from tietrain.train.step import train_step
+from tiny_run import RandomTask, build_model, tiny_config
 
 
 def test_another_dropout_draw_each_step_and_micro_batch():

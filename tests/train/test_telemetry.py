@@ -6,10 +6,10 @@ from itertools import pairwise
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer.record_writer import RecordWriter
-from tiny_run import tiny_config, train
 
 from tietrain import runs
 from tietrain.train.tensorboard import TensorBoard
+from tiny_run import tiny_config, train
 
 
 def read_back(directory):

@@ -163,12 +163,6 @@ def make_stream(lines: Sequence[Ids]) -> Ids:
     return np.insert(packed.ids, packed.offsets[1:], EOS_ID)
 
 
-def stream_lines(lines: Sequence[Ids]) -> Counts:
-    """Line number of each token of `make_stream`, to sum nats by line."""
-    packed = EncodedLines.of(lines)
-    return np.repeat(np.arange(len(packed)), packed.lengths + 1)
-
-
 def lm_eval_windows(stream: Ids, window: int, stride: int | None, batch_tokens: int) -> Iterator[tuple[Batch, Counts]]:
     """Windows that score every token of a stream exactly once, and the stream position each window begins at.
 
@@ -219,12 +213,12 @@ def split_batch(batch: Batch, device_batch_tokens: int) -> list[Batch]:
     return [batch] if len(parts) == 1 else [_part(batch, int(rows[0]), int(rows[-1]) + 1) for rows in parts]
 
 
-def padding_efficiency(batches: Batches, epoch: int = 0) -> dict[str, float]:
-    """Stack -> real tokens over padded ones in an epoch, and `both` for their sum."""
+def padding_efficiency(batches: Batches) -> dict[str, float]:
+    """Stack -> real tokens over padded ones in the first epoch, and `both` for their sum."""
     real: dict[str, int] = {}
     padded: dict[str, int] = {}
-    for index in range(batches.n_batches(epoch)):
-        batch = batches.batch(epoch, index)
+    for index in range(batches.n_batches(0)):
+        batch = batches.batch(0, index)
         for stack, ids in (("encoder", batch.src_ids), ("decoder", batch.tgt_in_ids)):
             if ids is not None:
                 real[stack] = real.get(stack, 0) + sum(batch.lengths[stack])

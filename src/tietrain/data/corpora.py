@@ -15,7 +15,7 @@ from tietrain.data.validate import lines_sha256, open_regular
 from tietrain.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
-    from tietrain.data.grammar.settings import GrammarSettings
+    from tietrain.data.grammar import GrammarCorpus, GrammarSettings
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Corpus:
     grammar_settings: GrammarSettings | None = None
 
     @cached_property
-    def grammar(self) -> Any:
+    def grammar(self) -> GrammarCorpus | None:
         """The generated corpus with its language, for exact references; made when first asked for. None for files."""
         if self.grammar_settings is None:
             return None
@@ -120,26 +120,15 @@ def grammar_settings(data: DataConfig, task: str) -> GrammarSettings:
             f"task={task} data.format=grammar reads {wanted}",
             "choose from a and b",
         )
-    try:
-        return GrammarSettings(
-            task=task,
-            preset=data.preset,
-            seed=data.seed,
-            language_seed=data.language_seed,
-            difficulty=_whole("data.difficulty", data.difficulty),
-            alphabet_b=data.alphabet_b,
-            **dict(zip(("source", "target"), columns, strict=False)),
-        )
-    except ValueError as e:
-        asked, _, why = str(e).partition(": ")
-        is_so, _, to_do = why.partition("; ")
-        raise SettingsError(asked, is_so, to_do) from None
-
-
-def _whole(key: str, value: float) -> int:
-    if value != int(value):
-        raise SettingsError(f"{key}={value}", "it is not a whole number", "give one")
-    return int(value)
+    return GrammarSettings(
+        task=task,
+        preset=data.preset,
+        seed=data.seed,
+        language_seed=data.language_seed,
+        difficulty=data.difficulty,
+        alphabet_b=data.alphabet_b,
+        **dict(zip(("source", "target"), columns, strict=False)),
+    )
 
 
 def _load_grammar(data: DataConfig, task: str) -> Corpus:

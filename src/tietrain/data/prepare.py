@@ -60,8 +60,8 @@ def prepare(config: RunConfig) -> Prepared:
     task, root = config.task.name, Path(config.data.cache)
     source_key = corpus_key(config.data, task)
     joint = config.joint_vocabulary
-    wanted = [source_key, joint, config.model.vocab_size, config.data.kind, config.data.byte_fallback]
-    folder = cached(root, "corpus", _key(*wanted), lambda beside: _build(config, source_key, beside))
+    key = _key(source_key, joint, config.model.vocab_size, config.data.kind, config.data.byte_fallback)
+    folder = cached(root, "corpus", key, lambda beside: _build(config, source_key, beside))
     meta = json.loads((folder / META).read_bytes())
     columns = dict(zip(STACKS[task], meta["columns"], strict=True))
     named = {name: load_vocabulary(folder / f"{name}.model") for name in (("joint",) if joint else columns)}
@@ -140,10 +140,10 @@ def _build(config: RunConfig, source_key: str, folder: Path) -> None:
         "columns": corpus.columns,
         "splits": list(corpus.splits),
         "fingerprint": corpus.fingerprint,
+        "notes": corpus.notes,
+        "about": {**corpus.about, "pieces": pieces},
     }
-    (folder / META).write_text(
-        json.dumps({**meta, "notes": corpus.notes, "about": {**corpus.about, "pieces": pieces}}), encoding="utf-8"
-    )
+    (folder / META).write_text(json.dumps(meta), encoding="utf-8")
 
 
 def _learned(config: RunConfig, of: list[str], texts: list[list[str]]) -> Vocabulary:

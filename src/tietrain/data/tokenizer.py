@@ -63,7 +63,11 @@ class Vocabulary:
 
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """Piece ids of each line, without bos and eos."""
-        ids: list[list[int]] = self._pieces.encode([_spell(line, self._prefix) for line in lines])
+        spelled = [_spell(line, self._prefix) for line in lines]
+        if self.kind == "word" and not self._pieces.is_byte(EOS_ID + 1):
+            # sentencepiece would make one <unk> of unknown words in a row; a word perplexity counts each.
+            return [[self._pieces.piece_to_id(f"\u2581{word}") for word in line.split(" ")[1:]] for line in spelled]
+        ids: list[list[int]] = self._pieces.encode(spelled)
         return ids
 
     def decode(self, lines: Iterable[Sequence[int]]) -> list[str]:
@@ -136,8 +140,8 @@ def train_vocabulary(lines: Iterable[str], kind: str, size: int, byte_fallback: 
     words = sorted(set().union(*(line.split(" ") for line in lines)))
     spelled = vocabulary.encode(words)
     read = vocabulary.decode(spelled)
-    lossless = all(UNK_ID in ids or word == text for ids, word, text in zip(spelled, words, read, strict=True))
-    return Vocabulary(model.getvalue(), kind, lossless)
+    vocabulary.lossless = all(UNK_ID in ids or w == text for ids, w, text in zip(spelled, words, read, strict=True))
+    return vocabulary
 
 
 def _training_lines(lines: list[str], kind: str) -> Iterator[str]:

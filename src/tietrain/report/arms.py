@@ -9,6 +9,7 @@ from functools import cached_property
 from math import log
 
 from tietrain.report.collect import Run, Scalar
+from tietrain.report.ties import shared_uses
 
 # The scheme that ties nothing: where it is present, others are read against it.
 UNTIED = "none"
@@ -92,16 +93,17 @@ class Arm:
         return count_statuses(self.runs)
 
     @cached_property
-    def ties(self) -> dict[str, tuple[str, ...]]:
+    def ties(self) -> dict[str, list[str]]:
         """Owner -> its uses, where there are several."""
-        uses: dict[str, list[str]] = {}
-        for slot, owner in self.first.owner.items():
-            uses.setdefault(owner, []).append(slot)
-        return {owner: tuple(names) for owner, names in uses.items() if len(names) > 1}
+        return shared_uses(self.first.owner)
 
     def stat(self, value: Callable[[Run], float | None]) -> Stat | None:
         """Of a number of each finished run; None where no run has it."""
         return make_stat([v for run in self.done if (v := value(run)) is not None])
+
+    def total(self, name: str) -> Stat | None:
+        """Of one of `collect.TOTALS`."""
+        return self.stat(lambda run: getattr(run, name))
 
     def score(self, split: str, name: str) -> Stat | None:
         """Of a score over finished runs."""
@@ -143,7 +145,6 @@ class Comparison:
 
     slug: str
     task: str
-    corpus: str
     arms: tuple[Arm, ...]
 
     @property
@@ -201,11 +202,11 @@ def compare(arms: Iterable[Arm]) -> list[Comparison]:
         if arm.id:
             groups.setdefault((arm.task, arm.corpus), []).append(arm)
     comparisons: list[Comparison] = []
-    for (task, corpus), members in sorted(groups.items()):
-        slug = _slug(task)
+    for (task, _), members in sorted(groups.items()):
+        slug = task if task in TASK_TITLES else "task"
         n = sum(c.slug.startswith(slug) for c in comparisons)
         slug = f"{slug}{n + 1 if n else ''}"
-        comparisons.append(Comparison(slug, task, corpus, tuple(sorted(members, key=_arm_order))))
+        comparisons.append(Comparison(slug, task, tuple(sorted(members, key=_arm_order))))
     return comparisons
 
 
@@ -239,7 +240,3 @@ def show_value(value: Scalar) -> str:
 
 def _letter(i: int) -> str:
     return chr(ord("A") + i) if i < 26 else f"V{i}"
-
-
-def _slug(task: str) -> str:
-    return task if task in TASK_TITLES else "task"

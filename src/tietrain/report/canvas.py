@@ -77,12 +77,10 @@ class Look:
 class Looks:
     """The look of every arm of a report, by name, in order of first appearance."""
 
-    names: list[str] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
 
     def of(self, arm: Arm) -> Look:
-        if arm.name not in self.names:
-            self.names.append(arm.name)
-        i = self.names.index(arm.name)
+        i = self.places.setdefault(arm.name, len(self.places))
         return Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // len(COLOURS) % len(DASHES)])
 
 

@@ -22,6 +22,7 @@ Scalar = str | int | float | bool | None
 # No count or score of ours comes near this; a larger number is damage, and its square must still be finite.
 LARGEST = 1e100
 TEXTS = ("id", "study", "label", "task", "status", "arm", "plan_hash", "reason", "started_at", "ended_at")
+TOTALS = ("steps", "tokens", "flops", "seconds")
 MAX_TEXT = 1000
 MAX_DEPTH = 12
 
@@ -177,7 +178,7 @@ def _eval_fields(body: Any) -> dict[str, Any]:
         "reasons": {clean_text(k): clean_text(str(v)) for k, v in body.get("reasons", {}).items()},
         "windows": _flat(body.get("windows", {})),
         "checkpoint_step": number(body.get("checkpoint", {}).get("step")),
-        **{name: number(body.get(name)) for name in ("steps", "tokens", "flops", "seconds")},
+        **{name: number(body.get(name)) for name in TOTALS},
     }
 
 
@@ -186,7 +187,7 @@ def _with_progress(run: Run, record: runs.RunRecord) -> Run:
     progress = record.progress if isinstance(record.progress, dict) else {}
     last = run.curve[-1] if run.curve else None
     totals: dict[str, Any] = {}
-    for name in ("steps", "tokens", "flops", "seconds"):
+    for name in TOTALS:
         seen = getattr(last, "step" if name == "steps" else name, None)
         said = number(progress.get(name))
         totals[name] = next((v for v in (getattr(run, name), said, seen) if v is not None), None)
@@ -200,10 +201,10 @@ def _curve(directory: Path) -> tuple[Point, ...]:
         return ()
     points = []
     for row in rows:
-        values = [number(row.get(name)) for name in ("step", "tokens", "flops", "nats_per_token")]
-        if row.get("split") == "valid" and None not in values:
-            step, tokens, flops, nats = values
-            points.append(Point(int(step), tokens, flops, nats))  # type: ignore[arg-type]
+        numbers = _numbers({name: row.get(name) for name in ("step", "tokens", "flops", "nats_per_token")})
+        if row.get("split") == "valid" and len(numbers) == 4:
+            step, tokens, flops, nats = numbers.values()
+            points.append(Point(int(step), tokens, flops, nats))
     return tuple(sorted(points, key=lambda p: p.step))
 
 

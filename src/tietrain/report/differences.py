@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 
 from tietrain.report.arms import Arm, Comparison, show_value
 from tietrain.report.collect import Run, Scalar
@@ -100,44 +100,38 @@ def _how_many(n: int) -> str:
 
 def machine_warnings(comparison: Comparison) -> list[str]:
     """One sentence for each machine or hardware value that is not the same in all finished runs."""
-
-    def values(run: Run) -> dict[str, Scalar]:
-        hardware = {k: v for k, v in run.settings.items() if k.startswith(HARDWARE)}
-        machine = {f"machine {k}": v for k, v in run.machine.items() if k.rsplit(".", 1)[-1] not in NOT_A_CONDITION}
-        return hardware | machine
-
-    return _disagreements(comparison, values)
-
-
-def fingerprint_warnings(comparison: Comparison) -> list[str]:
-    """One sentence for each seed whose batches are not the same in all arms of one vocabulary."""
+    everywhere = [(f"{code(arm.name)} seed {run.seed}", _machine(run)) for arm in comparison.arms for run in arm.done]
     sentences = []
-    groups: dict[tuple[int, str], dict[Scalar, list[str]]] = {}
-    for arm in comparison.arms:
-        for run in arm.done:
-            key = run.seed, repr(sorted(_vocabularies(arm).items()))
-            groups.setdefault(key, {}).setdefault(run.fingerprints.get("batches"), []).append(arm.name)
-    for (seed, _), found in groups.items():
-        if len(found) > 1:
-            sides = " against ".join(", ".join(map(code, names)) for names in found.values())
-            sentences.append(f"seed {seed}: the arms did not see the same batches ({sides})")
-    return sentences
-
-
-def _disagreements(comparison: Comparison, values: Callable[[Run], dict[str, Scalar]]) -> list[str]:
-    everywhere = [(arm, run, values(run)) for arm in comparison.arms for run in arm.done]
-    sentences = []
-    for key in sorted({key for *_, found in everywhere for key in found}):
+    for key in sorted({key for _, found in everywhere for key in found}):
         who: dict[str, list[str]] = {}
-        for arm, run, found in everywhere:
-            who.setdefault(show_value(found.get(key)), []).append(f"{code(arm.name)} seed {run.seed}")
+        for name, found in everywhere:
+            who.setdefault(show_value(found.get(key)), []).append(name)
         if len(who) > 1:
             sides = "; ".join(f"{code(value)} in {_some(names)}" for value, names in who.items())
             sentences.append(f"{code(key)} is not the same in all runs: {sides}")
     return sentences
 
 
-def _some(names: Iterable[str], most: int = 4) -> str:
-    names = list(names)
+def _machine(run: Run) -> dict[str, Scalar]:
+    hardware = {k: v for k, v in run.settings.items() if k.startswith(HARDWARE)}
+    machine = {f"machine {k}": v for k, v in run.machine.items() if k.rsplit(".", 1)[-1] not in NOT_A_CONDITION}
+    return hardware | machine
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def fingerprint_warnings(comparison: Comparison) -> list[str]:
+    """One sentence for each seed whose batches are not the same in all arms."""
+    sentences = []
+    groups: dict[int, dict[Scalar, list[str]]] = {}
+    for arm in comparison.arms:
+        for run in arm.done:
+            groups.setdefault(run.seed, {}).setdefault(run.fingerprints.get("batches"), []).append(arm.name)
+    for seed, found in groups.items():
+        if len(found) > 1:
+            sides = " against ".join(", ".join(map(code, names)) for names in found.values())
+            sentences.append(f"seed {seed}: the arms did not see the same batches ({sides})")
+    return sentences

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from tietrain.report.arms import Arm
-from tietrain.report.collect import Run
+from tietrain.report.collect import TOTALS, Run
 from tietrain.report.ties import describe_ties
 
 RUN_COLUMNS = (
@@ -18,7 +18,6 @@ ARM_COLUMNS = (
     *("arm", "name", "label", "task", "corpus", "target_vocabulary", "plan_hash"),
     *("params", "params_untied", "params_saved"),
 )
-TOTALS = ("steps", "tokens", "flops", "seconds")
 
 
 def run_row(run: Run) -> dict[str, Any]:
@@ -29,8 +28,7 @@ def run_row(run: Run) -> dict[str, Any]:
 
 def run_json(run: Run) -> dict[str, Any]:
     """One run for `runs.json`: all but its curve, which lies beside the figures, and its plan."""
-    body = asdict(replace(run, curve=(), owner={}, shapes={}))
-    return {key: value for key, value in body.items() if key not in ("curve", "owner", "shapes")}
+    return {key: value for key, value in vars(run).items() if key not in ("curve", "owner", "shapes")}
 
 
 def arm_json(arm: Arm) -> dict[str, Any]:
@@ -62,17 +60,12 @@ def arm_json(arm: Arm) -> dict[str, Any]:
         "params_saved": first.params_saved,
         "by_part": first.by_part,
         "saved_by_part": first.saved_by_part,
-        **{name: _stat_json(arm, name) for name in TOTALS},
+        **{name: asdict(stat) if (stat := arm.total(name)) else None for name in TOTALS},
         "scores": scores,
         "reasons": first.reasons,
         "settings": {k: v for k, v in first.settings.items() if k != "seed"},
         "runs": [{"path": run.path, "seed": run.seed, "status": run.status, "reason": run.reason} for run in arm.runs],
     }
-
-
-def _stat_json(arm: Arm, name: str) -> dict[str, Any] | None:
-    stat = arm.stat(lambda run: getattr(run, name))
-    return asdict(stat) if stat else None
 
 
 def arm_row(body: dict[str, Any]) -> dict[str, Any]:

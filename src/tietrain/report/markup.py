@@ -71,16 +71,14 @@ def count(value: float | None) -> str:
     return "—" if value is None else f"{value:,.0f}"
 
 
-def fixed(value: float | None, decimals: int) -> str:
+def fixed(value: float, decimals: int) -> str:
     """A decimal number; very large ones in powers of ten, so that no cell runs away."""
-    if value is None:
-        return "—"
     return f"{value:,.{decimals}f}" if abs(value) < 1e6 else f"{value:.3g}"
 
 
-def powers(value: float | None) -> str:
+def powers(value: float) -> str:
     """
     >>> powers(3.21e15)
     '3.21e15'
     """
-    return "—" if value is None else f"{value:.3g}".replace("e+", "e").replace("e0", "e")
+    return f"{value:.3g}".replace("e+", "e").replace("e0", "e")

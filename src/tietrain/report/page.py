@@ -15,7 +15,6 @@ from tietrain.report.ties import describe_ties
 # Fewer seeds than this show no spread worth the name.
 FEW_SEEDS = 3
 
-
 Drawings = Mapping[str, Sequence[Drawing]]
 
 INTRODUCTION = """An arm is everything but the seed: tying plan, vocabulary and every setting. Numbers are means over
@@ -54,7 +53,7 @@ def _n(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def heading(comparison: Comparison) -> str:
+def _verdict(comparison: Comparison) -> str:
     """What the numbers can carry, said before they are shown.
 
     Fewer than three seeds carry no verdict, nor does one learning rate: another could favour another arm.
@@ -70,7 +69,7 @@ def heading(comparison: Comparison) -> str:
 
 
 def _comparison(comparison: Comparison, drawings: Sequence[Drawing]) -> list[str]:
-    blocks = [f"## {escape(comparison.title)}", f"### Comparison: {heading(comparison)}", cost_table(comparison)]
+    blocks = [f"## {escape(comparison.title)}", f"### Comparison: {_verdict(comparison)}", cost_table(comparison)]
     blocks.append(_bullets(_warnings(comparison)))
     for split in comparison.splits:
         chosen = " (chose the checkpoint)" if split == "valid" else ""
@@ -116,11 +115,12 @@ def _score_notes(comparison: Comparison) -> list[str]:
             "between arms of one vocabulary and are not ranked across them; bits per byte, BLEU and chrF may be."
         )
     notes += [MEANINGS[score.name] + "." for score in shown_scores(comparison) if score.name in MEANINGS]
-    signatures: dict[str, list[str]] = {}
-    for arm in comparison.arms:
-        for run in arm.done:
-            for name, signature in run.signatures.items():
-                signatures.setdefault(f"{escape(name)}: {code(signature, in_table=False)}", []).append(arm.name)
+    signatures = dict.fromkeys(
+        f"{escape(name)}: {code(signature, in_table=False)}"
+        for arm in comparison.arms
+        for run in arm.done
+        for name, signature in run.signatures.items()
+    )
     notes += [f"Signature of {text}" for text in signatures]
     if len({text.split(":")[0] for text in signatures}) < len(signatures):
         notes.append("**Warning:** signatures differ between runs; those scores are not comparable.")
@@ -200,7 +200,6 @@ def _listed(values: Mapping[str, Mapping[str, None]], otherwise: str = "not reco
     shown = [
         code(f"{key}={' or '.join(list(found)[:4])}{' or …' if len(found) > 4 else ''}")
         for key, found in values.items()
-        if found
     ]
     return ", ".join(shown) or otherwise
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tietrain.report.arms import TASK_TITLES, Arm, Comparison, Stat
 from tietrain.report.collect import Run
@@ -90,8 +89,8 @@ def cost_table(comparison: Comparison) -> str:
                 ", ".join(str(run.seed) for run in arm.done) or "—",
                 count(first.params),
                 _saved(first),
-                stat_text(arm.stat(lambda r: r.flops), powers),
-                *(stat_text(arm.stat(lambda r, name=name: getattr(r, name)), count) for name, _ in COUNTS),  # type: ignore[misc]
+                stat_text(arm.total("flops"), powers),
+                *(stat_text(arm.total(name), count) for name, _ in COUNTS),
             ]
         )
     return markdown_table(header, rows, n_text=3)
@@ -111,14 +110,11 @@ def _saved(run: Run) -> str:
     return f"{run.params_saved:,} ({100 * run.params_saved / run.params_untied:.1f} %)"
 
 
-def stat_text(stat: Stat | None, show: Any) -> str:
-    """`mean ± sd (n)`; the mean alone for one seed, or where all seeds agree to the digits shown."""
+def stat_text(stat: Stat | None, show: Callable[[float], str]) -> str:
+    """`mean ± sd (n)`; the mean alone for one seed, or where all seeds agree."""
     if stat is None:
         return "—"
-    mean = show(stat.mean)
-    if stat.sd is None or (stat.sd == 0 and stat.n > 1):
-        return mean
-    return f"{mean} ± {show(stat.sd)} ({stat.n})"
+    return f"{show(stat.mean)} ± {show(stat.sd)} ({stat.n})" if stat.sd else show(stat.mean)
 
 
 def score_table(comparison: Comparison, split: str) -> str:
@@ -143,17 +139,14 @@ def score_table(comparison: Comparison, split: str) -> str:
 
 
 def _score_cell(arm: Arm, split: str, score: Score, reasons: dict[str, int]) -> str:
-    stat = arm.score(split, score.name)
+    stat, why = arm.score(split, score.name), arm.reason(split, score.name) or "not recorded by the run"
     if stat is None:
-        why = arm.reason(split, score.name) or "not recorded by the run"
         return f"— ({reasons.setdefault(why, len(reasons) + 1)})"
     scaled = Stat(stat.mean * score.scale, None if stat.sd is None else stat.sd * score.scale, stat.n)
     text = stat_text(scaled, lambda v: fixed(v, score.decimals))
-    if 0 < stat.n < len(arm.done):
-        why = arm.reason(split, score.name) or "not recorded by the run"
-        text += (
-            f" ({reasons.setdefault(f'in {len(arm.done) - stat.n} of {len(arm.done)} runs: {why}', len(reasons) + 1)})"
-        )
+    if stat.n < len(arm.done):
+        some = f"in {len(arm.done) - stat.n} of {len(arm.done)} runs: {why}"
+        text += f" ({reasons.setdefault(some, len(reasons) + 1)})"
     return text
 
 

@@ -10,6 +10,14 @@ from tietrain.report.markup import code
 LAYERED = re.compile(r"([^.]+)\.(\d{1,6})\.([^.]+)\.(.+)")
 
 
+def shared_uses(owner: Mapping[str, str]) -> dict[str, list[str]]:
+    """Owner -> the slots that read it, where there are several; owner is slot -> owner, as `plan.json` has it."""
+    uses: dict[str, list[str]] = {}
+    for slot, root in owner.items():
+        uses.setdefault(root, []).append(slot)
+    return {root: slots for root, slots in uses.items() if len(slots) > 1}
+
+
 def describe_ties(owner: Mapping[str, str]) -> list[str]:
     """One Markdown line a kind of tie.
 
@@ -21,14 +29,9 @@ def describe_ties(owner: Mapping[str, str]) -> list[str]:
     >>> describe_ties({f"decoder.{i}.ffn.in.weight": "decoder.0.ffn.in.weight" for i in range(6)})
     ['`decoder` layers 0 = … = 5: `ffn`']
     """
-    uses: dict[str, list[str]] = {}
-    for slot, root in owner.items():
-        uses.setdefault(root, []).append(slot)
     plain: list[str] = []
     layered: dict[tuple[str, tuple[int, ...]], list[tuple[str, str]]] = {}
-    for root, slots in uses.items():
-        if len(slots) < 2:
-            continue
+    for root, slots in shared_uses(owner).items():
         found = [LAYERED.fullmatch(slot) for slot in slots]
         places = {(m[1], m[3], m[4]) for m in found if m}
         if all(found) and len(places) == 1:

@@ -37,11 +37,9 @@ def report_rows(directory: Path) -> list[dict[str, Any]]:
     return [arm_json(arm) for arm in _ordered(make_arms(collect(directory)))]
 
 
-def write_report(directory: Path, *, to: Path | None = None) -> ReportPaths:
-    """Read every run at or below a folder and write the report.
+def write_report(directory: Path) -> ReportPaths:
+    """Read every run at or below a folder and write the report into its subfolder `report`.
 
-    Args:
-        to: folder of the report; None is `directory/report`.
     Raises:
         DataError: no runs found. StorageError: the disk refused.
     """
@@ -54,7 +52,7 @@ def write_report(directory: Path, *, to: Path | None = None) -> ReportPaths:
         for drawing in drawn:
             files |= _figure_files(slug, drawing)
     files["report.md"] = make_page(found, comparisons, drawings)
-    return _write_all(to or directory / FOLDER, files)
+    return _write_all(directory / FOLDER, files)
 
 
 def _ordered(arms: Sequence[Arm]) -> list[Arm]:

@@ -65,11 +65,14 @@ class Translation:
 
     def translate(self, model: Transformer, sources: Sequence[np.ndarray]) -> list[str]:
         """Greedy translations as text, in the order of the sources."""
-        task = self.config.task
-        pieces = greedy(
-            model, sources, lambda n: int(task.max_output_ratio * n) + task.max_output_extra, device_of(model)
-        )
-        return self.vocabulary.decode(pieces)
+        pieces = greedy(model, sources, self._max_output, device_of(model))
+        # Byte pieces can spell a line end, and hypotheses are kept one a line.
+        return [" ".join(line.splitlines()) for line in self.vocabulary.decode(pieces)]
+
+    def _max_output(self, n_pieces: int) -> int:
+        """Most pieces written for a source of n_pieces."""
+        limit = int(self.config.task.max_output_ratio * n_pieces) + self.config.task.max_output_extra
+        return min(limit, self.config.model.max_len) if self.config.model.positions == "learned" else limit
 
     def _pairs(self, split: str, n_pairs: int | None = None) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
         encoded = self.prepared.encoded[split]

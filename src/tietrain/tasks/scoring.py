@@ -63,9 +63,8 @@ def score_nats(nats: float, n_tokens: int, lines: Sequence[str], n_unknown: int,
             if n_unknown
             else "the vocabulary does not spell the raw text"
         )
-        for name in ("bits_per_byte", "ppl_word"):
-            scores[name] = None
-            result.reasons[name] = why
+        scores["bits_per_byte"] = None
+        result.reasons["bits_per_byte"] = why
     return result
 
 
@@ -85,7 +84,7 @@ def score_translations(hypotheses: Sequence[str], references: Sequence[str]) -> 
     if len(hypotheses) != len(references):
         raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references")
     scores, signatures = {}, {}
-    for name, metric in (("bleu", BLEU()), ("chrf", CHRF(word_order=2))):
+    for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
         scores[name] = float(metric.corpus_score(list(hypotheses), [list(references)]).score)
         signatures[name] = str(metric.get_signature())
     return scores, signatures

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tietrain import __version__
 from tietrain.config import HardwareConfig
 from tietrain.errors import SettingsError
 
@@ -47,6 +48,7 @@ class Hardware:
             "threads": self.threads,
             "device_batch_tokens": self.device_batch_tokens,
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "tietrain": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
             "platform": platform.platform(),

@@ -17,7 +17,18 @@ from tietrain.train.hardware import Hardware
 from tietrain.train.state import TrainState
 
 # Conditions of bit-for-bit equality: with others a run goes on, and says so.
-BIT_CONDITIONS = ("device_name", "threads", "cpu_capability", "torch", "python", "platform")
+BIT_CONDITIONS = (
+    "device",
+    "precision",
+    "compile",
+    "tietrain",
+    "device_name",
+    "threads",
+    "cpu_capability",
+    "torch",
+    "python",
+    "platform",
+)
 
 
 def make_identity(config: RunConfig, hardware: Hardware, fingerprints: Mapping[str, Any]) -> dict[str, Any]:

@@ -196,11 +196,14 @@ def check_ties(ties: Mapping[str, Mapping[str, Any]]) -> None:
     """Every label names a known rule with options that rule has; TyingError naming the full key otherwise."""
     for label, tie in ties.items():
         key = f"tying.ties.{label}"
+        if not isinstance(tie, Mapping):
+            raise TyingError(f"{key}={tie}", "a tie is a rule with its options", f"write {key}={{rule: NAME}}")
         try:
             check_choice("rule", tie.get("rule"), RULES)
-            for option in tie:
+            for option, value in tie.items():
                 if option != "rule":
                     check_choice("option", option, RULES[tie["rule"]].options)
+                    _check_type(option, value, RULES[tie["rule"]].options[option])
         except TyingError as e:
             raise TyingError(f"{key}.{e.asked}", e.is_so, e.to_do) from None
     if len(ties) > 1 and "none" in ties:
@@ -210,6 +213,17 @@ def check_ties(ties: Mapping[str, Mapping[str, Any]]) -> None:
             "none ties nothing and cannot be combined",
             f"leave none out to tie by {others}",
         )
+
+
+def _check_type(option: str, value: object, default: object) -> None:
+    """TyingError unless a value is of its default's type; where the default is None, it is None or a list of names."""
+    if default is None:
+        fits = value is None or (isinstance(value, Sequence) and not isinstance(value, str))
+        raise_as = "a list: [a,b]"
+    else:
+        fits, raise_as = type(value) is type(default), f"of type {type(default).__name__}"
+    if not fits:
+        raise TyingError(f"{option}={value}", "the value is of another type", f"give one {raise_as}")
 
 
 def needs_joint_vocabulary(ties: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -229,6 +243,12 @@ def make_plan(shape: ModelShape, ties: Mapping[str, Mapping[str, Any]]) -> Tying
     pairs: list[Pair] = []
     for label, tie in ties.items():
         chosen = RULES[tie["rule"]]
+        if chosen.joint_vocabulary and len({stack.vocabulary for stack in shape.stacks}) > 1:
+            raise TyingError(
+                f"tying={label}",
+                "it needs one vocabulary for both languages and this model has one for each",
+                "leave data.vocabulary=auto",
+            )
         if chosen.encoder and len(shape.stacks) < 2:
             raise TyingError(
                 f"tying={label}",

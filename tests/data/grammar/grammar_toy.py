@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
+import pytest
+
 from tietrain.data.grammar.draw import Table
 from tietrain.data.grammar.lexicon import Lexicon, Word
-from tietrain.data.grammar.meaning import FUTURE, PLURAL, PRESENT, SINGULAR, Structure
+from tietrain.data.grammar.meaning import FUTURE, PLURAL, PRESENT, SINGULAR, Meaning, Structure
+from tietrain.data.grammar.spelling import Speller, draw_spelling
 
 ONLY = (1,)
 
@@ -111,3 +114,10 @@ def explore(program: Callable[[Any], Any]) -> Iterator[tuple[Any, Fraction]]:
         if not path:
             return
         path[-1] += 1
+
+
+def all_spellings(speller: Speller, meaning: Meaning) -> list[tuple[str, Fraction]]:
+    """Every way to draw a spelling of a meaning, with its probability; a string comes once for each way."""
+    with pytest.MonkeyPatch.context() as patch:
+        let_tables_explore(patch)
+        return list(explore(lambda script: draw_spelling(speller, meaning, script)))

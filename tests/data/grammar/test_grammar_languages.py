@@ -3,7 +3,8 @@
 import math
 
 import pytest
-from grammar_toy import make_toy_lexicon
+from grammar_reading import ReaderA, ReaderB, UnreadableError
+from grammar_toy import all_spellings, make_toy_lexicon
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,10 +28,9 @@ from tietrain.data.grammar.meaning import (
     make_long_structure,
     make_structure,
 )
-from tietrain.data.grammar.reading import ReaderA, ReaderB, UnreadableError
 from tietrain.data.grammar.script import swap_script
 from tietrain.data.grammar.settings import GrammarSettings
-from tietrain.data.grammar.spelling import best_spelling, draw_spelling, iterate_spellings, spelling_nats
+from tietrain.data.grammar.spelling import best_spelling, draw_spelling, spelling_nats
 from tietrain.data.grammar.splits import max_clauses
 
 TOY = make_toy_lexicon()
@@ -46,7 +46,7 @@ THE_MAN, THE_WOMAN, THE_BOOK = Phrase(MAN), Phrase(WOMAN), Phrase(BOOK)
 
 def spellings(language, *clauses):
     speller = {"a": LanguageA, "b": LanguageB}[language](TOY)
-    return {text for text, _ in iterate_spellings(speller, clauses)}
+    return {text for text, _ in all_spellings(speller, clauses)}
 
 
 def test_grammar_languages_a_puts_subject_verb_object_in_order():

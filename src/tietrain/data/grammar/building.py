@@ -19,13 +19,14 @@ from tietrain.data.grammar.splits import (
     max_clauses,
     stream_label,
 )
+from tietrain.errors import SettingsError
 
 
 def generate(settings: GrammarSettings) -> GrammarCorpus:
     """The corpus of these settings; equal settings give equal bytes on every platform.
 
     Raises:
-        ValueError: settings that leave too few sentences for a split.
+        SettingsError: settings that leave too few sentences for a split.
     """
     corpus = GrammarCorpus(settings, make_lexicon(settings))
     if settings.task == "mt":
@@ -48,7 +49,7 @@ def _generate_pairs(corpus: GrammarCorpus) -> None:
 
     def add(name: str, meanings: list[Meaning]) -> None:
         texts = {language: corpus.spell(language, meanings, f"spelling of {name}") for language in (source, target)}
-        corpus.splits[name] = GrammarSplit(name, texts, meanings, score)
+        corpus.splits[name] = GrammarSplit(texts, meanings, score)
 
     train = splits.draw_train()
     add("train", train)
@@ -115,9 +116,10 @@ def _generate_paragraphs(corpus: GrammarCorpus) -> None:
                 turned_down[name] += 1
                 tries += 1
                 if tries > MAX_TRIES:
-                    raise ValueError(
-                        f"data.difficulty={settings.difficulty}: too few paragraphs for the "
-                        f"split {name}; choose another difficulty"
+                    raise SettingsError(
+                        f"data.difficulty={settings.difficulty}",
+                        f"too few paragraphs for the split {name}",
+                        "choose another difficulty",
                     )
                 continue
             tries = 0
@@ -134,7 +136,7 @@ def _generate_paragraphs(corpus: GrammarCorpus) -> None:
             known = find_known(lexicon, counts, {language: lines})
         seen |= fresh
         texts = {"text": [corpus.to_script(language, line) for line in lines]}
-        corpus.splits[name] = GrammarSplit(name, texts, paragraphs, score)
+        corpus.splits[name] = GrammarSplit(texts, paragraphs, score)
     corpus.finish({"left_out": _note_left_out(corpus, known, counts), "turned_down": turned_down})
 
 

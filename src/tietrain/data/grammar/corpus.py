@@ -20,21 +20,16 @@ from tietrain.data.grammar.spelling import Speller, best_spelling, draw_spelling
 from tietrain.data.grammar.spelling import spelling_nats as score_spelling
 from tietrain.data.grammar.splits import max_clauses, stream_label
 
-BOUNDS: dict[str, str] = {}
-"""Directions whose reference is only a bound, and why: none, every source has one meaning."""
-
 
 @dataclass
 class GrammarSplit:
     """Lines of one split.
 
     Attributes:
-        name: name of the split.
         texts: for each column, its lines: a sentence (mt) or a paragraph (lm) a line.
         meanings: what each line means; for paragraphs, one meaning a sentence.
     """
 
-    name: str
     texts: dict[str, list[str]]
     meanings: list[Meaning] | list[Paragraph]
     _score: Callable[["GrammarSplit"], list[float]] = field(repr=False)
@@ -142,13 +137,12 @@ class GrammarCorpus:
     def finish(self, about: dict[str, Any]) -> None:
         """Fixes fingerprint and `about` once all splits are there; `about` adds to the counts."""
         self.fingerprint = _fingerprint(self)
-        counts = self.lexicon.count_kinds()
         self.about = {
             "version": GRAMMAR_VERSION,
             "settings": asdict(self.settings),
             "fingerprint": self.fingerprint,
             "columns": list(self.columns),
-            "lexicon": counts,
+            "lexicon": self.lexicon.count_kinds(),
             "n_words": {language: self.lexicon.count_words(language) for language in "ab"},
             "n_cognates": len(self.lexicon.cognates),
             "n_two_translation_verbs": {
@@ -156,20 +150,8 @@ class GrammarCorpus:
             },
             "n_topics": self.lexicon.n_topics,
             "max_clauses": max_clauses(self.settings.difficulty),
-            "splits": {name: _count_split(split) for name, split in self.splits.items()},
-            "bounds": dict(BOUNDS),
             **about,
         }
-
-
-def _count_split(split: GrammarSplit) -> dict[str, Any]:
-    columns = {}
-    for column, lines in split.texts.items():
-        columns[column] = {
-            "n_words": sum(line.count(" ") + 1 for line in lines),
-            "n_bytes": sum(len(line.encode()) + 1 for line in lines),
-        }
-    return {"n_lines": len(split), "columns": columns}
 
 
 def _fingerprint(corpus: GrammarCorpus) -> str:

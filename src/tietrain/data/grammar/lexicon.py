@@ -1,5 +1,6 @@
 """The concepts a meaning is made of, and the words that two languages have for them."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -115,10 +116,7 @@ class Lexicon:
 
     def count_kinds(self) -> dict[str, int]:
         """Concepts of each kind."""
-        counts: dict[str, int] = {}
-        for kind in self.kind:
-            counts[kind] = counts.get(kind, 0) + 1
-        return counts
+        return dict(Counter(self.kind))
 
     def count_words(self, language: str) -> int:
         """Different words of a language, each with all its forms."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tietrain.errors import SettingsError
+
 GRAMMAR_VERSION = 1
 """Raised by every change that moves one byte of any corpus; part of the fingerprint."""
 
@@ -48,7 +50,7 @@ class GrammarSettings:
         source: language of the source side; the language of a language-model corpus.
         target: language of the target side; unused by "lm".
     Raises:
-        ValueError: a value outside its range; the message names the key.
+        SettingsError: a value outside its range; the message names the key.
     """
 
     task: str
@@ -61,22 +63,20 @@ class GrammarSettings:
     target: str = "b"
 
     def __post_init__(self) -> None:
-        _check_choice("task", self.task, ("lm", "mt"), "task")
-        _check_choice("data.preset", self.preset, tuple(PRESETS), "preset")
-        _check_choice("data.alphabet_b", self.alphabet_b, ("latin", "other"), "alphabet")
-        _check_choice("data.source", self.source, ("a", "b"), "language")
-        _check_choice("data.target", self.target, ("a", "b"), "language")
+        _check_choice("task", self.task, ("lm", "mt"))
+        _check_choice("data.preset", self.preset, tuple(PRESETS))
+        _check_choice("data.alphabet_b", self.alphabet_b, ("latin", "other"))
+        _check_choice("source", self.source, ("a", "b"))
+        _check_choice("target", self.target, ("a", "b"))
         for key in ("seed", "language_seed", "difficulty"):
             value = getattr(self, key)
             if not isinstance(value, int) or isinstance(value, bool):
-                raise ValueError(f"data.{key}={value!r}: not a whole number; give one, e.g. 4")
+                raise SettingsError(f"data.{key}={value!r}", "it is not a whole number", "give one, e.g. 4")
         if not 1 <= self.difficulty <= MAX_DIFFICULTY:
-            raise ValueError(
-                f"data.difficulty={self.difficulty}: outside the range; "
-                f"choose a whole number from 1 to {MAX_DIFFICULTY}"
-            )
+            to_do = f"choose a whole number from 1 to {MAX_DIFFICULTY}"
+            raise SettingsError(f"data.difficulty={self.difficulty}", "it is out of range", to_do)
         if self.task == "mt" and self.source == self.target:
-            raise ValueError(f"data.target={self.target}: equal to data.source; choose the other language")
+            raise SettingsError(f"target={self.target}", "it is the source too", "choose the other language")
 
     @property
     def sizes(self) -> Preset:
@@ -84,7 +84,6 @@ class GrammarSettings:
         return PRESETS[self.preset]
 
 
-def _check_choice(key: str, value: object, choices: tuple[str, ...], noun: str) -> None:
+def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        article = "an" if noun[0] in "aeiou" else "a"
-        raise ValueError(f"{key}={value}: not {article} {noun}; choose one of {', '.join(choices)}")
+        raise SettingsError(f"{key}={value}", "there is no such choice", f"choose from {', '.join(choices)}")

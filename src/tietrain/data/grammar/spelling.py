@@ -1,4 +1,4 @@
-"""Spellings of a meaning: drawing one, the probability of one, the most probable, all of them.
+"""Spellings of a meaning: drawing one, the probability of one, the most probable.
 
 A language turns a meaning into one `ClausePlan` a clause. A plan holds every choice the language
 leaves open, each in an explicit table: the order of the constituents, and among synonyms in each
@@ -6,8 +6,6 @@ slot. Nothing else is open, so a plan is the whole distribution over spellings.
 """
 
 import math
-from collections.abc import Iterator
-from itertools import product
 from typing import NamedTuple, Protocol
 
 from tietrain.data.grammar.draw import Table, Uniform
@@ -103,32 +101,6 @@ def spelling_nats(speller: Speller, meaning: Meaning, text: str) -> float:
     probability = reached.get(len(tokens), 0.0)
     # max: a sum that rounds above one, and the minus of -log 1.
     return max(0.0, -math.log(probability)) if probability else math.inf
-
-
-def iterate_spellings(speller: Speller, meaning: Meaning) -> Iterator[tuple[str, float]]:
-    """Every way to spell a meaning with its probability; a string comes once for each way."""
-    plans = speller.plan(meaning)
-    ways = [[(clause, order, clause.orders.share(order)) for order in clause.orders.items] for clause in plans]
-    for choice in product(*ways):
-        slots: list[Slot] = []
-        share = 1.0
-        for clause, order, order_share in choice:
-            if clause.lead is not None:
-                slots += [COMMA, clause.lead]
-            slots += _slots(clause, order)
-            share *= order_share
-        options = [
-            [(slot, 1.0)] if isinstance(slot, str) else [(form, slot.share(form)) for form in slot.items]
-            for slot in slots
-        ]
-        for forms in product(*options):
-            tokens: list[str] = []
-            for form, _ in forms:
-                if form == COMMA:
-                    _add_comma(tokens)
-                else:
-                    tokens.append(form)
-            yield _join(tokens), share * math.prod(weight for _, weight in forms)
 
 
 def _slots(clause: ClausePlan, order: str) -> list[Slot]:

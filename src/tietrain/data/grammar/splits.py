@@ -25,8 +25,8 @@ from tietrain.data.grammar.meaning import (
     make_structure,
 )
 from tietrain.data.grammar.settings import GrammarSettings
+from tietrain.errors import SettingsError
 
-PAIR_SPLITS = ("train", "valid", "test", "held", "rare", "long")
 HELD_SHARE = (1, 12)
 """Share of verb-object pairs set aside, as a fraction."""
 RARE_AT_MOST = 5
@@ -193,10 +193,10 @@ class PairSplits:
                 turned_down[reason] += 1
                 tries += 1
                 if tries > MAX_TRIES:
-                    raise ValueError(
-                        f"data.preset={self.settings.preset} with "
-                        f"data.difficulty={self.settings.difficulty}: too few sentences for the "
-                        f"split {name}; choose another difficulty"
+                    raise SettingsError(
+                        f"data.preset={self.settings.preset} with data.difficulty={self.settings.difficulty}",
+                        f"too few sentences for the split {name}",
+                        "choose another difficulty",
                     )
                 continue
             tries = 0

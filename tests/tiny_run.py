@@ -1,5 +1,7 @@
 """A run of seconds for tests: a small real model, real batches over random ids, a loss and an evaluation."""
 
+import itertools
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,12 +28,7 @@ from tietrain.train.stop import StopRequest
 from tietrain.tying.schemes import make_plan
 
 V = 24
-TIES = {
-    "none": {},
-    "pre_softmax": {"pre_softmax": {"rule": "pre_softmax"}},
-    "three_way": {"three_way": {"rule": "three_way"}},
-    "cross_layer": {"cross_layer": {"rule": "cross_layer"}},
-}
+TIES = {name: {name: {"rule": name}} for name in ("none", "pre_softmax", "three_way", "cross_layer")}
 # Columns of wall clock or machine state; all others of a row are reproducible.
 WALL_CLOCK = ("seconds", "_per_second", "_bytes")
 
@@ -87,19 +84,6 @@ class RandomTask:
         return {"nats_per_token": float(batch_loss(model, batch, 0.0).nll) / batch.n_tokens}
 
 
-class StopAfter(StopRequest):
-    """A stop request of SIGTERM that comes during the given step."""
-
-    def __init__(self, step: int):
-        super().__init__()
-        self._left = step
-
-    def count(self) -> None:
-        self._left -= 1
-        if self._left == 0:
-            self.ask(15)
-
-
 def train(
     directory: Path,
     config: RunConfig,
@@ -109,15 +93,20 @@ def train(
     fingerprints=None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[FitResult, Transformer]:
-    """Fit a fresh model in a directory; goes on where the directory stands."""
+    """Fit a fresh model in a directory; goes on where the directory stands.
+
+    Args:
+        stop_after: SIGTERM comes during this step of this call.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     hardware = resolve_hardware(config.hardware)
     model, task, stop = build_model(config).to(hardware.device), task or RandomTask(config), None
     if stop_after is not None:
-        stop, learn = StopAfter(stop_after), task.loss
+        stop, learn, steps = StopRequest(), task.loss, itertools.count(1)
 
         def counted(model, batch):
-            stop.count()
+            if next(steps) == stop_after:
+                stop.ask(signal.SIGTERM)
             return learn(model, batch)
 
         task.loss = counted

@@ -1,4 +1,4 @@
-"""Reads a spelled sentence back to its meaning, in either language.
+"""Reads a spelled sentence back to its meaning, in either language: the tests' other way into the grammar.
 
 The readers know the languages' rules and share no code with the spellers. That every sentence is
 read back to the meaning it was spelled from is what makes a source say all that its reference
