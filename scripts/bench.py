@@ -150,8 +150,9 @@ def our_arm(config: RunConfig, vocab_size: int) -> Callable[[Batch], None]:
     """One training step of tietrain, as its loop takes it."""
     names = ("decoder",) if config.task.name == "lm" else ("encoder", "decoder")
     shape = make_shape(config, dict.fromkeys(names, vocab_size), dict.fromkeys(names, "joint"))
-    scale = config.model.d_model**0.5 if config.model.embed_scale == "sqrt_d" else 1.0
-    model = Transformer(make_plan(shape, config.tying.ties), dropout=config.model.dropout, embed_scale=scale)
+    model = Transformer(
+        make_plan(shape, config.tying.ties), dropout=config.model.dropout, embed_scale=config.model.embed_factor
+    )
     model.initialize(config.seed, config.model.table_init_std)
     optimizer = build_optimizer(model, config.optim)
     hardware = resolve_hardware(config.hardware)

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from tietrain.compose import tying_choices
-from tietrain.tying.schemes import RULES
 from tietrain.tying.table import scheme_markdown, scheme_rows
 
 README = Path(__file__).parents[1] / "README.md"
@@ -13,7 +12,7 @@ MARKED = re.compile(r"(<!-- schemes -->\n).*?(<!-- /schemes -->)", re.DOTALL)
 
 def refreshed(text: str) -> str:
     """The text with its scheme table as the code has it."""
-    table = scheme_markdown(scheme_rows(name for name in tying_choices() if name in RULES))
+    table = scheme_markdown(scheme_rows(tying_choices()))
     return MARKED.sub(lambda found: found.group(1) + table + found.group(2), text)
 
 

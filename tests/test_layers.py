@@ -16,6 +16,7 @@ FLOORS = {
     "tying": 1,
     "config": 1,
     "runs": 1,
+    "durable": 1,
     "data": 1,
     "ledger": 2,
     "report": 2,

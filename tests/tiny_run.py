@@ -23,7 +23,8 @@ from tietrain.model.transformer import Transformer
 from tietrain.tasks.task import batch_loss, device_of
 from tietrain.train.checkpoint import save_final
 from tietrain.train.hardware import resolve_hardware
-from tietrain.train.loop import FitResult, fit
+from tietrain.train.loop import fit
+from tietrain.train.state import TrainState
 from tietrain.train.stop import StopRequest
 from tietrain.tying.schemes import make_plan
 
@@ -92,7 +93,7 @@ def train(
     task=None,
     fingerprints=None,
     say: Callable[[str], None] = lambda line: None,
-) -> tuple[FitResult, Transformer]:
+) -> tuple[TrainState, Transformer]:
     """Fit a fresh model in a directory; goes on where the directory stands.
 
     Args:
@@ -100,9 +101,9 @@ def train(
     """
     directory.mkdir(parents=True, exist_ok=True)
     hardware = resolve_hardware(config.hardware)
-    model, task, stop = build_model(config).to(hardware.device), task or RandomTask(config), None
-    if stop_after is not None:
-        stop, learn, steps = StopRequest(), task.loss, itertools.count(1)
+    model, task = build_model(config).to(hardware.device), task or RandomTask(config)
+    learn, steps = task.loss, itertools.count(1)
+    with StopRequest() as stop:
 
         def counted(model, batch):
             if next(steps) == stop_after:
@@ -110,17 +111,17 @@ def train(
             return learn(model, batch)
 
         task.loss = counted
-    result = fit(
-        model,
-        task,
-        config=config,
-        hardware=hardware,
-        directory=directory,
-        fingerprints=fingerprints or {"corpus": "c", "batches": task.batches.fingerprint},
-        say=say,
-        stop=stop,
-    )
-    return result, model
+        state = fit(
+            model,
+            task,
+            config=config,
+            hardware=hardware,
+            directory=directory,
+            fingerprints=fingerprints or {"corpus": "c", "batches": task.batches.fingerprint},
+            say=say,
+            stop=stop,
+        )
+    return state, model
 
 
 def reproducible(rows: list[dict]) -> list[dict]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -167,12 +167,11 @@ def _unknown_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
 
 def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError:
     """Hydra's refusal in our three parts; a TietrainError among its causes is returned as it is."""
-    cause: BaseException | None = error
-    while cause is not None:
+    causes = list(_causes(error))
+    for cause in causes:
         if isinstance(cause, TietrainError):
             return cause
-        cause = cause.__cause__ or cause.__context__
-    text = f"{error}\n{cause_text(error)}"
+    text = "\n".join(map(str, causes))
     if isinstance(error, MarkedYAMLError) and error.problem_mark:
         mark = error.problem_mark
         return SettingsError(
@@ -185,7 +184,7 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
         r"Could not find '([\w/]+)/([^']+)'\s*\n+\s*Available options in '\w+':\n((?:\s+\S+\n?)+)", text
     ):
         group, name, options = choice.group(1), choice.group(2), choice.group(3).split()
-        if name in FOREIGN_NAMES:
+        if group == "tying" and name in FOREIGN_NAMES:
             to_do = f"here it is called {group}={FOREIGN_NAMES[name]}"
         else:
             near = get_close_matches(name, options, n=1)
@@ -220,12 +219,11 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
     )
 
 
-def cause_text(error: BaseException) -> str:
-    """The text of the error's causes, where OmegaConf says which value was wrong."""
-    texts = []
-    while (error := error.__cause__ or error.__context__) is not None:  # type: ignore[assignment]
-        texts.append(str(error))
-    return "\n".join(texts)
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came from: OmegaConf's own error says which value was wrong."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def first_line(error: BaseException) -> str:

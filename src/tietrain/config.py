@@ -19,7 +19,6 @@ from tietrain.tying.slots import ModelShape, Stack
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
 # ruff: noqa: UP045
 
-FORMATS = ("grammar", "text", "tsv", "jsonl")
 DEFAULT_STEPS = 300
 MAX_LAYERS = 1000
 
@@ -103,25 +102,20 @@ class DataConfig:
     cache: str = "outputs/.cache"
 
     def __post_init__(self) -> None:
-        _check_choice("data.format", self.format, FORMATS)
+        _check_choice("data.format", self.format, ("grammar", "text", "tsv", "jsonl"))
         _check_choice("data.preset", self.preset, ("tiny", "small", "full"))
         _check_choice("data.alphabet_b", self.alphabet_b, ("latin", "other"))
         _check_choice("data.vocabulary", self.vocabulary, ("auto", "joint", "separate"))
         _check_choice("data.kind", self.kind, ("unigram", "bpe", "word", "char"))
         _check_range("data.difficulty", self.difficulty, 1, 12)
         if self.format != "grammar":
-            _check(
-                "train" in self.splits,
-                f"data.splits={list(self.splits)}",
-                "there is no train split",
-                "name its file: data.splits.train=[FILE]",
-            )
-            _check(
-                "valid" in self.splits,
-                f"data.splits={list(self.splits)}",
-                "there is no valid split",
-                "name its file: data.splits.valid=[FILE]",
-            )
+            for split in ("train", "valid"):
+                _check(
+                    split in self.splits,
+                    f"data.splits={list(self.splits)}",
+                    f"there is no {split} split",
+                    f"name its file: data.splits.{split}=[FILE]",
+                )
 
 
 @dataclass
@@ -190,6 +184,11 @@ class ModelConfig:
             f"it turns pairs and a head has {d_head} numbers",
             "choose an even model.d_head",
         )
+
+    @property
+    def embed_factor(self) -> float:
+        """What the embedding reading of a table is multiplied by."""
+        return self.d_model**0.5 if self.embed_scale == "sqrt_d" else 1.0
 
 
 @dataclass

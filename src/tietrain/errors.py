@@ -11,6 +11,8 @@ class TietrainError(Exception):
     """
 
     exit_code = 70
+    # Of the run it ends, one of `runs.STATUSES`.
+    status = "failed"
 
     def __init__(self, asked: str, is_so: str, to_do: str):
         super().__init__(f"{asked}: {is_so}; {to_do}")
@@ -26,6 +28,8 @@ class SettingsError(TietrainError):
 class TyingError(SettingsError):
     """A tying scheme does not fit the model it was asked for."""
 
+    status = "not_applicable"
+
 
 class DataError(TietrainError):
     """A corpus, vocabulary or checkpoint cannot be used."""
@@ -37,6 +41,7 @@ class DivergedError(TietrainError):
     """A loss, gradient or weight is not finite."""
 
     exit_code = 4
+    status = "diverged"
 
 
 class StorageError(TietrainError):

@@ -17,7 +17,7 @@ from tietrain import runs
 from tietrain.compose import config_yaml
 from tietrain.config import RunConfig, flat_settings, make_shape, result_settings
 from tietrain.data.corpora import corpus_key
-from tietrain.errors import DivergedError, SettingsError, TietrainError, TyingError
+from tietrain.errors import SettingsError, TietrainError
 from tietrain.ledger.describe import describe_plan, ledger_json
 from tietrain.runs import RunRecord
 from tietrain.train.stop import StopRequest
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tietrain.data.prepare import Prepared
     from tietrain.model.transformer import Transformer
     from tietrain.tasks.task import Task
+    from tietrain.tying.slots import ModelShape
 
 Say = Callable[[str], None]
 
@@ -67,38 +68,28 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
         settings=result_settings(config),
         started_at=previous.started_at if previous else _now(),
     )
-    log = _Log(directory / runs.LOG)
+
+    def say(line: str) -> None:
+        _say(line)
+        runs.append_log(directory, line + "\n")
+
     began = time.monotonic()
     try:
         with StopRequest() as stop:
-            _train_and_score(config, directory, record, log.say, stop)
-        ending = Outcome(str(directory), "done")
+            _train_and_score(config, directory, record, say, stop)
+        status, code, message = "done", 0, ""
     except _Stopped as e:
         message = f"stopped by a signal after saving; the same command continues {directory}"
-        ending = Outcome(str(directory), "interrupted", 128 + e.signal, message)
-    except TyingError as e:
-        ending = Outcome(str(directory), "not_applicable", e.exit_code, str(e))
-    except DivergedError as e:
-        ending = Outcome(str(directory), "diverged", e.exit_code, str(e))
+        status, code = "interrupted", 128 + e.signal
     except TietrainError as e:
-        ending = Outcome(str(directory), "failed", e.exit_code, str(e))
+        status, code, message = e.status, e.exit_code, str(e)
     except Exception as e:
-        log.write(traceback.format_exc())
-        if _is_out_of_memory(e):
-            is_so = f"a step of train.batch_tokens={config.train.batch_tokens} does not fit"
-            ending = Outcome(
-                str(directory),
-                "failed",
-                7,
-                f"out of memory: {is_so}; set hardware.device_batch_tokens lower (another run: dropout draws other numbers)",
-            )
-        else:
-            what = f"{type(e).__name__}: {e} (see {directory / runs.LOG})"
-            ending = Outcome(str(directory), "failed", 70, f"internal error, a bug of tietrain: {what}")
-    record.status, record.reason, record.ended_at = ending.status, ending.message, _now()
+        runs.append_log(directory, traceback.format_exc())
+        status, code, message = "failed", *_explain(e, config, directory)
+    record.status, record.reason, record.ended_at = status, message, _now()
     record.total_seconds = time.monotonic() - began
     runs.write_record(directory, record)
-    return ending
+    return Outcome(str(directory), status, code, message)
 
 
 def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say: Say, stop: StopRequest) -> None:
@@ -136,7 +127,7 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
     runs.write_json(directory / runs.AUDIT, audits)
     runs.write_record(directory, record)
 
-    result = fit(
+    state = fit(
         model,
         task,
         config=config,
@@ -146,7 +137,7 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
         say=say,
         stop=stop,
     )
-    record.progress = {"steps": result.steps, "tokens": result.tokens, "flops": result.flops, "seconds": result.seconds}
+    record.progress = state.used
     _check_stop(stop)
     audits["end"] = audit_model(model)
     save_final(directory, model)
@@ -192,8 +183,7 @@ def _build_model(config: RunConfig, plan: TyingPlan, record: RunRecord) -> Trans
     from tietrain.model.transformer import Transformer
     from tietrain.train.checkpoint import load_weights
 
-    scale = config.model.d_model**0.5 if config.model.embed_scale == "sqrt_d" else 1.0
-    model = Transformer(plan, dropout=config.model.dropout, embed_scale=scale)
+    model = Transformer(plan, dropout=config.model.dropout, embed_scale=config.model.embed_factor)
     model.initialize(config.seed, config.model.table_init_std)
     if config.init_from:
         parent = runs.read_record(Path(config.init_from))
@@ -233,7 +223,7 @@ def _make_task(config: RunConfig, prepared: Prepared) -> Task:
     return Translation(config, prepared)
 
 
-def _real_shape(config: RunConfig, prepared: Prepared):
+def _real_shape(config: RunConfig, prepared: Prepared) -> ModelShape:
     sizes = {stack: vocabulary.size for stack, vocabulary in prepared.vocabularies.items()}
     contents = {stack: vocabulary.fingerprint for stack, vocabulary in prepared.vocabularies.items()}
     return make_shape(config, sizes, contents)
@@ -283,31 +273,20 @@ def _check_stop(stop: StopRequest) -> None:
         raise _Stopped(stop.signal)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, a GPU allocator or torch's CPU allocator had no memory left; the last has no type of its own."""
-    return (
+def _explain(error: Exception, config: RunConfig, directory: Path) -> tuple[int, str]:
+    """Exit code and message of an error that is none of ours: no memory left, or a bug."""
+    if (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
-    )
-
-
-class _Log:
-    """Lines on stderr and in `train.log`; a full disk never stops a run here."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def say(self, line: str) -> None:
-        _say(line)
-        self.write(line + "\n")
-
-    def write(self, text: str) -> None:
-        try:
-            with open(self.path, "a", encoding="utf-8") as f:
-                f.write(text)
-        except OSError:
-            pass
+        or "can't allocate memory" in str(error)  # torch's CPU allocator has no type of its own
+    ):
+        is_so = f"a step of train.batch_tokens={config.train.batch_tokens} does not fit"
+        return (
+            7,
+            f"out of memory: {is_so}; set hardware.device_batch_tokens lower (another run: dropout draws other numbers)",
+        )
+    what = f"{type(error).__name__}: {error} (see {directory / runs.LOG})"
+    return 70, f"internal error, a bug of tietrain: {what}"
 
 
 def _say(line: str) -> None:

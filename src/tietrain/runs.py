@@ -17,7 +17,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,16 @@ class RunRecord:
     total_seconds: float = 0.0
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """StorageError that names the path where the disk refuses what is done inside."""
+    try:
+        yield
+    except OSError as e:
+        to_do = "make room, then start the same command again"
+        raise StorageError(f"writing {path}", f"the system says {e.strerror or e}", to_do) from e
+
+
 def write_text(path: Path, text: str) -> None:
     """`write_bytes` of UTF-8; what has no UTF-8 form (a lone surrogate) becomes a question mark."""
     write_bytes(path, text.encode("utf-8", errors="replace"))
@@ -70,17 +80,16 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file beside its place, then rename it there: a reader sees the old one or the new one."""
     beside = path.with_name(path.name + ".tmp")
-    try:
-        with open(beside, "wb") as f:
-            f.write(content)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(beside, path)
-    except OSError as e:
-        beside.unlink(missing_ok=True)
-        raise StorageError(
-            f"writing {path}", f"the system says {e.strerror or e}", "make room, then start the same command again"
-        ) from e
+    with writing(path):
+        try:
+            with open(beside, "wb") as f:
+                f.write(content)
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(beside, path)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -135,15 +144,15 @@ def read_record(directory: Path) -> RunRecord:
 def append_metrics(directory: Path, rows: list[dict[str, Any]]) -> None:
     """Append rows to `metrics.jsonl`, whole lines in one write."""
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    try:
-        with open(directory / METRICS, "a", encoding="utf-8", newline="\n") as f:
-            f.write(text)
-    except OSError as e:
-        raise StorageError(
-            f"writing {directory / METRICS}",
-            f"the system says {e.strerror}",
-            "make room, then start the same command again",
-        ) from e
+    path = directory / METRICS
+    with writing(path), open(path, "a", encoding="utf-8", newline="\n") as f:
+        f.write(text)
+
+
+def append_log(directory: Path, text: str) -> None:
+    """Append to `train.log`; a full disk never stops a run here."""
+    with suppress(OSError), open(directory / LOG, "a", encoding="utf-8") as f:
+        f.write(text)
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tietrain.config import RunConfig, make_shape
 from tietrain.ledger.describe import describe_plan, ledger_json
-from tietrain.tying.schemes import RULES, make_plan
+from tietrain.tying.schemes import make_plan
 from tietrain.tying.table import scheme_rows
 
 
@@ -44,7 +44,7 @@ def schemes(args: argparse.Namespace) -> int:
     """List the tying schemes: what each shares, what it needs, and its source."""
     from tietrain.compose import tying_choices
 
-    rows = scheme_rows(name for name in tying_choices() if name in RULES)
+    rows = scheme_rows(tying_choices())
     if args.json:
         _print_json(rows)
         return 0

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from tietrain.data.cache import MANIFEST, cached
+from tietrain.data.cache import cached
+from tietrain.durable import MANIFEST
 from tietrain.errors import DataError, StorageError
 
 

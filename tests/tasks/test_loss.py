@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from tietrain.data.tokenizer import PAD_ID
 from tietrain.tasks import loss
-from tietrain.tasks.loss import row_nats, token_loss
+from tietrain.tasks.loss import token_loss
 from tiny_models import build
 
 V, D = 23, 16
@@ -111,16 +111,6 @@ def test_autocast_multiplies_in_bfloat16_and_normalizes_in_float32():
         logits.flatten(0, 1), targets.flatten(), ignore_index=PAD_ID, label_smoothing=0.1, reduction="sum"
     )
     torch.testing.assert_close(mine.objective, rounded, rtol=1e-5, atol=0)
-
-
-def test_rows_of_nats_sum_to_the_loss():
-    model, hidden, targets = case(bias=True)
-    targets[4] = PAD_ID
-    nats = row_nats(model, hidden, targets)
-    assert nats.shape == (5,) and nats.dtype == torch.float64 and not nats.requires_grad
-    assert nats[4] == 0
-    torch.testing.assert_close(nats[2], reference(model, hidden[2:3], targets[2:3], 0.0).detach(), rtol=1e-12, atol=0)
-    torch.testing.assert_close(nats.sum(), token_loss(model, hidden, targets).nll, rtol=1e-12, atol=0)
 
 
 def test_nothing_to_score_is_zero_with_zero_gradient():

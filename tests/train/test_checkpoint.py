@@ -14,9 +14,9 @@ import torch
 from safetensors import safe_open
 
 from tietrain import runs
+from tietrain.durable import is_whole
 from tietrain.errors import DataError, SettingsError, StorageError
 from tietrain.train.checkpoint import load_best, load_checkpoint, load_weights, save_checkpoint, save_final
-from tietrain.train.durable import is_whole
 from tietrain.train.optim import build_optimizer
 from tiny_run import TIES, build_model, reproducible, tiny_config, train
 
@@ -211,7 +211,7 @@ def test_a_refusing_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, cal
     assert refused.value.exit_code == 5
     assert steps_in(tmp_path) == ["step_00000004", "step_00000005"]
     assert load(tmp_path, build_model(config))["state"]["step"] == 5
-    assert train(tmp_path, config)[0].steps == 12
+    assert train(tmp_path, config)[0].step == 12
 
 
 def test_too_little_free_space_is_said_before_writing(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """A continued run is the uninterrupted one bit for bit, and another experiment is refused."""
 
-import signal
 from dataclasses import replace
 
 import pytest
@@ -21,8 +20,7 @@ def test_interrupted_and_continued_equals_uninterrupted_bit_for_bit(tmp_path, ty
     whole, model = train(tmp_path / "whole", config)
     for stop_after in (1, 2, 3, 4):  # steps of each attempt: it stops after steps 1, 3, 6 (a row of the log) and 10
         interrupted, _ = train(tmp_path / "cut", config, stop_after=stop_after)
-        assert interrupted.signal == signal.SIGTERM
-    assert interrupted.steps == 10
+    assert interrupted.step == 10
     continued, other = train(tmp_path / "cut", config)
     assert replace(continued, seconds=0) == replace(whole, seconds=0)
     assert final_bytes(tmp_path / "whole", model) == final_bytes(tmp_path / "cut", other)
@@ -65,7 +63,7 @@ def test_killed_between_checkpoints_equals_uninterrupted(tmp_path):
         with open(tmp_path / "cut" / runs.METRICS, "a") as f:
             f.write('{"step": 7, "tok')
     result, other = train(tmp_path / "cut", config)
-    assert result.steps == 12
+    assert result.step == 12
     assert final_bytes(tmp_path / "whole", model) == final_bytes(tmp_path / "cut", other)
     assert reproducible(runs.read_metrics(tmp_path / "whole")) == reproducible(runs.read_metrics(tmp_path / "cut"))
     assert not list((tmp_path / "cut" / "checkpoints").glob("*.tmp"))
@@ -85,8 +83,10 @@ def test_seconds_add_up_over_resumes(tmp_path):
     config = tiny_config(max_steps=None, max_seconds=0.5, slow_step_seconds=0.1, eval_every=None)
     interrupted, _ = train(tmp_path, config, stop_after=2)
     result, _ = train(tmp_path, config)
-    assert interrupted.steps == 2
-    assert result.steps == 5
+    assert interrupted.step == 2
+    # Five steps of at least 0.1 s, fewer on a busy machine; were the seconds of the first two lost, seven.
+    assert 2 <= result.step <= 5
+    assert result.seconds >= 0.5
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_its_failure_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(RecordWriter, "write", full)
     lines = []
     result, _ = train(tmp_path, tiny_config(), say=lines.append)
-    assert result.steps == 12
+    assert result.step == 12
     assert [line for line in lines if "TensorBoard" in line] == [
         "TensorBoard is off for this run: [Errno 28] No space left on device"
     ]

@@ -31,7 +31,7 @@ from tietrain.model.layers import (
     split_heads,
 )
 from tietrain.tying.plan import TyingPlan
-from tietrain.tying.slots import PARTS, Slot, Stack
+from tietrain.tying.slots import Slot, Stack
 
 POSITION_INIT_STD = 0.02
 
@@ -126,7 +126,7 @@ class Transformer(nn.Module):
         if slot.leaf in ("o.weight", "out.weight"):
             # What a stack adds to its residual stream keeps its variance at any depth. Source: Radford et al. 2019, 2.3
             stack = self.shape.stack(slot.stack)
-            std /= math.sqrt(stack.n_layers * len(_parts(stack)))
+            std /= math.sqrt(stack.n_layers * len(stack.parts))
         return std
 
     def parameter(self, slot_name: str) -> nn.Parameter:
@@ -200,7 +200,7 @@ class Transformer(nn.Module):
         scope = _Scope(causal, mask, turn, memory, cache)
         x = self._embed(stack, ids, positions, end)
         for layer in range(stack.n_layers):
-            for part in _parts(stack):
+            for part in stack.parts:
                 x = self._sublayer(x, stack, layer, part, scope)
         return self._norm(x, f"{stack.name}.final_norm") if self.shape.norm_position == "pre" else x
 
@@ -262,8 +262,3 @@ class Transformer(nn.Module):
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
-
-
-def _parts(stack: Stack) -> tuple[str, ...]:
-    """The sublayers of each layer, in forward order."""
-    return PARTS if stack.attends_to else tuple(part for part in PARTS if part != "cross_attn")

@@ -7,8 +7,7 @@ from typing import Any
 
 from tietrain.config import RunConfig
 from tietrain.data.prepare import describe, prepare
-from tietrain.tasks.mt import N_REDRAWN
-from tietrain.tasks.scoring import count_words, oracle_scores
+from tietrain.tasks.scoring import N_REDRAWN, count_words, oracle_scores
 
 
 def describe_data(config: RunConfig) -> dict[str, Any]:

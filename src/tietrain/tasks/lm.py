@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from tietrain.config import RunConfig
 from tietrain.data.batching import Batch, LmBatches, lm_eval_windows, make_stream
@@ -12,7 +11,7 @@ from tietrain.data.tokenizer import UNK_ID
 from tietrain.model.transformer import Transformer
 from tietrain.tasks.loss import LossSum
 from tietrain.tasks.scoring import Scores, SplitScores, add_generator, score_nats
-from tietrain.tasks.task import batch_loss, device_of
+from tietrain.tasks.task import batch_loss, total_nats
 
 
 class LanguageModelling:
@@ -45,13 +44,7 @@ class LanguageModelling:
             add_generator(result, source.generator_nats)
         return result
 
-    @torch.inference_mode()
     def _nats(self, model: Transformer, stream: np.ndarray) -> tuple[float, int]:
-        task, device = self.config.task, device_of(model)
-        model.eval()
-        nats, n_tokens = 0.0, 0
-        for batch, _ in lm_eval_windows(stream, task.window, task.eval_stride, self.config.train.batch_tokens):
-            loss = batch_loss(model, batch.to(device), 0.0)
-            nats += float(loss.nll)
-            n_tokens += batch.n_tokens
-        return nats, n_tokens
+        task = self.config.task
+        windows = lm_eval_windows(stream, task.window, task.eval_stride, self.config.train.batch_tokens)
+        return total_nats(model, (batch for batch, _ in windows))

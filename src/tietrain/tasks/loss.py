@@ -1,4 +1,4 @@
-"""The one token loss of both tasks, and the scores of held-out text, without ever holding all logits.
+"""The one token loss of both tasks, without ever holding all logits.
 
 Rows go through the output projection in chunks. Training computes each chunk's gradient beside its loss, so a chunk's
 logits are read while they are in cache and then forgotten: the memory of one chunk instead of [B, T, V].
@@ -47,24 +47,6 @@ def token_loss(model: Transformer, hidden: Tensor, tgt_out_ids: Tensor, label_sm
     weight, bias = model.output_weights
     objective, nll = _ChunkedCrossEntropy.apply(rows, weight, bias, targets, label_smoothing, torch.is_grad_enabled())
     return LossSum(objective, nll, len(targets))
-
-
-@torch.no_grad()
-def row_nats(model: Transformer, hidden: Tensor, tgt_out_ids: Tensor) -> Tensor:
-    """Negative log-likelihood of every row's scored tokens, [B], nats, float64.
-
-    Args:
-        hidden: [B, T, D]; tgt_out_ids: [B, T], PAD_ID where nothing is scored.
-    """
-    rows, targets = _real_rows(hidden, tgt_out_ids)
-    row_of = torch.arange(len(tgt_out_ids), device=targets.device)[:, None].expand_as(tgt_out_ids)[
-        tgt_out_ids != PAD_ID
-    ]
-    total = torch.zeros(len(tgt_out_ids), dtype=torch.float64, device=targets.device)
-    for chunk, log_probs in _log_prob_chunks(rows, *model.output_weights):
-        picked = log_probs.gather(1, targets[chunk, None]).squeeze(1)
-        total.index_add_(0, row_of[chunk], -picked.double())
-    return total
 
 
 def _real_rows(hidden: Tensor, tgt_out_ids: Tensor) -> tuple[Tensor, Tensor]:

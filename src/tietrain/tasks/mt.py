@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from tietrain.config import RunConfig
 from tietrain.data.batching import Batch, MtBatches, mt_eval_batches
@@ -14,11 +13,16 @@ from tietrain.data.tokenizer import UNK_ID
 from tietrain.model.transformer import Transformer
 from tietrain.tasks.decoding import greedy
 from tietrain.tasks.loss import LossSum
-from tietrain.tasks.scoring import Scores, SplitScores, add_generator, oracle_scores, score_nats, score_translations
-from tietrain.tasks.task import batch_loss, device_of
-
-# Draws of the generated references that say how far chance alone moves BLEU.
-N_REDRAWN = 5
+from tietrain.tasks.scoring import (
+    N_REDRAWN,
+    Scores,
+    SplitScores,
+    add_generator,
+    oracle_scores,
+    score_nats,
+    score_translations,
+)
+from tietrain.tasks.task import batch_loss, device_of, total_nats
 
 
 class Translation:
@@ -38,18 +42,18 @@ class Translation:
 
     def evaluate(self, model: Transformer) -> Scores:
         """`nats_per_token` of the first pairs of `valid`."""
-        nats, n_tokens = self._nats(model, *self._pairs("valid", self.config.train.eval_sentences))
+        nats, n_tokens = self._nats(model, "valid", self.config.train.eval_sentences)
         return {"nats_per_token": nats / n_tokens}
 
     def score(self, model: Transformer, split: str) -> SplitScores:
         """Nats and greedy translations of a whole split; against its generator where that is known."""
-        sources, targets = self._pairs(split)
-        nats, n_tokens = self._nats(model, sources, targets)
+        encoded = self.prepared.encoded[split]
+        nats, n_tokens = self._nats(model, split)
         corpus = self.prepared.corpus
         source_lines, references = (corpus.splits[split].texts[column] for column in corpus.columns)
-        n_unknown = sum(int((ids == UNK_ID).sum()) for ids in targets)
+        n_unknown = sum(int((ids == UNK_ID).sum()) for ids in encoded["decoder"])
         result = score_nats(nats, n_tokens, references, n_unknown, self.vocabulary.lossless)
-        hypotheses = self.translate(model, sources)
+        hypotheses = self.translate(model, encoded["encoder"])
         scores, result.signatures = score_translations(hypotheses, references)
         result.scores |= scores
         result.texts = {"hypotheses": hypotheses, "references": references, "sources": source_lines}
@@ -74,18 +78,7 @@ class Translation:
         limit = int(self.config.task.max_output_ratio * n_pieces) + self.config.task.max_output_extra
         return min(limit, self.config.model.max_len) if self.config.model.positions == "learned" else limit
 
-    def _pairs(self, split: str, n_pairs: int | None = None) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
-        encoded = self.prepared.encoded[split]
-        return encoded["encoder"][:n_pairs], encoded["decoder"][:n_pairs]
-
-    @torch.inference_mode()
-    def _nats(
-        self, model: Transformer, sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]
-    ) -> tuple[float, int]:
-        device = device_of(model)
-        model.eval()
-        nats, n_tokens = 0.0, 0
-        for batch, _ in mt_eval_batches(sources, targets, self.config.train.batch_tokens):
-            nats += float(batch_loss(model, batch.to(device), 0.0).nll)
-            n_tokens += batch.n_tokens
-        return nats, n_tokens
+    def _nats(self, model: Transformer, split: str, n_pairs: int | None = None) -> tuple[float, int]:
+        src, tgt = (self.prepared.encoded[split][stack][:n_pairs] for stack in ("encoder", "decoder"))
+        batches = mt_eval_batches(src, tgt, self.config.train.batch_tokens)
+        return total_nats(model, (batch for batch, _ in batches))

@@ -11,6 +11,8 @@ from typing import Any
 from sacrebleu.metrics import BLEU, CHRF
 
 Scores = dict[str, Any]
+# Draws of the generated references that say how far chance alone moves BLEU.
+N_REDRAWN = 5
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
@@ -32,6 +33,17 @@ class Task(Protocol):
 def batch_loss(model: Transformer, batch: Batch, label_smoothing: float) -> LossSum:
     """The one token loss of both tasks."""
     return token_loss(model, model(batch.src_ids, batch.tgt_in_ids), batch.tgt_out_ids, label_smoothing)
+
+
+@torch.inference_mode()
+def total_nats(model: Transformer, batches: Iterable[Batch]) -> tuple[float, int]:
+    """Plain nats of all scored tokens, and their number."""
+    model.eval()
+    nats, n_tokens, device = 0.0, 0, device_of(model)
+    for batch in batches:
+        nats += float(batch_loss(model, batch.to(device), 0.0).nll)
+        n_tokens += batch.n_tokens
+    return nats, n_tokens
 
 
 def device_of(model: Transformer) -> torch.device:

@@ -23,10 +23,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tietrain import runs
+from tietrain.durable import is_whole, remove_directory, sweep, write_directory
 from tietrain.errors import DataError, DivergedError, SettingsError
 from tietrain.model.audit import audit_checkpoint_keys
 from tietrain.model.transformer import Transformer
-from tietrain.train.durable import is_whole, remove_directory, sweep, write_directory
 from tietrain.tying.plan import TyingPlan
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,18 +32,6 @@ from tietrain.train.telemetry import Telemetry
 N_EVALUATIONS = 10
 
 
-@dataclass(frozen=True)
-class FitResult:
-    """How training ended: amounts used, the step of the best evaluation, and the signal that stopped it, if any."""
-
-    steps: int
-    tokens: int
-    flops: int
-    seconds: float
-    best_step: int | None
-    signal: int | None
-
-
 def fit(
     model: Transformer,
     task: Task,
@@ -55,8 +41,8 @@ def fit(
     directory: Path,
     fingerprints: Mapping[str, Any],
     say: Callable[[str], None],
-    stop: StopRequest | None = None,
-) -> FitResult:
+    stop: StopRequest,
+) -> TrainState:
     """Train until the first budget is spent or a signal comes; goes on where an earlier call in this directory stopped.
 
     Leaves the last two checkpoints, the best weights on valid, and a row of metrics for every interval. An interrupted
@@ -66,7 +52,9 @@ def fit(
         model: initialized, on the hardware's device; trained in place.
         task: batches, loss, evaluation.
         fingerprints: content hashes that a checkpoint must agree with.
-        stop: the caller's, already listening; None listens for as long as training lasts.
+        stop: the caller's, already listening.
+    Returns:
+        Where training stands.
     Raises:
         DivergedError: a loss, gradient or weight is not finite; names the step. Nothing of it is saved.
         SettingsError, DataError: what is in the directory cannot be continued.
@@ -83,8 +71,7 @@ def fit(
 
     budgets, flop_ledger, saved = config.train.budgets, count_flops(model.shape), state.step
     compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
-    listening = nullcontext(stop) if stop else StopRequest()
-    with listening as stop, Telemetry(directory, config, hardware, say) as telemetry:
+    with Telemetry(directory, config, hardware, say) as telemetry:
         model.train()
         while fraction_spent(state.used, budgets) < 1 and stop.signal is None:
             began, before = time.perf_counter(), fraction_spent(state.used, budgets)
@@ -121,8 +108,7 @@ def fit(
             telemetry.finish(state)
         elif saved != state.step:
             _save(directory, model, optimizer, identity, state, telemetry)
-    best_step = state.best["step"] if state.best else None
-    return FitResult(state.step, state.tokens, state.flops, state.seconds, best_step, stop.signal)
+    return state
 
 
 def _advance(state: TrainState, batch: Batch, sums: StepSums, flops: int, seconds: float, n_batches: int) -> None:

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from tietrain import runs
 from tietrain.config import RunConfig, flat_settings
-from tietrain.errors import StorageError
 from tietrain.train.hardware import Hardware
 from tietrain.train.state import TrainState
 from tietrain.train.tensorboard import TensorBoard
@@ -80,13 +79,8 @@ class Telemetry:
     def sync(self) -> None:
         """Bring the rows to the disk, before a checkpoint that counts on them."""
         path = self._directory / runs.METRICS
-        try:
-            with open(path, "ab") as f:
-                os.fsync(f.fileno())
-        except OSError as e:
-            raise StorageError(
-                f"writing {path}", f"the system says {e.strerror}", "make room, then start the same command again"
-            ) from e
+        with runs.writing(path), open(path, "ab") as f:
+            os.fsync(f.fileno())
 
     def _add(self, row: dict[str, Any]) -> None:
         runs.append_metrics(self._directory, [row])
@@ -106,11 +100,7 @@ class Telemetry:
             self._say(line)
             return
         self._bar.show(line, fraction)
-        try:
-            with open(self._directory / runs.LOG, "a", encoding="utf-8") as f:
-                f.write(line + "\n")
-        except OSError:
-            pass  # a log line is not worth a run
+        runs.append_log(self._directory, line + "\n")
 
 
 class _Bar:

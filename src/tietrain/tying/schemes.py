@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -23,7 +23,6 @@ class Rule:
     name: str
     pairs: Callable[..., list[Pair]]
     source: str
-    catalogue: str
     joint_vocabulary: bool
     encoder: bool
 
@@ -42,37 +41,37 @@ class Rule:
 RULES: dict[str, Rule] = {}
 
 
-def rule(*, source: str, catalogue: str, joint_vocabulary: bool = False, encoder: bool = False):
+def rule(*, source: str, joint_vocabulary: bool = False, encoder: bool = False):
     """Put a pairs function into RULES under its own name."""
 
     def register(pairs: Callable[..., list[Pair]]) -> Callable[..., list[Pair]]:
         name = pairs.__name__
-        RULES[name] = Rule(name, pairs, source, catalogue, joint_vocabulary, encoder)
+        RULES[name] = Rule(name, pairs, source, joint_vocabulary, encoder)
         return pairs
 
     return register
 
 
-@rule(source="-", catalogue="E0")
+@rule(source="-")
 def none(slots: Slots) -> list[Pair]:
     """Nothing is shared; source and target have a vocabulary each."""
     return []
 
 
-@rule(source="Sennrich et al. 2016, section 3.2 (joint BPE)", catalogue="-", joint_vocabulary=True, encoder=True)
+@rule(source="Sennrich et al. 2016, section 3.2 (joint BPE)", joint_vocabulary=True, encoder=True)
 def shared_vocab(slots: Slots) -> list[Pair]:
     """One joint vocabulary, tables still separate: the control that splits vocabulary from tie."""
     return []
 
 
-@rule(source="Press & Wolf 2017, section 4", catalogue="E2", joint_vocabulary=True, encoder=True)
+@rule(source="Press & Wolf 2017, section 4", joint_vocabulary=True, encoder=True)
 def embeddings(slots: Slots) -> list[Pair]:
     """The embedding tables of all stacks are one."""
     first, *others = slots.shape.stacks
     return [(f"{stack.name}.embed", f"{first.name}.embed") for stack in others]
 
 
-@rule(source="Press & Wolf 2017; Inan et al. 2017; Vaswani et al. 2017, section 3.4", catalogue="E1")
+@rule(source="Press & Wolf 2017; Inan et al. 2017; Vaswani et al. 2017, section 3.4")
 def pre_softmax(slots: Slots) -> list[Pair]:
     """Every output projection reads the embedding table of its own stack."""
     return [(f"{s.name}.output.weight", f"{s.name}.embed.weight") for s in slots.shape.stacks if s.has_output]
@@ -80,7 +79,6 @@ def pre_softmax(slots: Slots) -> list[Pair]:
 
 @rule(
     source="Press & Wolf 2017 (TWWT); Vaswani et al. 2017, section 3.4",
-    catalogue="E3",
     joint_vocabulary=True,
     encoder=True,
 )
@@ -89,18 +87,11 @@ def three_way(slots: Slots) -> list[Pair]:
     return embeddings(slots) + pre_softmax(slots)
 
 
-@dataclass(frozen=True)
-class Order:
-    """Which of M parameter sets each of N layers reads."""
-
-    index: Callable[[int, int, int], int]
-    formula: str = field(default="")
-
-
-ORDERS: dict[str, Order] = {
-    "sequence": Order(lambda i, n, m: i * m // n, "floor(i M / N)"),
-    "cycle": Order(lambda i, n, m: i % m, "i mod M"),
-    "cycle_rev": Order(lambda i, n, m: i % m if i < n - m else n - 1 - i, "i mod M while i < N - M, then N - 1 - i"),
+# The parameter set that layer i of n reads, of m sets.
+ORDERS: dict[str, Callable[[int, int, int], int]] = {
+    "sequence": lambda i, n, m: i * m // n,
+    "cycle": lambda i, n, m: i % m,
+    "cycle_rev": lambda i, n, m: i % m if i < n - m else n - 1 - i,
 }
 
 
@@ -113,10 +104,10 @@ def layer_sets(order: str, n_layers: int, n_unique: int) -> list[int]:
     >>> layer_sets("sequence", 6, 3), layer_sets("cycle", 6, 3), layer_sets("cycle_rev", 6, 3)
     ([0, 0, 1, 1, 2, 2], [0, 1, 2, 0, 1, 2], [0, 1, 2, 2, 1, 0])
     """
-    return [ORDERS[order].index(i, n_layers, n_unique) for i in range(n_layers)]
+    return [ORDERS[order](i, n_layers, n_unique) for i in range(n_layers)]
 
 
-@rule(source="Takase & Kiyono 2021; n_unique=1: Dehghani et al. 2018, Lan et al. 2019", catalogue="L1 L5 L6 L7")
+@rule(source="Takase & Kiyono 2021; n_unique=1: Dehghani et al. 2018, Lan et al. 2019")
 def cross_layer(
     slots: Slots,
     order: str = "sequence",
@@ -239,7 +230,7 @@ def make_plan(shape: ModelShape, ties: Mapping[str, Mapping[str, Any]]) -> Tying
             the slots the model has, and what would fit.
     """
     check_ties(ties)
-    slots = Slots(shape)
+    slots, plan = Slots(shape), resolve(shape, [])
     pairs: list[Pair] = []
     for label, tie in ties.items():
         chosen = RULES[tie["rule"]]
@@ -257,10 +248,10 @@ def make_plan(shape: ModelShape, ties: Mapping[str, Mapping[str, Any]]) -> Tying
             )
         try:
             pairs += chosen.pairs(slots, **{k: v for k, v in tie.items() if k != "rule"})
-            resolve(shape, pairs)
+            plan = resolve(shape, pairs)
         except TyingError as e:
             raise TyingError(f"tying={label}: {e.asked}", e.is_so, e.to_do) from None
-    return resolve(shape, pairs)
+    return plan
 
 
 def tying_label(ties: Mapping[str, Mapping[str, Any]]) -> str:

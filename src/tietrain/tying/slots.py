@@ -6,11 +6,11 @@ A slot is named `stack.layer.part.leaf` or `stack.part.leaf`, for example `decod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-ATTENTION_PARTS = ("self_attn", "cross_attn")
-PARTS = (*ATTENTION_PARTS, "ffn")
+PARTS = ("self_attn", "cross_attn", "ffn")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Stack:
     causal: bool = False
     attends_to: str | None = None
     has_output: bool = False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The sublayers of each layer, in forward order."""
+        return PARTS if self.attends_to else tuple(part for part in PARTS if part != "cross_attn")
 
 
 @dataclass(frozen=True)
@@ -92,22 +97,19 @@ class Slot:
     @property
     def size(self) -> int:
         """Numbers in the tensor."""
-        n = 1
-        for extent in self.shape:
-            n *= extent
-        return n
+        return math.prod(self.shape)
 
 
-class Slots(Sequence[Slot]):
+class Slots:
     """The slots of a model in forward order, found by name or by prefix."""
 
     def __init__(self, shape: ModelShape):
         self.shape = shape
-        self._slots = tuple(_list_slots(shape))
+        self._slots = tuple(slot for stack in shape.stacks for slot in _stack_slots(shape, stack))
         self._by_name = {slot.name: slot for slot in self._slots}
 
-    def __getitem__(self, index):  # type: ignore[override]
-        return self._slots[index]
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self._slots)
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -121,19 +123,13 @@ class Slots(Sequence[Slot]):
         return [s for s in self._slots if s.name == prefix or s.name.startswith(prefix + ".")]
 
 
-def _list_slots(shape: ModelShape) -> Iterator[Slot]:
-    for stack in shape.stacks:
-        yield from _stack_slots(shape, stack)
-
-
 def _stack_slots(shape: ModelShape, stack: Stack) -> Iterator[Slot]:
     d, table = shape.d_model, (stack.vocab_size, shape.d_model)
     yield Slot(stack.name, None, "embed", "weight", table, "table", stack.vocabulary)
     if shape.positions == "learned":
         yield Slot(stack.name, None, "positions", "weight", (shape.max_len, d), "positions")
     for layer in range(stack.n_layers):
-        parts = PARTS if stack.attends_to else ("self_attn", "ffn")
-        for part in parts:
+        for part in stack.parts:
             leaves = list(_norm_leaves(shape, f"{part}_norm"))
             inner = list(_ffn_leaves(shape) if part == "ffn" else _attention_leaves(shape, part))
             ordered = leaves + inner if shape.norm_position == "pre" else inner + leaves

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from tietrain.tying.schemes import RULES
 
 
-def scheme_rows(names: Iterable[str]) -> list[dict[str, Any]]:
-    """A row for every name that is a rule: name, shares, needs, source, catalogue, options."""
+def scheme_rows(names: Collection[str]) -> list[dict[str, Any]]:
+    """A row for every name that is a rule: name, shares, needs, source, options."""
     return [
         {
             "name": name,
-            "shares": RULES[name].summary,
-            "needs": "two languages" if RULES[name].encoder else "",
-            "source": RULES[name].source,
-            "catalogue": RULES[name].catalogue,
-            "options": RULES[name].options,
+            "shares": rule.summary,
+            "needs": "two languages" if rule.encoder else "",
+            "source": rule.source,
+            "options": rule.options,
         }
-        for name in sorted(names, key=list(RULES).index)
-        if name in RULES
+        for name, rule in RULES.items()
+        if name in names
     ]
 
 

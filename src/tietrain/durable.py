@@ -20,7 +20,7 @@ MANIFEST = "manifest.json"
 SPARE_BYTES = 1_000_000
 
 
-def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int) -> None:
+def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0) -> None:
     """Make `target` hold what `fill` writes into a folder, and a manifest with the sha256 of every file.
 
     A crash at any moment leaves the old directory, the new one, or none under this name; never a part of one.
