@@ -19,7 +19,7 @@ from tietrain.tying.slots import ModelShape, Stack
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
 # ruff: noqa: UP045
 
-DEFAULT_STEPS = 300
+DEFAULT_STEPS = 400
 MAX_LAYERS = 1000
 
 
@@ -272,7 +272,7 @@ class TrainConfig:
     """How long and in which steps.
 
     max_steps, max_tokens, max_flops, max_seconds: budgets; training ends with the first one spent, and schedules
-        follow the fraction spent. With none stated a run takes 300 steps. Tokens are target tokens; FLOPs are
+        follow the fraction spent. With none stated a run takes 400 steps. Tokens are target tokens; FLOPs are
         those of the ledger, forward and backward, over real lengths.
     batch_tokens: target tokens of one step, in the reference vocabulary for translation (see `data.batching`).
     eval_every, checkpoint_every, log_every: in steps; None evaluates ten times a run.
@@ -284,7 +284,7 @@ class TrainConfig:
     max_tokens: Optional[float] = None
     max_flops: Optional[float] = None
     max_seconds: Optional[float] = None
-    batch_tokens: int = 2048
+    batch_tokens: int = 1024
     eval_every: Optional[int] = None
     eval_sentences: Optional[int] = 500
     checkpoint_every: int = 100
