@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tietrain.compose import compose_config
-from tietrain.config import RunConfig, TyingConfig, make_shape
+from tietrain.config import STACKS, RunConfig, TyingConfig, make_shape
 from tietrain.data.batching import Batch, LmBatches, padding_efficiency
 from tietrain.data.prepare import prepare
 from tietrain.data.tokenizer import PAD_ID
@@ -148,7 +148,7 @@ def hand_arm(config: RunConfig, vocab_size: int) -> Callable[[Batch], None]:
 
 def our_arm(config: RunConfig, vocab_size: int) -> Callable[[Batch], None]:
     """One training step of tietrain, as its loop takes it."""
-    names = ("decoder",) if config.task.name == "lm" else ("encoder", "decoder")
+    names = STACKS[config.task.name]
     shape = make_shape(config, dict.fromkeys(names, vocab_size), dict.fromkeys(names, "joint"))
     model = Transformer(
         make_plan(shape, config.tying.ties), dropout=config.model.dropout, embed_scale=config.model.embed_factor

@@ -15,6 +15,7 @@ FLOORS = {
     "__init__": 0,
     "tying": 1,
     "config": 1,
+    "identity": 1,
     "runs": 1,
     "durable": 1,
     "data": 1,
@@ -25,7 +26,7 @@ FLOORS = {
     "train": 5,
 }
 FLOORS |= {"compose": 6, "job": 6, "verbs": 7, "cli": 7, "__main__": 8}
-TORCH_FREE = {"errors", "__init__", "tying", "config", "runs", "ledger", "report", "compose"}
+TORCH_FREE = {"identity", "errors", "__init__", "tying", "config", "runs", "ledger", "report", "compose"}
 REPORT_MAY_USE = {"runs", "errors", "report"}
 
 

@@ -5,9 +5,6 @@ The YAML files of `conf/` hold values; the types, the checks and the meaning of 
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import math
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -19,6 +16,8 @@ from tietrain.tying.slots import ModelShape, Stack
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
 # ruff: noqa: UP045
 
+# Stacks of each task's model, in the order of its corpus's columns.
+STACKS = {"lm": ("decoder",), "mt": ("encoder", "decoder")}
 DEFAULT_STEPS = 400
 MAX_LAYERS = 1000
 
@@ -399,59 +398,6 @@ class RunConfig:
         """Tokens a sequence at which FLOPs a token are quoted: a window, or a sentence of 25 pieces."""
         return self.task.window if self.task.name == "lm" else 25
 
-    @property
-    def slug(self) -> str:
-        """Directory name of the run: task, tying, seed and the hash of what decides its result."""
-        return f"{self.task.name}-{self.tying_label}-s{self.seed}-{config_hash(self)}"
-
-
-# Keys that cannot change a result: where things lie, how they are shown, and test hooks.
-VOLATILE = frozenset(
-    [
-        "study",
-        "run_dir",
-        "data.root",
-        "data.cache",
-        "hardware.threads",
-        "hardware.peak_flops",
-        "hardware.peak_flops_source",
-        "train.checkpoint_every",
-        "train.log_every",
-        "train.slow_step_seconds",
-    ]
-)
-
-
-# Keys of the generated corpus, which say nothing about another one.
-GRAMMAR_ONLY = frozenset(["data.preset", "data.seed", "data.language_seed", "data.difficulty", "data.alphabet_b"])
-
-
-def flat_settings(config: RunConfig) -> dict[str, Any]:
-    """Full key -> value for every leaf of the configuration; tying options are leaves too."""
-
-    def walk(node: Any, prefix: str) -> dict[str, Any]:
-        if isinstance(node, dict) and node:
-            return {
-                k: v
-                for key, child in node.items()
-                for k, v in walk(child, f"{prefix}.{key}" if prefix else key).items()
-            }
-        return {prefix: node}
-
-    return walk(dataclasses.asdict(config), "")
-
-
-def result_settings(config: RunConfig) -> dict[str, Any]:
-    """The settings that decide a run's result: all but VOLATILE."""
-    unused = VOLATILE if config.data.format == "grammar" else VOLATILE | GRAMMAR_ONLY
-    return {k: v for k, v in flat_settings(config).items() if k not in unused}
-
-
-def config_hash(config: RunConfig) -> str:
-    """8 hex digits over `result_settings`."""
-    body = json.dumps(result_settings(config), sort_keys=True)
-    return hashlib.sha256(body.encode()).hexdigest()[:8]
-
 
 def make_shape(
     config: RunConfig, vocab_sizes: dict[str, int] | None = None, vocabularies: dict[str, str] | None = None
@@ -463,7 +409,7 @@ def make_shape(
         vocabularies: stack -> content name; None names them by language, or `joint`.
     """
     m = config.model
-    names = ("decoder",) if config.task.name == "lm" else ("encoder", "decoder")
+    names = STACKS[config.task.name]
     sizes = vocab_sizes or dict.fromkeys(names, m.vocab_size)
     contents = vocabularies or {n: "joint" if config.joint_vocabulary else f"{n}'s own" for n in names}
     stacks = tuple(

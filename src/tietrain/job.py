@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from tietrain import runs
 from tietrain.compose import config_yaml
-from tietrain.config import RunConfig, flat_settings, make_shape, result_settings
+from tietrain.config import RunConfig, make_shape
 from tietrain.data.corpora import corpus_key
 from tietrain.errors import SettingsError, TietrainError
+from tietrain.identity import flat_settings, result_settings, run_name
 from tietrain.ledger.describe import describe_plan, ledger_json
 from tietrain.runs import RunRecord
 from tietrain.train.stop import StopRequest
@@ -45,7 +46,7 @@ class Outcome:
 
 def run_job(config: RunConfig) -> Outcome:
     """Run one experiment to its end, or find it finished; every ending is written to `run.json`, none is raised."""
-    directory = Path(config.run_dir or Path("outputs") / config.study / config.slug)
+    directory = Path(config.run_dir or Path("outputs") / config.study / run_name(config))
     try:
         with runs.locked(directory):
             return _run_locked(config, directory)

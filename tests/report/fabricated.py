@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tietrain import runs
-from tietrain.config import RunConfig, TaskConfig, TyingConfig, make_shape, result_settings
+from tietrain.config import RunConfig, TaskConfig, TyingConfig, make_shape
+from tietrain.identity import result_settings, run_name
 from tietrain.ledger.flops import CONVENTION, count_flops
 from tietrain.ledger.params import count_params
 from tietrain.tying.schemes import make_plan
@@ -38,7 +39,7 @@ def write_run(
     **changes: Any,
 ) -> Path:
     """One run directory; `loss` is the nats a token it ends with, `changes` replace fields of its record."""
-    directory = root / (folder or config.slug)
+    directory = root / (folder or run_name(config))
     directory.mkdir(parents=True)
     joint = "joint" if config.joint_vocabulary else "own"
     plan = make_plan(make_shape(config), config.tying.ties)

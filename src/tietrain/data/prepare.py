@@ -12,7 +12,7 @@ import numpy as np
 import sentencepiece
 from safetensors.numpy import load_file, save_file
 
-from tietrain.config import DataConfig, RunConfig
+from tietrain.config import STACKS, DataConfig, RunConfig
 from tietrain.data.cache import cached
 from tietrain.data.corpora import Corpus, Split, corpus_key, grammar_settings, load_corpus
 from tietrain.data.encoded import Counts, EncodedLines
@@ -21,7 +21,6 @@ from tietrain.errors import DataError
 
 # Part of every cache key: a change in what the entries hold or mean makes another number.
 CACHE_VERSION = 1
-STACKS = {"lm": ("decoder",), "mt": ("encoder", "decoder")}
 META, ARRAYS, TEXTS = "meta.json", "encoded.safetensors", "texts.json"
 
 

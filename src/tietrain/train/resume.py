@@ -9,8 +9,9 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from tietrain.config import RunConfig, result_settings
+from tietrain.config import RunConfig
 from tietrain.errors import DataError, SettingsError
+from tietrain.identity import result_settings
 from tietrain.model.transformer import Transformer
 from tietrain.train.checkpoint import load_checkpoint, read_best, save_best
 from tietrain.train.hardware import Hardware

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from tietrain import runs
-from tietrain.config import RunConfig, flat_settings
+from tietrain.config import RunConfig
+from tietrain.identity import flat_settings
 from tietrain.train.hardware import Hardware
 from tietrain.train.state import TrainState
 from tietrain.train.tensorboard import TensorBoard
