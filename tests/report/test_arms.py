@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from fabricated import TIES, digest, make_config, write_run, write_study
 
-from tietrain.config import TyingConfig
+from tietrain.config import DataConfig, TyingConfig
 from tietrain.report.arms import Arm, Stat, compare, make_arms, make_stat
 from tietrain.report.collect import collect
 
@@ -87,3 +87,14 @@ def test_excess_bits_per_byte_needs_bytes_that_are_true(tmp_path):
     stat = arm.score("valid", "excess_bits_per_byte")
     assert stat is not None and stat.mean == pytest.approx(0.5 * 10_000 / 0.6931471805599453 / 42_000)
     assert arm.reason("held", "excess_bits_per_byte").startswith("3 tokens")
+
+
+def test_titles_name_the_corpus(tmp_path):
+    write_run(tmp_path, make_config("lm", "none", 1), folder="generated")
+    files = make_config("mt", "none", 1)
+    files = replace(
+        files, data=DataConfig(format="text", splits={"train": ["a.en", "a.de"], "valid": ["v.en", "v.de"]})
+    )
+    write_run(tmp_path, files, folder="files", fingerprints={"corpus": digest("files")})
+    titles = {c.title for c in compare(make_arms(collect(tmp_path)))}
+    assert titles == {"Language model, grammar small corpus", "Translation, a.en, a.de"}

@@ -149,11 +149,13 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        first = self.arms[0].first
-        parts = [str(first.settings.get(key)) for key in ("data.format", "data.preset") if first.settings.get(key)]
-        if parts and parts[0] != "grammar":
-            parts = parts[:1]
-        return f"{TASK_TITLES.get(self.task, self.task)}, {' '.join(parts) or 'unknown'} corpus"
+        settings = self.arms[0].first.settings
+        # Lists of settings arrive here as their JSON text.
+        corpus = str(settings.get("data.splits.train", "")).strip("[]").replace('"', "")
+        if not corpus:
+            parts = [str(settings[key]) for key in ("data.format", "data.preset") if settings.get(key)]
+            corpus = f"{' '.join(parts) or 'unknown'} corpus"
+        return f"{TASK_TITLES.get(self.task, self.task)}, {corpus}"
 
     @property
     def vocabularies(self) -> dict[str, str]:
