@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tietrain.compose import compose_config
+from tietrain.compose import compose_config, tying_choices
 from tietrain.config import STACKS, RunConfig, TyingConfig, make_shape
 from tietrain.data.batching import Batch, LmBatches, padding_efficiency
 from tietrain.data.prepare import prepare
@@ -39,7 +39,8 @@ from tietrain.tasks.task import batch_loss
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.optim import build_optimizer
 from tietrain.train.step import train_step
-from tietrain.tying.schemes import RULES, make_plan
+from tietrain.tying.schemes import make_plan
+from tietrain.tying.table import Scheme, load_scheme
 
 LM = [
     "task=lm",
@@ -223,13 +224,15 @@ def peak_bytes(task: str, arm: str, options: argparse.Namespace) -> int:
     return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def setting(task: str, options: argparse.Namespace) -> tuple[RunConfig, Callable[[int], Batch], int, dict[str, float]]:
+def setting(
+    task: str, options: argparse.Namespace, *overrides: str
+) -> tuple[RunConfig, Callable[[int], Batch], int, dict[str, float]]:
     hardware = ["hardware.device=cpu", "hardware.precision=fp32", f"hardware.threads={options.threads}"]
     if task == "lm":
-        config = compose_config([*LM, "tying=pre_softmax", *hardware])
+        config = compose_config([*LM, "tying=pre_softmax", *hardware, *overrides])
         return config, random_lm_batches(config), config.model.vocab_size, {}
     corpus = ["data=multi30k_en_de", f"data.root={options.root}"] if options.root else ["data=grammar"]
-    config = compose_config([*MT, "tying=three_way", *corpus, *hardware])
+    config = compose_config([*MT, "tying=three_way", *corpus, *hardware, *overrides])
     return (config, *corpus_batches(config))
 
 
@@ -250,15 +253,18 @@ def bench_task(task: str, options: argparse.Namespace) -> None:
 
 
 def bench_ties(options: argparse.Namespace) -> None:
-    """Every scheme against none at equal shape, on the same batches."""
+    """Every scheme against none at equal shape, each beside none on the same batches."""
     for task in ("lm", "mt"):
-        base, batch, vocab_size, _ = setting(task, options)
-        names = [n for n, rule in RULES.items() if task == "mt" or not rule.encoder]
-        arms = {n: our_arm(replace(base, tying=TyingConfig({n: {"rule": n}})), vocab_size) for n in names}
-        print(f"{task}: each tie against none at equal shape, above 1 is faster than none")
-        for name, ratios in paired_ratios(arms, batch, options.rounds).items():
-            if name != "none":
-                show(name, ratios)
+        base, batch, vocab_size, _ = setting(task, options, "model.n_layers=6", "train.batch_tokens=2048")
+
+        def arm(scheme: Scheme, base: RunConfig = base, size: int = vocab_size) -> Callable[[Batch], None]:
+            return our_arm(replace(base, tying=TyingConfig(scheme.example)), size)
+
+        untied = arm(load_scheme("none"))
+        print(f"{task}: each tie against none at equal shape, 6 layers a stack, above 1 is faster than none")
+        for scheme in map(load_scheme, tying_choices()):
+            if task in scheme.plans() and scheme.name != "none":
+                show(scheme.name, paired_ratios({"none": untied, "tied": arm(scheme)}, batch, options.rounds)["tied"])
 
 
 def bench_start(options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,25 +24,13 @@ from yaml import MarkedYAMLError, YAMLError
 
 from tietrain.config import RunConfig
 from tietrain.errors import SettingsError, TietrainError
+from tietrain.tying.aliases import our_name
 from tietrain.tying.schemes import RULES
 
 CONF = "tietrain.conf"
 GROUPS = ("task", "data", "model", "tying", "optim", "train", "hardware", "experiment")
 # Mappings whose keys are the user's own, so that `+key=value` adds a key instead of a typing mistake.
 OPEN_MAPPINGS = ("tying.ties.", "data.splits.")
-
-# What other toolkits call a scheme of ours. Sources: Sockeye, Marian, fairseq and Hugging Face option names.
-FOREIGN_NAMES = {
-    "trg_softmax": "pre_softmax",
-    "src_trg": "embeddings",
-    "src_trg_softmax": "three_way",
-    "tied-embeddings": "pre_softmax",
-    "tied-embeddings-src": "embeddings",
-    "tied-embeddings-all": "three_way",
-    "share_decoder_input_output_embed": "pre_softmax",
-    "share_all_embeddings": "three_way",
-    "tie_word_embeddings": "pre_softmax",
-}
 
 
 def register_schema() -> None:
@@ -112,19 +100,45 @@ def compose_config(overrides: Sequence[str], config_dirs: Sequence[str] = ()) ->
     Raises:
         TietrainError: with exit code 2, for anything Hydra or we refuse.
     """
-    parse_overrides(overrides)
-    register_schema()
+    check_labels(overrides, config_dirs)
     for config_dir in config_dirs:
         check_config_dir(config_dir)
-    search = (
-        [f"hydra.searchpath=[{','.join('file://' + os.path.abspath(d) for d in config_dirs)}]"] if config_dirs else []
-    )
     try:
-        GlobalHydra.instance().clear()
-        with initialize_config_module(CONF, version_base="1.3"):
-            return to_run_config(compose("config", overrides=[*overrides, *search]))
+        return to_run_config(_composed(overrides, config_dirs))
     except (HydraException, OmegaConfBaseException, YAMLError) as e:
         raise hydra_error(e, overrides) from None
+
+
+def _composed(overrides: Sequence[str], config_dirs: Sequence[str]) -> DictConfig:
+    folders = ",".join("file://" + os.path.abspath(folder) for folder in config_dirs)
+    search = [f"hydra.searchpath=[{folders}]"] if folders else []
+    register_schema()
+    GlobalHydra.instance().clear()
+    with initialize_config_module(CONF, version_base="1.3"):
+        return compose("config", overrides=[*overrides, *search])
+
+
+def check_labels(words: Sequence[str], config_dirs: Sequence[str] = ()) -> None:
+    """SettingsError where two files of a list `tying=[a,b]` bring one label: Hydra would mix their options."""
+    for override in parse_overrides(words):
+        if override.key_or_group != "tying":
+            continue
+        value = override.value()
+        for names in value.list if isinstance(value, ChoiceSweep) else [value]:
+            owner: dict[str, str] = {}
+            for name in map(str, names if isinstance(names, list) else []):
+                try:
+                    labels = list(_composed([f"tying={name}"], config_dirs).tying.ties)
+                except (HydraException, OmegaConfBaseException, YAMLError) as e:
+                    raise hydra_error(e, words) from None
+                for label in labels:
+                    if label in owner:
+                        raise SettingsError(
+                            f"tying=[{','.join(map(str, names))}]",
+                            f"{owner[label]} and {name} both bring the tie {label}",
+                            "list it once; docs/schemes.md shows how to use a rule twice",
+                        )
+                    owner[label] = name
 
 
 def check_config_dir(path: str) -> None:
@@ -184,11 +198,12 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
         r"Could not find '([\w/]+)/([^']+)'\s*\n+\s*Available options in '\w+':\n((?:\s+\S+\n?)+)", text
     ):
         group, name, options = choice.group(1), choice.group(2), choice.group(3).split()
-        if group == "tying" and name in FOREIGN_NAMES:
-            to_do = f"here it is called {group}={FOREIGN_NAMES[name]}"
+        if group == "tying" and (ours := our_name(name)):
+            to_do = f"here it is called {group}={ours}"
         else:
             near = get_close_matches(name, options, n=1)
-            to_do = f"did you mean {group}={near[0]}?" if near else f"choose from {', '.join(options)}"
+            listed = "`tietrain schemes` lists them" if group == "tying" else f"choose from {', '.join(options)}"
+            to_do = f"did you mean {group}={near[0]}?" if near else listed
         return SettingsError(f"{group}={name}", f"there is no such {group}", to_do)
     if group := re.search(r"Could not find '([\w/]+)/'", text):
         return SettingsError(

@@ -19,11 +19,13 @@ class TyingPlan:
     """Which slot's parameters every slot reads.
 
     Laws, checked by `resolve`: total (every slot has an owner), idempotent (an owner owns itself), shape-true (a
-    slot and its owner have equal specs), canonical (the earliest slot in forward order owns its group).
+    slot and its owner have equal specs), canonical (the earliest slot in forward order owns its group). `notes` are
+    worth telling the user and identify nothing.
     """
 
     slots: Slots
     owner: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def owners(self) -> tuple[Slot, ...]:
@@ -55,16 +57,16 @@ class TyingPlan:
         return {"hash": self.hash, "slots": slots}
 
 
-def resolve(shape: ModelShape, pairs: Iterable[Pair]) -> TyingPlan:
+def resolve(model: ModelShape | Slots, pairs: Iterable[Pair]) -> TyingPlan:
     """The plan of a model whose slots are tied in pairs.
 
     Args:
-        shape: the model.
+        model: its shape, or its slots where they are at hand.
         pairs: names of slots, or of prefixes whose slots correspond leaf by leaf, in any order.
     Raises:
         TyingError: a name is no slot of this model, or two slots differ in kind, shape or vocabulary.
     """
-    slots = Slots(shape)
+    slots = model if isinstance(model, Slots) else Slots(model)
     position = {slot.name: i for i, slot in enumerate(slots)}
     root = {slot.name: slot.name for slot in slots}
 

@@ -1,55 +1,23 @@
-"""Rules: one small pure function a tying scheme, from slots and options to pairs; RULES holds them with their source.
+"""Rules that share tables, stacks and projections, and the plan that labelled rules make of a model.
 
-Adding a scheme is one function here and one file under `conf/tying/`.
+Adding a scheme is one function here, or a layer map in `layer_rules`, and one file under `conf/tying/`.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from tietrain.errors import TyingError
+from tietrain.tying import layer_rules  # noqa: F401  (fills RULES)
+from tietrain.tying.parts import ATTENTION, choose_parts, choose_stacks
 from tietrain.tying.plan import Pair, TyingPlan, resolve
-from tietrain.tying.slots import PARTS, ModelShape, Slots, Stack
+from tietrain.tying.rules import RULES, Rule, check_choice, rule
+from tietrain.tying.slots import ModelShape, Slots
 
-
-@dataclass(frozen=True)
-class Rule:
-    """A tying rule with what it needs: `joint_vocabulary` for tables of two languages, `encoder` for a second stack."""
-
-    name: str
-    pairs: Callable[..., list[Pair]]
-    source: str
-    joint_vocabulary: bool
-    encoder: bool
-
-    @property
-    def summary(self) -> str:
-        """First line of the rule's docstring."""
-        return inspect.getdoc(self.pairs).splitlines()[0]  # type: ignore[union-attr]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Option -> default."""
-        parameters = list(inspect.signature(self.pairs).parameters.values())[1:]
-        return {p.name: p.default for p in parameters}
-
-
-RULES: dict[str, Rule] = {}
-
-
-def rule(*, source: str, joint_vocabulary: bool = False, encoder: bool = False):
-    """Put a pairs function into RULES under its own name."""
-
-    def register(pairs: Callable[..., list[Pair]]) -> Callable[..., list[Pair]]:
-        name = pairs.__name__
-        RULES[name] = Rule(name, pairs, source, joint_vocabulary, encoder)
-        return pairs
-
-    return register
+Ties = Mapping[str, Mapping[str, Any]]
 
 
 @rule(source="-")
@@ -64,11 +32,10 @@ def shared_vocab(slots: Slots) -> list[Pair]:
     return []
 
 
-@rule(source="Press & Wolf 2017, section 4", joint_vocabulary=True, encoder=True)
+@rule(source="Press & Wolf 2017", joint_vocabulary=True, encoder=True)
 def embeddings(slots: Slots) -> list[Pair]:
     """The embedding tables of all stacks are one."""
-    first, *others = slots.shape.stacks
-    return [(f"{stack.name}.embed", f"{first.name}.embed") for stack in others]
+    return [(f"{a.name}.embed", f"{b.name}.embed") for a, b in pairwise(slots.shape.stacks)]
 
 
 @rule(source="Press & Wolf 2017; Inan et al. 2017; Vaswani et al. 2017, section 3.4")
@@ -77,113 +44,80 @@ def pre_softmax(slots: Slots) -> list[Pair]:
     return [(f"{s.name}.output.weight", f"{s.name}.embed.weight") for s in slots.shape.stacks if s.has_output]
 
 
-@rule(
-    source="Press & Wolf 2017 (TWWT); Vaswani et al. 2017, section 3.4",
-    joint_vocabulary=True,
-    encoder=True,
-)
+@rule(source="Press & Wolf 2017 (TWWT); Vaswani et al. 2017, section 3.4", joint_vocabulary=True, encoder=True)
 def three_way(slots: Slots) -> list[Pair]:
     """Source embedding, target embedding and output projection are one table."""
     return embeddings(slots) + pre_softmax(slots)
 
 
-# The parameter set that layer i of n reads, of m sets.
-ORDERS: dict[str, Callable[[int, int, int], int]] = {
-    "sequence": lambda i, n, m: i * m // n,
-    "cycle": lambda i, n, m: i % m,
-    "cycle_rev": lambda i, n, m: i % m if i < n - m else n - 1 - i,
-}
+@rule(source="offered by toolkits, not reported as an ablation", encoder=True)
+def positions(slots: Slots) -> list[Pair]:
+    """The learned position tables of all stacks are one."""
+    if slots.shape.positions != "learned":
+        raise TyingError(
+            f"model.positions={slots.shape.positions}",
+            "such positions have no parameters and are common to all stacks already",
+            "set model.positions=learned to share a table",
+        )
+    return [(f"{a.name}.positions", f"{b.name}.positions") for a, b in pairwise(slots.shape.stacks)]
 
 
-def layer_sets(order: str, n_layers: int, n_unique: int) -> list[int]:
-    """The parameter set each layer reads.
-
-    Source: Takase & Kiyono 2021, section 2 (sequence, cycle, cycle (rev)), where M sets serve N layers; defined by
-    the same formulas where M does not divide N.
-
-    >>> layer_sets("sequence", 6, 3), layer_sets("cycle", 6, 3), layer_sets("cycle_rev", 6, 3)
-    ([0, 0, 1, 1, 2, 2], [0, 1, 2, 0, 1, 2], [0, 1, 2, 2, 1, 0])
-    """
-    return [ORDERS[order](i, n_layers, n_unique) for i in range(n_layers)]
-
-
-@rule(source="Takase & Kiyono 2021; n_unique=1: Dehghani et al. 2018, Lan et al. 2019")
-def cross_layer(
-    slots: Slots,
-    order: str = "sequence",
-    n_unique: int = 1,
-    stacks: Sequence[str] | None = None,
-    parts: Sequence[str] | None = None,
-    norms: bool = True,
+@rule(source="Xia et al. 2019; depth=one: Dabre & Fujita 2019; FFN alone: Pires et al. 2023", encoder=True)
+def encoder_decoder(
+    slots: Slots, depth: str = "each", parts: Sequence[str] | None = None, norms: bool = True
 ) -> list[Pair]:
-    """Layers of a stack reuse the parameters of `n_unique` layers of the same stack.
+    """Encoder and decoder share layers; cross-attention, which only the decoder has, is never tied to self-attention.
 
     Args:
-        order: sequence, cycle or cycle_rev.
-        n_unique: parameter sets a stack, 1 to its depth.
-        stacks: names of the stacks that share; None for all.
-        parts: self_attn, cross_attn and ffn; None for all. A part comes with its norm where `norms` is true.
-        norms: whether the norms of shared parts are shared; the final norm never is.
+        depth: each: layer i of one stack is layer i of the other, depths must be equal; one: all layers of all stacks
+            are one.
+        parts: see `layer_rules.layer_rule`; None for all.
+        norms: whether the norms of shared parts are shared.
     """
-    check_choice("order", order, ORDERS)
-    chosen = _chosen_stacks(slots, stacks)
-    wanted = _chosen_parts(slots, chosen, parts)
-    pairs: list[Pair] = []
-    for stack in chosen:
-        if not isinstance(n_unique, int) or not 1 <= n_unique <= stack.n_layers:
-            raise TyingError(
-                f"n_unique={n_unique}",
-                f"stack {stack.name} has {stack.n_layers} layers",
-                f"choose 1 to {stack.n_layers}",
-            )
-        sets = layer_sets(order, stack.n_layers, n_unique)
-        # A set number is not a layer number: the first layer that reads a set stands for it.
-        pairs += _layer_pairs(slots, stack, [sets.index(s) for s in sets], wanted, norms)
-    return pairs
+    check_choice("depth", depth, ("each", "one"))
+    stacks = slots.shape.stacks
+    depths = {stack.name: stack.n_layers for stack in stacks}
+    if depth == "each" and len(set(depths.values())) > 1:
+        is_so = " and ".join(f"{name} has {n} layers" for name, n in depths.items())
+        raise TyingError("depth=each", is_so, "make the depths equal, or choose depth=one")
+    names = choose_parts(slots, stacks, parts, norms=norms)
+    layers = [(stack.name, layer) for stack in stacks for layer in range(stack.n_layers)]
+    chains: dict[Any, list[str]] = {}
+    for stack, layer in layers:
+        for name in names:
+            if slots.under(block := f"{stack}.{layer}.{name}"):
+                chains.setdefault((name, layer if depth == "each" else None), []).append(block)
+    return [pair for chain in chains.values() for pair in pairwise(chain)]
 
 
-def _layer_pairs(slots: Slots, stack: Stack, first: Sequence[int], parts: Sequence[str], norms: bool) -> list[Pair]:
-    """Layer i's parts read those of layer first[i]."""
-    names = [p + suffix for p in parts for suffix in (("_norm", "") if norms else ("",))]
+@rule(source="Kitaev et al. 2020 (Reformer)")
+def query_key(slots: Slots, stacks: Sequence[str] | None = None, parts: Sequence[str] | None = None) -> list[Pair]:
+    """Queries and keys of an attention read one projection, computed for each.
+
+    Args:
+        stacks: names of stacks; None for all.
+        parts: self_attn, cross_attn; None for every attention.
+    """
+    shape = slots.shape
+    if shape.n_kv_heads != shape.n_heads:
+        raise TyingError(
+            f"model.n_kv_heads={shape.n_kv_heads}",
+            f"grouped keys are narrower than the queries of model.n_heads={shape.n_heads}",
+            "set model.n_kv_heads=null",
+        )
+    chosen = choose_stacks(slots, stacks)
+    for name in parts or ():
+        check_choice("parts", name, (*ATTENTION, "attention"))
     return [
-        (f"{stack.name}.{i}.{name}", f"{stack.name}.{j}.{name}")
-        for i, j in enumerate(first)
-        if i != j
-        for name in names
-        if slots.under(f"{stack.name}.{i}.{name}")
+        (f"{block}.k", f"{block}.q")
+        for stack in chosen
+        for layer in range(stack.n_layers)
+        for part in choose_parts(slots, chosen, ["attention"] if parts is None else parts)
+        if slots.under(block := f"{stack.name}.{layer}.{part}")
     ]
 
 
-def _chosen_stacks(slots: Slots, stacks: Sequence[str] | None) -> list[Stack]:
-    have = {stack.name: stack for stack in slots.shape.stacks}
-    if stacks is None:
-        return list(have.values())
-    for name in stacks:
-        check_choice("stacks", name, have)
-    return [have[name] for name in stacks]
-
-
-def _chosen_parts(slots: Slots, stacks: Sequence[Stack], parts: Sequence[str] | None) -> list[str]:
-    if parts is None:
-        return list(PARTS)
-    for name in parts:
-        check_choice("parts", name, PARTS)
-        if not any(slot.part == name for stack in stacks for slot in slots.under(stack.name)):
-            raise TyingError(
-                f"parts={name}", f"no layer of {', '.join(s.name for s in stacks)} has it", "choose another part"
-            )
-    return list(parts)
-
-
-def check_choice(key: str, value: object, choices: Sequence[str] | Mapping[str, object]) -> None:
-    """TyingError unless value is one of the choices."""
-    if value not in choices:
-        near = get_close_matches(str(value), list(choices), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(choices)}"
-        raise TyingError(f"{key}={value}", "there is no such choice", hint)
-
-
-def check_ties(ties: Mapping[str, Mapping[str, Any]]) -> None:
+def check_ties(ties: Ties) -> None:
     """Every label names a known rule with options that rule has; TyingError naming the full key otherwise."""
     for label, tie in ties.items():
         key = f"tying.ties.{label}"
@@ -207,7 +141,7 @@ def check_ties(ties: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _check_type(option: str, value: object, default: object) -> None:
-    """TyingError unless a value is of its default's type; where the default is None, it is None or a list of names."""
+    """TyingError unless a value is of its default's type; where the default is None, it is None or a list."""
     if default is None:
         fits = value is None or (isinstance(value, Sequence) and not isinstance(value, str))
         raise_as = "a list: [a,b]"
@@ -217,12 +151,12 @@ def _check_type(option: str, value: object, default: object) -> None:
         raise TyingError(f"{option}={value}", "the value is of another type", f"give one {raise_as}")
 
 
-def needs_joint_vocabulary(ties: Mapping[str, Mapping[str, Any]]) -> bool:
+def needs_joint_vocabulary(ties: Ties) -> bool:
     """Whether any chosen rule joins the vocabularies of two languages."""
     return any(RULES[tie["rule"]].joint_vocabulary for tie in ties.values())
 
 
-def make_plan(shape: ModelShape, ties: Mapping[str, Mapping[str, Any]]) -> TyingPlan:
+def make_plan(shape: ModelShape, ties: Ties) -> TyingPlan:
     """The plan of a model under labelled rules, as a file of `conf/tying/` gives them.
 
     Raises:
@@ -230,30 +164,49 @@ def make_plan(shape: ModelShape, ties: Mapping[str, Mapping[str, Any]]) -> Tying
             the slots the model has, and what would fit.
     """
     check_ties(ties)
-    slots, plan = Slots(shape), resolve(shape, [])
+    plan = resolve(shape, [])
     pairs: list[Pair] = []
+    notes: list[str] = []
     for label, tie in ties.items():
-        chosen = RULES[tie["rule"]]
-        if chosen.joint_vocabulary and len({stack.vocabulary for stack in shape.stacks}) > 1:
-            raise TyingError(
-                f"tying={label}",
-                "it needs one vocabulary for both languages and this model has one for each",
-                "leave data.vocabulary=auto",
-            )
-        if chosen.encoder and len(shape.stacks) < 2:
-            raise TyingError(
-                f"tying={label}",
-                f"it joins source and target, and this model has one stack: {', '.join(dict.fromkeys(s.block for s in slots if s.layer is None))}",
-                "a language model ties by tying=pre_softmax",
-            )
+        chosen, options = RULES[tie["rule"]], {k: v for k, v in tie.items() if k != "rule"}
+        _check_fits(shape, label, chosen)
         try:
-            pairs += chosen.pairs(slots, **{k: v for k, v in tie.items() if k != "rule"})
-            plan = resolve(shape, pairs)
+            of_rule = chosen.pairs(plan.slots, **options)
+            plan = resolve(plan.slots, pairs := pairs + of_rule)
         except TyingError as e:
             raise TyingError(f"tying={label}: {e.asked}", e.is_so, e.to_do) from None
-    return plan
+        notes += [f"{label}: {said}" for said in _notes(plan.slots, chosen, options, of_rule)]
+    return replace(plan, notes=tuple(notes))
 
 
-def tying_label(ties: Mapping[str, Mapping[str, Any]]) -> str:
+def _check_fits(shape: ModelShape, label: str, chosen: Rule) -> None:
+    if chosen.joint_vocabulary and len({stack.vocabulary for stack in shape.stacks}) > 1:
+        raise TyingError(
+            f"tying={label}",
+            "it needs one vocabulary for both languages and this model has one for each",
+            "leave data.vocabulary=auto",
+        )
+    if chosen.encoder and len(shape.stacks) < 2:
+        tables = ", ".join(f"{stack.name}.embed, {stack.name}.output" for stack in shape.stacks)
+        raise TyingError(
+            f"tying={label}",
+            f"it joins source and target, and this model has one stack: {tables}",
+            "a language model ties its tables by tying=pre_softmax and its layers by tying=cross_layer",
+        )
+
+
+def _notes(slots: Slots, chosen: Rule, options: Mapping[str, Any], pairs: Sequence[Pair]) -> list[str]:
+    """What is worth saying of a rule in this model: that it ties nothing, or where a paper's code differs."""
+    said = []
+    if not pairs and chosen.name not in ("none", "shared_vocab"):
+        said.append("ties nothing in this model")
+    if chosen.note is not None:
+        own = {k: v for k, v in options.items() if k not in ("stacks", "parts", "norms")}
+        notes = [chosen.note(stack.n_layers, **own) for stack in choose_stacks(slots, options.get("stacks"))]
+        said += dict.fromkeys(note for note in notes if note)
+    return said
+
+
+def tying_label(ties: Ties) -> str:
     """The labels of the chosen schemes, joined: `three_way+cross_layer`; `none` where nothing is chosen."""
     return "+".join(ties) or "none"

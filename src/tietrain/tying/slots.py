@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 PARTS = ("self_attn", "cross_attn", "ffn")
 
@@ -68,7 +70,8 @@ class Slot:
     """One use of one parameter tensor.
 
     `kind` is the role of the tensor: only equal kinds, shapes and vocabularies can be tied. The two readings of a
-    `[V, D]` matrix, embedding and output projection, are one kind: `table`.
+    `[V, D]` matrix, embedding and output projection, are one kind, `table`; query and key of an attention are one,
+    `self_attn.qk.weight`; no kind joins self-attention and cross-attention.
     """
 
     stack: str
@@ -79,13 +82,13 @@ class Slot:
     kind: str
     vocabulary: str = ""
 
-    @property
+    @cached_property
     def block(self) -> str:
         """The name without its leaf: `decoder.3.self_attn`."""
         layer = "" if self.layer is None else f".{self.layer}"
         return f"{self.stack}{layer}.{self.part}"
 
-    @property
+    @cached_property
     def name(self) -> str:
         return f"{self.block}.{self.leaf}"
 
@@ -106,7 +109,10 @@ class Slots:
     def __init__(self, shape: ModelShape):
         self.shape = shape
         self._slots = tuple(slot for stack in shape.stacks for slot in _stack_slots(shape, stack))
-        self._by_name = {slot.name: slot for slot in self._slots}
+        self._under: dict[str, list[Slot]] = {}
+        for slot in self._slots:
+            for prefix in accumulate(slot.name.split("."), "{}.{}".format):
+                self._under.setdefault(prefix, []).append(slot)
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots)
@@ -116,11 +122,12 @@ class Slots:
 
     def named(self, name: str) -> Slot | None:
         """The slot of exactly that name, or None."""
-        return self._by_name.get(name)
+        found = self._under.get(name, [])
+        return found[0] if len(found) == 1 and found[0].name == name else None
 
     def under(self, prefix: str) -> list[Slot]:
         """The slots named by a prefix that ends at a dot or at the end of the name, in forward order."""
-        return [s for s in self._slots if s.name == prefix or s.name.startswith(prefix + ".")]
+        return self._under.get(prefix, [])
 
 
 def _stack_slots(shape: ModelShape, stack: Stack) -> Iterator[Slot]:
@@ -134,7 +141,7 @@ def _stack_slots(shape: ModelShape, stack: Stack) -> Iterator[Slot]:
             inner = list(_ffn_leaves(shape) if part == "ffn" else _attention_leaves(shape, part))
             ordered = leaves + inner if shape.norm_position == "pre" else inner + leaves
             for owner_part, leaf, extent in ordered:
-                yield Slot(stack.name, layer, owner_part, leaf, extent, f"{owner_part}.{leaf}")
+                yield Slot(stack.name, layer, owner_part, leaf, extent, _kind(owner_part, leaf))
     if shape.norm_position == "pre":
         for part, leaf, extent in _norm_leaves(shape, "final_norm"):
             yield Slot(stack.name, None, part, leaf, extent, f"{part}.{leaf}")
@@ -142,6 +149,11 @@ def _stack_slots(shape: ModelShape, stack: Stack) -> Iterator[Slot]:
         yield Slot(stack.name, None, "output", "weight", table, "table", stack.vocabulary)
         if shape.output_bias:
             yield Slot(stack.name, None, "output", "bias", table[:1], "output.bias", stack.vocabulary)
+
+
+def _kind(part: str, leaf: str) -> str:
+    projection, *rest = leaf.split(".")
+    return ".".join([part, "qk" if projection in ("q", "k") else projection, *rest])
 
 
 def _norm_leaves(shape: ModelShape, part: str) -> Iterator[tuple[str, str, tuple[int, ...]]]:

@@ -1,32 +1,128 @@
-"""The scheme table: what `tietrain schemes` prints and the README shows."""
+"""The scheme table: what `tietrain schemes` prints and the documents show.
+
+The first two comment lines of a file of `conf/tying/` say what it is: `# L5. What is shared.` with its number in the
+catalogue, and `# Source: paper`. All else is computed: where it applies, and what it saves on a reference model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
 from typing import Any
 
-from tietrain.tying.schemes import RULES
+import yaml
+
+from tietrain.errors import TyingError
+from tietrain.tying.aliases import ALIASES
+from tietrain.tying.picture import owner_map
+from tietrain.tying.plan import TyingPlan
+from tietrain.tying.schemes import RULES, make_plan
+from tietrain.tying.slots import ModelShape, Stack
+
+HEADER = re.compile(r"# (?P<catalogue>[^.]+)\. (?P<shares>.+?)\.?\n# Source: (?P<source>.+)\n")
+CONF = "tietrain.conf"
+
+# Transformer base of Vaswani et al. 2017 with one vocabulary of 37,000 pieces and learned positions.
+_DECODER = Stack("decoder", 6, 37_000, "joint", causal=True, has_output=True)
+REFERENCE = {
+    "lm": ModelShape((_DECODER,), 512, 8, 8, 64, 2048, 512, positions="learned", ffn_bias=True, norm_bias=True),
+}
+REFERENCE["mt"] = replace(
+    REFERENCE["lm"], stacks=(Stack("encoder", 6, 37_000, "joint"), replace(_DECODER, attends_to="encoder"))
+)
 
 
-def scheme_rows(names: Collection[str]) -> list[dict[str, Any]]:
-    """A row for every name that is a rule: name, shares, needs, source, options."""
-    return [
-        {
-            "name": name,
-            "shares": rule.summary,
-            "needs": "two languages" if rule.encoder else "",
-            "source": rule.source,
-            "options": rule.options,
-        }
-        for name, rule in RULES.items()
-        if name in names
-    ]
+@dataclass(frozen=True)
+class Scheme:
+    """A file of `conf/tying/`: its name, what its header says, and its labelled ties."""
+
+    name: str
+    catalogue: str
+    shares: str
+    source: str
+    ties: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def example(self) -> dict[str, dict[str, Any]]:
+        """The ties with values that fit six layers where the file leaves a value to the user."""
+        return {label: {**tie, **RULES[tie["rule"]].example} for label, tie in self.ties.items()}
+
+    def plans(self) -> dict[str, TyingPlan]:
+        """Task -> plan of the reference model, for the tasks the scheme applies to."""
+        plans = {}
+        for task, shape in REFERENCE.items():
+            try:
+                plans[task] = make_plan(shape, self.example)
+            except TyingError:
+                continue
+        return plans
+
+
+def load_scheme(name: str) -> Scheme:
+    """The scheme of a file of `conf/tying/`."""
+    text = (files(CONF) / "tying" / f"{name}.yaml").read_text(encoding="utf-8")
+    header = HEADER.match(text)
+    assert header is not None, f"conf/tying/{name}.yaml does not begin with what it is and its source"
+    return Scheme(name, header["catalogue"], header["shares"], header["source"], yaml.safe_load(text)["ties"])
+
+
+def scheme_rows(names: Iterable[str]) -> list[dict[str, Any]]:
+    """A row a scheme in catalogue order: name, catalogue, shares, tasks, options, source, saved, aliases."""
+    rows = []
+    for scheme in sorted((load_scheme(name) for name in names), key=_place):
+        options = {k: v for tie in scheme.ties.values() for k, v in tie.items() if k != "rule"}
+        rows.append(
+            {
+                "name": scheme.name,
+                "catalogue": scheme.catalogue,
+                "shares": scheme.shares,
+                "tasks": list(scheme.plans()),
+                "options": options,
+                "source": scheme.source,
+                "aliases": [f"alias/{alias.file}" for alias in ALIASES if alias.scheme == scheme.name],
+            }
+        )
+    return rows
+
+
+def _place(scheme: Scheme) -> tuple[int, int, str]:
+    """Tables, layers, feed-forwards, attentions, stacks, positions; by number within a letter."""
+    letter, number = scheme.catalogue[0], re.findall(r"\d+", scheme.catalogue)
+    return "ELFASP".index(letter), int(number[0]), scheme.name
 
 
 def scheme_markdown(rows: Iterable[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
-    lines = ["| `tying=` | what is shared | for | source |", "|---|---|---|---|"]
+    lines = ["| | `tying=` | what is shared | for | source |", "|---|---|---|---|---|"]
     for row in rows:
-        task = "translation" if row["needs"] else "both tasks"
-        lines.append(f"| `{row['name']}` | {row['shares'].rstrip('.')} | {task} | {row['source']} |")
+        tasks = (
+            "both tasks" if len(row["tasks"]) > 1 else {"lm": "language models", "mt": "translation"}[row["tasks"][0]]
+        )
+        lines.append(f"| {row['catalogue']} | `{row['name']}` | {row['shares']} | {tasks} | {row['source']} |")
     return "\n".join(lines) + "\n"
+
+
+def scheme_pages(names: Iterable[str]) -> str:
+    """A section a scheme: rule, source, owner map and parameters saved on the reference model, as Markdown."""
+    return "\n".join(_section(scheme) for scheme in sorted((load_scheme(name) for name in names), key=_place))
+
+
+def _section(scheme: Scheme) -> str:
+    lines = [f"### {scheme.catalogue} `{scheme.name}`", "", f"{scheme.shares}. Source: {scheme.source}.", ""]
+    tie = ", ".join(f"{k}: {_yaml(v)}" for ties in scheme.example.values() for k, v in ties.items())
+    lines += [f"`{{{tie}}}`", ""]
+    plans = scheme.plans()
+    for task, plan in plans.items():
+        untied = sum(slot.size for slot in plan.slots)
+        stored = sum(slot.size for slot in plan.owners)
+        lines.append(
+            f"{task}: {untied - stored:,} of {untied:,} parameters saved ({100 * (1 - stored / untied):.1f} %)."
+        )
+    picture = owner_map(plans["mt" if "mt" in plans else "lm"])
+    return "\n".join([*lines, "", "```", *picture, "```", ""])
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
