@@ -3,12 +3,26 @@
 import re
 from pathlib import Path
 
-from tietrain.compose import tying_choices
+from tietrain.compose import compose_config, tying_choices
+from tietrain.config import make_shape
+from tietrain.ledger.conventions import PUBLISHED, columns, estimate
+from tietrain.ledger.flops import CAUSAL, CONVENTION, KINDS
+from tietrain.ledger.lengths import (
+    CROSSINGS,
+    DEFAULT_LENGTHS,
+    LengthLedger,
+    count_by_length,
+    crossing_words,
+    parse_lengths,
+)
+from tietrain.report.lengths import draw_lengths
 from tietrain.tying.aliases import ALIASES, alias_yaml
+from tietrain.tying.plan import TyingPlan
+from tietrain.tying.schemes import make_plan
 from tietrain.tying.table import load_scheme, scheme_markdown, scheme_pages, scheme_rows
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/schemes.md")
+DOCUMENTS = ("README.md", "docs/schemes.md", "docs/flops.md")
 MARKED = re.compile(r"(<!-- (?P<name>[\w-]+) -->\n).*?(<!-- /(?P=name) -->)", re.DOTALL)
 
 
@@ -19,10 +33,52 @@ def aliases_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
+def plan_of(*overrides: str) -> TyingPlan:
+    """The plan of a configuration."""
+    config = compose_config(overrides)
+    return make_plan(make_shape(config), config.tying.ties)
+
+
+def conventions_markdown() -> str:
+    """Training FLOPs a token of GPT-2 small by every convention, tied tables alone and with a shared stack."""
+    gpt2 = ("task=lm", "model=gpt2")
+    plans = [
+        plan_of(*gpt2, "tying=pre_softmax"),
+        plan_of(*gpt2, "tying=[pre_softmax,cycle]", "tying.ties.cycle.n_unique=6"),
+    ]
+    lines = ["| convention | formula | tables tied | 6 sets too | source |", "|---|---|--:|--:|---|"]
+    ours = [columns(plan.slots.shape, 1024) for plan in plans]
+    for name in ours[0]:
+        lines.append(f"| **{name}** | every use | {ours[0][name]:,} | {ours[1][name]:,} | here |")
+    for name, c in PUBLISHED.items():
+        first, second = (estimate(name, plan, 1024).flops for plan in plans)
+        lines.append(f"| {name} | {c.formula} | {first:,} | {second:,} | {c.source} |")
+    return "\n".join(lines) + "\n"
+
+
+def ledger_512(convention: str = CONVENTION) -> LengthLedger:
+    """FLOPs by length of a decoder of d_model 512."""
+    return count_by_length(plan_of("task=lm", "model=vaswani_base").slots.shape, convention)
+
+
+def lengths_markdown() -> str:
+    """FLOPs a token by length, in shares, and the crossings by both conventions."""
+    lines = ["| tokens | FLOPs a token | " + " | ".join(KINDS) + " |", "|--:" * (2 + len(KINDS)) + "|"]
+    for row in ledger_512().to_json(parse_lengths(DEFAULT_LENGTHS))["rows"]:
+        shares = " | ".join(f"{100 * row['shares'][kind]:.1f} %" for kind in KINDS)
+        lines.append(f"| {row['length']:,} | {row['flops_per_token']:,} | {shares} |")
+    lines += ["", f"| the stack alone, without logits | `{CONVENTION}` | `{CAUSAL}` |", "|---|--:|--:|"]
+    full, half = ledger_512().crossings, ledger_512(CAUSAL).crossings
+    lines += [f"| {name} | {crossing_words(full[name])} | {crossing_words(half[name])} |" for name in CROSSINGS]
+    return "\n".join(lines) + "\n"
+
+
 SECTIONS = {
     "schemes": lambda: scheme_markdown(scheme_rows(tying_choices())),
     "scheme-pages": lambda: scheme_pages(tying_choices()),
     "aliases": aliases_markdown,
+    "flop-conventions": conventions_markdown,
+    "flop-lengths": lengths_markdown,
 }
 
 
@@ -44,3 +100,5 @@ if __name__ == "__main__":
     for path, text in alias_files().items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    drawing = draw_lengths(ledger_512().to_json(parse_lengths(DEFAULT_LENGTHS)), "d_model 512, d_ff 2,048, 6 layers")
+    (ROOT / "docs" / "flops_length.png").write_bytes(drawing.png)

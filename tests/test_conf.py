@@ -1,9 +1,11 @@
-"""Every file of conf/ composes, and every tying file resolves where it claims to apply."""
+"""Every file of conf/ composes, and every tying file, chosen on the command line, ties what was typed by hand."""
 
 from pathlib import Path
 
 import pytest
+import yaml
 
+from expected_ties import CHOSEN, EXPECTED, NOT_FOR_LM, difference, six_layers
 from tietrain.compose import GROUPS, compose_config
 from tietrain.config import make_shape
 from tietrain.errors import TyingError
@@ -11,15 +13,16 @@ from tietrain.tying.schemes import RULES, make_plan
 
 CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
+TYING = [name for group, name in FILES if group == "tying"]
 
 
 def test_groups_are_the_folders():
     assert {group for group, _ in FILES} == set(GROUPS)
 
 
-@pytest.mark.parametrize(("group", "name"), FILES)
+@pytest.mark.parametrize(("group", "name"), [file for file in FILES if file[0] != "tying"])
 def test_composes(group, name):
-    task = ["task=mt"] if group in ("data", "tying") else []
+    task = ["task=mt"] if group == "data" else []
     needs_files = group == "data" and name in ("text", "tsv", "jsonl")
     files = ["data.splits={train: [a], valid: [b]}"] if needs_files else []
     compose_config([*task, f"{group}={name}", *files])
@@ -30,23 +33,22 @@ def test_holds_values_only(path):
     assert "_target_" not in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for group, name in FILES if group == "tying"])
-@pytest.mark.parametrize("task", ["lm", "mt"])
-def test_tying_file_resolves_or_is_refused_by_name(name, task):
-    config = compose_config([f"task={task}", f"tying={name}"])
-    rules = [RULES[tie["rule"]] for tie in config.tying.ties.values()]
-    if task == "lm" and any(rule.encoder for rule in rules):
-        with pytest.raises(TyingError, match=f"tying={name}.*pre_softmax"):
-            make_plan(make_shape(config), config.tying.ties)
+@pytest.mark.parametrize("name", TYING)
+def test_a_tying_file_ties_what_was_typed_by_hand(name):
+    chosen = [f"tying.ties.{name}.{k}=[{','.join(map(str, v))}]" for k, v in CHOSEN.get(name, {}).items()]
+    config = compose_config(["task=mt", f"tying={name}", "model.n_layers=6", "model.positions=learned", *chosen])
+    assert config.tying_label == name
+    assert difference(make_plan(make_shape(config), config.tying.ties), EXPECTED[name]) == {}
+    if name in NOT_FOR_LM:
+        with pytest.raises(TyingError, match=NOT_FOR_LM[name]):
+            make_plan(six_layers("lm"), config.tying.ties)
     else:
-        assert make_plan(make_shape(config), config.tying.ties).owners
+        assert difference(make_plan(six_layers("lm"), config.tying.ties), EXPECTED[name]) == {}
 
 
-def test_labels_of_tying_files_are_unique():
-    labels = [
-        label
-        for group, name in FILES
-        if group == "tying"
-        for label in compose_config(["task=mt", f"tying={name}"]).tying.ties
-    ]
-    assert len(labels) == len(set(labels))
+@pytest.mark.parametrize("name", TYING)
+def test_a_tying_file_shows_every_option_under_its_own_name(name):
+    """So that an override needs no `+`, and two files of a list bring two labels."""
+    ties = yaml.safe_load((CONF / "tying" / f"{name}.yaml").read_text(encoding="utf-8"))["ties"]
+    assert list(ties) == [name]
+    assert set(ties[name]) == {"rule", *RULES[ties[name]["rule"]].options}

@@ -16,13 +16,14 @@ from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from tietrain.config import RunConfig
+from tietrain.config import VOCABULARY_KEYS, RunConfig
 from tietrain.errors import SettingsError, TietrainError
 from tietrain.tying.aliases import our_name
 from tietrain.tying.schemes import RULES
@@ -100,45 +101,40 @@ def compose_config(overrides: Sequence[str], config_dirs: Sequence[str] = ()) ->
     Raises:
         TietrainError: with exit code 2, for anything Hydra or we refuse.
     """
-    check_labels(overrides, config_dirs)
+    parse_overrides(overrides)
     for config_dir in config_dirs:
         check_config_dir(config_dir)
-    try:
-        return to_run_config(_composed(overrides, config_dirs))
-    except (HydraException, OmegaConfBaseException, YAMLError) as e:
-        raise hydra_error(e, overrides) from None
-
-
-def _composed(overrides: Sequence[str], config_dirs: Sequence[str]) -> DictConfig:
     folders = ",".join("file://" + os.path.abspath(folder) for folder in config_dirs)
     search = [f"hydra.searchpath=[{folders}]"] if folders else []
     register_schema()
     GlobalHydra.instance().clear()
-    with initialize_config_module(CONF, version_base="1.3"):
-        return compose("config", overrides=[*overrides, *search])
+    try:
+        with initialize_config_module(CONF, version_base="1.3"):
+            cfg = compose("config", overrides=[*overrides, *search])
+            check_labels(overrides, search)
+            return to_run_config(cfg)
+    except (HydraException, OmegaConfBaseException, YAMLError) as e:
+        raise hydra_error(e, overrides) from None
 
 
-def check_labels(words: Sequence[str], config_dirs: Sequence[str] = ()) -> None:
-    """SettingsError where two files of a list `tying=[a,b]` bring one label: Hydra would mix their options."""
-    for override in parse_overrides(words):
-        if override.key_or_group != "tying":
-            continue
-        value = override.value()
-        for names in value.list if isinstance(value, ChoiceSweep) else [value]:
-            owner: dict[str, str] = {}
-            for name in map(str, names if isinstance(names, list) else []):
-                try:
-                    labels = list(_composed([f"tying={name}"], config_dirs).tying.ties)
-                except (HydraException, OmegaConfBaseException, YAMLError) as e:
-                    raise hydra_error(e, words) from None
-                for label in labels:
-                    if label in owner:
-                        raise SettingsError(
-                            f"tying=[{','.join(map(str, names))}]",
-                            f"{owner[label]} and {name} both bring the tie {label}",
-                            "list it once; docs/schemes.md shows how to use a rule twice",
-                        )
-                    owner[label] = name
+def check_labels(overrides: Sequence[str], search: Sequence[str] = ()) -> None:
+    """SettingsError where two chosen files of `tying/` bring one label: Hydra would mix their options.
+
+    Hydra must be initialized; `search` are overrides that name its search path.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    chosen = loader.compute_defaults_list("config", [*overrides, *search], RunMode.RUN).defaults
+    names = [d.config_path.removeprefix("tying/") for d in chosen if (d.config_path or "").startswith("tying/")]
+    owner: dict[str, str] = {}
+    for name in names if len(names) > 1 else []:
+        for label in compose("config", overrides=[f"tying={name}", *search]).tying.ties:
+            if label in owner:
+                raise SettingsError(
+                    f"tying=[{','.join(names)}]",
+                    f"{owner[label]} and {name} both bring the tie {label}",
+                    "list it once; docs/schemes.md shows how to use a rule twice",
+                )
+            owner[label] = name
 
 
 def check_config_dir(path: str) -> None:
@@ -149,8 +145,12 @@ def check_config_dir(path: str) -> None:
         )
 
 
-def to_run_config(cfg: DictConfig) -> RunConfig:
-    """The dataclasses of a composed configuration, cross checks done; no DictConfig exists below this call."""
+def to_run_config(cfg: DictConfig, swept: Iterable[str] = ()) -> RunConfig:
+    """The dataclasses of a composed configuration, cross checks done; no DictConfig exists below this call.
+
+    Args:
+        swept: keys that have several values in the grid this is a cell of.
+    """
     OmegaConf.set_readonly(cfg, False)
     unknown = _unknown_keys(cfg)
     if unknown:
@@ -160,6 +160,8 @@ def to_run_config(cfg: DictConfig) -> RunConfig:
         raise SettingsError(
             "config.yaml", "it does not begin with the tietrain schema", "list tietrain_schema first in its defaults"
         )
+    if config.train.batch_by == "auto":
+        config.train.batch_by = "tokens" if set(swept).isdisjoint(VOCABULARY_KEYS) else "chars"
     return config
 
 
@@ -194,16 +196,16 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
     if unknown := re.search(r"In '([^']+)': .*?Key '([^']+)' not in", text, re.DOTALL):
         group, key = unknown.groups()
         return SettingsError(f"{group}.yaml: {key}", "there is no such key", suggestion(key, known_keys()))
-    if choice := re.search(
-        r"Could not find '([\w/]+)/([^']+)'\s*\n+\s*Available options in '\w+':\n((?:\s+\S+\n?)+)", text
-    ):
-        group, name, options = choice.group(1), choice.group(2), choice.group(3).split()
+    if choice := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text):
+        group, name = choice.groups()
+        listed = re.search(r"Available options in '\w+':\n((?:\s+\S+\n?)+)", text)
+        options = listed.group(1).split() if listed else tying_choices() if group == "tying" else []
         if group == "tying" and (ours := our_name(name)):
-            to_do = f"here it is called {group}={ours}"
+            to_do = f"here it is called tying={ours}"
+        elif near := get_close_matches(name, options, n=1):
+            to_do = f"did you mean {group}={near[0]}?"
         else:
-            near = get_close_matches(name, options, n=1)
-            listed = "`tietrain schemes` lists them" if group == "tying" else f"choose from {', '.join(options)}"
-            to_do = f"did you mean {group}={near[0]}?" if near else listed
+            to_do = "`tietrain schemes` lists them" if group == "tying" else f"choose from {', '.join(options)}"
         return SettingsError(f"{group}={name}", f"there is no such {group}", to_do)
     if group := re.search(r"Could not find '([\w/]+)/'", text):
         return SettingsError(

@@ -37,6 +37,10 @@ def test_counted_tensors_equal_the_ledger(case, options):
     assert ledger.params_saved == sum(ledger.saved_by_part.values())
     assert ledger.params_untied == count_params(make_plan(make_shape(case[0], **options), {})).params
     assert sum(ledger.uses.values()) == len(plan.slots)
+    assert ledger.params == sum(ledger.by_role.values()) == sum(load.n_numbers for load in ledger.loads)
+    assert ledger.params_saved == sum(ledger.saved_by_role.values())
+    assert ledger.params_untied == sum(load.n_numbers * load.n_uses for load in ledger.loads)
+    assert len(plan.owners) == sum(load.n_tensors for load in ledger.loads)
 
 
 PRESETS = [
@@ -77,6 +81,53 @@ def test_what_is_once_and_what_is_repeated():
     assert ledger.n_repeated == 2 * 16 * 24 + 16
     assert ledger.uses["decoder.0.ffn.in.weight"] == 4
     assert ledger.saved_by_part == {"decoder.ffn": 3 * 2 * 16 * 24, "decoder.ffn_norm": 3 * 16}
+
+
+ROLES = [
+    ("none", {"source": 1, "input": 1, "output": 1}, {}),
+    ("pre_softmax", {"source": 1, "input+output": 1}, {"output": 1}),
+    ("embeddings", {"source+input": 1, "output": 1}, {"input": 1}),
+    ("three_way", {"source+input+output": 1}, {"input": 1, "output": 1}),
+]
+
+
+@pytest.mark.parametrize(("scheme", "stored", "saved"), ROLES)
+def test_a_shared_table_has_the_joined_role(scheme, stored, saved):
+    ledger = count_params(plan_of("mt", scheme))
+    tables = {role: n for role, n in ledger.by_role.items() if role not in ("attention", "ffn", "norm")}
+    assert tables == {role: n * 23 * 16 for role, n in stored.items()}
+    assert ledger.saved_by_role == {role: n * 23 * 16 for role, n in saved.items()}
+
+
+def test_biases_are_roles_of_their_own():
+    biases = dict.fromkeys(("attn_bias", "ffn_bias", "norm_bias", "output_bias"), True)
+    ledger = count_params(plan_of("lm", "ffn-only", positions="learned", **biases))
+    assert ledger.by_role == {
+        "input": 23 * 16,
+        "positions": 32 * 16,
+        "norm": (4 + 1 + 1) * 16,
+        "norm.bias": (4 + 1 + 1) * 16,
+        "attention": 4 * 4 * 16 * 16,
+        "attention.bias": 4 * 4 * 16,
+        "ffn": 2 * 16 * 24,
+        "ffn.bias": 24 + 16,
+        "output": 23 * 16,
+        "output.bias": 23,
+    }
+    assert ledger.saved_by_role == {"norm": 48, "norm.bias": 48, "ffn": 3 * 2 * 16 * 24, "ffn.bias": 3 * 40}
+
+
+def test_loads_say_how_often_what_is_read():
+    """Source: Ge et al. 2022: uses per parameter. Feed-forward of one set for four layers, everything else once."""
+    loads = count_params(plan_of("lm", "ffn-only")).loads
+    assert {(x.role, x.n_uses, x.n_tensors, x.n_numbers) for x in loads} == {
+        ("input", 1, 1, 23 * 16),
+        ("output", 1, 1, 23 * 16),
+        ("norm", 1, 5, 5 * 16),
+        ("norm", 4, 1, 16),
+        ("attention", 1, 16, 4 * 4 * 16 * 16),
+        ("ffn", 4, 2, 2 * 16 * 24),
+    }
 
 
 @pytest.mark.parametrize("task", SCHEMES)

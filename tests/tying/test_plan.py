@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expected_ties import EXPECTED, six_layers, ties_of
 from tietrain.errors import TyingError
 from tietrain.tying.plan import resolve
+from tietrain.tying.schemes import make_plan
 from tietrain.tying.slots import Slots
-from tiny_models import SCHEMES, make_shape, plan_of
+from tiny_models import make_shape
 
 SHAPES = [
     make_shape("lm"),
@@ -81,8 +83,8 @@ def test_a_prefix_ties_leaf_by_leaf():
         ("decoder.0.ffn", "decoder.0.self_attn", ["only one of them has", "in.weight"]),
         (
             "decoder.0.self_attn.q.weight",
-            "decoder.0.self_attn.k.weight",
-            ["kinds are self_attn.q.weight and self_attn.k.weight"],
+            "decoder.0.self_attn.v.weight",
+            ["kinds are self_attn.qk.weight and self_attn.v.weight"],
         ),
     ],
 )
@@ -99,15 +101,25 @@ def test_tables_of_different_vocabularies_of_equal_size_are_refused():
         resolve(shape, [("encoder.embed", "decoder.embed")])
 
 
+def test_self_attention_is_never_cross_attention():
+    """Tying bug 21: a cross-attention bias bound to the self-attention's."""
+    shape = make_shape("mt", attn_bias=True)
+    for leaf in ("q.weight", "q.bias", "k.weight", "v.bias", "o.weight"):
+        with pytest.raises(TyingError, match=r"their kinds are cross_attn\.\w+\.(weight|bias) and self_attn"):
+            resolve(shape, [(f"decoder.1.cross_attn.{leaf}", f"decoder.0.self_attn.{leaf}")])
+
+
 def test_hash_tells_ties_and_shapes_apart_and_nothing_else():
-    hashes = {(task, scheme): plan_of(task, scheme).hash for task in SCHEMES for scheme in SCHEMES[task]}
-    same = {
-        frozenset(k for k in hashes if hashes[k] == h) for h in hashes.values() if list(hashes.values()).count(h) > 1
+    hashes = {name: make_plan(six_layers("mt"), ties_of(name)).hash for name in EXPECTED}
+    same = {frozenset(n for n in hashes if hashes[n] == h) for h in hashes.values()}
+    assert {names for names in same if len(names) > 1} == {
+        frozenset({"none", "shared_vocab"}),
+        frozenset({"cross_layer", "universal"}),
+        frozenset({"middle_cycle", "prelude_loop_coda"}),
     }
-    assert same == {frozenset({("mt", "none"), ("mt", "shared_vocab")})}
-    assert plan_of("lm", "none").hash != plan_of("lm", "none", d_ff=32).hash
+    assert len({make_plan(make_shape("lm", d_ff=f, n_layers=n), {}).hash for f in (24, 32) for n in (3, 4)}) == 4
 
 
 def test_three_way_written_two_ways_is_one_plan():
     written = [("decoder.output.weight", "encoder.embed.weight"), ("decoder.embed.weight", "decoder.output.weight")]
-    assert resolve(make_shape("mt"), written).hash == plan_of("mt", "three_way").hash
+    assert resolve(make_shape("mt"), written).hash == make_plan(make_shape("mt"), ties_of("three_way")).hash

@@ -1,174 +1,240 @@
-"""Rules tested from outside: index lists and closed-form counts of the papers."""
+"""Every scheme against ties typed by hand, and every impossible one refused with what would fit."""
+
+import time
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from expected_ties import (
+    BOTH,
+    EXPECTED,
+    LAYER,
+    NOT_FOR_LM,
+    ONE,
+    WEIGHTS,
+    difference,
+    expected_owners,
+    layers,
+    six_layers,
+    ties_of,
+)
+from tietrain.compose import compose_config, tying_choices
+from tietrain.config import make_shape as shape_of_config
 from tietrain.errors import TyingError
-from tietrain.ledger.params import count_params
-from tietrain.tying.schemes import RULES, layer_sets, make_plan, needs_joint_vocabulary, tying_label
-from tiny_models import cross, make_shape, plan_of
+from tietrain.tying.schemes import RULES, make_plan, needs_joint_vocabulary, tying_label
+from tiny_models import make_shape
+
+CASES = [(task, name) for name in EXPECTED for task in ("lm", "mt") if task == "mt" or name not in NOT_FOR_LM]
 
 
-def digits(text: str) -> list[int]:
-    return [int(c) for c in text]
+def plan_of(task: str, rule: str, *, shape: dict | None = None, **options):
+    return make_plan(six_layers(task, **(shape or {})), {"mine": {"rule": rule, **options}})
+
+
+def test_every_scheme_is_expected_here():
+    assert set(EXPECTED) == set(tying_choices())
+    assert set(NOT_FOR_LM) < set(EXPECTED)
+    used = {tie["rule"] for name in EXPECTED for tie in ties_of(name).values()}
+    assert used == set(RULES), "a rule without a file"
+
+
+@pytest.mark.parametrize(("task", "name"), CASES)
+def test_ties_are_those_typed_by_hand(task, name):
+    shape = six_layers(task)
+    plan = make_plan(shape, ties_of(name))
+    assert difference(plan, EXPECTED[name]) == {}
+    assert plan.notes == ()
+    # The same ties in other shapes: gated feed-forwards, no bias, norms behind their part, other positions.
+    other = {"activation": "swiglu", "attn_bias": False, "ffn_bias": False, "norm": "rms", "norm_position": "post"}
+    positions = {} if name == "positions" else {"positions": "rotary"}
+    assert difference(make_plan(six_layers(task, **other, **positions), ties_of(name)), EXPECTED[name]) == {}
+
+
+@pytest.mark.parametrize("name", NOT_FOR_LM)
+def test_a_language_model_is_told_why_not(name):
+    with pytest.raises(TyingError, match=NOT_FOR_LM[name]) as refused:
+        make_plan(six_layers("lm"), ties_of(name))
+    assert f"tying={name}: " in str(refused.value) and "decoder" in str(refused.value)
+
+
+def test_the_table_of_this_file_can_fail():
+    """A wrong tie, a missing one and one too many are each seen."""
+    plan = make_plan(six_layers("mt"), ties_of("cycle"))
+    assert difference(plan, EXPECTED["cycle_rev"]) and difference(plan, []) and difference(plan, layers(ONE))
+    assert difference(make_plan(six_layers("mt"), {}), EXPECTED["cross_attn"])
+
+
+LAYER_RULES = {
+    "cross_layer": ({"order": "cycle", "n_unique": 3}, "0 1 2 0 1 2"),
+    "mirror": ({}, "0 1 2 2 1 0"),
+    "immediate": ({}, "0 0 2 2 4 4"),
+    "sandwich": ({}, "0 1 1 1 1 5"),
+    "all_but_last": ({}, "0 0 0 0 0 5"),
+    "middle_cycle": ({"repeats": 4}, "0 1 1 1 1 5"),
+    "middle_sequence": ({"repeats": 2}, "0 1 1 3 3 5"),
+    "prelude_loop_coda": ({"prelude": 2, "coda": 0, "repeats": 4}, "0 1 2 2 2 2"),
+    "execution": ({"blocks": ["0-2", "0-1", 2]}, "0 1 2 0 1 2"),
+    "index_vector": ({"layers": [1, 2, 2, 4, 4, 1]}, "0 1 1 3 3 0"),
+}
+
+
+@pytest.mark.parametrize("rule", LAYER_RULES)
+def test_every_layer_rule_has_sides_parts_and_norms(rule):
+    options, owners = LAYER_RULES[rule]
+    cases = [
+        ({"norms": True}, LAYER, BOTH),
+        ({"norms": False}, WEIGHTS, BOTH),
+        ({"stacks": ["encoder"], "norms": True}, LAYER, "encoder"),
+        ({"stacks": ["decoder"], "norms": False}, WEIGHTS, "decoder"),
+        ({"parts": ["self_attn"], "norms": True}, "self_attn_norm self_attn", BOTH),
+        ({"parts": ["self_attn"], "norms": False}, "self_attn", BOTH),
+        ({"parts": ["ffn", "cross_attn"], "norms": True}, "ffn_norm ffn cross_attn_norm cross_attn", BOTH),
+        ({"parts": ["attention"], "norms": False}, "self_attn cross_attn", BOTH),
+        ({"parts": ["attention"], "norms": True, "stacks": ["decoder"]}, LAYER.split(" ffn_norm")[0], "decoder"),
+        # A projection is a matrix and its bias, without the norm before it.
+        ({"parts": ["self_attn.q", "ffn.in"], "norms": True}, "self_attn.q ffn.in", BOTH),
+        ({"parts": ["cross_attn.v"], "norms": True}, "cross_attn.v", "decoder"),
+        ({"parts": ["ffn", "ffn.in"], "norms": True}, "ffn_norm ffn", BOTH),
+    ]
+    for more, parts, stacks in cases:
+        plan = plan_of("mt", rule, **options, **more)
+        assert difference(plan, layers(owners, parts, stacks)) == {}, more
+
+
+@pytest.mark.parametrize("rule", LAYER_RULES)
+def test_norms_are_in_or_out_as_published_where_nothing_is_said(rule):
+    """papers.md, section 12: Takase, ALBERT, MobileLLM and MoR share norms; Subformer does not."""
+    options, owners = LAYER_RULES[rule]
+    parts = WEIGHTS if rule in ("sandwich", "all_but_last") else LAYER
+    assert difference(plan_of("lm", rule, **options), layers(owners, parts)) == {}
+
+
+def test_a_gated_feed_forward_has_a_gate_to_share():
+    plan = plan_of("lm", "mirror", parts=["ffn.gate"], shape={"activation": "swiglu"})
+    assert difference(plan, layers("0 1 2 2 1 0", "ffn.gate")) == {}
+
+
+SELF = "self_attn_norm self_attn"
 
 
 @pytest.mark.parametrize(
-    ("order", "n", "m", "sets"),
+    ("options", "lines"),
     [
-        ("sequence", 6, 3, "001122"),
-        ("cycle", 6, 3, "012012"),
-        ("cycle_rev", 6, 3, "012210"),
-        ("sequence", 18, 6, "000111222333444555"),
-        ("cycle", 18, 6, "012345012345012345"),
-        ("cycle_rev", 18, 6, "012345012345543210"),
-        ("sequence", 6, 1, "000000"),
-        ("cycle", 6, 1, "000000"),
-        ("cycle_rev", 6, 1, "000000"),
-        ("sequence", 6, 6, "012345"),
-        ("cycle", 6, 6, "012345"),
-        # Where M does not divide N the formulas hold and the released code differs.
-        ("sequence", 7, 3, "0001122"),
-        ("cycle", 7, 3, "0120120"),
-        ("cycle_rev", 7, 3, "0120210"),
+        ({"parts": ["ffn"]}, layers("e0 e1 e2 e3 e4 e5", "ffn_norm ffn", "decoder")),
+        ({"parts": ["self_attn"], "norms": False}, layers("e0 e1 e2 e3 e4 e5", "self_attn", "decoder")),
+        ({"parts": ["attention"]}, layers("e0 e1 e2 e3 e4 e5", SELF, "decoder")),
+        ({"parts": ["self_attn.k"]}, layers("e0 e1 e2 e3 e4 e5", "self_attn.k", "decoder")),
+        (
+            {"depth": "one", "parts": ["self_attn"]},
+            layers(ONE, SELF, "encoder") + layers("e0 e0 e0 e0 e0 e0", SELF, "decoder"),
+        ),
+        ({"depth": "one", "parts": ["cross_attn"], "norms": False}, layers(ONE, "cross_attn", "decoder")),
     ],
 )
-def test_golden_index_lists(order, n, m, sets):
-    """Source: Takase & Kiyono 2021, section 2 and figure 2."""
-    assert layer_sets(order, n, m) == digits(sets)
+def test_encoder_and_decoder_share_the_parts_asked_for(options, lines):
+    assert difference(plan_of("mt", "encoder_decoder", **options), lines) == {}
 
 
-@pytest.mark.parametrize("order", ["sequence", "cycle", "cycle_rev"])
-@given(m=st.integers(1, 8), repeats=st.integers(2, 6))
-def test_released_code_gives_the_same_lists_where_m_divides_n(order, m, repeats):
-    """Source: takase/share_layer_params, fairseq/models/transformer.py, driven by the group size s = N / M."""
-    n, s = m * repeats, repeats
-    unique = -(-n // s)
-    if order == "sequence":
-        released = [i // s for i in range(n)]
-    elif order == "cycle":
-        released = [i % unique for i in range(n)]
-    else:
-        released = [*range(unique), *[i % unique for i in range(unique, n - unique)], *reversed(range(unique))]
-    assert layer_sets(order, n, m) == released
-
-
-@given(order=st.sampled_from(["sequence", "cycle", "cycle_rev"]), n=st.integers(1, 24), m=st.integers(1, 24))
-def test_every_set_is_used_and_parameters_follow_m_alone(order, n, m):
-    """Source: Takase & Kiyono 2021, table 2 (X3): with M sets, depth N changes no parameter."""
-    if m > n:
-        return
-    assert set(layer_sets(order, n, m)) == set(range(m))
-    shallow = count_params(make_plan(make_shape("lm", n_layers=m), {}))
-    deep = count_params(make_plan(make_shape("lm", n_layers=n), cross(order=order, n_unique=m)))
-    assert deep.params == shallow.params
-    assert sorted(set(deep.uses.values()) - {1}) == sorted(
-        {u for u in (layer_sets(order, n, m).count(i) for i in range(m)) if u > 1}
+def test_one_layer_of_stacks_of_unequal_depth():
+    shape = six_layers("mt")
+    shape = replace(shape, stacks=(replace(shape.stacks[0], n_layers=2), shape.stacks[1]))
+    plan = make_plan(shape, ties_of("one_layer"))
+    assert plan.uses["encoder.0.ffn.in.weight"] == tuple(
+        f"{stack}.{i}.ffn.in.weight" for stack, depth in (("encoder", 2), ("decoder", 6)) for i in range(depth)
     )
 
 
-def test_owner_is_the_first_layer_of_a_set_not_the_set_number():
-    plan = plan_of("lm", "sequence-3")  # sets 0 0 1 2: set 1 first serves layer 2
-    assert [plan.owner[f"decoder.{i}.ffn.in.weight"][8] for i in range(4)] == ["0", "0", "2", "3"]
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_no_scheme_may_tie(name):
+    """Self-attention with cross-attention, weights with biases, norms with anything else, final norms with any."""
+    plan = make_plan(six_layers("mt"), ties_of(name))
+    tables = {"embed", "output"}
+    for owner, uses in plan.groups.items():
+        slots = [plan.slots.named(use) for use in uses]
+        parts = {slot.part for slot in slots}
+        assert len(parts) == 1 or parts <= tables, owner
+        assert parts != {"final_norm"}, owner
+        assert len({slot.leaf.endswith("bias") for slot in slots}) == 1, owner
+        assert len({slot.shape for slot in slots}) == 1, owner
+
+
+@pytest.mark.parametrize("task", ["lm", "mt"])
+def test_query_is_key_in_every_layer_and_no_further(task):
+    plan = make_plan(six_layers(task), ties_of("query_key"))
+    kinds = ("self_attn", "cross_attn") if task == "mt" else ("self_attn",)
+    blocks = [f"{s.name}.{i}.{kind}" for s in plan.slots.shape.stacks for i in range(6) for kind in kinds]
+    blocks = [block for block in blocks if not block.startswith("encoder") or "self" in block]
+    pairs = {f"{b}.q.{leaf}": (f"{b}.q.{leaf}", f"{b}.k.{leaf}") for b in blocks for leaf in ("weight", "bias")}
+    assert plan.groups == pairs
 
 
 @pytest.mark.parametrize(
-    ("parts", "params"),
-    [(None, 30_524_160), (["self_attn"], 82_487_808), (["ffn"], 56_527_104), ([], 108_490_752)],
+    ("options", "parts", "stacks"),
+    [
+        ({"parts": ["self_attn"]}, ["self_attn"], BOTH),
+        ({"parts": ["cross_attn"]}, ["cross_attn"], BOTH),
+        ({"stacks": ["encoder"]}, ["self_attn"], "encoder"),
+        ({"stacks": ["decoder"], "parts": ["attention"]}, ["self_attn", "cross_attn"], "decoder"),
+    ],
 )
-def test_albert_counts(parts, params):
-    """Source: Lan et al. 2019, table 4 at E = 768; its encoder's embeddings and their norm are added by hand."""
-    hidden, vocab, rows = 768, 30_000, 512
-    shape = make_shape(
-        "lm",
-        n_layers=12,
-        vocab_size=vocab,
-        d_model=hidden,
-        n_heads=12,
-        n_kv_heads=12,
-        d_head=64,
-        d_ff=3072,
-        max_len=rows,
-        norm_position="post",
-        positions="learned",
-        attn_bias=True,
-        ffn_bias=True,
-        norm_bias=True,
-    )
+def test_query_is_key_where_asked(options, parts, stacks):
+    plan = plan_of("mt", "query_key", **options)
+    assert difference(plan, [(stacks, f"{part}.k", f"{part}.q") for part in parts]) == {}
+
+
+def test_rules_combine_and_labels_are_the_users():
     ties = {
-        "tables": {"rule": "pre_softmax"},
-        **({} if parts == [] else {"layers": {"rule": "cross_layer", "parts": parts}}),
+        "tables": {"rule": "three_way"},
+        "up": {"rule": "cross_layer", "order": "cycle", "n_unique": 2, "stacks": ["encoder"]},
+        "down": {"rule": "mirror", "stacks": ["decoder"], "parts": ["ffn"], "norms": False},
+        "heads": {"rule": "query_key", "stacks": ["decoder"], "parts": ["self_attn"]},
     }
-    embedding_norm, segments = 2 * hidden, 2 * hidden
-    assert count_params(make_plan(shape, ties)).params + embedding_norm + segments == params
+    wanted = [
+        *EXPECTED["three_way"],
+        *layers("0 1 0 1 0 1", stacks="encoder"),
+        *layers("0 1 2 2 1 0", "ffn", "decoder"),
+        ("decoder", "self_attn.k", "self_attn.q"),
+    ]
+    assert difference(make_plan(six_layers("mt"), ties), wanted) == {}
 
 
-def test_one_encoder_feed_forward_saves_what_pires_counted():
-    """Source: Pires et al. 2023, SharedEnc on Transformer Big: 5 x 2 d f weights (X4)."""
-    big = make_shape("mt", n_layers=6, d_model=1024, n_heads=16, n_kv_heads=16, d_head=64, d_ff=4096)
-    saved = {"encoder": 41_943_040, "decoder": 41_943_040}
-    for stack, wanted in saved.items():
-        assert count_params(make_plan(big, cross(stacks=[stack], parts=["ffn"], norms=False))).params_saved == wanted
+def test_ties_that_meet_join_their_groups():
+    """Layer i of one stack is layer i of the other, and the encoder is mirrored: so is the decoder, but for cross."""
+    ties = {"s": {"rule": "encoder_decoder"}, "m": {"rule": "mirror", "stacks": ["encoder"]}}
+    shared = "self_attn_norm self_attn ffn_norm ffn"
+    wanted = layers("0 1 2 2 1 0", stacks="encoder") + layers("e0 e1 e2 e2 e1 e0", shared, "decoder")
+    assert difference(make_plan(six_layers("mt"), ties), wanted) == {}
 
 
-def test_norms_come_with_their_part_only_where_asked():
-    with_norms, without = plan_of("lm", "cycle-2"), plan_of("lm", "cycle-2-no-norms")
-    assert with_norms.owner["decoder.2.ffn_norm.weight"] == "decoder.0.ffn_norm.weight"
-    assert without.owner["decoder.2.ffn_norm.weight"] == "decoder.2.ffn_norm.weight"
-    assert all("final_norm" not in owner for owner in with_norms.groups)
+def test_a_rule_used_twice_under_two_labels():
+    words = ["tying=cycle", "tying.ties.cycle.stacks=[encoder]", "+tying.ties.other={rule: mirror, stacks: [decoder]}"]
+    config = compose_config(["task=mt", "model.n_layers=6", *words])
+    assert config.tying_label == "cycle+other"
+    wanted = layers("0 1 0 1 0 1", stacks="encoder") + layers("0 1 2 2 1 0", stacks="decoder")
+    shape = shape_of_config(config)
+    assert make_plan(shape, config.tying.ties).owner == expected_owners(shape, wanted)
 
 
-def test_stacks_and_parts_limit_what_is_shared():
-    plan = plan_of("mt", "decoder-cross_attn")
-    assert {owner.rsplit(".", 2)[0] for owner in plan.groups} == {"decoder.0.cross_attn", "decoder.0"}
-    assert all("cross_attn" in owner for owner in plan.groups)
-
-
-@pytest.mark.parametrize(
-    ("task", "ties", "words"),
-    [
-        (
-            "lm",
-            {"three_way": {"rule": "three_way"}},
-            ["tying=three_way", "one stack", "decoder.embed", "tying=pre_softmax"],
-        ),
-        ("lm", {"shared_vocab": {"rule": "shared_vocab"}}, ["tying=shared_vocab", "tying=pre_softmax"]),
-        ("lm", {"embeddings": {"rule": "embeddings"}}, ["tying=embeddings"]),
-        ("lm", cross(n_unique=5), ["tying=cross_layer", "n_unique=5", "4 layers", "1 to 4"]),
-        ("lm", cross(n_unique=0), ["n_unique=0"]),
-        ("lm", cross(order="cylce"), ["order=cylce", "did you mean cycle"]),
-        ("lm", cross(parts=["cross_attn"]), ["parts=cross_attn", "no layer of decoder has it"]),
-        ("lm", cross(stacks=["encoder"]), ["stacks=encoder", "decoder"]),
-        ("lm", {"a": {"rule": "cross_layr"}}, ["tying.ties.a.rule=cross_layr", "did you mean cross_layer"]),
-        ("lm", cross(uniq=2), ["tying.ties.cross_layer.option=uniq"]),
-        (
-            "mt",
-            {"none": {"rule": "none"}, "three_way": {"rule": "three_way"}},
-            ["tying=[none, three_way]", "leave none out"],
-        ),
-    ],
-)
-def test_refusals_say_what_was_asked_and_what_would_fit(task, ties, words):
-    with pytest.raises(TyingError) as refusal:
-        make_plan(make_shape(task), ties)
-    assert refusal.value.exit_code == 2
-    for word in words:
-        assert word in str(refusal.value)
-
-
-def test_the_table_of_rules_is_documented():
+def test_what_rules_say_of_themselves():
     for name, rule in RULES.items():
-        assert rule.summary.endswith("."), name
-        assert rule.source
-    assert {name for name, rule in RULES.items() if rule.joint_vocabulary} == {
-        "shared_vocab",
-        "embeddings",
-        "three_way",
-    }
-    assert needs_joint_vocabulary({"x": {"rule": "three_way"}}) and not needs_joint_vocabulary(cross())
+        assert rule.summary.endswith(".") and len(rule.summary.split()) > 3, name
+        assert rule.source, name
+        assert set(rule.example) <= set(rule.options), name
+    joint = {name for name, rule in RULES.items() if rule.joint_vocabulary}
+    assert joint == {"shared_vocab", "embeddings", "three_way"}
+    assert {name for name, rule in RULES.items() if rule.encoder} == joint | {"positions", "encoder_decoder"}
+    assert needs_joint_vocabulary({"x": {"rule": "mirror"}, "y": {"rule": "three_way"}})
+    assert not needs_joint_vocabulary({"x": {"rule": "encoder_decoder"}})
 
 
 def test_label_of_a_list():
     assert tying_label({"three_way": {}, "cross_layer": {}}) == "three_way+cross_layer"
     assert tying_label({}) == "none"
+
+
+def test_a_plan_of_200_layers_takes_milliseconds():
+    shape = make_shape("lm", n_layers=200)
+    start = time.process_time()
+    plan = make_plan(shape, {"a": {"rule": "cross_layer", "n_unique": 10}, "b": {"rule": "pre_softmax"}})
+    assert len(plan.groups) == 10 * 8 + 1
+    assert time.process_time() - start < 0.5  # 20 ms on an idle core

@@ -1,8 +1,9 @@
 """FLOP ledger: matmul FLOPs of every use, as coefficients in lengths. No tying flag enters any formula.
 
-Convention (`matmul-full-square-3x`): two FLOPs a multiply-add; lookups, norms, softmax and element-wise work cost 0;
-attention counts full squares, without causal halving; training is three times forward; a tied matrix costs as much
-at every use as an untied one. Source: PaLM, appendix B, extended to uses and to encoder-decoders.
+Two FLOPs a multiply-add; lookups, norms, softmax and element-wise work cost 0; a tied matrix costs as much at every use
+as an untied one; training is three times forward. Attention counts full squares, or half of those a causal mask hides:
+the convention's name says which. Source: Chowdhery et al. 2022 (PaLM), appendix B, extended to uses and to
+encoder-decoders.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from dataclasses import dataclass
 
 from tietrain.tying.slots import ModelShape
 
-CONVENTION = "matmul-full-square-3x"
+# What runs are counted by, and what an actual attention kernel may skip of it.
+CONVENTION, CAUSAL = "matmul-full-square-3x", "matmul-causal-3x"
+CONVENTIONS = (CONVENTION, CAUSAL)
+KINDS = ("projections", "scores", "ffn", "logits")
 
 # A unit is what a term is proportional to: tokens of a stack (`decoder`) or a product of two (`decoder*encoder`).
 Units = Mapping[str, int]
@@ -20,9 +24,10 @@ Units = Mapping[str, int]
 
 @dataclass(frozen=True)
 class FlopTerm:
-    """FLOPs of one matmul of one use: `per_unit` times the unit's sum over sentences."""
+    """FLOPs of one matmul of one use: `per_unit` times the unit's sum over sentences; its kind is one of KINDS."""
 
     slot: str
+    kind: str
     unit: str
     per_unit: int
 
@@ -49,31 +54,47 @@ class FlopLedger:
         """Forward and backward FLOPs: three times forward."""
         return 3 * self.forward(units)
 
+    def by_kind(self, units: Units) -> dict[str, int]:
+        """Kind -> forward FLOPs: projections (of attention), scores, ffn, logits."""
+        sums = dict.fromkeys(KINDS, 0)
+        for term in self.terms:
+            sums[term.kind] += term.per_unit * units[term.unit]
+        return sums
 
-def count_flops(shape: ModelShape) -> FlopLedger:
-    """The ledger of a model; the plan is no argument, because tying changes no FLOPs."""
+    @property
+    def n_effective(self) -> int:
+        """Matmul weights, each counted at every use: N of 6 N D for stacks that share."""
+        return sum(term.per_unit for term in self.terms if term.kind != "scores") // 2
+
+
+def count_flops(shape: ModelShape, convention: str = CONVENTION) -> FlopLedger:
+    """The ledger of a model; the plan is no argument, because tying changes no FLOPs.
+
+    Args:
+        convention: one of CONVENTIONS.
+    """
     terms: list[FlopTerm] = []
     for stack in shape.stacks:
         for layer in range(stack.n_layers):
-            terms += _attention(shape, stack.name, layer, "self_attn", stack.name)
+            block, half = f"{stack.name}.{layer}", stack.causal and convention == CAUSAL
+            terms += _attention(shape, f"{block}.self_attn", stack.name, stack.name, half)
             if stack.attends_to:
-                terms += _attention(shape, stack.name, layer, "cross_attn", stack.attends_to)
+                terms += _attention(shape, f"{block}.cross_attn", stack.name, stack.attends_to, False)
             matrices = 3 if shape.activation == "swiglu" else 2
-            terms.append(FlopTerm(f"{stack.name}.{layer}.ffn", stack.name, 2 * matrices * shape.d_model * shape.d_ff))
+            terms.append(FlopTerm(f"{block}.ffn", "ffn", stack.name, 2 * matrices * shape.d_model * shape.d_ff))
         if stack.has_output:
-            terms.append(FlopTerm(f"{stack.name}.output", stack.name, 2 * stack.vocab_size * shape.d_model))
+            terms.append(FlopTerm(f"{stack.name}.output", "logits", stack.name, 2 * stack.vocab_size * shape.d_model))
     return FlopLedger(tuple(terms))
 
 
-def _attention(shape: ModelShape, stack: str, layer: int, part: str, memory: str) -> list[FlopTerm]:
+def _attention(shape: ModelShape, block: str, stack: str, memory: str, half: bool) -> list[FlopTerm]:
     d_attn, d_kv = shape.n_heads * shape.d_head, shape.n_kv_heads * shape.d_head
-    block = f"{stack}.{layer}.{part}"
     return [
-        FlopTerm(f"{block}.q", stack, 2 * shape.d_model * d_attn),
-        FlopTerm(f"{block}.k", memory, 2 * shape.d_model * d_kv),
-        FlopTerm(f"{block}.v", memory, 2 * shape.d_model * d_kv),
-        FlopTerm(f"{block}.o", stack, 2 * shape.d_model * d_attn),
-        FlopTerm(f"{block}.scores", pair_unit(stack, memory), 4 * d_attn),
+        FlopTerm(f"{block}.q", "projections", stack, 2 * shape.d_model * d_attn),
+        FlopTerm(f"{block}.k", "projections", memory, 2 * shape.d_model * d_kv),
+        FlopTerm(f"{block}.v", "projections", memory, 2 * shape.d_model * d_kv),
+        FlopTerm(f"{block}.o", "projections", stack, 2 * shape.d_model * d_attn),
+        FlopTerm(f"{block}.scores", "scores", pair_unit(stack, memory), (2 if half else 4) * d_attn),
     ]
 
 
@@ -107,3 +128,8 @@ def length_units(shape: ModelShape, lengths: Mapping[str, list[int]]) -> dict[st
                 n * m for n, m in zip(own, lengths[stack.attends_to], strict=True)
             )
     return units
+
+
+def equal_lengths(shape: ModelShape, length: int) -> dict[str, int]:
+    """`length_units` of one sentence with `length` tokens in every stack: S = T."""
+    return length_units(shape, {stack.name: [length] for stack in shape.stacks})

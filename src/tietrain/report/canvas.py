@@ -88,8 +88,12 @@ def scale_x(ax: Axes, title: str) -> None:
     """Plain short numbers on the axis, their power of a thousand in its title."""
     exponent = 3 * int(log10(max(1.0, *map(abs, ax.get_xlim()))) // 3)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 10.0**exponent:g}"))
-    superscript = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    ax.set_xlabel(f"{title} (10{superscript})" if exponent else title)
+    ax.set_xlabel(f"{title} ({power_of_ten(exponent)})" if exponent else title)
+
+
+def power_of_ten(exponent: int) -> str:
+    """A power as text, `10⁶`: formulas are not parsed here."""
+    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def make_panels(n: int) -> tuple[Figure, list[Axes]]:

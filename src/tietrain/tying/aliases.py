@@ -44,11 +44,8 @@ ALIASES = (
     Alias("fairseq", "share-all-embeddings", "three_way"),
     Alias("HF", "tie_word_embeddings", "pre_softmax"),
     Alias("MobileLLM", "immediate_block_wise", "immediate"),
-    Alias("MobileLLM", "repeat_all_over", "cycle"),
     Alias("MobileLLM", "reverse", "mirror"),
     Alias("Subformer", "sandwich", "sandwich"),
-    Alias("MoR", "cycle", "cycle"),
-    Alias("MoR", "sequence", "sequence"),
     Alias("MoR", "middle_cycle", "middle_cycle"),
     Alias("MoR", "middle_sequence", "middle_sequence"),
     Alias("Press-Wolf", "wt", "pre_softmax"),
@@ -59,7 +56,9 @@ ALIASES = (
 def alias_yaml(alias: Alias, ties_of: Callable[[str], Mapping[str, Mapping[str, Any]]]) -> str:
     """The text of an alias's file; `ties_of` gives the ties of a scheme's own file."""
     ties = {label: {**tie, **alias.options} for label, tie in ties_of(alias.scheme).items()}
-    header = f"# {alias.toolkit} `{alias.option}`, here tying={alias.scheme}. Generated: change tying/aliases.py.\n"
+    # Without the package line a file of a sub-group would not merge in a list, tying=[a,alias/b].
+    header = "# @package tying\n"
+    header += f"# {alias.toolkit} `{alias.option}`, here tying={alias.scheme}. Generated: change tying/aliases.py.\n"
     return header + yaml.safe_dump({"ties": ties}, default_flow_style=None, sort_keys=False, width=120)
 
 

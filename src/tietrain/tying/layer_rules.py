@@ -77,7 +77,7 @@ def _released_code(n_layers: int, order: str = "sequence", n_unique: int = 1) ->
         return None
     return (
         f"order={order}: {n_unique} sets do not divide {n_layers} layers; the paper's formula is used, its released "
-        "code, driven by a group size, gives another map"
+        "code, driven by a group size, may give another map"
     )
 
 
@@ -95,7 +95,11 @@ def cross_layer(n_layers: int, order: str = "sequence", n_unique: int = 1) -> li
     return [ORDERS[order](i, n_layers, n_unique) for i in range(n_layers)]
 
 
-@layer_rule(source="Liu et al. 2024 (MobileLLM, reverse)")
+def _odd_depth(n_layers: int) -> str | None:
+    return f"of {n_layers} layers one is run once; the paper runs every layer twice" if n_layers % 2 else None
+
+
+@layer_rule(source="Liu et al. 2024 (MobileLLM, reverse)", note=_odd_depth)
 def mirror(n_layers: int) -> list[int]:
     """The second half of a stack reads the first half's layers in reverse: set min(i, N - 1 - i).
 
@@ -105,7 +109,7 @@ def mirror(n_layers: int) -> list[int]:
     return [min(i, n_layers - 1 - i) for i in range(n_layers)]
 
 
-@layer_rule(source="Liu et al. 2024 (MobileLLM, immediate block-wise)")
+@layer_rule(source="Liu et al. 2024 (MobileLLM, immediate block-wise)", note=_odd_depth)
 def immediate(n_layers: int) -> list[int]:
     """Every set of parameters is used twice in a row: set floor(i / 2).
 
@@ -145,7 +149,16 @@ def middle_cycle(n_layers: int, repeats: int = 2) -> list[int]:
     return prelude_loop_coda(n_layers, prelude=1, coda=1, repeats=repeats)
 
 
-@layer_rule(source="Bae et al. 2025 (Mixture-of-Recursions)")
+def _dropped_layers(n_layers: int, repeats: int = 2) -> str | None:
+    between = max(n_layers - 2, 0)
+    if between % repeats == 0:
+        return None
+    return (
+        f"repeats={repeats} does not divide the {between} layers between; the released code drops layers until it does"
+    )
+
+
+@layer_rule(source="Bae et al. 2025 (Mixture-of-Recursions)", note=_dropped_layers)
 def middle_sequence(n_layers: int, repeats: int = 2) -> list[int]:
     """First and last layer are unique, each set between is used `repeats` times in a row: 1 + floor((i - 1) / R).
 
@@ -164,16 +177,16 @@ def prelude_loop_coda(n_layers: int, prelude: int = 1, coda: int = 1, repeats: i
     [0, 1, 2, 3, 2, 3, 4, 5]
     """
     for option, value in (("prelude", prelude), ("coda", coda)):
-        _check_between(option, value, 0, n_layers - 1)
+        _check_between(option, value, 0)
     _check_between("repeats", repeats, 1)
-    block, rest = divmod(n_layers - prelude - coda, repeats)
-    if rest or block < 1:
-        looped = n_layers - prelude - coda
+    looped = max(n_layers - prelude - coda, 0)
+    if looped < repeats or looped % repeats:
         raise TyingError(
             f"repeats={repeats}",
-            f"which leaves {looped} for the repeated block",
+            f"and {prelude} before and {coda} after the repeated block leave {looped} for it",
             f"choose a depth of {prelude + coda} and a multiple of {repeats} more, or other repeats",
         )
+    block = looped // repeats
     body = [prelude + i % block for i in range(block * repeats)]
     return [*range(prelude), *body, *range(prelude + block, prelude + block + coda)]
 
@@ -186,9 +199,11 @@ def execution(n_layers: int, blocks: Sequence[int | str] | None = None) -> list[
     [0, 1, 2, 3, 2, 3]
     """
     asked = f"blocks={_written(blocks)}"
-    listed = [number for entry in blocks or () for number in _block_range(asked, entry)]
-    _check_one_a_layer(asked, len(listed), n_layers)
-    unused = sorted(set(range(max(listed))) - set(listed))
+    ranges = [_block_range(asked, entry) for entry in blocks or ()]
+    _check_one_a_layer(asked, sum(r.stop - r.start for r in ranges), n_layers)
+    listed = [number for r in ranges for number in r]
+    # A number as large as the depth leaves a gap below it, however large it is.
+    unused = sorted(set(range(min(max(listed), n_layers))) - set(listed))
     if unused:
         raise TyingError(asked, f"and block {unused[0]} is never run", "number the blocks from 0 without gaps")
     return listed
@@ -198,6 +213,8 @@ def execution(n_layers: int, blocks: Sequence[int | str] | None = None) -> list[
 def index_vector(n_layers: int, layers: Sequence[int] | None = None) -> list[int]:
     """Layer i reads the parameters of layer `layers[i]`, one entry a layer, layers counted from 1.
 
+    A chain is refused: where entry 3 is 2 and entry 2 is 1, Marian's two Transformers make different models of it.
+
     >>> index_vector(6, [1, 1, 3, 3, 3, 6])
     [1, 1, 3, 3, 3, 6]
     """
@@ -206,7 +223,7 @@ def index_vector(n_layers: int, layers: Sequence[int] | None = None) -> list[int
     _check_one_a_layer(asked, len(entries), n_layers)
     for number, entry in enumerate(entries, start=1):
         if type(entry) is not int or not 1 <= entry <= n_layers:
-            raise TyingError(asked, f"and {entry} is none of them", f"number them from 1 to {n_layers}")
+            raise TyingError(asked, f"and {entry!r} is none of them", f"number them from 1 to {n_layers}")
         if entries[entry - 1] != entry:
             raise TyingError(
                 asked,
@@ -216,11 +233,11 @@ def index_vector(n_layers: int, layers: Sequence[int] | None = None) -> list[int
     return entries
 
 
-def _block_range(asked: str, entry: int | str) -> Sequence[int]:
+def _block_range(asked: str, entry: int | str) -> range:
     """`3-5` as 3, 4, 5; a number as itself."""
-    first, _, last = str(entry).partition("-")
-    if first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first):
-        return range(int(first), int(last or first) + 1)
+    ends = str(entry).split("-")
+    if len(ends) <= 2 and all(map(str.isdecimal, ends)) and int(ends[0]) <= int(ends[-1]):
+        return range(int(ends[0]), int(ends[-1]) + 1)
     raise TyingError(asked, f"and {entry} is no block or range of blocks", "write them as [0-5,3-5,3-10]")
 
 

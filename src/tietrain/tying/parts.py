@@ -20,7 +20,7 @@ def choose_stacks(slots: Slots, stacks: Sequence[str] | None) -> list[Stack]:
     if stacks is None:
         return list(have.values())
     for name in stacks:
-        if name not in have:
+        if name not in list(have):  # a list, because what is no name may have no hash
             raise TyingError(f"stacks={name}", f"this model has no stack {name}", f"its stacks are {', '.join(have)}")
     return [have[name] for name in stacks]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tietrain.tying.plan import TyingPlan
 from tietrain.tying.slots import Slot, Stack
 
@@ -25,26 +27,31 @@ def owner_map(plan: TyingPlan) -> list[str]:
       ffn_norm        0 1 2
       ffn             0 1 0
     """
-    rows = [(stack, _stack_rows(plan, stack)) for stack in plan.slots.shape.stacks]
-    names = 4 + max(len(name) for _, parts in rows for name in parts)
-    lines = []
-    for stack, parts in rows:
-        width = max(len(cell) for cells in parts.values() for cell in cells if len(cells) == stack.n_layers)
-        numbers = [str(layer) for layer in range(stack.n_layers)]
-        for name, cells in {stack.name: numbers, **{f"  {name}": cells for name, cells in parts.items()}}.items():
-            lines.append(f"{name:<{names}}{' '.join(f'{cell:>{width}}' for cell in cells)}")
-    return lines
+    stacks = [_stack_rows(plan, stack) for stack in plan.slots.shape.stacks]
+    width = 2 + max(len(name) for rows in stacks for name in rows)
+    return [f"{name:<{width}}{text}" for rows in stacks for name, text in rows.items()]
 
 
-def _stack_rows(plan: TyingPlan, stack: Stack) -> dict[str, list[str]]:
-    """Part -> cells, tables first; a part of several owners has a row a tensor."""
+def _stack_rows(plan: TyingPlan, stack: Stack) -> dict[str, str]:
+    """Name -> text of a stack's rows: the layers' numbers, then tables and final norms, then the parts of layers."""
+    slots = plan.slots.under(stack.name)
+    tables = _part_rows(plan, [slot for slot in slots if slot.layer is None])
+    parts = _part_rows(plan, [slot for slot in slots if slot.layer is not None])
+    layered = {stack.name: [str(layer) for layer in range(stack.n_layers)], **parts}
+    width = max(len(cell) for cells in layered.values() for cell in cells)
+    columns = {name: " ".join(f"{cell:>{width}}" for cell in cells) for name, cells in layered.items()}
+    return {stack.name: columns.pop(stack.name), **{name: cells[0] for name, cells in tables.items()}, **columns}
+
+
+def _part_rows(plan: TyingPlan, slots: Iterable[Slot]) -> dict[str, list[str]]:
+    """Indented part -> cells; a part of several owners has a row a tensor."""
     parts: dict[str, dict[str, list[str]]] = {}
-    for slot in sorted(plan.slots.under(stack.name), key=lambda slot: slot.layer is not None):
+    for slot in slots:
         parts.setdefault(slot.part, {}).setdefault(slot.leaf, []).append(_cell(plan, slot))
-    rows = {}
+    rows: dict[str, list[str]] = {}
     for part, leaves in parts.items():
         one_row = len({tuple(cells) for cells in leaves.values()}) == 1
-        rows |= {part if one_row else f"{part}.{leaf}": cells for leaf, cells in leaves.items()}
+        rows |= {f"  {part}" if one_row else f"  {part}.{leaf}": cells for leaf, cells in leaves.items()}
     return rows
 
 

@@ -66,7 +66,7 @@ def options_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 def check_choice(key: str, value: object, choices: Sequence[str] | Mapping[str, object]) -> None:
     """TyingError unless value is one of the choices."""
-    if value not in choices:
-        near = get_close_matches(str(value), list(choices), n=1)
+    if not isinstance(value, str) or value not in choices:
+        near = get_close_matches(value, list(choices), n=1) if isinstance(value, str) else []
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(choices)}"
         raise TyingError(f"{key}={value}", "there is no such choice", hint)

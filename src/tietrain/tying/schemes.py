@@ -32,7 +32,7 @@ def shared_vocab(slots: Slots) -> list[Pair]:
     return []
 
 
-@rule(source="Press & Wolf 2017", joint_vocabulary=True, encoder=True)
+@rule(source="offered by toolkits: Sockeye, Marian, Nematus", joint_vocabulary=True, encoder=True)
 def embeddings(slots: Slots) -> list[Pair]:
     """The embedding tables of all stacks are one."""
     return [(f"{a.name}.embed", f"{b.name}.embed") for a, b in pairwise(slots.shape.stacks)]
@@ -50,7 +50,7 @@ def three_way(slots: Slots) -> list[Pair]:
     return embeddings(slots) + pre_softmax(slots)
 
 
-@rule(source="offered by toolkits, not reported as an ablation", encoder=True)
+@rule(source="no reported ablation is known", encoder=True)
 def positions(slots: Slots) -> list[Pair]:
     """The learned position tables of all stacks are one."""
     if slots.shape.positions != "learned":
@@ -90,7 +90,7 @@ def encoder_decoder(
     return [pair for chain in chains.values() for pair in pairwise(chain)]
 
 
-@rule(source="Kitaev et al. 2020 (Reformer)")
+@rule(source="Kitaev et al. 2020 (Reformer, shared-QK), without its normalized keys")
 def query_key(slots: Slots, stacks: Sequence[str] | None = None, parts: Sequence[str] | None = None) -> list[Pair]:
     """Queries and keys of an attention read one projection, computed for each.
 
@@ -144,11 +144,11 @@ def _check_type(option: str, value: object, default: object) -> None:
     """TyingError unless a value is of its default's type; where the default is None, it is None or a list."""
     if default is None:
         fits = value is None or (isinstance(value, Sequence) and not isinstance(value, str))
-        raise_as = "a list: [a,b]"
+        wanted = "a list: [a,b]"
     else:
-        fits, raise_as = type(value) is type(default), f"of type {type(default).__name__}"
+        fits, wanted = type(value) is type(default), f"one of type {type(default).__name__}"
     if not fits:
-        raise TyingError(f"{option}={value}", "the value is of another type", f"give one {raise_as}")
+        raise TyingError(f"{option}={value}", "the value is of another type", f"give {wanted}")
 
 
 def needs_joint_vocabulary(ties: Ties) -> bool:

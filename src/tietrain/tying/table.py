@@ -95,12 +95,12 @@ def _place(scheme: Scheme) -> tuple[int, int, str]:
 
 def scheme_markdown(rows: Iterable[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
-    lines = ["| | `tying=` | what is shared | for | source |", "|---|---|---|---|---|"]
+    lines = ["| | `tying=` | what is shared | for |", "|---|---|---|---|"]
     for row in rows:
         tasks = (
             "both tasks" if len(row["tasks"]) > 1 else {"lm": "language models", "mt": "translation"}[row["tasks"][0]]
         )
-        lines.append(f"| {row['catalogue']} | `{row['name']}` | {row['shares']} | {tasks} | {row['source']} |")
+        lines.append(f"| {row['catalogue']} | `{row['name']}` | {row['shares']} | {tasks} |")
     return "\n".join(lines) + "\n"
 
 
