@@ -8,6 +8,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from tietrain import __version__
 from tietrain.errors import SettingsError, TietrainError
 
-VERBS = ("plan", "schemes", "data", "report")
+VERBS = ("plan", "schemes", "check", "data", "report", "translate", "generate", "eval")
 # Where jobs, in this process or in a launcher's, note how they ended: one JSON line a run.
 OUTCOMES = "TIETRAIN_OUTCOMES"
 
@@ -75,6 +76,9 @@ def _run_hydra(argv: list[str]) -> int:
     args = get_args_parser().parse_args(argv)
     # Completion has words of its own in the place of overrides.
     words = [] if args.shell_completion else args.overrides
+    if sum(map(bool, (args.run, args.multirun, args.cfg, args.info, args.shell_completion))) > 1:
+        flags = "--run, --multirun, --cfg, --info and --shell_completion"
+        raise SettingsError(" ".join(argv), f"{flags} exclude each other", "give one of them")
     swept = [o.key_or_group for o in compose.parse_overrides(words) if o.is_sweep_override()]
     if swept and any(word.startswith("run_dir=") for word in words):
         raise SettingsError("run_dir", "a grid has several cells and this names one folder", "use study=NAME")
@@ -84,7 +88,7 @@ def _run_hydra(argv: list[str]) -> int:
 
     @hydra.main(version_base="1.3", config_path="pkg://tietrain.conf", config_name="config")
     def app(cfg: DictConfig) -> None:
-        run_cell(cfg)
+        run_cell(cfg, words)
 
     sys.argv = ["tietrain", *argv]
     # Hydra then raises what it refuses instead of printing it and leaving with 1.
@@ -105,15 +109,20 @@ def _run_hydra(argv: list[str]) -> int:
         return exit_code(outcomes)
 
 
-def run_cell(cfg: Any) -> None:
-    """One run of Hydra's: never raises a failure, because an exception would end the cells after it."""
+def run_cell(cfg: Any, words: Sequence[str]) -> None:
+    """One run of Hydra's: never raises a failure, because an exception would end the cells after it.
+
+    Args:
+        words: the overrides of the command line, which say what a grid sweeps.
+    """
     from hydra.core.hydra_config import HydraConfig
 
-    from tietrain.compose import to_run_config
+    from tietrain.compose import check_labels, to_run_config
     from tietrain.job import Outcome, run_job
 
     try:
-        config = to_run_config(cfg)
+        check_labels(HydraConfig.get().overrides.task)
+        config = to_run_config(cfg, swept_keys(words))
         if config.run_dir and HydraConfig.get().sweeper.get("params"):
             raise SettingsError(
                 f"run_dir={config.run_dir}", "a grid has several cells and this names one folder", "use study=NAME"
@@ -128,6 +137,21 @@ def run_cell(cfg: Any) -> None:
     if outcome.exit_code >= 128:
         # A stopped run stops its grid too; the same command finds finished cells again.
         raise KeyboardInterrupt
+
+
+def swept_keys(words: Sequence[str]) -> set[str]:
+    """Keys with several values in the grid of this run, by hydra.sweeper.params or the command line's words."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from tietrain.compose import parse_overrides
+
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        return set()
+    params = [f"{key}={values}" for key, values in (hydra.sweeper.get("params") or {}).items()]
+    last = {o.key_or_group: o for o in parse_overrides([*params, *words])}  # the sweeper, too, lets the later one win
+    return {key for key, override in last.items() if override.is_sweep_override()}
 
 
 def exit_code(outcomes: Path) -> int:

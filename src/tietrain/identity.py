@@ -9,13 +9,15 @@ from typing import Any
 
 from tietrain.config import RunConfig
 
-# Keys that cannot change a result: where things lie, how they are shown, and test hooks.
+# Keys that cannot change a result by more than rounding: where things lie, how they are shown and cut, and test hooks.
 VOLATILE = frozenset(
     [
         "study",
         "run_dir",
         "data.root",
         "data.cache",
+        "hardware.compile",
+        "hardware.device_batch_tokens",
         "hardware.threads",
         "hardware.peak_flops",
         "hardware.peak_flops_source",
@@ -24,8 +26,11 @@ VOLATILE = frozenset(
         "train.slow_step_seconds",
     ]
 )
-# Keys of the generated corpus, which say nothing about another one.
-GRAMMAR_ONLY = frozenset(["data.preset", "data.seed", "data.language_seed", "data.difficulty", "data.alphabet_b"])
+# Keys that one data.format alone reads, and that say nothing about another.
+ONLY_OF = {
+    "grammar": frozenset(["data.preset", "data.seed", "data.language_seed", "data.difficulty", "data.alphabet_b"]),
+    "hub": frozenset(["data.dataset", "data.subset", "data.revision"]),
+}
 
 
 def flat_settings(config: RunConfig) -> dict[str, Any]:
@@ -44,8 +49,8 @@ def flat_settings(config: RunConfig) -> dict[str, Any]:
 
 
 def result_settings(config: RunConfig) -> dict[str, Any]:
-    """The settings that decide a run's result: all but VOLATILE."""
-    unused = VOLATILE if config.data.format == "grammar" else VOLATILE | GRAMMAR_ONLY
+    """The settings that decide a run's result: all but VOLATILE, and those of corpora it does not have."""
+    unused = VOLATILE.union(*(keys for data_format, keys in ONLY_OF.items() if data_format != config.data.format))
     return {k: v for k, v in flat_settings(config).items() if k not in unused}
 
 

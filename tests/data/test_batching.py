@@ -12,10 +12,7 @@ from hypothesis import strategies as st
 from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig
 from tietrain.data.batching import (
     Batch,
-    LmBatches,
     MtBatches,
-    lm_eval_windows,
-    make_stream,
     mt_eval_batches,
     padding_efficiency,
     split_batch,
@@ -24,7 +21,6 @@ from tietrain.data.encoded import EncodedLines
 from tietrain.data.ordering import cut
 from tietrain.data.prepare import prepare
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
-from tietrain.errors import SettingsError
 
 lengths = st.integers(0, 40)
 pairs_of_lengths = st.lists(st.tuples(lengths, lengths), min_size=1, max_size=120)
@@ -107,7 +103,6 @@ def test_epochs_and_seeds_differ_in_order_and_composition():
 def test_the_order_does_not_change_from_version_to_version():
     sizes = [(3 + i % 4, 2 + i % 3) for i in range(12)]
     assert epoch_rows(mt(sizes, 12, 7), 0) == [[8, 2], [10, 6, 3], [1, 5], [4, 0, 9], [7, 11]]
-    assert LmBatches(np.arange(4, 40, dtype=np.int32), 8, 16, 7).batch(0, 0).tgt_out_ids[:, 0].tolist() == [11, 19]
 
 
 def test_little_padding_is_left():
@@ -115,71 +110,6 @@ def test_little_padding_is_left():
     src = random.poisson(14, 20_000) + 1
     sizes = list(zip(src.tolist(), np.maximum(1, src + random.integers(-4, 5, len(src))).tolist(), strict=True))
     assert padding_efficiency(mt(sizes, 4096))["both"] > 0.95
-
-
-@quick
-@given(st.integers(0, 60), st.integers(2, 12), st.integers(1, 50), st.integers(0, 3), st.integers(0, 4))
-def test_windows_follow_the_stream(extra, window, batch_tokens, seed, epoch):
-    stream = np.arange(4, 4 + window + extra, dtype=np.int32)
-    batches = LmBatches(stream, window, batch_tokens, seed)
-    starts = []
-    for index in range(batches.n_batches(epoch)):
-        batch = batches.batch(epoch, index)
-        assert batch.src_ids is None
-        assert batch.tgt_out_ids.shape[1] == window
-        assert batch.tgt_out_ids.numel() <= max(window, batch_tokens)
-        assert batch.n_tokens == batch.tgt_out_ids.numel()
-        assert batch.lengths == {"decoder": [window] * len(batch.tgt_out_ids)}
-        for read, wanted in zip(batch.tgt_in_ids.tolist(), batch.tgt_out_ids.tolist(), strict=True):
-            at = wanted[0] - 4
-            assert wanted == stream[at : at + window].tolist()
-            assert read == [stream[at - 1] if at else BOS_ID, *wanted[:-1]]
-            starts.append(at)
-    starts.sort()
-    assert starts[0] < window
-    assert all(b - a == window for a, b in itertools.pairwise(starts))
-    assert len(stream) - (starts[-1] + window) < window
-    with pytest.raises(IndexError):
-        batches.batch(epoch, batches.n_batches(epoch))
-
-
-def test_windows_are_cut_elsewhere_every_epoch():
-    batches = LmBatches(np.arange(4, 5000, dtype=np.int32), 64, 640, 1)
-    phases = {int(batches.batch(epoch, 0).tgt_out_ids[0, 0] - 4) % 64 for epoch in range(20)}
-    assert len(phases) > 10
-    assert batches.fingerprint == LmBatches(np.arange(4, 5000, dtype=np.int32), 64, 640, 1).fingerprint
-    assert batches.fingerprint != LmBatches(np.arange(4, 5000, dtype=np.int32), 64, 640, 2).fingerprint
-
-
-def test_a_text_shorter_than_a_window_is_refused():
-    with pytest.raises(SettingsError, match=r"task\.window=10: the training text has 9 tokens"):
-        LmBatches(np.arange(9, dtype=np.int32), 10, 100, 1)
-
-
-@quick
-@given(st.lists(lengths, min_size=1, max_size=20))
-def test_a_stream_is_lines_with_end_marks(sizes):
-    lines = lines_of(sizes)
-    assert make_stream(lines).tolist() == [i for line in lines for i in [*line, EOS_ID]]
-
-
-@quick
-@given(st.integers(0, 80), st.integers(1, 12), st.integers(1, 12), st.integers(1, 60))
-def test_evaluation_scores_every_token_once(n, window, stride, batch_tokens):
-    stride = min(stride, window)
-    stream = np.arange(4, 4 + n, dtype=np.int32)
-    scored = np.zeros(n, dtype=int)
-    for batch, starts in lm_eval_windows(stream, window, stride, batch_tokens):
-        width = batch.tgt_out_ids.shape[1]
-        assert batch.n_tokens == int((batch.tgt_out_ids != PAD_ID).sum())
-        for start, read, wanted in zip(starts, batch.tgt_in_ids.tolist(), batch.tgt_out_ids.tolist(), strict=True):
-            assert read == [stream[start - 1] if start else BOS_ID, *stream[start : start + width - 1].tolist()]
-            for t, target in enumerate(wanted):
-                if target != PAD_ID:
-                    assert target == stream[start + t]
-                    scored[start + t] += 1
-                    assert start == 0 or t >= width - stride or start + width == n
-    assert (scored == 1).all()
 
 
 @quick
@@ -196,7 +126,6 @@ def test_evaluation_covers_every_pair_once(sizes, budget):
 
 def test_evaluating_nothing_gives_no_batches():
     assert not list(mt_eval_batches([], [], 100))
-    assert not list(lm_eval_windows(np.empty(0, dtype=np.int32), 8, None, 100))
 
 
 @quick
@@ -214,15 +143,6 @@ def test_parts_of_a_batch_are_the_batch(sizes, budget):
         at += n
     assert at == len(rows)
     assert sum(part.n_tokens for part in parts) == batch.n_tokens
-
-
-def test_parts_of_windows_keep_what_is_not_scored():
-    ((batch, _),) = lm_eval_windows(np.arange(4, 44, dtype=np.int32), 8, 4, 1000)
-    parts = split_batch(batch, 16)
-    assert [len(p.tgt_in_ids) for p in parts] == [2, 2, 2, 2, 1]
-    assert torch.equal(torch.cat([p.tgt_out_ids for p in parts]), batch.tgt_out_ids)
-    assert [p.n_tokens for p in parts] == [12, 8, 8, 8, 4]
-    assert split_batch(batch, 10**6) == [batch]
 
 
 @quick

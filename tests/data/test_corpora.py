@@ -267,6 +267,7 @@ def test_settings_the_grammar_cannot_follow_are_refused(tmp_path, task, changes,
         ("multi30k_de_en", [29_000, 1_014, 1_000], {}),
         ("multi30k_en_fr", [29_000, 1_014, 1_000], {"valid": 1}),
         ("multi30k_en_cs", [29_000, 1_014, 1_000], {}),
+        ("multi30k_parquet", [29_000, 1_014, 1_000], {"valid": 1, "test_2016_flickr": 0}),
         ("enja_tanaka", [50_000, 500, 500], {"valid": 77, "test": 60}),
         ("ape_en_de", [7_000, 1_000, 1_000], {}),
         ("wikitext2", [36_718, 3_760, 4_358], {}),
@@ -281,6 +282,19 @@ def test_presets_load_the_real_sets(tmp_path, preset, lines, overlap):
         assert corpus.about["overlap"][split]["source lines"] == n
     if preset == "wikitext2":
         assert corpus.about["splits"]["test"]["text"] == {"lines": 4_358, "words": 241_211, "bytes": 1_256_449}
+
+
+@needs_real_data
+@pytest.mark.parametrize("pair", [["en", "de"], ["de", "en"], ["en", "fr"], ["en", "cs"]], ids="_".join)
+def test_the_parquet_copy_is_the_same_corpus(tmp_path, pair):
+    presets = {f"multi30k_{'_'.join(pair)}": {}, "multi30k_parquet": {"columns": pair}}
+    corpora = []
+    for preset, changes in presets.items():
+        values = yaml.safe_load((CONF / f"{preset}.yaml").read_text(encoding="utf-8")) | changes
+        corpora.append(load_corpus(data(Path(REAL), cache=str(tmp_path), **values), "mt"))
+    text, parquet = corpora
+    assert text.splits == parquet.splits
+    assert (text.fingerprint, text.notes) == (parquet.fingerprint, parquet.notes)
 
 
 @needs_real_data

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
-from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig
+from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
+from tietrain.data.batching import MtBatches
 from tietrain.data.corpora import load_corpus
 from tietrain.data.prepare import describe, description_lines, prepare
+from tietrain.data.windows import LmBatches, make_stream
 from tietrain.errors import DataError, SettingsError
 
 NOUNS = ("cat", "dog", "house", "tree", "river", "bird")
@@ -80,6 +82,65 @@ def test_reference_lengths_are_those_of_the_joint_vocabulary_in_every_arm(mt):
     assert (separate.reference_lengths["decoder"] != separate.encoded["train"]["decoder"].lengths).any()
 
 
+# Vocabularies that differ in every setting that decides one: kind, size, bytes, and whether two languages share it.
+VOCABULARIES = [
+    (150, {"kind": "unigram"}),
+    (80, {"kind": "bpe"}),
+    (400, {"kind": "unigram", "byte_fallback": True}),
+    (40, {"kind": "word"}),
+    (100, {"kind": "char"}),
+]
+
+
+def by(batch_by: str, config: RunConfig, vocab_size: int, **data) -> RunConfig:
+    train = TrainConfig(batch_by=batch_by, batch_tokens=64)
+    return dataclasses.replace(arm(config, **data), train=train, model=ModelConfig(vocab_size=vocab_size))
+
+
+def batches_of(config: RunConfig):
+    prepared = prepare(config)
+    train, size = prepared.encoded["train"], config.train.batch_tokens
+    if config.task.name == "lm":
+        return LmBatches(make_stream(train["decoder"]), 8, size, 1, prepared.token_starts)
+    return MtBatches(train["encoder"], train["decoder"], prepared.reference_lengths, size, 1)
+
+
+@pytest.mark.parametrize("task", ["lm", "mt"])
+def test_batches_cut_by_characters_are_the_same_under_every_vocabulary(mt, task):
+    if task == "lm":
+        arms = [(lm(mt), size, data) for size, data in VOCABULARIES]
+    else:
+        joint_or_not = ("joint", "separate")
+        arms = [(mt, size, {**data, "vocabulary": v}) for size, data in VOCABULARIES for v in joint_or_not]
+    made = {how: [batches_of(by(how, c, size, **data)) for c, size, data in arms] for how in ("chars", "tokens")}
+    assert len({batches.fingerprint for batches in made["chars"]}) == 1
+    # Bytes are never needed here, so two of the vocabularies have pieces of equal lengths in one task.
+    assert len({batches.fingerprint for batches in made["tokens"]}) >= len(VOCABULARIES) - 1
+    assert len({batches.n_batches(3) for batches in made["chars"]}) == 1
+    if task == "mt":
+        n_pairs = sum(len(made["chars"][0].rows(3, i)) for i in range(made["chars"][0].n_batches(3)))
+        assert n_pairs == 300
+        for batches in made["chars"]:
+            for i in range(batches.n_batches(3)):
+                np.testing.assert_array_equal(batches.rows(3, i), made["chars"][0].rows(3, i))
+
+
+def test_the_same_long_pairs_are_left_out_by_characters(mt):
+    corpus = load_corpus(mt.data, "mt").splits["train"].texts
+    lengths = np.asarray([max(-(-len(a) // 4), -(-len(b) // 4)) for a, b in zip(*corpus.values(), strict=True)])
+    limit = int(np.median(lengths))
+    kept = int((lengths <= limit).sum())
+    for size, data in VOCABULARIES:
+        config = dataclasses.replace(by("chars", mt, size, **data), task=TaskConfig(name="mt", max_len=limit))
+        prepared = prepare(config)
+        assert [len(prepared.encoded["train"][stack]) for stack in prepared.columns] == [kept, kept]
+        said = (
+            f"train: {300 - kept} pairs with a side of more than task.max_len={limit} times 4 characters are left out"
+        )
+        assert said in prepared.notes
+        assert any("batches are cut by characters" in note for note in prepared.notes)
+
+
 def test_vocabularies_learn_from_train_only(mt, tmp_path):
     before = prepare(mt).fingerprints
     with open(tmp_path / "test.xx", "a") as xx, open(tmp_path / "test.en", "a") as en:
@@ -122,8 +183,12 @@ def test_a_second_start_loads_neither_datasets_nor_the_corpus(mt):
 
 def test_a_second_start_is_the_same(mt, monkeypatch):
     first = prepare(mt)
+    by_chars, text = by("chars", mt, 150), by("chars", lm(mt), 150)
+    starts = prepare(text).token_starts
     monkeypatch.setattr("tietrain.data.prepare._build", None)
     again = prepare(mt)
+    assert prepare(by_chars).fingerprints == first.fingerprints
+    np.testing.assert_array_equal(prepare(text).token_starts, starts)
     assert (again.notes, again.fingerprints, again.columns) == (first.notes, first.fingerprints, first.columns)
     assert (again.corpus.splits, again.corpus.about) == (first.corpus.splits, first.corpus.about)
     for split in first.encoded:

@@ -1,8 +1,12 @@
+import re
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tietrain.data import tokenizer
+from tietrain.data.encoded import EncodedLines
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, load_vocabulary, train_vocabulary
 from tietrain.errors import DataError, SettingsError
 
@@ -70,6 +74,48 @@ def test_any_training_text_round_trips(lines):
     for kind in ("unigram", "bpe", "char"):
         vocabulary = train_vocabulary([*lines, *TEXT], kind, 3000)
         assert vocabulary.decode(vocabulary.encode(lines)) == lines
+
+
+def first_characters(vocabulary, line, ids) -> list[int]:
+    """The character of the line that each piece begins with, by laying the pieces' bytes over those of the line."""
+    spelled = [("" if vocabulary.kind == "char" or not line else " ", 0)]
+    spelled += [(tokenizer._ESCAPED.get(c, c), i) for i, c in enumerate(line)]
+    owner = [i for text, i in spelled for _ in text.replace(" ", "\u2581").encode()]
+    found, at = [], 0
+    for piece in (vocabulary.pieces[i] for i in ids):
+        found.append(owner[at])
+        at += 1 if re.fullmatch("<0x[0-9A-F]{2}>", piece) else len(piece.encode())
+    assert at == len(owner)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("byte_fallback", [False, True])
+def test_every_piece_knows_the_character_it_begins_at(kind, byte_fallback):
+    vocabulary = train_vocabulary(TEXT, kind, 1000, byte_fallback)
+    random = Random(0)
+    letters = [*"ab \u2581\u2585\n\r\x1f\x1a01<é日😀\ufffd", "\u2028", "e\u0301", "word"]
+    hard = ["".join(random.choices(letters, k=random.randrange(20))) for _ in range(400)] if byte_fallback else []
+    lines = ["", *TEXT, *hard]
+    ids = vocabulary.encode(lines)
+    assert not any(UNK_ID in line for line in ids)
+    starts = vocabulary.starts(lines, EncodedLines.of(ids))
+    assert starts.tolist() == [
+        s for line, of in zip(lines, ids, strict=True) for s in first_characters(vocabulary, line, of)
+    ]
+
+
+def test_pieces_after_an_unknown_one_know_where_they_begin():
+    text = ["abc abc de"] * 5
+    lines = ["abc  xy\n de abc", "", "xy", "é\x1aabc"]
+    for kind, size, want in (
+        ("word", 6, [[0, 3, 4, 8, 11], [], [0], [0]]),
+        ("char", 100, [[0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14], [], [0], [0, 2, 3, 4]]),
+    ):
+        vocabulary = train_vocabulary(text, kind, size)
+        encoded = EncodedLines.of(vocabulary.encode(lines))
+        starts = EncodedLines(vocabulary.starts(lines, encoded), encoded.offsets)
+        assert [of_line.tolist() for of_line in starts] == want
 
 
 def test_special_ids_decode_to_nothing(vocabulary):

@@ -7,7 +7,19 @@ import torch
 import torch.nn.functional as F
 
 from tietrain.model import layers
-from tietrain.model.layers import attend, causal_mask, feed_forward, normalize, project, rotate, rotation, sinusoids
+from tietrain.model.layers import (
+    attend,
+    causal_mask,
+    dropout,
+    feed_forward,
+    hash32,
+    normalize,
+    project,
+    rotate,
+    rotation,
+    sinusoids,
+    token_seeds,
+)
 
 
 def heads(t: int, h: int = 4, k: int = 6) -> torch.Tensor:
@@ -129,3 +141,83 @@ def test_sinusoids():
     wanted = [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
     assert table[1].tolist() == pytest.approx(wanted, abs=1e-6)
     assert sinusoids(torch.tensor([1]), 5).shape == (1, 5)
+
+
+def test_hash_is_that_of_unsigned_arithmetic():
+    """Source: Wellons 2018, lowbias32."""
+
+    def lowbias32(x: int) -> int:
+        x ^= x >> 16
+        x = x * 0x7FEB352D % 2**32
+        x ^= x >> 15
+        x = x * 0x846CA68B % 2**32
+        return x ^ x >> 16
+
+    numbers = torch.tensor([0, 1, -1, 2**31 - 1, -(2**31), 123_456_789, -99], dtype=torch.int32)
+    before = numbers.tolist()
+    assert [n % 2**32 for n in hash32(numbers).tolist()] == [lowbias32(n % 2**32) for n in before]
+    assert numbers.tolist() == before
+
+
+def dropped(rows=32, length=64, width=64, rate=0.1, places=range(4)) -> torch.Tensor:
+    """Which numbers are dropped, [places, B, T, D], for the plainest seeds and places: 0, 1, 2 and so on."""
+    seeds = token_seeds(torch.arange(rows, dtype=torch.int32), torch.arange(length))
+    return torch.stack([dropout(torch.ones(rows, length, width), rate, seeds, place) for place in places]) == 0
+
+
+def test_dropout_has_the_rate_asked_and_the_exact_scale():
+    seeds = token_seeds(torch.arange(3, dtype=torch.int32), torch.arange(50))
+    for rate in (0.0, 0.1, 0.5, 0.99):
+        share = round(rate * 65536) / 65536
+        x = torch.full((3, 50, 64), 3.0, dtype=torch.float64, requires_grad=True)
+        out = dropout(x, rate, seeds, 7)
+        out.sum().backward()
+        kept = out != 0
+        torch.testing.assert_close(out[kept], torch.full_like(out[kept], 3 / (1 - share)), rtol=1e-15, atol=0)
+        assert torch.equal(x.grad, out.detach() / 3)
+        assert abs(kept.double().mean() - (1 - share)) <= 4 * math.sqrt(share * (1 - share) / kept.numel())
+    # 1 / 0.9 in bfloat16 is 1.109: the factor itself must not be rounded, only the product.
+    out = dropout(torch.full((3, 50, 64), 3.0, dtype=torch.bfloat16), 0.1, seeds, 7)
+    assert out.unique().tolist() == [0, torch.tensor(3 / 0.9, dtype=torch.bfloat16).item()]
+
+
+def test_dropped_numbers_are_independent():
+    """Every mean and every product of neighbours is within 5 standard deviations of what independent draws give."""
+    drops, q = dropped().double(), 6554 / 65536
+    z = (drops - q) / math.sqrt(q * (1 - q))  # mean 0, variance 1
+    place, row, position, dimension = range(4)
+    for kept in ((), (place,), (row,), (position,), (dimension,), (place, row), (row, position), (position, dimension)):
+        others = [axis for axis in range(4) if axis not in kept]
+        scores = z.sum(others) / math.sqrt(math.prod(z.shape[axis] for axis in others))
+        assert scores.abs().max() < 5, kept
+        if scores.numel() > 1:
+            assert abs(scores.square().mean() - 1) < 5 * math.sqrt(2 / scores.numel()), kept
+    for axis in range(4):
+        for lag in (1, 2, 3):
+            n = z.shape[axis] - lag
+            products = z.narrow(axis, 0, n) * z.narrow(axis, lag, n)
+            assert abs(products.sum()) / math.sqrt(products.numel()) < 5, (axis, lag)
+    both = z[..., ::2] * z[..., 1::2]  # the two dimensions of one hash
+    assert abs(both.sum()) / math.sqrt(both.numel()) < 5
+
+
+def test_dropout_knows_only_row_position_place_and_dimension():
+    whole = dropped(rows=5, length=7, width=9)
+    assert torch.equal(dropped(rows=3, length=4, width=5), whole[:, :3, :4, :5])
+    seeds = token_seeds(torch.tensor([3, 1], dtype=torch.int32), torch.arange(2, 6))
+    assert torch.equal(dropout(torch.ones(2, 4, 9), 0.1, seeds, 2) == 0, whole[2, [3, 1], 2:6])
+    assert len({tuple(mask.flatten().tolist()) for mask in dropped(rows=5, places=[0, 1, -1, 2**31 - 1])}) == 4
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_compiled_dropout_drops_the_same(backend):
+    def drop(x, row_seeds):
+        return dropout(x, 0.1, token_seeds(row_seeds, torch.arange(x.shape[1])), 77)
+
+    torch.compiler.reset()  # sizes seen before would be variables, and overflow shows in loops of fixed length
+    compiled = torch.compile(drop, backend=backend, fullgraph=True)
+    for rows, length in ((32, 256), (5, 33)):
+        seeds = torch.arange(rows, dtype=torch.int32) - 2
+        x = torch.ones(rows, length, 256)
+        assert torch.equal(compiled(x, seeds), drop(x, seeds))

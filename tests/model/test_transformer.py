@@ -1,17 +1,19 @@
 """Ties by construction: one parameter an owner, whatever is done to the module."""
 
-import copy
 import math
 
 import pytest
 import torch
 
+from tietrain.check.ties import WAYS
 from tietrain.errors import SettingsError
+from tietrain.model import transformer
 from tietrain.model.audit import audit_model
+from tietrain.model.cache import Cache
 from tietrain.model.transformer import Transformer
 from tietrain.tasks.loss import token_loss
 from tietrain.tying.plan import resolve
-from tiny_models import CASES, build, make_shape, plan_of
+from tiny_models import CASES, build, make_shape
 
 MT_IDS = torch.tensor([[5, 6, 7, 3, 0], [8, 9, 3, 0, 0]]), torch.tensor([[2, 5, 6, 7], [2, 8, 9, 0]])
 
@@ -32,37 +34,15 @@ def test_state_keys_are_the_owners(task, scheme):
         assert model.parameter(slot.name) is dict(model.named_parameters())[model.plan.owner[slot.name]]
 
 
-def by_meta(model):
-    with torch.device("meta"):
-        empty = Transformer(model.plan, embed_scale=model.embed_scale)
-    empty.to_empty(device="cpu")
-    empty.load_state_dict(model.state_dict())
-    return empty.eval()
-
-
-def by_assign(model):
-    with torch.device("meta"):
-        empty = Transformer(model.plan, embed_scale=model.embed_scale)
-    empty.load_state_dict({k: v.clone() for k, v in model.state_dict().items()}, assign=True)
-    return empty.eval()
-
-
-@pytest.mark.parametrize("through", [copy.deepcopy, by_meta, by_assign, lambda m: copy.deepcopy(m).double().float()])
-@pytest.mark.parametrize(
-    ("task", "scheme"), [("lm", "pre_softmax+cycle_rev-2"), ("mt", "three_way+cycle-2"), ("mt", "none")]
-)
-def test_ties_survive(through, task, scheme):
-    """Tying bugs 3, 4, 5: meta build, re-creation and assignment by name."""
-    model = build(task, scheme, positions="learned")
-    again = through(model)
-    audit_model(again)
-    assert torch.equal(run(again), run(model))
-    assert not {p.data_ptr() for p in again.parameters()} & {p.data_ptr() for p in model.parameters()}
+@pytest.mark.parametrize("way", ["dtype change", "deepcopy", "meta build", "assigned load", "save and load"])
+def test_a_copy_has_memory_of_its_own(way):
+    model = build("mt", "three_way+cycle-2", positions="learned")
+    before, again = run(model), WAYS[way](model)
     with torch.no_grad():
         again.parameter("decoder.3.ffn.in.weight").add_(1.0)
         again.parameter("decoder.output.weight").add_(1.0)
     audit_model(again)
-    assert not torch.equal(run(again), run(model))
+    assert not torch.equal(run(again), before) and torch.equal(run(model), before)
 
 
 def test_functional_call_reaches_every_use_of_an_owner():
@@ -77,10 +57,10 @@ def test_functional_call_reaches_every_use_of_an_owner():
 @pytest.mark.parametrize(("task", "scheme"), [("lm", "cycle_rev-2"), ("mt", "three_way+cycle-2")])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_compiled_graph_has_the_same_gradients(task, scheme):
-    """Tying bug 34: a traced graph returned a tied gradient twice."""
-    model = build(task, scheme, n_layers=3 if "rev" in scheme else 4)
+    """Tying bug 34: a traced graph returned a tied gradient twice. Dropout drops the same."""
+    model = build(task, scheme, dropout=0.1, n_layers=3 if "rev" in scheme else 4)
     source, target = MT_IDS
-    args = (source if task == "mt" else None, target)
+    args = (source if task == "mt" else None, target, torch.tensor([5, -6], dtype=torch.int32))
     grads = []
     for forward in (model, torch.compile(model, backend="aot_eager", fullgraph=True)):
         model.zero_grad()
@@ -88,25 +68,6 @@ def test_compiled_graph_has_the_same_gradients(task, scheme):
         grads.append({name: p.grad for name, p in model.named_parameters()})
     torch.testing.assert_close(grads[1], grads[0], rtol=1e-4, atol=1e-6)
     audit_model(model)
-
-
-@pytest.mark.parametrize(("task", "scheme"), CASES)
-@pytest.mark.parametrize("norm_position", ["pre", "post"])
-def test_tied_and_untied_start_alike(task, scheme, norm_position):
-    """Within 0.2 nats of ln V plus half the variance of the logits, at the default width and table scale."""
-    v = 1000
-    options = {"d_model": 128, "d_head": 32, "d_ff": 512, "norm_position": norm_position, "max_len": 64}
-    model = Transformer(plan_of(task, scheme, vocab_size=v, **options), embed_scale=128**0.5)
-    model.initialize(3, 0.02)
-    generator = torch.Generator().manual_seed(0)
-    source, target, wanted = (torch.randint(4, v, (8, 32), generator=generator) for _ in range(3))
-    with torch.no_grad():
-        hidden = model(source if task == "mt" else None, target)
-        logits = model.logits(hidden)
-        summed = token_loss(model, hidden, wanted)
-    expected = math.log(v) + logits.var(dim=-1).mean().item() / 2
-    assert abs(summed.nll.item() / summed.n_tokens - expected) < 0.2
-    assert logits.var(dim=-1).mean() < 0.4
 
 
 def test_owners_start_from_seed_and_name_alone():
@@ -163,13 +124,46 @@ def test_the_future_is_not_seen():
     assert torch.equal(before[:, :2], after[:, :2]) and not torch.equal(before[:, 2:], after[:, 2:])
 
 
-def test_dropout_is_off_in_evaluation_and_scale_free_otherwise():
-    model = build("lm", "none", dropout=0.5)
-    ids = torch.randint(4, 23, (4, 16))
+@pytest.mark.parametrize("task", ["lm", "mt"])
+def test_dropout_needs_row_seeds_and_is_a_function_of_them(task):
+    model, plain = build(task, "none", dropout=0.5), build(task, "none")
+    source, target = MT_IDS[0] if task == "mt" else None, MT_IDS[1]
+    seeds, others = torch.tensor([[5, 6], [7, 6]], dtype=torch.int32)
     with torch.no_grad():
-        assert torch.equal(model(None, ids), model(None, ids))
-        model.train()
-        assert not torch.equal(model(None, ids), model(None, ids))
+        assert torch.equal(model(source, target), plain(source, target))
+        assert torch.equal(plain(source, target, seeds), plain(source, target))
+        one, same, other = model(source, target, seeds), model(source, target, seeds), model(source, target, others)
+    assert torch.equal(one, same)
+    assert not torch.equal(one[0], other[0])
+    torch.testing.assert_close(one[1], other[1])
+
+
+@pytest.mark.parametrize("task", ["lm", "mt"])
+def test_dropout_of_a_row_is_the_same_alone_and_without_padding(task):
+    model, seeds = build(task, "none", dropout=0.3).double(), torch.tensor([5, 6], dtype=torch.int32)
+    source, target = MT_IDS[0] if task == "mt" else None, MT_IDS[1]
+    with torch.no_grad():
+        both = model(source, target, seeds)
+        alone = model(None if source is None else source[1:, :3], target[1:, :3], seeds[1:])
+    torch.testing.assert_close(alone, both[1:, :3])
+
+
+def test_dropout_goes_on_with_a_cache():
+    model, cache = build("lm", "none", dropout=0.3).double(), Cache()
+    seeds, target = torch.tensor([5, 6], dtype=torch.int32), MT_IDS[1]
+    with torch.no_grad():
+        parts = [model.decode(ids, cache=cache, row_seeds=seeds) for ids in (target[:, :3], target[:, 3:])]
+        torch.testing.assert_close(torch.cat(parts, dim=1), model(None, target, seeds))
+
+
+def test_every_place_drops_other_numbers_and_every_scheme_the_same(monkeypatch):
+    places = []
+    monkeypatch.setattr(transformer, "dropout", lambda x, rate, seeds, place: places.append(place) or x)
+    for scheme in ("none", "three_way+cycle-2"):
+        build("mt", scheme, dropout=0.1)(*MT_IDS, torch.zeros(2, dtype=torch.int32))
+    n_places = 1 + 4 * 2 + 1 + 4 * 3  # an embedding and four layers of two and of three parts
+    assert len(set(places)) == n_places
+    assert places[:n_places] == places[n_places:]
 
 
 def test_output_reading_is_never_scaled():

@@ -1,4 +1,4 @@
-"""One step: micro-batches add up, gradients are clipped, dropout differs from step to step."""
+"""One step: micro-batches add up, gradients are clipped, dropout is a function of seed, step and row."""
 
 import math
 
@@ -7,32 +7,42 @@ import torch
 
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.optim import build_optimizer
-from tietrain.train.step import train_step
+from tietrain.train.step import _row_seeds, train_step
 from tiny_run import RandomTask, build_model, tiny_config
 
 
-def test_another_dropout_draw_each_step_and_micro_batch():
+def test_dropout_is_drawn_from_seed_and_step():
     config = tiny_config(dropout=0.5)
-    model, task = build_model(config).train(), RandomTask(config)
+    model, task = build_model(config), RandomTask(config)
     batch = task.batches.batch(0, 0)
 
-    def nats(step):
+    def nats(seed, step):
         optimizer = build_optimizer(model, config.optim)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
         hardware = resolve_hardware(config.hardware)
-        return train_step(model, optimizer, batch, task.loss, hardware=hardware, clip_norm=None, seed=1, step=step).nll
+        torch.rand(1)  # no generator has a part in it
+        sums = train_step(model, optimizer, batch, task.loss, hardware=hardware, clip_norm=None, seed=seed, step=step)
+        return sums.nll
 
-    assert nats(1) == nats(1) != nats(2)
+    assert nats(1, 1) == nats(1, 1)
+    assert len({nats(seed, step) for seed in (1, 2) for step in (1, 2, 3)}) == 6
+
+
+def test_every_row_of_every_step_has_its_own_seed():
+    rows = torch.cat([_row_seeds(50, seed, step) for seed in (1, 2) for step in (1, 2, 12)])
+    assert rows.dtype == torch.int32 and len(rows.unique()) == 300
+    assert torch.equal(_row_seeds(50, 2, 12), rows[-50:])
+    assert (rows < 0).sum() in range(110, 190)
 
 
 @pytest.mark.parametrize("task_name", ["lm", "mt"])
 @pytest.mark.parametrize("tying", ["none", "cross_layer"])
-def test_micro_batches_add_up_to_the_whole_batch(task_name, tying):
-    config = tiny_config(tying, task_name, dropout=0.0)
+def test_micro_batches_add_up_to_the_whole_batch_with_dropout(task_name, tying):
+    config = tiny_config(tying, task_name, dropout=0.1)
     grads, sums = [], []
     for device_batch_tokens in (None, 20):
-        model, task = build_model(config).train(), RandomTask(config)
+        model, task = build_model(config), RandomTask(config)
         hardware = resolve_hardware(tiny_config(hardware={"device_batch_tokens": device_batch_tokens}).hardware)
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
         before = [p.detach().clone() for p in model.parameters()]
@@ -48,7 +58,7 @@ def test_micro_batches_add_up_to_the_whole_batch(task_name, tying):
 
 def test_the_gradient_is_clipped_to_its_norm():
     config = tiny_config("pre_softmax", dropout=0.0)
-    model, task = build_model(config).train(), RandomTask(config)
+    model, task = build_model(config), RandomTask(config)
     hardware, optimizer = resolve_hardware(config.hardware), torch.optim.SGD(model.parameters(), lr=1.0)
     before = [p.detach().clone() for p in model.parameters()]
     batch = task.batches.batch(0, 0)

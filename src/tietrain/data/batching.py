@@ -1,4 +1,4 @@
-"""Batches: which sentences or windows make a step, as a pure function of (lengths, seed, epoch, index).
+"""Batches: which sentences make a step, as a pure function of (lengths, seed, epoch, index). `windows` has those of a text.
 
 Nothing else is needed to go on after an interruption, whatever the number of workers or processes.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor
 from tietrain.data.encoded import Counts, EncodedLines, Ids
 from tietrain.data.ordering import cut, draws, length_order, shuffle
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
-from tietrain.errors import SettingsError
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class Batch:
     src_ids: [B, S] pieces + EOS, right-padded with PAD_ID; None for a language model.
     tgt_in_ids: [B, T] what the decoder reads. tgt_out_ids: [B, T] what it is asked; PAD_ID where nothing is scored.
     lengths: stack -> real tokens of each row, end marks included. n_tokens: scored target tokens.
+    row_seeds: int32 [B], what each row's dropout is drawn from; None for no dropout.
     """
 
     src_ids: Tensor | None
@@ -34,6 +34,7 @@ class Batch:
     tgt_out_ids: Tensor
     lengths: dict[str, list[int]]
     n_tokens: int
+    row_seeds: Tensor | None = None
 
     @property
     def padded_tokens(self) -> int:
@@ -41,11 +42,9 @@ class Batch:
         return self.tgt_in_ids.numel() + (0 if self.src_ids is None else self.src_ids.numel())
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch with its ids on a device."""
-        src_ids = None if self.src_ids is None else self.src_ids.to(device)
-        return replace(
-            self, src_ids=src_ids, tgt_in_ids=self.tgt_in_ids.to(device), tgt_out_ids=self.tgt_out_ids.to(device)
-        )
+        """The same batch with its tensors on a device."""
+        tensors: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)
 
 
 class Batches(Protocol):
@@ -58,63 +57,16 @@ class Batches(Protocol):
     def batch(self, epoch: int, index: int) -> Batch: ...
 
 
-class LmBatches:
-    """Windows of a token stream, each `window` tokens long, `batch_tokens // window` (at least one) a step.
-
-    Every epoch cuts the stream at another offset below `window`, so that no token is always the first of its window;
-    what is left before the first and after the last window is not seen in that epoch. Windows are shuffled; the last
-    step of an epoch may have fewer.
-
-    Args:
-        stream: token ids, see `make_stream`.
-    """
-
-    def __init__(self, stream: Ids, window: int, batch_tokens: int, seed: int):
-        if len(stream) < window:
-            raise SettingsError(
-                f"task.window={window}",
-                f"the training text has {len(stream)} tokens",
-                "choose a shorter window or a longer text",
-            )
-        self._stream, self._inputs, self._window = stream, _shifted(stream), window
-        self._rows, self._seed = max(1, batch_tokens // window), seed
-        self._data = hashlib.sha256(stream.tobytes()).hexdigest()
-        self._epoch: tuple[int, Counts] = (-1, np.empty(0, dtype=np.int64))
-        self.fingerprint = hashlib.sha256(
-            f"{self._data} {window} {self._rows}".encode() + self._starts(0).tobytes()
-        ).hexdigest()
-
-    def n_batches(self, epoch: int) -> int:
-        """Steps of an epoch; the offset makes it differ by one at times."""
-        return -(-len(self._starts(epoch)) // self._rows)
-
-    def batch(self, epoch: int, index: int) -> Batch:
-        """Step `index` of an epoch: [B, window]."""
-        starts = self._starts(epoch)[index * self._rows : (index + 1) * self._rows]
-        if not len(starts):
-            raise IndexError(f"epoch {epoch} has no batch {index}")
-        return _lm_batch(self._stream, self._inputs, starts, self._window)
-
-    def _starts(self, epoch: int) -> Counts:
-        """First position of each window, in the order of training."""
-        if self._epoch[0] != epoch:
-            spare = len(self._stream) - self._window + 1
-            offset = int(draws(1, self._data, self._seed, epoch, "offset")[0] % min(self._window, spare))
-            starts = np.arange(offset, spare, self._window)
-            self._epoch = (epoch, starts[shuffle(len(starts), self._data, self._seed, epoch, "order")])
-        return self._epoch[1]
-
-
 class MtBatches:
     """Sentence pairs of like length, cut so that a step has at most `batch_tokens` padded target tokens.
 
-    Lengths, end marks included, are those of the reference vocabulary. Pairs are put in `ordering.length_order`, pairs
-    of equal lengths in a new order each epoch, cut greedily, and the batches are shuffled. A pair longer than the
-    budget is a batch of its own.
+    Lengths, end marks included, are the reference lengths. Pairs are put in `ordering.length_order`, pairs of equal
+    lengths in a new order each epoch, cut greedily, and the batches are shuffled. A pair longer than the budget is a
+    batch of its own.
 
     Args:
         src, tgt: ids of each line without bos and eos, in the arm's own vocabularies.
-        reference_lengths: stack -> pieces of each line, see `prepare.Prepared`.
+        reference_lengths: stack -> length of each line, see `prepare.Prepared`.
     """
 
     def __init__(
@@ -157,37 +109,6 @@ class MtBatches:
         return self._epoch[1]
 
 
-def make_stream(lines: Sequence[Ids]) -> Ids:
-    """The token stream of a language model: each line's pieces and EOS, one line after the other."""
-    packed = EncodedLines.of(lines)
-    return np.insert(packed.ids, packed.offsets[1:], EOS_ID)
-
-
-def lm_eval_windows(stream: Ids, window: int, stride: int | None, batch_tokens: int) -> Iterator[tuple[Batch, Counts]]:
-    """Windows that score every token of a stream exactly once, and the stream position each window begins at.
-
-    The first window scores all its tokens; each later one begins `stride` tokens further and scores its last `stride`,
-    the others are context. None for stride is the whole window: no context, one pass.
-
-    Token (b, t) of the batch is position `starts[b] + t` of the stream.
-    """
-    stride, n, inputs = stride or window, len(stream), _shifted(stream)
-    if not n:
-        return
-    window = min(window, n)
-    # A last window ends with the stream: its start is earlier than a stride further where the rest is shorter.
-    ends = np.minimum(np.arange(window, n + stride, stride), n)
-    ends = ends[: np.searchsorted(ends, n) + 1]
-    scored_from = np.concatenate([[0], ends[:-1]])
-    per_batch = max(1, batch_tokens // window)
-    for i in range(0, len(ends), per_batch):
-        starts = ends[i : i + per_batch] - window
-        batch = _lm_batch(stream, inputs, starts, window)
-        unscored = torch.from_numpy(starts[:, None] + np.arange(window) < scored_from[i : i + per_batch, None])
-        targets = batch.tgt_out_ids.masked_fill(unscored, PAD_ID)
-        yield Batch(None, batch.tgt_in_ids, targets, batch.lengths, int((~unscored).sum())), starts
-
-
 def mt_eval_batches(src: Sequence[Ids], tgt: Sequence[Ids], batch_tokens: int) -> Iterator[tuple[Batch, Counts]]:
     """Batches that hold every pair exactly once, longest last, and the line number of each row.
 
@@ -226,16 +147,6 @@ def padding_efficiency(batches: Batches) -> dict[str, float]:
     return {**{s: real[s] / padded[s] for s in real}, "both": sum(real.values()) / sum(padded.values())}
 
 
-def _shifted(stream: Ids) -> Ids:
-    return np.concatenate([np.asarray([BOS_ID], dtype=stream.dtype), stream[:-1]])
-
-
-def _lm_batch(stream: Ids, inputs: Ids, starts: Counts, window: int) -> Batch:
-    at = starts[:, None] + np.arange(window)
-    lengths = {"decoder": [window] * len(starts)}
-    return Batch(None, _tensor(inputs[at]), _tensor(stream[at]), lengths, at.size)
-
-
 def _mt_batch(src: EncodedLines, tgt: EncodedLines, rows: Counts) -> Batch:
     src_ids, src_lengths = _pad(src, rows)
     tgt_out_ids, tgt_lengths = _pad(tgt, rows)
@@ -243,7 +154,7 @@ def _mt_batch(src: EncodedLines, tgt: EncodedLines, rows: Counts) -> Batch:
     tgt_in_ids[:, 0] = BOS_ID
     tgt_in_ids[np.arange(tgt_in_ids.shape[1]) >= tgt_lengths[:, None]] = PAD_ID
     lengths = {"encoder": src_lengths.tolist(), "decoder": tgt_lengths.tolist()}
-    return Batch(_tensor(src_ids), _tensor(tgt_in_ids), _tensor(tgt_out_ids), lengths, int(tgt_lengths.sum()))
+    return Batch(as_tensor(src_ids), as_tensor(tgt_in_ids), as_tensor(tgt_out_ids), lengths, int(tgt_lengths.sum()))
 
 
 def _pad(lines: EncodedLines, rows: Counts) -> tuple[np.ndarray, Counts]:
@@ -257,7 +168,8 @@ def _pad(lines: EncodedLines, rows: Counts) -> tuple[np.ndarray, Counts]:
     return ids, lengths
 
 
-def _tensor(ids: np.ndarray) -> Tensor:
+def as_tensor(ids: np.ndarray) -> Tensor:
+    """Ids as the int64 that PyTorch looks up."""
     return torch.from_numpy(ids.astype(np.int64, copy=False))
 
 
@@ -266,4 +178,6 @@ def _part(batch: Batch, start: int, end: int) -> Batch:
     s, t = max(lengths.get("encoder", [0])), max(lengths["decoder"])
     targets = batch.tgt_out_ids[start:end, :t]
     src_ids = None if batch.src_ids is None else batch.src_ids[start:end, :s]
-    return Batch(src_ids, batch.tgt_in_ids[start:end, :t], targets, lengths, int((targets != PAD_ID).sum()))
+    row_seeds = None if batch.row_seeds is None else batch.row_seeds[start:end]
+    n_tokens = int((targets != PAD_ID).sum())
+    return Batch(src_ids, batch.tgt_in_ids[start:end, :t], targets, lengths, n_tokens, row_seeds)

@@ -1,4 +1,4 @@
-"""Corpora: text files or the generated grammar -> checked lines of every split, counted and fingerprinted."""
+"""Corpora: files, datasets, docstrings or the generated grammar -> checked lines of every split, counted and fingerprinted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tietrain.config import DataConfig
-from tietrain.data.files import SIDES, load_files, split_files, text_columns
-from tietrain.data.validate import lines_sha256, open_regular
+from tietrain.data.files import SIDES, FileCorpus, load_files, split_files, text_columns
+from tietrain.data.hub import hub_key, load_hub
+from tietrain.data.parquet import load_parquet
+from tietrain.data.stdlib_docs import load_stdlib_docs, stdlib_key
+from tietrain.data.validate import file_sha256, lines_sha256
 from tietrain.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ class Corpus:
 
     @cached_property
     def grammar(self) -> GrammarCorpus | None:
-        """The generated corpus with its language, for exact references; made when first asked for. None for files."""
+        """The generated corpus with its language, for exact references; made when first asked for. None for other text."""
         if self.grammar_settings is None:
             return None
         from tietrain.data.grammar import generate
@@ -68,9 +71,9 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
 
     Raises:
         SettingsError: splits or columns do not fit the format or the task.
-        DataError: a file cannot be used; names file and line.
+        DataError: a file or dataset cannot be used; names file and line, or row.
     """
-    corpus = _load_grammar(data, task) if data.format == "grammar" else _load_files(data, task)
+    corpus = _load_grammar(data, task) if data.format == "grammar" else _load_found(data, task)
     _leave_out_empty(corpus)
     corpus.about["splits"] = {
         name: {c: _count(t) for c, t in split.texts.items()} for name, split in corpus.splits.items()
@@ -85,23 +88,25 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
 
 
 def corpus_key(data: DataConfig, task: str) -> str:
-    """sha256 over all that decides the corpus, found without parsing: file bytes, or the grammar's settings."""
+    """sha256 over all that decides the corpus, found without parsing: bytes of files, a commit, settings of the grammar."""
     if data.format == "grammar":
         from tietrain.data.grammar.settings import GRAMMAR_VERSION
 
         return _sha256({"grammar": GRAMMAR_VERSION, "settings": repr(grammar_settings(data, task))})
-    columns, files = text_columns(data, task), split_files(data, task)
-    sums = {split: [_file_sha256(path, asked) for path, asked in named] for split, named in files.items()}
+    columns = text_columns(data, task)
+    sums: object
+    if data.format == "hub":
+        sums = hub_key(data)
+    elif data.format == "stdlib_docs":
+        sums = stdlib_key()
+    else:
+        files = split_files(data, task)
+        sums = {split: [file_sha256(path, asked) for path, asked in named] for split, named in files.items()}
     return _sha256({"format": data.format, "task": task, "columns": columns, "files": sums})
 
 
 def _sha256(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _file_sha256(path: Path, asked: str) -> str:
-    with open_regular(path, asked) as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def grammar_settings(data: DataConfig, task: str) -> GrammarSettings:
@@ -154,10 +159,23 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
     return corpus
 
 
-def _load_files(data: DataConfig, task: str) -> Corpus:
-    cache = Path(data.cache) / "datasets" / corpus_key(data, task)[:16]
-    read = load_files(data, task, cache)
+def _load_found(data: DataConfig, task: str) -> Corpus:
+    read = _read(data, task)
+    for split, texts in read.texts.items():
+        for column, lines in texts.items():
+            if not any(lines):
+                asked = f"data.splits.{split}=[{','.join(data.splits.get(split, []))}]"
+                raise DataError(asked, f"there is no text in it, column {column}", "give a split with text")
     return Corpus(read.name, read.columns, {name: Split(texts) for name, texts in read.texts.items()}, "", read.notes)
+
+
+def _read(data: DataConfig, task: str) -> FileCorpus:
+    if data.format == "parquet":
+        return load_parquet(data, task)
+    if data.format == "stdlib_docs":
+        return load_stdlib_docs(data, task)
+    cache = Path(data.cache) / "datasets" / corpus_key(data, task)[:16]
+    return load_hub(data, task, cache) if data.format == "hub" else load_files(data, task, cache)
 
 
 def _leave_out_empty(corpus: Corpus) -> None:
@@ -189,6 +207,9 @@ def _count(lines: list[str]) -> dict[str, int]:
 
 def count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
     """Split -> how many of its lines (lm), or pairs and source lines (mt), stand in train; blank ones not."""
+
+    if "train" not in corpus.splits:
+        return {}
 
     def rows(split: Split) -> list[tuple[str, ...]]:
         return list(zip(*(split.texts[c] for c in corpus.columns), strict=True))

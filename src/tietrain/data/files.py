@@ -1,4 +1,4 @@
-"""Text files -> lines of every split, through `datasets`.
+"""Text files -> lines of every split, through `datasets`; what is common to all corpora that are not generated.
 
 `datasets` loads and caches lines only: its csv and json loaders guess types, drop blank lines, fail on unused keys and
 turn dates into timestamps, so fields are read by the parsers of `validate`.
@@ -25,7 +25,7 @@ Named = tuple[Path, str]
 
 @dataclass(frozen=True)
 class FileCorpus:
-    """Lines of text files. texts: split -> column -> lines; notes: what is unusual in the files."""
+    """Lines as they were found. texts: split -> column -> lines; notes: what is unusual in them, or worth knowing."""
 
     name: str
     columns: list[str]
@@ -54,12 +54,14 @@ def load_files(data: DataConfig, task: str, cache: Path) -> FileCorpus:
     for split, named in files.items():
         rows = [_texts(path, lines[path], parsers[path]) for path, _ in named]
         texts[split] = dict(zip(columns, [column for columns in rows for column in columns], strict=True))
-    name = "+".join(path.name for path, _ in files["train"])
+    name = "+".join(path.name for path, _ in files.get("train") or next(iter(files.values())))
     return FileCorpus(name, columns, texts, [note for check in checks.values() for note in check.notes])
 
 
 def text_columns(data: DataConfig, task: str) -> list[str]:
     """Names of the text columns: data.columns, else `text` for lm, `source` and `target` for mt."""
+    if data.format == "stdlib_docs" and task != "lm":
+        raise SettingsError(f"task={task}", "data.format=stdlib_docs is one text, no translation", "choose task=lm")
     columns = data.columns or {"lm": ["text"], "mt": ["source", "target"]}[task]
     if len(columns) != SIDES[task] or len(set(columns)) != len(columns):
         wanted = "one text column" if task == "lm" else "two different text columns, source and target"
@@ -68,26 +70,32 @@ def text_columns(data: DataConfig, task: str) -> list[str]:
     return columns
 
 
+def named_splits(data: DataConfig) -> dict[str, list[str]]:
+    """Split -> what data.splits names for it; a split without any, as the plain presets have, is no split."""
+    for split in data.splits:
+        if not _SPLIT_NAME.fullmatch(split):
+            is_so = "the name of a split becomes a file name"
+            raise SettingsError(f"data.splits.{split}", is_so, "use letters, digits, '_', '-' and '.'")
+    what = "split" if data.format == "hub" else "file"
+    for split in ("train", "valid"):
+        if data.splits.get(split) == []:  # where it is not even a key, only what is scored is wanted, see `scored`
+            key = f"data.splits.{split}"
+            raise SettingsError(f"{key}=[]", f"no {what} is named", f"give one: {key}=[{what.upper()}]")
+    return {split: names for split, names in data.splits.items() if names}
+
+
 def split_files(data: DataConfig, task: str) -> dict[str, list[Named]]:
-    """Split -> its files; a split without files, as the plain presets have, is no split."""
+    """Split -> its files."""
     root = Path(data.root or ".").expanduser()
     wanted = SIDES[task] if data.format == "text" else 1
     found: dict[str, list[Named]] = {}
-    for split, names in data.splits.items():
-        key = f"data.splits.{split}"
-        if not _SPLIT_NAME.fullmatch(split):
-            raise SettingsError(key, "the name of a split becomes a file name", "use letters, digits, '_', '-' and '.'")
-        if not names:
-            continue
-        asked = f"{key}=[{','.join(names)}]"
-        if len(names) != wanted:
+    for split, names in named_splits(data).items():
+        asked = f"data.splits.{split}=[{','.join(names)}]"
+        if len(names) != wanted and data.format != "parquet":
             is_so = f"task={task} data.format={data.format} takes {wanted} file{'s' if wanted > 1 else ''} a split"
             raise SettingsError(asked, is_so, "name as many")
         rooted = f"{asked} data.root={data.root}" if data.root else asked
         found[split] = [((root / name).absolute(), rooted) for name in names]
-    for split in ("train", "valid"):
-        if split not in found:
-            raise SettingsError(f"data.splits.{split}=[]", "no file is named", f"give one: data.splits.{split}=[FILE]")
     return found
 
 
@@ -106,15 +114,21 @@ def _texts(path: Path, lines: list[str], parser: Parser) -> list[list[str]]:
     return columns
 
 
-def _load_lines(checks: dict[Path, FileCheck], cache: Path) -> dict[Path, list[str]]:
-    """The lines of each file through `datasets`, compared with what the validation pass saw."""
+def quiet_datasets() -> None:
+    """Keep `datasets` from drawing, counting and logging: what goes wrong is raised, with the name of the file."""
     import datasets
 
     # Without this every load asks the hub to count it.
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
-
     datasets.disable_progress_bars()
-    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # errors are raised below, with the file's name
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)
+
+
+def _load_lines(checks: dict[Path, FileCheck], cache: Path) -> dict[Path, list[str]]:
+    """The lines of each file through `datasets`, compared with what the validation pass saw."""
+    import datasets
+
+    quiet_datasets()
     names = {path: f"file{i}" for i, path in enumerate(checks)}
     files = {name: [glob.escape(str(path))] for path, name in names.items()}
     try:

@@ -14,13 +14,14 @@ from safetensors.numpy import load_file, save_file
 
 from tietrain.config import STACKS, DataConfig, RunConfig
 from tietrain.data.cache import cached
+from tietrain.data.characters import CHARS_PER_TOKEN, char_lengths, token_starts
 from tietrain.data.corpora import Corpus, Split, corpus_key, grammar_settings, load_corpus
 from tietrain.data.encoded import Counts, EncodedLines
 from tietrain.data.tokenizer import UNK_ID, Vocabulary, load_vocabulary, train_vocabulary
 from tietrain.errors import DataError
 
 # Part of every cache key: a change in what the entries hold or mean makes another number.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 META, ARRAYS, TEXTS = "meta.json", "encoded.safetensors", "texts.json"
 
 
@@ -32,9 +33,11 @@ class Prepared:
         words and bytes, `about["pieces"]` pieces and unk, `about["overlap"]`.
     columns: stack -> text column. vocabularies: stack -> vocabulary, one object where both share it.
     encoded: split -> stack -> lines of ids, without bos and eos.
-    reference_lengths: stack -> pieces of each training line in the reference vocabulary: translation batches are cut
-        by the joint vocabulary of the same kind and size whatever the arm's own, so that every arm of a study sees the
-        same sentences in the same batches.
+    reference_lengths: stack -> length of each training line by which translation batches are cut, the same whatever
+        the arm's own vocabulary: its pieces in the reference vocabulary, the joint one of the same kind and size, or
+        with train.batch_by=chars a number made of its characters.
+    token_starts: the character of the training text at which each token of the stream begins, of a language model with
+        train.batch_by=chars; else None.
     fingerprints: corpus and the vocabulary of every stack.
     """
 
@@ -43,6 +46,7 @@ class Prepared:
     vocabularies: dict[str, Vocabulary]
     encoded: dict[str, dict[str, EncodedLines]]
     reference_lengths: dict[str, Counts]
+    token_starts: Counts | None
     notes: list[str]
     fingerprints: dict[str, str]
 
@@ -50,8 +54,8 @@ class Prepared:
 def prepare(config: RunConfig) -> Prepared:
     """Vocabularies learned from `train`, and every split encoded.
 
-    Sentence pairs with a side of more than task.max_len reference pieces are left out of `train` and counted; nothing
-    is ever cut.
+    Sentence pairs with a side whose reference length is above task.max_len are left out of `train` and counted;
+    nothing is ever cut.
 
     Raises:
         SettingsError, DataError: see `load_corpus` and `train_vocabulary`; or max_len leaves nothing.
@@ -70,10 +74,19 @@ def prepare(config: RunConfig) -> Prepared:
         split: {s: EncodedLines(arrays[f"{split}.{s}.ids"], arrays[f"{split}.{s}.offsets"]) for s in columns}
         for split in meta["splits"]
     }
-    reference_lengths = {stack: arrays[f"reference.{stack}"] for stack in columns}
-    notes = list(meta["notes"])
+    notes, by_chars = list(meta["notes"]), config.train.batch_by == "chars"
+    characters = {stack: arrays[f"characters.{stack}"] for stack in columns}
+    lengths = {
+        stack: char_lengths(characters[stack]) if by_chars else arrays[f"reference.{stack}"] for stack in columns
+    }
+    starts = None
+    if by_chars:
+        same = "the same text in every arm, whatever its vocabulary"
+        notes.append(f"batches are cut by characters, {CHARS_PER_TOKEN} counted as one token: {same}")
     if task == "mt":
-        reference_lengths = _leave_out_long(encoded["train"], reference_lengths, config.task.max_len, notes)
+        lengths = _leave_out_long(encoded["train"], lengths, config, notes)
+    elif by_chars:
+        starts = token_starts(encoded["train"]["decoder"], arrays["starts.decoder"], characters["decoder"])
     for name, vocabulary in named.items():
         if vocabulary.size < config.model.vocab_size:
             said = f"{vocabulary.size} pieces instead of {config.model.vocab_size}: the training text supports no more"
@@ -87,7 +100,8 @@ def prepare(config: RunConfig) -> Prepared:
         columns,
         vocabularies,
         encoded,
-        reference_lengths,
+        lengths,
+        starts,
         notes,
         fingerprints,
     )
@@ -125,6 +139,9 @@ def _build(config: RunConfig, source_key: str, folder: Path) -> None:
         if split == "train":
             of_reference = encoded if own[stack] is reference else EncodedLines.of(reference.encode(lines))
             arrays[f"reference.{stack}"] = of_reference.lengths
+            arrays[f"characters.{stack}"] = np.asarray([len(line) for line in lines])
+            if task == "lm":
+                arrays[f"starts.{stack}"] = own[stack].starts(lines, encoded)
     save_file(arrays, folder / ARRAYS)
     for name, vocabulary in {"joint": reference}.items() if config.joint_vocabulary else own.items():
         vocabulary.save(folder / f"{name}.model")
@@ -166,18 +183,19 @@ def _load_texts(folder: Path, meta: dict[str, Any], data: DataConfig, task: str)
 
 
 def _leave_out_long(
-    train: dict[str, EncodedLines], lengths: dict[str, Counts], max_len: int, notes: list[str]
+    train: dict[str, EncodedLines], lengths: dict[str, Counts], config: RunConfig, notes: list[str]
 ) -> dict[str, Counts]:
-    longest = np.maximum.reduce(list(lengths.values()))
+    max_len, longest = config.task.max_len, np.maximum.reduce(list(lengths.values()))
+    unit = f"times {CHARS_PER_TOKEN} characters" if config.train.batch_by == "chars" else "pieces"
     kept = np.flatnonzero(longest <= max_len)
     if len(kept) == len(longest):
         return lengths
     if not len(kept):
         raise DataError(
-            f"task.max_len={max_len}", "every training pair is longer", f"give at least {longest.min()} pieces"
+            f"task.max_len={max_len}", "every training pair is longer", f"give at least {longest.min()} {unit}"
         )
     notes.append(
-        f"train: {len(longest) - len(kept)} pairs with a side of more than task.max_len={max_len} pieces are left out"
+        f"train: {len(longest) - len(kept)} pairs with a side of more than task.max_len={max_len} {unit} are left out"
     )
     for stack in train:
         train[stack] = train[stack].take(kept)

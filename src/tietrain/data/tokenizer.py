@@ -7,10 +7,14 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import sentencepiece
+from numpy.typing import NDArray
 
+from tietrain.data.encoded import EncodedLines, Ids
 from tietrain.errors import DataError, SettingsError
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
@@ -69,6 +73,62 @@ class Vocabulary:
             return [[self._pieces.piece_to_id(f"\u2581{word}") for word in line.split(" ")[1:]] for line in spelled]
         ids: list[list[int]] = self._pieces.encode(spelled)
         return ids
+
+    def starts(self, lines: Sequence[str], encoded: EncodedLines) -> NDArray[np.int32]:
+        """The character of its line at which each piece begins, for the pieces of all lines in a row.
+
+        What stands before the first character counts as part of it, and a piece that begins within a character (in its
+        bytes, or in the name of one that is spelled with an escape) begins at that character.
+
+        Args:
+            encoded: `encode(lines)`.
+        """
+        spelled = [_spell(line, self._prefix) for line in lines]
+        sizes = self._sizes[encoded.ids]
+        ends = np.concatenate([[0], np.cumsum(sizes)])
+        line_starts = ends[encoded.offsets[:-1]]
+        # The later bytes of a character are of size 0 and begin where its first byte does.
+        starts = ends[1:] - np.maximum(sizes, 1) - np.repeat(line_starts, encoded.lengths)
+        n_spelled = np.fromiter(map(len, spelled), dtype=np.int64, count=len(spelled))
+        for row in np.flatnonzero(ends[encoded.offsets[1:]] - line_starts != n_spelled).tolist():
+            at = slice(encoded.offsets[row], encoded.offsets[row + 1])
+            starts[at] = self._starts_with_unknown(spelled[row], encoded.ids[at])
+        starts = np.maximum(starts - len(self._prefix), 0)
+        n_plain = np.fromiter((len(line) + len(self._prefix) for line in lines), dtype=np.int64, count=len(lines))
+        for row in np.flatnonzero(n_spelled > n_plain).tolist():
+            at = slice(encoded.offsets[row], encoded.offsets[row + 1])
+            widths = [len(_ESCAPED.get(c, c)) for c in lines[row]]
+            starts[at] = np.repeat(np.arange(len(widths)), widths)[starts[at]]
+        return starts.astype(np.int32)
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int64]:
+        """Characters of each piece, by id; 0 for <unk>, whose size depends on the text, and for bytes but a first."""
+
+        def size(i: int, piece: str) -> int:
+            if self._pieces.is_byte(i):
+                return int(int(piece[1:-1], 16) & 0xC0 != 0x80)  # 10xxxxxx is never the first byte of a character
+            return 0 if i == UNK_ID else len(piece)
+
+        return np.asarray([size(i, piece) for i, piece in enumerate(self.pieces)])
+
+    def _starts_with_unknown(self, spelled: str, ids: Ids) -> list[int]:
+        """Where the pieces of one line begin: an <unk> is a word, else all characters in a row that are no pieces."""
+        if self.kind == "word":
+            words = np.asarray([len(word) + 1 for word in spelled.split(" ")[1:]])
+            return (np.cumsum(words) - words).tolist()
+        starts, at = [], 0
+        for i in ids:
+            starts.append(at)
+            at += self._sizes[i]
+            while i == UNK_ID and at < len(spelled) and spelled[at].replace(" ", "\u2581") not in self._characters:
+                at += 1
+        return starts
+
+    @cached_property
+    def _characters(self) -> frozenset[str]:
+        """Characters that are pieces."""
+        return frozenset(piece for piece in self.pieces if len(piece) == 1)
 
     def decode(self, lines: Iterable[Sequence[int]]) -> list[str]:
         """The text of each list of ids; pad, bos and eos are nothing, unk is U+2047 between blanks."""

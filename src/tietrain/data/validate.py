@@ -105,6 +105,12 @@ def open_regular(path: Path, asked: str) -> BufferedReader:
     return open(fd, "rb")
 
 
+def file_sha256(path: Path, asked: str) -> str:
+    """sha256 of the bytes of a file; raises as `open_regular` does."""
+    with open_regular(path, asked) as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
 def read_content(path: Path, asked: str) -> bytes:
     """The content of a file, unpacked where it is gzip."""
     with open_regular(path, asked) as f:

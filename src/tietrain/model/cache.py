@@ -14,40 +14,73 @@ KeysValues = tuple[Tensor, Tensor]
 class Cache:
     """Keys and values of every attention by (stack, layer depth, part).
 
-    A layer that reads another layer's parameters still attends to its own past, so depth is the key. `length` is the
-    number of positions decoded so far.
+    A layer that reads another layer's parameters still attends to its own past, so depth is the key. They are kept head
+    by head, [B, H_kv, T, K], so that attention reads them where they lie.
+
+    length: tokens a row holds. position: where the next token stands; less than `length` once beams have branched.
+    sees: which of the held tokens each of the next sees, [B, W, length + W] where they stand side by side at one
+        position; None while a row is a plain sequence.
     """
 
     def __init__(self) -> None:
-        self.length = 0
+        self.length = self.position = 0
+        self.sees: Tensor | None = None
         self._past: dict[Place, KeysValues] = {}
         self._memory: dict[Place, KeysValues] = {}
 
     def extend(self, place: Place, k: Tensor, v: Tensor) -> KeysValues:
-        """Keys and values of all positions so far, [B, length + T, H_kv, K], after adding k and v of T new ones."""
+        """Keys and values of all tokens so far, [B, length + T, H_kv, K], after adding k and v of T new ones."""
         end = self.length + k.shape[1]
-        if place not in self._past or self._past[place][0].shape[1] < end:
+        if place not in self._past or self._past[place][0].shape[2] < end:
             self._past[place] = self._grown(place, k, end), self._grown(place, v, end, which=1)
         keys, values = self._past[place]
-        keys[:, self.length : end] = k
-        values[:, self.length : end] = v
-        return keys[:, :end], values[:, :end]
+        keys[:, :, self.length : end] = k.transpose(1, 2)
+        values[:, :, self.length : end] = v.transpose(1, 2)
+        return keys[:, :, :end].transpose(1, 2), values[:, :, :end].transpose(1, 2)
 
     def _grown(self, place: Place, new: Tensor, end: int, which: int = 0) -> Tensor:
-        """Room for twice the positions needed, so that growing costs a constant per position."""
-        room = new.new_empty(new.shape[0], max(32, 2 * end), *new.shape[2:])
+        """Room for twice the tokens needed, so that growing costs a constant per token."""
+        rows, _, heads, width = new.shape
+        room = new.new_empty(rows, heads, max(32, 2 * end), width)
         if place in self._past:
-            room[:, : self.length] = self._past[place][which][:, : self.length]
+            room[:, :, : self.length] = self._past[place][which][:, :, : self.length]
         return room
 
+    def advance(self, n_tokens: int) -> None:
+        """Count the tokens that every place has been extended by."""
+        self.length += n_tokens
+        self.position += n_tokens if self.sees is None else 1
+
+    def branch(self, parents: Tensor) -> None:
+        """Let the next W tokens of a row stand side by side: token w goes on from token parents[b, w] of the last step.
+
+        It sees that token, what that one saw, and itself. No key moves: those of other branches are not looked at.
+        """
+        rows, width = parents.shape
+        seen = self.sees
+        if seen is None:  # the last token of a plain sequence sees all of it
+            seen = torch.ones(rows, 1, self.length, dtype=torch.bool, device=parents.device)
+        inherited = seen.gather(1, parents[..., None].expand(-1, -1, self.length))
+        itself = torch.eye(width, dtype=torch.bool, device=parents.device).expand(rows, -1, -1)
+        self.sees = torch.cat((inherited, itself), dim=2)
+
     def memory(self, place: Place, make: Callable[[], KeysValues]) -> KeysValues:
-        """Keys and values of the source, made at the first step and kept."""
+        """Keys and values of the source, [B, S, H_kv, K], made at the first step and kept."""
         if place not in self._memory:
-            self._memory[place] = make()
-        return self._memory[place]
+            k, v = make()
+            self._memory[place] = k.transpose(1, 2).contiguous(), v.transpose(1, 2).contiguous()
+        k, v = self._memory[place]
+        return k.transpose(1, 2), v.transpose(1, 2)
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch, in this order; a row may repeat (beams) or be left out (finished)."""
+        """Keep these rows of the batch, in this order; those that keep their place are not moved."""
+        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero().squeeze(1)
+        sources = rows[moved]
         for kept in (self._past, self._memory):
-            for place, (k, v) in kept.items():
-                kept[place] = torch.index_select(k, 0, rows), torch.index_select(v, 0, rows)
+            for place, tensors in kept.items():
+                for tensor in tensors:
+                    tensor[moved] = tensor[sources]
+                k, v = tensors
+                kept[place] = k[: len(rows)], v[: len(rows)]
+        if self.sees is not None:
+            self.sees = self.sees[rows]

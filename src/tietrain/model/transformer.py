@@ -22,13 +22,16 @@ from tietrain.model.layers import (
     Weights,
     attend,
     causal_mask,
+    dropout,
     feed_forward,
+    linear,
     normalize,
     project,
     rotate,
     rotation,
     sinusoids,
     split_heads,
+    token_seeds,
 )
 from tietrain.tying.plan import TyingPlan
 from tietrain.tying.slots import Slot, Stack
@@ -55,6 +58,7 @@ class _Scope(NamedTuple):
     turn: Tensor | None
     memory: Memory | None
     cache: Cache | None
+    seeds: Tensor | None
 
 
 class Transformer(nn.Module):
@@ -62,8 +66,8 @@ class Transformer(nn.Module):
 
     Args:
         plan: which slot reads whose parameters.
-        dropout: rate on embeddings and on every sublayer's output. Attention weights are not dropped: that would
-            disable the fused kernel on a CPU.
+        dropout: rate on embeddings and on every sublayer's output, wherever a pass is given row seeds and nowhere else.
+            Attention weights are not dropped: that would disable the fused kernel on a CPU.
         embed_scale: factor on the embedding reading of a table; the output reading is never scaled.
 
     Parameters are uninitialized memory until `initialize` or `load_state_dict`.
@@ -83,6 +87,10 @@ class Transformer(nn.Module):
         self._blocks: dict[str, dict[str, tuple[nn.Module, str]]] = {}
         for slot in plan.slots:
             self._blocks.setdefault(slot.block, {})[slot.leaf] = self._holder(plan.owner[slot.name])
+        # Where dropout is, by name: layers that share parameters drop other numbers, arms with other ties the same.
+        self._places = {
+            name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], signed=True) for name in self._blocks
+        }
 
     def _holder(self, slot_name: str) -> tuple[nn.Module, str]:
         """The module that holds a slot's tensor, made where it is missing, and the attribute."""
@@ -146,59 +154,72 @@ class Transformer(nn.Module):
         weights = self._weights(f"{self.decoder_stack.name}.output")
         return weights["weight"], weights.get("bias")
 
-    def forward(self, src_ids: Tensor | None, tgt_in_ids: Tensor) -> Tensor:
+    def forward(self, src_ids: Tensor | None, tgt_in_ids: Tensor, row_seeds: Tensor | None = None) -> Tensor:
         """Hidden states of every target position, [B, T, D].
 
         Args:
             src_ids: [B, S], right-padded; None for a language model.
             tgt_in_ids: [B, T], right-padded.
+            row_seeds: int32 [B], what each row's dropout is drawn from; None for no dropout.
         """
-        return self.decode(tgt_in_ids, None if src_ids is None else self.encode(src_ids))
+        memory = None if src_ids is None else self.encode(src_ids, row_seeds)
+        return self.decode(tgt_in_ids, memory, row_seeds=row_seeds)
 
-    def encode(self, src_ids: Tensor) -> Memory:
+    def encode(self, src_ids: Tensor, row_seeds: Tensor | None = None) -> Memory:
         """The encoder's hidden states of src_ids [B, S], right-padded with PAD_ID; every row has text."""
         assert self.encoder_stack is not None, "a language model has no encoder"
         mask = (src_ids != PAD_ID)[:, None, None]
-        return Memory(self._run(self.encoder_stack, src_ids, mask=mask), mask)
+        return Memory(self._run(self.encoder_stack, src_ids, row_seeds, mask=mask), mask)
 
-    def decode(self, tgt_in_ids: Tensor, memory: Memory | None = None, cache: Cache | None = None) -> Tensor:
+    def decode(
+        self,
+        tgt_in_ids: Tensor,
+        memory: Memory | None = None,
+        cache: Cache | None = None,
+        row_seeds: Tensor | None = None,
+    ) -> Tensor:
         """Hidden states of the decoder, [B, T, D], ready for `logits`.
 
         Args:
-            tgt_in_ids: [B, T]; with a cache, the positions that follow those it holds.
+            tgt_in_ids: [B, T]; with a cache, the tokens that follow those it holds; side by side where it has branched.
             memory: from `encode`; None for a language model.
-            cache: extended by these positions; memory must be the same at every step.
+            cache: extended by these tokens; memory must be the same at every step.
+            row_seeds: as in `forward`.
         """
         assert (memory is None) == (self.encoder_stack is None), (
             "an encoder-decoder needs memory, a language model has none"
         )
-        hidden = self._run(self.decoder_stack, tgt_in_ids, memory=memory, cache=cache)
+        hidden = self._run(self.decoder_stack, tgt_in_ids, row_seeds, memory=memory, cache=cache)
         if cache is not None:
-            cache.length += tgt_in_ids.shape[1]
+            cache.advance(tgt_in_ids.shape[1])
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every piece: [..., D] -> [..., V]."""
-        return F.linear(hidden, *self.output_weights)
+        return linear(hidden, *self.output_weights)
 
     def _run(
         self,
         stack: Stack,
         ids: Tensor,
+        row_seeds: Tensor | None,
         *,
         mask: Tensor | None = None,
         memory: Memory | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
-        start = 0 if cache is None else cache.length
-        end = start + ids.shape[1]
+        start, sees = (0, None) if cache is None else (cache.position, cache.sees)
+        end = start + (ids.shape[1] if sees is None else 1)
         positions = torch.arange(start, end, device=ids.device)
-        if stack.causal and start and ids.shape[1] > 1:
+        if sees is not None:
+            mask = sees[:, None]
+        elif stack.causal and start and ids.shape[1] > 1:
             mask = causal_mask(ids.shape[1], end, ids.device)
         causal = stack.causal and start == 0  # without a past the kernel needs no mask; one new position sees all of it
         turn = rotation(positions, self.shape.d_head) if self.shape.positions == "rotary" else None
-        scope = _Scope(causal, mask, turn, memory, cache)
-        x = self._embed(stack, ids, positions, end)
+        seeds = token_seeds(row_seeds, positions) if row_seeds is not None and self.dropout else None
+        scope = _Scope(causal, mask, turn, memory, cache, seeds)
+        x = self._drop(self._embed(stack, ids, positions, end), f"{stack.name}.embed", scope)
         for layer in range(stack.n_layers):
             for part in stack.parts:
                 x = self._sublayer(x, stack, layer, part, scope)
@@ -215,10 +236,10 @@ class Transformer(nn.Module):
                     f"a sequence has {end} tokens",
                     f"set model.max_len={end} or more",
                 )
-            x = x + self._weights(f"{stack.name}.positions")["weight"][end - ids.shape[1] : end]
+            x = x + self._weights(f"{stack.name}.positions")["weight"][end - len(positions) : end]
         elif self.shape.positions == "sinusoidal":
             x = x + sinusoids(positions, self.shape.d_model).to(x.dtype)
-        return self._drop(x)
+        return x
 
     def _sublayer(self, x: Tensor, stack: Stack, layer: int, part: str, scope: _Scope) -> Tensor:
         """x plus the part's output, normalized before or after: [B, T, D]."""
@@ -231,7 +252,7 @@ class Transformer(nn.Module):
             out = self._self_attention(inner, stack, layer, scope)
         else:
             out = self._cross_attention(inner, stack, layer, scope)
-        x = x + self._drop(out)
+        x = x + self._drop(out, block, scope)
         return x if pre else self._norm(x, f"{block}_norm")
 
     def _self_attention(self, x: Tensor, stack: Stack, layer: int, scope: _Scope) -> Tensor:
@@ -260,5 +281,5 @@ class Transformer(nn.Module):
     def _norm(self, x: Tensor, block: str) -> Tensor:
         return normalize(x, self._weights(block), self.shape.norm)
 
-    def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+    def _drop(self, x: Tensor, block: str, scope: _Scope) -> Tensor:
+        return x if scope.seeds is None else dropout(x, self.dropout, scope.seeds, self._places[block])

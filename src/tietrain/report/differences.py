@@ -11,6 +11,11 @@ from tietrain.report.markup import code, join_words
 # A setting of the hardware may change rounding and speed only; it is compared with the machine, not as a treatment.
 HARDWARE = "hardware."
 TYING = "tying."
+# As in config.py: what decides the pieces of a vocabulary, and so the batches that are cut by them.
+VOCABULARY_KEYS = ("model.vocab_size", "data.kind", "data.byte_fallback")
+REMEDY = (
+    f"batches were cut by the tokens of unlike vocabularies, {code('train.batch_by=chars')} makes them the same text"
+)
 # Which run it is, where it was made, and what its speed is compared with: no condition of its result.
 NOT_A_CONDITION = ("seed", "host", "hostname", "pid", "peak_flops", "peak_flops_source")
 
@@ -124,14 +129,23 @@ def _some(names: Sequence[str], most: int = 4) -> str:
 
 
 def fingerprint_warnings(comparison: Comparison) -> list[str]:
-    """One sentence for each seed whose batches are not the same in all arms."""
+    """One sentence for each seed whose batches are not the same in all arms, with the remedy where vocabularies differ."""
     sentences = []
     groups: dict[int, dict[Scalar, list[str]]] = {}
+    runs: dict[int, list[Run]] = {}
     for arm in comparison.arms:
         for run in arm.done:
             groups.setdefault(run.seed, {}).setdefault(run.fingerprints.get("batches"), []).append(arm.name)
+            runs.setdefault(run.seed, []).append(run)
     for seed, found in groups.items():
         if len(found) > 1:
             sides = " against ".join(", ".join(map(code, names)) for names in found.values())
-            sentences.append(f"seed {seed}: the arms did not see the same batches ({sides})")
+            said = f"seed {seed}: the arms did not see the same batches ({sides})"
+            sentences.append(said + (f"; {REMEDY}" if _cut_by_unlike_tokens(runs[seed]) else ""))
     return sentences
+
+
+def _cut_by_unlike_tokens(runs: Sequence[Run]) -> bool:
+    """Whether settings of the vocabulary differ, and not every run's batches were cut by characters."""
+    vocabularies = {tuple(run.settings.get(key) for key in VOCABULARY_KEYS) for run in runs}
+    return len(vocabularies) > 1 and any(run.settings.get("train.batch_by") != "chars" for run in runs)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tietrain.data.batching import Batch, split_batch
+from tietrain.data.ordering import draws
 from tietrain.errors import DivergedError
 from tietrain.model.transformer import Transformer
 from tietrain.tasks.loss import LossSum
@@ -41,8 +42,8 @@ def train_step(
 ) -> StepSums:
     """Take step number `step`, counted from 1: the gradient is that of the summed objective over the batch's tokens.
 
-    However the batch is cut into micro-batches, the sum is the same up to rounding. Random numbers depend on (seed,
-    step, micro-batch) alone, so a resumed run needs no state of a generator.
+    However the batch is cut into micro-batches, the sum is the same up to rounding: dropout depends on (seed, step, row
+    of the whole batch) and the place in the row and the model alone. So a resumed run needs no state of a generator.
 
     Args:
         model: what computes, possibly compiled; the optimizer holds its parameters.
@@ -51,11 +52,11 @@ def train_step(
     Raises:
         DivergedError: loss or gradient norm is not finite; the weights are those before the step.
     """
+    batch = replace(batch, row_seeds=_row_seeds(len(batch.tgt_in_ids), seed, step))
     micro_batches = split_batch(batch, hardware.device_batch_tokens) if hardware.device_batch_tokens else [batch]
     objective = nll = 0.0
     padded_tokens = 0
-    for i, micro_batch in enumerate(micro_batches):
-        _seed_generators(hardware.device, f"{seed} {step} {i}")
+    for micro_batch in micro_batches:
         with hardware.autocast():
             sums = loss(model, micro_batch.to(hardware.device))
         (sums.objective / batch.n_tokens).backward()
@@ -84,8 +85,6 @@ def _clip(model: nn.Module, clip_norm: float | None) -> float:
     return norm
 
 
-def _seed_generators(device: torch.device, key: str) -> None:
-    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) >> 1
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+def _row_seeds(n_rows: int, seed: int, step: int) -> Tensor:
+    """What the dropout of each row of a step is drawn from, int32 [B]."""
+    return torch.from_numpy(draws(n_rows, "dropout", seed, step).astype(np.uint32).view(np.int32))
