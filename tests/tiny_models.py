@@ -1,7 +1,7 @@
 """Small shapes and every first scheme, for tests of the plan, the ledgers and the model."""
 
 from tietrain.model.transformer import Transformer
-from tietrain.tying.plan import TyingPlan, resolve
+from tietrain.tying.plan import TyingPlan
 from tietrain.tying.schemes import make_plan
 from tietrain.tying.slots import ModelShape, Stack
 
@@ -59,14 +59,7 @@ def plan_of(task: str, scheme: str, **options) -> TyingPlan:
 
 
 def build(task: str, scheme: str, *, seed: int = 1, dropout: float = 0.0, **options) -> Transformer:
-    """An initialized model in evaluation mode."""
+    """An initialized model."""
     model = Transformer(plan_of(task, scheme, **options), dropout=dropout, embed_scale=4.0)
     model.initialize(seed, 0.02)
-    return model.eval()
-
-
-def untied_twin(model: Transformer) -> Transformer:
-    """A model of the same shape and values where every slot owns its own copy."""
-    twin = Transformer(resolve(model.shape, []), dropout=model.dropout, embed_scale=model.embed_scale)
-    twin.load_state_dict({slot.name: model.parameter(slot.name).detach().clone() for slot in model.plan.slots})
-    return twin.to(next(model.parameters()).dtype).eval()
+    return model

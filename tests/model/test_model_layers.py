@@ -111,7 +111,8 @@ def test_norms():
 
 def test_rotation_turns_pairs_and_scores_see_distance_only():
     """Source: Su et al. 2021, equations 13 to 16."""
-    q, k = torch.randn(1, 1, 1, 8, dtype=torch.float64), torch.randn(1, 1, 1, 8, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(1)
+    q, k = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64, generator=generator)
 
     def score(m: int, n: int) -> float:
         return (rotate(q, rotation(torch.tensor([m]), 8)) * rotate(k, rotation(torch.tensor([n]), 8))).sum().item()
