@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from local_hub import COMMIT, local_hub
-from tietrain.config import DataConfig
+from tietrain.config import DataConfig, RunConfig
 from tietrain.data import hub
 from tietrain.data.corpora import corpus_key, load_corpus
 from tietrain.errors import DataError, SettingsError
+from tietrain.identity import result_settings
 
 ROWS = {
     "train": [("a b", "A B"), ("NA", "null"), ("12", "1.0"), ("d", "D"), ("ü 😀", "é")],
@@ -173,6 +174,14 @@ def test_folders_that_cannot_be_loaded_are_refused(tmp_path, saved):
             load_corpus(saved, "mt")
 
 
+def test_only_a_hub_corpus_has_the_settings_of_one(tmp_path):
+    for key in ("dataset", "subset", "revision"):
+        with pytest.raises(SettingsError, match=rf"data\.{key}=x: data\.format=text does not read it"):
+            data(tmp_path, format="text", **{key: "x"})
+    assert "data.dataset" not in result_settings(RunConfig(data=data(tmp_path, format="text")))
+    assert result_settings(RunConfig(data=data(tmp_path, dataset="saved")))["data.dataset"] == "saved"
+
+
 def test_nothing_heavy_is_imported_before_it_is_chosen():
     code = (
         "import sys, tietrain.data.corpora\n"
@@ -221,7 +230,7 @@ for settings in json.load(sys.stdin):
     settings = DataConfig(**settings)
     try:
         corpus = load_corpus(settings, "mt")
-        said = [corpus.name, corpus.fingerprint, corpus_key(settings, "mt")]
+        said = [corpus.name, corpus.fingerprint, corpus_key(settings, "mt"), corpus.notes]
     except TietrainError as e:
         said = [str(e)]
     print(json.dumps(said))
@@ -263,6 +272,7 @@ def test_a_dataset_of_a_hub_is_loaded_once_and_then_found_without_network(tmp_pa
             ],
         )
     assert found[:2] == ["someone/pairs one", text.fingerprint]
+    assert found[3] == [f"commit {COMMIT} of someone/pairs", *text.notes]
     assert pinned == found
     assert "data.subset=three: datasets cannot find it" in other[0] and "['one', 'two']" in other[0]
     assert f"data.dataset=someone/else: {server.url} has no such dataset" in no_such[0]

@@ -42,8 +42,8 @@ def test_any_table_of_texts_is_read_exactly_or_refused_with_file_and_row(
     tmp_path_factory, rows, kind, rows_a_group, one_line
 ):
     path = tmp_path_factory.mktemp("any") / "any.parquet"
-    table = {name: pa.array(column, kind) for name, column in zip(("en", "de"), zip(*rows), strict=False)}
-    write(path, table or {"en": pa.array([], kind), "de": pa.array([], kind)}, row_group_size=rows_a_group)
+    table = {name: pa.array([row[i] for row in rows], kind) for i, name in enumerate(("en", "de"))}
+    write(path, table, row_group_size=rows_a_group)
 
     def is_good(text):
         return text is not None and "\0" not in text and not (one_line and ("\n" in text or "\r" in text))
@@ -90,7 +90,9 @@ def test_fields_of_a_struct_are_named_with_a_dot(tmp_path):
     rows = [{"en": "one", "de": "eins"}, {"en": "two", "de": "zwei"}]
     path = write(tmp_path / "a.parquet", {"id": [1, 2], "translation": rows})
     assert read(path, ["translation.de", "translation.en"]) == [["eins", "zwei"], ["one", "two"]]
-    with pytest.raises(DataError, match="no column 'translation.fr', only 'id', 'translation.en', 'translation.de'"):
+    with pytest.raises(
+        DataError, match=r"no column 'translation\.fr', only 'id', 'translation\.en', 'translation\.de'"
+    ):
         read(path, ["translation.fr"])
     with pytest.raises(DataError, match="no column 'translation'"):
         read(path, ["translation"])

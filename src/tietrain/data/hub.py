@@ -54,7 +54,8 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> FileCorpus:
             for column, read in zip(columns, read_texts(batches, paths, where, task == "mt", start + 1), strict=True):
                 texts[split][column] += read
     name = folder.name if folder else str(data.dataset)
-    return FileCorpus(f"{name} {data.subset}" if data.subset else name, columns, texts, [])
+    notes = [] if folder else [f"commit {_commit(data)} of {data.dataset}"]
+    return FileCorpus(f"{name} {data.subset}" if data.subset else name, columns, texts, notes)
 
 
 def hub_key(data: DataConfig) -> dict[str, Any]:
