@@ -1,6 +1,6 @@
 """Speed and memory of tietrain's training step against a plain loop written by hand, as ratios from one run.
 
-    python scripts/bench.py [lm] [mt] [ties] [start] [--root DIR] [--rounds N] [--threads N]
+    python scripts/bench.py [lm] [mt] [ties] [start] [decode] [--root DIR] [--rounds N] [--threads N] [--sentences N]
 
 The reference is the plainest fast code: fused query-key-value product, PyTorch's fused attention, one cross-entropy
 over all logits, AdamW, clipping. Both arms run the same batches in turn in one process; a ratio is the median over
@@ -25,13 +25,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from bench_decoding import BEAM, N_TOKENS, bench_decoding, random_sources, real_sources
 from torch import Tensor, nn
 
 from tietrain.compose import compose_config, tying_choices
 from tietrain.config import STACKS, RunConfig, TyingConfig, make_shape
-from tietrain.data.batching import Batch, LmBatches, padding_efficiency
+from tietrain.data.batching import Batch, padding_efficiency
 from tietrain.data.prepare import prepare
 from tietrain.data.tokenizer import PAD_ID
+from tietrain.data.windows import LmBatches
 from tietrain.model.transformer import Transformer
 from tietrain.tasks.loss import LossSum
 from tietrain.tasks.mt import Translation
@@ -54,6 +56,10 @@ LM = [
 LM += ["train.batch_tokens=8192", "model.positions=learned", "model.max_len=257", "model.dropout=0"]
 MT = ["task=mt", "model.d_model=256", "model.n_layers=3", "model.n_heads=4", "model.d_ff=1024", "model.vocab_size=8000"]
 MT += ["train.batch_tokens=4096", "model.positions=learned", "model.max_len=257", "model.dropout=0"]
+# The shape of a MarianMT: biases everywhere, norms after, sinusoids.
+DECODE = ["model.positions=sinusoidal", "model.norm_position=post", "model.output_bias=true"]
+DECODE += ["model.attn_bias=true", "model.ffn_bias=true", "model.norm_bias=true"]
+PARTS = ("lm", "mt", "ties", "start", "decode")
 
 
 class Block(nn.Module):
@@ -157,7 +163,6 @@ def our_arm(config: RunConfig, vocab_size: int) -> Callable[[Batch], None]:
     model.initialize(config.seed, config.model.table_init_std)
     optimizer = build_optimizer(model, config.optim)
     hardware = resolve_hardware(config.hardware)
-    model.train()
 
     def loss(model: nn.Module, batch: Batch) -> LossSum:
         return batch_loss(model, batch, config.task.label_smoothing)
@@ -298,14 +303,25 @@ def bench_start(options: argparse.Namespace) -> None:
     )
 
 
+def bench_decode(options: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    corpus = ["data=multi30k_en_de", f"data.root={options.root}"] if options.root else []
+    config = compose_config([*MT, *DECODE, "tying=three_way", *corpus])
+    n = options.sentences
+    sources = real_sources(config, n) if options.root else random_sources(n, config.model.vocab_size)
+    m = config.model
+    print(f"decode: d_model {m.d_model} x {m.n_layers}, beam {BEAM}, {N_TOKENS} tokens of {n} sources, fp32, 1 thread")
+    bench_decoding(config, sources, min(options.rounds, 3))
+    torch.set_num_threads(options.threads)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "parts", nargs="*", default=["lm", "mt", "ties", "start"], choices=["lm", "mt", "ties", "start"]
-    )
+    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=PARTS)
     parser.add_argument("--root", help="folder that holds multi30k/", default=os.environ.get("TIETRAIN_DATA"))
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sentences", type=int, default=1000, help="that are decoded")
     parser.add_argument("--memory-of", choices=list(ARMS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -318,7 +334,8 @@ def main() -> None:
         return
     print(f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f} before the start")
     for part in options.parts:
-        {"ties": bench_ties, "start": bench_start}.get(part, lambda o, part=part: bench_task(part, o))(options)
+        others = {"ties": bench_ties, "start": bench_start, "decode": bench_decode}
+        others.get(part, lambda o, part=part: bench_task(part, o))(options)
 
 
 if __name__ == "__main__":

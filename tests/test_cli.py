@@ -1,11 +1,14 @@
 """The command line as its users type it: verbs, did-you-mean, exit codes, one message and no traceback."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tietrain import __version__
 from tietrain.cli import main
+from tietrain.compose import compose_config
+from tietrain.identity import run_name
 
 
 def run(capsys, *argv):
@@ -52,7 +55,7 @@ def test_refusals_are_one_message(capsys, tmp_path, monkeypatch, argv, words):
     assert list(tmp_path.glob("**/run.json")) == []
 
 
-@pytest.mark.parametrize("verb", ["plan", "schemes", "data", "report"])
+@pytest.mark.parametrize("verb", ["plan", "schemes", "check", "data", "report", "compare", "translate", "generate", "eval"])
 def test_every_verb_has_help(capsys, verb):
     code, out, _ = run(capsys, verb, "--help")
     assert code == 0
@@ -71,16 +74,7 @@ def test_plan_reads_a_users_own_configs(capsys, tmp_path):
     (tmp_path / "tying" / "mine.yaml").write_text("ties:\n  mine: {rule: cross_layer, n_unique: 2, norms: false}\n")
     code, out, _ = run(capsys, "plan", "tying=mine", "-cd", str(tmp_path))
     assert code == 0
-    assert "decoder.0.ffn = decoder.1.ffn" in out
-    assert "ffn_norm =" not in out
-
-
-def test_schemes_json_lists_every_rule(capsys):
-    from tietrain.tying.schemes import RULES
-
-    code, out, _ = run(capsys, "schemes", "--json")
-    assert code == 0
-    assert {row["name"] for row in json.loads(out)} == set(RULES)
+    assert "layers decoder 0=1 share self_attn, ffn; keep self_attn_norm, ffn_norm" in out
 
 
 def test_hydra_flags_are_left_alone(capsys):
@@ -120,3 +114,56 @@ def test_an_unexpected_error_is_70_with_a_log(capsys, monkeypatch):
     code, _, err = run(capsys, "plan")
     assert code == 70
     assert "boom" in err and "Traceback" not in err
+
+
+@pytest.fixture
+def cells(monkeypatch, tmp_path):
+    """Configurations that the command line would run."""
+    import tietrain.job
+
+    found = []
+
+    def run_job(config):
+        found.append(config)
+        return tietrain.job.Outcome("", "done")
+
+    monkeypatch.setattr(tietrain.job, "run_job", run_job)
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("argv", "batch_by"),
+    [
+        ([], ["tokens"]),
+        (["train.batch_by=chars"], ["chars"]),
+        (["model.vocab_size=200"], ["tokens"]),
+        (["-m", "seed=1,2", "model.vocab_size=200"], ["tokens"] * 2),
+        (["-m", "model.vocab_size=200,400", "seed=1,2"], ["chars"] * 4),
+        (["-m", "data.kind=unigram,char"], ["chars"] * 2),
+        (["-m", "data.byte_fallback=choice(true,false)"], ["chars"] * 2),
+        (["-m", "model.vocab_size=200,400", "train.batch_by=tokens"], ["tokens"] * 2),
+        (["-m", "data.kind=bpe,char", "train.batch_by=auto,tokens"], ["chars", "tokens"] * 2),
+        (["-cd", "mine", "experiment=sizes"], ["chars"] * 2),
+        (["-cd", "mine", "experiment=sizes", "model.vocab_size=300", "seed=1,2"], ["tokens"] * 2),
+        (["-cd", "mine", "experiment=sizes", "hydra.mode=RUN"], ["tokens"]),
+        (["-cd", "mine", "experiment=one_size"], ["tokens"] * 2),
+    ],
+)
+def test_a_grid_over_vocabularies_is_cut_by_characters_in_every_cell(capsys, cells, argv, batch_by):
+    folder = Path("mine/experiment")
+    folder.mkdir(parents=True)
+    for name, swept in (("sizes", "'200,400'"), ("one_size", "200, seed: '1,2'")):
+        text = f"# @package _global_\nhydra: {{mode: MULTIRUN, sweeper: {{params: {{model.vocab_size: {swept}}}}}}}\n"
+        (folder / f"{name}.yaml").write_text(text)
+    assert run(capsys, *argv)[0] == 0
+    assert [config.train.batch_by for config in cells] == batch_by
+
+
+def test_a_cell_alone_is_the_run_of_the_grid(capsys, cells):
+    assert run(capsys, "-m", "model.vocab_size=200,400")[0] == 0
+    assert run(capsys, "model.vocab_size=200", "train.batch_by=chars")[0] == 0
+    assert run(capsys, "model.vocab_size=200")[0] == 0
+    grid, _, alone, by_tokens = map(run_name, cells)
+    assert alone == grid != by_tokens
+    assert by_tokens == run_name(compose_config(["model.vocab_size=200", "train.batch_by=tokens"]))

@@ -131,6 +131,31 @@ def test_resume_refuses_another_experiment(place, capfd):
     assert "optim.lr" in capfd.readouterr().err
 
 
+def test_a_run_out_of_memory_goes_on_in_smaller_parts(place, capfd, monkeypatch):
+    from tietrain.train import loop
+
+    assert main(["run_dir=whole", *TINY]) == 0
+    take, parts = loop.train_step, "hardware.device_batch_tokens=128"
+
+    def in_little_memory(*args, hardware, step, **options):
+        if step > 3 and not hardware.device_batch_tokens:
+            raise MemoryError
+        return take(*args, hardware=hardware, step=step, **options)
+
+    monkeypatch.setattr(loop, "train_step", in_little_memory)
+    capfd.readouterr()
+    assert main(TINY) == 7
+    assert "512 tokens at once do not fit; set hardware.device_batch_tokens below 512" in capfd.readouterr().err
+    assert main([*TINY, parts]) == 0
+    assert "device_batch_tokens was None and is 128" in capfd.readouterr().err
+    run = only_run(place / "outputs")
+    assert runs.read_record(run).machine["device_batch_tokens"] == 128
+    cut, whole = (
+        runs.read_json(folder / runs.EVAL)["splits"]["test"]["ppl_token"] for folder in (run, place / "whole")
+    )
+    assert cut == pytest.approx(whole, rel=1e-4)
+
+
 def test_a_bug_is_reported_with_its_log_and_exit_70(place, capfd, monkeypatch):
     import tietrain.data.prepare
 
@@ -186,3 +211,35 @@ def test_a_lost_score_file_is_made_again(place):
     (place / "run" / runs.EVAL).unlink()
     assert main(["run_dir=run", *TINY]) == 0
     assert json.loads((place / "run" / runs.EVAL).read_text())["splits"] == json.loads(before)["splits"]
+
+
+def test_arms_with_other_vocabularies_see_the_same_text_in_the_same_batches(place, capfd):
+    command = ["study=sizes", *(word for word in TINY if "vocab_size" not in word)]
+    assert main(["-m", "model.vocab_size=300,400", "data.kind=unigram,char", *command]) == 0
+    records = [runs.read_record(run) for run in runs.find_runs(place / "outputs" / "sizes")]
+    assert len({record.fingerprints["batches"] for record in records}) == 1
+    assert len({record.fingerprints["vocabulary.decoder"] for record in records}) == 3
+    for record in records:
+        assert record.settings["train.batch_by"] == "chars"
+        assert any("batches are cut by characters" in note for note in record.notes)
+    assert main(["report", "outputs/sizes"]) == 0
+    page = place / "outputs" / "sizes" / "report" / "report.md"
+    assert "the same batches" not in page.read_text()
+    # A cell alone is found as the run of the grid.
+    capfd.readouterr()
+    assert main([*command, "model.vocab_size=300", "data.kind=char", "train.batch_by=chars"]) == 0
+    assert "is finished" in capfd.readouterr().err
+    assert main([*command, "model.vocab_size=300", "data.kind=char", "study=tokens"]) == 0
+    assert main([*command, "model.vocab_size=300", "study=tokens"]) == 0
+    assert main(["report", "outputs/tokens"]) == 0
+    page = place / "outputs" / "tokens" / "report" / "report.md"
+    assert "`train.batch_by=chars` makes them the same text" in page.read_text()
+
+
+def test_windows_of_characters_with_too_many_tokens_are_refused_before_training(place, capfd):
+    settings = ["model.positions=learned", "model.max_len=500", "train.batch_by=chars", "data.kind=char"]
+    assert main(["run_dir=run", *settings, *TINY]) == 2
+    message = capfd.readouterr().err
+    assert "model.max_len=500: a training window has 512 tokens; give at least 512" in message
+    assert not (place / "run" / runs.METRICS).exists()
+    assert main(["run_dir=run", "model.max_len=512", *settings[:1], *settings[2:], *TINY]) == 0

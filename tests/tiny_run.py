@@ -18,7 +18,8 @@ from tietrain.config import (
     TyingConfig,
     make_shape,
 )
-from tietrain.data.batching import LmBatches, MtBatches
+from tietrain.data.batching import MtBatches
+from tietrain.data.windows import LmBatches
 from tietrain.model.transformer import Transformer
 from tietrain.tasks.task import batch_loss, device_of
 from tietrain.train.checkpoint import save_final
@@ -79,7 +80,6 @@ class RandomTask:
 
     @torch.inference_mode()
     def evaluate(self, model):
-        model.eval()
         torch.rand(3)  # what an evaluation draws must not reach training
         batch = self.batches.batch(7, 0).to(device_of(model))
         return {"nats_per_token": float(batch_loss(model, batch, 0.0).nll) / batch.n_tokens}

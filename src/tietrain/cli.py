@@ -16,7 +16,7 @@ from typing import Any
 from tietrain import __version__
 from tietrain.errors import SettingsError, TietrainError
 
-VERBS = ("plan", "schemes", "check", "data", "report", "translate", "generate", "eval")
+VERBS = ("plan", "schemes", "check", "data", "report", "compare", "translate", "generate", "eval")
 # Where jobs, in this process or in a launcher's, note how they ended: one JSON line a run.
 OUTCOMES = "TIETRAIN_OUTCOMES"
 

@@ -223,6 +223,9 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
         )
     if missing := re.search(r"Could not override '([^']+)'", text):
         key = missing.group(1)
+        if key.startswith("data.splits"):
+            is_so = "a split that the data file does not name is added, not overridden"
+            return SettingsError(key, is_so, "write +data.splits.NAME=[FILE]")
         is_tie = key.startswith("tying.ties.")
         to_do = f"choose it first: tying={key.split('.')[2]}" if is_tie else suggestion(key, known_keys())
         return SettingsError(key, "there is no such key", to_do)

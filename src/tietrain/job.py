@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 from tietrain import runs
 from tietrain.compose import config_yaml
 from tietrain.config import RunConfig, make_shape
+from tietrain.data.characters import most_tokens
 from tietrain.data.corpora import corpus_key
 from tietrain.errors import SettingsError, TietrainError
 from tietrain.identity import flat_settings, result_settings, run_name
 from tietrain.ledger.describe import describe_plan, ledger_json
+from tietrain.ledger.difference import Difference, first_of, record_of, stored_record
+from tietrain.metrics import METRICS
 from tietrain.runs import RunRecord
 from tietrain.train.stop import StopRequest
 from tietrain.tying.plan import TyingPlan
@@ -28,8 +31,8 @@ from tietrain.tying.schemes import make_plan
 if TYPE_CHECKING:
     from tietrain.data.prepare import Prepared
     from tietrain.model.transformer import Transformer
+    from tietrain.tasks.scoring import SplitScores
     from tietrain.tasks.task import Task
-    from tietrain.tying.slots import ModelShape
 
 Say = Callable[[str], None]
 
@@ -101,26 +104,29 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
     runs.write_text(directory / runs.CONFIG, config_yaml(config))
 
     from tietrain.data.prepare import prepare
+    from tietrain.data.vocabularies import real_shape, save_vocabularies
 
     prepared = prepare(config)
-    plan = make_plan(_real_shape(config, prepared), config.tying.ties)
+    plan = make_plan(real_shape(config, prepared.vocabularies), config.tying.ties)
     record.plan_hash, record.notes = plan.hash, list(prepared.notes)
     record.fingerprints |= prepared.fingerprints
     _check_positions(config, prepared)
+    save_vocabularies(directory, prepared.vocabularies)
     runs.write_json(directory / runs.PLAN, plan.to_json())
-    runs.write_json(directory / runs.LEDGER, ledger_json(plan))
-    for line in [*prepared.notes, *describe_plan(plan, config.title, config.typical_length)]:
+    runs.write_json(directory / runs.LEDGER, ledger_json(plan, config))
+    for line in [*prepared.notes, *describe_plan(plan, config)]:
         say(line)
 
     # torch and everything above it is imported only now: settings and data errors come at once.
     from tietrain.model.audit import audit_model
-    from tietrain.train.checkpoint import load_best, save_final
+    from tietrain.train.averaging import load_scored, save_average
+    from tietrain.train.checkpoint import save_final
     from tietrain.train.hardware import resolve_hardware
     from tietrain.train.loop import fit
 
     hardware = resolve_hardware(config.hardware)
     record.machine = hardware.describe()
-    task = _make_task(config, prepared)
+    task = make_task(config, prepared)
     record.fingerprints["batches"] = task.batches.fingerprint
     record.arm = _arm(record)
     model = _build_model(config, plan, record).to(hardware.device)
@@ -142,10 +148,12 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
     _check_stop(stop)
     audits["end"] = audit_model(model)
     save_final(directory, model)
-    best = load_best(directory, model)
+    if config.train.average != "none":
+        save_average(directory, model, state)
+    scored = load_scored(directory, model, config.train)
     audits["loaded"] = audit_model(model)
     runs.write_json(directory / runs.AUDIT, audits)
-    totals = {**record.progress, "checkpoint": {"step": best["step"], "chosen_by": "valid nats_per_token"}}
+    totals = {**record.progress, "checkpoint": scored}
     runs.write_json(directory / runs.EVAL, {**totals, **_score(config, task, model, prepared, directory, say, stop)})
     say(f"finished: {directory}")
 
@@ -153,28 +161,42 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
 def _score(
     config: RunConfig, task: Task, model: Transformer, prepared: Prepared, directory: Path, say: Say, stop: StopRequest
 ) -> dict[str, Any]:
-    """Final scores of every split but train, each scored once with the checkpoint chosen on valid."""
-    scores: dict[str, Any] = {"splits": {}, "signatures": {}, "reasons": {}, "windows": {}}
-    if config.task.name == "lm":
-        scores["windows"] = {"window": config.task.window, "stride": config.task.eval_stride or config.task.window}
+    """Final scores of every split but train, each scored once with the weights chosen on valid."""
+    scores = no_scores(config)
+    documents: list[dict[str, Any]] = []
     for split in prepared.corpus.splits:
         if split == "train":
             continue
         result = task.score(model, split)
-        scores["splits"][split] = result.scores
-        scores["signatures"] |= result.signatures
-        scores["reasons"] |= {f"{split}.{name}": why for name, why in result.reasons.items()}
+        add_scores(scores, split, result)
+        documents += [{"split": split, **document} for document in result.documents]
         for name, lines in result.texts.items():
             runs.write_text(directory / f"{name}.{split}.txt", "".join(line + "\n" for line in lines))
-        say(f"{split}: {_brief(result.scores)}")
+        say(f"{split}: {brief(result.scores)}")
         _check_stop(stop)
+    runs.write_text(directory / runs.DOCUMENTS, "".join(json.dumps(document) + "\n" for document in documents))
     return scores
 
 
-def _brief(scores: dict[str, Any]) -> str:
+def no_scores(config: RunConfig) -> dict[str, Any]:
+    """What `eval.json` says before a split is scored."""
+    task = config.task
+    windows = {"window": task.window, "stride": task.eval_stride or task.window} if task.name == "lm" else {}
+    return {"splits": {}, "signatures": {}, "reasons": {}, "windows": windows}
+
+
+def add_scores(scores: dict[str, Any], split: str, result: SplitScores) -> None:
+    """Add those of one split to what `eval.json` says."""
+    scores["splits"][split] = result.scores
+    scores["signatures"] |= result.signatures
+    scores["reasons"] |= {f"{split}.{name}": why for name, why in result.reasons.items()}
+
+
+def brief(scores: dict[str, Any]) -> str:
+    """The scores people look at first, in one line."""
     shown = [
         (name, scores[name])
-        for name in ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats", "bleu", "chrf", "legal")
+        for name in ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats", *METRICS, "legal")
         if scores.get(name) is not None
     ]
     return ", ".join(f"{name} {value:.4g}" for name, value in shown)
@@ -202,19 +224,23 @@ def _build_model(config: RunConfig, plan: TyingPlan, record: RunRecord) -> Trans
 
 
 def _check_positions(config: RunConfig, prepared: Prepared) -> None:
-    """SettingsError where a sentence of any split is longer than a learned table of positions."""
-    if config.model.positions != "learned" or config.task.name == "lm":
+    """SettingsError where a sentence of any split, or a training window, is longer than a learned table of positions."""
+    if config.model.positions != "learned":
         return
-    longest = max(
-        int(lines.lengths.max(initial=0)) + 1 for split in prepared.encoded.values() for lines in split.values()
-    )
+    if config.task.name == "lm":
+        starts = prepared.token_starts  # windows of tokens are as long as task.window, which RunConfig has checked
+        what, longest = "training window", 0 if starts is None else most_tokens(starts, config.task.window)
+    else:
+        lengths = [int(lines.lengths.max(initial=0)) for split in prepared.encoded.values() for lines in split.values()]
+        what, longest = "sentence", max(lengths) + 1
     if longest > config.model.max_len:
         raise SettingsError(
-            f"model.max_len={config.model.max_len}", f"a sentence has {longest} tokens", f"give at least {longest}"
+            f"model.max_len={config.model.max_len}", f"a {what} has {longest} tokens", f"give at least {longest}"
         )
 
 
-def _make_task(config: RunConfig, prepared: Prepared) -> Task:
+def make_task(config: RunConfig, prepared: Prepared) -> Task:
+    """The task a configuration names."""
     if config.task.name == "lm":
         from tietrain.tasks.lm import LanguageModelling
 
@@ -222,12 +248,6 @@ def _make_task(config: RunConfig, prepared: Prepared) -> Task:
     from tietrain.tasks.mt import Translation
 
     return Translation(config, prepared)
-
-
-def _real_shape(config: RunConfig, prepared: Prepared) -> ModelShape:
-    sizes = {stack: vocabulary.size for stack, vocabulary in prepared.vocabularies.items()}
-    contents = {stack: vocabulary.fingerprint for stack, vocabulary in prepared.vocabularies.items()}
-    return make_shape(config, sizes, contents)
 
 
 def _arm(record: RunRecord) -> str:
@@ -249,9 +269,10 @@ def _previous_record(config: RunConfig, directory: Path) -> RunRecord | None:
     changed = [k for k in sorted(asked.keys() | previous.settings.keys()) if asked.get(k) != previous.settings.get(k)]
     if changed:
         key = changed[0]
+        ties = _tie_difference(config, directory) if key.startswith("tying.") else ""
         raise SettingsError(
             f"{key}={flat_settings(config).get(key)}",
-            f"{directory} holds a run with {key}={previous.settings.get(key)}",
+            f"{directory} holds a run with {key}={previous.settings.get(key)}{ties}",
             "give another run_dir",
         )
     if previous.fingerprints.get("source") != corpus_key(config.data, config.task.name):
@@ -259,6 +280,15 @@ def _previous_record(config: RunConfig, directory: Path) -> RunRecord | None:
             f"data.root={config.data.root}", f"{directory} holds a run on other text", "give another run_dir"
         )
     return previous
+
+
+def _tie_difference(config: RunConfig, directory: Path) -> str:
+    """How the ties of a run differ from those asked for, in words; empty where it has written no plan yet."""
+    if not (directory / runs.PLAN).exists():
+        return ""
+    here = record_of(make_plan(make_shape(config), config.tying.ties))
+    lines = Difference(stored_record(directory), here).tie_lines()
+    return f": {first_of(lines)}" if lines else ""
 
 
 class _Stopped(Exception):
@@ -281,11 +311,9 @@ def _explain(error: Exception, config: RunConfig, directory: Path) -> tuple[int,
         or type(error).__name__ == "OutOfMemoryError"
         or "can't allocate memory" in str(error)  # torch's CPU allocator has no type of its own
     ):
-        is_so = f"a step of train.batch_tokens={config.train.batch_tokens} does not fit"
-        return (
-            7,
-            f"out of memory: {is_so}; set hardware.device_batch_tokens lower (another run: dropout draws other numbers)",
-        )
+        tokens = config.hardware.device_batch_tokens or config.train.batch_tokens
+        to_do = f"set hardware.device_batch_tokens below {tokens}, and the same run goes on"
+        return 7, f"out of memory: {tokens} tokens at once do not fit; {to_do}"
     what = f"{type(error).__name__}: {error} (see {directory / runs.LOG})"
     return 70, f"internal error, a bug of tietrain: {what}"
 

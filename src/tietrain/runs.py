@@ -6,8 +6,9 @@ A run directory is `outputs/<study>/<task>-<tying>-s<seed>-<hash>/`:
     config.yaml     the resolved configuration          plan.json    slot -> owner, shapes
     ledger.json     parameters and FLOPs                audit.json   did the ties hold, at each stage
     metrics.jsonl   a row per log point                 eval.json    final scores with their signatures
+    eval_documents.jsonl                                nats, tokens, bytes and a hash of each line that was scored
     hypotheses.<split>.txt references.<split>.txt sources.<split>.txt     (translation)
-    tb/             TensorBoard, a view of metrics.jsonl    checkpoints/    train.log
+    tb/             TensorBoard, a view of metrics.jsonl    checkpoints/    vocabulary/    train.log
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from tietrain.errors import DataError, LockedError, StorageError
 
 RUN, CONFIG, PLAN, LEDGER, AUDIT = "run.json", "config.yaml", "plan.json", "ledger.json", "audit.json"
 METRICS, EVAL, LOG, LOCK = "metrics.jsonl", "eval.json", "train.log", ".lock"
-TENSORBOARD, CHECKPOINTS = "tb", "checkpoints"
+DOCUMENTS = "eval_documents.jsonl"
+TENSORBOARD, CHECKPOINTS, VOCABULARY = "tb", "checkpoints", "vocabulary"
 
 STATUSES = ("running", "done", "failed", "diverged", "interrupted", "not_applicable")
 # No file of a run directory that a reader takes whole is larger than this; a larger one is not ours.

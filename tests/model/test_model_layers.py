@@ -66,6 +66,22 @@ def test_causal_mask_of_later_positions():
     assert causal_mask(2, 4, torch.device("cpu")).tolist() == [[True, True, True, False], [True] * 4]
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 100), (256, 1000)])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_inference_multiplies_as_training_does(shape, with_bias, dtype):
+    generator = torch.Generator().manual_seed(1)
+    d, e = shape
+    x = torch.randn(4, 7, d, generator=generator).to(dtype)
+    matrix, bias = torch.randn(e, d, generator=generator).to(dtype), torch.randn(e, generator=generator).to(dtype)
+    bias = bias if with_bias else None
+    for part in (x, x[:, -1], x[1], x.transpose(0, 1), x[:, ::2]):
+        expected = layers.linear(part, matrix, bias)
+        with torch.inference_mode():
+            found = layers.linear(part, matrix, bias)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_projection_of_several_leaves_is_one_product_side_by_side():
     weights = {f"{leaf}.weight": torch.randn(n, 3) for leaf, n in (("q", 4), ("k", 2))}
     x = torch.randn(5, 3)

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fabricated import MACHINE, make_config, write_run, write_study
 
+from fabricated import MACHINE, make_config, write_run, write_study
 from tietrain import runs
 from tietrain.errors import DataError, StorageError
 from tietrain.report.write import report_rows, write_report
@@ -64,6 +64,25 @@ def test_vocabularies_that_differ_are_not_ranked(study):
 def test_a_value_needs_no_reason(study):
     """The fabricated runs give a reason for bits a byte of `held`, and the value too."""
     assert "empty:" not in study[1].markdown.read_text(encoding="utf-8")
+
+
+def test_scores_that_some_run_has_and_test_sets_by_their_names(tmp_path):
+    for label in ("none", "shared_vocab"):
+        directory = write_run(tmp_path, make_config("mt", label, 1))
+    body = json.loads((directory / runs.EVAL).read_text())
+    test = body["splits"].pop("test") | {"chrf++": 51.25, "ter": 44.125, "length_ratio": 0.9876}
+    body["splits"] |= {"test_2017": test, "test_coco": test}
+    body["checkpoint"] = {"step": 300, "averaged_steps": [270, 300], "chosen_by": "mean of the last 2 evaluations"}
+    runs.write_json(directory / runs.EVAL, body)
+    page = page_of(tmp_path)
+    heading = "| arm | vocabulary | stored parameters | excess bits/byte | BLEU | oracle BLEU | chrF | chrF++ | TER | length ratio |"
+    assert page.count(heading) == 5  # test and held, test_2017 and test_coco, valid
+    assert "| 51.2 | 44.1 | 0.988 |" in page and "TER: edits a reference word" in page
+    titles = [title.replace("\\", "") for title in re.findall(r"#### Scores on (\S+)", page)]
+    assert titles == ["test", "held", "test_2017", "test_coco", "valid"]
+    assert (
+        "Scored weights: `lowest nats_per_token on valid` or `mean of the last 2 evaluations`, at step `300`." in page
+    )
 
 
 def test_reason_of_an_empty_cell(tmp_path):

@@ -11,7 +11,7 @@ from tietrain import runs
 from tietrain.errors import DivergedError
 from tietrain.ledger.flops import count_flops, length_units
 from tietrain.tasks.loss import LossSum
-from tietrain.train.checkpoint import load_best
+from tietrain.train.averaging import load_scored
 from tiny_run import RandomTask, build_model, final_bytes, tiny_config, train
 
 
@@ -93,7 +93,8 @@ def test_the_best_evaluation_is_kept_beside_the_last(tmp_path):
     result, last = train(tmp_path, config, task=task)
     assert result.best["step"] == 4
     best = build_model(config)
-    assert load_best(tmp_path, best) == {"step": 4, "nats_per_token": 2.0}
+    how = "lowest nats_per_token on valid"
+    assert load_scored(tmp_path, best, config.train) == {"step": 4, "nats_per_token": 2.0, "chosen_by": how}
     assert any(not torch.equal(p, q) for p, q in zip(best.parameters(), last.parameters(), strict=True))
 
 
@@ -167,10 +168,8 @@ def test_progress_without_a_terminal_is_a_line_an_interval(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own import
 def test_compiled_training_follows_eager(tmp_path):
-    _, eager = train(tmp_path / "a", tiny_config("cross_layer", dropout=0.0, max_steps=4))
-    _, compiled = train(
-        tmp_path / "b", tiny_config("cross_layer", dropout=0.0, max_steps=4, hardware={"compile": True})
-    )
+    _, eager = train(tmp_path / "a", tiny_config("cross_layer", max_steps=4))
+    _, compiled = train(tmp_path / "b", tiny_config("cross_layer", max_steps=4, hardware={"compile": True}))
     assert list(eager.state_dict()) == list(compiled.state_dict())
     for p, q in zip(eager.parameters(), compiled.parameters(), strict=True):
         torch.testing.assert_close(p, q, atol=2e-4, rtol=1e-3)

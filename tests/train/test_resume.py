@@ -120,3 +120,16 @@ def test_other_conditions_are_said_and_other_retention_is_accepted(tmp_path):
     train(tmp_path, tiny_config(checkpoint_every=3, hardware={"threads": 2}), say=lines.append)
     assert any(line.startswith("threads was 1 and is 2") for line in lines)
     resolve_hardware(tiny_config().hardware)
+
+
+@pytest.mark.parametrize("task", ["lm", "mt"])
+def test_other_micro_batches_are_said_and_end_in_the_same_weights_up_to_rounding(tmp_path, task):
+    config, lines = tiny_config("pre_softmax", task), []
+    _, whole = train(tmp_path / "whole", config)
+    train(tmp_path / "cut", config, stop_after=5)
+    smaller = tiny_config("pre_softmax", task, hardware={"device_batch_tokens": 20})
+    state, other = train(tmp_path / "cut", smaller, say=lines.append)
+    assert state.step == 12
+    assert any(line.startswith("device_batch_tokens was None and is 20") for line in lines)
+    for p, q in zip(whole.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-4, rtol=1e-3)

@@ -151,7 +151,7 @@ class Comparison:
     def title(self) -> str:
         settings = self.arms[0].first.settings
         # Lists of settings arrive here as their JSON text.
-        corpus = str(settings.get("data.splits.train", "")).strip("[]").replace('"', "")
+        corpus = str(settings.get("data.dataset") or settings.get("data.splits.train", "")).strip("[]").replace('"', "")
         if not corpus:
             parts = [str(settings[key]) for key in ("data.format", "data.preset") if settings.get(key)]
             corpus = f"{' '.join(parts) or 'unknown'} corpus"

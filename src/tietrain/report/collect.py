@@ -44,6 +44,7 @@ class Run:
     status: of `runs.STATUSES`, or `unreadable` or `damaged`; only `done` runs enter a mean.
     settings, fingerprints, machine: full dotted key -> value. owner, shapes: slot -> owner, slot -> shape.
     steps, tokens (target), flops (training), seconds: totals so far; None where not recorded.
+    checkpoint_step, chosen_by: of the weights that were scored, and why they were.
     scores: split -> score -> number; reasons: `split.score` -> why it is empty.
     """
 
@@ -77,6 +78,7 @@ class Run:
     flops: float | None = None
     seconds: float | None = None
     checkpoint_step: float | None = None
+    chosen_by: str = ""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     signatures: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -172,12 +174,14 @@ def _eval_fields(body: Any) -> dict[str, Any]:
     splits = {clean_text(split): _numbers(scores) for split, scores in body["splits"].items()}
     if not any(splits.values()):
         raise ValueError("no split has a score")
+    checkpoint = body.get("checkpoint", {})
     return {
         "scores": splits,
         "signatures": {clean_text(k): clean_text(str(v)) for k, v in body.get("signatures", {}).items()},
         "reasons": {clean_text(k): clean_text(str(v)) for k, v in body.get("reasons", {}).items()},
         "windows": _flat(body.get("windows", {})),
-        "checkpoint_step": number(body.get("checkpoint", {}).get("step")),
+        "checkpoint_step": number(checkpoint.get("step")),
+        "chosen_by": clean_text(str(checkpoint.get("chosen_by", ""))),
         **{name: number(body.get(name)) for name in TOTALS},
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tietrain.report.arms import Arm, Comparison, show_value
 from tietrain.report.collect import Run, Scalar
@@ -105,16 +105,38 @@ def _how_many(n: int) -> str:
 
 def machine_warnings(comparison: Comparison) -> list[str]:
     """One sentence for each machine or hardware value that is not the same in all finished runs."""
-    everywhere = [(f"{code(arm.name)} seed {run.seed}", _machine(run)) for arm in comparison.arms for run in arm.done]
-    sentences = []
+    return [f"{code(key)} is not the same in all runs: {sides}" for key, sides in _unlike(comparison, _machine)]
+
+
+def signature_warnings(comparison: Comparison) -> list[str]:
+    """One sentence for each score, and the search, that is not signed alike in all finished runs that have it."""
+    return [
+        f"{_SIGNED.get(name, f'{code(name)} was not computed alike and is not comparable')}: {sides}"
+        for name, sides in _unlike(comparison, lambda run: run.signatures, optional=True)
+    ]
+
+
+_SIGNED = {"decoding": "translations were not searched for alike, which is part of every difference of their scores"}
+
+
+def _unlike(
+    comparison: Comparison, values_of: Callable[[Run], Mapping[str, Scalar]], *, optional: bool = False
+) -> list[tuple[str, str]]:
+    """Each key whose value is not the same in all finished runs, and which runs have which value.
+
+    Args:
+        optional: whether a run without a value is left out, or has the value null.
+    """
+    everywhere = [(f"{code(arm.name)} seed {run.seed}", values_of(run)) for arm in comparison.arms for run in arm.done]
+    unlike = []
     for key in sorted({key for _, found in everywhere for key in found}):
         who: dict[str, list[str]] = {}
         for name, found in everywhere:
-            who.setdefault(show_value(found.get(key)), []).append(name)
+            if key in found or not optional:
+                who.setdefault(show_value(found.get(key)), []).append(name)
         if len(who) > 1:
-            sides = "; ".join(f"{code(value)} in {_some(names)}" for value, names in who.items())
-            sentences.append(f"{code(key)} is not the same in all runs: {sides}")
-    return sentences
+            unlike.append((key, "; ".join(f"{code(value)} in {_some(names)}" for value, names in who.items())))
+    return unlike
 
 
 def _machine(run: Run) -> dict[str, Scalar]:

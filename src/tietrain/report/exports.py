@@ -11,7 +11,7 @@ from tietrain.report.ties import describe_ties
 
 RUN_COLUMNS = (
     *("path", "status", "reason", "task", "label", "study", "id", "seed", "arm", "plan_hash", "parent"),
-    *("params", "params_untied", "params_saved", "steps", "tokens", "flops", "seconds", "checkpoint_step"),
+    *("params", "params_untied", "params_saved", "steps", "tokens", "flops", "seconds", "checkpoint_step", "chosen_by"),
     *("started_at", "ended_at"),
 )
 ARM_COLUMNS = (

@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from tietrain.report.arms import Comparison, count_statuses, show_value
 from tietrain.report.canvas import Drawing
 from tietrain.report.collect import Run, Scalar
-from tietrain.report.differences import describe_differences, differing_settings, fingerprint_warnings, machine_warnings
+from tietrain.report.differences import (
+    describe_differences,
+    differing_settings,
+    fingerprint_warnings,
+    machine_warnings,
+    signature_warnings,
+)
 from tietrain.report.markup import code, count, escape, join_words, markdown_table
 from tietrain.report.tables import MEANINGS, cost_table, left_out_table, score_table, shown_scores
 from tietrain.report.ties import describe_ties
@@ -96,7 +102,8 @@ def _bullets(lines: Sequence[str]) -> str:
 
 def _warnings(comparison: Comparison) -> list[str]:
     """Whatever makes the table less than a clean comparison."""
-    found = [f"**Warning:** {text}." for text in [*machine_warnings(comparison), *fingerprint_warnings(comparison)]]
+    warnings = [warn(comparison) for warn in (signature_warnings, machine_warnings, fingerprint_warnings)]
+    found = [f"**Warning:** {text}." for texts in warnings for text in texts]
     seeds = {tuple(run.seed for run in arm.done) for arm in comparison.arms if arm.done}
     if len(seeds) > 1:
         found.append("**Warning:** the arms were not run with the same seeds; see the column.")
@@ -121,10 +128,7 @@ def _score_notes(comparison: Comparison) -> list[str]:
         for run in arm.done
         for name, signature in run.signatures.items()
     )
-    notes += [f"Signature of {text}" for text in signatures]
-    if len({text.split(":")[0] for text in signatures}) < len(signatures):
-        notes.append("**Warning:** signatures differ between runs; those scores are not comparable.")
-    return notes
+    return notes + [f"Signature of {text}" for text in signatures]
 
 
 def _vocabulary(comparison: Comparison, content: str) -> str:
@@ -177,7 +181,8 @@ def _method(comparison: Comparison) -> list[str]:
         f"Hardware: {listed('hardware.')}.",
         f"Machine: {_listed(_values([run.machine for run in runs]))}.",
         f"FLOPs: {_either([run.convention for run in runs])}, forward and backward, over real lengths.",
-        f"Scored checkpoint: the best on valid, at step {_either([count(run.checkpoint_step) for run in runs])}.",
+        f"Scored weights: {_either([run.chosen_by for run in runs])}, "
+        f"at step {_either([count(run.checkpoint_step) for run in runs])}.",
     ]
     if any(run.windows for run in runs):
         lines.append(f"Windows of the language model: {_listed(_values([run.windows for run in runs]))}.")

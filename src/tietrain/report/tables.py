@@ -29,6 +29,9 @@ SCORES = {
         Score("bleu", "BLEU", 1),
         Score("oracle_bleu", "oracle BLEU", 1),
         Score("chrf", "chrF", 1),
+        Score("chrf++", "chrF++", 1),
+        Score("ter", "TER", 1),
+        Score("length_ratio", "length ratio", 3),
         Score("legal", "legal %", 1, scale=100.0),
         Score("ppl_token", "ppl/token", 2, per_token=True),
         Score("ppl_word", "ppl/word", 2),
@@ -38,12 +41,14 @@ SCORES = {
 # The columns of a task, the primary score first; those no arm has, and no run gives a reason for, are left out.
 COLUMNS = {
     "lm": ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats"),
-    "mt": ("excess_nats", "bleu", "oracle_bleu", "chrf", "legal", "ppl_token"),
+    "mt": ("excess_nats", "bleu", "oracle_bleu", "chrf", "chrf++", "ter", "length_ratio", "legal", "ppl_token"),
 }
 MEANINGS = {
     "excess_nats": "excess nats: the model's nats a token minus those of the generator of the corpus, which none can beat",
     "excess_bits_per_byte": "excess bits/byte: the same excess in a unit that no vocabulary changes",
     "oracle_bleu": "oracle BLEU: the BLEU of the most probable spelling of the true meaning, the ceiling for BLEU",
+    "ter": "TER: edits a reference word, in percent; lower is better",
+    "length_ratio": "length ratio: BLEU's tokens of the translations over those of the references",
     "legal": "legal: share of the translations that are a legal spelling of the true meaning",
     "ppl_word": "ppl/word: perplexity a white-space word, with one end mark a line",
     "bits_per_byte": "bits/byte: bits a UTF-8 byte of the raw text",

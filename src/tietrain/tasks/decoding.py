@@ -1,70 +1,64 @@
-"""Greedy translation with a cache keyed by depth; finished sentences leave the batch."""
+"""Which rows are decoded together: those of one prefix length, sorted by length, cut by a budget of tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from tietrain.data.ordering import cut
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
-from tietrain.model.transformer import Cache, Transformer
+from tietrain.model.transformer import Transformer
+from tietrain.tasks.beam import Hypothesis, Search, search_batch
+from tietrain.tasks.task import device_of
+
+# Padded tokens of source and prefix times the beam; more a batch is no faster on a CPU, and a GPU wants more at once.
+BATCH_TOKENS = {"cpu": 4096}
+DEVICE_BATCH_TOKENS = 2**16
+
+Pieces = Sequence[int] | np.ndarray
 
 
-@torch.inference_mode()
-def greedy(
+def search(
     model: Transformer,
-    sources: Sequence[np.ndarray],
-    max_output: Callable[[int], int],
-    device: torch.device,
-    batch_rows: int = 128,
-) -> list[list[int]]:
-    """The most probable next piece, again and again, for every source.
+    sources: Sequence[Pieces] | None,
+    prefixes: Sequence[Pieces],
+    limits: Sequence[int],
+    settings: Search,
+    batch_tokens: int | None = None,
+) -> Iterator[tuple[int, list[Hypothesis]]]:
+    """Row and best hypotheses of every row, as its batch is done; what they are does not depend on the batches.
 
     Args:
-        sources: pieces of each source sentence, without end mark.
-        max_output: source pieces -> most pieces to write.
-    Returns:
-        Pieces of each translation, without end mark, in the order of `sources`.
+        sources: pieces of each source, without end mark; None for a language model.
+        prefixes: pieces each output begins with.
+        limits: most tokens of each output after its prefix, end mark included; at least 1.
+        batch_tokens: padded tokens of source and prefix, times the beam, in a batch; None: what suits the device.
     """
-    model.eval()
-    outputs: list[list[int]] = [[] for _ in sources]
-    order = sorted(range(len(sources)), key=lambda i: (-len(sources[i]), i))
-    for start in range(0, len(order), batch_rows):
-        rows = order[start : start + batch_rows]
-        for row, pieces in zip(rows, _greedy_batch(model, [sources[i] for i in rows], max_output, device), strict=True):
-            outputs[row] = pieces
-    return outputs
+    device = device_of(model)
+    budget = batch_tokens or BATCH_TOKENS.get(device.type, DEVICE_BATCH_TOKENS)
+    first = EOS_ID if sources is None else BOS_ID  # a language model reads lines that follow on one another
+    n_forced = np.asarray([len(prefix) for prefix in prefixes], dtype=np.int64)
+    n_read = n_forced + 1
+    if sources is not None:
+        n_read += np.asarray([len(source) for source in sources], dtype=np.int64)
+    for n in np.unique(n_forced):
+        rows = np.flatnonzero(n_forced == n)
+        order = rows[np.argsort(-n_read[rows], kind="stable")]
+        for batch in cut(order, n_read[order] * settings.beam, budget):
+            src_ids = None if sources is None else source_ids([sources[i] for i in batch]).to(device)
+            start = torch.tensor([[first, *map(int, prefixes[i])] for i in batch], device=device)
+            limit = torch.tensor([limits[i] for i in batch], device=device)
+            found = search_batch(model, src_ids, start, limit, settings)
+            yield from zip(map(int, batch), found, strict=True)
 
 
-def _greedy_batch(
-    model: Transformer, sources: list[np.ndarray], max_output: Callable[[int], int], device: torch.device
-) -> list[list[int]]:
-    width = max(len(s) for s in sources) + 1
-    src_ids = torch.full((len(sources), width), PAD_ID, dtype=torch.long)
+def source_ids(sources: Sequence[Pieces]) -> Tensor:
+    """Pieces and an end mark each, right-padded: [B, S]."""
+    ids = torch.full((len(sources), max(map(len, sources)) + 1), PAD_ID)
     for row, source in enumerate(sources):
-        src_ids[row, : len(source)] = torch.from_numpy(np.asarray(source, dtype=np.int64))
-        src_ids[row, len(source)] = EOS_ID
-    memory, cache = model.encode(src_ids.to(device)), Cache()
-    limits = torch.tensor([max_output(len(s)) for s in sources], device=device)
-    alive = torch.arange(len(sources), device=device)
-    written = torch.full((len(sources), int(limits.max())), EOS_ID, dtype=torch.long, device=device)
-    last = torch.full((len(sources), 1), BOS_ID, dtype=torch.long, device=device)
-    for position in range(written.size(1)):
-        logits = model.logits(model.decode(last, memory, cache))[:, -1].float()
-        logits[:, [PAD_ID, BOS_ID]] = -torch.inf
-        pieces = logits.argmax(-1)
-        written[alive, position] = pieces
-        going = (pieces != EOS_ID) & (position + 1 < limits[alive])
-        if not going.all():
-            keep = going.nonzero().squeeze(1)
-            if not len(keep):
-                break
-            alive, pieces, memory = alive[keep], pieces[keep], memory.select(keep)
-            cache.select(keep)
-        last = pieces[:, None]
-    return [_before_end(row) for row in written.tolist()]
-
-
-def _before_end(pieces: list[int]) -> list[int]:
-    return pieces[: pieces.index(EOS_ID)] if EOS_ID in pieces else pieces
+        ids[row, : len(source)] = torch.as_tensor(np.asarray(source, dtype=np.int64))
+        ids[row, len(source)] = EOS_ID
+    return ids

@@ -27,5 +27,6 @@ def describe_data(config: RunConfig) -> dict[str, Any]:
         ceilings[name] = {"generator_ppl_word": math.exp(math.fsum(split.generator_nats) / count_words(lines))}
         if config.task.name == "mt" and corpus.grammar is not None:
             redrawn = corpus.grammar.redrawn_references(name, N_REDRAWN)
-            ceilings[name] |= oracle_scores(corpus.grammar.best_spellings(name), lines, redrawn)
+            best = corpus.grammar.best_spellings(name)
+            ceilings[name] |= oracle_scores(best, lines, redrawn, config.task.bleu_tokenize)
     return {**description, "ceilings": ceilings}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from tietrain.config import RunConfig
-from tietrain.data.batching import Batch, LmBatches, lm_eval_windows, make_stream
+from tietrain.data.batching import Batch
 from tietrain.data.prepare import Prepared
-from tietrain.data.tokenizer import UNK_ID
+from tietrain.data.tokenizer import PAD_ID, UNK_ID
+from tietrain.data.windows import LmBatches, lm_eval_windows, make_stream
 from tietrain.model.transformer import Transformer
 from tietrain.tasks.loss import LossSum
 from tietrain.tasks.scoring import Scores, SplitScores, add_generator, score_nats
-from tietrain.tasks.task import batch_loss, total_nats
+from tietrain.tasks.task import batch_loss, batch_nats
 
 
 class LanguageModelling:
@@ -20,7 +23,12 @@ class LanguageModelling:
     def __init__(self, config: RunConfig, prepared: Prepared):
         self.config, self.prepared = config, prepared
         self.vocabulary = prepared.vocabularies["decoder"]
-        self.batches = LmBatches(self._stream("train"), config.task.window, config.train.batch_tokens, config.seed)
+
+    @cached_property
+    def batches(self) -> LmBatches:
+        """What to learn from; needs `train`, as nothing else does."""
+        window, train, starts = self.config.task.window, self.config.train, self.prepared.token_starts
+        return LmBatches(self._stream("train"), window, train.batch_tokens, self.config.seed, starts)
 
     def _stream(self, split: str, n_lines: int | None = None) -> np.ndarray:
         return make_stream(self.prepared.encoded[split]["decoder"][:n_lines])
@@ -31,20 +39,25 @@ class LanguageModelling:
 
     def evaluate(self, model: Transformer) -> Scores:
         """`nats_per_token` on the first lines of `valid`."""
-        nats, n_tokens = self._nats(model, self._stream("valid", self.config.train.eval_sentences))
-        return {"nats_per_token": nats / n_tokens}
+        nats = self._nats(model, self._stream("valid", self.config.train.eval_sentences))
+        return {"nats_per_token": float(nats.mean())}
 
     def score(self, model: Transformer, split: str) -> SplitScores:
         """Perplexities of a whole split, and the excess over its generator where that is known."""
-        stream, source = self._stream(split), self.prepared.corpus.splits[split]
-        nats, n_tokens = self._nats(model, stream)
+        encoded, source = self.prepared.encoded[split]["decoder"], self.prepared.corpus.splits[split]
+        stream, tokens = make_stream(encoded), encoded.lengths + 1
+        nats = np.add.reduceat(self._nats(model, stream), np.cumsum(tokens) - tokens)
         lines = source.texts[self.prepared.corpus.columns[-1]]
-        result = score_nats(nats, n_tokens, lines, int((stream == UNK_ID).sum()), self.vocabulary.lossless)
+        result = score_nats(nats, tokens, lines, int((stream == UNK_ID).sum()), self.vocabulary.lossless)
         if source.generator_nats is not None:
             add_generator(result, source.generator_nats)
         return result
 
-    def _nats(self, model: Transformer, stream: np.ndarray) -> tuple[float, int]:
-        task = self.config.task
-        windows = lm_eval_windows(stream, task.window, task.eval_stride, self.config.train.batch_tokens)
-        return total_nats(model, (batch for batch, _ in windows))
+    def _nats(self, model: Transformer, stream: np.ndarray) -> np.ndarray:
+        """Plain nats of each token of a stream."""
+        task, nats = self.config.task, np.zeros(len(stream))
+        for batch, starts in lm_eval_windows(stream, task.window, task.eval_stride, self.config.train.batch_tokens):
+            scored = batch.tgt_out_ids.numpy() != PAD_ID
+            at = starts[:, None] + np.arange(scored.shape[1])
+            nats[at[scored]] = batch_nats(model, batch)[scored]
+        return nats

@@ -49,6 +49,20 @@ def token_loss(model: Transformer, hidden: Tensor, tgt_out_ids: Tensor, label_sm
     return LossSum(objective, nll, len(targets))
 
 
+def token_nats(model: Transformer, hidden: Tensor, tgt_out_ids: Tensor) -> Tensor:
+    """Plain nats of each target position, float64 [B, T], without gradient; 0 where it is PAD_ID.
+
+    Args:
+        hidden, tgt_out_ids: as in `token_loss`.
+    """
+    rows, targets = _real_rows(hidden, tgt_out_ids)
+    chunks = _log_prob_chunks(rows, *model.output_weights)
+    found = [-log_probs.gather(1, targets[chunk, None]).squeeze(1).double() for chunk, log_probs in chunks]
+    nats = torch.zeros(tgt_out_ids.shape, dtype=torch.float64, device=hidden.device)
+    nats[tgt_out_ids != PAD_ID] = torch.cat(found)
+    return nats
+
+
 def _real_rows(hidden: Tensor, tgt_out_ids: Tensor) -> tuple[Tensor, Tensor]:
     """Hidden rows [N, D] and targets [N] of the scored positions."""
     real = (tgt_out_ids.flatten() != PAD_ID).nonzero().squeeze(1)

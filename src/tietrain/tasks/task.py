@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tietrain.data.batching import Batch, Batches
 from tietrain.model.transformer import Transformer
-from tietrain.tasks.loss import LossSum, token_loss
+from tietrain.tasks.loss import LossSum, token_loss, token_nats
 from tietrain.tasks.scoring import Scores, SplitScores
 
 
@@ -32,18 +33,15 @@ class Task(Protocol):
 
 def batch_loss(model: Transformer, batch: Batch, label_smoothing: float) -> LossSum:
     """The one token loss of both tasks."""
-    return token_loss(model, model(batch.src_ids, batch.tgt_in_ids), batch.tgt_out_ids, label_smoothing)
+    hidden = model(batch.src_ids, batch.tgt_in_ids, batch.row_seeds)
+    return token_loss(model, hidden, batch.tgt_out_ids, label_smoothing)
 
 
 @torch.inference_mode()
-def total_nats(model: Transformer, batches: Iterable[Batch]) -> tuple[float, int]:
-    """Plain nats of all scored tokens, and their number."""
-    model.eval()
-    nats, n_tokens, device = 0.0, 0, device_of(model)
-    for batch in batches:
-        nats += float(batch_loss(model, batch.to(device), 0.0).nll)
-        n_tokens += batch.n_tokens
-    return nats, n_tokens
+def batch_nats(model: Transformer, batch: Batch) -> NDArray[np.float64]:
+    """Plain nats of each target position of a batch, [B, T]; 0 where nothing is scored."""
+    batch = batch.to(device_of(model))
+    return token_nats(model, model(batch.src_ids, batch.tgt_in_ids), batch.tgt_out_ids).cpu().numpy()
 
 
 def device_of(model: Transformer) -> torch.device:

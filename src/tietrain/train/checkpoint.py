@@ -1,9 +1,9 @@
 """Checkpoints: weights and optimizer as safetensors by owner name, the rest as JSON; no pickle anywhere.
 
     step_00000100/   model.safetensors optimizer.safetensors state.json manifest.json    the last two saved
-    best/            model.safetensors state.json manifest.json      lowest nats_per_token on valid
     final/           model.safetensors manifest.json                 after the last step
 
+With train.ema a step also has average.safetensors, the moving average; `averaging` stores weights of evaluations.
 A checkpoint without a manifest that matches does not exist. Equal weights give equal bytes: the metadata of a model
 file is its plan, and nothing of time or place.
 """
@@ -25,43 +25,58 @@ from torch.optim import Optimizer
 from tietrain import runs
 from tietrain.durable import is_whole, remove_directory, sweep, write_directory
 from tietrain.errors import DataError, DivergedError, SettingsError
+from tietrain.ledger.difference import Difference, PlanRecord, record_of
 from tietrain.model.audit import audit_checkpoint_keys
 from tietrain.model.transformer import Transformer
 from tietrain.tying.plan import TyingPlan
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
-BEST, FINAL = "best", "final"
+SMOOTHED, FINAL = "average.safetensors", "final"
 N_KEPT = 2
 
 
 def save_checkpoint(
-    directory: Path, step: int, model: Transformer, optimizer: Optimizer, body: Mapping[str, Any]
+    directory: Path,
+    step: int,
+    model: Transformer,
+    optimizer: Optimizer,
+    body: Mapping[str, Any],
+    smoothed: Transformer | None = None,
 ) -> None:
     """Write the checkpoint of a step into a run directory, then delete all but the newest two.
 
     Args:
         body: what `state.json` holds.
+        smoothed: the model that holds the moving average of the weights; None where there is none.
     Raises:
         DivergedError: a weight is not finite; nothing is written.
         StorageError: the disk refused; earlier checkpoints are untouched.
     """
-    weights, moments = _weights(model, step), _optimizer_tensors(model, optimizer)
+    models = {MODEL: model} | ({SMOOTHED: smoothed} if smoothed else {})
+    weights, moments = {name: _weights(m, step) for name, m in models.items()}, _optimizer_tensors(model, optimizer)
     folder = directory / runs.CHECKPOINTS
 
     def fill(path: Path) -> None:
-        save_file(weights, path / MODEL, metadata=_metadata(model.plan))
+        for name, tensors in weights.items():
+            save_file(tensors, path / name, metadata=_metadata(model.plan))
         save_file(moments, path / OPTIMIZER)
         runs.write_json(path / STATE, dict(body))
 
-    write_directory(folder / f"step_{step:08d}", fill, _n_bytes(weights) + _n_bytes(moments))
-    for old in list(_steps(folder).values())[:-N_KEPT]:
+    n_bytes = sum(map(_n_bytes, weights.values())) + _n_bytes(moments)
+    write_directory(folder / f"step_{step:08d}", fill, n_bytes)
+    for old in list(step_checkpoints(folder).values())[:-N_KEPT]:
         remove_directory(old)
 
 
 def load_checkpoint(
-    directory: Path, model: Transformer, optimizer: Optimizer, check: Callable[[Any], None], say: Callable[[str], None]
+    directory: Path,
+    model: Transformer,
+    optimizer: Optimizer,
+    check: Callable[[Any], None],
+    say: Callable[[str], None],
+    smoothed: Transformer | None = None,
 ) -> Any:
-    """Load the newest whole checkpoint of a run into model and optimizer.
+    """Load the newest whole checkpoint of a run into model and optimizer, and its moving average into `smoothed`.
 
     Args:
         check: refuses a `state.json` of another experiment by raising; called before anything is loaded.
@@ -74,7 +89,7 @@ def load_checkpoint(
     """
     folder = directory / runs.CHECKPOINTS
     sweep(directory, folder)
-    steps = _steps(folder)
+    steps = step_checkpoints(folder)
     damaged = []
     for path in reversed(steps.values()):
         if not is_whole(path):
@@ -83,8 +98,10 @@ def load_checkpoint(
             continue
         body = runs.read_json(path / STATE)
         check(body)
-        _load_model(path / MODEL, model)
+        load_model(path / MODEL, model)
         _load_optimizer(path / OPTIMIZER, model, optimizer)
+        if smoothed is not None:
+            load_model(path / SMOOTHED, smoothed)
         for later in damaged:
             # Its steps are done again: it must not stand among the newest that are kept.
             remove_directory(later)
@@ -94,32 +111,9 @@ def load_checkpoint(
     return None
 
 
-def save_best(directory: Path, model: Transformer, best: Mapping[str, Any]) -> None:
-    """Replace the weights that were best on valid; `best` says of which step and how good."""
-    _save_weights(directory / runs.CHECKPOINTS / BEST, model, int(best["step"]), best)
-
-
 def save_final(directory: Path, model: Transformer) -> None:
     """Write the weights after the last step."""
-    _save_weights(directory / runs.CHECKPOINTS / FINAL, model, None, None)
-
-
-def load_best(directory: Path, model: Transformer) -> dict[str, Any]:
-    """Load the weights that were best on valid; returns their step and nats_per_token."""
-    best = directory / runs.CHECKPOINTS / BEST
-    found = read_best(directory)
-    if found is None:
-        raise DataError(
-            str(best), "it is missing or damaged", "delete the run directory and start the same command again"
-        )
-    _load_model(best / MODEL, model)
-    return found
-
-
-def read_best(directory: Path) -> dict[str, Any] | None:
-    """Step and nats_per_token of the best weights; None where they are missing or damaged."""
-    best = directory / runs.CHECKPOINTS / BEST
-    return runs.read_json(best / STATE) if is_whole(best) else None
+    save_weights(directory / runs.CHECKPOINTS / FINAL, model)
 
 
 def load_weights(run: Path, model: Transformer) -> None:
@@ -134,11 +128,16 @@ def load_weights(run: Path, model: Transformer) -> None:
         raise DataError(
             f"init_from={run}", f"there are no whole final weights in {final}", "name a finished run directory"
         )
-    _load_model(final / MODEL, model)
+    load_model(final / MODEL, model)
 
 
-def _save_weights(target: Path, model: Transformer, step: int | None, state: Mapping[str, Any] | None) -> None:
-    weights = _weights(model, step)
+def save_weights(target: Path, model: Transformer, state: Mapping[str, Any] | None = None) -> None:
+    """Write the weights of a model alone, in the place of those that are there.
+
+    Args:
+        state: of which step they are and what else `state.json` should say; None for those after the last step.
+    """
+    weights = _weights(model, None if state is None else int(state["step"]))
 
     def fill(path: Path) -> None:
         save_file(weights, path / MODEL, metadata=_metadata(model.plan))
@@ -181,22 +180,35 @@ def _names_in_order(model: Transformer, optimizer: Optimizer) -> list[str]:
     return [names[p] for group in optimizer.param_groups for p in group["params"]]
 
 
-def _load_model(path: Path, model: Transformer) -> None:
-    tensors, metadata = _read(path)
+def load_model(path: Path, model: Transformer) -> None:
+    """Give a model the weights of a file; see `read_weights`."""
+    model.load_state_dict(read_weights(path, model.plan))
+
+
+def read_weights(path: Path, plan: TyingPlan) -> dict[str, Tensor]:
+    """Owner -> values as a file holds them.
+
+    Raises:
+        DataError: it is damaged, or does not say its plan.
+        SettingsError: it was made under another plan.
+    """
+    weights, metadata = _read(path)
+    here = record_of(plan)
     try:
-        plan = json.loads(metadata["plan"])
-    except (KeyError, ValueError):
+        owner = json.loads(metadata["plan"])["owner"]
+        # An owner without values is the audit's to name.
+        shapes = {slot: weights[root].shape if root in weights else here.shapes[slot] for slot, root in owner.items()}
+    except (KeyError, ValueError, TypeError, AttributeError):
         raise DataError(
             str(path), "it does not say under which plan it was made", "give a checkpoint tietrain wrote"
         ) from None
-    if plan != json.loads(_metadata(model.plan)["plan"]):
-        raise SettingsError(
-            str(path),
-            f"it was made under plan {plan.get('hash')} and this run's is {model.plan.hash}: other ties or shapes",
-            "give another run_dir, or the tying it was made with",
-        )
-    audit_checkpoint_keys(model.plan, tensors)
-    model.load_state_dict(tensors)
+    there = PlanRecord(owner, {slot: tuple(shape) for slot, shape in shapes.items()})
+    difference = Difference(there, here).words()
+    if difference:
+        to_do = "choose the ties and the shape it was made with, or another directory"
+        raise SettingsError(str(path), f"it was made under another plan: {difference}", to_do)
+    audit_checkpoint_keys(plan, weights)
+    return weights
 
 
 def _load_optimizer(path: Path, model: Transformer, optimizer: Optimizer) -> None:
@@ -217,7 +229,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise DataError(str(path), f"it cannot be read ({e})", "restore it, or start the run again") from e
 
 
-def _steps(folder: Path) -> dict[int, Path]:
+def step_checkpoints(folder: Path) -> dict[int, Path]:
     """Step -> its checkpoint, in step order; other names are not ours to touch."""
     found = ((re.fullmatch(r"step_(\d{8,})", path.name), path) for path in folder.glob("step_*"))
     return dict(sorted((int(match.group(1)), path) for match, path in found if match))

@@ -19,7 +19,8 @@ from tietrain.ledger.flops import count_flops, length_units
 from tietrain.model.audit import audit_model, audit_optimizer
 from tietrain.model.transformer import Transformer
 from tietrain.tasks.task import Task
-from tietrain.train.checkpoint import save_best, save_checkpoint
+from tietrain.train.averaging import keep_weights, make_smoothed, note_evaluation, smooth
+from tietrain.train.checkpoint import save_checkpoint
 from tietrain.train.hardware import Hardware
 from tietrain.train.optim import build_optimizer, fraction_spent, learning_rate, set_learning_rate
 from tietrain.train.resume import make_identity, resume
@@ -45,8 +46,9 @@ def fit(
 ) -> TrainState:
     """Train until the first budget is spent or a signal comes; goes on where an earlier call in this directory stopped.
 
-    Leaves the last two checkpoints, the best weights on valid, and a row of metrics for every interval. An interrupted
-    and continued run on a CPU leaves the same bytes as an uninterrupted one, wall-clock columns excepted.
+    Leaves the last two checkpoints, the best weights on valid, those train.average wants the mean of, and a row of metrics
+    for every interval. An interrupted and continued run on a CPU leaves the same bytes as an uninterrupted one, wall-clock
+    columns excepted. With train.ema every evaluation, and so all that it chooses, is of the moving average.
 
     Args:
         model: initialized, on the hardware's device; trained in place.
@@ -64,15 +66,17 @@ def fit(
         say(note)
     optimizer = build_optimizer(model, config.optim)
     identity = make_identity(config, hardware, fingerprints)
-    state = resume(directory, model, optimizer, identity, say)
+    smoothed = make_smoothed(model, config.train)
+    state = resume(directory, model, optimizer, smoothed, identity, say)
+    evaluated = smoothed or model
     audit_model(model)
+    audit_model(evaluated)
     audit_optimizer(model, optimizer)
     runs.cut_metrics(directory, state.step)
 
     budgets, flop_ledger, saved = config.train.budgets, count_flops(model.shape), state.step
     compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
     with Telemetry(directory, config, hardware, say) as telemetry:
-        model.train()
         while fraction_spent(state.used, budgets) < 1 and stop.signal is None:
             began, before = time.perf_counter(), fraction_spent(state.used, budgets)
             batch = task.batches.batch(state.epoch, state.index)
@@ -89,25 +93,28 @@ def fit(
                 seed=config.seed,
                 step=state.step + 1,
             )
+            if smoothed and config.train.ema:
+                smooth(smoothed, model, config.train.ema, state.step + 1)
             time.sleep(config.train.slow_step_seconds)
             _advance(state, batch, sums, flops, time.perf_counter() - began, task.batches.n_batches(state.epoch))
 
             now = fraction_spent(state.used, budgets)
-            is_last, is_best = now >= 1, False
+            is_last, is_kept = now >= 1, False
             if is_last or state.step % config.train.log_every == 0:
                 telemetry.add_train_row(state, now)
                 state.interval = Interval()
             if is_last or _evaluation_is_due(config.train, state.step, before, now):
-                is_best = _evaluate(model, task, state, telemetry)
-            if is_last or is_best or state.step % config.train.checkpoint_every == 0:
-                _save(directory, model, optimizer, identity, state, telemetry)
+                found = _evaluate(evaluated, task, state, telemetry)
+                is_kept = note_evaluation(state, found, config.train)
+            if is_last or is_kept or state.step % config.train.checkpoint_every == 0:
+                _save(directory, model, optimizer, smoothed, identity, state, telemetry)
                 saved = state.step
-            if is_best and state.best:
-                save_best(directory, model, state.best)
+            if is_kept:
+                keep_weights(directory, evaluated, state)
         if stop.signal is None:
             telemetry.finish(state)
         elif saved != state.step:
-            _save(directory, model, optimizer, identity, state, telemetry)
+            _save(directory, model, optimizer, smoothed, identity, state, telemetry)
     return state
 
 
@@ -137,28 +144,25 @@ def _evaluation_is_due(train: TrainConfig, step: int, before: float, now: float)
     return math.floor(N_EVALUATIONS * now) > math.floor(N_EVALUATIONS * before)
 
 
-def _evaluate(model: Transformer, task: Task, state: TrainState, telemetry: Telemetry) -> bool:
-    """Log the scores on valid; whether they are the best so far. No random number is drawn, no weight is changed."""
+def _evaluate(model: Transformer, task: Task, state: TrainState, telemetry: Telemetry) -> dict[str, Any]:
+    """Step and nats_per_token on valid, logged. No random number is drawn, no weight is changed."""
     scores = task.evaluate(model)
-    model.train()
     nats = float(scores["nats_per_token"])
     if not math.isfinite(nats):
         to_do = "lower optim.lr, raise optim.warmup or set optim.clip_norm; no later weights were saved"
         raise DivergedError(f"step {state.step}", f"the loss on valid is {nats}", to_do)
     telemetry.add_valid_row(state, scores)
-    if state.best is not None and nats >= state.best["nats_per_token"]:
-        return False
-    state.best = {"step": state.step, "nats_per_token": nats}
-    return True
+    return {"step": state.step, "nats_per_token": nats}
 
 
 def _save(
     directory: Path,
     model: Transformer,
     optimizer: Optimizer,
+    smoothed: Transformer | None,
     identity: Mapping[str, Any],
     state: TrainState,
     telemetry: Telemetry,
 ) -> None:
     telemetry.sync()
-    save_checkpoint(directory, state.step, model, optimizer, {"state": state.to_json(), **identity})
+    save_checkpoint(directory, state.step, model, optimizer, {"state": state.to_json(), **identity}, smoothed)

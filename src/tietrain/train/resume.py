@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from tietrain.config import RunConfig
 from tietrain.errors import DataError, SettingsError
 from tietrain.identity import result_settings
 from tietrain.model.transformer import Transformer
-from tietrain.train.checkpoint import load_checkpoint, read_best, save_best
+from tietrain.train.averaging import restore_kept
+from tietrain.train.checkpoint import load_checkpoint
 from tietrain.train.hardware import Hardware
 from tietrain.train.state import TrainState
 
@@ -22,6 +24,7 @@ BIT_CONDITIONS = (
     "device",
     "precision",
     "compile",
+    "device_batch_tokens",
     "tietrain",
     "device_name",
     "threads",
@@ -39,15 +42,24 @@ def make_identity(config: RunConfig, hardware: Hardware, fingerprints: Mapping[s
 
 
 def resume(
-    directory: Path, model: Transformer, optimizer: Optimizer, identity: Mapping[str, Any], say: Callable[[str], None]
+    directory: Path,
+    model: Transformer,
+    optimizer: Optimizer,
+    smoothed: Transformer | None,
+    identity: Mapping[str, Any],
+    say: Callable[[str], None],
 ) -> TrainState:
     """The state of the newest whole checkpoint, loaded into model and optimizer; step 0 where there is none.
+
+    Args:
+        smoothed: the model that holds the moving average of the weights, loaded too; None where there is none.
 
     Raises:
         SettingsError: the checkpoint is of other settings, contents or ties; it names the first that differs.
         DataError: there are checkpoints and none is whole.
     """
-    body = load_checkpoint(directory, model, optimizer, lambda found: _check_same(directory, found, identity), say)
+    check = partial(_check_same, directory, identity)
+    body = load_checkpoint(directory, model, optimizer, check, say, smoothed)
     if body is None:
         return TrainState()
     for name in BIT_CONDITIONS:
@@ -55,12 +67,12 @@ def resume(
         if before != now:
             say(f"{name} was {before} and is {now}: the run goes on, but may differ in its last digits")
     state = TrainState.from_json(body["state"])
-    _restore_best(directory, model, state, say)
+    restore_kept(directory, smoothed or model, state, say)
     say(f"continuing after step {state.step}")
     return state
 
 
-def _check_same(directory: Path, body: Any, identity: Mapping[str, Any]) -> None:
+def _check_same(directory: Path, identity: Mapping[str, Any], body: Any) -> None:
     if not isinstance(body, dict) or not {"state", "settings", "fingerprints", "machine"} <= body.keys():
         raise DataError(str(directory), "its checkpoint is of another make", "give another run_dir")
     for what in ("settings", "fingerprints"):
@@ -73,18 +85,3 @@ def _check_same(directory: Path, body: Any, identity: Mapping[str, Any]) -> None
             raise SettingsError(
                 asked, is_so if what == "settings" else f"{is_so}, now it is {now.get(key)}", "give another run_dir"
             )
-
-
-def _restore_best(directory: Path, model: Transformer, state: TrainState, say: Callable[[str], None]) -> None:
-    """Make `best/` hold what the state says is best.
-
-    A checkpoint of the same step precedes every new best, so after a crash it is there already, or it is the model
-    just loaded. Only where a damaged checkpoint was passed over can it be gone; then the next evaluation is the best.
-    """
-    if state.best is None or read_best(directory) == state.best:
-        return
-    if state.best["step"] == state.step:
-        save_best(directory, model, state.best)
-        return
-    say(f"the best weights, of step {state.best['step']}, are gone; the best from here on will be kept")
-    state.best = None

@@ -23,7 +23,8 @@ class TrainState:
 
     epoch, index: of the next batch. tokens: scored target tokens; flops: the ledger's, in training; seconds: of
     training steps, without evaluation and saving. real_tokens, padded_tokens: positions of all stacks without and
-    with padding. lr, grad_norm: of the last step. best: step and nats_per_token of the best evaluation so far.
+    with padding. lr, grad_norm: of the last step. best: step and nats_per_token of the best evaluation so far;
+    averaged: of those that train.average wants the mean of, in the order of their steps.
     """
 
     step: int = 0
@@ -38,6 +39,7 @@ class TrainState:
     grad_norm: float = 0.0
     interval: Interval = field(default_factory=Interval)
     best: dict[str, Any] | None = None
+    averaged: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def used(self) -> dict[str, float]:

@@ -125,7 +125,7 @@ def eval_body(config: RunConfig, last: dict[str, Any], loss: float) -> dict[str,
         {} if config.task.name == "lm" else {"bleu": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.5.1"}
     )
     return {
-        "checkpoint": {"step": last["step"], "chosen_by": "valid nats_per_token"},
+        "checkpoint": {"step": last["step"], "chosen_by": "lowest nats_per_token on valid"},
         "steps": last["step"],
         **totals,
         "splits": splits,

@@ -1,0 +1,155 @@
+"""Decoding speed: tietrain's beam search against transformers' generate, or a plain beam search by hand, in one run.
+
+Both have the same shape, random weights and an end mark that is never likely, so that every output has `N_TOKENS` and
+all beams stay alive. Seconds are those of the CPU, of one thread: they hold on a busy machine.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tietrain.config import RunConfig, make_shape
+from tietrain.data.prepare import prepare
+from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
+from tietrain.model.cache import Cache
+from tietrain.model.transformer import Transformer
+from tietrain.tasks.beam import Search
+from tietrain.tasks.decoding import search, source_ids
+from tietrain.tying.schemes import make_plan
+
+BEAM, N_TOKENS, BATCH_ROWS = 5, 16, 64
+NEVER = -1e9
+
+Sources = Sequence[np.ndarray]
+# What decodes all sources once.
+Decoder = Callable[[Sources], None]
+
+
+def random_sources(n: int, vocab_size: int) -> Sources:
+    """Lengths about those of Multi30k in 8,000 pieces."""
+    draw = np.random.default_rng(0)
+    return [draw.integers(4, vocab_size, length) for length in np.clip(draw.normal(13, 4, n), 4, 40).astype(int)]
+
+
+def real_sources(config: RunConfig, n: int) -> Sources:
+    """Of the first test split."""
+    prepared = prepare(config)
+    split = next(name for name in prepared.encoded if name not in ("train", "valid"))
+    return list(prepared.encoded[split]["encoder"])[:n]
+
+
+def build_model(config: RunConfig) -> Transformer:
+    """Random weights, an end mark that is never likely."""
+    sizes = dict.fromkeys(("encoder", "decoder"), config.model.vocab_size)
+    plan = make_plan(make_shape(config, sizes, dict.fromkeys(sizes, "joint")), config.tying.ties)
+    model = Transformer(plan, embed_scale=config.model.embed_factor)
+    model.initialize(1, config.model.table_init_std)
+    with torch.no_grad():
+        model.parameter("decoder.output.bias")[EOS_ID] = NEVER
+    return model
+
+
+def our_decoder(config: RunConfig) -> Decoder:
+    model = build_model(config)
+
+    def decode(sources: Sources) -> None:
+        found = search(model, sources, [[]] * len(sources), [N_TOKENS] * len(sources), Search(beam=BEAM))
+        assert {len(hypotheses[0].pieces) for _, hypotheses in found} == {N_TOKENS - 1}  # and the end mark
+
+    return decode
+
+
+def batches_of(sources: Sources) -> list[Tensor]:
+    """Sorted by length, BATCH_ROWS at a time."""
+    ordered = sorted(sources, key=len, reverse=True)
+    return [source_ids(ordered[i : i + BATCH_ROWS]) for i in range(0, len(ordered), BATCH_ROWS)]
+
+
+def transformers_decoder(config: RunConfig) -> Decoder:
+    """MarianMT of the same shape; ImportError where transformers is not installed."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from transformers import MarianConfig, MarianMTModel
+
+    m = config.model
+    sides: dict[str, int] = {}
+    for side in ("encoder", "decoder"):
+        sides |= {f"{side}_layers": m.n_layers, f"{side}_attention_heads": m.n_heads, f"{side}_ffn_dim": m.d_ff}
+    marian = MarianConfig(
+        vocab_size=m.vocab_size,
+        d_model=m.d_model,
+        **sides,
+        activation_function=m.activation,
+        scale_embedding=True,
+        pad_token_id=PAD_ID,
+        bos_token_id=BOS_ID,
+        eos_token_id=EOS_ID,
+        decoder_start_token_id=BOS_ID,
+        forced_eos_token_id=None,
+    )
+    model = MarianMTModel(marian).eval()
+    model.final_logits_bias[0, EOS_ID] = NEVER
+
+    def decode(sources: Sources) -> None:
+        for src_ids in batches_of(sources):
+            mask = (src_ids != PAD_ID).long()
+            out = model.generate(
+                input_ids=src_ids, attention_mask=mask, num_beams=BEAM, max_new_tokens=N_TOKENS, do_sample=False
+            )
+            assert out.shape[1] == N_TOKENS + 1  # and the start token
+
+    return decode
+
+
+def plain_decoder(config: RunConfig) -> Decoder:
+    """Every beam a row: source repeated for each, probabilities of all pieces, caches put in order at every step."""
+    model = build_model(config)
+
+    @torch.inference_mode()
+    def decode(sources: Sources) -> None:
+        for src_ids in batches_of(sources):
+            n = len(src_ids)
+            memory, cache = model.encode(src_ids).select(torch.arange(n).repeat_interleave(BEAM)), Cache()
+            scores = torch.tensor([0.0] + [-torch.inf] * (BEAM - 1)).repeat(n, 1)
+            ids = torch.full((n * BEAM, 1), BOS_ID)
+            for _ in range(N_TOKENS):
+                log_probs = model.logits(model.decode(ids[:, -1:], memory, cache))[:, -1].log_softmax(-1)
+                scores, best = (scores.view(-1, 1) + log_probs).view(n, -1).topk(BEAM)
+                rows = (best // log_probs.shape[1] + BEAM * torch.arange(n)[:, None]).flatten()
+                ids = torch.cat((ids[rows], (best % log_probs.shape[1]).view(-1, 1)), dim=1)
+                cache.select(rows)
+
+    return decode
+
+
+def bench_decoding(config: RunConfig, sources: Sources, rounds: int) -> None:
+    """Print sentences a CPU second of both arms, and the ratio."""
+    arms = {"tietrain": our_decoder(config)}
+    try:
+        arms["transformers"] = transformers_decoder(config)
+    except ImportError:
+        print("  transformers is not installed: the reference is the plain beam search by hand")
+        arms["by hand"] = plain_decoder(config)
+    _, reference = arms
+    rates: dict[str, list[float]] = {name: [] for name in arms}
+    for arm in arms.values():
+        arm(sources[:BATCH_ROWS])
+    for i in range(rounds):
+        for name in list(arms) if i % 2 else reversed(arms):
+            began = time.process_time()
+            arms[name](sources)
+            rates[name].append(len(sources) / (time.process_time() - began))
+    for name, rate in rates.items():
+        print(
+            f"  {name:<44} {statistics.median(rate):6.1f}   sentences a CPU second ({min(rate):.1f} to {max(rate):.1f})"
+        )
+    ratios = [a / b for a, b in zip(rates["tietrain"], rates[reference], strict=True)]
+    print(
+        f"  {'speed, ' + reference + ' = 1':<44} {statistics.median(ratios):6.3f}   ({len(ratios)} rounds)", flush=True
+    )

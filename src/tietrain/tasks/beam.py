@@ -1,0 +1,174 @@
+"""Beam search over one batch. The hypotheses of a sentence are tokens side by side in its row: no cache is re-ordered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
+from tietrain.model.cache import Cache
+from tietrain.model.transformer import Memory, Transformer
+
+# Pieces of the vocabulary that are compared by their maximum first.
+BLOCK = 32
+
+
+class Hypothesis(NamedTuple):
+    """An output that ended.
+
+    pieces: prefix included, end mark not. score: log-probability, in nats, of what follows the prefix, end mark
+        included, divided by its `penalty`.
+    """
+
+    pieces: list[int]
+    score: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched for.
+
+    beam: hypotheses alive a sentence; 1 takes the most probable piece, again and again. length_penalty: alpha of
+        `penalty`. n_best: hypotheses given back, at most as many as the beam.
+    """
+
+    beam: int = 1
+    length_penalty: float = 0.0
+    n_best: int = 1
+
+
+def penalty(length: Tensor, alpha: float) -> Tensor:
+    """What the log-probability of `length` tokens is divided by; 1 for alpha 0.
+
+    Source: Wu et al. 2016, section 7, equation 14, without the coverage term.
+    """
+    return ((5 + length) / 6) ** alpha
+
+
+@torch.inference_mode()
+def search_batch(
+    model: Transformer, src_ids: Tensor | None, start_ids: Tensor, limits: Tensor, search: Search
+) -> list[list[Hypothesis]]:
+    """The best hypotheses of every row, best first.
+
+    A hypothesis is given back when its end mark is among the `beam` best ways to go on. The search of a row is over
+    when `beam` have ended, when none alive can become one of the n best, or at its limit, where all end.
+
+    Args:
+        src_ids: [B, S], right-padded; None for a language model.
+        start_ids: [B, 1 + P] a first token and P forced pieces.
+        limits: [B] most tokens to write after those, end mark included; at least 1.
+    """
+    beams = _Beams(model, None if src_ids is None else model.encode(src_ids), start_ids, limits, search)
+    while len(beams.sentences):
+        beams.step()
+    return [sorted(found, key=lambda h: -h.score)[: search.n_best] for found in beams.found]
+
+
+class _Beams:
+    """W live hypotheses of each of B sentences, W growing from 1 to the beam.
+
+    sentences: [B] the row of the caller's batch. new_ids: [B, W] the last token of each; at first the start.
+    scores: [B, W] log-probabilities. written: [B, W, T] pieces, prefix included. best_ended: [B, n_best].
+    """
+
+    def __init__(self, model: Transformer, memory: Memory | None, start_ids: Tensor, limits: Tensor, search: Search):
+        rows, device = len(start_ids), start_ids.device
+        self.model, self.memory, self.search, self.cache = model, memory, search, Cache()
+        self.found: list[list[Hypothesis]] = [[] for _ in range(rows)]
+        self.length = 0
+        self.sentences, self.limits = torch.arange(rows, device=device), limits
+        self.new_ids, self.written = start_ids, start_ids[:, None, 1:]
+        self.scores = torch.zeros(rows, 1, device=device)
+        self.n_ended = torch.zeros(rows, dtype=torch.long, device=device)
+        self.best_ended = torch.full((rows, search.n_best), -torch.inf, device=device)
+
+    def step(self) -> None:
+        """Write one more token of every hypothesis, and let go of sentences that are done."""
+        self.length += 1
+        hidden = self.model.decode(self.new_ids, self.memory, self.cache)[:, -self.scores.shape[1] :]
+        ends, log_probs = _log_probs(self.model.logits(hidden))
+        scores, parents, new_ids = best_pieces(log_probs, self.scores, self.search.beam)
+        done = self._end(ends + self.scores, scores)
+        if done.any():
+            rows = _without(done)
+            self._keep(rows)
+            scores, parents, new_ids = scores[rows], parents[rows], new_ids[rows]
+        self.new_ids, self.scores = new_ids, scores
+        inherited = self.written.gather(1, parents[..., None].expand(-1, -1, self.written.shape[2]))
+        self.written = torch.cat((inherited, new_ids[..., None]), dim=2)
+        if self.search.beam > 1:
+            self.cache.branch(parents)
+
+    def _end(self, ends: Tensor, going: Tensor) -> Tensor:
+        """Note the hypotheses that end here, and say of which sentences the search is over, [B].
+
+        Args:
+            ends: [B, W] scores with the end mark. going: [B, beam] the best scores without, sorted.
+        """
+        last = self.limits == self.length
+        better = (going[:, None] > ends[..., None]).sum(2) + (ends[:, None] > ends[..., None]).sum(2)
+        ended = ((better < self.search.beam) | last[:, None]) & (ends > -torch.inf)
+        scores = ends / penalty(self.limits.new_tensor(self.length), self.search.length_penalty)
+        if ended.any():
+            rows, _ = ended.nonzero(as_tuple=True)
+            events = self.sentences[rows].tolist(), self.written[ended].tolist(), scores[ended].tolist()
+            for sentence, pieces, score in zip(*events, strict=True):
+                self.found[sentence].append(Hypothesis(pieces, score))
+            self.n_ended += ended.sum(1)
+            known = torch.cat((self.best_ended, scores.masked_fill(~ended, -torch.inf)), dim=1)
+            self.best_ended = known.topk(self.search.n_best).values
+        # Log-probabilities only fall, and no divisor is larger than the one at the limit.
+        bound = going[:, 0] / penalty(self.limits, self.search.length_penalty)
+        return last | (self.n_ended >= self.search.beam) | (self.best_ended[:, -1] >= bound)
+
+    def _keep(self, rows: Tensor) -> None:
+        self.memory = None if self.memory is None else self.memory.select(rows)
+        self.cache.select(rows)
+        for name in ("sentences", "limits", "written", "n_ended", "best_ended"):
+            setattr(self, name, getattr(self, name)[rows])
+
+
+def _log_probs(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability of the end mark, [B, W], and of every piece to go on with, [B, W, V]."""
+    log_probs = logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    ends = log_probs[..., EOS_ID].clone()
+    for piece in (PAD_ID, BOS_ID, EOS_ID):
+        log_probs[..., piece] = -torch.inf
+    return ends, log_probs
+
+
+def best_pieces(log_probs: Tensor, scores: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The n best ways to go on: their scores, falling, the hypothesis each goes on from, and its piece, all [B, n].
+
+    Each block of the vocabulary is first represented by its maximum, so that one pass reads all log-probabilities and
+    only the n best blocks are looked into. Of equal scores the earlier hypothesis and the lower piece go first, as far
+    as their blocks are among the n.
+
+    Args:
+        log_probs: [B, W, V]. scores: [B, W] of the hypotheses so far.
+    """
+    rows, width, size = log_probs.shape
+    n_blocks = size // BLOCK
+    device, whole = log_probs.device, n_blocks * BLOCK
+    maxima = log_probs[..., :whole].unflatten(-1, (n_blocks, BLOCK)).amax(-1) + scores[..., None]
+    blocks = maxima.flatten(1).topk(min(n, width * n_blocks)).indices.sort(dim=1).values
+    first = blocks // n_blocks * size + blocks % n_blocks * BLOCK
+    inside = (first[..., None] + torch.arange(BLOCK, device=device)).flatten(1)
+    rest = torch.arange(width, device=device)[:, None] * size + torch.arange(whole, size, device=device)
+    places = torch.cat((inside, rest.flatten().expand(rows, -1)), dim=1)
+    values = log_probs.flatten(1).gather(1, places) + scores.gather(1, places // size)
+    values, order = values.sort(dim=1, descending=True, stable=True)
+    places = places.gather(1, order[:, :n])
+    return values[:, :n], places // size, places % size
+
+
+def _without(done: Tensor) -> Tensor:
+    """The rows that stay, in an order that moves few of them: the last ones fill the gaps."""
+    stay = (~done).nonzero().squeeze(1)
+    rows = torch.arange(len(stay), device=done.device)
+    rows[done[: len(stay)]] = stay[stay >= len(stay)]
+    return rows

@@ -1,0 +1,188 @@
+"""Means of weights: over the last or best evaluations of a run, and exponential ones over its steps.
+
+Both are over owners, each stored tensor once: a tie is the plan's, which travels with the weights, and no mean can undo it
+or count it twice. Beside the checkpoints lie
+
+    best/                  model.safetensors state.json manifest.json    lowest nats_per_token on valid
+    evaluated_00000100/    model.safetensors state.json manifest.json    those train.average wants the mean of
+    average/               model.safetensors state.json manifest.json    their mean, after the last step
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tietrain import runs
+from tietrain.config import TrainConfig
+from tietrain.durable import is_whole, remove_directory
+from tietrain.errors import DataError
+from tietrain.model.audit import audit_model
+from tietrain.model.transformer import Transformer
+from tietrain.train.checkpoint import MODEL, STATE, load_model, read_weights, save_weights, step_checkpoints
+from tietrain.train.state import TrainState
+
+BEST, AVERAGE, EVALUATED = "best", "average", "evaluated_"
+
+# Step and nats_per_token of an evaluation on valid.
+Evaluation = dict[str, Any]
+
+
+def make_smoothed(model: Transformer, config: TrainConfig) -> Transformer | None:
+    """The model whose weights are the exponential moving average, at its start; None where none is asked."""
+    return None if config.ema is None else deepcopy(model)
+
+
+@torch.no_grad()
+def smooth(smoothed: Transformer, model: Transformer, decay: float, step: int) -> None:
+    """Move the average towards the weights after step number `step`, every owner once.
+
+    average = d x average + (1 - d) x weights with d = min(decay, (1 + step) / (10 + step)), so that the average of a
+    short run is not one of its initial values.
+
+    Source: Marian's --exponential-smoothing (Junczys-Dowmunt et al. 2018) and TensorFlow's ExponentialMovingAverage.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(smoothed.parameters()), list(model.parameters()), 1 - decay)
+
+
+def note_evaluation(state: TrainState, found: Evaluation, config: TrainConfig) -> bool:
+    """Enter an evaluation into the state; whether its weights are to be kept, as the best or for the average."""
+    is_best = state.best is None or found["nats_per_token"] < state.best["nats_per_token"]
+    if is_best:
+        state.best = found
+    if config.average == "none":
+        return is_best
+    kept = [*state.averaged, found]
+    if config.average == "best":
+        kept = sorted(kept, key=lambda e: (e["nats_per_token"], e["step"]))[: config.n_averaged]
+    state.averaged = sorted(kept, key=lambda e: e["step"])[-config.n_averaged :]
+    return is_best or found in state.averaged
+
+
+def keep_weights(directory: Path, model: Transformer, state: TrainState) -> None:
+    """Store the weights of the evaluation just made wherever the state names its step.
+
+    The checkpoint of this step is written already. Weights that no checkpoint's state names any more are deleted: had the
+    newest one to be passed over as damaged, the one before would still find all of its own.
+    """
+    if state.best is not None and state.best["step"] == state.step:
+        save_weights(directory / runs.CHECKPOINTS / BEST, model, state.best)
+    for evaluation in state.averaged:
+        if evaluation["step"] == state.step:
+            save_weights(_evaluated(directory, state.step), model, evaluation)
+    needed = _named_by_checkpoints(directory)
+    for path in (directory / runs.CHECKPOINTS).glob(EVALUATED + "*"):
+        step = re.fullmatch(EVALUATED + r"(\d{8,})", path.name)
+        if step and int(step.group(1)) not in needed:
+            remove_directory(path)
+
+
+def restore_kept(directory: Path, model: Transformer, state: TrainState, say: Callable[[str], None]) -> None:
+    """Make what is stored be what the state names: the best evaluation, and those of the average.
+
+    A checkpoint of the same step precedes the weights of every evaluation, so after a crash they are there already, or
+    they are those of the model just loaded. Where they are gone all the same, the run goes on without them and says so.
+    """
+    folder = directory / runs.CHECKPOINTS
+    places = [(folder / BEST, state.best)] if state.best else []
+    places += [(_evaluated(directory, evaluation["step"]), evaluation) for evaluation in state.averaged]
+    for path, evaluation in places:
+        if _read(path) == evaluation:
+            continue
+        if evaluation["step"] == state.step:
+            save_weights(path, model, evaluation)
+        elif path.name == BEST:
+            say(f"the best weights, of step {evaluation['step']}, are gone; the best from here on will be kept")
+            state.best = None
+        else:
+            say(f"the weights of step {evaluation['step']} are gone; the average will be without them")
+            state.averaged = [e for e in state.averaged if e is not evaluation]
+
+
+def save_average(directory: Path, model: Transformer, state: TrainState) -> None:
+    """Write the mean of the weights the state names, in order of their steps; `model` is left with it.
+
+    One that is there already is that of this very run, and stays.
+
+    Raises:
+        DataError: none of them is left, or one is damaged.
+    """
+    target = directory / runs.CHECKPOINTS / AVERAGE
+    if is_whole(target):
+        return
+    paths = [_evaluated(directory, evaluation["step"]) for evaluation in state.averaged]
+    lost = [path for path in paths if not is_whole(path)] or ([] if paths else [target])
+    if lost:
+        raise DataError(str(lost[0]), "it is missing or damaged", "delete the run directory to start again")
+    model.load_state_dict(mean_weights([partial(read_weights, path / MODEL, model.plan) for path in paths]))
+    audit_model(model)
+    steps = [evaluation["step"] for evaluation in state.averaged]
+    save_weights(target, model, {"step": steps[-1], "averaged_steps": steps})
+
+
+def mean_weights(reads: Sequence[Callable[[], Mapping[str, Tensor]]]) -> dict[str, Tensor]:
+    """Mean of each owner's values, in their own type; sums are float64 and in the order given.
+
+    So the mean of k equal weights is those weights, bit for bit: k times a float32 is a float64.
+
+    Args:
+        reads: each gives one set of weights; only one is held at a time.
+    """
+    sums: dict[str, Tensor] = {}
+    for read in reads:
+        weights = read()
+        for name, values in weights.items():
+            sums[name] = values.double() if name not in sums else sums[name].add_(values)
+    return {name: (total / len(reads)).to(weights[name].dtype) for name, total in sums.items()}
+
+
+def load_scored(directory: Path, model: Transformer, config: TrainConfig) -> dict[str, Any]:
+    """Load the weights of a run that its final scores are of; returns their step(s) and how they were chosen.
+
+    Raises:
+        DataError: they are missing or damaged.
+    """
+    path = directory / runs.CHECKPOINTS / (BEST if config.average == "none" else AVERAGE)
+    found = _read(path)
+    if found is None:
+        to_do = "delete the run directory and start the same command again"
+        raise DataError(str(path), "it is missing or damaged", to_do)
+    load_model(path / MODEL, model)
+    return {**found, "chosen_by": chosen_by(config, len(found.get("averaged_steps", [])))}
+
+
+def chosen_by(config: TrainConfig, n_averaged: int) -> str:
+    """In words which weights are scored."""
+    chosen = {
+        "none": "lowest nats_per_token on valid",
+        "last": f"mean of the last {n_averaged} evaluations",
+        "best": f"mean of the {n_averaged} evaluations with the lowest nats_per_token on valid",
+    }[config.average]
+    return chosen if config.ema is None else f"{chosen}, of the exponential moving average (decay {config.ema:g})"
+
+
+def _evaluated(directory: Path, step: int) -> Path:
+    return directory / runs.CHECKPOINTS / f"{EVALUATED}{step:08d}"
+
+
+def _read(path: Path) -> Evaluation | None:
+    """What the weights stored there are of; None where they are missing or damaged."""
+    return runs.read_json(path / STATE) if is_whole(path) else None
+
+
+def _named_by_checkpoints(directory: Path) -> set[int]:
+    """Steps of the evaluations whose weights the states of the step checkpoints name."""
+    steps: set[int] = set()
+    for path in step_checkpoints(directory / runs.CHECKPOINTS).values():
+        with suppress(DataError, KeyError, TypeError):  # a damaged one is never continued from
+            steps |= {evaluation["step"] for evaluation in runs.read_json(path / STATE)["state"]["averaged"]}
+    return steps

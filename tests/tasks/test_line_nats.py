@@ -1,0 +1,81 @@
+"""Nats of each line are those of the line, however lines are batched and cut into windows."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tietrain.data.batching import mt_eval_batches
+from tietrain.data.corpora import Split
+from tietrain.data.encoded import EncodedLines
+from tietrain.data.tokenizer import BOS_ID, EOS_ID
+from tietrain.tasks.lm import LanguageModelling
+from tietrain.tasks.mt import Translation
+from tietrain.tasks.task import batch_loss
+from tiny_run import V, build_model, tiny_config
+
+DRAW = np.random.default_rng(3)
+N = 30
+
+
+def random_lines(n):
+    return EncodedLines.of([DRAW.integers(4, V, length) for length in DRAW.integers(0, 9, n)])
+
+
+@torch.inference_mode()
+def plain_nats(model, src, before, tgt):
+    """-log p of each token [T] of one row that is read after the token `before`, from all logits."""
+    source = None if src is None else torch.tensor([[*src, EOS_ID]])
+    logits = model.logits(model(source, torch.tensor([[before, *tgt[:-1]]])))[0].double()
+    return -logits.log_softmax(-1)[torch.arange(len(tgt)), torch.tensor(tgt)].numpy()
+
+
+def make_prepared(stacks):
+    encoded = {split: {stack: random_lines(N) for stack in stacks} for split in ("train", "valid", "test")}
+    lines = [f"line {i}" for i in range(N)]
+    splits = {split: Split({stack: lines for stack in stacks}) for split in encoded}
+    corpus = SimpleNamespace(splits=splits, columns=list(stacks), grammar=None)
+    vocabularies = {stack: SimpleNamespace(lossless=True) for stack in stacks}
+    reference_lengths = {stack: lines.lengths for stack, lines in encoded["train"].items()}
+    return SimpleNamespace(
+        encoded=encoded, corpus=corpus, vocabularies=vocabularies, reference_lengths=reference_lengths, token_starts=None
+    )
+
+
+@pytest.mark.parametrize("tokens_a_batch", [8, 1000])
+def test_nats_of_a_pair_are_those_of_the_pair_alone(tokens_a_batch, monkeypatch):
+    config = tiny_config("three_way", "mt", batch_tokens=tokens_a_batch)
+    prepared, model = make_prepared(("encoder", "decoder")), build_model(config)
+    task = Translation(config, prepared)
+    monkeypatch.setattr(Translation, "translate", lambda self, model, sources: [f"line {i}" for i in range(N)])
+    result = task.score(model, "test")
+    src, tgt = (prepared.encoded["test"][stack] for stack in ("encoder", "decoder"))
+    for document, s, t in zip(result.documents, src, tgt, strict=True):
+        assert document["nats"] == pytest.approx(plain_nats(model, s, BOS_ID, [*t, EOS_ID]).sum(), abs=1e-4)
+        assert document["tokens"] == len(t) + 1
+    losses = [batch_loss(model, batch, 0.0) for batch, _ in mt_eval_batches(src, tgt, tokens_a_batch)]
+    assert result.scores["nats"] == pytest.approx(sum(float(loss.nll) for loss in losses), rel=1e-6)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(500, None), (12, None), (12, 5)])
+def test_nats_of_a_line_of_running_text(window, stride):
+    config = tiny_config("pre_softmax")
+    config.task.window, config.task.eval_stride = window, stride
+    prepared, model = make_prepared(("decoder",)), build_model(config)
+    prepared.encoded["train"] = {"decoder": EncodedLines.of([DRAW.integers(4, V, 600)])}
+    task = LanguageModelling(config, prepared)
+    lines = prepared.encoded["test"]["decoder"]
+    result = task.score(model, "test")
+    stream = [token for line in lines for token in (*line, EOS_ID)]
+    nats, end, scored = np.empty(len(stream)), min(window, len(stream)), 0
+    while scored < len(stream):
+        begin = max(0, end - window)
+        nats[scored:end] = plain_nats(model, None, [BOS_ID, *stream][begin], stream[begin:end])[scored - begin :]
+        scored, end = end, min(end + (stride or window), len(stream))
+    starts = np.cumsum([0, *(len(line) + 1 for line in lines)])
+    for i, document in enumerate(result.documents):
+        assert document["tokens"] == starts[i + 1] - starts[i]
+        assert document["nats"] == pytest.approx(nats[starts[i] : starts[i + 1]].sum(), abs=1e-4)
+    whole_valid = task.score(model, "valid").scores["nats_per_token"]
+    assert task.evaluate(model)["nats_per_token"] == pytest.approx(whole_valid)
