@@ -55,7 +55,9 @@ def test_refusals_are_one_message(capsys, tmp_path, monkeypatch, argv, words):
     assert list(tmp_path.glob("**/run.json")) == []
 
 
-@pytest.mark.parametrize("verb", ["plan", "schemes", "check", "data", "report", "compare", "translate", "generate", "eval"])
+@pytest.mark.parametrize(
+    "verb", ["plan", "schemes", "check", "data", "report", "compare", "translate", "generate", "eval"]
+)
 def test_every_verb_has_help(capsys, verb):
     code, out, _ = run(capsys, verb, "--help")
     assert code == 0

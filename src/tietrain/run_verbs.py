@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import json
 import re
@@ -80,6 +81,7 @@ def translate(args: argparse.Namespace) -> int:
     settings = Search(beam, penalty, args.nbest or 1)
     if settings.n_best > beam:
         raise SettingsError(f"--nbest {args.nbest}", f"a beam of {beam} finds no more than {beam}", "raise --beam")
+    _write_utf8()
     show = _json_line if args.json else _nbest_lines if args.nbest else _line
     with ExitStack() as stack:
         progress, prefixes = stack.enter_context(_Progress()), None
@@ -118,6 +120,7 @@ def generate(args: argparse.Namespace) -> int:
                 f"--n {args.n}", f"a beam of {args.beam} finds no more than {args.beam}", "raise --beam"
             )
         settings = Search(beam=args.beam, n_best=args.n)
+    _write_utf8()
     texts = saved.continuations(args.prompt, args.n, args.length, settings)
     if args.json:
         print(json.dumps(texts, indent=1, ensure_ascii=False))
@@ -229,6 +232,12 @@ def _open_binary(path: Path) -> BinaryIO:
         return open(path, "rb")
     except OSError as e:
         raise DataError(f"--prefix {path}", f"the system says {e.strerror}", "name a text file") from None
+
+
+def _write_utf8() -> None:
+    """Text goes out as it came in, whatever the locale says."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def _chunks(

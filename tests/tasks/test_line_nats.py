@@ -39,7 +39,11 @@ def make_prepared(stacks):
     vocabularies = {stack: SimpleNamespace(lossless=True) for stack in stacks}
     reference_lengths = {stack: lines.lengths for stack, lines in encoded["train"].items()}
     return SimpleNamespace(
-        encoded=encoded, corpus=corpus, vocabularies=vocabularies, reference_lengths=reference_lengths, token_starts=None
+        encoded=encoded,
+        corpus=corpus,
+        vocabularies=vocabularies,
+        reference_lengths=reference_lengths,
+        token_starts=None,
     )
 
 
