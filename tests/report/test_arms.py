@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from fabricated import TIES, digest, make_config, write_run, write_study
 
+from fabricated import TIES, digest, make_config, write_run, write_study
 from tietrain.config import DataConfig, TyingConfig
 from tietrain.report.arms import Arm, Stat, compare, make_arms, make_stat
 from tietrain.report.collect import collect

@@ -5,10 +5,10 @@ import os
 import shutil
 
 import pytest
-from fabricated import make_config, write_run, write_study
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fabricated import make_config, write_run, write_study
 from tietrain import runs
 from tietrain.errors import DataError
 from tietrain.report.collect import clean_text, collect, number

@@ -1,8 +1,8 @@
 """Ties in words, from real plans."""
 
 import pytest
-from fabricated import TIES, make_config
 
+from fabricated import TIES, make_config
 from tietrain.config import make_shape
 from tietrain.report.ties import describe_ties
 from tietrain.tying.schemes import make_plan
