@@ -1,15 +1,16 @@
-"""Every scheme under each task it applies to, and combinations of them, as models of `tietrain check --all`."""
+"""Every scheme in each kind of model it applies to, and combinations of them, as models of `tietrain check --all`."""
 
 from functools import cache
 
-from tietrain.check.matrix import REFERENCE, with_examples
+from tietrain.check.matrix import MODELS, REFERENCE, with_examples
 from tietrain.check.reference import NARROW, build_reference
 from tietrain.compose import compose_config, tying_choices
 from tietrain.config import RunConfig
 from tietrain.model.transformer import Transformer
 from tietrain.tying.table import load_scheme
 
-SCHEMES = [(task, name) for name in tying_choices() for task in load_scheme(name).plans()]
+SCHEMES = [(model, name) for name in tying_choices() for model in load_scheme(name).plans()]
+SCHEMES += [("features", name) for model, name in SCHEMES if model == "sources" and name != "cross_attentions"]
 # Several rules at once, norms out, one side and one part: words that follow `tying=`.
 COMBINED = [
     ("lm", "[pre_softmax,cycle_rev,query_key]"),
@@ -19,13 +20,17 @@ COMBINED = [
     ("mt", "cross_layer tying.ties.cross_layer.stacks=[decoder] tying.ties.cross_layer.parts=[cross_attn]"),
 ]
 CASES = SCHEMES + COMBINED
+# Every scheme of the two common kinds of model, and of the others one for every rule that is not a layer map.
+_TELLING = ("none", "embeddings", "pre_softmax", "three_way", "cycle_rev", "positions", "encoder_decoder", "query_key")
+_TELLING += ("one_encoder", "one_decoder", "partial_decoders", "cross_attentions")
+QUICK = [(model, tying) for model, tying in CASES if model in ("lm", "mt") or tying in _TELLING]
 
 
 @cache
-def configure(task: str, tying: str, *overrides: str) -> RunConfig:
+def configure(model: str, tying: str, *overrides: str) -> RunConfig:
     """The configuration of a scheme, or of a combination."""
-    return with_examples(compose_config([*REFERENCE, *overrides, f"task={task}", *f"tying={tying}".split()]))
+    return with_examples(compose_config([*REFERENCE, *overrides, *MODELS[model], *f"tying={tying}".split()]))
 
 
-def build(task: str, tying: str, *overrides: str) -> Transformer:
-    return build_reference(configure(task, tying, *overrides), NARROW)
+def build(model: str, tying: str, *overrides: str) -> Transformer:
+    return build_reference(configure(model, tying, *overrides), NARROW)

@@ -74,6 +74,20 @@ NOT_FOR_LM = dict.fromkeys(
     "cross_attn": "no layer of decoder has it",
 }
 
+# Schemes of models with several encoders or decoders -> model of `table.REFERENCE` -> slots that read another, and which.
+_LAYERED = r"(\d\..*|final_norm\..*)"
+MORE_STACKS: dict[str, dict[str, tuple[str, str]]] = {
+    "one_encoder": {
+        "sources": (rf"encoder_mt\.{_LAYERED}", r"encoder_src.\1"),
+        "languages": (rf"encoder_b\.{_LAYERED}", r"encoder_a.\1"),
+    },
+    "one_decoder": {"languages": (rf"decoder_a\.{_LAYERED}", r"decoder_b.\1")},
+    "partial_decoders": {
+        "languages": (r"decoder_a\.(\d\.(?:self|cross)_attn(?:_norm|\.[qk])\..*)", r"decoder_b.\1"),
+    },
+    "cross_attentions": {"sources": (r"decoder\.(\d)\.cross_attn2(.*)", r"decoder.\1.cross_attn\2")},
+}
+
 # Values for the two schemes whose files leave one to the user.
 CHOSEN = {"execution": {"blocks": ["0-3", "2-3"]}, "index_vector": {"layers": [1, 1, 3, 3, 3, 6]}}
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tietrain import runs
-from tietrain.config import RunConfig, TaskConfig, TyingConfig, make_shape
+from tietrain.config import RunConfig, TaskConfig, TyingConfig
 from tietrain.identity import result_settings, run_name
 from tietrain.ledger.flops import CONVENTION, count_flops
 from tietrain.ledger.params import count_params
+from tietrain.shape import make_shape
 from tietrain.tying.schemes import make_plan
 
 TIES: dict[str, dict[str, Any]] = {
@@ -66,6 +67,7 @@ def write_run(
             "batches": digest(f"batches {config.seed}"),
         },
         machine=dict(MACHINE),
+        declared=config.declared,
         notes=["train and test share 0 lines"],
         started_at="2026-01-02T03:04:05+00:00",
         ended_at="2026-01-02T03:09:05+00:00",
@@ -83,7 +85,7 @@ def write_run(
             "convention": CONVENTION,
             **asdict(ledger),
             "params_saved": ledger.params_saved,
-            "flops": {"coefficients": flops.coefficients},
+            "flops": {"coefficients": flops.coefficients, "terms": [asdict(term) for term in flops.terms]},
         },
     )
     rows = metric_rows(sum(flops.coefficients.values()), loss, status)

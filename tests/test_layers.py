@@ -15,12 +15,16 @@ FLOORS = {
     "__init__": 0,
     "tying": 1,
     "config": 1,
+    "directions": 1,
+    "shape": 1,
     "identity": 1,
     "metrics": 1,
     "runs": 1,
+    "events": 1,
     "durable": 1,
     "data": 1,
     "ledger": 2,
+    "match": 2,
     "report": 2,
     "compare": 2,
     "model": 3,
@@ -33,6 +37,10 @@ FLOORS |= {
     "check": 6,
     "job": 6,
     "saved": 6,
+    "launchers": 6,
+    "status": 6,
+    "grid": 7,
+    "plan_grid": 7,
     "run_verbs": 7,
     "verbs": 7,
     "cli": 7,
@@ -45,13 +53,17 @@ TORCH_FREE = {
     "tying",
     "config",
     "runs",
+    "events",
     "ledger",
+    "match",
     "report",
     "compose",
     "compare",
     "metrics",
+    "status",
+    "launchers",
 }
-REPORT_MAY_USE = {"runs", "errors", "report"}
+REPORT_MAY_USE = {"runs", "events", "errors", "report"}
 
 
 def imports(path: Path) -> list[tuple[int, str]]:
@@ -87,7 +99,10 @@ def test_imports_point_down(path):
         ["--help"],
         ["--version"],
         ["plan", "task=mt", "tying=three_way"],
+        ["plan", "-m", "seed=1,2"],
+        ["plan", "match.by=params", "tying=pre_softmax"],
         ["schemes"],
+        ["status", "."],
         ["-sc", "query=bash"],
         ["--cfg", "job"],
     ],
@@ -96,7 +111,7 @@ def test_help_and_plan_load_no_torch(words):
     code = (
         "import sys\nfrom tietrain.cli import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'datasets', 'pandas'} & set(sys.modules)\nassert not heavy, heavy"
+        "heavy = {'torch', 'datasets', 'pandas', 'scipy'} & set(sys.modules)\nassert not heavy, heavy"
     )
     env = {"COMP_LINE": "tietrain tying=", "COMP_POINT": "15", "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=env, check=False)

@@ -2,10 +2,10 @@
 
 from tietrain import runs
 from tietrain.compose import compose_config
-from tietrain.config import make_shape
 from tietrain.identity import result_settings
 from tietrain.job import run_job
 from tietrain.runs import RunRecord
+from tietrain.shape import make_shape
 from tietrain.tying.schemes import make_plan
 
 

@@ -24,18 +24,18 @@ from torch import nn
 from expected_ties import EXPECTED, NOT_FOR_LM, expected_owners, six_layers, ties_of
 from tietrain.check.checks import check_decay, check_gradients, check_params
 from tietrain.check.counter import count_matmul_flops
-from tietrain.check.reference import draw_batch, untied_twin
+from tietrain.check.reference import draw_batches, untied_twin
 from tietrain.check.ties import WAYS, check_compile, check_ties
 from tietrain.cli import main
 from tietrain.compose import compose_config
 from tietrain.config import OptimConfig
-from tietrain.config import make_shape as shape_of_config
 from tietrain.errors import SettingsError, TyingError
 from tietrain.ledger.flops import count_flops, length_units
 from tietrain.ledger.params import count_params
 from tietrain.model.audit import AuditError, audit_checkpoint_keys, audit_optimizer
 from tietrain.model.cache import Cache
 from tietrain.model.transformer import Transformer
+from tietrain.shape import make_shape as shape_of_config
 from tietrain.tasks.loss import token_loss
 from tietrain.tasks.task import batch_loss
 from tietrain.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_final
@@ -85,9 +85,9 @@ def assert_tied(model: Transformer, name: str) -> None:
 
 
 def logits(model: Transformer) -> torch.Tensor:
-    batch = draw_batch(model, 2, 4, 5)
+    batch = draw_batches(model, 2, 4, 5)[0]
     with torch.no_grad():
-        return model.logits(model(batch.src_ids, batch.tgt_in_ids))
+        return model.logits(model(batch.sources, batch.tgt_in_ids))
 
 
 def numbers(names, model: Transformer) -> int:
@@ -110,7 +110,7 @@ def test_bug_02_first_step_after_resume_spikes(tmp_path, task, name):
     optimizers = [build_optimizer(m, OptimConfig(lr=1e-2)) for m in (model, again)]
 
     def step(m, optimizer, number):
-        batch = draw_batch(m, 3, 5, 7, seed=number)
+        batch = draw_batches(m, 3, 5, 7, seed=number)[0]
         loss = batch_loss(m, batch, 0.0).objective
         optimizer.zero_grad()
         loss.backward()
@@ -335,7 +335,7 @@ def test_bug_23_initial_loss_about_400_when_tied(task, name):
     At d 64, a table of std 0.02 and embeddings times 8, every scheme starts within half a nat of ln V.
     """
     model = model_of(task, name, vocab_size=400, d_model=64, d_head=16, d_ff=128, embed_scale=8.0)
-    batch = draw_batch(model, 16, 8, 16)
+    batch = draw_batches(model, 16, 8, 16)[0]
     with torch.no_grad():
         sums = batch_loss(model, batch, 0.0)
     assert abs(float(sums.nll) / batch.n_tokens - math.log(400)) < 0.5
@@ -381,9 +381,9 @@ def test_bug_26_tying_shrinks_the_embedding():
 
 
 def counted_flops(model: Transformer) -> int:
-    batch = draw_batch(model, 2, 5, 7)
+    batch = draw_batches(model, 2, 5, 7)[0]
     with torch.no_grad():
-        return count_matmul_flops(lambda: model.logits(model(batch.src_ids, batch.tgt_in_ids)))
+        return count_matmul_flops(lambda: model.logits(model(batch.sources, batch.tgt_in_ids)))
 
 
 def ledger_flops(model: Transformer) -> int:
@@ -539,8 +539,8 @@ def test_bug_40_weight_decay_of_a_matrix_with_two_roles(task, name):
 @torch.no_grad()
 def decoded(model: Transformer, length: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states with a cache, a token a step, and of one full pass."""
-    batch = draw_batch(model, 2, 4, length)
-    memory = model.encode(batch.src_ids) if model.encoder_stack else None
+    batch = draw_batches(model, 2, 4, length)[0]
+    memory = model.encode(batch.sources) if batch.sources else None
     cache = Cache()
     steps = [model.decode(batch.tgt_in_ids[:, [i]], memory, cache) for i in range(length)]
     return torch.cat(steps, dim=1), model.decode(batch.tgt_in_ids, memory)

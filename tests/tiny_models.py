@@ -1,5 +1,7 @@
 """Small shapes and every first scheme, for tests of the plan, the ledgers and the model."""
 
+import torch
+
 from tietrain.model.transformer import Transformer
 from tietrain.tying.plan import TyingPlan
 from tietrain.tying.schemes import make_plan
@@ -47,7 +49,7 @@ def make_shape(task: str, *, vocab_size: int = 23, n_layers: int = N_LAYERS, **o
         vocab_size,
         "joint",
         causal=True,
-        attends_to="encoder" if task == "mt" else None,
+        memories=(("encoder",),) if task == "mt" else (),
         has_output=True,
     )
     encoder = Stack("encoder", n_layers, vocab_size, "joint")
@@ -63,3 +65,8 @@ def build(task: str, scheme: str, *, seed: int = 1, dropout: float = 0.0, **opti
     model = Transformer(plan_of(task, scheme, **options), dropout=dropout, embed_scale=4.0)
     model.initialize(seed, 0.02)
     return model
+
+
+def sources_of(model: Transformer, source: torch.Tensor) -> dict[str, torch.Tensor] | None:
+    """What the model's encoder reads; None for a language model."""
+    return {"encoder": source} if len(model.shape.stacks) > 1 else None

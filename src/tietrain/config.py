@@ -6,26 +6,34 @@ The YAML files of `conf/` hold values; the types, the checks and the meaning of 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
+from tietrain.directions import Direction, parse_direction
 from tietrain.errors import SettingsError
 from tietrain.metrics import METRICS, TOKENIZERS
 from tietrain.tying.schemes import check_ties, needs_joint_vocabulary, tying_label
-from tietrain.tying.slots import ModelShape, Stack
 
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
 # ruff: noqa: UP045
 
-# Stacks of each task's model, in the order of its corpus's columns.
-STACKS = {"lm": ("decoder",), "mt": ("encoder", "decoder")}
+TASKS = ("lm", "mlm", "mt")
 # Where text can come from; those of OWN_SPLITS read no data.splits.
 FORMATS = ("grammar", "text", "tsv", "jsonl", "parquet", "hub", "stdlib_docs")
 OWN_SPLITS = ("grammar", "stdlib_docs")
 DEFAULT_STEPS = 400
 # What decides the pieces of a vocabulary, besides the text it is learned from.
 VOCABULARY_KEYS = ("model.vocab_size", "data.kind", "data.byte_fallback")
+# Scores a comparison can rest on besides those of task.metrics.
+NATS_SCORES = ("bits_per_byte", "ppl_word", "ppl_token", "excess_nats")
 MAX_LAYERS = 1000
+# What arms can be matched by -> what can be varied for it.
+MATCHED = {
+    "params": ("d_ff", "d_model", "n_layers"),
+    "flops": ("d_ff", "d_model", "n_layers", "steps"),
+    "depth": ("n_layers",),
+    "seconds": ("steps",),
+}
 
 
 def _check(holds: bool, asked: str, is_so: str, to_do: str) -> None:
@@ -51,10 +59,17 @@ def _check_range(key: str, value: Any, low: float, high: float = math.inf, *, op
 
 @dataclass
 class TaskConfig:
-    """What is learned: a language model (`lm`) or translation (`mt`).
+    """What is learned: a language model (`lm`), a masked one (`mlm`) or translation (`mt`).
 
     window: tokens a training window of a language model; with train.batch_by=chars four times as many characters.
-    eval_stride: tokens scored per window; the rest of a window is context. None scores whole windows.
+    eval_stride: tokens scored per window; the rest of a window is context. None scores whole windows. Of lm alone.
+    mask_rate: share of the tokens of a window that a masked language model is asked for.
+    directions: which columns are read and which is written, `en-de`, or `src+mt-pe` where two are read together; None
+        reads all columns but the last. zero_shot: directions that are scored and never trained.
+    temperature: a direction of n training pairs is drawn as often as n ** (1 / temperature) says; 1 as often as it has
+        pairs. Source: Arivazhagan et al. 2019, section 4.2.
+    train_pairs: direction -> most pairs of it to train on, to make it one of few resources. disjoint: whether every row
+        of train is a pair of one direction alone, drawn by its number, so that zero_shot directions have no pivot.
     max_len: translation pairs with more pieces than this on a side are left out of train and counted; with
         train.batch_by=chars those with more than four times as many characters.
     label_smoothing: mass spread over the vocabulary in the training objective, never in a score.
@@ -68,6 +83,12 @@ class TaskConfig:
     name: str = "lm"
     window: int = 128
     eval_stride: Optional[int] = None
+    mask_rate: float = 0.15
+    directions: Optional[list[str]] = None
+    zero_shot: list[str] = field(default_factory=list)
+    temperature: float = 1.0
+    train_pairs: dict[str, int] = field(default_factory=dict)
+    disjoint: bool = False
     max_len: int = 256
     label_smoothing: float = 0.0
     beam: int = 1
@@ -78,9 +99,13 @@ class TaskConfig:
     bleu_tokenize: str = "13a"
 
     def __post_init__(self) -> None:
-        _check_choice("task.name", self.name, ("lm", "mt"))
+        _check_choice("task.name", self.name, TASKS)
         _check_range("task.window", self.window, 2)
         _check_range("task.eval_stride", self.eval_stride, 1, self.window, optional=True)
+        _check_range("task.mask_rate", self.mask_rate, 0.01, 1)
+        _check(self.temperature > 0, f"task.temperature={self.temperature}", "it is not positive", "give 1 or more")
+        for name, n in self.train_pairs.items():
+            _check_range(f"task.train_pairs.{name}", n, 1)
         _check_range("task.max_len", self.max_len, 2)
         _check_range("task.label_smoothing", self.label_smoothing, 0, 0.999)
         _check_range("task.beam", self.beam, 1)
@@ -108,8 +133,10 @@ class DataConfig:
     root: folder the paths of `splits`, and a folder in `dataset`, are relative to; None is the working directory.
     splits: split -> files, one a column for text, one in all for tsv and jsonl, one or more for parquet; for hub the
         dataset's own splits, `train` or `train[:90%]`. grammar and stdlib_docs have their own.
-    columns: names of the text columns: keys of jsonl, header names of tsv, columns of parquet and hub (`translation.en`
-        is a field of one), labels for text and stdlib_docs.
+    columns: names of the columns: keys of jsonl, header names of tsv, columns of parquet and hub (`translation.en`
+        is a field of one), labels for text and stdlib_docs. Of grammar: languages `a` to `d`; `a_mt` to `d_mt`, their
+        sentences with the faults of a machine translation; `features`, 32 wide.
+    features: columns that hold a sequence of feature vectors a row instead of a text -> width of a vector.
     vocabulary: auto is joint where a tying rule needs it, else separate.
     kind: unigram, bpe, word or char; byte_fallback spells unknown characters as bytes.
     cache: folder of vocabularies and encoded corpora, found again by content.
@@ -127,6 +154,7 @@ class DataConfig:
     root: Optional[str] = None
     splits: dict[str, list[str]] = field(default_factory=dict)
     columns: Optional[list[str]] = None
+    features: dict[str, int] = field(default_factory=dict)
     vocabulary: str = "auto"
     kind: str = "unigram"
     byte_fallback: bool = False
@@ -139,6 +167,8 @@ class DataConfig:
         _check_choice("data.vocabulary", self.vocabulary, ("auto", "joint", "separate"))
         _check_choice("data.kind", self.kind, ("unigram", "bpe", "word", "char"))
         _check_range("data.difficulty", self.difficulty, 1, 12)
+        for name, width in self.features.items():
+            _check_range(f"data.features.{name}", width, 1)
         for key in ("dataset", "subset", "revision"):
             value = getattr(self, key)
             is_so = f"data.format={self.format} does not read it"
@@ -164,6 +194,9 @@ class ModelConfig:
     """Shape and initial values of the Transformer; see `tying.slots.ModelShape` for what decides parameters.
 
     n_layers: layers of the decoder, and of the encoder unless n_encoder_layers says otherwise.
+    encoders, decoders: one for all sources (targets), or each its own; encoders None: one, or each where a direction has
+        several sources. source_attention: one cross-attention over all that a direction's encoders read, or each encoder
+        its own. Source: Libovicky et al. 2018, section 3.
     n_kv_heads: None for as many as n_heads; d_head: None for d_model / n_heads.
     vocab_size: pieces asked of each vocabulary; a run records what it got.
     max_len: rows of a learned position table.
@@ -178,6 +211,9 @@ class ModelConfig:
     d_ff: int = 512
     n_layers: int = 3
     n_encoder_layers: Optional[int] = None
+    encoders: Optional[str] = None
+    decoders: str = "one"
+    source_attention: str = "one"
     vocab_size: int = 1000
     max_len: int = 512
     norm: str = "layer"
@@ -198,6 +234,9 @@ class ModelConfig:
         _check_range("model.n_layers", self.n_layers, 1, MAX_LAYERS)
         for key in ("n_kv_heads", "d_head", "n_encoder_layers"):
             _check_range(f"model.{key}", getattr(self, key), 1, optional=True)
+        for key in ("encoders", "decoders", "source_attention"):
+            if (choice := getattr(self, key)) is not None:
+                _check_choice(f"model.{key}", choice, ("one", "each"))
         _check_choice("model.norm", self.norm, ("layer", "rms"))
         _check_choice("model.norm_position", self.norm_position, ("pre", "post"))
         _check_choice("model.positions", self.positions, ("learned", "sinusoidal", "rotary"))
@@ -398,12 +437,70 @@ class HardwareConfig:
 
 
 @dataclass
+class ReportConfig:
+    """What a study is to show, stated before its runs and recorded with them; no part of a run's identity.
+
+    metric: the primary score, of NATS_SCORES or task.metrics; None is the first of task.metrics, bits_per_byte of lm.
+    split: where it is measured; None is test, or the first split besides train and valid; of several directions its mean.
+    baseline: label of the tying that every other arm is compared with.
+    margin: a difference of the primary score that would not matter, in its unit; None for no test of equivalence.
+    """
+
+    metric: Optional[str] = None
+    split: Optional[str] = None
+    baseline: str = "none"
+    margin: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        _check(
+            self.margin is None or 0 < self.margin < math.inf,
+            f"report.margin={self.margin}",
+            "it is not positive",
+            "give the largest difference that does not matter, or null",
+        )
+        is_so = "it has the unit of the primary score, which is another for each task"
+        _check(
+            self.margin is None or self.metric is not None, f"report.margin={self.margin}", is_so, "set report.metric"
+        )
+
+
+@dataclass
+class MatchConfig:
+    """What every arm is to have as much of as a baseline has; solved before a run is named, see `match`.
+
+    by: params (stored), flops (training, of the whole run), depth (layers run, shared or not), seconds (of training);
+        None matches nothing.
+    vary: what is solved for: d_ff, d_model, n_layers (n_encoder_layers stays, where it is set), or steps: the stated budget.
+    baseline: what follows `tying=`, of the configured shape; after it what else differs there: `cycle model.n_layers=6`.
+    multiple_of: of the solved value; None is 8 for d_ff and d_model, 1 for others.
+    solved: the baseline's ties and model settings, what was varied and what was matched; written by tietrain.
+    """
+
+    by: Optional[str] = None
+    vary: str = "d_ff"
+    baseline: str = "none"
+    multiple_of: Optional[int] = None
+    solved: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_choice("match.vary", self.vary, MATCHED["flops"])
+        _check_range("match.multiple_of", self.multiple_of, 1, optional=True)
+        if self.by is not None:
+            _check_choice("match.by", self.by, tuple(MATCHED))
+            varied = MATCHED[self.by]
+            is_so = f"match.by={self.by} is not reached by it"
+            _check(self.vary in varied, f"match.vary={self.vary}", is_so, f"choose {' or '.join(varied)}")
+
+
+@dataclass
 class RunConfig:
     """One experiment.
 
     study: folder of `outputs/` a run belongs to. run_dir: exactly this folder instead.
     seed: of initial values, dropout and data order; the corpus has data.seed.
     init_from: run directory whose final weights are the start; the parent is recorded.
+    retry_failed: run again what failed in a way that would fail again. same_code: run again what was finished with another
+        version of tietrain or torch, device, precision or number of threads; its files are replaced.
     """
 
     task: TaskConfig = field(default_factory=TaskConfig)
@@ -413,10 +510,14 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    match: MatchConfig = field(default_factory=MatchConfig)
     study: str = "default"
     run_dir: Optional[str] = None
     seed: int = 1
     init_from: Optional[str] = None
+    retry_failed: bool = False
+    same_code: bool = False
 
     def __post_init__(self) -> None:
         _check_range("seed", self.seed, 0)
@@ -426,17 +527,75 @@ class RunConfig:
             "a study is one folder name under outputs/",
             "use letters, digits, '-', '_' (run_dir=PATH writes anywhere)",
         )
-        longest = self.task.window if self.task.name == "lm" else self.task.max_len + 1
+        longest = self.task.max_len + 1 if self.task.name == "mt" else self.task.window
         _check(
             self.model.positions != "learned" or self.model.max_len >= longest,
             f"model.max_len={self.model.max_len}",
             f"the table of learned positions is shorter than a training sequence of {longest}",
-            "raise it, or lower task.window (lm) or task.max_len (mt)",
+            "raise it, or lower task.window (lm, mlm) or task.max_len (mt)",
         )
-        if self.task.name == "lm" and self.data.vocabulary == "joint":
-            raise SettingsError(
-                "data.vocabulary=joint", "a language model has one language", "leave data.vocabulary=auto"
-            )
+        _check(
+            self.task.name == "mt" or self.data.vocabulary != "joint",
+            "data.vocabulary=joint",
+            "a language model has one language",
+            "leave data.vocabulary=auto",
+        )
+        self._check_directions()
+        if self.report.metric is not None:
+            scores = (*NATS_SCORES, *(self.task.metrics if self.task.name == "mt" else ()))
+            _check_choice("report.metric", self.report.metric, scores)
+
+    def _check_directions(self) -> None:
+        task, both = self.task, [d.name for d in (*self.directions, *self.zero_shot)]
+        for key in ("directions", "zero_shot", "train_pairs"):
+            is_so = f"task={task.name} has no directions"
+            _check(task.name == "mt" or not getattr(task, key), f"task.{key}", is_so, "choose task=mt")
+        twice = [name for name in both if both.count(name) > 1]
+        _check(not twice, f"task.directions={both}", f"{' and '.join(twice[:1])} stands there twice", "name each once")
+        trained = [d.name for d in self.directions]
+        for name in task.train_pairs:
+            is_so = f"it is no trained direction, those are {', '.join(trained)}"
+            _check(name in trained, f"task.train_pairs.{name}", is_so, "name one of them")
+        for direction in (*self.directions, *self.zero_shot):
+            asked, is_so = f"task.directions=[{direction.name}]", f"{direction.target} holds feature vectors"
+            _check(direction.target not in self.data.features, asked, is_so, "write a column of text")
+            is_so = f"{direction.target} holds generated faults and is only ever read"
+            faulty = self.data.format == "grammar" and direction.target.endswith("_mt")
+            _check(not faulty, asked, is_so, "write a language")
+        sources = {source for d in self.directions for source in d.sources}
+        targets = {d.target for d in self.directions}
+        for direction in self.zero_shot:
+            unseen = [f"{s} is never read" for s in direction.sources if s not in sources]
+            unseen += [f"{direction.target} is never written"] if direction.target not in targets else []
+            to_do = "train a direction that does"
+            _check(not unseen, f"task.zero_shot=[{direction.name}]", f"{', '.join(unseen)} in training", to_do)
+        for name in self.data.features:
+            is_so = "no direction reads it"
+            _check(name in sources, f"data.features.{name}", is_so, "name it in data.columns and task.directions")
+        two = all(len(d.sources) == 2 for d in (*self.directions, *self.zero_shot)) and len(sources) == 2
+        is_so = f"{', '.join(both)} do not all read the same two sources"
+        to_do = "leave it one, or name two source columns"
+        _check(self.model.source_attention == "one" or two, "model.source_attention=each", is_so, to_do)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the corpus's columns that are read."""
+        if self.task.name != "mt":
+            return (self.data.format != "grammar" and self.data.columns) or ["text"]
+        return self.data.columns or (["a", "b"] if self.data.format == "grammar" else ["source", "target"])
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """What is trained; a language model writes its column and reads no other."""
+        columns = self.columns
+        if self.task.name != "mt" or not self.task.directions:
+            return (Direction(tuple(columns[:-1]), columns[-1]),)
+        return tuple(parse_direction("task.directions", text, columns) for text in self.task.directions)
+
+    @property
+    def zero_shot(self) -> tuple[Direction, ...]:
+        """What is scored without having been trained."""
+        return tuple(parse_direction("task.zero_shot", text, self.columns) for text in self.task.zero_shot)
 
     @property
     def joint_vocabulary(self) -> bool:
@@ -444,6 +603,17 @@ class RunConfig:
         if self.data.vocabulary == "auto":
             return self.task.name == "mt" and needs_joint_vocabulary(self.tying.ties)
         return self.data.vocabulary == "joint"
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """Primary metric, split, baseline and margin, each with what None stands for."""
+        tests = [split for split in self.data.splits if split not in ("train", "valid")]
+        split = "test" if self.data.format in OWN_SPLITS or "test" in tests else (tests or ["valid"])[0]
+        if len(self.directions) + len(self.zero_shot) > 1:
+            split += ".mean"
+        metric = {"lm": "bits_per_byte", "mlm": "ppl_token", "mt": self.task.metrics[0]}[self.task.name]
+        stated = self.report
+        return asdict(stated) | {"metric": stated.metric or metric, "split": stated.split or split}
 
     @property
     def tying_label(self) -> str:
@@ -456,48 +626,4 @@ class RunConfig:
     @property
     def typical_length(self) -> int:
         """Tokens a sequence at which FLOPs a token are quoted: a window, or a sentence of 25 pieces."""
-        return self.task.window if self.task.name == "lm" else 25
-
-
-def make_shape(
-    config: RunConfig, vocab_sizes: dict[str, int] | None = None, vocabularies: dict[str, str] | None = None
-) -> ModelShape:
-    """The model's shape.
-
-    Args:
-        vocab_sizes: stack -> real size; None takes model.vocab_size, as a plan without data does.
-        vocabularies: stack -> content name; None names them by language, or `joint`.
-    """
-    m = config.model
-    names = STACKS[config.task.name]
-    sizes = vocab_sizes or dict.fromkeys(names, m.vocab_size)
-    contents = vocabularies or {n: "joint" if config.joint_vocabulary else f"{n}'s own" for n in names}
-    stacks = tuple(
-        Stack(
-            name=name,
-            n_layers=(m.n_encoder_layers or m.n_layers) if name == "encoder" else m.n_layers,
-            vocab_size=sizes[name],
-            vocabulary=contents[name],
-            causal=name == "decoder",
-            attends_to="encoder" if name == "decoder" and len(names) > 1 else None,
-            has_output=name == "decoder",
-        )
-        for name in names
-    )
-    return ModelShape(
-        stacks=stacks,
-        d_model=m.d_model,
-        n_heads=m.n_heads,
-        n_kv_heads=m.n_kv_heads or m.n_heads,
-        d_head=m.d_head or m.d_model // m.n_heads,
-        d_ff=m.d_ff,
-        max_len=m.max_len,
-        norm=m.norm,
-        norm_position=m.norm_position,
-        positions=m.positions,
-        activation=m.activation,
-        attn_bias=m.attn_bias,
-        ffn_bias=m.ffn_bias,
-        norm_bias=m.norm_bias,
-        output_bias=m.output_bias,
-    )
+        return 25 if self.task.name == "mt" else self.task.window

@@ -1,8 +1,8 @@
-"""Every scheme and both tasks pass the checks of `tietrain check`."""
+"""Every scheme passes the checks of `tietrain check` in every kind of model."""
 
 import pytest
 
-from every_scheme import CASES, SCHEMES, build, configure
+from every_scheme import CASES, QUICK, SCHEMES, build, configure
 from tietrain.check.checks import check_cache, check_flops, check_gradients
 from tietrain.check.matrix import CHECKS, EXACT, check_all, check_start, mechanisms, passed
 from tietrain.check.reference import NARROW, build_reference
@@ -10,12 +10,22 @@ from tietrain.check.ties import check_compile
 from tietrain.tying.rules import RULES
 
 
-@pytest.mark.parametrize(("task", "tying"), CASES)
-def test_every_scheme(task, tying):
-    model = build(task, tying)
+def pass_every_check(kind, tying):
+    model = build(kind, tying)
     for check in EXACT.values():
         check(model)
-    check_start(configure(task, tying))
+    check_start(configure(kind, tying))
+
+
+@pytest.mark.parametrize(("kind", "tying"), QUICK)
+def test_every_scheme(kind, tying):
+    pass_every_check(kind, tying)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "tying"), sorted(set(CASES) - set(QUICK)))
+def test_every_scheme_in_other_models(kind, tying):
+    pass_every_check(kind, tying)
 
 
 OTHER_MODELS = [
@@ -26,7 +36,15 @@ OTHER_MODELS = [
 
 
 @pytest.mark.parametrize("model", OTHER_MODELS)
-@pytest.mark.parametrize(("task", "tying"), [("lm", "[pre_softmax,cycle_rev]"), ("mt", "[three_way,encoder_decoder]")])
+@pytest.mark.parametrize(
+    ("task", "tying"),
+    [
+        ("lm", "[pre_softmax,cycle_rev]"),
+        ("mt", "[three_way,encoder_decoder]"),
+        ("sources", "[three_way,one_encoder]"),
+        ("mlm", "cycle"),
+    ],
+)
 def test_other_positions_norms_and_heads(task, tying, model):
     reference = build(task, tying, *model.split())
     for check in (check_cache, check_flops, check_gradients):
@@ -34,7 +52,9 @@ def test_other_positions_norms_and_heads(task, tying, model):
 
 
 def test_every_scheme_applies_to_translation_and_those_of_one_stack_to_both():
-    assert {name for task, name in SCHEMES if task == "mt"} == {name for _, name in SCHEMES}
+    names = {model: {name for kind, name in SCHEMES if kind == model} for model, _ in SCHEMES}
+    assert names["mt"] | names["sources"] | names["languages"] == {name for _, name in SCHEMES}
+    assert names["mt"] <= names["sources"] & names["languages"]
     for task, name in SCHEMES:
         if task == "mt" and ("lm", name) not in SCHEMES:
             ties = configure(task, name).tying.ties.values()
@@ -71,6 +91,6 @@ def test_every_mechanism_with_the_compiler_of_a_run(task, tying):
 def test_the_whole_matrix():
     rows = check_all([], [], lambda line: None)
     assert passed(rows)
-    assert {(row.task, row.scheme) for row in rows if not row.reason} == set(SCHEMES)
+    assert {(row.model, row.scheme) for row in rows if not row.reason} == set(SCHEMES)
     assert all(list(row.cells) == list(CHECKS) for row in rows)
     assert len([row for row in rows if row.cells["compile"].status == "pass"]) <= 6

@@ -8,7 +8,7 @@ import torch
 from every_scheme import configure
 from tietrain.check.initial import ACTIVATIONS, _activation, predicted_nats
 from tietrain.check.matrix import check_start
-from tietrain.check.reference import WIDE, build_reference, draw_batch
+from tietrain.check.reference import WIDE, build_reference, draw_batches
 
 TIED = [
     ("lm", "pre_softmax"),
@@ -37,7 +37,7 @@ def test_untied_is_ln_v_and_half_the_variance(std):
     config = configure("mt", "universal", f"model.table_init_std={std}")
     model = build_reference(config, WIDE)
     variance = 128 * 0.02**2 if std == "0.02" else 1.0
-    predicted = predicted_nats(model, config.model.table_init_std, draw_batch(model, 2, 12, 16))
+    predicted = predicted_nats(model, config.model.table_init_std, draw_batches(model, 2, 12, 16)[0])
     assert predicted == pytest.approx(math.log(1000) + variance / 2)
     check_start(config)
 

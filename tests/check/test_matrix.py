@@ -34,7 +34,7 @@ def quick(monkeypatch):
 
 def test_every_scheme_has_a_row_and_each_mechanism_is_compiled_once(quick):
     rows = {row.title: row for row in check_all([], [], quiet)}
-    assert set(rows) == {f"{task} {scheme}" for task in ("lm", "mt") for scheme in SCHEMES}
+    assert set(rows) == {f"{task} {scheme}" for task in matrix.MODELS for scheme in SCHEMES}
     assert "one stack" in rows["lm three_way"].reason
     assert {cell.status for cell in rows["lm three_way"].cells.values()} == {"n/a"}
     assert not rows["mt three_way"].reason
@@ -88,7 +88,7 @@ def test_all_as_text(quick, monkeypatch, capsys):
     assert main(["check", "--all", "model.n_layers=4"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0].split() == ["task", "scheme", "params", "start", "compile"]
+    assert lines[0].split() == ["model", "scheme", "params", "start", "compile"]
     assert lines[2].split() == ["lm", "three_way", "n/a", "n/a", "n/a"]
     assert "flag lm cycle: starts apart" in lines and "flag mt cycle: starts apart" in lines
     assert any(line.startswith("n/a  lm three_way: it joins source and target") for line in lines)
@@ -103,7 +103,7 @@ def test_a_terminal_gets_a_table(quick, monkeypatch, capsys):
     assert "\x1b[32mpass" in out and "all checks passed: 3 passed" in out
     monkeypatch.setenv("COLUMNS", "20")  # too narrow for a table
     show.show_rows([Row("lm", "cycle", cells={name: Cell("pass") for name in matrix.CHECKS})], "heading")
-    assert "lm   cycle pass" in capsys.readouterr().out
+    assert "lm        cycle pass" in capsys.readouterr().out
 
 
 def test_the_documents_list_the_checks():

@@ -19,7 +19,7 @@ from tietrain.check.checks import (
 )
 from tietrain.check.counter import count_matmul_flops
 from tietrain.check.matrix import check_start
-from tietrain.check.reference import CheckFailed, draw_batch
+from tietrain.check.reference import CheckFailed, draw_batches
 from tietrain.check.ties import WAYS, check_compile, check_ties
 from tietrain.ledger.flops import count_flops
 from tietrain.ledger.params import count_params
@@ -139,9 +139,8 @@ class DoubledGradient(nn.Module):
     def forward(self, *args):
         return self.model(*args)
 
-    @property
-    def output_weights(self):
-        return self.model.output_weights
+    def output_weights(self, stack=None):
+        return self.model.output_weights(stack)
 
 
 def test_a_compiler_that_doubles_a_gradient(model, monkeypatch):
@@ -183,7 +182,7 @@ def test_one_use_computes_with_other_values(model, monkeypatch):
 
 
 def test_a_use_that_computes_nothing(model, monkeypatch):
-    monkeypatch.setattr(Transformer, "_cross_attention", lambda self, x, stack, layer, scope: 0 * x)
+    monkeypatch.setattr(Transformer, "_cross_attention", lambda self, x, stack, layer, part, scope: 0 * x)
     with pytest.raises(CheckFailed, match=r"encoder\.embed\.weight: it is zero: this use computes nothing"):
         check_gradients(build("mt", "cycle"))
 
@@ -287,7 +286,7 @@ def test_training_that_computes_more_than_three_times_forward(model, monkeypatch
     loss = checks.batch_loss
 
     def wasteful(m, batch, smoothing):
-        m.logits(m(batch.src_ids, batch.tgt_in_ids))
+        m.logits(m(batch.sources, batch.tgt_in_ids))
         return loss(m, batch, smoothing)
 
     monkeypatch.setattr(checks, "batch_loss", wasteful)
@@ -298,7 +297,7 @@ def test_training_that_computes_more_than_three_times_forward(model, monkeypatch
 def test_an_attention_kernel_no_counter_knows(model, monkeypatch):
     monkeypatch.setattr(counter, "FUSED", {})
     with pytest.raises(CheckFailed, match=r"flash_attention_for_cpu.*no formula"), torch.no_grad():
-        count_matmul_flops(lambda: model.double()(None, draw_batch(model, 2, 3, 4).tgt_in_ids))
+        count_matmul_flops(lambda: model.double()(None, draw_batches(model, 2, 3, 4)[0].tgt_in_ids))
 
 
 @pytest.mark.parametrize("tying", ["none", "pre_softmax", "universal"])

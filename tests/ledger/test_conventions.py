@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tietrain.compose import compose_config
-from tietrain.config import make_shape as shape_of_config
 from tietrain.ledger.conventions import PUBLISHED, columns, estimate, estimate_all
 from tietrain.ledger.flops import count_flops, equal_lengths
 from tietrain.ledger.params import count_params
+from tietrain.shape import make_shape as shape_of_config
 from tietrain.tying.plan import resolve
 from tietrain.tying.schemes import make_plan
 from tietrain.tying.slots import ModelShape, Stack

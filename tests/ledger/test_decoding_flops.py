@@ -1,56 +1,13 @@
 """FLOPs and bytes of cached decoding against the model's own: torch's counter and the tensors of its cache."""
 
 import pytest
-import torch
+from counted_decoding import ROWS, STEPS, S, decode_counted
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.flop_counter import FlopCounterMode
 
 from tietrain.ledger.decoding import count_decoding
 from tietrain.ledger.memory import count_memory
-from tietrain.model.cache import Cache
 from tiny_models import CASES, build, make_shape, plan_of
-
-ROWS, S, STEPS = 2, 5, 6
-
-
-class RecordingCache(Cache):
-    """Keeps, by place, the keys and values that attention was last given: the part of the cache that is in use."""
-
-    def __init__(self):
-        super().__init__()
-        self.used = {}
-
-    def extend(self, place, k, v):
-        self.used[place] = super().extend(place, k, v)
-        return self.used[place]
-
-    def memory(self, place, make):
-        self.used[place] = super().memory(place, make)
-        return self.used[place]
-
-
-def counted(run) -> tuple[object, int]:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        result = run()
-    return result, counter.get_total_flops()
-
-
-def decode_counted(model, n_source):
-    """FLOPs of the first decoding step with the source's share, of each later step, and the cache they leave.
-
-    Attention this small runs as plain products, which the counter sees.
-    """
-    memory, cache, flops = None, RecordingCache(), []
-    source_flops = 0
-    if model.encoder_stack:
-        source = torch.randint(4, 23, (ROWS, n_source))
-        memory, source_flops = counted(lambda: model.encode(source))
-    for _ in range(STEPS):
-        last = torch.randint(4, 23, (ROWS, 1))
-        flops.append(counted(lambda last=last: model.logits(model.decode(last, memory, cache)))[1])
-    flops[0] += source_flops
-    return flops, cache
 
 
 @pytest.mark.parametrize(("task", "scheme"), CASES)

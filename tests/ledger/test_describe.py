@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from tietrain.config import ModelConfig, RunConfig, TaskConfig, TyingConfig, make_shape
+from tietrain.config import ModelConfig, RunConfig, TaskConfig, TyingConfig
 from tietrain.ledger.conventions import PUBLISHED
 from tietrain.ledger.describe import describe_ledgers, describe_plan, ledger_json
 from tietrain.ledger.flops import equal_lengths
 from tietrain.ledger.params import count_params
+from tietrain.shape import make_shape
 from tietrain.tying.schemes import make_plan
 
 # What reports and other programs read since the first version.

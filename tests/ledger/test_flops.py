@@ -9,19 +9,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tietrain.check.counter import count_matmul_flops
 from tietrain.check.reference import untied_twin
 from tietrain.compose import compose_config
-from tietrain.config import make_shape as shape_of_config
 from tietrain.ledger.flops import CAUSAL, count_flops, equal_lengths, length_units
 from tietrain.model.transformer import Transformer
+from tietrain.shape import make_shape as shape_of_config
 from tietrain.tying.schemes import make_plan
 from tietrain.tying.slots import ModelShape, Stack
-from tiny_models import build, make_shape
+from tiny_models import build, make_shape, sources_of
 
 B, T, S = 3, 7, 5
 
 
-def inputs(task: str) -> tuple[torch.Tensor | None, torch.Tensor]:
-    source = torch.randint(4, 23, (B, S)) if task == "mt" else None
-    return source, torch.randint(4, 23, (B, T))
+def inputs(model: Transformer) -> tuple[dict[str, torch.Tensor] | None, torch.Tensor]:
+    return sources_of(model, torch.randint(4, 23, (B, S))), torch.randint(4, 23, (B, T))
 
 
 def units(shape):
@@ -37,7 +36,7 @@ def units(shape):
 def test_forward_of_other_shapes(task, options):
     model = build(task, "none", **options)
     with torch.no_grad():
-        assert count_matmul_flops(lambda: model.logits(model(*inputs(task)))) == count_flops(model.shape).forward(
+        assert count_matmul_flops(lambda: model.logits(model(*inputs(model)))) == count_flops(model.shape).forward(
             units(model.shape)
         )
 
@@ -107,7 +106,7 @@ def test_ties_change_no_flops_in_any_shape(task, fields, n_layers, chosen, lengt
     tied = Transformer(make_plan(shape, {str(i): TIES[task][i] for i in chosen}))
     tied.initialize(1)
     n_source, n_target = lengths
-    source = torch.randint(4, 23, (1, n_source)) if task == "mt" else None
+    source = sources_of(tied, torch.randint(4, 23, (1, n_source)))
     target = torch.randint(4, 23, (1, n_target))
     by_stack = {"encoder": [n_source], "decoder": [n_target]}
     ledger, units_of_pair = count_flops(shape), length_units(shape, by_stack)
@@ -133,7 +132,7 @@ def test_encoder_decoder_closed_form(s, t, d_head, n_heads, f, v, depths):
     d = d_head * n_heads
     stacks = (
         Stack("encoder", depths[0], v, "joint"),
-        Stack("decoder", depths[1], v, "joint", causal=True, attends_to="encoder", has_output=True),
+        Stack("decoder", depths[1], v, "joint", causal=True, memories=(("encoder",),), has_output=True),
     )
     shape = ModelShape(stacks, d, n_heads, n_heads, d_head, f, max_len=8)
     encoder = s * (8 * d * d + 4 * d * f) + 4 * s * s * d

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tietrain.compose import compose_config
-from tietrain.config import make_shape as shape_of_config
 from tietrain.errors import SettingsError
 from tietrain.ledger.flops import CAUSAL, count_flops, equal_lengths
 from tietrain.ledger.lengths import CROSSINGS, count_by_length, describe_lengths, parse_lengths
+from tietrain.shape import make_shape as shape_of_config
 from tiny_models import make_shape
 
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tietrain.compose import compose_config
-from tietrain.config import make_shape as shape_of_config
 from tietrain.ledger.params import count_params
 from tietrain.model.transformer import Transformer
+from tietrain.shape import make_shape as shape_of_config
 from tietrain.tying.schemes import make_plan
 from tiny_models import CASES, SCHEMES, make_shape, plan_of
 

@@ -16,7 +16,7 @@ def test_source_keys_are_made_once():
 
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(Cache, "memory", counting)
-        memory, cache = model.encode(torch.randint(4, 23, (2, 6))), Cache()
+        memory, cache = model.encode({"encoder": torch.randint(4, 23, (2, 6))}), Cache()
         for _ in range(5):
             model.decode(torch.full((2, 1), 5), memory, cache)
     assert made == [("decoder", layer, "cross_attn") for layer in range(4)]
@@ -29,7 +29,7 @@ def test_branches_see_their_own_past_only(task, scheme):
     source = torch.randint(4, 23, (3, 6), generator=generator)
     prefix = torch.randint(4, 23, (3, 4), generator=generator)
     with torch.no_grad():
-        memory, cache = model.encode(source) if task == "mt" else None, Cache()
+        memory, cache = model.encode({"encoder": source}) if task == "mt" else None, Cache()
         model.decode(prefix, memory, cache)
         paths = prefix[:, None]
         for step in range(4):

@@ -13,7 +13,7 @@ from tietrain.model.cache import Cache
 from tietrain.model.transformer import Transformer
 from tietrain.tasks.loss import token_loss
 from tietrain.tying.plan import resolve
-from tiny_models import CASES, build, make_shape
+from tiny_models import CASES, build, make_shape, sources_of
 
 MT_IDS = torch.tensor([[5, 6, 7, 3, 0], [8, 9, 3, 0, 0]]), torch.tensor([[2, 5, 6, 7], [2, 8, 9, 0]])
 
@@ -21,7 +21,7 @@ MT_IDS = torch.tensor([[5, 6, 7, 3, 0], [8, 9, 3, 0, 0]]), torch.tensor([[2, 5, 
 def run(model: Transformer) -> torch.Tensor:
     source, target = MT_IDS
     with torch.no_grad():
-        return model.logits(model(source if model.encoder_stack else None, target))
+        return model.logits(model(sources_of(model, source), target))
 
 
 @pytest.mark.parametrize(("task", "scheme"), CASES)
@@ -60,7 +60,7 @@ def test_compiled_graph_has_the_same_gradients(task, scheme):
     """Tying bug 34: a traced graph returned a tied gradient twice. Dropout drops the same."""
     model = build(task, scheme, dropout=0.1, n_layers=3 if "rev" in scheme else 4)
     source, target = MT_IDS
-    args = (source if task == "mt" else None, target, torch.tensor([5, -6], dtype=torch.int32))
+    args = (sources_of(model, source), target, torch.tensor([5, -6], dtype=torch.int32))
     grads = []
     for forward in (model, torch.compile(model, backend="aot_eager", fullgraph=True)):
         model.zero_grad()
@@ -107,12 +107,12 @@ def test_initial_scales():
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
 def test_padding_changes_nothing_and_order_matters(positions):
     model = build("mt", "none", positions=positions)
-    source, target = torch.tensor([[5, 6, 7, 3]]), torch.tensor([[2, 5, 6]])
-    wide_source, wide_target = torch.tensor([[5, 6, 7, 3, 0, 0]]), torch.tensor([[2, 5, 6, 0, 0]])
+    source, target = {"encoder": torch.tensor([[5, 6, 7, 3]])}, torch.tensor([[2, 5, 6]])
+    wide_source, wide_target = {"encoder": torch.tensor([[5, 6, 7, 3, 0, 0]])}, torch.tensor([[2, 5, 6, 0, 0]])
     with torch.no_grad():
         alone = model(source, target)
         torch.testing.assert_close(model(wide_source, wide_target)[:, :3], alone, rtol=1e-5, atol=1e-6)
-        swapped = model(torch.tensor([[6, 5, 7, 3]]), target)
+        swapped = model({"encoder": torch.tensor([[6, 5, 7, 3]])}, target)
     assert (swapped - alone).abs().max() > 1e-5
 
 
@@ -127,7 +127,7 @@ def test_the_future_is_not_seen():
 @pytest.mark.parametrize("task", ["lm", "mt"])
 def test_dropout_needs_row_seeds_and_is_a_function_of_them(task):
     model, plain = build(task, "none", dropout=0.5), build(task, "none")
-    source, target = MT_IDS[0] if task == "mt" else None, MT_IDS[1]
+    source, target = sources_of(model, MT_IDS[0]), MT_IDS[1]
     seeds, others = torch.tensor([[5, 6], [7, 6]], dtype=torch.int32)
     with torch.no_grad():
         assert torch.equal(model(source, target), plain(source, target))
@@ -141,10 +141,10 @@ def test_dropout_needs_row_seeds_and_is_a_function_of_them(task):
 @pytest.mark.parametrize("task", ["lm", "mt"])
 def test_dropout_of_a_row_is_the_same_alone_and_without_padding(task):
     model, seeds = build(task, "none", dropout=0.3).double(), torch.tensor([5, 6], dtype=torch.int32)
-    source, target = MT_IDS[0] if task == "mt" else None, MT_IDS[1]
+    source, target = sources_of(model, MT_IDS[0]), MT_IDS[1]
     with torch.no_grad():
         both = model(source, target, seeds)
-        alone = model(None if source is None else source[1:, :3], target[1:, :3], seeds[1:])
+        alone = model(sources_of(model, MT_IDS[0][1:, :3]), target[1:, :3], seeds[1:])
     torch.testing.assert_close(alone, both[1:, :3])
 
 
@@ -160,7 +160,8 @@ def test_every_place_drops_other_numbers_and_every_scheme_the_same(monkeypatch):
     places = []
     monkeypatch.setattr(transformer, "dropout", lambda x, rate, seeds, place: places.append(place) or x)
     for scheme in ("none", "three_way+cycle-2"):
-        build("mt", scheme, dropout=0.1)(*MT_IDS, torch.zeros(2, dtype=torch.int32))
+        model = build("mt", scheme, dropout=0.1)
+        model({"encoder": MT_IDS[0]}, MT_IDS[1], torch.zeros(2, dtype=torch.int32))
     n_places = 1 + 4 * 2 + 1 + 4 * 3  # an embedding and four layers of two and of three parts
     assert len(set(places)) == n_places
     assert places[:n_places] == places[n_places:]

@@ -1,9 +1,11 @@
 """Decoding as it is written in textbooks, one sentence at a time and without a cache: what the fast code must equal."""
 
+import numpy as np
 import torch
 
+from tietrain.data.encoded import EncodedLines
+from tietrain.data.pairs import Sources
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
-from tietrain.tasks.decoding import source_ids
 from tiny_models import build
 
 
@@ -14,11 +16,16 @@ def peaked(task, scheme, end=1.2, **options):
     """
     model = build(task, scheme, seed=3, **options)
     with torch.no_grad():
-        weight, _ = model.output_weights
+        weight, _ = model.output_weights()
         weight.mul_(60)
         if scheme == "none":
             weight[EOS_ID].mul_(end)
     return model
+
+
+def read(sources):
+    """Lists of pieces as what the encoder reads."""
+    return Sources({"encoder": EncodedLines.of(sources)})
 
 
 @torch.no_grad()
@@ -26,7 +33,7 @@ def log_probs(model, source, *outputs):
     """Log-probabilities after BOS and each piece of outputs of one length, by one pass over all: [B, T, V]."""
     memory = None
     if source is not None:
-        memory = model.encode(source_ids([source])).select(torch.zeros(len(outputs), dtype=torch.long))
+        memory = model.encode(read([source]).padded(np.arange(1))).select(torch.zeros(len(outputs), dtype=torch.long))
     first = EOS_ID if source is None else BOS_ID
     hidden = model.decode(torch.tensor([[first, *pieces] for pieces in outputs]), memory)
     return model.logits(hidden).log_softmax(-1)

@@ -5,7 +5,7 @@ import random
 
 import pytest
 import torch
-from slow_decoding import log_probs, peaked, plain_beam, score_of
+from slow_decoding import log_probs, peaked, plain_beam, read, score_of
 
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from tietrain.tasks.beam import Search, best_pieces, penalty
@@ -17,7 +17,7 @@ SOURCES = [[4, 9, 4, 7, 12, 5, 6], [5], [20, 21], [11, 11, 11, 4], [8, 7, 6, 5, 
 
 def found(model, sources, settings, *, prefixes=None, limits=None, batch_tokens=None):
     n = len(sources or prefixes)
-    rows = search(model, sources, prefixes or [[]] * n, limits or [12] * n, settings, batch_tokens)
+    rows = search(model, sources and read(sources), prefixes or [[]] * n, limits or [12] * n, settings, batch_tokens)
     by_row = dict(rows)
     return [by_row[i] for i in range(n)]
 
@@ -124,7 +124,7 @@ def test_batches_do_not_change_what_is_found(beam):
 def test_equal_scores_fall_the_same_way_every_time():
     model = build("mt", "none", vocab_size=100)
     with torch.no_grad():
-        model.output_weights[0].zero_()
+        model.output_weights()[0].zero_()
     settings = Search(beam=4, n_best=4)
     runs = [found(model, SOURCES, settings, batch_tokens=n) for n in (1, 50, 10**6)]
     assert runs[0] == runs[1] == runs[2]

@@ -39,7 +39,7 @@ def reference(model, hidden, targets, smoothing):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_value_and_gradient_equal_cross_entropy(bias, smoothing):
     model, hidden, targets = case(bias=bias)
-    leaves = [hidden, *(p for p in model.output_weights if p is not None)]
+    leaves = [hidden, *(p for p in model.output_weights() if p is not None)]
     mine = token_loss(model, hidden, targets, smoothing)
     wanted = reference(model, hidden, targets, smoothing)
     torch.testing.assert_close(mine.objective, wanted, rtol=1e-12, atol=0)
@@ -53,7 +53,7 @@ def test_value_and_gradient_equal_cross_entropy(bias, smoothing):
 def test_gradcheck():
     model, hidden, targets = case(bias=True, rows=4, width=24)
     hidden = hidden.detach()[:, :, :].requires_grad_()
-    weight, bias = model.output_weights
+    weight, bias = model.output_weights()
 
     def objective(hidden, weight, bias):
         rows, wanted = loss._real_rows(hidden, targets)
@@ -93,7 +93,7 @@ def test_accumulates_over_micro_batches():
 
 def test_autocast_multiplies_in_bfloat16_and_normalizes_in_float32():
     model, hidden, targets = case(dtype=torch.float32, bias=True)
-    leaves = [hidden, *model.output_weights]
+    leaves = [hidden, *model.output_weights()]
     wanted = reference(model, hidden, targets, 0.1)
     right = torch.autograd.grad(wanted, leaves)
     with torch.autocast("cpu", torch.bfloat16):
@@ -105,7 +105,7 @@ def test_autocast_multiplies_in_bfloat16_and_normalizes_in_float32():
     for grad, exact in zip(grads, right, strict=True):
         assert (grad - exact).norm() < 0.01 * exact.norm()
     # The product is what bfloat16 rounds: the same logits, rounded once, give the same sum to float32 accuracy.
-    weight, bias = model.output_weights
+    weight, bias = model.output_weights()
     logits = (hidden.bfloat16() @ weight.bfloat16().t()).float() + bias
     rounded = F.cross_entropy(
         logits.flatten(0, 1), targets.flatten(), ignore_index=PAD_ID, label_smoothing=0.1, reduction="sum"

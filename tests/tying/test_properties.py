@@ -89,7 +89,7 @@ def layer_ties(draw, shape):
         heads = draw(st.lists(st.integers(1, n), min_size=1, unique=True))
         options = {"layers": [i if i in heads else draw(st.sampled_from(heads)) for i in range(1, n + 1)]}
     rule = "cross_layer" if "order" in options else name
-    parts = draw(st.one_of(st.none(), part_lists(any(s.attends_to for s in chosen))))
+    parts = draw(st.one_of(st.none(), part_lists(any(s.memories for s in chosen))))
     return {"rule": rule, "stacks": stacks, "parts": parts, "norms": draw(st.booleans()), **options}
 
 
@@ -241,7 +241,7 @@ def forward_flops(shape, s: int, t: int) -> int:
         n = t if stack.has_output else s
         layer = n * (4 * d * q + 4 * d * kv + ffn) + 4 * n * n * q
         cross = n * 4 * d * q + s * 4 * d * kv + 4 * s * n * q
-        total += stack.n_layers * (layer + (cross if stack.attends_to else 0))
+        total += stack.n_layers * (layer + (cross if stack.memories else 0))
         total += 2 * n * d * stack.vocab_size if stack.has_output else 0
     return total
 
@@ -256,7 +256,7 @@ def test_no_tie_changes_a_flop(case):
     for plan in (make_plan(shape, ties), make_plan(shape, {})):
         model = Transformer(plan)
         model.initialize(1, 0.02)
-        source = torch.full((1, s), 5) if model.encoder_stack else None
+        source = {"encoder": torch.full((1, s), 5)} if len(model.shape.stacks) > 1 else None
         with torch.no_grad():
             counts.add(count_matmul_flops(lambda m=model, x=source: m.logits(m(x, torch.full((1, t), 5)))))
     units = length_units(shape, {stack.name: [t if stack.has_output else s] for stack in shape.stacks})

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from expected_ties import EXPECTED, NOT_FOR_LM
+from expected_ties import EXPECTED, MORE_STACKS, NOT_FOR_LM
 from tietrain.cli import main
 from tietrain.compose import tying_choices
 from tietrain.tying.aliases import ALIASES
@@ -44,6 +44,10 @@ CATALOGUE = {
     "query_key": "A4",
     "encoder_decoder": "S1",
     "one_layer": "S2",
+    "one_decoder": "S3",
+    "partial_decoders": "S3",
+    "cross_attentions": "S4",
+    "one_encoder": "S4",
     "positions": "P1",
 }
 # Whose rule it is, where it was published: name and year.
@@ -73,6 +77,7 @@ AUTHORS = {
     "A4": "Kitaev et al. 2020",
     "S1": "Xia et al. 2019",
     "S2": "Dabre & Fujita 2019",
+    "S3": "Sachan & Neubig 2018",
 }
 
 
@@ -86,18 +91,31 @@ def test_rows_in_the_order_of_the_catalogue(rows):
     assert [row["name"] for row in rows] == list(CATALOGUE)
 
 
-def test_tasks_are_those_the_scheme_fits(rows):
+def test_models_are_those_the_scheme_fits(rows):
+    every = {"mt", "sources", "languages"}
+    # A masked model is an encoder alone.
+    of_encoders = {"shared_enc", "shared_enc_shared_dec", "encoder_self_attn"}
+    of_decoders = {"shared_dec", "shared_enc_shared_dec", "decoder_self_attn"}
     for row in rows:
-        assert row["tasks"] == (["mt"] if row["name"] in NOT_FOR_LM else ["lm", "mt"]), row["name"]
+        name = row["name"]
+        wanted = set(MORE_STACKS[name]) if name in MORE_STACKS else set(every)
+        if name in EXPECTED and name not in NOT_FOR_LM:
+            wanted.add("lm")
+        if (name in EXPECTED and name not in {*NOT_FOR_LM, *of_decoders}) or name in of_encoders - of_decoders:
+            wanted.add("mlm")
+        assert set(row["models"]) == wanted, name
+        lone = {"one_encoder": "several sources", "cross_attentions": "several sources"}
+        words = lone.get(name, "several languages") if name in MORE_STACKS else "translation"
+        assert row["for"] == ("every model" if "lm" in wanted else words)
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", [*EXPECTED, *MORE_STACKS])
 def test_every_file_begins_with_what_it_is_and_whose(name):
     scheme = load_scheme(name)
     assert len(scheme.shares.split()) >= 4 and not scheme.shares.endswith(".")
     assert AUTHORS.get(scheme.catalogue, "") in scheme.source
     years = re.findall(r"\b(?:19|20)\d\d\b", scheme.source)
-    assert years or scheme.catalogue in ("E0", "E2", "L22", "P1"), "a source without a year"
+    assert years or scheme.catalogue in ("E0", "E2", "L22", "P1", "S4"), "a source without a year"
 
 
 def test_a_file_without_a_header_is_named(tmp_path, monkeypatch):

@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tietrain.check.counter import count_matmul_flops
-from tietrain.check.reference import draw_batch, require, require_close, untied_twin
+from tietrain.check.reference import draw_batches, require, require_close, summed_loss, untied_twin
 from tietrain.check.ties import OPTIMIZERS, gradients, optimizer_config
 from tietrain.data.batching import Batch
 from tietrain.data.tokenizer import PAD_ID
 from tietrain.ledger.flops import count_flops, length_units
 from tietrain.ledger.params import count_params
 from tietrain.model.cache import Cache
-from tietrain.model.transformer import Transformer
+from tietrain.model.transformer import Memory, Transformer
 from tietrain.tasks.task import batch_loss
 from tietrain.train.optim import build_optimizer
 
@@ -34,12 +34,12 @@ def check_gradients(model: Transformer) -> str:
     """
     tied = copy.deepcopy(model).double()
     twin = untied_twin(tied)
-    batch = draw_batch(tied, 3, 5, 7)
+    batches = draw_batches(tied, 3, 5, 7)
     losses = []
     for m in (tied, twin):
-        sums = batch_loss(m, batch, SMOOTHING)
-        sums.objective.backward()
-        losses.append(sums.objective.detach())
+        objective = summed_loss(m, batches, SMOOTHING)
+        objective.backward()
+        losses.append(objective.detach())
     require_close("loss of the untied twin", losses[1], losses[0], rtol=EXACT, atol=0.0)
     of_tied, of_twin = gradients(tied), gradients(twin)
     for owner, uses in tied.plan.uses.items():
@@ -61,10 +61,10 @@ def check_optimizers(model: Transformer) -> str:
         twin = untied_twin(tied)
         pairs = [(m, build_optimizer(m, optimizer_config(name))) for m in (tied, twin)]
         for step in range(N_STEPS):
-            batch = draw_batch(tied, 2, 4, 5, seed=step)
+            batches = draw_batches(tied, 2, 4, 5, seed=step)
             for m, optimizer in pairs:
                 optimizer.zero_grad()
-                (batch_loss(m, batch, SMOOTHING).objective / batch.n_tokens).backward()
+                (summed_loss(m, batches, SMOOTHING) / sum(batch.n_tokens for batch in batches)).backward()
             _sum_gradients(tied, twin)
             for _, optimizer in pairs:
                 optimizer.step()
@@ -88,25 +88,34 @@ def check_cache(model: Transformer) -> str:
     """Cached decoding is the full forward pass at every position, and for rows selected on the way; returns the length.
 
     One position at a time, then two halves between which rows are repeated and left out. Tying bugs 41 and 42: keys and
-    values kept by module or by the index of a shared layer.
+    values kept by module or by the index of a shared layer. A masked model, which sees what follows, decodes nothing.
     """
     exact = copy.deepcopy(model).double()
-    batch, rows = draw_batch(exact, 3, 9, 40), torch.tensor([2, 0, 2])
-    tgt, memory = batch.tgt_in_ids, None
-    if batch.src_ids is not None:
-        batch.src_ids[1, -4:] = PAD_ID
-        memory = exact.encode(batch.src_ids)
-    full = exact.decode(tgt, memory)
-    cache = Cache()
-    one_by_one = torch.cat([exact.decode(ids, memory, cache) for ids in tgt.split(1, dim=1)], dim=1)
+    batches = [b for b in draw_batches(exact, 3, 9, 40) if exact.shape.stack(b.stack).causal]
+    for batch in batches:
+        _check_cache(exact, batch)
+    return f"{batches[0].tgt_in_ids.shape[1]} positions" if batches else "nothing is decoded"
+
+
+def _check_cache(model: Transformer, batch: Batch) -> None:
+    tgt, memory, rows = batch.tgt_in_ids, None, torch.tensor([2, 0, 2])
+    if batch.sources:
+        for values in batch.sources.values():
+            values[1, -4:] = PAD_ID if values.ndim == 2 else torch.nan
+        memory = model.encode(batch.sources, stack=batch.stack)
+
+    def decode(ids: Tensor, memory: Memory | None, cache: Cache | None = None) -> Tensor:
+        return model.decode(ids, memory, cache, stack=batch.stack)
+
+    full, cache = decode(tgt, memory), Cache()
+    one_by_one = torch.cat([decode(ids, memory, cache) for ids in tgt.split(1, dim=1)], dim=1)
     require_close("cached decoding", one_by_one, full, rtol=EXACT, atol=EXACT)
     cache, half = Cache(), tgt.shape[1] // 2
-    before = exact.decode(tgt[:, :half], memory, cache)
+    before = decode(tgt[:, :half], memory, cache)
     cache.select(rows)
-    after = exact.decode(tgt[rows, half:], memory.select(rows) if memory else None, cache)
+    after = decode(tgt[rows, half:], memory.select(rows) if memory else None, cache)
     halves = torch.cat([before[rows], after], dim=1)
     require_close("cached decoding of selected rows", halves, full[rows], rtol=EXACT, atol=EXACT)
-    return f"{tgt.shape[1]} positions"
 
 
 def check_params(model: Transformer) -> str:
@@ -144,21 +153,23 @@ def check_flops(model: Transformer) -> str:
     Training is counted under its math kernel: the fused one computes scores again on the way back, which is work of the
     hardware and not of the model. Tying bugs 28 to 31: FLOPs that depend on what is tied.
     """
-    ledger, batch = count_flops(model.shape), draw_batch(model, 3, 5, 7)
-    units = length_units(model.shape, batch.lengths)
-    forward, training = ledger.forward(units), ledger.training(units)
-    for kind, m in (("products", copy.deepcopy(model)), ("kernel", copy.deepcopy(model).double())):
-        with torch.no_grad():
-            counted = count_matmul_flops(partial(_logits, m, batch))
-        require(counted == forward, f"{counted:,} forward FLOPs by {kind}", f"the ledger says {forward:,}")
-        with sdpa_kernel(SDPBackend.MATH):
-            counted = count_matmul_flops(partial(_learn, m, batch))
-        require(counted == training, f"{counted:,} FLOPs in training by {kind}", f"the ledger says {training:,}")
-    return f"{forward:,} forward for {batch.n_tokens} target tokens"
+    ledger, asked, total = count_flops(model.shape), 0, 0
+    for batch in draw_batches(model, 3, 5, 7):
+        units = length_units(model.shape, batch.lengths)
+        forward, training = ledger.forward(units), ledger.training(units)
+        for kind, m in (("products", copy.deepcopy(model)), ("kernel", copy.deepcopy(model).double())):
+            with torch.no_grad():
+                counted = count_matmul_flops(partial(_logits, m, batch))
+            require(counted == forward, f"{counted:,} forward FLOPs by {kind}", f"the ledger says {forward:,}")
+            with sdpa_kernel(SDPBackend.MATH):
+                counted = count_matmul_flops(partial(_learn, m, batch))
+            require(counted == training, f"{counted:,} FLOPs in training by {kind}", f"the ledger says {training:,}")
+        asked, total = asked + batch.n_tokens, total + forward
+    return f"{total:,} forward for {asked} target tokens"
 
 
 def _logits(model: Transformer, batch: Batch) -> Tensor:
-    return model.logits(model(batch.src_ids, batch.tgt_in_ids))
+    return model.logits(model(batch.sources, batch.tgt_in_ids, stack=batch.stack), batch.stack)
 
 
 def _learn(model: Transformer, batch: Batch) -> None:

@@ -15,13 +15,14 @@ layers, Hron et al. 2020 for attention, Yang 2019 for matrices used again). At d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tietrain.check.reference import draw_batch, require
+from tietrain.check.reference import draw_batches, require
 from tietrain.data.batching import Batch
 from tietrain.model.layers import sinusoids
 from tietrain.model.transformer import POSITION_INIT_STD, Transformer
@@ -52,9 +53,10 @@ def check_initial_loss(
         CheckFailed: measured and predicted are more than 0.2 nats apart. Tying bugs 23 to 26: a table with the initial
             values of another role.
     """
-    batch = draw_batch(untied, ROWS, SRC_LEN, TGT_LEN)
-    measured = sum(initial_nats(model, batch) for model in models) / len(models)
-    wanted, base = predicted_nats(models[0], table_init_std, batch), initial_nats(untied, batch)
+    batches = draw_batches(untied, ROWS, SRC_LEN, TGT_LEN)
+    measured = fmean(initial_nats(model, batch) for model in models for batch in batches)
+    wanted = fmean(predicted_nats(models[0], table_init_std, batch) for batch in batches)
+    base = fmean(initial_nats(untied, batch) for batch in batches)
     is_so = f"{wanted:.2f} nats follow from the initial distribution"
     require(abs(measured - wanted) <= TOLERANCE, f"initial loss of {measured:.2f} nats a token", is_so)
     flag = f"starts at {measured:.2f} nats a token, untied at {base:.2f}" if abs(measured - base) > FLAGGED else ""
@@ -69,16 +71,13 @@ def initial_nats(model: Transformer, batch: Batch) -> float:
 
 def predicted_nats(model: Transformer, table_init_std: float | None, batch: Batch) -> float:
     """Nats a token of uniformly random text of a batch's lengths, on average over initial values."""
-    shape, stack, owner = model.shape, model.decoder_stack, model.plan.owner
+    shape, stack, owner = model.shape, model.shape.stack(batch.stack), model.plan.owner
     std = shape.d_model**-0.5 if table_init_std is None else table_init_std
     v, spread = (model.embed_scale * std) ** 2, std**2 * shape.d_model
     others = math.log(stack.vocab_size) + spread / 2
     if owner[f"{stack.name}.embed.weight"] != owner[f"{stack.name}.output.weight"]:
         return others
-    memory = None
-    if model.encoder_stack is not None and batch.src_ids is not None:
-        source = _stream(model.plan, model.encoder_stack, batch.src_ids.shape[1], v, None)
-        memory = source / _outer(source.diagonal().sqrt(), source.diagonal().sqrt())
+    memory = {part: _memory(model, batch, names, v) for part, names in stack.crossings.items()}
     total = _stream(model.plan, stack, batch.tgt_in_ids.shape[1], v, memory).diagonal()
     cos2 = (v / total)[:, None]
     # To first order: the row's norm moves numerator and denominator, the rest of the stream the angle.
@@ -88,7 +87,18 @@ def predicted_nats(model: Transformer, table_init_std: float | None, batch: Batc
     return float((nats @ W).mean())
 
 
-def _stream(plan: TyingPlan, stack: Stack, length: int, v: float, memory: Tensor | None) -> Tensor:
+def _memory(model: Transformer, batch: Batch, names: Sequence[str], v: float) -> Tensor:
+    """Correlation between all that a cross-attention reads, [S, S]; 0 between one source and another."""
+    read = []
+    for name in names:
+        if name in batch.sources:
+            of_input = 1.0 if model.shape.stack(name).n_features else v  # what a linear adapter makes of unit vectors
+            read.append(_stream(model.plan, model.shape.stack(name), batch.sources[name].shape[1], of_input, {}))
+    source = torch.block_diag(*read)
+    return source / _outer(source.diagonal().sqrt(), source.diagonal().sqrt())
+
+
+def _stream(plan: TyingPlan, stack: Stack, length: int, v: float, memory: Mapping[str, Tensor]) -> Tensor:
     """Covariance of the residual stream's numbers between positions after the last sublayer, [T, T].
 
     A post-norm stream is followed without its divisions: each sublayer's output is multiplied instead by the standard
@@ -96,7 +106,7 @@ def _stream(plan: TyingPlan, stack: Stack, length: int, v: float, memory: Tensor
 
     Args:
         v: variance of an embedding's numbers, drawn anew for every position.
-        memory: correlation between source positions, [S, S].
+        memory: cross-attention -> correlation between the positions it reads, [S, S].
     """
     shape, places = plan.slots.shape, [(layer, part) for layer in range(stack.n_layers) for part in stack.parts]
     pre, n = shape.norm_position == "pre", len(places)
@@ -111,7 +121,7 @@ def _stream(plan: TyingPlan, stack: Stack, length: int, v: float, memory: Tensor
         for i in range(k + 1):
             if places[i][1] == part:
                 seen = [stream[a, b] / _outer(stds[a], stds[b]) for a, b in ((i, i), (i, k), (k, k))]
-                out = _sublayer(plan, stack, part, (places[i][0], layer), seen, memory)
+                out = _sublayer(plan, stack, part, (places[i][0], layer), seen, memory.get(part))
                 added[i, k] = out if pre else out * _outer(stds[i], stds[k])
         sums = torch.cat([torch.zeros_like(added[:1, k]), added[: k + 1, k].cumsum(dim=0)])
         stream[: k + 1, k + 1] = stream[: k + 1, k] + sums[: k + 1]

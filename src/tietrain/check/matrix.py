@@ -19,7 +19,7 @@ from tietrain.check.initial import check_initial_loss
 from tietrain.check.reference import NARROW, WIDE, build_reference, describe_reference
 from tietrain.check.ties import check_compile, check_ties
 from tietrain.compose import compose_config, first_line, parse_overrides, tying_choices
-from tietrain.config import STACKS, RunConfig, TyingConfig
+from tietrain.config import RunConfig, TyingConfig
 from tietrain.errors import SettingsError, TietrainError, TyingError
 from tietrain.model.transformer import Transformer
 from tietrain.tying.plan import TyingPlan
@@ -32,6 +32,21 @@ REFERENCE = (
     *("model.n_layers=6", "model.positions=learned", "model.max_len=48", "task.window=48", "task.max_len=47"),
     *(f"model.{part}_bias=true" for part in ("attn", "ffn", "norm", "output")),
 )
+# The kinds of model, as in `tying.table.REFERENCE`, and what chooses them: every way in which stacks can be joined.
+MODELS = {
+    "lm": ("task=lm",),
+    "mlm": ("task=mlm",),
+    "mt": ("task=mt",),
+    "sources": ("task=mt", "data.columns=[a,c,b]", "model.source_attention=each"),
+    "features": ("task=mt", "data.columns=[a,features,b]", "+data.features.features=24"),
+    "languages": (
+        "task=mt",
+        "data.columns=[a,b]",
+        "task.directions=[a-b,b-a]",
+        "model.encoders=each",
+        "model.decoders=each",
+    ),
+}
 N_SEEDS = 3
 Say = Callable[[str], None]
 
@@ -69,9 +84,9 @@ class Cell:
 
 @dataclass
 class Row:
-    """One scheme under one task; `reason` says why it does not apply, and its cells are then all n/a."""
+    """One scheme in one kind of model; `reason` says why it does not apply, and its cells are then all n/a."""
 
-    task: str
+    model: str
     scheme: str
     plan: str = ""
     reason: str = ""
@@ -80,7 +95,7 @@ class Row:
 
     @property
     def title(self) -> str:
-        return f"{self.task} {self.scheme}"
+        return f"{self.model} {self.scheme}"
 
 
 def check_configured(config: RunConfig, say: Say) -> Row:
@@ -89,11 +104,11 @@ def check_configured(config: RunConfig, say: Say) -> Row:
     Raises:
         TyingError: its ties do not fit its model.
     """
-    return _check_row(config, config.tying_label, say, compiles=True)
+    return _check_row(config, config.task.name, config.tying_label, say, compiles=True)
 
 
 def check_all(overrides: Sequence[str], config_dirs: Sequence[str], say: Say) -> list[Row]:
-    """A row for every scheme and task.
+    """A row for every scheme and kind of model.
 
     Args:
         overrides: change the reference model, or anything else but task and tying.
@@ -102,19 +117,20 @@ def check_all(overrides: Sequence[str], config_dirs: Sequence[str], say: Say) ->
     """
     keys = [override.key_or_group for override in parse_overrides(overrides)]
     if chosen := [key for key in keys if key in ("task", "tying") or key.startswith("tying.")]:
-        raise SettingsError(f"check --all {chosen[0]}", "it checks every scheme under both tasks", "leave out --all")
+        raise SettingsError(f"check --all {chosen[0]}", "it checks every scheme under every task", "leave out --all")
     rows: list[Row] = []
     compiled: set[str] = set()
-    for task in STACKS:
-        for scheme in scheme_rows(tying_choices()):
-            words = [*REFERENCE, *overrides, f"task={task}", f"tying={scheme['name']}"]
+    schemes = scheme_rows(tying_choices())
+    for kind, chosen_by in MODELS.items():
+        for scheme in schemes:
+            words = [*REFERENCE, *overrides, *chosen_by, f"tying={scheme['name']}"]
             config = with_examples(compose_config(words, config_dirs))
             try:
                 kinds = mechanisms(build_reference(config, NARROW).plan)
             except TyingError as e:
-                rows.append(Row(task, scheme["name"], reason=e.is_so, cells=dict.fromkeys(CHECKS, Cell("n/a"))))
+                rows.append(Row(kind, scheme["name"], reason=e.is_so, cells=dict.fromkeys(CHECKS, Cell("n/a"))))
                 continue
-            rows.append(_check_row(config, scheme["name"], say, compiles=not kinds <= compiled))
+            rows.append(_check_row(config, kind, scheme["name"], say, compiles=not kinds <= compiled))
             compiled |= kinds
     return rows
 
@@ -131,9 +147,9 @@ def with_examples(config: RunConfig) -> RunConfig:
     return replace(config, tying=TyingConfig(ties))
 
 
-def _check_row(config: RunConfig, scheme: str, say: Say, *, compiles: bool) -> Row:
+def _check_row(config: RunConfig, kind: str, scheme: str, say: Say, *, compiles: bool) -> Row:
     began, model = time.monotonic(), build_reference(config, NARROW)
-    row = Row(config.task.name, scheme, model.plan.hash)
+    row = Row(kind, scheme, model.plan.hash)
     say(f"checking {row.title}")
     row.cells = {name: _cell(check, model) for name, check in EXACT.items()}
     row.cells["start"] = _cell(check_start, config)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from tietrain.config import RunConfig, make_shape
+from tietrain.config import RunConfig
 from tietrain.data.batching import Batch
 from tietrain.errors import TietrainError
+from tietrain.ledger.flops import asked_unit
 from tietrain.model.transformer import Transformer
+from tietrain.shape import make_shape
+from tietrain.tasks.task import batch_loss
 from tietrain.tying.plan import resolve
 from tietrain.tying.schemes import make_plan
 
@@ -97,22 +101,33 @@ def untied_twin(model: Transformer) -> Transformer:
     return twin
 
 
-def draw_batch(model: Transformer, rows: int, src_len: int, tgt_len: int, seed: int = 0) -> Batch:
-    """Random pieces in every row; sequences are cut to the rows of a learned table of positions."""
-    generator = torch.Generator().manual_seed(seed)
+def draw_batches(model: Transformer, rows: int, src_len: int, tgt_len: int, seed: int = 0) -> list[Batch]:
+    """Random pieces or vectors in every row, a batch a route; cut to the rows of a learned table of positions."""
     longest = model.shape.max_len if model.shape.positions == "learned" else tgt_len + src_len
     src_len, tgt_len = min(src_len, longest), min(tgt_len, longest)
+    generator = torch.Generator().manual_seed(seed)
 
-    def ids(vocab_size: int, length: int) -> Tensor:
-        return torch.randint(min(FIRST_PIECE, vocab_size - 1), vocab_size, (rows, length), generator=generator)
+    def draw(name: str, length: int) -> Tensor:
+        stack = model.shape.stack(name)
+        if stack.n_features:
+            dtype = next(model.parameters()).dtype
+            return torch.randn(rows, length, stack.n_features, generator=generator).to(dtype)
+        first = min(FIRST_PIECE, stack.vocab_size - 1)
+        return torch.randint(first, stack.vocab_size, (rows, length), generator=generator)
 
-    lengths = {model.decoder_stack.name: [tgt_len] * rows}
-    src_ids = None
-    if model.encoder_stack is not None:
-        src_ids = ids(model.encoder_stack.vocab_size, src_len)
-        lengths[model.encoder_stack.name] = [src_len] * rows
-    tgt_in, tgt_out = (ids(model.decoder_stack.vocab_size, tgt_len) for _ in range(2))
-    return Batch(src_ids, tgt_in, tgt_out, lengths, rows * tgt_len)
+    batches = []
+    for *sources, target in model.shape.routes:
+        lengths = dict.fromkeys(sources, [src_len] * rows) | {target: [tgt_len] * rows}
+        lengths[asked_unit(model.shape.stack(target))] = [tgt_len] * rows
+        read = {name: draw(name, src_len) for name in sources}
+        tgt_in, tgt_out = (draw(target, tgt_len) for _ in range(2))
+        batches.append(Batch(read, target, tgt_in, tgt_out, lengths, rows * tgt_len))
+    return batches
+
+
+def summed_loss(model: Transformer, batches: Sequence[Batch], label_smoothing: float) -> Tensor:
+    """The summed objective of all batches, in nats."""
+    return torch.stack([batch_loss(model, batch, label_smoothing).objective for batch in batches]).sum()
 
 
 def require(holds: bool, asked: str, is_so: str) -> None:

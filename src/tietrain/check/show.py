@@ -14,7 +14,7 @@ from rich.table import Table
 from tietrain.check.matrix import CHECKS, Row, Say, passed
 
 WORDS = {"pass": "pass", "fail": "FAIL", "seen": "seen", "n/a": "n/a"}
-UNBOUNDED = 10_000  # columns
+UNBOUNDED, KIND = 10_000, 9  # columns
 STYLES = {"pass": "green", "fail": "bold red", "seen": "dim", "n/a": "dim"}
 
 
@@ -40,20 +40,20 @@ def show_rows(rows: Sequence[Row], heading: str) -> None:
 
 def _table(rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("task", "scheme", *CHECKS):
+    for name in ("model", "scheme", *CHECKS):
         table.add_column(name, no_wrap=True)
     for row in rows:
         marks = [f"[{STYLES[cell.status]}]{WORDS[cell.status]}" for cell in row.cells.values()]
-        table.add_row(row.task, row.scheme, *marks)
+        table.add_row(row.model, row.scheme, *marks)
     return table
 
 
 def _plain(rows: Sequence[Row]) -> list[str]:
     width = max(len(row.scheme) for row in rows)
-    lines = [" ".join(["task", "scheme".ljust(width), *CHECKS])]
+    lines = [" ".join(["model".ljust(KIND), "scheme".ljust(width), *CHECKS])]
     for row in rows:
         marks = [WORDS[row.cells[name].status].ljust(len(name)) for name in CHECKS]
-        lines.append(" ".join([row.task.ljust(4), row.scheme.ljust(width), *marks]).rstrip())
+        lines.append(" ".join([row.model.ljust(KIND), row.scheme.ljust(width), *marks]).rstrip())
     return lines
 
 
@@ -79,8 +79,8 @@ def _remarks(rows: Sequence[Row]) -> list[str]:
     absent: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row.reason:
-            absent.setdefault((row.task, row.reason), []).append(row.scheme)
-    lines += [f"n/a  {task} {', '.join(schemes)}: {reason}" for (task, reason), schemes in absent.items()]
+            absent.setdefault((row.model, row.reason), []).append(row.scheme)
+    lines += [f"n/a  {model} {', '.join(schemes)}: {reason}" for (model, reason), schemes in absent.items()]
     if any(cell.status == "seen" for row in rows for cell in row.cells.values()):
         lines.append("seen: the same kind of tie was compiled in a row above")
     return lines
@@ -97,7 +97,7 @@ def to_json(rows: Sequence[Row], heading: str) -> dict[str, Any]:
     """What was checked and found, for programs."""
     body = [
         {
-            "task": row.task,
+            "model": row.model,
             "scheme": row.scheme,
             "plan": row.plan,
             "reason": row.reason,

@@ -11,13 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tietrain.check.reference import CheckFailed, draw_batch, require, require_close
+from tietrain.check.reference import CheckFailed, draw_batches, require, require_close, summed_loss
 from tietrain.compose import first_line
 from tietrain.config import OptimConfig
 from tietrain.errors import TietrainError
 from tietrain.model.audit import audit_model, audit_optimizer
 from tietrain.model.transformer import Transformer
-from tietrain.tasks.task import batch_loss
 from tietrain.train.averaging import mean_weights, smooth
 from tietrain.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_final
 from tietrain.train.optim import build_optimizer, set_learning_rate
@@ -77,7 +76,7 @@ def _saved(model: Transformer) -> Transformer:
     trained, continued, started = copy.deepcopy(model), _fresh(model), _fresh(model)
     optimizer, other = (build_optimizer(m, optimizer_config("adamw")) for m in (trained, continued))
     set_learning_rate(optimizer, 0.0)  # moments move, weights stay
-    batch_loss(trained, draw_batch(model, 2, 4, 5), 0.0).objective.backward()
+    summed_loss(trained, draw_batches(model, 2, 4, 5), 0.0).backward()
     optimizer.step()
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(Path(folder), 1, trained, optimizer, {})
@@ -170,16 +169,16 @@ def check_compile(model: Transformer, backend: str = "aot_eager") -> str:
     Raises:
         CheckFailed: names what differs.
     """
-    batch, graphs = draw_batch(model, 3, 5, 7), []
+    batches, graphs = draw_batches(model, 3, 5, 7), []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its own parts
         for compiled in (False, True):
             copied = copy.deepcopy(model)
             compute = torch.compile(copied, backend=backend, fullgraph=True) if compiled else copied
-            sums = batch_loss(compute, batch, 0.1)  # type: ignore[arg-type]
-            sums.objective.backward()
+            objective = summed_loss(compute, batches, 0.1)  # type: ignore[arg-type]
+            objective.backward()
             audit_model(copied)
-            graphs.append({"the loss": sums.objective.detach()} | gradients(copied))
+            graphs.append({"the loss": objective.detach()} | gradients(copied))
         torch.compiler.reset()
     for name, eager in graphs[0].items():
         require_close(f"compiled by {backend}: {name}", graphs[1][name], eager, rtol=1e-4, atol=1e-5)

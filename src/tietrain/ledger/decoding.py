@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tietrain.ledger.flops import count_flops, pair_unit
+from tietrain.ledger.flops import asked_unit, count_flops, pair_unit
 from tietrain.tying.slots import ModelShape
 
 
@@ -19,7 +19,7 @@ class DecodingLedger:
 
     per_token: of a generated token, whatever it sees. per_key: for every position it sees, its own included.
     per_source_key: for every source token it sees. per_source_token, per_source_pair: once a sentence, for every
-    source token and every pair of them; 0 without a source.
+    source token and every pair of them; 0 without a source. Several sources have as many tokens each, and are summed.
     """
 
     per_token: int
@@ -44,14 +44,15 @@ class DecodingLedger:
 
 
 def count_decoding(shape: ModelShape) -> DecodingLedger:
-    """The decoding ledger of a model; tying changes nothing in it."""
+    """The decoding ledger of a model, by its first route; tying changes nothing in it."""
     coefficients = count_flops(shape).coefficients
-    target = next(stack for stack in shape.stacks if stack.has_output)
-    source = target.attends_to
+    target, route = shape.stack(shape.routes[0][-1]), shape.routes[0]
+    sources = route[:-1] if target.memories else ()
+    read = [unit for unit in coefficients if unit in sources or unit in {f"{s}->{target.name}" for s in sources}]
     return DecodingLedger(
-        per_token=coefficients[target.name],
+        per_token=coefficients[target.name] + (0 if target.causal else coefficients[asked_unit(target)]),
         per_key=coefficients[pair_unit(target.name, target.name)],
-        per_source_key=coefficients[pair_unit(target.name, source)] if source else 0,
-        per_source_token=coefficients[source] if source else 0,
-        per_source_pair=coefficients[pair_unit(source, source)] if source else 0,
+        per_source_key=sum(coefficients[pair_unit(target.name, source)] for source in sources),
+        per_source_token=sum(coefficients[unit] for unit in read),
+        per_source_pair=sum(coefficients[pair_unit(source, source)] for source in sources),
     )

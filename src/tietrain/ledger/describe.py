@@ -45,7 +45,7 @@ def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
             "columns": columns(plan.slots.shape, config.typical_length),
             "published": estimate_all(plan, config.typical_length),
         },
-        "decoding": asdict(count_decoding(plan.slots.shape)) | _decoding_at(plan, config),
+        "decoding": asdict(count_decoding(plan.slots.shape)) | _decoding_at(plan, config) if _decodes(config) else None,
         "memory": {"optimizer": config.optim.name}
         | {f"{name}_bytes": n for name, n in asdict(_memory(plan, config)).items()},
     }
@@ -109,12 +109,19 @@ def _columns(stored: dict[str, int], saved: dict[str, int]) -> list[str]:
 def _decoding_at(plan: TyingPlan, config: RunConfig) -> dict[str, int]:
     """What the last token and the whole of a sentence of typical length cost."""
     n, decoding = config.typical_length, count_decoding(plan.slots.shape)
-    n_source = n if len(plan.slots.shape.stacks) > 1 else 0
+    n_source = n if len(plan.slots.shape.routes[0]) > 1 else 0
     last, sentence = decoding.token(n - 1, n_source), decoding.sentence(n, n_source)
     return {"n_tokens": n, "n_source": n_source, "last_token": last, "sentence": sentence}
 
 
+def _decodes(config: RunConfig) -> bool:
+    """Whether the model writes: a masked one only guesses."""
+    return config.task.name != "mlm"
+
+
 def _decoding_lines(plan: TyingPlan, config: RunConfig) -> list[str]:
+    if not _decodes(config):
+        return []
     at = _decoding_at(plan, config)
     of = f" of {at['n_source']} source tokens" if at["n_source"] else ""
     what = f"{at['last_token']:,} FLOPs for token {at['n_tokens']}{of}, {at['sentence']:,} for all {at['n_tokens']}"
@@ -128,8 +135,8 @@ def _memory(plan: TyingPlan, config: RunConfig) -> MemoryLedger:
 def _memory_lines(memory: MemoryLedger, config: RunConfig) -> list[str]:
     held = [("parameters", memory.parameters), ("gradients", memory.gradients), (config.optim.name, memory.optimizer)]
     source = f", {memory.kv_per_source_token:,} a source token" if memory.kv_per_source_token else ""
-    cache = f"cache of decoding {memory.kv_per_token:,} bytes a token{source}"
-    return [f"memory: {', '.join(f'{name} {megabytes(n)}' for name, n in held)}; {cache}"]
+    cache = f"; cache of decoding {memory.kv_per_token:,} bytes a token{source}" if _decodes(config) else ""
+    return [f"memory: {', '.join(f'{name} {megabytes(n)}' for name, n in held)}{cache}"]
 
 
 def megabytes(n_bytes: int) -> str:

@@ -16,7 +16,7 @@ BYTES = 4
 
 @dataclass(frozen=True)
 class MemoryLedger:
-    """Bytes; of the cache, for one sentence: per target token decoded, and per source token read."""
+    """Bytes; of the cache, for one sentence: per target token decoded, and per token of each source read."""
 
     parameters: int
     gradients: int
@@ -47,11 +47,12 @@ def count_memory(plan: TyingPlan, optimizer: str, momentum: float = 0.0) -> Memo
     counters = len(plan.owners) if adaptive else 0
     shape = plan.slots.shape
     keys_values = BYTES * 2 * shape.n_kv_heads * shape.d_head
-    target = next(stack for stack in shape.stacks if stack.has_output)
+    *sources, last = shape.routes[0]
+    target = shape.stack(last)
     return MemoryLedger(
         parameters=parameters,
         gradients=parameters,
         optimizer=moments * parameters + BYTES * counters,
         kv_per_token=keys_values * target.n_layers,
-        kv_per_source_token=keys_values * target.n_layers if target.attends_to else 0,
+        kv_per_source_token=keys_values * target.n_layers * len(sources),
     )

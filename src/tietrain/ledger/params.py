@@ -77,11 +77,11 @@ def count_params(plan: TyingPlan) -> ParameterLedger:
 def role_of(plan: TyingPlan, slot: Slot) -> str:
     """What a slot's numbers do in the model.
 
-    Tables: `source` (embedding of a stack that predicts nothing), `input` and `output` (of one that predicts),
+    Tables: `source` (embedding or adapter of a stack that predicts nothing), `input` and `output` (of one that predicts),
     `positions`. In layers: `attention`, `ffn`, and `norm`, which final norms are too. A bias has a role of its own:
     `attention.bias`, `ffn.bias`, `norm.bias`, `output.bias`.
     """
-    if slot.part == "embed":
+    if slot.part in ("embed", "adapter"):
         return "input" if plan.slots.shape.stack(slot.stack).has_output else "source"
     part = "norm" if slot.part.endswith("norm") else "attention" if slot.part.endswith("attn") else slot.part
     return f"{part}.bias" if slot.leaf.endswith("bias") else part

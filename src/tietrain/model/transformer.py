@@ -1,4 +1,6 @@
-"""One Transformer for both tasks: a language model is the shape whose decoder attends to no encoder.
+"""One Transformer for all tasks: stacks of which some predict, and attend to what others have read.
+
+A language model is the shape whose only stack predicts; several sources or languages are more stacks.
 
 Every parameter lives once, under its owner's slot name, in a tree of holder modules that compute nothing. The forward
 pass walks all slots and reads each one's tensor from its owner's holder. A slot that owns nothing has nothing of its
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -40,14 +43,16 @@ POSITION_INIT_STD = 0.02
 
 
 class Memory(NamedTuple):
-    """What a decoder attends to: hidden [B, S, D] and which positions are text, boolean [B, 1, 1, S]."""
+    """What a stack that predicts attends to: cross-attention -> hidden [B, S, D], and which of it is text [B, 1, 1, S]."""
 
-    hidden: Tensor
-    mask: Tensor
+    stack: str
+    hidden: dict[str, Tensor]
+    mask: dict[str, Tensor]
 
     def select(self, rows: Tensor) -> Memory:
         """These rows of the batch, in this order."""
-        return Memory(self.hidden.index_select(0, rows), self.mask.index_select(0, rows))
+        hidden, mask = ({k: v.index_select(0, rows) for k, v in kept.items()} for kept in self[1:])
+        return Memory(self.stack, hidden, mask)
 
 
 class _Scope(NamedTuple):
@@ -62,7 +67,7 @@ class _Scope(NamedTuple):
 
 
 class Transformer(nn.Module):
-    """An encoder-decoder or a decoder alone, as the plan's shape says.
+    """The stacks of the plan's shape.
 
     Args:
         plan: which slot reads whose parameters.
@@ -77,9 +82,6 @@ class Transformer(nn.Module):
         super().__init__()
         self.plan, self.shape = plan, plan.slots.shape
         self.dropout, self.embed_scale = dropout, embed_scale
-        self.decoder_stack = next(stack for stack in self.shape.stacks if stack.has_output)
-        source = self.decoder_stack.attends_to
-        self.encoder_stack = self.shape.stack(source) if source else None
         for owner in plan.owners:
             holder, leaf = self._holder(owner.name)
             holder.register_parameter(leaf, nn.Parameter(torch.empty(owner.shape)))
@@ -148,28 +150,56 @@ class Transformer(nn.Module):
     def _weights(self, block: str) -> Weights:
         return {leaf: getattr(holder, attribute) for leaf, (holder, attribute) in self._blocks[block].items()}
 
-    @property
-    def output_weights(self) -> tuple[Tensor, Tensor | None]:
-        """The output projection: matrix [V, D], and bias [V] where the shape has one."""
-        weights = self._weights(f"{self.decoder_stack.name}.output")
+    def output_weights(self, stack: str | None = None) -> tuple[Tensor, Tensor | None]:
+        """The output projection of a stack, None for the only one: matrix [V, D], and bias [V] where the shape has one."""
+        weights = self._weights(f"{self._predictor(stack).name}.output")
         return weights["weight"], weights.get("bias")
 
-    def forward(self, src_ids: Tensor | None, tgt_in_ids: Tensor, row_seeds: Tensor | None = None) -> Tensor:
+    def _predictor(self, stack: str | None) -> Stack:
+        if stack is not None:
+            return self.shape.stack(stack)
+        (only,) = self.shape.predictors
+        return only
+
+    def forward(
+        self,
+        sources: Mapping[str, Tensor] | None,
+        tgt_in_ids: Tensor,
+        row_seeds: Tensor | None = None,
+        stack: str | None = None,
+    ) -> Tensor:
         """Hidden states of every target position, [B, T, D].
 
         Args:
-            src_ids: [B, S], right-padded; None for a language model.
+            sources: see `encode`; None for a model without sources.
             tgt_in_ids: [B, T], right-padded.
             row_seeds: int32 [B], what each row's dropout is drawn from; None for no dropout.
+            stack: which one predicts; None for the only one that can.
         """
-        memory = None if src_ids is None else self.encode(src_ids, row_seeds)
-        return self.decode(tgt_in_ids, memory, row_seeds=row_seeds)
+        memory = self.encode(sources, row_seeds, stack) if sources else None
+        return self.decode(tgt_in_ids, memory, row_seeds=row_seeds, stack=stack)
 
-    def encode(self, src_ids: Tensor, row_seeds: Tensor | None = None) -> Memory:
-        """The encoder's hidden states of src_ids [B, S], right-padded with PAD_ID; every row has text."""
-        assert self.encoder_stack is not None, "a language model has no encoder"
-        mask = (src_ids != PAD_ID)[:, None, None]
-        return Memory(self._run(self.encoder_stack, src_ids, row_seeds, mask=mask), mask)
+    def encode(
+        self, sources: Mapping[str, Tensor], row_seeds: Tensor | None = None, stack: str | None = None
+    ) -> Memory:
+        """What the sources' stacks make of them, joined for the stack that predicts.
+
+        Args:
+            sources: stack -> pieces [B, S], right-padded with PAD_ID, or feature vectors [B, S, F], right-padded with
+                NaN; no row is empty.
+            row_seeds, stack: as in `forward`.
+        """
+        read, real = {}, {}
+        for name, values in sources.items():
+            real[name] = ((values != PAD_ID) if values.ndim == 2 else ~values[..., 0].isnan())[:, None, None]
+            read[name] = self._run(self.shape.stack(name), values, row_seeds, mask=real[name])
+        predictor = self._predictor(stack)
+        memory = Memory(predictor.name, {}, {})
+        for part, names in predictor.crossings.items():
+            there = [name for name in names if name in read]
+            memory.hidden[part] = _joined([read[name] for name in there], dim=1)
+            memory.mask[part] = _joined([real[name] for name in there], dim=3)
+        return memory
 
     def decode(
         self,
@@ -177,26 +207,27 @@ class Transformer(nn.Module):
         memory: Memory | None = None,
         cache: Cache | None = None,
         row_seeds: Tensor | None = None,
+        stack: str | None = None,
     ) -> Tensor:
-        """Hidden states of the decoder, [B, T, D], ready for `logits`.
+        """Hidden states of the stack that predicts, [B, T, D], ready for `logits`.
 
         Args:
             tgt_in_ids: [B, T]; with a cache, the tokens that follow those it holds; side by side where it has branched.
-            memory: from `encode`; None for a language model.
+            memory: from `encode`, which knows the stack; None for a model without sources.
             cache: extended by these tokens; memory must be the same at every step.
-            row_seeds: as in `forward`.
+            row_seeds, stack: as in `forward`.
         """
-        assert (memory is None) == (self.encoder_stack is None), (
-            "an encoder-decoder needs memory, a language model has none"
-        )
-        hidden = self._run(self.decoder_stack, tgt_in_ids, row_seeds, memory=memory, cache=cache)
+        predictor = self._predictor(memory.stack if memory else stack)
+        assert (memory is None) == (not predictor.memories), "memory is for a stack that attends to one"
+        mask = None if predictor.causal else (tgt_in_ids != PAD_ID)[:, None, None]
+        hidden = self._run(predictor, tgt_in_ids, row_seeds, mask=mask, memory=memory, cache=cache)
         if cache is not None:
             cache.advance(tgt_in_ids.shape[1])
         return hidden
 
-    def logits(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor, stack: str | None = None) -> Tensor:
         """Scores of every piece: [..., D] -> [..., V]."""
-        return linear(hidden, *self.output_weights)
+        return linear(hidden, *self.output_weights(stack))
 
     def _run(
         self,
@@ -219,16 +250,20 @@ class Transformer(nn.Module):
         turn = rotation(positions, self.shape.d_head) if self.shape.positions == "rotary" else None
         seeds = token_seeds(row_seeds, positions) if row_seeds is not None and self.dropout else None
         scope = _Scope(causal, mask, turn, memory, cache, seeds)
-        x = self._drop(self._embed(stack, ids, positions, end), f"{stack.name}.embed", scope)
+        x = self._drop(self._embed(stack, ids, positions, end), stack.input_block, scope)
         for layer in range(stack.n_layers):
             for part in stack.parts:
                 x = self._sublayer(x, stack, layer, part, scope)
         return self._norm(x, f"{stack.name}.final_norm") if self.shape.norm_position == "pre" else x
 
     def _embed(self, stack: Stack, ids: Tensor, positions: Tensor, end: int) -> Tensor:
-        x = F.embedding(ids, self._weights(f"{stack.name}.embed")["weight"])
-        if self.embed_scale != 1.0:
-            x = x * self.embed_scale
+        matrix = self._weights(stack.input_block)["weight"]
+        if stack.n_features:
+            x = linear(ids.nan_to_num().to(matrix.dtype), matrix)
+        else:
+            x = F.embedding(ids, matrix)
+            if self.embed_scale != 1.0:
+                x = x * self.embed_scale
         if self.shape.positions == "learned":
             if end > self.shape.max_len:
                 raise SettingsError(
@@ -251,7 +286,7 @@ class Transformer(nn.Module):
         elif part == "self_attn":
             out = self._self_attention(inner, stack, layer, scope)
         else:
-            out = self._cross_attention(inner, stack, layer, scope)
+            out = self._cross_attention(inner, stack, layer, part, scope)
         x = x + self._drop(out, block, scope)
         return x if pre else self._norm(x, f"{block}_norm")
 
@@ -265,21 +300,25 @@ class Transformer(nn.Module):
             k, v = scope.cache.extend((stack.name, layer, "self_attn"), k, v)
         return project(attend(q, k, v, mask=scope.mask, causal=scope.causal), weights, "o")
 
-    def _cross_attention(self, x: Tensor, stack: Stack, layer: int, scope: _Scope) -> Tensor:
-        weights, d_head, memory = self._weights(f"{stack.name}.{layer}.cross_attn"), self.shape.d_head, scope.memory
+    def _cross_attention(self, x: Tensor, stack: Stack, layer: int, part: str, scope: _Scope) -> Tensor:
+        weights, d_head, memory = self._weights(f"{stack.name}.{layer}.{part}"), self.shape.d_head, scope.memory
         assert memory is not None
 
         def keys_values() -> KeysValues:
-            k, v = project(memory.hidden, weights, "k", "v").chunk(2, dim=-1)
+            k, v = project(memory.hidden[part], weights, "k", "v").chunk(2, dim=-1)
             return split_heads(k, d_head), split_heads(v, d_head)
 
-        place = (stack.name, layer, "cross_attn")
+        place = (stack.name, layer, part)
         k, v = keys_values() if scope.cache is None else scope.cache.memory(place, keys_values)
         q = split_heads(project(x, weights, "q"), d_head)
-        return project(attend(q, k, v, mask=memory.mask), weights, "o")
+        return project(attend(q, k, v, mask=memory.mask[part]), weights, "o")
 
     def _norm(self, x: Tensor, block: str) -> Tensor:
         return normalize(x, self._weights(block), self.shape.norm)
 
     def _drop(self, x: Tensor, block: str, scope: _Scope) -> Tensor:
         return x if scope.seeds is None else dropout(x, self.dropout, scope.seeds, self._places[block])
+
+
+def _joined(tensors: list[Tensor], dim: int) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=dim)

@@ -50,7 +50,7 @@ def penalty(length: Tensor, alpha: float) -> Tensor:
 
 @torch.inference_mode()
 def search_batch(
-    model: Transformer, src_ids: Tensor | None, start_ids: Tensor, limits: Tensor, search: Search
+    model: Transformer, memory: Memory | None, start_ids: Tensor, limits: Tensor, search: Search
 ) -> list[list[Hypothesis]]:
     """The best hypotheses of every row, best first.
 
@@ -58,11 +58,11 @@ def search_batch(
     when `beam` have ended, when none alive can become one of the n best, or at its limit, where all end.
 
     Args:
-        src_ids: [B, S], right-padded; None for a language model.
+        memory: of the sources, from `Transformer.encode`; None for a language model.
         start_ids: [B, 1 + P] a first token and P forced pieces.
         limits: [B] most tokens to write after those, end mark included; at least 1.
     """
-    beams = _Beams(model, None if src_ids is None else model.encode(src_ids), start_ids, limits, search)
+    beams = _Beams(model, memory, start_ids, limits, search)
     while len(beams.sentences):
         beams.step()
     return [sorted(found, key=lambda h: -h.score)[: search.n_best] for found in beams.found]
@@ -90,7 +90,7 @@ class _Beams:
         """Write one more token of every hypothesis, and let go of sentences that are done."""
         self.length += 1
         hidden = self.model.decode(self.new_ids, self.memory, self.cache)[:, -self.scores.shape[1] :]
-        ends, log_probs = _log_probs(self.model.logits(hidden))
+        ends, log_probs = _log_probs(self.model.logits(hidden, self.memory.stack if self.memory else None))
         scores, parents, new_ids = best_pieces(log_probs, self.scores, self.search.beam)
         done = self._end(ends + self.scores, scores)
         if done.any():

@@ -1,4 +1,4 @@
-"""The one token loss of both tasks, without ever holding all logits.
+"""The one token loss of all tasks, without ever holding all logits.
 
 Rows go through the output projection in chunks. Training computes each chunk's gradient beside its loss, so a chunk's
 logits are read while they are in cache and then forgotten: the memory of one chunk instead of [B, T, V].
@@ -34,29 +34,32 @@ class LossSum:
     n_tokens: int
 
 
-def token_loss(model: Transformer, hidden: Tensor, tgt_out_ids: Tensor, label_smoothing: float = 0.0) -> LossSum:
+def token_loss(
+    model: Transformer, hidden: Tensor, tgt_out_ids: Tensor, label_smoothing: float = 0.0, stack: str | None = None
+) -> LossSum:
     """Summed cross-entropy over real target tokens, the softmax in float32.
 
     Args:
         hidden: [B, T, D] from the model.
         tgt_out_ids: [B, T]; positions equal to PAD_ID are neither scored nor computed.
         label_smoothing: mass spread evenly over the vocabulary.
+        stack: the one that predicts; None for the only one.
     Source: Szegedy et al. 2016, section 7 (smoothing).
     """
     rows, targets = _real_rows(hidden, tgt_out_ids)
-    weight, bias = model.output_weights
+    weight, bias = model.output_weights(stack)
     objective, nll = _ChunkedCrossEntropy.apply(rows, weight, bias, targets, label_smoothing, torch.is_grad_enabled())
     return LossSum(objective, nll, len(targets))
 
 
-def token_nats(model: Transformer, hidden: Tensor, tgt_out_ids: Tensor) -> Tensor:
+def token_nats(model: Transformer, hidden: Tensor, tgt_out_ids: Tensor, stack: str | None = None) -> Tensor:
     """Plain nats of each target position, float64 [B, T], without gradient; 0 where it is PAD_ID.
 
     Args:
-        hidden, tgt_out_ids: as in `token_loss`.
+        hidden, tgt_out_ids, stack: as in `token_loss`.
     """
     rows, targets = _real_rows(hidden, tgt_out_ids)
-    chunks = _log_prob_chunks(rows, *model.output_weights)
+    chunks = _log_prob_chunks(rows, *model.output_weights(stack))
     found = [-log_probs.gather(1, targets[chunk, None]).squeeze(1).double() for chunk, log_probs in chunks]
     nats = torch.zeros(tgt_out_ids.shape, dtype=torch.float64, device=hidden.device)
     nats[tgt_out_ids != PAD_ID] = torch.cat(found)

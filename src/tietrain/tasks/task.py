@@ -27,21 +27,25 @@ class Task(Protocol):
     def evaluate(self, model: Transformer) -> Scores:
         """`nats_per_token` on the lines of `valid` used while training."""
 
+    def samples(self, model: Transformer) -> list[dict[str, str]]:
+        """A little of what the model writes by now: name -> text of each piece; draws no random number."""
+
     def score(self, model: Transformer, split: str) -> SplitScores:
         """Final scores of a split."""
 
 
 def batch_loss(model: Transformer, batch: Batch, label_smoothing: float) -> LossSum:
-    """The one token loss of both tasks."""
-    hidden = model(batch.src_ids, batch.tgt_in_ids, batch.row_seeds)
-    return token_loss(model, hidden, batch.tgt_out_ids, label_smoothing)
+    """The one token loss of all tasks."""
+    hidden = model(batch.sources, batch.tgt_in_ids, batch.row_seeds, batch.stack)
+    return token_loss(model, hidden, batch.tgt_out_ids, label_smoothing, batch.stack)
 
 
 @torch.inference_mode()
 def batch_nats(model: Transformer, batch: Batch) -> NDArray[np.float64]:
     """Plain nats of each target position of a batch, [B, T]; 0 where nothing is scored."""
     batch = batch.to(device_of(model))
-    return token_nats(model, model(batch.src_ids, batch.tgt_in_ids), batch.tgt_out_ids).cpu().numpy()
+    hidden = model(batch.sources, batch.tgt_in_ids, stack=batch.stack)
+    return token_nats(model, hidden, batch.tgt_out_ids, batch.stack).cpu().numpy()
 
 
 def device_of(model: Transformer) -> torch.device:

@@ -6,23 +6,30 @@ from collections.abc import Sequence
 
 from tietrain.errors import TyingError
 from tietrain.tying.rules import check_choice
-from tietrain.tying.slots import PARTS, Slots, Stack
+from tietrain.tying.slots import CROSS, PARTS, Slots, Stack
 
-ATTENTION = ("self_attn", "cross_attn")
-LEAVES = {"self_attn": ("q", "k", "v", "o"), "cross_attn": ("q", "k", "v", "o"), "ffn": ("gate", "in", "out")}
+ATTENTION = ("self_attn", *CROSS)
+LEAVES = {**dict.fromkeys(ATTENTION, ("q", "k", "v", "o")), "ffn": ("gate", "in", "out")}
 # What `parts` may list: a part, `attention` for every attention a stack has, or one projection of a part.
 CHOICES = (*PARTS, "attention", *(f"{part}.{leaf}" for part, leaves in LEAVES.items() for leaf in leaves))
 
 
 def choose_stacks(slots: Slots, stacks: Sequence[str] | None) -> list[Stack]:
-    """The stacks of those names; None for all. TyingError names the stacks the model has."""
-    have = {stack.name: stack for stack in slots.shape.stacks}
+    """The stacks of those names; `encoder` and `decoder` also name every stack of that role; None for all.
+
+    TyingError names the stacks the model has.
+    """
+    have = slots.shape.stacks
     if stacks is None:
-        return list(have.values())
+        return list(have)
+    chosen: list[Stack] = []
     for name in stacks:
-        if name not in list(have):  # a list, because what is no name may have no hash
-            raise TyingError(f"stacks={name}", f"this model has no stack {name}", f"its stacks are {', '.join(have)}")
-    return [have[name] for name in stacks]
+        found = [stack for stack in have if name in (stack.name, stack.name.split("_")[0])]
+        if not found:
+            names = ", ".join(stack.name for stack in have)
+            raise TyingError(f"stacks={name}", f"this model has no stack {name}", f"its stacks are {names}")
+        chosen += found
+    return list(dict.fromkeys(chosen))
 
 
 def choose_parts(

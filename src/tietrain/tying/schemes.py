@@ -35,7 +35,8 @@ def shared_vocab(slots: Slots) -> list[Pair]:
 @rule(source="offered by toolkits: Sockeye, Marian, Nematus", joint_vocabulary=True, encoder=True)
 def embeddings(slots: Slots) -> list[Pair]:
     """The embedding tables of all stacks are one."""
-    return [(f"{a.name}.embed", f"{b.name}.embed") for a, b in pairwise(slots.shape.stacks)]
+    reading = [stack for stack in slots.shape.stacks if not stack.n_features]
+    return [(f"{a.name}.embed", f"{b.name}.embed") for a, b in pairwise(reading)]
 
 
 @rule(source="Press & Wolf 2017; Inan et al. 2017; Vaswani et al. 2017, section 3.4")
@@ -68,6 +69,8 @@ def encoder_decoder(
 ) -> list[Pair]:
     """Encoder and decoder share layers; cross-attention, which only the decoder has, is never tied to self-attention.
 
+    Of several encoders or decoders all share.
+
     Args:
         depth: each: layer i of one stack is layer i of the other, depths must be equal; one: all layers of all stacks
             are one.
@@ -88,6 +91,53 @@ def encoder_decoder(
             if slots.under(block := f"{stack}.{layer}.{name}"):
                 chains.setdefault((name, layer if depth == "each" else None), []).append(block)
     return [pair for chain in chains.values() for pair in pairwise(chain)]
+
+
+@rule(source="Sachan & Neubig 2018, section 3 (decoders); one encoder for two sources: WMT post-editing systems")
+def same_role(
+    slots: Slots, role: str = "encoder", parts: Sequence[str] | None = None, norms: bool = True
+) -> list[Pair]:
+    """Layer i of every encoder is one, or of every decoder, in whole or in part; tables are shared by other rules.
+
+    Args:
+        role: encoder or decoder.
+        parts: see `layer_rules.layer_rule`; None for all, and the final norms with them.
+        norms: whether the norms of parts that share something are shared.
+    """
+    check_choice("role", role, ("encoder", "decoder"))
+    stacks = [stack for stack in slots.shape.stacks if stack.has_output == (role == "decoder")]
+    if len(stacks) < 2:
+        is_so = f"this model has {len(stacks)} stack{'' if len(stacks) == 1 else 's'} of that role"
+        to_do = f"read two sources in task.directions, or set model.{role}s=each with several languages"
+        raise TyingError(f"role={role}", is_so, to_do)
+    names = choose_parts(slots, stacks, parts)
+    if norms:
+        names += dict.fromkeys(f"{name.split('.')[0]}_norm" for name in names)
+    blocks = [f"{layer}.{name}" for layer in range(stacks[0].n_layers) for name in names]
+    if parts is None and norms:
+        blocks.append("final_norm")
+    return [
+        (f"{a.name}.{block}", f"{b.name}.{block}")
+        for a, b in pairwise(stacks)
+        for block in blocks
+        if slots.under(f"{a.name}.{block}")
+    ]
+
+
+@rule(source="no reported ablation is known; apart they are the serial combination of Libovicky et al. 2018")
+def cross_attentions(slots: Slots) -> list[Pair]:
+    """Of two sources with a cross-attention each, both read one set of projections in every layer."""
+    pairs = [
+        (f"{stack.name}.{layer}.cross_attn2{name}", f"{stack.name}.{layer}.cross_attn{name}")
+        for stack in slots.shape.stacks
+        for layer in range(stack.n_layers)
+        for name in ("", "_norm")
+        if slots.under(f"{stack.name}.{layer}.cross_attn2{name}")
+    ]
+    if not pairs:
+        to_do = "set model.source_attention=each with two sources"
+        raise TyingError("cross_attn2", "no layer of this model has a second cross-attention", to_do)
+    return pairs
 
 
 @rule(source="Kitaev et al. 2020 (Reformer, shared-QK), without its normalized keys")
@@ -180,7 +230,7 @@ def make_plan(shape: ModelShape, ties: Ties) -> TyingPlan:
 
 
 def _check_fits(shape: ModelShape, label: str, chosen: Rule) -> None:
-    if chosen.joint_vocabulary and len({stack.vocabulary for stack in shape.stacks}) > 1:
+    if chosen.joint_vocabulary and len({stack.vocabulary for stack in shape.stacks if not stack.n_features}) > 1:
         raise TyingError(
             f"tying={label}",
             "it needs one vocabulary for both languages and this model has one for each",

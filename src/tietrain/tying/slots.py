@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
-PARTS = ("self_attn", "cross_attn", "ffn")
+# A second cross-attention is there where a stack has two memories.
+CROSS = ("cross_attn", "cross_attn2")
+PARTS = ("self_attn", *CROSS, "ffn")
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,10 @@ class Stack:
 
     `vocabulary` names the content of the vocabulary the stack reads and writes: two tables can be one only where
     the names are equal, whatever their sizes.
+
+    memories: what the stack attends to, a cross-attention each: the outputs, one after the other, of those of the named
+        stacks that have read something. At most two. Source: Libovicky et al. 2018, parallel and serial combination.
+    n_features: width of the vectors a stack reads through a linear adapter in the place of pieces; 0 reads pieces.
     """
 
     name: str
@@ -28,18 +34,33 @@ class Stack:
     vocab_size: int
     vocabulary: str
     causal: bool = False
-    attends_to: str | None = None
+    memories: tuple[tuple[str, ...], ...] = ()
     has_output: bool = False
+    n_features: int = 0
+
+    @property
+    def input_block(self) -> str:
+        """The block that reads its tokens: `encoder.embed`, or `encoder.adapter` for vectors."""
+        return f"{self.name}.{'adapter' if self.n_features else 'embed'}"
+
+    @property
+    def crossings(self) -> dict[str, tuple[str, ...]]:
+        """Cross-attention -> the stacks it attends to."""
+        return dict(zip(CROSS, self.memories, strict=False))
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The sublayers of each layer, in forward order."""
-        return PARTS if self.attends_to else tuple(part for part in PARTS if part != "cross_attn")
+        return ("self_attn", *self.crossings, "ffn")
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Everything that decides which parameters a Transformer has, and nothing else."""
+    """Everything that decides which parameters a Transformer has, and nothing else.
+
+    routes: the stacks one sentence is read by, the one that predicts it last; every stack is on one. Without any,
+        all stacks are one route.
+    """
 
     stacks: tuple[Stack, ...]
     d_model: int
@@ -56,6 +77,16 @@ class ModelShape:
     ffn_bias: bool = False
     norm_bias: bool = False
     output_bias: bool = False
+    routes: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.routes:
+            object.__setattr__(self, "routes", (tuple(stack.name for stack in self.stacks),))
+
+    @property
+    def predictors(self) -> tuple[Stack, ...]:
+        """The stacks that predict."""
+        return tuple(stack for stack in self.stacks if stack.has_output)
 
     def stack(self, name: str) -> Stack:
         """The stack of that name; KeyError where there is none."""
@@ -132,7 +163,10 @@ class Slots:
 
 def _stack_slots(shape: ModelShape, stack: Stack) -> Iterator[Slot]:
     d, table = shape.d_model, (stack.vocab_size, shape.d_model)
-    yield Slot(stack.name, None, "embed", "weight", table, "table", stack.vocabulary)
+    if stack.n_features:
+        yield Slot(stack.name, None, "adapter", "weight", (d, stack.n_features), "adapter.weight")
+    else:
+        yield Slot(stack.name, None, "embed", "weight", table, "table", stack.vocabulary)
     if shape.positions == "learned":
         yield Slot(stack.name, None, "positions", "weight", (shape.max_len, d), "positions")
     for layer in range(stack.n_layers):
@@ -153,6 +187,7 @@ def _stack_slots(shape: ModelShape, stack: Stack) -> Iterator[Slot]:
 
 def _kind(part: str, leaf: str) -> str:
     projection, *rest = leaf.split(".")
+    part = part.replace("cross_attn2", "cross_attn")  # both cross-attentions are of one kind
     return ".".join([part, "qk" if projection in ("q", "k") else projection, *rest])
 
 

@@ -24,14 +24,41 @@ from tietrain.tying.slots import ModelShape, Stack
 HEADER = re.compile(r"# (?P<catalogue>[^.]+)\. (?P<shares>.+?)\.?\n# Source: (?P<source>.+)\n")
 CONF = "tietrain.conf"
 
-# Transformer base of Vaswani et al. 2017 with one vocabulary of 37,000 pieces and learned positions.
+# Transformer base of Vaswani et al. 2017 with one vocabulary of 37,000 pieces and learned positions, by what it is for:
+# language models, masked ones, translation, translation of two sources, and between two languages with stacks of their own.
 _DECODER = Stack("decoder", 6, 37_000, "joint", causal=True, has_output=True)
 REFERENCE = {
     "lm": ModelShape((_DECODER,), 512, 8, 8, 64, 2048, 512, positions="learned", ffn_bias=True, norm_bias=True),
 }
-REFERENCE["mt"] = replace(
-    REFERENCE["lm"], stacks=(Stack("encoder", 6, 37_000, "joint"), replace(_DECODER, attends_to="encoder"))
-)
+_ENCODER = Stack("encoder", 6, 37_000, "joint")
+
+
+def _with(*stacks: Stack, routes: tuple[tuple[str, ...], ...] = ()) -> ModelShape:
+    return replace(REFERENCE["lm"], stacks=stacks, routes=routes)
+
+
+_SOURCES, _LANGUAGES = ("encoder_src", "encoder_mt"), ("encoder_a", "encoder_b")
+REFERENCE |= {
+    "mlm": _with(replace(_ENCODER, has_output=True)),
+    "mt": _with(_ENCODER, replace(_DECODER, memories=(("encoder",),))),
+    "sources": _with(
+        *(replace(_ENCODER, name=name) for name in _SOURCES),
+        replace(_DECODER, memories=tuple((name,) for name in _SOURCES)),
+    ),
+    "languages": _with(
+        *(replace(_ENCODER, name=name) for name in _LANGUAGES),
+        *(replace(_DECODER, name=name, memories=(_LANGUAGES,)) for name in ("decoder_b", "decoder_a")),
+        routes=(("encoder_a", "decoder_b"), ("encoder_b", "decoder_a")),
+    ),
+}
+# The first kind of model a scheme applies to, of this order, says what it is for.
+FOR = {
+    "lm": "every model",
+    "mt": "translation",
+    "sources": "several sources",
+    "languages": "several languages",
+    "mlm": "masked language models",
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +77,7 @@ class Scheme:
         return {label: {**tie, **RULES[tie["rule"]].example} for label, tie in self.ties.items()}
 
     def plans(self) -> dict[str, TyingPlan]:
-        """Task -> plan of the reference model, for the tasks the scheme applies to."""
+        """Name in REFERENCE -> plan of that model, for those the scheme applies to."""
         plans = {}
         for task, shape in REFERENCE.items():
             try:
@@ -69,7 +96,7 @@ def load_scheme(name: str) -> Scheme:
 
 
 def scheme_rows(names: Iterable[str]) -> list[dict[str, Any]]:
-    """A row a scheme in catalogue order: name, catalogue, shares, tasks, options, source, saved, aliases."""
+    """A row a scheme in catalogue order: name, catalogue, shares, models of REFERENCE, for, options, source, aliases."""
     rows = []
     for scheme in sorted((load_scheme(name) for name in names), key=_place):
         options = {k: v for tie in scheme.ties.values() for k, v in tie.items() if k != "rule"}
@@ -78,7 +105,8 @@ def scheme_rows(names: Iterable[str]) -> list[dict[str, Any]]:
                 "name": scheme.name,
                 "catalogue": scheme.catalogue,
                 "shares": scheme.shares,
-                "tasks": list(scheme.plans()),
+                "models": (models := list(scheme.plans())),
+                "for": next(words for name, words in FOR.items() if name in models),
                 "options": options,
                 "source": scheme.source,
                 "aliases": [f"alias/{alias.file}" for alias in ALIASES if alias.scheme == scheme.name],
@@ -96,11 +124,7 @@ def _place(scheme: Scheme) -> tuple[int, int, str]:
 def scheme_markdown(rows: Iterable[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
     lines = ["| | `tying=` | what is shared | for |", "|---|---|---|---|"]
-    for row in rows:
-        tasks = (
-            "both tasks" if len(row["tasks"]) > 1 else {"lm": "language models", "mt": "translation"}[row["tasks"][0]]
-        )
-        lines.append(f"| {row['catalogue']} | `{row['name']}` | {row['shares']} | {tasks} |")
+    lines += [f"| {row['catalogue']} | `{row['name']}` | {row['shares']} | {row['for']} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -114,13 +138,14 @@ def _section(scheme: Scheme) -> str:
     tie = ", ".join(f"{k}: {_yaml(v)}" for ties in scheme.example.values() for k, v in ties.items())
     lines += [f"`{{{tie}}}`", ""]
     plans = scheme.plans()
-    for task, plan in plans.items():
+    shown = [name for name in ("lm", "mt") if name in plans] or list(plans)[:1]
+    for task, plan in ((name, plans[name]) for name in shown):
         untied = sum(slot.size for slot in plan.slots)
         stored = sum(slot.size for slot in plan.owners)
         lines.append(
             f"{task}: {untied - stored:,} of {untied:,} parameters saved ({100 * (1 - stored / untied):.1f} %)."
         )
-    picture = owner_map(plans["mt" if "mt" in plans else "lm"])
+    picture = owner_map(plans[shown[-1]])
     return "\n".join([*lines, "", "```", *picture, "```", ""])
 
 
