@@ -1,4 +1,4 @@
-"""Reads a spelled sentence back to its meaning, in either language: the tests' other way into the grammar.
+"""Reads a spelled sentence back to its meaning, in every language: the tests' other way into the grammar.
 
 The readers know the languages' rules and share no code with the spellers. That every sentence is
 read back to the meaning it was spelled from is what makes a source say all that its reference
@@ -27,8 +27,8 @@ class UnreadableError(ValueError):
     """A text that is not a sentence of the language."""
 
 
-class _Reader:
-    """What both readers share: tokens, a position, and the lexicon by form."""
+class Reader:
+    """What all readers share: tokens, a position, and the lexicon by form."""
 
     language = ""
 
@@ -120,7 +120,7 @@ class _Reader:
         return (*self.nouns[token], tuple(adjectives))
 
 
-class ReaderA(_Reader):
+class ReaderA(Reader):
     """Reads language A."""
 
     language = "a"
@@ -190,12 +190,14 @@ class ReaderA(_Reader):
         return Phrase(noun, number, numeral, definite, adjectives, relative)
 
 
-class ReaderB(_Reader):
+class ReaderB(Reader):
     """Reads language B."""
 
     language = "b"
     definite = frozenset(("der", "die", "das", "den", "dem"))
     indefinite = frozenset(("ein", "eine", "einen", "einem", "einer"))
+    accusative = ("den", "einen")
+    future = ("wird", "werden")
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.finite: dict[str, tuple[tuple[str, ...], int]] = {}
@@ -218,7 +220,7 @@ class ReaderB(_Reader):
         self.adverb, self.preposition = NONE, NONE
         self.place: Phrase | None = None
         self.phrases: list[Phrase] = []
-        self.is_fronted = conjunction == NONE and self.peek() in ("den", "einen")
+        self.is_fronted = conjunction == NONE and self.peek() in self.accusative
         if conjunction == NONE:
             self.read_constituent()
             verb, tense = self.read_second()
@@ -264,7 +266,7 @@ class ReaderB(_Reader):
             self.read_constituent()
         if not self.phrases:
             raise UnreadableError(f"{self.tokens}: no subject")
-        if finite in ("wird", "werden"):
+        if finite in self.future:
             return self.read_joined()[0], FUTURE
         if finite not in self.finite:
             raise UnreadableError(f"{finite!r} is no verb")
@@ -283,7 +285,7 @@ class ReaderB(_Reader):
     def read_last(self) -> tuple[int, int]:
         """The verb of a subordinate clause."""
         verb, tense = self.read_joined()
-        if self.peek() in ("wird", "werden"):
+        if self.peek() in self.future:
             self.at += 1
             tense = FUTURE
         return verb, tense
@@ -309,3 +311,13 @@ class ReaderB(_Reader):
             self.close_relative()
         number = COUNTED if numeral != NONE else number
         return Phrase(noun, number, numeral, definite, adjectives, relative)
+
+
+class ReaderC(ReaderB):
+    """Reads language C: B's grammar with function words of its own."""
+
+    language = "c"
+    definite = frozenset(("dar", "die", "dat", "dan", "dam"))
+    indefinite = frozenset(("ain", "aine", "ainen", "ainem", "ainer"))
+    accusative = ("dan", "ainen")
+    future = ("wurd", "wurden")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tietrain.data.grammar.coining_d import inflect
 from tietrain.data.grammar.draw import Table
 from tietrain.data.grammar.lexicon import Lexicon, Word
 from tietrain.data.grammar.meaning import FUTURE, PLURAL, PRESENT, SINGULAR, Meaning, Structure
@@ -18,37 +19,55 @@ def make_toy_lexicon() -> Lexicon:
     """Two people, a thing, a place, two names; a double verb; synonyms on both sides."""
     lexicon = Lexicon(n_topics=2)
 
-    def add(kind: str, a: list[tuple[str, ...]], b: list[tuple[str, ...]], home: int = 0, gender: int = -1) -> int:
+    def add(
+        kind: str,
+        a: list[tuple[str, ...]],
+        b: list[tuple[str, ...]],
+        c: tuple[str, ...],
+        d: str,
+        home: int = 0,
+        gender: int = -1,
+    ) -> int:
+        """One concept; of D the stem."""
         concept = lexicon.add(kind, home, gender)
-        for language, words in (("a", a), ("b", b)):
+        for language, words in (("a", a), ("b", b), ("c", [c]), ("d", [inflect(kind, d)])):
             weights = (2, 1)[: len(words)]
             lexicon.words[language][concept] = tuple(
                 (Word(forms), weight) for forms, weight in zip(words, weights, strict=True)
             )
         return concept
 
-    lexicon.that = add("that", [("that",)], [("dass",)])
-    add("conjunction", [("because",)], [("weil",)])
-    add("preposition", [("in",)], [("in",)])
-    add("person", [("man", "men"), ("fellow", "fellows")], [("mann", "manner")], 0, 0)
-    add("person", [("woman", "women")], [("frau", "frauen")], 1, 1)
-    add("animal", [("cat", "cats")], [("katze", "katzen"), ("mieze", "miezen")], 0, 1)
-    add("thing", [("book", "books")], [("buch", "bucher")], 1, 2)
-    add("place", [("garden", "gardens")], [("garten", "garten2")], 0, 0)
-    see = add("transitive", [("sees", "see", "saw")], [("sieht", "sehen", "sah", "sahen", "sehen")], 0)
-    second = add("second_sense", [("sees", "see", "saw")], [("schaut", "schauen", "schaute", "schauten", "schauen")])
-    lexicon.words["b"][second] = ((Word(("schaut", "schauen", "schaute", "schauten", "schauen"), "an"), 1),)
+    lexicon.that = add("that", [("that",)], [("dass",)], ("att",), "hoda")
+    add("conjunction", [("because",)], [("weil",)], ("wail",), "zakum")
+    add("preposition", [("in",)], [("in",)], ("in",), "mol")
+    add("person", [("man", "men"), ("fellow", "fellows")], [("mann", "manner")], ("man", "manner"), "turu", 0, 0)
+    add("person", [("woman", "women")], [("frau", "frauen")], ("froa", "froaen"), "kelim", 1, 1)
+    add("animal", [("cat", "cats")], [("katze", "katzen"), ("mieze", "miezen")], ("katte", "katten"), "misk", 0, 1)
+    add("thing", [("book", "books")], [("buch", "bucher")], ("buk", "buker"), "tolo", 1, 2)
+    add("place", [("garden", "gardens")], [("garten", "garten2")], ("gart", "garten"), "vyny", 0, 0)
+    seen = ("sieht", "sehen", "sah", "sahen", "sehen")
+    watched = ("schaut", "schauen", "schaute", "schauten", "schauen")
+    see = add("transitive", [("sees", "see", "saw")], [seen], ("seies", "seien", "sa", "saen", "seien"), "nad", 0)
+    second = add(
+        "second_sense", [("sees", "see", "saw")], [watched], ("skoes", "skoen", "skoed", "skoeden", "skoen"), "zepil"
+    )
+    for language, particle in (("b", "an"), ("c", "av")):
+        ((word, weight),) = lexicon.words[language][second]
+        lexicon.words[language][second] = ((word._replace(particle=particle), weight),)
     lexicon.second_sense[see], lexicon.split_in[see] = second, "b"
     lexicon.object_kinds[see] = Table(("person", "thing"), (2, 1))
-    add("intransitive", [("sleeps", "sleep", "slept")], [("ruht", "ruhen", "ruhte", "ruhten", "ruhen")], 1)
-    add("clausal", [("says", "say", "said")], [("sagt", "sagen", "sagte", "sagten", "sagen")])
-    add("adjective", [("old",)], [("alte", "alter", "altes", "alten")], 0)
-    add("adjective", [("red",), ("ruddy",)], [("rote", "roter", "rotes", "roten")], 1)
-    add("time", [("today",)], [("heute",)])
-    add("manner", [("gladly",), ("merrily",)], [("gern",)])
-    add("name", [("Ann",)], [("Ann",)])
-    add("name", [("Bob",)], [("Bob",)])
-    add("number", [("2",)], [("2",)])
+    rested = ("ruht", "ruhen", "ruhte", "ruhten", "ruhen")
+    add("intransitive", [("sleeps", "sleep", "slept")], [rested], ("rues", "ruen", "rued", "rueden", "ruen"), "hosh", 1)
+    said = ("sagt", "sagen", "sagte", "sagten", "sagen")
+    add("clausal", [("says", "say", "said")], [said], ("sages", "sagen", "saged", "sageden", "sagen"), "bitel")
+    add("adjective", [("old",)], [("alte", "alter", "altes", "alten")], ("alda", "alder", "aldet", "alden"), "uruk", 0)
+    ruddy = [("red",), ("ruddy",)]
+    add("adjective", ruddy, [("rote", "roter", "rotes", "roten")], ("roda", "roder", "rodet", "roden"), "pili", 1)
+    add("time", [("today",)], [("heute",)], ("hoite",), "nuna")
+    add("manner", [("gladly",), ("merrily",)], [("gern",)], ("gerna",), "sool")
+    add("name", [("Ann",)], [("Ann",)], ("Ann",), "Ann")
+    add("name", [("Bob",)], [("Bob",)], ("Bob",), "Bob")
+    add("number", [("2",)], [("2",)], ("2",), "2")
     return lexicon
 
 

@@ -5,16 +5,24 @@ from collections import Counter
 from fractions import Fraction
 
 import pytest
-from grammar_reading import ReaderA, ReaderB
+from grammar_reading import ReaderA, ReaderB, ReaderC
+from grammar_reading_d import ReaderD
 from grammar_toy import all_spellings, explore, let_tables_explore, make_toy_lexicon, make_toy_structure
 
 from tietrain.data.grammar.draw import Table, make_stream
 from tietrain.data.grammar.language_a import LanguageA
-from tietrain.data.grammar.language_b import LanguageB
+from tietrain.data.grammar.language_b import LanguageB, LanguageC
+from tietrain.data.grammar.language_d import LanguageD
 from tietrain.data.grammar.meaning import PRESENT, SINGULAR, MeaningDrawer, score_meaning
 from tietrain.data.grammar.paragraph import Cast, ParagraphModel, cast_nats
 from tietrain.data.grammar.spelling import best_spelling, draw_spelling, spelling_nats
 
+LANGUAGES = {
+    "a": (LanguageA, ReaderA),
+    "b": (LanguageB, ReaderB),
+    "c": (LanguageC, ReaderC),
+    "d": (LanguageD, ReaderD),
+}
 SMALL_NOUNS = {"number": Table((SINGULAR,), (1,)), "tense": Table((PRESENT,), (1,))}
 SHAPES = {
     "plain": {},
@@ -50,12 +58,11 @@ def test_grammar_exactness_draw_other_never_draws_the_excluded():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("language", ["a", "b"])
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_grammar_exactness_sentence_formula_equals_brute_force(monkeypatch, shape, language):
     let_tables_explore(monkeypatch)
     lexicon, structure = make_toy_lexicon(), make_toy_structure(**SHAPES[shape])
-    speller = {"a": LanguageA, "b": LanguageB}[language](lexicon)
-    reader = {"a": ReaderA, "b": ReaderB}[language](lexicon)
+    speller, reader = (make(lexicon) for make in LANGUAGES[language])
     drawer = MeaningDrawer(structure, lexicon)
 
     def program(script):
@@ -84,14 +91,14 @@ def test_grammar_exactness_sentence_formula_equals_brute_force(monkeypatch, shap
 
 
 @pytest.mark.parametrize("shape", ["plain", "adjectives", "relative", "clauses"])
-@pytest.mark.parametrize("source", ["a", "b"])
-def test_grammar_exactness_translation_formula_equals_bayes_by_brute_force(monkeypatch, shape, source):
+@pytest.mark.parametrize("pair", ["ab", "ba", "bc", "ad", "dc"])
+def test_grammar_exactness_translation_formula_equals_bayes_by_brute_force(monkeypatch, shape, pair):
     let_tables_explore(monkeypatch)
     lexicon = make_toy_lexicon()
-    spellers = {"a": LanguageA(lexicon), "b": LanguageB(lexicon)}
+    source, target = pair
+    spellers = {language: LANGUAGES[language][0](lexicon) for language in pair}
     changes = SHAPES[shape] | SMALL_NOUNS
     drawer = MeaningDrawer(make_toy_structure(**changes), lexicon)
-    target = "b" if source == "a" else "a"
 
     def program(script):
         meaning = drawer.draw(script)
@@ -161,9 +168,10 @@ def test_grammar_exactness_cast_in_closed_form_equals_brute_force(monkeypatch):
         assert math.exp(-cast_nats(mentions, names, 2)) == pytest.approx(float(share), rel=1e-12)
 
 
-def test_grammar_exactness_spellings_sum_to_one_and_match_their_share_among_draws():
+@pytest.mark.parametrize("language", "bcd")
+def test_grammar_exactness_spellings_sum_to_one_and_match_their_share_among_draws(language):
     lexicon = make_toy_lexicon()
-    speller = LanguageB(lexicon)
+    speller = LANGUAGES[language][0](lexicon)
     structure = make_toy_structure(
         has_place=Table((True,), (1,)), adverb_kind=Table(("time",), (1,)), kind=Table(("transitive",), (1,))
     )

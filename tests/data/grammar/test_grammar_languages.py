@@ -1,17 +1,21 @@
 """What each language may write, sentence by sentence, and that it can be read back."""
 
 import math
+from itertools import combinations
 
 import pytest
-from grammar_reading import ReaderA, ReaderB, UnreadableError
+from grammar_reading import ReaderA, ReaderB, ReaderC, UnreadableError
+from grammar_reading_d import ReaderD
 from grammar_toy import all_spellings, make_toy_lexicon
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tietrain.data.grammar.coining import make_lexicon
+from tietrain.data.grammar.coining_d import FIXED
 from tietrain.data.grammar.draw import make_stream
 from tietrain.data.grammar.language_a import LanguageA
-from tietrain.data.grammar.language_b import LanguageB
+from tietrain.data.grammar.language_b import LanguageB, LanguageC
+from tietrain.data.grammar.language_d import LanguageD
 from tietrain.data.grammar.meaning import (
     COUNTED,
     FUTURE,
@@ -33,6 +37,7 @@ from tietrain.data.grammar.settings import GrammarSettings
 from tietrain.data.grammar.spelling import best_spelling, draw_spelling, spelling_nats
 from tietrain.data.grammar.splits import max_clauses
 
+LANGUAGES = {"a": LanguageA, "b": LanguageB, "c": LanguageC, "d": LanguageD}
 TOY = make_toy_lexicon()
 MAN, WOMAN = TOY.members("person")
 CAT, BOOK, GARDEN = (TOY.members(kind)[0] for kind in ("animal", "thing", "place"))
@@ -45,8 +50,7 @@ THE_MAN, THE_WOMAN, THE_BOOK = Phrase(MAN), Phrase(WOMAN), Phrase(BOOK)
 
 
 def spellings(language, *clauses):
-    speller = {"a": LanguageA, "b": LanguageB}[language](TOY)
-    return {text for text, _ in all_spellings(speller, clauses)}
+    return {text for text, _ in all_spellings(LANGUAGES[language](TOY), clauses)}
 
 
 def test_grammar_languages_a_puts_subject_verb_object_in_order():
@@ -147,7 +151,13 @@ def test_grammar_languages_refuse_what_is_not_a_spelling_of_the_meaning(text):
 
 
 def test_grammar_languages_readers_refuse_what_is_no_sentence():
-    for reader, text in ((ReaderA(TOY), "the the woman sleeps."), (ReaderB(TOY), "die frau, ruht")):
+    for reader, text in (
+        (ReaderA(TOY), "the the woman sleeps."),
+        (ReaderB(TOY), "die frau, ruht"),
+        (ReaderC(TOY), "die froa ruht."),
+        (ReaderD(TOY), "kelimyn hoshanok."),
+        (ReaderD(TOY), "kelimyn turuun nada."),
+    ):
         with pytest.raises(UnreadableError):
             reader.read(text)
 
@@ -156,7 +166,7 @@ LEXICONS = {
     (difficulty, seed): make_lexicon(GrammarSettings("mt", "tiny", language_seed=seed, difficulty=difficulty))
     for difficulty, seed in ((1, 3), (4, 0), (9, 1), (12, 2))
 }
-READERS = {key: (ReaderA(lexicon), ReaderB(lexicon)) for key, lexicon in LEXICONS.items()}
+READERS = {key: [make(lexicon) for make in (ReaderA, ReaderB, ReaderC, ReaderD)] for key, lexicon in LEXICONS.items()}
 
 
 @settings(max_examples=150, deadline=None, database=None)
@@ -165,7 +175,8 @@ def test_grammar_languages_every_sentence_reads_back_to_its_meaning(key, seed, i
     lexicon, uniform = LEXICONS[key], make_stream("property", seed)
     make = make_long_structure if is_long else make_structure
     drawer = MeaningDrawer(make(max_clauses(key[0])), lexicon)
-    for speller, reader in zip((LanguageA(lexicon), LanguageB(lexicon)), READERS[key], strict=True):
+    for language, reader in zip(LANGUAGES.values(), READERS[key], strict=True):
+        speller = language(lexicon)
         for _ in range(3):
             meaning = drawer.draw(uniform)
             text = draw_spelling(speller, meaning, uniform)
@@ -183,7 +194,7 @@ def test_grammar_languages_every_sentence_reads_back_to_its_meaning(key, seed, i
 def test_grammar_languages_forms_are_unique_and_shared_only_by_one_concept(key):
     lexicon = LEXICONS[key]
     verb_of = {second: verb for verb, second in lexicon.second_sense.items()}
-    owners = {"a": {}, "b": {}}
+    owners = {language: {} for language in LANGUAGES}
     for language, owner in owners.items():
         for concept, words in enumerate(lexicon.words[language]):
             meant = verb_of.get(concept, concept)
@@ -192,10 +203,19 @@ def test_grammar_languages_forms_are_unique_and_shared_only_by_one_concept(key):
                     # A stem that separable verbs share is told apart by the particle.
                     where = (form, word.particle) if word.particle else form
                     assert owner.setdefault(where, meant) == meant
-    shared = [form for form in owners["a"] if form in owners["b"]]
-    assert all(owners["a"][form] == owners["b"][form] for form in shared)
-    kinds = {lexicon.kind[owners["a"][form]] for form in shared}
-    assert {"name", "number", "thing"} <= kinds
+    function_words = {form for kind in FIXED for c in lexicon.members(kind) for form in _forms(lexicon, c)}
+    kinds = {}
+    for one, other in combinations(LANGUAGES, 2):
+        shared = [form for form in owners[one] if form in owners[other] and form not in function_words]
+        assert all(owners[one][form] == owners[other][form] for form in shared)
+        kinds[one + other] = {lexicon.kind[owners[one][form]] for form in shared}
+    for pair in ("ab", "bc"):
+        assert {"name", "number", "thing"} <= kinds[pair]
+    assert all(kinds[pair] == {"name", "number"} for pair in ("ad", "bd", "cd"))
+
+
+def _forms(lexicon, concept):
+    return [lexicon.words[language][concept][0][0].forms[0] for language in LANGUAGES]
 
 
 @pytest.mark.parametrize("key", [(4, 0), (9, 1)])

@@ -1,24 +1,18 @@
 """Builds a corpus from its settings: draws the splits, spells them, counts what was left out."""
 
-import math
 from collections import Counter
-from typing import Any
 
 from tietrain.data.grammar.coining import make_lexicon
 from tietrain.data.grammar.corpus import GrammarCorpus, GrammarSplit
 from tietrain.data.grammar.draw import make_stream
+from tietrain.data.grammar.faults import FaultChannel
+from tietrain.data.grammar.features import make_features
 from tietrain.data.grammar.lexicon import Lexicon
-from tietrain.data.grammar.meaning import Meaning, iterate_concepts, make_structure
-from tietrain.data.grammar.paragraph import Paragraph, ParagraphModel
-from tietrain.data.grammar.settings import GrammarSettings
+from tietrain.data.grammar.meaning import Meaning, iterate_concepts
+from tietrain.data.grammar.paragraph import Paragraph
+from tietrain.data.grammar.settings import FAULTY, FEATURES, GrammarSettings
 from tietrain.data.grammar.spelling import draw_spelling
-from tietrain.data.grammar.splits import (
-    MAX_TRIES,
-    PairSplits,
-    find_known,
-    max_clauses,
-    stream_label,
-)
+from tietrain.data.grammar.splits import MAX_TRIES, PairSplits, find_known, stream_label
 from tietrain.errors import SettingsError
 
 
@@ -38,28 +32,14 @@ def generate(settings: GrammarSettings) -> GrammarCorpus:
 
 def _generate_pairs(corpus: GrammarCorpus) -> None:
     splits = PairSplits(corpus.settings, corpus.lexicon)
-    source, target = corpus.settings.source, corpus.settings.target
-
-    def score(split: GrammarSplit) -> list[float]:
-        sentences: Any = split.meanings
-        return [
-            corpus.spelling_nats(target, meaning, text)
-            for meaning, text in zip(sentences, split.texts[target], strict=True)
-        ]
-
-    def add(name: str, meanings: list[Meaning]) -> None:
-        texts = {language: corpus.spell(language, meanings, f"spelling of {name}") for language in (source, target)}
-        corpus.splits[name] = GrammarSplit(texts, meanings, score)
-
     train = splits.draw_train()
-    add("train", train)
-    latin = {
-        language: [corpus.to_script(language, line) for line in lines]
-        for language, lines in corpus.splits["train"].texts.items()
-    }
+    # A and B alone decide what other splits may hold: with C and D, which have one word a concept,
+    # nothing else is unknown, and so every choice of columns has the same meanings.
+    spelled = _add_pairs(corpus, "train", train, ("a", "b"))
+    latin = {language: [corpus.to_script(language, line) for line in spelled[language]] for language in "ab"}
     splits.learn(train, latin)
     for name, meanings in splits.draw_rest().items():
-        add(name, meanings)
+        _add_pairs(corpus, name, meanings)
     n_rare = sum(map(len, splits.rare.values()))
     corpus.finish(
         {
@@ -77,23 +57,35 @@ def _generate_pairs(corpus: GrammarCorpus) -> None:
     )
 
 
+def _add_pairs(
+    corpus: GrammarCorpus, name: str, meanings: list[Meaning], languages: tuple[str, ...] = ()
+) -> dict[str, list[str]]:
+    """Adds a split with all its columns; returns its lines in their languages and in `languages`."""
+    needed = dict.fromkeys([*languages, *(FAULTY.get(column, column) for column in corpus.columns)])
+    spelled = {language: corpus.spell(language, meanings, f"spelling of {name}") for language in needed}
+    texts = {
+        column: _damage(corpus, column, name, spelled[FAULTY[column]]) if column in FAULTY else spelled[column]
+        for column in corpus.columns
+    }
+    features = None
+    if FEATURES in corpus.settings.columns:
+        label = (f"features of {name}", *stream_label(corpus.settings))
+        features = make_features(meanings, corpus.lexicon, corpus.settings.language_seed, label)
+    corpus.splits[name] = GrammarSplit(texts, meanings, features)
+    return spelled
+
+
+def _damage(corpus: GrammarCorpus, column: str, name: str, lines: list[str]) -> list[str]:
+    language = FAULTY[column]
+    channel = FaultChannel(corpus.lexicon, language)
+    uniform = make_stream(f"faults of {name}", language, *stream_label(corpus.settings))
+    return [corpus.to_script(language, channel.apply(corpus.to_script(language, line), uniform)) for line in lines]
+
+
 def _generate_paragraphs(corpus: GrammarCorpus) -> None:
     settings, lexicon = corpus.settings, corpus.lexicon
-    model = ParagraphModel(make_structure(max_clauses(settings.difficulty)), lexicon)
-    language, sizes = settings.source, settings.sizes
-
-    def score(split: GrammarSplit) -> list[float]:
-        nats = []
-        paragraphs: Any = split.meanings
-        for paragraph, line in zip(paragraphs, split.texts["text"], strict=True):
-            # Sentences end in the only full stop they have.
-            sentences = [part + "." for part in line.removesuffix(".").split(". ")]
-            spelled = zip(paragraph, sentences, strict=True)
-            nats.append(
-                model.meaning_nats(paragraph) + math.fsum(corpus.spelling_nats(language, *pair) for pair in spelled)
-            )
-        return nats
-
+    model, sizes = corpus.paragraphs, settings.sizes
+    (language,) = settings.columns
     seen: set[Meaning] = set()
     counts: Counter[int] = Counter()
     known: set[int] = set()
@@ -136,7 +128,7 @@ def _generate_paragraphs(corpus: GrammarCorpus) -> None:
             known = find_known(lexicon, counts, {language: lines})
         seen |= fresh
         texts = {"text": [corpus.to_script(language, line) for line in lines]}
-        corpus.splits[name] = GrammarSplit(texts, paragraphs, score)
+        corpus.splits[name] = GrammarSplit(texts, paragraphs)
     corpus.finish({"left_out": _note_left_out(corpus, known, counts), "turned_down": turned_down})
 
 

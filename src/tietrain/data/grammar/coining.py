@@ -1,7 +1,17 @@
-"""Draws the two languages: which concepts there are and what each language calls them."""
+"""Draws the lexicon: which concepts there are and what A and B call them; then C and D."""
 
+from tietrain.data.grammar.coining_c import coin_c
+from tietrain.data.grammar.coining_d import coin_d
 from tietrain.data.grammar.draw import Table, Uniform, make_stream
-from tietrain.data.grammar.lexicon import KIND_SIZES, NOUN_KINDS, Lexicon, Word, concept_sizes
+from tietrain.data.grammar.lexicon import (
+    KIND_SIZES,
+    NOUN_KINDS,
+    PARTICLES,
+    VERB_KINDS,
+    Lexicon,
+    Word,
+    concept_sizes,
+)
 from tietrain.data.grammar.settings import GrammarSettings
 from tietrain.data.grammar.stems import (
     SYLLABLES,
@@ -16,7 +26,6 @@ FUNCTION_WORDS = {
     "a": ("the", "a", "will", "that", "who", "which"),
     "b": tuple(["der", "die", "das", "den", "dem", "ein", "eine", "einen", "einem", "einer", "wird", "werden", "dass"]),
 }
-PARTICLES = ("an", "ab", "aus", "vor", "nach", "hin", "los", "um")
 PREPOSITIONS = (("in", "in"), ("on", "auf"), ("near", "bei"), ("behind", "hinter"), ("under", "unter"))
 CONJUNCTIONS = (
     ("because", "weil"),
@@ -37,12 +46,16 @@ N_SYNONYMS = Table((2, 3), (3, 1))
 SYNONYM_WEIGHTS = {1: (1,), 2: (2, 1), 3: (3, 2, 1)}
 COGNATE_PERCENT = 30
 SEPARABLE_PERCENT = 35
-VERB_KINDS = ("transitive", "intransitive", "clausal", "second_sense")
 
 
 def make_lexicon(settings: GrammarSettings) -> Lexicon:
     """The lexicon of a preset, difficulty and language seed; the corpus seed plays no part."""
-    return _Coiner(settings).coin()
+    coiner = _Coiner(settings)
+    lexicon = coiner.coin()
+    # Last, from streams of their own: A and B are the same with them and without.
+    coin_c(lexicon, coiner.register, settings.language_seed)
+    coin_d(lexicon, coiner.register, settings.language_seed)
+    return lexicon
 
 
 class _Coiner:

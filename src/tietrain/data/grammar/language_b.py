@@ -1,4 +1,4 @@
-"""Language B: gender, case and number agree; verb second in main clauses, last in others.
+"""Languages B and C: gender, case and number agree; verb second in main clauses, last in others.
 
 A separable verb leaves its particle at the end of a main clause and takes it back elsewhere.
 """
@@ -24,17 +24,6 @@ INFINITIVE = 4
 JOINED = 5
 """Added to a form of the verb to ask for it with its particle in front."""
 
-DEFINITE = {
-    NOMINATIVE: ("der", "die", "das", "die"),
-    ACCUSATIVE: ("den", "die", "das", "die"),
-    DATIVE: ("dem", "der", "dem", "den"),
-}
-"""Articles, also relative pronouns, by gender and MANY for the plural of all three."""
-INDEFINITE = {
-    NOMINATIVE: ("ein", "eine", "ein"),
-    ACCUSATIVE: ("einen", "eine", "ein"),
-    DATIVE: ("einem", "einer", "einem"),
-}
 E, ER, ES, EN = 0, 1, 2, 3
 AFTER_DEFINITE = {
     NOMINATIVE: (E, E, E, EN),
@@ -101,12 +90,28 @@ def _make_orders(adverb_kind: str, has_object: bool, has_place: bool, may_front:
 
 
 class LanguageB:
-    """Spells meanings in B; see `ClausePlan`."""
+    """Spells meanings in B; see `ClausePlan`.
+
+    Attributes:
+        definite: articles, also relative pronouns: by case, then by gender and MANY for the plural of all three.
+        indefinite: articles by case, then by gender.
+        future: auxiliary of the singular and of the plural.
+    """
+
+    language = "b"
+    definite = (("der", "die", "das", "die"), ("den", "die", "das", "die"), ("dem", "der", "dem", "den"))
+    indefinite = (("ein", "eine", "ein"), ("einen", "eine", "ein"), ("einem", "einer", "einem"))
+    future = ("wird", "werden")
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.lexicon = lexicon
         self._orders: dict[Key, Table[str]] = {}
         self._slots: dict[tuple[int, int], Slot] = {}
+
+    @classmethod
+    def articles(cls) -> tuple[str, ...]:
+        """Every article, once each."""
+        return tuple(dict.fromkeys(article for row in (*cls.definite, *cls.indefinite) for article in row))
 
     def plan(self, meaning: Meaning) -> list[ClausePlan]:
         """One plan a clause, in the order of the clauses."""
@@ -117,7 +122,7 @@ class LanguageB:
         key = (concept, form)
         slot = self._slots.get(key)
         if slot is None:
-            words = self.lexicon.words["b"][concept]
+            words = self.lexicon.words[self.language][concept]
             if form >= JOINED:
                 forms = [(word.particle + word.forms[form - JOINED], n) for word, n in words]
             else:
@@ -145,7 +150,7 @@ class LanguageB:
             constituents["P"] = [self.slot(clause.preposition), *place]
         lead = None
         if not is_main:
-            lead = self.lexicon.words["b"][clause.conjunction][0][0].forms[0]
+            lead = self.lexicon.words[self.language][clause.conjunction][0][0].forms[0]
         key = (adverb_kind, patient is not None, clause.place is not None, may_front, is_main)
         orders = self._orders.get(key)
         if orders is None:
@@ -156,12 +161,12 @@ class LanguageB:
         """The finite verb and what closes the clause."""
         many = int(number != SINGULAR)
         if tense == FUTURE:
-            return ["werden" if many else "wird"], [self.slot(sense, JOINED + INFINITIVE)]
+            return [self.future[many]], [self.slot(sense, JOINED + INFINITIVE)]
         form = 2 * (tense == PAST) + many
         if not is_main:
             return [self.slot(sense, JOINED + form)], []
         # A separable verb is the only word of its concept, so particle and stem agree.
-        particle = self.lexicon.words["b"][sense][0][0].particle
+        particle = self.lexicon.words[self.language][sense][0][0].particle
         return [self.slot(sense, form)], [particle] if particle else []
 
     def _phrase(self, phrase: Phrase, case: int) -> list[Slot]:
@@ -175,10 +180,10 @@ class LanguageB:
         if phrase.number == COUNTED:
             slots.append(self.slot(phrase.numeral))
         elif phrase.definite:
-            slots.append(DEFINITE[case][column])
+            slots.append(self.definite[case][column])
             endings = AFTER_DEFINITE
         elif phrase.number == SINGULAR:
-            slots.append(INDEFINITE[case][column])
+            slots.append(self.indefinite[case][column])
         for adjective in phrase.adjectives:
             slots.append(self.slot(adjective, endings[case][column]))
         slots.append(self.slot(phrase.noun, 0 if phrase.number == SINGULAR else 1))
@@ -186,8 +191,17 @@ class LanguageB:
             relative = phrase.relative
             sense = lexicon.sense(relative.verb, relative.object.noun if relative.object else None)
             finite, close = self._verb(sense, relative.tense, phrase.number, False)
-            slots += [COMMA, DEFINITE[NOMINATIVE][column]]
+            slots += [COMMA, self.definite[NOMINATIVE][column]]
             if relative.object is not None:
                 slots += self._phrase(relative.object, ACCUSATIVE)
             slots += [*close, *finite, COMMA]
         return slots
+
+
+class LanguageC(LanguageB):
+    """Spells meanings in C, the sister of B: B's grammar with articles, an auxiliary and words of its own."""
+
+    language = "c"
+    definite = (("dar", "die", "dat", "die"), ("dan", "die", "dat", "die"), ("dam", "dar", "dam", "dan"))
+    indefinite = (("ain", "aine", "ain"), ("ainen", "aine", "ain"), ("ainem", "ainer", "ainem"))
+    future = ("wurd", "wurden")

@@ -1,4 +1,4 @@
-"""The concepts a meaning is made of, and the words that two languages have for them."""
+"""The concepts a meaning is made of, and the words that the languages have for them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tietrain.data.grammar.draw import Table, zipf_mandelbrot
+from tietrain.data.grammar.settings import LANGUAGES
 
 NOUN_KINDS = ("person", "animal", "thing", "place")
 ANIMATE_KINDS = frozenset(("name", "person", "animal"))
-CONTENT_KINDS = (*NOUN_KINDS, "transitive", "intransitive", "clausal", "adjective", "time", "manner")
+VERB_KINDS = ("transitive", "intransitive", "clausal", "second_sense")
+CONTENT_KINDS = (*NOUN_KINDS, *VERB_KINDS[:3], "adjective", "time", "manner")
+PARTICLES = ("an", "ab", "aus", "vor", "nach", "hin", "los", "um")
+"""Of the separable verbs of B."""
 
 KIND_SIZES = {
     "person": 120,
@@ -37,9 +41,10 @@ NEUTRAL = -1
 class Word(NamedTuple):
     """One word of one language, with its inflected forms in the order of its part of speech.
 
-    Nouns: singular, plural. Verbs of A: third person singular, plain, past. Verbs of B: present
+    Nouns: singular, plural. Verbs of A: third person singular, plain, past. Verbs of B and C: present
     singular and plural, past singular and plural, infinitive; a separable verb lists the forms
-    without its particle. Adjectives of B: endings -e, -er, -es, -en. All others: one form.
+    without its particle. Adjectives of B and C: endings -e, -er, -es, -en and their like. Of D see
+    `coining_d`. All others: one form.
     """
 
     forms: tuple[str, ...]
@@ -54,18 +59,19 @@ class Lexicon:
     """Concepts by number; the position in `kind` is the concept.
 
     A transitive verb with two translations has a second sense: a concept of its own of kind
-    "second_sense", which the object's class selects and which is not drawn by itself. In one
-    language (`split_in`) the two senses have different words, in the other the same.
+    "second_sense", which the object's class selects and which is not drawn by itself. In A or B
+    (`split_in`) the two senses have different words, in the other the same; C follows B, and D
+    tells all of them apart.
 
     Attributes:
         kind: part of speech or noun class of each concept.
         home: topic a concept belongs to.
-        gender: gender in B of a noun, 0 masculine, 1 feminine, 2 neuter; -1 for other kinds.
+        gender: gender in B and C of a noun, 0 masculine, 1 feminine, 2 neuter; -1 for other kinds.
         second_sense: the sense of a double verb for things and places.
-        split_in: the language that tells the two senses of a double verb apart.
+        split_in: which of A and B tells the two senses of a double verb apart.
         object_kinds: classes of object of each transitive verb.
         words: for each language and concept, words and their integer weights.
-        cognates: concepts whose first words are related.
+        cognates: concepts whose first words in A and B are related.
     """
 
     n_topics: int
@@ -76,7 +82,7 @@ class Lexicon:
     second_sense: dict[int, int] = field(default_factory=dict)
     split_in: dict[int, str] = field(default_factory=dict)
     object_kinds: dict[int, Table[str]] = field(default_factory=dict)
-    words: dict[str, list[WeightedWords]] = field(default_factory=lambda: {"a": [], "b": []})
+    words: dict[str, list[WeightedWords]] = field(default_factory=lambda: {language: [] for language in LANGUAGES})
     cognates: list[int] = field(default_factory=list)
     that: int = -1
     _tables: dict[tuple[str, int], Table[int]] = field(default_factory=dict, repr=False)
@@ -86,8 +92,8 @@ class Lexicon:
         self.kind.append(kind)
         self.home.append(home)
         self.gender.append(gender)
-        self.words["a"].append(())
-        self.words["b"].append(())
+        for words in self.words.values():
+            words.append(())
         return len(self.kind) - 1
 
     def members(self, kind: str) -> list[int]:

@@ -1,6 +1,6 @@
 """What a user may set about the generated corpus, and the sizes behind each preset."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from tietrain.errors import SettingsError
 
@@ -8,6 +8,11 @@ GRAMMAR_VERSION = 1
 """Raised by every change that moves one byte of any corpus; part of the fingerprint."""
 
 MAX_DIFFICULTY = 12
+LANGUAGES = ("a", "b", "c", "d")
+FAULTY = {f"{language}_mt": language for language in LANGUAGES}
+"""Column of a language after the fault channel -> the language."""
+FEATURES, N_FEATURES = "features", 32
+"""The column of vectors, and how wide one is."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ class GrammarSettings:
             sentence (2 at 1, 3 from 3, 4 from 6, 5 from 9, 6 at 12).
         alphabet_b: "latin", or "other" to spell the same sentences of B in another script, which
             shares no letter and no digit with A.
-        source: language of the source side; the language of a language-model corpus.
-        target: language of the target side; unused by "lm".
+        columns: one of LANGUAGES for "lm", which is "a" when empty. For "mt" two or more of LANGUAGES,
+            FAULTY and FEATURES, ("a", "b") when empty, of which the last is a language.
     Raises:
         SettingsError: a value outside its range; the message names the key.
     """
@@ -59,15 +64,12 @@ class GrammarSettings:
     language_seed: int = 0
     difficulty: int = 4
     alphabet_b: str = "latin"
-    source: str = "a"
-    target: str = "b"
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_choice("task", self.task, ("lm", "mt"))
         _check_choice("data.preset", self.preset, tuple(PRESETS))
         _check_choice("data.alphabet_b", self.alphabet_b, ("latin", "other"))
-        _check_choice("source", self.source, ("a", "b"))
-        _check_choice("target", self.target, ("a", "b"))
         for key in ("seed", "language_seed", "difficulty"):
             value = getattr(self, key)
             if not isinstance(value, int) or isinstance(value, bool):
@@ -75,13 +77,39 @@ class GrammarSettings:
         if not 1 <= self.difficulty <= MAX_DIFFICULTY:
             to_do = f"choose a whole number from 1 to {MAX_DIFFICULTY}"
             raise SettingsError(f"data.difficulty={self.difficulty}", "it is out of range", to_do)
-        if self.task == "mt" and self.source == self.target:
-            raise SettingsError(f"target={self.target}", "it is the source too", "choose the other language")
+        if not self.columns:
+            object.__setattr__(self, "columns", ("a",) if self.task == "lm" else ("a", "b"))
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        asked = f"data.columns=[{','.join(self.columns)}]"
+        if self.task == "lm":
+            if len(self.columns) > 1 or self.columns[0] not in LANGUAGES:
+                is_so = "a generated corpus of running text has one language"
+                raise SettingsError(asked, is_so, f"choose one of {', '.join(LANGUAGES)}")
+            return
+        known = (*LANGUAGES, *FAULTY, FEATURES)
+        if len(self.columns) < 2 or len(set(self.columns)) < len(self.columns) or not set(self.columns) <= set(known):
+            is_so = "a generated translation has two or more different columns, the target last"
+            raise SettingsError(asked, is_so, f"choose from {', '.join(known)}")
+        if self.columns[-1] not in LANGUAGES:
+            is_so = f"{self.columns[-1]} is only ever a source"
+            raise SettingsError(asked, is_so, f"put one of {', '.join(LANGUAGES)} last")
 
     @property
     def sizes(self) -> Preset:
         """Sizes of the preset."""
         return PRESETS[self.preset]
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """The settings as part of fingerprints: of `columns`, first and last, as when there were no others.
+
+        A fingerprint takes in every column by name, so that none is lost.
+        """
+        stated = asdict(self)
+        columns = stated.pop("columns")
+        return stated | {"source": columns[0], "target": "b" if self.task == "lm" else columns[-1]}
 
 
 def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:

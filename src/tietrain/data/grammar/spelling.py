@@ -51,7 +51,7 @@ def draw_spelling(speller: Speller, meaning: Meaning, uniform: Uniform) -> str:
         for letter in order:
             for slot in clause.constituents[letter]:
                 tokens.append(slot if isinstance(slot, str) else slot.draw(uniform))
-    return _join(tokens)
+    return join_tokens(tokens)
 
 
 def best_spelling(speller: Speller, meaning: Meaning) -> str:
@@ -67,7 +67,7 @@ def best_spelling(speller: Speller, meaning: Meaning) -> str:
             tokens.append(clause.lead)
         for slot in _slots(clause, clause.orders.best()):
             tokens.append(slot if isinstance(slot, str) else slot.best())
-    return _join(tokens)
+    return join_tokens(tokens)
 
 
 def spelling_nats(speller: Speller, meaning: Meaning, text: str) -> float:
@@ -75,7 +75,7 @@ def spelling_nats(speller: Speller, meaning: Meaning, text: str) -> float:
 
     Sums over every way to the same string.
     """
-    tokens = _split(text)
+    tokens = split_tokens(text)
     if tokens is None:
         return math.inf
     plans = speller.plan(meaning)
@@ -132,14 +132,15 @@ def _add_comma(tokens: list[str]) -> None:
         tokens.append(COMMA)
 
 
-def _join(tokens: list[str]) -> str:
+def join_tokens(tokens: list[str]) -> str:
+    """A sentence of words and commas."""
     if tokens[-1] == COMMA:
         tokens = tokens[:-1]
     return " ".join(tokens).replace(" ,", ",") + "."
 
 
-def _split(text: str) -> list[str] | None:
-    """Tokens of a spelled sentence, or None when it does not end like one."""
+def split_tokens(text: str) -> list[str] | None:
+    """Words and commas of a spelled sentence, or None when it does not end like one."""
     if not text.endswith("."):
         return None
     return text[:-1].replace(",", " ,").split(" ")

@@ -1,8 +1,10 @@
-"""Stems of the two languages, coined from syllables, every form unique in its language."""
+"""Stems of the languages, coined from syllables, every form unique in its language."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from tietrain.data.grammar.draw import Table, Uniform
+from tietrain.data.grammar.settings import LANGUAGES
 
 
 class Stem(NamedTuple):
@@ -28,16 +30,22 @@ def _table(items: str, first_weight: int = 0) -> Table[str]:
 ONSETS = {
     "a": _table("t s b m d r p l f h n g st w k th sh br tr gr cl fl pl dr sl sk v j y"),
     "b": _table("t s b m d r p l f h n g st w k sch br tr gr kl fl bl dr schl kn z pf sp"),
+    "c": _table("t s b m d r p l f h n g st w k sk br tr gr kl fl bl dr skl kn sp"),
+    "d": _table("k m t n z h l v j r ts p g dz b"),
     "name": _table("m l r t k n s b d v j p"),
 }
 VOWELS = {
     "a": _table("a e i o u ea oo ai ou"),
     "b": _table("a e i o u ei au ie eu"),
+    "c": _table("a e i o u ai oa ie eu"),
+    "d": _table("a o u aa uu"),
     "name": _table("a i o e u"),
 }
 CODAS = {
     "a": _table("n r t l m d nd rk p ck nt g sh ft lm b x"),
     "b": _table("n r t l m nd rk f ch ng lt cht g rm tz ck b"),
+    "c": _table("n r t l m nd rk f k ng lt kt g rm tt ck b"),
+    "d": _table("k n l z t r sh j m p"),
     "name": _table("n r l s m k"),
 }
 SYLLABLES = (Table((1, 2), (3, 1)), Table((1, 2, 3), (1, 5, 2)))
@@ -78,12 +86,17 @@ class FormRegister:
     """
 
     def __init__(self) -> None:
-        self._taken: dict[str, dict[str, int]] = {"a": {}, "b": {}}
+        self._taken: dict[str, dict[str, int]] = {language: {} for language in LANGUAGES}
 
     def is_free(self, language: str, form: str, concept: int) -> bool:
         """Whether a concept may take a form in a language."""
-        other = self._taken["b" if language == "a" else "a"]
-        return form not in self._taken[language] and other.get(form, concept) == concept
+        if form in self._taken[language]:
+            return False
+        return all(taken.get(form, concept) == concept for taken in self._taken.values())
+
+    def reserve(self, language: str, forms: Iterable[str]) -> None:
+        """Takes function words, whatever other languages have by the same form."""
+        self._taken[language].update(dict.fromkeys(forms, -1))
 
     def take(self, language: str, forms: tuple[str, ...], concept: int) -> bool:
         """Takes all forms for a concept, or none and answers False."""

@@ -1,0 +1,104 @@
+"""Coins language C, a sister of B: B's stems after regular sound changes, with endings of its own.
+
+C has one word a concept, the most frequent of B, so that training which has the concept has the word.
+"""
+
+import re
+
+from tietrain.data.grammar.draw import Uniform, make_stream
+from tietrain.data.grammar.language_b import LanguageC
+from tietrain.data.grammar.lexicon import NOUN_KINDS, PARTICLES, VERB_KINDS, Lexicon, Word
+from tietrain.data.grammar.stems import SYLLABLES, FormRegister, coin_stem
+
+SOUND_CHANGES = {"sch": "sk", "ch": "k", "pf": "p", "tz": "tt", "z": "t", "ei": "ai", "au": "oa"}
+"""What C has for a sound of B; a stem with none of these sounds is spelled alike."""
+REPLACED_PERCENT = 15
+"""Concepts for which C has another stem than B."""
+FIXED = {
+    "that": ("att",),
+    "conjunction": ("wail", "wen", "obwol", "solang", "befor"),
+    "preposition": ("in", "up", "bai", "hinta", "unda"),
+}
+PARTICLES_C = dict(zip(PARTICLES, ("an", "av", "ut", "for", "nak", "hin", "lus", "um"), strict=True))
+PLURALS = {"e": "a", "en": "en", "er": "er", "s": "s"}
+_CHANGE = re.compile("|".join(SOUND_CHANGES))
+
+
+def change_sounds(text: str) -> str:
+    """A stem of B as C has it.
+
+    >>> change_sounds("scheicht"), change_sounds("pfaumon")
+    ('skaikt', 'poamon')
+    """
+    return _CHANGE.sub(lambda found: SOUND_CHANGES[found[0]], text)
+
+
+def coin_c(lexicon: Lexicon, register: FormRegister, language_seed: int) -> None:
+    """Gives every concept its word of C, from that of B."""
+    register.reserve("c", (*LanguageC.articles(), *LanguageC.future, *PARTICLES_C.values()))
+    for kind, forms in FIXED.items():
+        register.reserve("c", forms)
+        for concept, form in zip(lexicon.members(kind), forms, strict=True):
+            lexicon.words["c"][concept] = ((Word((form,)), 1),)
+    coiner = _Coiner(register, make_stream("language c", language_seed))
+    first_sense = {second: verb for verb, second in lexicon.second_sense.items()}
+    for concept, kind in enumerate(lexicon.kind):
+        of_b = lexicon.words["b"][concept][0][0]
+        verb = first_sense.get(concept, concept)
+        if verb != concept and lexicon.split_in[verb] == "a":
+            lexicon.words["c"][concept] = lexicon.words["c"][verb]
+        elif kind in ("name", "number"):
+            register.take("c", of_b.forms, concept)
+            lexicon.words["c"][concept] = ((of_b, 1),)
+        elif kind not in FIXED:
+            lexicon.words["c"][concept] = ((coiner.coin(concept, kind, of_b), 1),)
+
+
+class _Coiner:
+    """Coins words in the order of the concepts, from one stream."""
+
+    def __init__(self, register: FormRegister, uniform: Uniform) -> None:
+        self.register, self.uniform = register, uniform
+        # By those of B: separable verbs of B may share a stem, and then share it in C.
+        self.forms: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def coin(self, concept: int, kind: str, of_b: Word) -> Word:
+        """A word whose forms are all free, with B's stem unless it is replaced or taken."""
+        particle = PARTICLES_C[of_b.particle] if of_b.particle else ""
+        shared = self.forms.get(of_b.forms)
+        if shared and self.register.take("c", _join(particle, shared), concept):
+            return Word(shared, particle)
+        forms = _inherit(kind, of_b)
+        replaced = int(self.uniform() * 100) < REPLACED_PERCENT
+        while replaced or not self.register.take("c", (*forms, *_join(particle, forms)), concept):
+            stem = coin_stem(self.uniform, "c", SYLLABLES[1].draw(self.uniform)).text
+            forms, replaced = _inflect(kind, stem, of_b), False
+        self.forms.setdefault(of_b.forms, forms)
+        return Word(forms, particle)
+
+
+def _join(particle: str, forms: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(particle + form for form in forms) if particle else ()
+
+
+def _inherit(kind: str, of_b: Word) -> tuple[str, ...]:
+    """The forms of B's word as C has them, those of an irregular past included."""
+    if kind not in VERB_KINDS:
+        # Singular nouns, adverbs: the stem; adjectives: the stem and -e.
+        stem = of_b.forms[0][:-1] if kind == "adjective" else of_b.forms[0]
+        return _inflect(kind, change_sounds(stem), of_b)
+    stem, past = change_sounds(of_b.forms[1].removesuffix("en")), change_sounds(of_b.forms[2])
+    forms = _inflect(kind, stem, of_b)
+    # Regular where the changes make one sound of two and nothing would mark the past.
+    is_irregular = of_b.forms[3] == of_b.forms[2] + "en" and past != stem
+    return (*forms[:2], past, past + "en", forms[4]) if is_irregular else forms
+
+
+def _inflect(kind: str, stem: str, of_b: Word) -> tuple[str, ...]:
+    if kind in NOUN_KINDS:
+        return (stem, stem + PLURALS[of_b.forms[1].removeprefix(of_b.forms[0])])
+    if kind in VERB_KINDS:
+        return (stem + "es", stem + "en", stem + "ed", stem + "eden", stem + "en")
+    if kind == "adjective":
+        return tuple(stem + ending for ending in ("a", "er", "et", "en"))
+    return (stem,)
