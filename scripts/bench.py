@@ -29,12 +29,13 @@ from bench_decoding import BEAM, N_TOKENS, bench_decoding, random_sources, real_
 from torch import Tensor, nn
 
 from tietrain.compose import compose_config, tying_choices
-from tietrain.config import STACKS, RunConfig, TyingConfig, make_shape
+from tietrain.config import RunConfig, TyingConfig
 from tietrain.data.batching import Batch, padding_efficiency
 from tietrain.data.prepare import prepare
 from tietrain.data.tokenizer import PAD_ID
 from tietrain.data.windows import LmBatches
 from tietrain.model.transformer import Transformer
+from tietrain.shape import make_layout, make_shape
 from tietrain.tasks.loss import LossSum
 from tietrain.tasks.mt import Translation
 from tietrain.tasks.task import batch_loss
@@ -138,7 +139,7 @@ def hand_arm(config: RunConfig, vocab_size: int) -> Callable[[Batch], None]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
 
     def step(batch: Batch) -> None:
-        logits = model(batch.src_ids, batch.tgt_in_ids)
+        logits = model(batch.sources.get("encoder"), batch.tgt_in_ids)
         loss = F.cross_entropy(
             logits.flatten(0, 1),
             batch.tgt_out_ids.flatten(),
@@ -155,7 +156,7 @@ def hand_arm(config: RunConfig, vocab_size: int) -> Callable[[Batch], None]:
 
 def our_arm(config: RunConfig, vocab_size: int) -> Callable[[Batch], None]:
     """One training step of tietrain, as its loop takes it."""
-    names = STACKS[config.task.name]
+    names = make_layout(config).stacks
     shape = make_shape(config, dict.fromkeys(names, vocab_size), dict.fromkeys(names, "joint"))
     model = Transformer(
         make_plan(shape, config.tying.ties), dropout=config.model.dropout, embed_scale=config.model.embed_factor

@@ -15,13 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tietrain.config import RunConfig, make_shape
+from tietrain.config import RunConfig
+from tietrain.data import pairs
+from tietrain.data.encoded import EncodedLines
 from tietrain.data.prepare import prepare
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from tietrain.model.cache import Cache
 from tietrain.model.transformer import Transformer
+from tietrain.shape import make_shape
 from tietrain.tasks.beam import Search
-from tietrain.tasks.decoding import search, source_ids
+from tietrain.tasks.decoding import search
 from tietrain.tying.schemes import make_plan
 
 BEAM, N_TOKENS, BATCH_ROWS = 5, 16, 64
@@ -42,7 +45,12 @@ def real_sources(config: RunConfig, n: int) -> Sources:
     """Of the first test split."""
     prepared = prepare(config)
     split = next(name for name in prepared.encoded if name not in ("train", "valid"))
-    return list(prepared.encoded[split]["encoder"])[:n]
+    return list(prepared.sources(split, config.directions[0]).lines["encoder"][:n])
+
+
+def read(sources: Sources) -> pairs.Sources:
+    """Pieces as what the encoder reads."""
+    return pairs.Sources({"encoder": EncodedLines.of(sources)})
 
 
 def build_model(config: RunConfig) -> Transformer:
@@ -60,7 +68,7 @@ def our_decoder(config: RunConfig) -> Decoder:
     model = build_model(config)
 
     def decode(sources: Sources) -> None:
-        found = search(model, sources, [[]] * len(sources), [N_TOKENS] * len(sources), Search(beam=BEAM))
+        found = search(model, read(sources), [[]] * len(sources), [N_TOKENS] * len(sources), Search(beam=BEAM))
         assert {len(hypotheses[0].pieces) for _, hypotheses in found} == {N_TOKENS - 1}  # and the end mark
 
     return decode
@@ -69,7 +77,9 @@ def our_decoder(config: RunConfig) -> Decoder:
 def batches_of(sources: Sources) -> list[Tensor]:
     """Sorted by length, BATCH_ROWS at a time."""
     ordered = sorted(sources, key=len, reverse=True)
-    return [source_ids(ordered[i : i + BATCH_ROWS]) for i in range(0, len(ordered), BATCH_ROWS)]
+    ids = read(ordered)
+    rows = np.arange(len(ordered))
+    return [ids.padded(rows[i : i + BATCH_ROWS])["encoder"] for i in range(0, len(ordered), BATCH_ROWS)]
 
 
 def transformers_decoder(config: RunConfig) -> Decoder:
@@ -115,7 +125,7 @@ def plain_decoder(config: RunConfig) -> Decoder:
     def decode(sources: Sources) -> None:
         for src_ids in batches_of(sources):
             n = len(src_ids)
-            memory, cache = model.encode(src_ids).select(torch.arange(n).repeat_interleave(BEAM)), Cache()
+            memory, cache = model.encode({"encoder": src_ids}).select(torch.arange(n).repeat_interleave(BEAM)), Cache()
             scores = torch.tensor([0.0] + [-torch.inf] * (BEAM - 1)).repeat(n, 1)
             ids = torch.full((n * BEAM, 1), BOS_ID)
             for _ in range(N_TOKENS):

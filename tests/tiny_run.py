@@ -16,11 +16,12 @@ from tietrain.config import (
     TaskConfig,
     TrainConfig,
     TyingConfig,
-    make_shape,
 )
-from tietrain.data.batching import MtBatches
+from tietrain.data.encoded import EncodedLines
+from tietrain.data.pairs import Learned, MtBatches, Pairs, Sources
 from tietrain.data.windows import LmBatches
 from tietrain.model.transformer import Transformer
+from tietrain.shape import make_shape
 from tietrain.tasks.task import batch_loss, device_of
 from tietrain.train.checkpoint import save_final
 from tietrain.train.hardware import resolve_hardware
@@ -69,11 +70,13 @@ class RandomTask:
                 draw.integers(4, V, 400).astype(np.int32), 12, config.train.batch_tokens, config.seed
             )
             return
-        sides = [[draw.integers(4, V, n).astype(np.int32) for n in draw.integers(1, 9, 40)] for _ in range(2)]
-        lengths = {
-            stack: np.asarray([len(s) for s in side]) for stack, side in zip(("encoder", "decoder"), sides, strict=True)
-        }
-        self.batches = MtBatches(*sides, lengths, config.train.batch_tokens, config.seed)
+        src, tgt = (
+            EncodedLines.of([draw.integers(4, V, n).astype(np.int32) for n in draw.integers(1, 9, 40)])
+            for _ in range(2)
+        )
+        pairs = Pairs(Sources({"encoder": src}), "decoder", tgt)
+        learned = Learned("src-tgt", pairs, np.arange(len(tgt)), src.lengths, tgt.lengths)
+        self.batches = MtBatches([learned], config.train.batch_tokens, config.seed)
 
     def loss(self, model, batch):
         return batch_loss(model, batch, 0.1)
@@ -83,6 +86,9 @@ class RandomTask:
         torch.rand(3)  # what an evaluation draws must not reach training
         batch = self.batches.batch(7, 0).to(device_of(model))
         return {"nats_per_token": float(batch_loss(model, batch, 0.0).nll) / batch.n_tokens}
+
+    def samples(self, model):
+        return [{"sample": "two\nlines"}]
 
 
 def train(

@@ -52,6 +52,7 @@ def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     beam = "hypotheses kept alive; default: the run's" if verb == "translate" else "search instead of drawing"
     parser.add_argument("--beam", type=int, metavar="K", help=beam)
     if verb == "translate":
+        parser.add_argument("--direction", metavar="SOURCE-TARGET", help="which one, of a run that has several")
         penalty = "alpha of ((5 + tokens) / 6) ** alpha, which scores are divided by; default: the run's"
         parser.add_argument("--length-penalty", type=float, metavar="ALPHA", help=penalty)
         parser.add_argument("--nbest", type=int, metavar="N", help="write N translations: LINE ||| TEXT ||| SCORE")
@@ -68,11 +69,12 @@ def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
 
 
 def translate(args: argparse.Namespace) -> int:
-    """Translate standard input line by line with a trained run; blank lines stay blank."""
+    """Translate standard input line by line with a trained run; several sources are separated by tabs; blank lines stay."""
     for option in ("beam", "nbest", "batch_tokens"):
         _check_least(f"--{option.replace('_', '-')}", getattr(args, option), 1)
     _check_least("--length-penalty", args.length_penalty, 0)
     saved = _open(args, "translate")
+    direction = saved.direction(args.direction)
     from tietrain.tasks.beam import Search
 
     task = saved.config.task
@@ -91,7 +93,7 @@ def translate(args: argparse.Namespace) -> int:
         at_once = 1 if sys.stdin.isatty() else LINES_AT_ONCE
         for first, chunk, forced in _chunks(lines, prefixes, str(args.prefix), at_once):
             found: dict[int, list[Translated]] = {}
-            for row, hypotheses in saved.translate(chunk, settings, forced, args.batch_tokens, first + 1):
+            for row, hypotheses in saved.translate(direction, chunk, settings, forced, args.batch_tokens, first + 1):
                 found[row] = hypotheses
                 progress.show(first + len(found))
             for row in range(len(chunk)):
@@ -133,7 +135,7 @@ def generate(args: argparse.Namespace) -> int:
 def evaluate(args: argparse.Namespace) -> int:
     """Score a trained run on other text, or with another search: RUN/eval_NAME.json; eval.json stays as it is."""
     from tietrain.data.scored import prepare_scored
-    from tietrain.job import add_scores, brief, make_task, no_scores
+    from tietrain.job import add_means, add_scores, brief, make_task, no_scores
 
     asked = [*args.overrides, *([] if args.checkpoint == "scored" else [f"checkpoint={args.checkpoint}"])]
     name = args.name or re.sub(r"[^A-Za-z0-9_.=+-]+", "_", "+".join(asked)).strip("_.+-=")[:80] or "again"
@@ -148,10 +150,13 @@ def evaluate(args: argparse.Namespace) -> int:
     for note in prepared.notes:
         print(note, file=sys.stderr)
     task, scores = make_task(config, prepared), no_scores(config)
-    for split in prepared.corpus.splits:
+    for split in prepared.scored:
         add_scores(scores, split, task.score(saved.model, split))
         if not args.json:
             print(f"{split}: {brief(scores['splits'][split])}", flush=True)
+    for split, means in add_means(scores, config, prepared).items():
+        if not args.json:
+            print(f"{split}: {brief(means)}")
     about = {"run": saved.record.id, "asked": asked, "checkpoint": saved.checkpoint}
     body = {**about, "fingerprints": prepared.fingerprints, "machine": saved.hardware.describe(), **scores}
     runs.write_json(path, body)
@@ -186,7 +191,7 @@ def _open(args: argparse.Namespace, verb: str) -> SavedRun:
         _check_override(override.key_or_group, str(override.input_line), is_eval=verb == "eval")
     config = read_run_config(args.run)
     if TASKS.get(verb, config.task.name) != config.task.name:
-        other = next(verb for verb, task in TASKS.items() if task == config.task.name)
+        other = next((verb for verb, task in TASKS.items() if task == config.task.name), "eval")
         is_so = f"{args.run} is a run of task={config.task.name}"
         raise SettingsError(f"tietrain {verb}", is_so, f"use `tietrain {other}`")
     words = [word for word in args.overrides if word.lstrip("+").startswith("hardware")]

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tietrain import runs
-from tietrain.config import STACKS, HardwareConfig, RunConfig
+from tietrain.config import HardwareConfig, RunConfig
 from tietrain.config_file import read_run_config
+from tietrain.data.encoded import EncodedLines
+from tietrain.data.pairs import Sources
 from tietrain.data.tokenizer import EOS_ID, Vocabulary
 from tietrain.data.vocabularies import load_vocabularies, real_shape
+from tietrain.directions import Direction
 from tietrain.durable import is_whole
-from tietrain.errors import DataError
+from tietrain.errors import DataError, SettingsError
 from tietrain.ledger.difference import Difference, record_of, stored_record
 from tietrain.model.audit import audit_model
 from tietrain.model.transformer import Transformer
+from tietrain.shape import Layout, make_layout
 from tietrain.tasks.beam import Search
 from tietrain.tasks.decoding import search
 from tietrain.tasks.mt import Translated, translations
@@ -51,8 +56,31 @@ class SavedRun:
         if self.hardware.precision == "bf16":
             self.model.to(torch.bfloat16)
 
+    @cached_property
+    def layout(self) -> Layout:
+        """Which stack reads what."""
+        return make_layout(self.config)
+
+    def direction(self, name: str | None) -> Direction:
+        """The direction of that name; None for the only one.
+
+        Raises:
+            SettingsError: there is none, or several, or it reads what no line of text can hold.
+        """
+        named = {direction.name: direction for direction in self.layout.directions}
+        if name not in named and (name or len(named) > 1):
+            asked = f"--direction {name}" if name else "tietrain translate"
+            raise SettingsError(asked, f"the run has the directions {', '.join(named)}", "name one with --direction")
+        direction = named[name] if name else self.layout.directions[0]
+        if read := [column for column in direction.sources if column in self.config.data.features]:
+            is_so = f"{direction.name} reads feature vectors ({read[0]}), which no line of text can hold"
+            to_do = "use `tietrain eval RUN data.splits.NAME=[...]` on files that hold them"
+            raise SettingsError("tietrain translate", is_so, to_do)
+        return direction
+
     def translate(
         self,
+        direction: Direction,
         lines: Sequence[str],
         settings: Search,
         prefixes: Sequence[str] | None = None,
@@ -62,22 +90,36 @@ class SavedRun:
         """Row and best translations of each line, as its batch is done; blank lines have none.
 
         Args:
+            lines: texts of the direction's sources, with a TAB between them where they are several.
             prefixes: what each translation begins with. first_line: number of the first line, for messages.
         Raises:
-            DataError: a line or prefix is longer than a learned table of positions.
+            DataError: a line has another number of texts; or it or its prefix is longer than a learned table of positions.
         """
         rows = [row for row, line in enumerate(lines) if line.strip()]
-        sources = self.vocabularies["encoder"].encode([lines[row] for row in rows])
-        forced = None
+        sources = self._sources(direction, {first_line + row: lines[row] for row in rows})
+        stack = self.layout.decoders[direction.target]
+        vocabulary, forced = self.vocabularies[stack], None
         if prefixes is not None:
-            forced = self.vocabularies["decoder"].encode([prefixes[row] for row in rows])
-        for row, source, prefix in zip(rows, sources, forced or sources, strict=True):
-            self._check_positions(f"line {first_line + row}", max(len(source), len(prefix)) + 2)
-        found = translations(
-            self.model, self.config, self.vocabularies["decoder"], sources, settings, forced, batch_tokens
-        )
+            forced = vocabulary.encode([prefixes[row] for row in rows])
+        for i, (row, n_read) in enumerate(zip(rows, sources.longest.tolist() if rows else [], strict=True)):
+            self._check_positions(f"line {first_line + row}", max(n_read, len(forced[i]) if forced else 0) + 2)
+        found = translations(self.model, self.config, vocabulary, sources, stack, settings, forced, batch_tokens)
         for i, hypotheses in found:
             yield rows[i], hypotheses
+
+    def _sources(self, direction: Direction, lines: Mapping[int, str]) -> Sources:
+        """Lines, by their numbers, as the stacks of a direction read them."""
+        several = len(direction.sources) > 1
+        fields = {number: line.split("\t") if several else [line] for number, line in lines.items()}
+        for number, texts in fields.items():
+            if len(texts) != len(direction.sources):
+                is_so = f"it has {len(texts)} fields, and {direction.name} reads {len(direction.sources)}"
+                raise DataError(f"line {number}", is_so, "write a tab between the sources and nowhere else")
+        stacks = [self.layout.encoders[column] for column in direction.sources]
+        columns = {stack: [texts[i] for texts in fields.values()] for i, stack in enumerate(stacks)}
+        read = {stack: EncodedLines.of(self.vocabularies[stack].encode(texts)) for stack, texts in columns.items()}
+        tags = self.vocabularies[stacks[0]].tags
+        return Sources(dict(read), tags[direction.target] if direction.target in self.layout.tags else None)
 
     def continuations(self, prompt: str, n: int, length: int, settings: Sampling | Search) -> list[str]:
         """Prompt and what follows it, n times: drawn, or by beam search the n most probable ways to end the line."""
@@ -121,7 +163,7 @@ def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig
         DataError: something in it is missing or damaged, or does not fit the rest.
     """
     config, record = read_run_config(directory), runs.read_record(directory)
-    vocabularies = load_vocabularies(directory, STACKS[config.task.name], record.fingerprints)
+    vocabularies = load_vocabularies(directory, make_layout(config).vocabularies, record.fingerprints)
     plan = make_plan(real_shape(config, vocabularies), config.tying.ties)
     difference = Difference(stored_record(directory), record_of(plan)).words()
     if difference:
@@ -144,7 +186,7 @@ def _load_weights(directory: Path, checkpoint: str, config: RunConfig, model: Tr
     name = checkpoint
     if checkpoint == LAST and steps:
         name = steps[max(steps)].name
-    elif checkpoint.isdigit():
+    elif checkpoint.isdecimal():
         name = f"step_{int(checkpoint):08d}"
     if name not in names:
         there = f"whole are {', '.join(names)}" if names else "there is none"

@@ -160,8 +160,11 @@ def test_a_missing_file_is_named_with_the_root(tmp_path):
 @pytest.mark.parametrize(
     ("task", "changes", "says"),
     [
-        ("mt", {"columns": ["en"]}, r"data\.columns=\[en\]: task=mt reads two different text columns"),
-        ("mt", {"columns": ["en", "en"]}, "two different"),
+        ("mt", {"columns": ["en"]}, r"data\.columns=\[en\]: task=mt reads two or more different columns"),
+        ("mt", {"columns": ["en", "en"]}, "two or more different"),
+        ("mt", {"columns": ["en", "de", "x/y"]}, "x/y becomes a file name"),
+        ("mt", {"columns": ["en", "de", "fr"]}, "takes 3 files a split, one a column"),
+        ("mt", {"format": "tsv", "features": {"de": 4}, "splits": {"train": ["a"], "valid": ["b"]}}, "text alone"),
         ("lm", {}, r"data\.columns=\[en,de\]: task=lm reads one text column"),
         ("mt", {"splits": {"train": [], "valid": []}}, r"data\.splits\.train=\[\]: no file is named"),
         ("mt", {"splits": {"train": ["a", "b"], "valid": []}}, r"data\.splits\.valid=\[\]: no file is named"),
@@ -246,9 +249,11 @@ def test_the_languages_of_the_grammar_can_be_turned_round(tmp_path):
 @pytest.mark.parametrize(
     ("task", "changes", "says"),
     [
-        ("mt", {"columns": ["a", "a"]}, r"data\.columns=\[a,a\]: .* source first; choose from a and b"),
+        ("mt", {"columns": ["a", "a"]}, r"data\.columns=\[a,a\]: .* target last; choose from a, b, c, d, a_mt"),
         ("mt", {"columns": ["en", "de"]}, r"data\.columns=\[en,de\]"),
-        ("lm", {"columns": ["a", "b"]}, r"data\.columns=\[a,b\]: .*one of the languages"),
+        ("mt", {"columns": ["a", "features", "b"]}, r"data\.features={}: .* give data\.features={'features': 32}"),
+        ("mt", {"features": {"features": 32}}, r"data\.features={'features': 32}: .* has none; give data\.features={}"),
+        ("lm", {"columns": ["a", "b"]}, r"data\.columns=\[a,b\]: .* has one language"),
         ("mt", {"difficulty": 1.5}, r"data\.difficulty=1\.5: it is not a whole number"),
     ],
 )

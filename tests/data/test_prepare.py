@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import pytest
 import yaml
 
 from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
-from tietrain.data.batching import MtBatches
 from tietrain.data.corpora import load_corpus
-from tietrain.data.prepare import describe, description_lines, prepare
+from tietrain.data.description import describe, description_lines
+from tietrain.data.pairs import MtBatches
+from tietrain.data.prepare import prepare
 from tietrain.data.windows import LmBatches, make_stream
 from tietrain.errors import DataError, SettingsError
 
@@ -36,6 +38,9 @@ def mt(tmp_path) -> RunConfig:
     return RunConfig(task=TaskConfig(name="mt"), data=data, model=ModelConfig(vocab_size=150))
 
 
+COLUMNS = {"encoder": "en", "decoder": "xx"}
+
+
 def arm(config: RunConfig, **data) -> RunConfig:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **data))
 
@@ -47,13 +52,11 @@ def lm(config: RunConfig) -> RunConfig:
 
 def test_every_split_is_encoded_and_decodes_to_its_text(mt):
     prepared, corpus = prepare(mt), load_corpus(mt.data, "mt")
-    assert prepared.columns == {"encoder": "en", "decoder": "xx"}
+    assert prepared.layout.vocabularies == {"encoder": "en", "decoder": "xx"}
     for split in ("train", "valid", "test"):
-        for stack, column in prepared.columns.items():
-            assert (
-                prepared.vocabularies[stack].decode(prepared.encoded[split][stack])
-                == corpus.splits[split].texts[column]
-            )
+        for stack, column in COLUMNS.items():
+            lines = prepared.lines(split, stack, column)
+            assert prepared.vocabularies[stack].decode(lines) == corpus.splits[split].texts[column]
     assert list(prepared.corpus.splits) == ["valid", "test"]
     assert prepared.corpus.splits["test"].texts == corpus.splits["test"].texts
     assert prepared.fingerprints["corpus"] == corpus.fingerprint
@@ -61,9 +64,10 @@ def test_every_split_is_encoded_and_decodes_to_its_text(mt):
 
 def test_a_language_model_has_one_stack(mt):
     prepared = prepare(lm(mt))
-    assert prepared.columns == {"decoder": "en"}
-    assert list(prepared.encoded["train"]) == ["decoder"]
-    np.testing.assert_array_equal(prepared.reference_lengths["decoder"], prepared.encoded["train"]["decoder"].lengths)
+    assert prepared.layout.vocabularies == {"decoder": "en"}
+    assert list(prepared.scored) == ["valid", "test"]
+    lines = prepared.lines("train", "decoder", "en")
+    np.testing.assert_array_equal(prepared.reference_lengths["en"], lines.lengths)
 
 
 def test_joint_is_one_vocabulary_of_both_columns(mt):
@@ -76,10 +80,10 @@ def test_joint_is_one_vocabulary_of_both_columns(mt):
 
 def test_reference_lengths_are_those_of_the_joint_vocabulary_in_every_arm(mt):
     joint, separate = (prepare(arm(mt, vocabulary=v)) for v in ("joint", "separate"))
-    for stack in ("encoder", "decoder"):
-        np.testing.assert_array_equal(joint.reference_lengths[stack], separate.reference_lengths[stack])
-        np.testing.assert_array_equal(joint.reference_lengths[stack], joint.encoded["train"][stack].lengths)
-    assert (separate.reference_lengths["decoder"] != separate.encoded["train"]["decoder"].lengths).any()
+    for stack, column in COLUMNS.items():
+        np.testing.assert_array_equal(joint.reference_lengths[column], separate.reference_lengths[column])
+        np.testing.assert_array_equal(joint.reference_lengths[column], joint.lines("train", stack, column).lengths)
+    assert (separate.reference_lengths["xx"] != separate.lines("train", "decoder", "xx").lengths).any()
 
 
 # Vocabularies that differ in every setting that decides one: kind, size, bytes, and whether two languages share it.
@@ -98,11 +102,10 @@ def by(batch_by: str, config: RunConfig, vocab_size: int, **data) -> RunConfig:
 
 
 def batches_of(config: RunConfig):
-    prepared = prepare(config)
-    train, size = prepared.encoded["train"], config.train.batch_tokens
+    prepared, size = prepare(config), config.train.batch_tokens
     if config.task.name == "lm":
-        return LmBatches(make_stream(train["decoder"]), 8, size, 1, prepared.token_starts)
-    return MtBatches(train["encoder"], train["decoder"], prepared.reference_lengths, size, 1)
+        return LmBatches(make_stream(prepared.lines("train", "decoder", "en")), 8, size, 1, prepared.token_starts)
+    return MtBatches([prepared.learned(direction) for direction in config.directions], size, 1)
 
 
 @pytest.mark.parametrize("task", ["lm", "mt"])
@@ -133,12 +136,36 @@ def test_the_same_long_pairs_are_left_out_by_characters(mt):
     for size, data in VOCABULARIES:
         config = dataclasses.replace(by("chars", mt, size, **data), task=TaskConfig(name="mt", max_len=limit))
         prepared = prepare(config)
-        assert [len(prepared.encoded["train"][stack]) for stack in prepared.columns] == [kept, kept]
+        assert len(prepared.rows["en-xx"]) == kept
         said = (
             f"train: {300 - kept} pairs with a side of more than task.max_len={limit} times 4 characters are left out"
         )
         assert said in prepared.notes
         assert any("batches are cut by characters" in note for note in prepared.notes)
+
+
+# Fingerprints of vocabularies and batches, and sha256 of the tensors of three steps, as they were when a corpus had a
+# source and a target and nothing else.
+BEFORE = {
+    ("joint", 256, "tokens"): ("d709c27c193e66c7", "d709c27c193e66c7", "59e936b2d7d597e7", "32bcf1dc2def15fe"),
+    ("joint", 22, "tokens"): ("d709c27c193e66c7", "d709c27c193e66c7", "d805f069284b356b", "6cf27932fd08dd46"),
+    ("separate", 256, "tokens"): ("b0f2cb048fed2763", "485d98790d94f39f", "59e936b2d7d597e7", "d60441ef33e741b9"),
+    ("separate", 22, "tokens"): ("b0f2cb048fed2763", "485d98790d94f39f", "d805f069284b356b", "42a1cf6d42128a87"),
+    ("separate", 256, "chars"): ("b0f2cb048fed2763", "485d98790d94f39f", "e50cf9e5155299fa", "7d44b73c93ba6904"),
+}
+
+
+@pytest.mark.parametrize(("vocabulary", "max_len", "batch_by"), BEFORE)
+def test_one_direction_is_what_it_always_was(mt, vocabulary, max_len, batch_by):
+    config = by(batch_by, mt, 150, vocabulary=vocabulary)
+    config = dataclasses.replace(config, task=TaskConfig(name="mt", max_len=max_len))
+    fingerprints, batches, digest = prepare(config).fingerprints, batches_of(config), hashlib.sha256()
+    for batch in (batches.batch(2, i) for i in range(3)):
+        for ids in (*batch.sources.values(), batch.tgt_in_ids, batch.tgt_out_ids):
+            digest.update(ids.numpy().tobytes())
+    assert fingerprints["corpus"][:16] == "91b242d010aa12c2"
+    found = (*(fingerprints[f"vocabulary.{s}"] for s in COLUMNS), batches.fingerprint, digest.hexdigest())
+    assert tuple(name[:16] for name in found) == BEFORE[vocabulary, max_len, batch_by]
 
 
 def test_vocabularies_learn_from_train_only(mt, tmp_path):
@@ -155,6 +182,7 @@ def test_vocabularies_learn_from_train_only(mt, tmp_path):
 def test_long_pairs_are_left_out_and_counted_never_cut(mt):
     everything = prepare(arm(mt, vocabulary="separate"))
     longest = np.maximum(*everything.reference_lengths.values())
+    assert everything.rows["en-xx"].tolist() == list(range(300))
     limit = int(np.median(longest))
     short = prepare(dataclasses.replace(arm(mt, vocabulary="separate"), task=TaskConfig(name="mt", max_len=limit)))
     kept = np.flatnonzero(longest <= limit)
@@ -162,11 +190,11 @@ def test_long_pairs_are_left_out_and_counted_never_cut(mt):
         f"train: {300 - len(kept)} pairs with a side of more than task.max_len={limit} pieces are left out"
         in short.notes
     )
-    for stack in ("encoder", "decoder"):
-        np.testing.assert_array_equal(short.reference_lengths[stack], everything.reference_lengths[stack][kept])
-        for got, row in zip(short.encoded["train"][stack], kept, strict=True):
-            np.testing.assert_array_equal(got, everything.encoded["train"][stack][int(row)])
-    assert len(short.encoded["test"]["decoder"]) == 30
+    learned = short.learned(mt.directions[0])
+    np.testing.assert_array_equal(learned.rows, kept)
+    np.testing.assert_array_equal(learned.src_lengths, everything.reference_lengths["en"][kept])
+    np.testing.assert_array_equal(learned.tgt_lengths, everything.reference_lengths["xx"][kept])
+    assert len(short.pairs("test", mt.directions[0]).target) == 30
     with pytest.raises(DataError, match=r"task\.max_len=2: every training pair is longer; give at least"):
         prepare(dataclasses.replace(mt, task=TaskConfig(name="mt", max_len=2)))
 
@@ -174,7 +202,8 @@ def test_long_pairs_are_left_out_and_counted_never_cut(mt):
 def test_a_second_start_loads_neither_datasets_nor_the_corpus(mt):
     prepare(mt)
     code = (
-        "import sys; from tietrain.config import *; from tietrain.data.prepare import describe, prepare\n"
+        "import sys; from tietrain.config import *; from tietrain.data.prepare import prepare\n"
+        "from tietrain.data.description import describe\n"
         f"p = prepare({mt!r}); describe(p)\n"
         "assert not {'datasets', 'pandas', 'pyarrow', 'torch'} & set(sys.modules)"
     )
@@ -189,11 +218,11 @@ def test_a_second_start_is_the_same(mt, monkeypatch):
     again = prepare(mt)
     assert prepare(by_chars).fingerprints == first.fingerprints
     np.testing.assert_array_equal(prepare(text).token_starts, starts)
-    assert (again.notes, again.fingerprints, again.columns) == (first.notes, first.fingerprints, first.columns)
+    assert (again.notes, again.fingerprints, again.layout) == (first.notes, first.fingerprints, first.layout)
     assert (again.corpus.splits, again.corpus.about) == (first.corpus.splits, first.corpus.about)
     for split in first.encoded:
-        for stack in first.columns:
-            np.testing.assert_array_equal(again.encoded[split][stack].ids, first.encoded[split][stack].ids)
+        for stack, column in COLUMNS.items():
+            np.testing.assert_array_equal(again.lines(split, stack, column).ids, first.lines(split, stack, column).ids)
 
 
 def test_the_other_arm_learns_its_reference_vocabulary_only_once(mt, monkeypatch):
@@ -229,7 +258,7 @@ def test_no_pickle_is_in_the_cache(mt, tmp_path):
     prepare(mt)
     names = {p.name for p in (tmp_path / "cache" / "corpus").glob("*/*")}
     assert names == {"meta.json", "texts.json", "encoded.safetensors", "manifest.json"} | {
-        f"{stack}.model{end}" for stack in ("encoder", "decoder") for end in ("", ".json")
+        f"{number}.model{end}" for number in (0, 1) for end in ("", ".json")
     }
 
 
@@ -287,5 +316,13 @@ def test_a_warm_start_on_multi30k_takes_less_than_a_second(tmp_path):
     start = time.perf_counter()
     prepared = prepare(config)
     assert time.perf_counter() - start < 0.7
-    assert len(prepared.encoded["train"]["decoder"]) == 29_000
+    assert len(prepared.rows["en-de"]) == 29_000
     assert prepared.vocabularies["decoder"].size == 8000
+
+
+def test_a_joint_vocabulary_says_how_much_of_it_each_language_uses(mt):
+    prepared = prepare(arm(mt, vocabulary="joint"))
+    (note,) = [note for note in prepared.notes if "by all" in note]
+    a, b = (set(lines.ids.tolist()) for lines in prepared.encoded["train"]["joint"].values())
+    assert f"train uses {len(a)} by en, {len(b)} by xx, {len(a & b)} by all" in note
+    assert not any("by all" in note for note in prepare(arm(mt)).notes)

@@ -217,3 +217,19 @@ def test_a_missing_file_and_another_vocabulary_are_refused(tmp_path):
 def test_unknown_words_in_a_row_are_counted_each():
     vocabulary = train_vocabulary(["a known text", "a text"], "word", 20)
     assert vocabulary.encode(["a strange unseen text"])[0].count(UNK_ID) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "byte_fallback"), [("unigram", False), ("unigram", True), ("bpe", False), ("word", True), ("char", False)]
+)
+def test_tags_are_pieces_that_no_text_holds(kind, byte_fallback, tmp_path):
+    lines = ["the cat sat", "<2de> on the mat", "\x1a<2de> 12"] * 9
+    tagged, plain = (train_vocabulary(lines, kind, 300, byte_fallback, tags) for tags in (("de", "x y,z"), ()))
+    assert tagged.tags == {"de": EOS_ID + 1, "x y,z": EOS_ID + 2} and plain.tags == {}
+    assert tagged.fingerprint != plain.fingerprint
+    odd = [*lines, "\x1a<2x y,z>", "<2de>", "Ж"]
+    for ids, back in zip(tagged.encode(odd), plain.decode(plain.encode(odd)), strict=True):
+        assert not set(ids) & set(tagged.tags.values())
+        assert tagged.decode([[EOS_ID + 1, *ids, EOS_ID + 2]]) == [back]
+    tagged.save(tmp_path / "v.model")
+    assert load_vocabulary(tmp_path / "v.model").tags == tagged.tags

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from tietrain.data.batching import mt_eval_batches
 from tietrain.data.corpora import Split
 from tietrain.data.encoded import EncodedLines
+from tietrain.data.pairs import mt_eval_batches
+from tietrain.data.prepared import Prepared
 from tietrain.data.tokenizer import BOS_ID, EOS_ID
+from tietrain.shape import make_layout
 from tietrain.tasks.lm import LanguageModelling
 from tietrain.tasks.mt import Translation
 from tietrain.tasks.task import batch_loss
@@ -26,39 +28,38 @@ def random_lines(n):
 @torch.inference_mode()
 def plain_nats(model, src, before, tgt):
     """-log p of each token [T] of one row that is read after the token `before`, from all logits."""
-    source = None if src is None else torch.tensor([[*src, EOS_ID]])
-    logits = model.logits(model(source, torch.tensor([[before, *tgt[:-1]]])))[0].double()
+    sources = None if src is None else {"encoder": torch.tensor([[*src, EOS_ID]])}
+    logits = model.logits(model(sources, torch.tensor([[before, *tgt[:-1]]])))[0].double()
     return -logits.log_softmax(-1)[torch.arange(len(tgt)), torch.tensor(tgt)].numpy()
 
 
-def make_prepared(stacks):
-    encoded = {split: {stack: random_lines(N) for stack in stacks} for split in ("train", "valid", "test")}
+def make_prepared(config):
+    layout = make_layout(config)
+    encoded = {
+        split: {name: {c: random_lines(N) for c in columns} for name, columns in layout.columns.items()}
+        for split in ("train", "valid", "test")
+    }
     lines = [f"line {i}" for i in range(N)]
-    splits = {split: Split({stack: lines for stack in stacks}) for split in encoded}
-    corpus = SimpleNamespace(splits=splits, columns=list(stacks), grammar=None)
-    vocabularies = {stack: SimpleNamespace(lossless=True) for stack in stacks}
-    reference_lengths = {stack: lines.lengths for stack, lines in encoded["train"].items()}
-    return SimpleNamespace(
-        encoded=encoded,
-        corpus=corpus,
-        vocabularies=vocabularies,
-        reference_lengths=reference_lengths,
-        token_starts=None,
-    )
+    splits = {split: Split(dict.fromkeys(config.columns, lines)) for split in encoded}
+    corpus = SimpleNamespace(splits=splits, columns=config.columns, grammar=None)
+    vocabularies = {stack: SimpleNamespace(lossless=True) for stack in layout.vocabularies}
+    features, seen = ({split: {} for split in encoded} for _ in range(2))
+    return Prepared(corpus, layout, vocabularies, encoded, features, {}, {}, seen, None, [], {})
 
 
 @pytest.mark.parametrize("tokens_a_batch", [8, 1000])
 def test_nats_of_a_pair_are_those_of_the_pair_alone(tokens_a_batch, monkeypatch):
     config = tiny_config("three_way", "mt", batch_tokens=tokens_a_batch)
-    prepared, model = make_prepared(("encoder", "decoder")), build_model(config)
+    prepared, model = make_prepared(config), build_model(config)
     task = Translation(config, prepared)
-    monkeypatch.setattr(Translation, "translate", lambda self, model, sources: [f"line {i}" for i in range(N)])
+    monkeypatch.setattr(Translation, "translate", lambda self, model, pairs: [f"line {i}" for i in range(N)])
     result = task.score(model, "test")
-    src, tgt = (prepared.encoded["test"][stack] for stack in ("encoder", "decoder"))
+    pairs = prepared.pairs("test", config.directions[0])
+    src, tgt = pairs.sources.lines["encoder"], pairs.target
     for document, s, t in zip(result.documents, src, tgt, strict=True):
         assert document["nats"] == pytest.approx(plain_nats(model, s, BOS_ID, [*t, EOS_ID]).sum(), abs=1e-4)
         assert document["tokens"] == len(t) + 1
-    losses = [batch_loss(model, batch, 0.0) for batch, _ in mt_eval_batches(src, tgt, tokens_a_batch)]
+    losses = [batch_loss(model, batch, 0.0) for batch, _ in mt_eval_batches(pairs, tokens_a_batch)]
     assert result.scores["nats"] == pytest.approx(sum(float(loss.nll) for loss in losses), rel=1e-6)
 
 
@@ -66,10 +67,10 @@ def test_nats_of_a_pair_are_those_of_the_pair_alone(tokens_a_batch, monkeypatch)
 def test_nats_of_a_line_of_running_text(window, stride):
     config = tiny_config("pre_softmax")
     config.task.window, config.task.eval_stride = window, stride
-    prepared, model = make_prepared(("decoder",)), build_model(config)
-    prepared.encoded["train"] = {"decoder": EncodedLines.of([DRAW.integers(4, V, 600)])}
+    prepared, model = make_prepared(config), build_model(config)
+    prepared.encoded["train"]["text"] = {"text": EncodedLines.of([DRAW.integers(4, V, 600)])}
     task = LanguageModelling(config, prepared)
-    lines = prepared.encoded["test"]["decoder"]
+    lines = prepared.lines("test", "decoder", "text")
     result = task.score(model, "test")
     stream = [token for line in lines for token in (*line, EOS_ID)]
     nats, end, scored = np.empty(len(stream)), min(window, len(stream)), 0

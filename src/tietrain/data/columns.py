@@ -24,20 +24,25 @@ def find_columns(schema: pa.Schema, columns: list[str], where: str) -> list[Fiel
     Raises:
         DataError: there is no such column, it stands there twice, or it holds something else than text.
     """
-    leaves = list(_leaves((), schema))
     paths = []
     for column in columns:
-        found = [(path, kind) for path, kind in leaves if ".".join(path) == column]
-        if not found:
-            names = ", ".join(repr(".".join(path)) for path, _ in leaves) or "none"
-            raise DataError(where, f"there is no column {column!r}, only {names}", "set data.columns to fit")
-        if len(found) > 1 or schema.names.count(found[0][0][0]) > 1:
-            raise DataError(where, f"column {column!r} stands there twice", "give its columns names of their own")
-        path, kind = found[0]
+        path, kind = find_column(schema, column, where)
         if not _is_text(kind):
             raise DataError(where, f"column {column!r} holds {kind}, not text", "name a column of strings")
         paths.append(path)
     return paths
+
+
+def find_column(schema: pa.Schema, column: str, where: str) -> tuple[FieldPath, pa.DataType]:
+    """The place of a column, and what it holds; raises as `find_columns` does."""
+    leaves = list(_leaves((), schema))
+    found = [(path, kind) for path, kind in leaves if ".".join(path) == column]
+    if not found:
+        names = ", ".join(repr(".".join(path)) for path, _ in leaves) or "none"
+        raise DataError(where, f"there is no column {column!r}, only {names}", "set data.columns to fit")
+    if len(found) > 1 or schema.names.count(found[0][0][0]) > 1:
+        raise DataError(where, f"column {column!r} stands there twice", "give its columns names of their own")
+    return found[0]
 
 
 def _leaves(above: FieldPath, fields: Iterable[pa.Field]) -> Iterator[tuple[FieldPath, pa.DataType]]:
@@ -73,7 +78,7 @@ def read_texts(
     for batch in batches:
         for path, read in zip(paths, texts, strict=True):
             name = ".".join(path)
-            read += _checked(_column(batch, path, where, first_row), name, where, one_line, first_row)
+            read += _checked(column_at(batch, path, where, first_row), name, where, one_line, first_row)
         first_row += len(batch)
         n_bytes += batch.nbytes
         if n_bytes > MAX_BYTES:
@@ -81,8 +86,8 @@ def read_texts(
     return texts
 
 
-def _column(batch: pa.RecordBatch, path: FieldPath, where: str, first_row: int) -> pa.Array:
-    """The column of a batch whose strings are UTF-8 and lie within it: Arrow itself takes a file's word for that."""
+def column_at(batch: pa.RecordBatch, path: FieldPath, where: str, first_row: int) -> pa.Array:
+    """The column of a batch whose lists and strings lie within it, as UTF-8: Arrow itself takes a file's word for that."""
     column = batch.column(path[0])
     if not _is_valid(column):
         row = next(i for i in range(len(column)) if not _is_valid(column[i : i + 1]))

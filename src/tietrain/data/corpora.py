@@ -9,8 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tietrain.config import DataConfig
-from tietrain.data.files import SIDES, FileCorpus, load_files, split_files, text_columns
+from tietrain.data.encoded import Counts
+from tietrain.data.features import FeatureRows
+from tietrain.data.files import FileCorpus, all_columns, load_files, split_files
 from tietrain.data.hub import hub_key, load_hub
 from tietrain.data.parquet import load_parquet
 from tietrain.data.stdlib_docs import load_stdlib_docs, stdlib_key
@@ -25,12 +29,13 @@ if TYPE_CHECKING:
 class Split:
     """Lines of one split.
 
-    texts: column -> lines; row i of every column belongs together.
+    texts: column -> lines; features: column -> vectors, of columns without text. Row i of every column belongs together.
     generator_nats: -log p of each line under the grammar that made it; None for real text and for train.
     """
 
     texts: dict[str, list[str]]
     generator_nats: list[float] | None = None
+    features: dict[str, FeatureRows] = field(default_factory=dict)
 
     @property
     def n_lines(self) -> int:
@@ -40,9 +45,9 @@ class Split:
 
 @dataclass
 class Corpus:
-    """Text of every split.
+    """Rows of every split.
 
-    fingerprint: sha256 over splits, columns and lines, never over paths.
+    columns: all, text or not. fingerprint: sha256 over splits, columns and lines, never over paths.
     notes: what a reader of the results should know. about: counts, for `tietrain data` and the run record.
     """
 
@@ -65,9 +70,10 @@ class Corpus:
 
 
 def load_corpus(data: DataConfig, task: str) -> Corpus:
-    """The corpus a configuration names: one column for `lm`, source and target for `mt`.
+    """The corpus a configuration names: two or more columns for `mt`, else one.
 
-    Pairs of `train` with an empty side are left out and counted; in other splits they are kept and counted.
+    Pairs of `train` with an empty side are left out and counted; in other splits they are kept and counted. Where there are
+    more columns than a pair has sides, which rows are pairs depends on the direction: see `selection`.
 
     Raises:
         SettingsError: splits or columns do not fit the format or the task.
@@ -76,7 +82,9 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
     corpus = _load_grammar(data, task) if data.format == "grammar" else _load_found(data, task)
     _leave_out_empty(corpus)
     corpus.about["splits"] = {
-        name: {c: _count(t) for c, t in split.texts.items()} for name, split in corpus.splits.items()
+        name: {c: _count(t) for c, t in split.texts.items()}
+        | {c: {"lines": len(rows), "vectors": len(rows.values)} for c, rows in split.features.items()}
+        for name, split in corpus.splits.items()
     }
     corpus.about["overlap"] = count_overlap(corpus)
     for name, counts in corpus.about["overlap"].items():
@@ -93,7 +101,7 @@ def corpus_key(data: DataConfig, task: str) -> str:
         from tietrain.data.grammar.settings import GRAMMAR_VERSION
 
         return _sha256({"grammar": GRAMMAR_VERSION, "settings": repr(grammar_settings(data, task))})
-    columns = text_columns(data, task)
+    columns = all_columns(data, task)
     sums: object
     if data.format == "hub":
         sums = hub_key(data)
@@ -102,7 +110,8 @@ def corpus_key(data: DataConfig, task: str) -> str:
     else:
         files = split_files(data, task)
         sums = {split: [file_sha256(path, asked) for path, asked in named] for split, named in files.items()}
-    return _sha256({"format": data.format, "task": task, "columns": columns, "files": sums})
+    features = {"features": data.features} if data.features else {}
+    return _sha256({"format": data.format, "task": task, "columns": columns, "files": sums, **features})
 
 
 def _sha256(value: object) -> str:
@@ -110,45 +119,47 @@ def _sha256(value: object) -> str:
 
 
 def grammar_settings(data: DataConfig, task: str) -> GrammarSettings:
-    """What the generator is asked for; data.columns names the languages, source first.
+    """What the generator is asked for; data.columns names its languages, faulty lines and features.
 
     Raises:
         SettingsError: no corpus can be generated so.
     """
-    from tietrain.data.grammar.settings import GrammarSettings
+    from tietrain.data.grammar.settings import FEATURES, N_FEATURES, GrammarSettings
 
-    columns = data.columns or ["a", "b"][: SIDES[task]]
-    if len(columns) != SIDES[task] or len(set(columns)) != len(columns) or not {"a", "b"}.issuperset(columns):
-        wanted = "one of the languages a and b" if task == "lm" else "the languages a and b, source first"
-        raise SettingsError(
-            f"data.columns=[{','.join(columns)}]",
-            f"task={task} data.format=grammar reads {wanted}",
-            "choose from a and b",
-        )
-    return GrammarSettings(
-        task=task,
+    settings = GrammarSettings(
+        task="mt" if task == "mt" else "lm",
         preset=data.preset,
         seed=data.seed,
         language_seed=data.language_seed,
         difficulty=data.difficulty,
         alphabet_b=data.alphabet_b,
-        **dict(zip(("source", "target"), columns, strict=False)),
+        columns=tuple(data.columns or ()),
     )
+    vectors = {FEATURES: N_FEATURES} if FEATURES in settings.columns else {}
+    if data.features != vectors:
+        is_so = f"the generated corpus of data.columns=[{','.join(settings.columns)}] has {vectors or 'none'}"
+        raise SettingsError(f"data.features={data.features}", is_so, f"give data.features={vectors}")
+    return settings
 
 
 def _load_grammar(data: DataConfig, task: str) -> Corpus:
     from tietrain.data.grammar import generate
+    from tietrain.data.grammar.settings import FEATURES
 
     settings = grammar_settings(data, task)
     made = generate(settings)
     splits = {
         # Nobody asks for the probability of training text, and it is slow to sum.
-        name: Split({c: list(s.texts[c]) for c in made.columns}, None if name == "train" else s.generator_nats)
+        name: Split(
+            {c: list(s.texts[c]) for c in made.columns},
+            None if name == "train" else made.generator_nats(name),
+            {} if s.features is None else {FEATURES: FeatureRows.of(s.features)},
+        )
         for name, s in made.splits.items()
     }
     corpus = Corpus(
         f"grammar-{data.preset}",
-        list(made.columns),
+        list(settings.columns if task == "mt" else made.columns),
         splits,
         made.fingerprint,
         list(made.notes),
@@ -166,7 +177,8 @@ def _load_found(data: DataConfig, task: str) -> Corpus:
             if not any(lines):
                 asked = f"data.splits.{split}=[{','.join(data.splits.get(split, []))}]"
                 raise DataError(asked, f"there is no text in it, column {column}", "give a split with text")
-    return Corpus(read.name, read.columns, {name: Split(texts) for name, texts in read.texts.items()}, "", read.notes)
+    splits = {name: Split(texts, features=read.features.get(name, {})) for name, texts in read.texts.items()}
+    return Corpus(read.name, read.columns, splits, "", read.notes)
 
 
 def _read(data: DataConfig, task: str) -> FileCorpus:
@@ -179,21 +191,32 @@ def _read(data: DataConfig, task: str) -> FileCorpus:
 
 
 def _leave_out_empty(corpus: Corpus) -> None:
-    if len(corpus.columns) < 2:
+    if len(corpus.columns) != 2:
         return
     for name, split in corpus.splits.items():
-        rows = list(zip(*(split.texts[c] for c in corpus.columns), strict=True))
-        full = [i for i, row in enumerate(rows) if all(text.strip() for text in row)]
-        n_empty = len(rows) - len(full)
-        if not n_empty:
+        empty = np.unique(np.concatenate([blank_rows(texts) for texts in split.texts.values()]))
+        if not len(empty):
             continue
         if name != "train":
-            corpus.notes.append(f"{name}: {n_empty} pairs with an empty side are kept and scored")
+            corpus.notes.append(f"{name}: {len(empty)} pairs with an empty side are kept and scored")
             continue
-        corpus.notes.append(f"train: {n_empty} pairs with an empty side are left out")
-        if not full:
+        corpus.notes.append(f"train: {len(empty)} pairs with an empty side are left out")
+        full = np.setdiff1d(np.arange(split.n_lines), empty)
+        if not len(full):
             raise DataError("data.splits.train", "every pair has an empty side", "check that the files belong together")
         split.texts = {c: [texts[i] for i in full] for c, texts in split.texts.items()}
+        split.features = {c: rows.take(full) for c, rows in split.features.items()}
+
+
+def blank_rows(lines: list[str]) -> Counts:
+    """Numbers of the lines without text."""
+    return np.asarray([i for i, line in enumerate(lines) if not line.strip()], dtype=np.int64)
+
+
+def seen_rows(lines: list[str], train: list[str]) -> Counts:
+    """Numbers of the lines that also stand in train; blank ones not."""
+    known = set(train)
+    return np.asarray([i for i, line in enumerate(lines) if line in known and line.strip()], dtype=np.int64)
 
 
 def _count(lines: list[str]) -> dict[str, int]:
@@ -206,24 +229,28 @@ def _count(lines: list[str]) -> dict[str, int]:
 
 
 def count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
-    """Split -> how many of its lines (lm), or pairs and source lines (mt), stand in train; blank ones not."""
+    """Split -> how many of its lines stand in train, blank ones not; of several columns, whole rows and lines of each.
 
+    Of a source and a target: pairs and source lines.
+    """
     if "train" not in corpus.splits:
         return {}
+    columns = [column for column in corpus.columns if column in corpus.splits["train"].texts]
+    pairs = len(corpus.columns) == len(columns) == 2
 
     def rows(split: Split) -> list[tuple[str, ...]]:
-        return list(zip(*(split.texts[c] for c in corpus.columns), strict=True))
+        return list(zip(*(split.texts[c] for c in columns), strict=True))
 
-    train = rows(corpus.splits["train"])
-    whole, sources = set(train), {row[0] for row in train}
+    whole, train = set(rows(corpus.splits["train"])), corpus.splits["train"].texts
     overlap = {}
     for name, split in corpus.splits.items():
         if name == "train":
             continue
-        texts = [row for row in rows(split) if row[0].strip()]
-        counts = {"pairs" if len(corpus.columns) > 1 else "lines": sum(row in whole for row in texts)}
-        if len(corpus.columns) > 1:
-            counts["source lines"] = sum(row[0] in sources for row in texts)
+        what = "pairs" if pairs else "rows" if len(columns) > 1 else "lines"
+        counts = {what: sum(row in whole for row in rows(split) if row[0].strip())}
+        for column in columns[: 1 if pairs else None] if len(columns) > 1 else []:
+            what = "source lines" if pairs else f"lines of {column}"
+            counts[what] = len(seen_rows(split.texts[column], train[column]))
         overlap[name] = counts
     return overlap
 
@@ -232,5 +259,9 @@ def _fingerprint(corpus: Corpus) -> str:
     digest = hashlib.sha256(json.dumps(corpus.columns).encode())
     for name in sorted(corpus.splits):
         for column in corpus.columns:
-            digest.update(f"\0{name}\0{column}\0{lines_sha256(corpus.splits[name].texts[column])}".encode())
+            digest.update(f"\0{name}\0{column}\0{_sum(corpus.splits[name], column)}".encode())
     return digest.hexdigest()
+
+
+def _sum(split: Split, column: str) -> str:
+    return split.features[column].fingerprint if column in split.features else lines_sha256(split.texts[column])

@@ -9,14 +9,15 @@ from __future__ import annotations
 import glob
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tietrain.config import DataConfig
+from tietrain.data.feature_files import check_rows, read_features
+from tietrain.data.features import FeatureRows
 from tietrain.data.validate import BOM, FileCheck, Parser, check_file, jsonl_parser, lines_sha256, tsv_parser
 from tietrain.errors import DataError, SettingsError
 
-SIDES = {"lm": 1, "mt": 2}
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 # A file and the setting that names it, for messages.
@@ -25,12 +26,17 @@ Named = tuple[Path, str]
 
 @dataclass(frozen=True)
 class FileCorpus:
-    """Lines as they were found. texts: split -> column -> lines; notes: what is unusual in them, or worth knowing."""
+    """Rows as they were found.
+
+    columns: all. texts: split -> column -> lines. features: split -> column -> vectors, of columns without text.
+    notes: what is unusual in them, or worth knowing.
+    """
 
     name: str
     columns: list[str]
     texts: dict[str, dict[str, list[str]]]
     notes: list[str]
+    features: dict[str, dict[str, FeatureRows]] = field(default_factory=dict)
 
 
 def load_files(data: DataConfig, task: str, cache: Path) -> FileCorpus:
@@ -41,33 +47,47 @@ def load_files(data: DataConfig, task: str, cache: Path) -> FileCorpus:
     Raises:
         SettingsError, DataError: see `corpora.load_corpus`.
     """
-    columns, files = text_columns(data, task), split_files(data, task)
-    parsers = {path: _parser(data.format, path, columns, task) for named in files.values() for path, _ in named}
+    columns, files = all_columns(data, task), split_files(data, task)
+    of_text = [column for column in columns if column not in data.features]
+    read = [column for column in columns if column in data.features]
+    features = {
+        split: {c: read_features(*named[columns.index(c)], c, data.features[c]) for c in read}
+        for split, named in files.items()
+    }
+    texts_of = {s: [n for i, n in enumerate(named) if columns[i] not in read] for s, named in files.items()}
+    parsers = {path: _parser(data.format, path, of_text, task) for named in texts_of.values() for path, _ in named}
     checks: dict[Path, FileCheck] = {}
-    for named in files.values():
+    for split, named in texts_of.items():
         checks |= {path: check_file(path, asked, parsers[path]) for path, asked in named}
-        if len({checks[path].n_lines for path, _ in named}) > 1:
-            is_so = " and ".join(f"{path} has {checks[path].n_lines} lines" for path, _ in named)
-            raise DataError(named[0][1], is_so, "line i of one must belong to line i of the other")
+        counts = [(path, checks[path].n_lines, "lines") for path, _ in named]
+        counts += [(files[split][columns.index(c)][0], len(rows), "rows") for c, rows in features[split].items()]
+        check_rows(named[0][1], counts)
     lines = _load_lines(checks, cache)
     texts = {}
-    for split, named in files.items():
+    for split, named in texts_of.items():
         rows = [_texts(path, lines[path], parsers[path]) for path, _ in named]
-        texts[split] = dict(zip(columns, [column for columns in rows for column in columns], strict=True))
+        texts[split] = dict(zip(of_text, [column for columns in rows for column in columns], strict=True))
     name = "+".join(path.name for path, _ in files.get("train") or next(iter(files.values())))
-    return FileCorpus(name, columns, texts, [note for check in checks.values() for note in check.notes])
+    return FileCorpus(name, columns, texts, [note for check in checks.values() for note in check.notes], features)
+
+
+def all_columns(data: DataConfig, task: str) -> list[str]:
+    """Names of the columns, text or not: data.columns, else `source` and `target` for mt, `text` for others."""
+    if data.format == "stdlib_docs" and task == "mt":
+        raise SettingsError(f"task={task}", "data.format=stdlib_docs is one text, no translation", "choose task=lm")
+    columns = data.columns or (["source", "target"] if task == "mt" else ["text"])
+    if (len(columns) < 2 if task == "mt" else len(columns) != 1) or len(set(columns)) != len(columns):
+        wanted = "two or more different columns" if task == "mt" else "one text column"
+        asked = f"data.columns=[{','.join(columns)}]"
+        raise SettingsError(asked, f"task={task} reads {wanted}", "set data.columns and data.splits to fit")
+    if len(columns) > 2 and (bad := [column for column in columns if "/" in column]):
+        raise SettingsError(f"data.columns=[{','.join(columns)}]", f"{bad[0]} becomes a file name", "leave out the /")
+    return columns
 
 
 def text_columns(data: DataConfig, task: str) -> list[str]:
-    """Names of the text columns: data.columns, else `text` for lm, `source` and `target` for mt."""
-    if data.format == "stdlib_docs" and task != "lm":
-        raise SettingsError(f"task={task}", "data.format=stdlib_docs is one text, no translation", "choose task=lm")
-    columns = data.columns or {"lm": ["text"], "mt": ["source", "target"]}[task]
-    if len(columns) != SIDES[task] or len(set(columns)) != len(columns):
-        wanted = "one text column" if task == "lm" else "two different text columns, source and target"
-        asked = f"data.columns=[{','.join(columns)}]"
-        raise SettingsError(asked, f"task={task} reads {wanted}", "set data.columns and data.splits to fit")
-    return columns
+    """Names of the columns that hold text."""
+    return [column for column in all_columns(data, task) if column not in data.features]
 
 
 def named_splits(data: DataConfig) -> dict[str, list[str]]:
@@ -86,13 +106,18 @@ def named_splits(data: DataConfig) -> dict[str, list[str]]:
 
 def split_files(data: DataConfig, task: str) -> dict[str, list[Named]]:
     """Split -> its files."""
+    if data.features and data.format not in ("text", "parquet"):
+        is_so = f"a file of data.format={data.format} holds text alone"
+        to_do = "choose data=text with a .npz or .parquet file in their place, or data=parquet"
+        raise SettingsError(f"data.features.{next(iter(data.features))}", is_so, to_do)
     root = Path(data.root or ".").expanduser()
-    wanted = SIDES[task] if data.format == "text" else 1
+    wanted = len(all_columns(data, task)) if data.format == "text" else 1
     found: dict[str, list[Named]] = {}
     for split, names in named_splits(data).items():
         asked = f"data.splits.{split}=[{','.join(names)}]"
         if len(names) != wanted and data.format != "parquet":
-            is_so = f"task={task} data.format={data.format} takes {wanted} file{'s' if wanted > 1 else ''} a split"
+            a_column = f"{wanted} files a split, one a column" if wanted > 1 else "1 file a split"
+            is_so = f"task={task} data.format={data.format} takes {a_column}"
             raise SettingsError(asked, is_so, "name as many")
         rooted = f"{asked} data.root={data.root}" if data.root else asked
         found[split] = [((root / name).absolute(), rooted) for name in names]

@@ -43,6 +43,9 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> FileCorpus:
     from tietrain.data.columns import find_columns, read_texts
 
     columns, splits, folder = text_columns(data, task), named_splits(data), _folder(data)
+    for name in data.features:
+        is_so = "of data.format=hub only text is read"
+        raise SettingsError(f"data.features.{name}", is_so, "keep the vectors in a Parquet file, data=parquet")
     tables = _load(data, folder, cache)
     texts: dict[str, dict[str, list[str]]] = {}
     for split, specs in splits.items():

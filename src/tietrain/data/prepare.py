@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,139 +11,185 @@ import numpy as np
 import sentencepiece
 from safetensors.numpy import load_file, save_file
 
-from tietrain.config import STACKS, DataConfig, RunConfig
+from tietrain.config import DataConfig, RunConfig
 from tietrain.data.cache import cached
 from tietrain.data.characters import CHARS_PER_TOKEN, char_lengths, token_starts
-from tietrain.data.corpora import Corpus, Split, corpus_key, grammar_settings, load_corpus
-from tietrain.data.encoded import Counts, EncodedLines
+from tietrain.data.corpora import Corpus, Split, blank_rows, corpus_key, grammar_settings, load_corpus, seen_rows
+from tietrain.data.encoded import EncodedLines
+from tietrain.data.features import FeatureRows
+from tietrain.data.prepared import Prepared
+from tietrain.data.selection import label, note_empty, training_rows
 from tietrain.data.tokenizer import UNK_ID, Vocabulary, load_vocabulary, train_vocabulary
-from tietrain.errors import DataError
+from tietrain.errors import SettingsError
+from tietrain.shape import Layout, make_layout
 
 # Part of every cache key: a change in what the entries hold or mean makes another number.
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 META, ARRAYS, TEXTS = "meta.json", "encoded.safetensors", "texts.json"
 
-
-@dataclass
-class Prepared:
-    """All that training and scoring read.
-
-    corpus: texts of the scored splits, not of `train`; `about` holds counts of every split: `about["splits"]` lines,
-        words and bytes, `about["pieces"]` pieces and unk, `about["overlap"]`.
-    columns: stack -> text column. vocabularies: stack -> vocabulary, one object where both share it.
-    encoded: split -> stack -> lines of ids, without bos and eos.
-    reference_lengths: stack -> length of each training line by which translation batches are cut, the same whatever
-        the arm's own vocabulary: its pieces in the reference vocabulary, the joint one of the same kind and size, or
-        with train.batch_by=chars a number made of its characters.
-    token_starts: the character of the training text at which each token of the stream begins, of a language model with
-        train.batch_by=chars; else None.
-    fingerprints: corpus and the vocabulary of every stack.
-    """
-
-    corpus: Corpus
-    columns: dict[str, str]
-    vocabularies: dict[str, Vocabulary]
-    encoded: dict[str, dict[str, EncodedLines]]
-    reference_lengths: dict[str, Counts]
-    token_starts: Counts | None
-    notes: list[str]
-    fingerprints: dict[str, str]
+Arrays = dict[str, np.ndarray]
 
 
 def prepare(config: RunConfig) -> Prepared:
     """Vocabularies learned from `train`, and every split encoded.
 
-    Sentence pairs with a side whose reference length is above task.max_len are left out of `train` and counted;
-    nothing is ever cut.
-
     Raises:
-        SettingsError, DataError: see `load_corpus` and `train_vocabulary`; or max_len leaves nothing.
+        SettingsError, DataError: see `load_corpus`, `train_vocabulary` and `training_rows`.
     """
-    task, root = config.task.name, Path(config.data.cache)
+    task, layout = config.task.name, make_layout(config)
+    _check_tags(config, layout)
     source_key = corpus_key(config.data, task)
-    joint = config.joint_vocabulary
-    key = _key(source_key, joint, config.model.vocab_size, config.data.kind, config.data.byte_fallback)
-    folder = cached(root, "corpus", key, lambda beside: _build(config, source_key, beside))
+    settings = (config.model.vocab_size, config.data.kind, config.data.byte_fallback)
+    key = _key(source_key, layout.columns, layout.tags, *settings)
+    folder = cached(Path(config.data.cache), "corpus", key, lambda beside: _build(config, layout, source_key, beside))
     meta = json.loads((folder / META).read_bytes())
-    columns = dict(zip(STACKS[task], meta["columns"], strict=True))
-    named = {name: load_vocabulary(folder / f"{name}.model") for name in (("joint",) if joint else columns)}
-    vocabularies = {stack: named["joint" if joint else stack] for stack in columns}
     arrays = load_file(folder / ARRAYS)
-    encoded = {
-        split: {s: EncodedLines(arrays[f"{split}.{s}.ids"], arrays[f"{split}.{s}.offsets"]) for s in columns}
-        for split in meta["splits"]
-    }
-    notes, by_chars = list(meta["notes"]), config.train.batch_by == "chars"
-    characters = {stack: arrays[f"characters.{stack}"] for stack in columns}
-    lengths = {
-        stack: char_lengths(characters[stack]) if by_chars else arrays[f"reference.{stack}"] for stack in columns
-    }
-    starts = None
-    if by_chars:
-        same = "the same text in every arm, whatever its vocabulary"
-        notes.append(f"batches are cut by characters, {CHARS_PER_TOKEN} counted as one token: {same}")
-    if task == "mt":
-        lengths = _leave_out_long(encoded["train"], lengths, config, notes)
-    elif by_chars:
-        starts = token_starts(encoded["train"]["decoder"], arrays["starts.decoder"], characters["decoder"])
+    named = {name: load_vocabulary(folder / f"{i}.model") for i, name in enumerate(layout.columns)}
+    vocabularies = {stack: named[name] for stack, name in layout.vocabularies.items()}
+    prepared = Prepared(
+        corpus=_load_texts(folder, meta, config.data, task),
+        layout=layout,
+        vocabularies=vocabularies,
+        encoded={
+            split: {
+                name: {c: EncodedLines(*_packed(arrays, "ids", split, name, c)) for c in columns}
+                for name, columns in layout.columns.items()
+            }
+            for split in meta["splits"]
+        },
+        features={
+            split: {c: FeatureRows(*_packed(arrays, "values", split, c)) for c in config.data.features}
+            for split in meta["splits"]
+        },
+        reference_lengths={},
+        rows={},
+        seen={split: {c: arrays[f"seen/{split}/{c}"] for c in _text_columns(layout)} for split in _scored(meta)},
+        token_starts=None,
+        notes=list(meta["notes"]),
+        fingerprints={
+            "corpus": meta["fingerprint"],
+            **{f"vocabulary.{s}": v.fingerprint for s, v in vocabularies.items()},
+        },
+    )
+    _measure(prepared, config, arrays)
     for name, vocabulary in named.items():
         if vocabulary.size < config.model.vocab_size:
             said = f"{vocabulary.size} pieces instead of {config.model.vocab_size}: the training text supports no more"
-            notes.append(f"vocabulary ({columns.get(name, name)}): {said}")
-    fingerprints = {
-        "corpus": meta["fingerprint"],
-        **{f"vocabulary.{s}": v.fingerprint for s, v in vocabularies.items()},
-    }
-    return Prepared(
-        _load_texts(folder, meta, config.data, task),
-        columns,
-        vocabularies,
-        encoded,
-        lengths,
-        starts,
-        notes,
-        fingerprints,
-    )
+            prepared.notes.append(f"vocabulary ({name}): {said}")
+    prepared.notes += [_shared_use(prepared, name) for name, columns in layout.columns.items() if len(columns) > 1]
+    return prepared
+
+
+def _measure(prepared: Prepared, config: RunConfig, arrays: Arrays) -> None:
+    """Add what batches are made of: lengths, which rows are pairs, starts of tokens; and what is to be said of it."""
+    columns, notes, by_chars = _text_columns(prepared.layout), prepared.notes, config.train.batch_by == "chars"
+    prepared.reference_lengths = {
+        c: char_lengths(arrays[f"characters/{c}"]) if by_chars else arrays[f"reference/{c}"] for c in columns
+    } | {column: rows.lengths for column, rows in prepared.features["train"].items()}
+    if by_chars:
+        same = "the same text in every arm, whatever its vocabulary"
+        notes.append(f"batches are cut by characters, {CHARS_PER_TOKEN} counted as one token: {same}")
+    if config.task.name != "mt":
+        if by_chars:
+            (stack,), (column,) = prepared.layout.stacks, columns
+            lines = prepared.lines("train", stack, column)
+            prepared.token_starts = token_starts(lines, arrays[f"starts/{column}"], arrays[f"characters/{column}"])
+        return
+    blank = {split: {c: arrays[f"blank/{split}/{c}"] for c in columns} for split in prepared.encoded}
+    prepared.rows = training_rows(config, prepared.reference_lengths, blank["train"], notes)
+    note_scored(prepared, config, blank)
+
+
+def note_scored(prepared: Prepared, config: RunConfig, blank: dict[str, dict[str, Any]]) -> None:
+    """Say what is unusual in what is scored: pairs with an empty side, directions that are not trained.
+
+    Args:
+        blank: split -> column -> rows without text.
+    """
+    if len(prepared.corpus.columns) > 2:  # with two columns the corpus has said it
+        for split, direction in prepared.scored.values():
+            where = label(split, direction, prepared.layout.directions)
+            note_empty(direction, blank[split], where, prepared.notes)
+    if config.zero_shot:
+        names = ", ".join(direction.name for direction in config.zero_shot)
+        apart = "no row of train is" if config.task.disjoint else "task.disjoint=false: rows of train may be"
+        prepared.notes.append(f"zero-shot: {names} are scored and never trained; {apart} in more than one direction")
+
+
+def _shared_use(prepared: Prepared, name: str) -> str:
+    """What one vocabulary of several languages is for each of them, by the pieces of `train`."""
+    used = {c: set(np.unique(lines.ids).tolist()) for c, lines in prepared.encoded["train"][name].items()}
+    said = ", ".join(f"{len(pieces):,} by {column}" for column, pieces in used.items())
+    size = next(v.size for s, v in prepared.vocabularies.items() if prepared.layout.vocabularies[s] == name)
+    in_all = len(set.intersection(*used.values()))
+    return f"vocabulary ({name}): of {size:,} pieces train uses {said}, {in_all:,} by all; an output computes every one"
+
+
+def _check_tags(config: RunConfig, layout: Layout) -> None:
+    for direction in layout.directions:
+        if direction.target in layout.tags and set(direction.sources) <= set(config.data.features):
+            is_so = f"{direction.name} reads no text that could say which language to write"
+            raise SettingsError("model.decoders=one", is_so, "choose model.decoders=each, or read a text beside")
+
+
+def _text_columns(layout: Layout) -> list[str]:
+    """The columns of text that are read, each once."""
+    return list(dict.fromkeys(column for columns in layout.columns.values() for column in columns))
+
+
+def _scored(meta: dict[str, Any]) -> list[str]:
+    return [split for split in meta["splits"] if split != "train"]
 
 
 def _key(*parts: object) -> str:
     return hashlib.sha256(json.dumps([CACHE_VERSION, sentencepiece.__version__, *parts]).encode()).hexdigest()[:32]
 
 
-def _build(config: RunConfig, source_key: str, folder: Path) -> None:
-    task = config.task.name
-    corpus = load_corpus(config.data, task)
-    columns = dict(zip(STACKS[task], corpus.columns, strict=True))
+def _packed(arrays: Arrays, what: str, *names: str) -> tuple[np.ndarray, np.ndarray]:
+    return arrays["/".join([what, *names])], arrays["/".join(["offsets", *names])]
+
+
+def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> None:
+    corpus = load_corpus(config.data, config.task.name)
+    texts = _text_columns(layout)
     train = corpus.splits["train"].texts
 
-    def learn(*names: str) -> Vocabulary:
-        return _learned(config, [source_key, *names], [train[name] for name in names])
+    def learn(columns: Any, tags: tuple[str, ...] = ()) -> Vocabulary:
+        return _learned(config, [source_key, *columns], [train[column] for column in columns], tags)
 
-    # The reference vocabulary: for one language its own, for two the joint one.
-    reference = learn(*corpus.columns)
+    # The reference vocabulary: the joint one of all text that is read, whatever the arm.
+    reference = learn([column for column in corpus.columns if column in texts])
     own = {
-        stack: reference if config.joint_vocabulary or task == "lm" else learn(column)
-        for stack, column in columns.items()
+        name: learn(columns, layout.tags) if layout.tags or len(columns) < len(texts) else reference
+        for name, columns in layout.columns.items()
     }
-    arrays: dict[str, np.ndarray] = {}
+    arrays: Arrays = {}
     pieces: dict[str, dict[str, dict[str, int]]] = {split: {} for split in corpus.splits}
-    for split, stack in ((split, stack) for split in corpus.splits for stack in columns):
-        lines = corpus.splits[split].texts[columns[stack]]
-        encoded = EncodedLines.of(own[stack].encode(lines))
-        arrays |= {f"{split}.{stack}.ids": encoded.ids, f"{split}.{stack}.offsets": encoded.offsets}
-        pieces[split][columns[stack]] = {
-            "pieces": len(encoded.ids),
-            "unk": int(np.count_nonzero(encoded.ids == UNK_ID)),
-        }
-        if split == "train":
-            of_reference = encoded if own[stack] is reference else EncodedLines.of(reference.encode(lines))
-            arrays[f"reference.{stack}"] = of_reference.lengths
-            arrays[f"characters.{stack}"] = np.asarray([len(line) for line in lines])
-            if task == "lm":
-                arrays[f"starts.{stack}"] = own[stack].starts(lines, encoded)
+    for split, name in ((split, name) for split in corpus.splits for name in own):
+        for column in layout.columns[name]:
+            encoded = EncodedLines.of(own[name].encode(corpus.splits[split].texts[column]))
+            arrays |= {f"ids/{split}/{name}/{column}": encoded.ids, f"offsets/{split}/{name}/{column}": encoded.offsets}
+            unknown = int(np.count_nonzero(encoded.ids == UNK_ID))
+            pieces[split].setdefault(column, {"pieces": len(encoded.ids), "unk": unknown})
+            if split == "train" and config.task.name != "mt":
+                arrays[f"starts/{column}"] = own[name].starts(train[column], encoded)
+    for column in texts:
+        arrays[f"reference/{column}"] = EncodedLines.of(reference.encode(train[column])).lengths
+        arrays[f"characters/{column}"] = np.asarray([len(line) for line in train[column]])
+        for split, read in corpus.splits.items():
+            arrays[f"blank/{split}/{column}"] = blank_rows(read.texts[column])
+            if split != "train":
+                arrays[f"seen/{split}/{column}"] = seen_rows(read.texts[column], train[column])
+    for split, column in ((split, column) for split in corpus.splits for column in config.data.features):
+        rows = corpus.splits[split].features[column]
+        arrays |= {f"values/{split}/{column}": rows.values, f"offsets/{split}/{column}": rows.offsets}
     save_file(arrays, folder / ARRAYS)
-    for name, vocabulary in {"joint": reference}.items() if config.joint_vocabulary else own.items():
-        vocabulary.save(folder / f"{name}.model")
+    for i, vocabulary in enumerate(own.values()):
+        vocabulary.save(folder / f"{i}.model")
+    _save_texts(corpus, pieces, folder)
+
+
+def _save_texts(corpus: Corpus, pieces: dict[str, dict[str, dict[str, int]]], folder: Path) -> None:
     scored = {
         name: {"texts": s.texts, "generator_nats": s.generator_nats}
         for name, s in corpus.splits.items()
@@ -162,16 +207,16 @@ def _build(config: RunConfig, source_key: str, folder: Path) -> None:
     (folder / META).write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _learned(config: RunConfig, of: list[str], texts: list[list[str]]) -> Vocabulary:
+def _learned(config: RunConfig, of: list[str], texts: list[list[str]], tags: tuple[str, ...]) -> Vocabulary:
     """The vocabulary of one or more columns: learned once, then read from the cache."""
     kind, size, byte_fallback = config.data.kind, config.model.vocab_size, config.data.byte_fallback
 
     def build(folder: Path) -> None:
-        train_vocabulary([line for lines in texts for line in lines], kind, size, byte_fallback).save(
-            folder / "vocabulary.model"
-        )
+        lines = [line for lines in texts for line in lines]
+        train_vocabulary(lines, kind, size, byte_fallback, tags).save(folder / "vocabulary.model")
 
-    folder = cached(Path(config.data.cache), "vocabulary", _key(kind, size, byte_fallback, *of), build)
+    key = _key(kind, size, byte_fallback, tags, *of)
+    folder = cached(Path(config.data.cache), "vocabulary", key, build)
     return load_vocabulary(folder / "vocabulary.model")
 
 
@@ -180,87 +225,3 @@ def _load_texts(folder: Path, meta: dict[str, Any], data: DataConfig, task: str)
     splits = {name: Split(s["texts"], s["generator_nats"]) for name, s in scored.items()}
     settings = grammar_settings(data, task) if data.format == "grammar" else None
     return Corpus(meta["name"], meta["columns"], splits, meta["fingerprint"], meta["notes"], meta["about"], settings)
-
-
-def _leave_out_long(
-    train: dict[str, EncodedLines], lengths: dict[str, Counts], config: RunConfig, notes: list[str]
-) -> dict[str, Counts]:
-    max_len, longest = config.task.max_len, np.maximum.reduce(list(lengths.values()))
-    unit = f"times {CHARS_PER_TOKEN} characters" if config.train.batch_by == "chars" else "pieces"
-    kept = np.flatnonzero(longest <= max_len)
-    if len(kept) == len(longest):
-        return lengths
-    if not len(kept):
-        raise DataError(
-            f"task.max_len={max_len}", "every training pair is longer", f"give at least {longest.min()} {unit}"
-        )
-    notes.append(
-        f"train: {len(longest) - len(kept)} pairs with a side of more than task.max_len={max_len} {unit} are left out"
-    )
-    for stack in train:
-        train[stack] = train[stack].take(kept)
-    return {stack: values[kept] for stack, values in lengths.items()}
-
-
-def describe(prepared: Prepared) -> dict[str, Any]:
-    """What `tietrain data` says: counts per split and column, vocabularies, pieces, overlap with train, notes.
-
-    `shared_pieces` counts the pieces, by their text, that occur in both sides of `train`.
-    """
-    about = prepared.corpus.about
-    splits: dict[str, Any] = {}
-    for split, counts in about["splits"].items():
-        splits[split] = {c: {**counts[c], **about["pieces"][split][c]} for c in counts}
-        for column in splits[split].values():
-            column["pieces_per_word"] = column["pieces"] / column["words"] if column["words"] else None
-    used = {stack: set(np.unique(prepared.encoded["train"][stack].ids).tolist()) for stack in prepared.columns}
-    pieces = {stack: v.pieces for stack, v in prepared.vocabularies.items()}
-    texts = {stack: {pieces[stack][i] for i in ids} for stack, ids in used.items()}
-    vocabularies = {
-        stack: {
-            "kind": v.kind,
-            "size": v.size,
-            "used_in_train": len(used[stack]),
-            "lossless": v.lossless,
-            "fingerprint": v.fingerprint,
-        }
-        for stack, v in prepared.vocabularies.items()
-    }
-    return {
-        "name": prepared.corpus.name,
-        "columns": prepared.columns,
-        "splits": splits,
-        "vocabularies": vocabularies,
-        "shared_pieces": len(set.intersection(*texts.values())) if len(texts) > 1 else None,
-        "overlap": about["overlap"],
-        "generator_nats": {
-            name: sum(s.generator_nats) for name, s in prepared.corpus.splits.items() if s.generator_nats is not None
-        },
-        "notes": prepared.notes,
-        "fingerprints": prepared.fingerprints,
-    }
-
-
-def description_lines(description: dict[str, Any]) -> list[str]:
-    """`describe` for people: a table of splits, then vocabularies, overlap and notes; ceilings where they were added."""
-    rows = [("split", "column", "lines", "words", "bytes", "pieces", "pieces/word", "unk")]
-    for split, columns in description["splits"].items():
-        for column, n in columns.items():
-            counts = [f"{n[key]:,}" for key in ("lines", "words", "bytes", "pieces")]
-            per_word = f"{n['pieces_per_word']:.2f}" if n["pieces_per_word"] else ""
-            rows.append((split, column, *counts, per_word, f"{n['unk']:,}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [description["name"]]
-    for row in rows:
-        cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    for stack, v in description["vocabularies"].items():
-        said = f"{v['kind']}, {v['size']:,} pieces, {v['used_in_train']:,} used in train"
-        lines.append(f"vocabulary of the {stack}: {said}{'' if v['lossless'] else ', not lossless'}")
-    if description["shared_pieces"] is not None:
-        lines.append(f"pieces used in both languages of train: {description['shared_pieces']:,}")
-    # Where there is overlap, a note says how much.
-    lines += [f"{split}: no line stands in train" for split, n in description["overlap"].items() if not any(n.values())]
-    for split, scores in description.get("ceilings", {}).items():
-        lines.append(f"{split} at best: " + ", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
-    return [*lines, *description["notes"]]

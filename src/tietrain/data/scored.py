@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from copy import copy
 
-from tietrain.config import OWN_SPLITS, STACKS, RunConfig
-from tietrain.data.corpora import load_corpus
+from tietrain.config import OWN_SPLITS, RunConfig
+from tietrain.data.corpora import blank_rows, load_corpus
 from tietrain.data.encoded import EncodedLines
-from tietrain.data.prepare import Prepared
+from tietrain.data.prepare import note_scored
+from tietrain.data.prepared import Prepared
 from tietrain.data.tokenizer import Vocabulary
 from tietrain.errors import SettingsError
+from tietrain.shape import Layout, make_layout
 
 
 def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], names: Collection[str]) -> Prepared:
     """The named splits of a corpus, encoded; `train` is not there, nor what batches to learn from need.
 
     Args:
+        vocabularies: stack -> vocabulary, of the run.
         names: of splits; without any, all but `train`.
     Raises:
-        SettingsError: there is no such split, or none at all.
+        SettingsError: there is no such split, or none at all, or no stack of the run for one of its columns.
         DataError: see `load_corpus`.
     """
+    layout = make_layout(config)
+    _check_stacks(config, layout, vocabularies)
     data = copy(config.data)
     if data.format not in OWN_SPLITS:
         data.splits = {name: files for name, files in data.splits.items() if _is_wanted(name, names)}
@@ -32,14 +37,42 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
     corpus.splits = {name: split for name, split in corpus.splits.items() if _is_wanted(name, names)}
     if not corpus.splits:
         raise SettingsError("data.splits", "there is no split to score", "name one: data.splits.test=[FILE,FILE]")
-    columns = dict(zip(STACKS[config.task.name], corpus.columns, strict=True))
-    encoded = {
-        name: {stack: EncodedLines.of(vocabularies[stack].encode(split.texts[c])) for stack, c in columns.items()}
-        for name, split in corpus.splits.items()
-    }
-    notes = [note for note in corpus.notes if not note.startswith("train: ")]
-    fingerprints = {"corpus": corpus.fingerprint} | {f"vocabulary.{s}": v.fingerprint for s, v in vocabularies.items()}
-    return Prepared(corpus, columns, dict(vocabularies), encoded, {}, None, notes, fingerprints)
+    of = {layout.vocabularies[stack]: vocabulary for stack, vocabulary in vocabularies.items()}
+    prepared = Prepared(
+        corpus=corpus,
+        layout=layout,
+        vocabularies=dict(vocabularies),
+        encoded={
+            split: {
+                name: {c: EncodedLines.of(of[name].encode(read.texts[c])) for c in columns}
+                for name, columns in layout.columns.items()
+            }
+            for split, read in corpus.splits.items()
+        },
+        features={split: read.features for split, read in corpus.splits.items()},
+        reference_lengths={},
+        rows={},
+        seen={split: {} for split in corpus.splits},
+        token_starts=None,
+        notes=[note for note in corpus.notes if not note.startswith("train: ")],
+        fingerprints={"corpus": corpus.fingerprint}
+        | {f"vocabulary.{s}": v.fingerprint for s, v in vocabularies.items()},
+    )
+    if config.task.name == "mt":
+        blank = {
+            split: {c: blank_rows(lines) for c, lines in read.texts.items()} for split, read in corpus.splits.items()
+        }
+        note_scored(prepared, config, blank)
+    return prepared
+
+
+def _check_stacks(config: RunConfig, layout: Layout, vocabularies: Mapping[str, Vocabulary]) -> None:
+    """SettingsError where columns have other stacks, or targets other tags, than the run that is scored."""
+    tags = {tag for vocabulary in vocabularies.values() for tag in vocabulary.tags}
+    if layout.vocabularies.keys() != vocabularies.keys() or set(layout.tags) != tags:
+        asked = f"data.columns=[{','.join(config.columns)}]"
+        has = ", ".join(vocabularies) + (f" and the tags {', '.join(sorted(tags))}" if tags else "")
+        raise SettingsError(asked, f"the run has the stacks {has}", "name the columns as the run does")
 
 
 def _is_wanted(split: str, names: Collection[str]) -> bool:

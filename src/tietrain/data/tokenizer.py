@@ -31,6 +31,7 @@ _ESCAPED = {c: f"{_ESCAPE}{i}" for i, c in enumerate("\x1a\u2581\u2585\n\r\x1f")
 _UNESCAPED = {v: k for k, v in _ESCAPED.items()}
 _NEEDS_ESCAPE = re.compile("[" + "".join(_ESCAPED) + "]")
 _IS_ESCAPE = re.compile("|".join(_UNESCAPED))
+_TAG = _ESCAPE + "<2"  # as in `<2de>`, Johnson et al. 2017, section 3
 
 
 class Vocabulary:
@@ -40,16 +41,20 @@ class Vocabulary:
     it; decoding takes that blank away (not for `char`, where it would be one more token).
 
     lossless: text that needs no UNK decodes to itself; checked on every word of the training text.
+    tags: name -> piece that stands for it, such as a language to write; no text holds such a piece, and it decodes to none.
     """
 
     def __init__(self, model: bytes, kind: str, lossless: bool = True):
         self.kind, self.lossless, self._model = kind, lossless, model
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
         self._prefix = _prefix(kind)
+        self.tags: dict[str, int] = {}
+        while (i := EOS_ID + 1 + len(self.tags)) < self.size and self._pieces.is_control(i):
+            self.tags[self._pieces.id_to_piece(i).removeprefix(_TAG).removesuffix(">")] = i
 
     @property
     def size(self) -> int:
-        """Pieces, the four special ones included."""
+        """Pieces, the four special ones and the tags included."""
         return self._pieces.get_piece_size()
 
     @property
@@ -68,7 +73,7 @@ class Vocabulary:
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """Piece ids of each line, without bos and eos."""
         spelled = [_spell(line, self._prefix) for line in lines]
-        if self.kind == "word" and not self._pieces.is_byte(EOS_ID + 1):
+        if self.kind == "word" and not self._pieces.is_byte(EOS_ID + 1 + len(self.tags)):
             # sentencepiece would make one <unk> of unknown words in a row; a word perplexity counts each.
             return [[self._pieces.piece_to_id(f"\u2581{word}") for word in line.split(" ")[1:]] for line in spelled]
         ids: list[list[int]] = self._pieces.encode(spelled)
@@ -156,7 +161,9 @@ def load_vocabulary(path: Path) -> Vocabulary:
     return vocabulary
 
 
-def train_vocabulary(lines: Iterable[str], kind: str, size: int, byte_fallback: bool = False) -> Vocabulary:
+def train_vocabulary(
+    lines: Iterable[str], kind: str, size: int, byte_fallback: bool = False, tags: Sequence[str] = ()
+) -> Vocabulary:
     """A vocabulary learned from lines of text: at most `size` pieces, fewer where the text supports no more.
 
     The same lines give the same pieces. No normalisation: text is taken as it is.
@@ -184,6 +191,7 @@ def train_vocabulary(lines: Iterable[str], kind: str, size: int, byte_fallback: 
             unk_piece=_ESCAPE + "<unk>",
             bos_piece=_ESCAPE + "<s>",
             eos_piece=_ESCAPE + "</s>",
+            control_symbols=[f"{_TAG}{tag}>" for tag in tags],
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             add_dummy_prefix=False,
@@ -195,7 +203,7 @@ def train_vocabulary(lines: Iterable[str], kind: str, size: int, byte_fallback: 
             minloglevel=2,
         )
     except RuntimeError as e:
-        raise _explain(str(e), size, byte_fallback) from None
+        raise _explain(str(e), size, byte_fallback, len(tags)) from None
     vocabulary = Vocabulary(model.getvalue(), kind)
     words = sorted(set().union(*(line.split(" ") for line in lines)))
     spelled = vocabulary.encode(words)
@@ -216,10 +224,10 @@ def _training_lines(lines: list[str], kind: str) -> Iterator[str]:
         yield from (spelled[i : i + MAX_TRAINING_CHARACTERS] for i in range(0, len(spelled), MAX_TRAINING_CHARACTERS))
 
 
-def _explain(message: str, size: int, byte_fallback: bool) -> SettingsError | DataError:
+def _explain(message: str, size: int, byte_fallback: bool, n_tags: int) -> SettingsError | DataError:
     too_small = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
     if too_small or "vocab_size) >=" in message:
-        least = int(too_small.group(1)) if too_small else 260
+        least = int(too_small.group(1)) if too_small else 260 + n_tags
         bytes_too = " and 256 bytes (data.byte_fallback=true)" if byte_fallback else ""
         return SettingsError(
             f"model.vocab_size={size}",

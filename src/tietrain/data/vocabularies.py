@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tietrain import runs
-from tietrain.config import RunConfig, make_shape
+from tietrain.config import RunConfig
+from tietrain.data.foreign import check_foreign_model
 from tietrain.data.tokenizer import Vocabulary, load_vocabulary
 from tietrain.durable import is_whole, write_directory
 from tietrain.errors import DataError
+from tietrain.shape import make_shape
 from tietrain.tying.slots import ModelShape
 
 
@@ -41,7 +43,10 @@ def load_vocabularies(run: Path, stacks: Iterable[str], fingerprints: Mapping[st
     folder = run / runs.VOCABULARY
     if not is_whole(folder):
         raise DataError(str(folder), "the run's vocabularies are missing or damaged", "restore it, or run it again")
-    vocabularies = {stack: load_vocabulary(folder / f"{stack}.model") for stack in stacks}
+    vocabularies = {}
+    for stack in stacks:
+        check_foreign_model(folder / f"{stack}.model")
+        vocabularies[stack] = load_vocabulary(folder / f"{stack}.model")
     for stack, vocabulary in vocabularies.items():
         if vocabulary.fingerprint != fingerprints.get(f"vocabulary.{stack}"):
             raise DataError(str(folder), f"the vocabulary of the {stack} is not the run's", "restore the run's own")

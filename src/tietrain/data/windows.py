@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -115,7 +116,7 @@ def lm_eval_windows(stream: Ids, window: int, stride: int | None, batch_tokens: 
         batch = _lm_batch(stream, inputs, starts, starts + window)
         unscored = torch.from_numpy(starts[:, None] + np.arange(window) < scored_from[i : i + per_batch, None])
         targets = batch.tgt_out_ids.masked_fill(unscored, PAD_ID)
-        yield Batch(None, batch.tgt_in_ids, targets, batch.lengths, int((~unscored).sum())), starts
+        yield replace(batch, tgt_out_ids=targets, n_tokens=int((~unscored).sum())), starts
 
 
 def _shifted(stream: Ids) -> Ids:
@@ -129,4 +130,4 @@ def _lm_batch(stream: Ids, inputs: Ids, begins: Counts, ends: Counts) -> Batch:
     real = at < ends[:, None]
     at = np.minimum(at, len(stream) - 1)
     tgt_in_ids, tgt_out_ids = (as_tensor(np.where(real, ids[at], PAD_ID)) for ids in (inputs, stream))
-    return Batch(None, tgt_in_ids, tgt_out_ids, {"decoder": lengths.tolist()}, int(lengths.sum()))
+    return Batch({}, "decoder", tgt_in_ids, tgt_out_ids, {"decoder": lengths.tolist()}, int(lengths.sum()))

@@ -1,4 +1,4 @@
-"""Translation: sentence pairs, teacher-forced nats, hypotheses and their scores."""
+"""Translation: sentence pairs, teacher-forced nats, hypotheses and their scores, of every direction apart."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tietrain.config import RunConfig
-from tietrain.data.batching import Batch, MtBatches, mt_eval_batches
-from tietrain.data.encoded import Counts
-from tietrain.data.prepare import Prepared
+from tietrain.data.batching import Batch
+from tietrain.data.pairs import MtBatches, Pairs, Sources, mt_eval_batches
+from tietrain.data.prepared import Prepared
 from tietrain.data.tokenizer import UNK_ID, Vocabulary
+from tietrain.directions import Direction
 from tietrain.model.transformer import Transformer
 from tietrain.tasks.beam import Search
 from tietrain.tasks.decoding import Pieces, search
@@ -28,69 +29,105 @@ from tietrain.tasks.scoring import (
 )
 from tietrain.tasks.task import batch_loss, batch_nats
 
+# Sentences of valid that are shown while training.
+N_SAMPLES = 3
+
 
 class Translation:
-    """The translation task over two stacks, `encoder` for the source and `decoder` for the target."""
+    """The translation task, over the stacks of the layout: those that read the sources, and one that writes the target."""
 
     def __init__(self, config: RunConfig, prepared: Prepared):
         self.config, self.prepared = config, prepared
-        self.vocabulary = prepared.vocabularies["decoder"]
 
     @cached_property
     def batches(self) -> MtBatches:
         """What to learn from; needs `train`, as nothing else does."""
-        train, lengths = self.prepared.encoded["train"], self.prepared.reference_lengths
-        return MtBatches(train["encoder"], train["decoder"], lengths, self.config.train.batch_tokens, self.config.seed)
+        learned = [self.prepared.learned(direction) for direction in self.config.directions]
+        train = self.config.train
+        return MtBatches(learned, train.batch_tokens, self.config.seed, self.config.task.temperature)
 
     def loss(self, model: Transformer, batch: Batch) -> LossSum:
         """Summed objective and nats of one batch."""
         return batch_loss(model, batch, self.config.task.label_smoothing)
 
     def evaluate(self, model: Transformer) -> Scores:
-        """`nats_per_token` of the first pairs of `valid`."""
-        nats, tokens = self._nats(model, "valid", self.config.train.eval_sentences)
-        return {"nats_per_token": float(nats.sum() / tokens.sum())}
+        """`nats_per_token` of the first pairs of `valid`, over the tokens of all trained directions."""
+        nats, tokens = 0.0, 0
+        for direction in self.config.directions:
+            pairs = self.prepared.pairs("valid", direction).first(self.config.train.eval_sentences)
+            nats += float(self._nats(model, pairs).sum())
+            tokens += int((pairs.target.lengths + 1).sum())
+        return {"nats_per_token": nats / tokens}
 
-    def score(self, model: Transformer, split: str) -> SplitScores:
-        """Nats and translations of a whole split; against its generator where that is known."""
-        encoded, task = self.prepared.encoded[split], self.config.task
-        nats, tokens = self._nats(model, split)
-        corpus = self.prepared.corpus
-        source_lines, references = (corpus.splits[split].texts[column] for column in corpus.columns)
-        n_unknown = sum(int((ids == UNK_ID).sum()) for ids in encoded["decoder"])
-        result = score_nats(nats, tokens, references, n_unknown, self.vocabulary.lossless)
-        hypotheses = self.translate(model, encoded["encoder"])
+    def samples(self, model: Transformer) -> list[dict[str, str]]:
+        """Greedy translations of the first pairs of `valid` in the first direction, beside sources and references."""
+        direction, texts = self.config.directions[0], self.prepared.corpus.splits["valid"].texts
+        pairs = self.prepared.pairs("valid", direction).first(N_SAMPLES)
+        shown = {column: texts[column] for column in direction.sources if column in texts}  # vectors have no text
+        shown |= {"reference": texts[direction.target], "hypothesis": self.translate(model, pairs, Search())}
+        return [{name: lines[row] for name, lines in shown.items()} for row in range(len(pairs.target))]
+
+    def score(self, model: Transformer, name: str) -> SplitScores:
+        """Nats and translations of one of `prepared.scored`; against its generator where that is known."""
+        split, direction = self.prepared.scored[name]
+        pairs, task = self.prepared.pairs(split, direction), self.config.task
+        texts = self.prepared.corpus.splits[split].texts
+        references = texts[direction.target]
+        n_unknown = int((pairs.target.ids == UNK_ID).sum())
+        lossless = self.prepared.vocabularies[pairs.stack].lossless
+        result = score_nats(self._nats(model, pairs), pairs.target.lengths + 1, references, n_unknown, lossless)
+        hypotheses = self.translate(model, pairs, Search(task.beam, task.length_penalty))
         scores, result.signatures = score_translations(hypotheses, references, task.metrics, task.bleu_tokenize)
         result.signatures["decoding"] = decoding_signature(self.config)
-        result.scores |= scores
-        result.texts = {"hypotheses": hypotheses, "references": references, "sources": source_lines}
-        generator_nats = corpus.splits[split].generator_nats
-        if generator_nats is not None:
-            add_generator(result, generator_nats)
-        if corpus.grammar is not None:
-            legal = corpus.grammar.is_legal(split, hypotheses)
-            result.scores["legal"] = sum(legal) / len(legal)
-            if "bleu" in task.metrics:
-                best, redrawn = (
-                    corpus.grammar.best_spellings(split),
-                    corpus.grammar.redrawn_references(split, N_REDRAWN),
-                )
-                result.scores |= oracle_scores(best, references, redrawn, task.bleu_tokenize)
+        result.scores |= scores | self._unseen_scores(split, direction, hypotheses, references)
+        result.texts = {"hypotheses": hypotheses, "references": references}
+        for column in (column for column in direction.sources if column in texts):
+            result.texts["sources" if "sources" not in result.texts else f"sources.{column}"] = texts[column]
+        self._add_generator(result, split, direction)
         return result
 
-    def translate(self, model: Transformer, sources: Sequence[np.ndarray]) -> list[str]:
-        """The best translation of each source as text, in the order of the sources."""
-        task = self.config.task
-        found = dict(translations(model, self.config, self.vocabulary, sources, Search(task.beam, task.length_penalty)))
-        return [found[row][0].text for row in range(len(sources))]
+    def translate(self, model: Transformer, pairs: Pairs, settings: Search) -> list[str]:
+        """The best translation of each pair's sources as text, in their order."""
+        vocabulary = self.prepared.vocabularies[pairs.stack]
+        found = dict(translations(model, self.config, vocabulary, pairs.sources, pairs.stack, settings))
+        return [found[row][0].text for row in range(len(pairs.target))]
 
-    def _nats(self, model: Transformer, split: str, n_pairs: int | None = None) -> tuple[np.ndarray, Counts]:
-        """Plain nats and target tokens of each of the first pairs of a split."""
-        src, tgt = (self.prepared.encoded[split][stack][:n_pairs] for stack in ("encoder", "decoder"))
-        nats = np.zeros(len(tgt))
-        for batch, rows in mt_eval_batches(src, tgt, self.config.train.batch_tokens):
+    def _nats(self, model: Transformer, pairs: Pairs) -> np.ndarray:
+        """Plain nats of each pair."""
+        nats = np.zeros(len(pairs.target))
+        for batch, rows in mt_eval_batches(pairs, self.config.train.batch_tokens):
             nats[rows] = batch_nats(model, batch).sum(axis=1)
-        return nats, tgt.lengths + 1
+        return nats
+
+    def _unseen_scores(
+        self, split: str, direction: Direction, hypotheses: Sequence[str], references: Sequence[str]
+    ) -> Scores:
+        """Of a split some of whose sources also stand in train: how many rows those are, and the scores of the others."""
+        known = self.prepared.seen[split]
+        columns = [set(known[column].tolist()) for column in direction.sources if column in known]
+        seen = set.intersection(*columns) if columns else set()
+        new = [row for row in range(len(references)) if row not in seen]
+        if not seen or not new:
+            return {}
+        task = self.config.task
+        written, wanted = ([lines[row] for row in new] for lines in (hypotheses, references))
+        scores, _ = score_translations(written, wanted, task.metrics, task.bleu_tokenize)
+        return {f"{name}_new": scores[name] for name in task.metrics} | {"n_seen_sources": len(seen)}
+
+    def _add_generator(self, result: SplitScores, split: str, direction: Direction) -> None:
+        """Add what the generator of the corpus says of the pairs and of the hypotheses."""
+        grammar, task, target = self.prepared.corpus.grammar, self.config.task, direction.target
+        if grammar is None:
+            return
+        legal = grammar.is_legal(split, result.texts["hypotheses"], target)
+        result.scores["legal"] = sum(legal) / len(legal)
+        generator_nats = grammar.generator_nats(split, target, direction.sources)
+        if generator_nats is None:  # a source gives away how the reference was drawn
+            return
+        add_generator(result, generator_nats)
+        if "bleu" in task.metrics:
+            best, redrawn = grammar.best_spellings(split, target), grammar.redrawn_references(split, N_REDRAWN, target)
+            result.scores |= oracle_scores(best, result.texts["references"], redrawn, task.bleu_tokenize)
 
 
 class Translated(NamedTuple):
@@ -104,20 +141,23 @@ def translations(
     model: Transformer,
     config: RunConfig,
     vocabulary: Vocabulary,
-    sources: Sequence[Pieces],
+    sources: Sources,
+    stack: str,
     settings: Search,
     prefixes: Sequence[Pieces] | None = None,
     batch_tokens: int | None = None,
 ) -> Iterator[tuple[int, list[Translated]]]:
-    """Row and best translations of each source, as its batch is done.
+    """Row and best translations of each row of the sources, as its batch is done.
 
     Args:
-        vocabulary: of the target. sources: pieces. prefixes: pieces each translation begins with; None for none.
+        vocabulary: of the target. stack: the one that writes. prefixes: pieces each translation begins with; None for
+            none.
         batch_tokens: see `decoding.search`.
     """
     prefixes = [()] * len(sources) if prefixes is None else prefixes
-    limits = [max_output(config, len(s)) - len(p) for s, p in zip(sources, prefixes, strict=True)]
-    for row, found in search(model, sources, prefixes, [max(1, n) for n in limits], settings, batch_tokens):
+    read = sources.n_written_from.tolist()
+    limits = [max(1, max_output(config, n) - len(p)) for n, p in zip(read, prefixes, strict=True)]
+    for row, found in search(model, sources, prefixes, limits, settings, batch_tokens, stack):
         # Byte pieces can spell a line end, and translations are kept one a line.
         texts = [" ".join(text.splitlines()) for text in vocabulary.decode([h.pieces for h in found])]
         yield row, [Translated(text, h.score) for text, h in zip(texts, found, strict=True)]

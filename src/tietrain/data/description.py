@@ -1,0 +1,103 @@
+"""What `tietrain data` says of a corpus and its vocabularies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from tietrain.data.prepared import Prepared
+from tietrain.shape import Layout
+
+
+def describe(prepared: Prepared) -> dict[str, Any]:
+    """What `tietrain data` says: counts per split and column, vocabularies, pieces, overlap with train, notes.
+
+    `shared_pieces` counts the pieces, by their text, that occur in two or more columns of `train`; None for one column.
+    """
+    about = prepared.corpus.about
+    splits: dict[str, Any] = {}
+    for split, counts in about["splits"].items():
+        splits[split] = {c: {**counts[c], **about["pieces"][split].get(c, {})} for c in counts}
+        for column in splits[split].values():
+            known = column.get("words") and "pieces" in column
+            column["pieces_per_word"] = column["pieces"] / column["words"] if known else None
+    layout = prepared.layout
+    used = {
+        name: {column: set(np.unique(lines.ids).tolist()) for column, lines in columns.items()}
+        for name, columns in prepared.encoded["train"].items()
+    }
+    vocabularies = {
+        stack: {
+            "kind": v.kind,
+            "size": v.size,
+            "used_in_train": len(set().union(*(used[layout.vocabularies[stack]][c] for c in _read_by(stack, layout)))),
+            "lossless": v.lossless,
+            "fingerprint": v.fingerprint,
+        }
+        for stack, v in prepared.vocabularies.items()
+    }
+    return {
+        "name": prepared.corpus.name,
+        "columns": {stack: "+".join(_read_by(stack, layout)) for stack in layout.stacks},
+        "splits": splits,
+        "vocabularies": vocabularies,
+        "shared_pieces": _count_shared(prepared, used),
+        "overlap": about["overlap"],
+        "generator_nats": {
+            name: sum(s.generator_nats) for name, s in prepared.corpus.splits.items() if s.generator_nats is not None
+        },
+        "notes": prepared.notes,
+        "fingerprints": prepared.fingerprints,
+    }
+
+
+def _read_by(stack: str, layout: Layout) -> list[str]:
+    """The columns a stack reads or writes."""
+    return list(dict.fromkeys(c for of in (layout.encoders, layout.decoders) for c, s in of.items() if s == stack))
+
+
+def _count_shared(prepared: Prepared, used: dict[str, dict[str, set[int]]]) -> int | None:
+    """Pieces that occur in two or more columns of `train`, by their text."""
+    pieces = {prepared.layout.vocabularies[stack]: v.pieces for stack, v in prepared.vocabularies.items()}
+    texts: dict[str, set[str]] = {}
+    for name, columns in used.items():
+        for column, ids in columns.items():
+            texts.setdefault(column, set()).update(pieces[name][i] for i in ids)
+    in_columns = Counter(text for column in texts.values() for text in column)
+    return sum(n > 1 for n in in_columns.values()) if len(texts) > 1 else None
+
+
+def description_lines(description: dict[str, Any]) -> list[str]:
+    """`describe` for people: a table of splits, then vocabularies, overlap and notes; bounds where they were added."""
+    rows = [("split", "column", "lines", "words", "bytes", "pieces", "pieces/word", "unk")]
+    for split, columns in description["splits"].items():
+        for column, n in columns.items():
+            counts = [f"{n[key]:,}" if key in n else "" for key in ("lines", "words", "bytes", "pieces")]
+            per_word = f"{n['pieces_per_word']:.2f}" if n["pieces_per_word"] else ""
+            rows.append((split, column, *counts, per_word, f"{n['unk']:,}" if "unk" in n else ""))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [description["name"]]
+    for row in rows:
+        cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    for stack, v in description["vocabularies"].items():
+        said = f"{v['kind']}, {v['size']:,} pieces, {v['used_in_train']:,} used in train"
+        lines.append(f"vocabulary of the {stack}: {said}{'' if v['lossless'] else ', not lossless'}")
+    if description["shared_pieces"] is not None:
+        several = len(description["splits"]["train"]) > 2
+        where = "two or more columns" if several else "both languages"
+        lines.append(f"pieces used in {where} of train: {description['shared_pieces']:,}")
+    # Where there is overlap, a note says how much.
+    lines += [f"{split}: no line stands in train" for split, n in description["overlap"].items() if not any(n.values())]
+    for name, columns in description.get("copies", {}).items():
+        for column, copied in columns.items():
+            lines.append(f"{name}, {column} copied: " + ", ".join(f"{k} {v:.2f}" for k, v in copied["scores"].items()))
+    for signature in dict.fromkeys(
+        s for c in description.get("copies", {}).values() for x in c.values() for s in x["signatures"].values()
+    ):
+        lines.append(signature)
+    for split, scores in description.get("ceilings", {}).items():
+        lines.append(f"{split} at best: " + ", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
+    return [*lines, *description["notes"]]
