@@ -31,10 +31,17 @@ lint: install  ## ruff and mypy
 bench: install  ## speed and memory against a hand-written loop, as ratios
 	$(BIN)/python scripts/bench.py
 
+torture: install  ## put the promises of docs/reliability.md to the test: kills, full disks, damage, attacks
+	$(BIN)/python scripts/torture.py
+
+fuzz: install  ## a minute of coverage-guided fuzzing for each reader of foreign files
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints/tested.txt -e '.[fuzz]'
+	for target in run_directory configuration corpora; do $(BIN)/python scripts/fuzz.py $$target -max_total_time=60 || exit 1; done
+
 docs: install  ## refresh the generated tables of README and docs
 	$(BIN)/python scripts/refresh_docs.py
 
 clean:  ## remove what builds and tests leave; .venv and outputs stay
 	rm -rf build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache src/*.egg-info
 
-.PHONY: help install demo test test-all lint bench docs clean
+.PHONY: help install demo test test-all lint bench torture fuzz docs clean

@@ -33,6 +33,7 @@ def test_version(capsys):
         (["+typo=1"], ["+typo=1"]),
         (["-m", "tying=none,nope"], ["tying=nope"]),
         (["-m", "seed=1,2", "run_dir=x"], ["run_dir"]),
+        (["-m", "seed=1,2", "study=../x"], ["study=../x"]),
         (["tying=none,pre_softmax"], ["-m"]),
         (["plan", "tying=three_way"], ["tying=three_way", "decoder.embed", "pre_softmax"]),
         (["plan", "sed=1"], ["did you mean seed?"]),
@@ -42,6 +43,8 @@ def test_version(capsys):
         ([""], ["commands are"]),
         (["run_dir=/proc/nope"], ["run_dir=/proc/nope"]),
         (["report", "no/such/folder"], ["no/such/folder"]),
+        (["status", "no/such/folder"], ["no/such/folder"]),
+        (["status", ".", "--json", "--watch"], ["--watch"]),
     ],
 )
 def test_refusals_are_one_message(capsys, tmp_path, monkeypatch, argv, words):
@@ -56,7 +59,7 @@ def test_refusals_are_one_message(capsys, tmp_path, monkeypatch, argv, words):
 
 
 @pytest.mark.parametrize(
-    "verb", ["plan", "schemes", "check", "data", "report", "compare", "translate", "generate", "eval"]
+    "verb", ["plan", "schemes", "check", "data", "status", "report", "compare", "translate", "generate", "eval"]
 )
 def test_every_verb_has_help(capsys, verb):
     code, out, _ = run(capsys, verb, "--help")

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 
 from tietrain.compose import compose_config, config_yaml, known_keys
-from tietrain.config import RunConfig, make_shape
+from tietrain.config import DataConfig, RunConfig
 from tietrain.errors import SettingsError, TyingError
 from tietrain.identity import VOLATILE, config_hash, flat_settings, run_name
+from tietrain.shape import make_shape
 from tietrain.tying.schemes import make_plan
 
 
@@ -100,10 +101,45 @@ def test_every_key_can_be_set_and_volatile_keys_exist():
 def test_hash_ignores_volatile_keys_and_order_but_nothing_else():
     base = compose_config(["task=mt", "tying=three_way"])
     same_result = ["hardware.threads=1", "hardware.compile=true", "hardware.device_batch_tokens=64"]
+    same_result += ["report.metric=chrf", "report.margin=0.5", "report.split=held", "report.baseline=shared_vocab"]
     same = compose_config(["tying=three_way", "data.root=elsewhere", "study=other", "task=mt", *same_result])
     assert run_name(base) == run_name(same)
     for key in ("seed=2", "optim.lr=1e-4", "model.dropout=0.2", "tying=none", "train.max_steps=7", "data.seed=3"):
         assert config_hash(compose_config(["task=mt", "tying=three_way", key])) != config_hash(base)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ("bits_per_byte", "test", "none", None)),
+        (["task=mt"], ("bleu", "test", "none", None)),
+        (["task=mt", "task.metrics=[ter,chrf]"], ("ter", "test", "none", None)),
+        (["task=mt", "task.directions=[a-b,b-a]"], ("bleu", "test.mean", "none", None)),
+        (["experiment=multi30k"], ("bleu", "test_2016_flickr", "shared_vocab", None)),
+        (["report.metric=ppl_word", "report.split=held", "report.margin=1"], ("ppl_word", "held", "none", 1.0)),
+    ],
+)
+def test_what_is_declared_before_a_run(words, expected):
+    assert tuple(compose_config(words).declared.values()) == expected
+
+
+def test_without_a_test_split_the_comparison_is_on_valid():
+    files = DataConfig(format="text", splits={"train": ["a"], "valid": ["b"]})
+    assert RunConfig(data=files).declared["split"] == "valid"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("report.metric=bleu", "report.metric=bleu: there is no such choice"),
+        ("report.margin=0.1", "set report.metric"),
+        ("report.margin=-1", "it is not positive"),
+        ("report.margin=inf", "it is not positive"),
+    ],
+)
+def test_what_cannot_be_declared(word, said):
+    with pytest.raises(SettingsError, match=said):
+        compose_config([word])
 
 
 def test_resolved_yaml_composes_to_the_same_configuration():

@@ -69,7 +69,7 @@ def test_grid_records_cells_that_do_not_apply_and_goes_on(place, capfd):
     capfd.readouterr()
     assert main(["report", "outputs/grid"]) == 0
     page = (place / "outputs" / "grid" / "report" / "report.md").read_text()
-    assert "illustration, no verdict" in page
+    assert "One seed gives no interval, no p and no verdict" in page
     assert "three_way" in page
 
 

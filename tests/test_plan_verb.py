@@ -7,7 +7,7 @@ import pytest
 from tietrain import runs
 from tietrain.cli import main
 from tietrain.compose import compose_config
-from tietrain.config import make_shape
+from tietrain.shape import make_shape
 from tietrain.tying.schemes import make_plan
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -25,17 +26,21 @@ from yaml import MarkedYAMLError, YAMLError
 
 from tietrain.config import VOCABULARY_KEYS, RunConfig
 from tietrain.errors import SettingsError, TietrainError
+from tietrain.match import solve
 from tietrain.tying.aliases import our_name
 from tietrain.tying.schemes import RULES
 
 CONF = "tietrain.conf"
-GROUPS = ("task", "data", "model", "tying", "optim", "train", "hardware", "experiment")
+GROUPS = ("task", "data", "model", "tying", "optim", "train", "hardware", "tune", "experiment")
+# Launchers and sweepers of Hydra plugins -> the extra that installs them.
+PLUGINS = {**dict.fromkeys(("joblib", "submitit_local", "submitit_slurm"), "launchers"), "optuna": "search"}
 # Mappings whose keys are the user's own, so that `+key=value` adds a key instead of a typing mistake.
-OPEN_MAPPINGS = ("tying.ties.", "data.splits.")
+OPEN_MAPPINGS = ("tying.ties.", "data.splits.", "data.features.", "task.train_pairs.")
 
 
 def register_schema() -> None:
-    """Give Hydra the types of the whole tree, under the name `config.yaml` lists first."""
+    """Give Hydra the types of the whole tree, under the name `config.yaml` lists first; no value reads the environment."""
+    OmegaConf.clear_resolver("oc.env")  # a secret would end up in the configuration that a run writes down
     ConfigStore.instance().store(name="tietrain_schema", node=RunConfig)
 
 
@@ -67,6 +72,8 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
     keys = known_keys()
     for override in overrides:
         key = override.key_or_group.split("@")[0]
+        if key in ("tune.role", "tune.point") or key.startswith("match.solved"):
+            raise SettingsError(override.input_line or key, "tietrain writes it", "leave it out")
         if key.split(".")[0] == "hydra" or key.startswith("hydra/") or key in keys:
             continue
         if any(key.startswith(prefix) for prefix in OPEN_MAPPINGS):
@@ -102,17 +109,36 @@ def compose_config(overrides: Sequence[str], config_dirs: Sequence[str] = ()) ->
         TietrainError: with exit code 2, for anything Hydra or we refuse.
     """
     parse_overrides(overrides)
+    with initialized(overrides, config_dirs) as search:
+        cfg = compose("config", overrides=[*overrides, *search])
+        check_labels(overrides, search)
+        return to_run_config(cfg, search=search)
+
+
+def compose_grid(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
+    """What a grid's cells have in common, as Hydra composes it before it sweeps, with the settings of Hydra itself.
+
+    Raises:
+        TietrainError: with exit code 2, for anything Hydra refuses.
+    """
+    with initialized(overrides, config_dirs) as search:
+        loader = GlobalHydra.instance().config_loader()
+        return loader.load_configuration(
+            "config", [*overrides, *search], RunMode.MULTIRUN, from_shell=False, validate_sweep_overrides=False
+        )
+
+
+@contextmanager
+def initialized(overrides: Sequence[str], config_dirs: Sequence[str]) -> Iterator[list[str]]:
+    """Hydra at work on our configuration; gives the overrides that name its search path. Its errors become ours."""
     for config_dir in config_dirs:
         check_config_dir(config_dir)
     folders = ",".join("file://" + os.path.abspath(folder) for folder in config_dirs)
-    search = [f"hydra.searchpath=[{folders}]"] if folders else []
     register_schema()
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module(CONF, version_base="1.3"):
-            cfg = compose("config", overrides=[*overrides, *search])
-            check_labels(overrides, search)
-            return to_run_config(cfg)
+            yield [f"hydra.searchpath=[{folders}]"] if folders else []
     except (HydraException, OmegaConfBaseException, YAMLError) as e:
         raise hydra_error(e, overrides) from None
 
@@ -145,11 +171,14 @@ def check_config_dir(path: str) -> None:
         )
 
 
-def to_run_config(cfg: DictConfig, swept: Iterable[str] = ()) -> RunConfig:
+def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), search: Sequence[str] = ()) -> RunConfig:
     """The dataclasses of a composed configuration, cross checks done; no DictConfig exists below this call.
+
+    What match.* asks for is solved, for which Hydra must be initialized.
 
     Args:
         swept: keys that have several values in the grid this is a cell of.
+        search: overrides that name Hydra's search path.
     """
     OmegaConf.set_readonly(cfg, False)
     unknown = _unknown_keys(cfg)
@@ -162,7 +191,29 @@ def to_run_config(cfg: DictConfig, swept: Iterable[str] = ()) -> RunConfig:
         )
     if config.train.batch_by == "auto":
         config.train.batch_by = "tokens" if set(swept).isdisjoint(VOCABULARY_KEYS) else "chars"
-    return config
+    if config.match.by is None or config.match.solved:
+        return config
+    return solve(config, *_baseline(config.match.baseline, search))
+
+
+def _baseline(text: str, search: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The ties a baseline names, and the fields of model.* it sets."""
+    asked, (name, *others) = f"match.baseline={text}", text.split() or [""]
+    words = [f"tying={name}", *others]
+    try:
+        keys = [override.key_or_group for override in parse_overrides(words)]
+        if name.startswith("["):  # a list of files
+            check_labels(words, search)
+        cfg = compose("config", overrides=[*words, *search])
+    except (TietrainError, HydraException, OmegaConfBaseException) as e:
+        refused = hydra_error(e, words)
+        raise SettingsError(asked, f"{refused.asked}: {refused.is_so}", refused.to_do) from None
+    for key in keys:
+        if key != "tying" and not key.startswith(("tying.", "model.")):
+            to_do = "write a choice of tying, then tying.ties... and model.KEY=VALUE"
+            raise SettingsError(asked, f"{key} is no part of a baseline", to_do)
+    ties: dict[str, Any] = OmegaConf.to_container(cfg.tying.ties)  # type: ignore[assignment]
+    return ties, {key: cfg.model[key] for key in (k.removeprefix("model.") for k in keys) if key in cfg.model}
 
 
 def _unknown_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
@@ -196,6 +247,13 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
     if unknown := re.search(r"In '([^']+)': .*?Key '([^']+)' not in", text, re.DOTALL):
         group, key = unknown.groups()
         return SettingsError(f"{group}.yaml: {key}", "there is no such key", suggestion(key, known_keys()))
+    if plugin := re.search(r"Could not (?:find|load) 'hydra/(launcher|sweeper)/([^']+)'", text):
+        kind, name = plugin.groups()
+        is_so = f"no package that is installed brings the {kind} {name}"
+        to_do = f"choose from basic, {', '.join(PLUGINS)}"
+        if name in PLUGINS:
+            to_do = f"pip install 'tietrain[{PLUGINS[name]}]'"
+        return SettingsError(f"hydra/{kind}={name}", is_so, to_do)
     if choice := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text):
         group, name = choice.groups()
         listed = re.search(r"Available options in '\w+':\n((?:\s+\S+\n?)+)", text)
@@ -223,9 +281,10 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
         )
     if missing := re.search(r"Could not override '([^']+)'", text):
         key = missing.group(1)
-        if key.startswith("data.splits"):
-            is_so = "a split that the data file does not name is added, not overridden"
-            return SettingsError(key, is_so, "write +data.splits.NAME=[FILE]")
+        added = {"data.splits": "NAME=[FILE]", "data.features": "COLUMN=WIDTH", "task.train_pairs": "DIRECTION=PAIRS"}
+        for mapping, how in added.items():
+            if key.startswith(mapping):
+                return SettingsError(key, "what no file names is added, not overridden", f"write +{mapping}.{how}")
         is_tie = key.startswith("tying.ties.")
         to_do = f"choose it first: tying={key.split('.')[2]}" if is_tie else suggestion(key, known_keys())
         return SettingsError(key, "there is no such key", to_do)

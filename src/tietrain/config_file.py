@@ -18,6 +18,18 @@ from tietrain import runs
 from tietrain.config import RunConfig
 from tietrain.errors import DataError, SettingsError
 
+# A configuration has some kilobytes; reading YAML takes a second for each million.
+MAX_YAML_BYTES = 1_000_000
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain values, each written out: no tag makes an object, and no alias repeats a value without end."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias stands for a value")
+        return super().compose_node(parent, index)
+
 
 def read_run_config(directory: Path) -> RunConfig:
     """The configuration a run was made with.
@@ -31,8 +43,11 @@ def read_run_config(directory: Path) -> RunConfig:
         to_do = f"name one of those in it, for example {inside[0]}" if inside else "name a folder that tietrain wrote"
         raise SettingsError(str(directory), f"it is no run directory: there is no {runs.RUN}", to_do)
     path = directory / runs.CONFIG
+    content = runs.read_bytes(path)
     try:
-        return _made(RunConfig, yaml.safe_load(runs.read_bytes(path)), "")
+        if len(content) > MAX_YAML_BYTES:
+            raise ValueError(f"{len(content):,} bytes are too many")
+        return _made(RunConfig, yaml.load(content, _PlainLoader), "")
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         problem = str(e).partition("\n")[0]
         raise DataError(str(path), f"it is not YAML ({problem})", "restore it") from None

@@ -18,6 +18,8 @@ from tietrain.errors import DataError, StorageError
 MANIFEST = "manifest.json"
 # Left free beside what is written, for the small files of a run.
 SPARE_BYTES = 1_000_000
+# Folders above a directory that may be new themselves: of a first checkpoint those of checkpoints, run and study.
+N_SYNCED = 3
 
 
 def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0) -> None:
@@ -47,7 +49,8 @@ def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0
         runs.write_json(beside / MANIFEST, {"files": manifest})
         _sync(beside)
         _replace(beside, target)
-        _sync(target.parent)
+        for folder in target.absolute().parents[:N_SYNCED]:
+            _sync(folder)
     except (OSError, SafetensorError) as e:
         shutil.rmtree(beside, ignore_errors=True)
         raise StorageError(
@@ -88,8 +91,9 @@ def is_whole(directory: Path) -> bool:
     """Whether every file of the manifest is there with its size and sha256."""
     try:
         files = runs.read_json(directory / MANIFEST)["files"]
-        return bool(files) and all(_matches(directory / name, entry) for name, entry in files.items())
-    except (DataError, OSError, KeyError, TypeError, AttributeError):
+        names_files = all(name == os.path.basename(name) for name in files)
+        return bool(files) and names_files and all(_matches(directory / name, entry) for name, entry in files.items())
+    except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

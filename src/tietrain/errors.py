@@ -11,7 +11,7 @@ class TietrainError(Exception):
     """
 
     exit_code = 70
-    # Of the run it ends, one of `runs.STATUSES`.
+    # Of the run it ends, one of `runs.STATUSES`; or of one it does not begin.
     status = "failed"
 
     def __init__(self, asked: str, is_so: str, to_do: str):
@@ -54,3 +54,4 @@ class LockedError(TietrainError):
     """Another process writes to this run directory."""
 
     exit_code = 6
+    status = "running_elsewhere"

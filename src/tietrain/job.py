@@ -5,63 +5,92 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import statistics
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tietrain import runs
 from tietrain.compose import config_yaml
-from tietrain.config import RunConfig, make_shape
+from tietrain.config import RunConfig
 from tietrain.data.characters import most_tokens
 from tietrain.data.corpora import corpus_key
-from tietrain.errors import SettingsError, TietrainError
-from tietrain.identity import flat_settings, result_settings, run_name
+from tietrain.durable import is_whole
+from tietrain.errors import DataError, SettingsError, TietrainError
+from tietrain.identity import changed_settings, flat_settings, result_settings, run_name
 from tietrain.ledger.describe import describe_plan, ledger_json
 from tietrain.ledger.difference import Difference, first_of, record_of, stored_record
-from tietrain.metrics import METRICS
+from tietrain.ledger.params import count_params
+from tietrain.match import describe_match
+from tietrain.metrics import METRICS, NATS
 from tietrain.runs import RunRecord
-from tietrain.train.stop import StopRequest
+from tietrain.shape import make_shape
+from tietrain.train.schedule import OF_BUDGET
+from tietrain.train.stop import Stopped, StopRequest
 from tietrain.tying.plan import TyingPlan
 from tietrain.tying.schemes import make_plan
 
 if TYPE_CHECKING:
-    from tietrain.data.prepare import Prepared
+    from tietrain.data.prepared import Prepared
     from tietrain.model.transformer import Transformer
     from tietrain.tasks.scoring import SplitScores
     from tietrain.tasks.task import Task
+
+# What `same_code=true` compares, of the machine a run records.
+SAME_CODE = ("tietrain", "torch", "device", "precision", "threads")
+# Exit codes of failures that come again: settings, data, divergence, bugs. A full disk or memory may have room next time.
+LASTING = (2, 3, 4, 70)
 
 Say = Callable[[str], None]
 
 
 @dataclass
 class Outcome:
-    """How a run ended: its directory, a status of `runs.STATUSES` or `skipped`, and the process's exit code."""
+    """How a run ended: its directory, a status, and the process's exit code.
+
+    status: one of `runs.STATUSES`, `skipped` (it was finished before) or `running_elsewhere`.
+    valid: nats a token on valid of a finished run.
+    """
 
     directory: str
     status: str
     exit_code: int = 0
     message: str = ""
+    valid: float | None = None
+
+
+def directory_of(config: RunConfig) -> Path:
+    """Where a configuration is run."""
+    return Path(config.run_dir or Path("outputs") / config.study / run_name(config))
 
 
 def run_job(config: RunConfig) -> Outcome:
     """Run one experiment to its end, or find it finished; every ending is written to `run.json`, none is raised."""
-    directory = Path(config.run_dir or Path("outputs") / config.study / run_name(config))
+    directory = directory_of(config)
     try:
         with runs.locked(directory):
             return _run_locked(config, directory)
     except TietrainError as e:
-        return Outcome(str(directory), "failed", e.exit_code, str(e))
+        return Outcome(str(directory), e.status, e.exit_code, str(e))
 
 
 def _run_locked(config: RunConfig, directory: Path) -> Outcome:
     previous = _previous_record(config, directory)
-    if previous is not None and previous.status == "done" and (directory / runs.EVAL).exists():
-        _say(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
-        return Outcome(str(directory), "skipped")
+    if previous is not None and previous.status == "done" and _is_finished(config, directory):
+        other = _other_code(previous, config) if config.same_code else ""
+        if not other:
+            _say(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
+            return Outcome(str(directory), "skipped", valid=_valid_score(directory))
+        _say(f"{directory} was finished with {other}: it is run again")
+        runs.clear(directory)
+    if previous is not None and not config.retry_failed and _would_fail_again(previous, config):
+        message = f"{previous.reason} (as before; retry_failed=true runs it again)"
+        return Outcome(str(directory), previous.status, previous.exit_code, message)
     record = RunRecord(
         id=directory.name,
         study=config.study,
@@ -70,6 +99,7 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
         status="running",
         seed=config.seed,
         settings=result_settings(config),
+        declared=previous.declared if previous and (previous.arm or _has_work(directory)) else config.declared,
         started_at=previous.started_at if previous else _now(),
     )
 
@@ -77,23 +107,24 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
         _say(line)
         runs.append_log(directory, line + "\n")
 
-    began = time.monotonic()
+    began, valid = time.monotonic(), None
     try:
         with StopRequest() as stop:
             _train_and_score(config, directory, record, say, stop)
-        status, code, message = "done", 0, ""
-    except _Stopped as e:
+        status, code, message, valid = "done", 0, "", _valid_score(directory)
+    except Stopped as e:
         message = f"stopped by a signal after saving; the same command continues {directory}"
         status, code = "interrupted", 128 + e.signal
     except TietrainError as e:
+        runs.append_log(directory, traceback.format_exc())
         status, code, message = e.status, e.exit_code, str(e)
     except Exception as e:
         runs.append_log(directory, traceback.format_exc())
         status, code, message = "failed", *_explain(e, config, directory)
-    record.status, record.reason, record.ended_at = status, message, _now()
+    record.status, record.exit_code, record.reason, record.ended_at = status, code, message, _now()
     record.total_seconds = time.monotonic() - began
     runs.write_record(directory, record)
-    return Outcome(str(directory), status, code, message)
+    return Outcome(str(directory), status, code, message, valid)
 
 
 def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say: Say, stop: StopRequest) -> None:
@@ -106,15 +137,17 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
     from tietrain.data.prepare import prepare
     from tietrain.data.vocabularies import real_shape, save_vocabularies
 
-    prepared = prepare(config)
+    with stop.at_once():
+        prepared = prepare(config)
     plan = make_plan(real_shape(config, prepared.vocabularies), config.tying.ties)
-    record.plan_hash, record.notes = plan.hash, list(prepared.notes)
+    matched = describe_match(config, {stack: v.size for stack, v in prepared.vocabularies.items()})
+    record.plan_hash, record.notes = plan.hash, [*prepared.notes, *matched]
     record.fingerprints |= prepared.fingerprints
     _check_positions(config, prepared)
     save_vocabularies(directory, prepared.vocabularies)
     runs.write_json(directory / runs.PLAN, plan.to_json())
     runs.write_json(directory / runs.LEDGER, ledger_json(plan, config))
-    for line in [*prepared.notes, *describe_plan(plan, config)]:
+    for line in [*record.notes, *describe_plan(plan, config)]:
         say(line)
 
     # torch and everything above it is imported only now: settings and data errors come at once.
@@ -123,6 +156,7 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
     from tietrain.train.checkpoint import save_final
     from tietrain.train.hardware import resolve_hardware
     from tietrain.train.loop import fit
+    from tietrain.train.tensorboard import add_results
 
     hardware = resolve_hardware(config.hardware)
     record.machine = hardware.describe()
@@ -145,7 +179,7 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
         stop=stop,
     )
     record.progress = state.used
-    _check_stop(stop)
+    stop.check()
     audits["end"] = audit_model(model)
     save_final(directory, model)
     if config.train.average != "none":
@@ -154,26 +188,29 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
     audits["loaded"] = audit_model(model)
     runs.write_json(directory / runs.AUDIT, audits)
     totals = {**record.progress, "checkpoint": scored}
-    runs.write_json(directory / runs.EVAL, {**totals, **_score(config, task, model, prepared, directory, say, stop)})
+    scores = _score(config, task, model, prepared, directory, say, stop)
+    primary = scores["splits"].get(config.declared["split"], {})
+    add_results(directory, config, count_params(plan).params, record.progress, primary, say)
+    runs.write_json(directory / runs.EVAL, {**totals, **scores})
     say(f"finished: {directory}")
 
 
 def _score(
     config: RunConfig, task: Task, model: Transformer, prepared: Prepared, directory: Path, say: Say, stop: StopRequest
 ) -> dict[str, Any]:
-    """Final scores of every split but train, each scored once with the weights chosen on valid."""
+    """Final scores of every split but train, in every direction, each scored once with the weights chosen on valid."""
     scores = no_scores(config)
     documents: list[dict[str, Any]] = []
-    for split in prepared.corpus.splits:
-        if split == "train":
-            continue
-        result = task.score(model, split)
+    for split in prepared.scored:
+        with stop.at_once():
+            result = task.score(model, split)
         add_scores(scores, split, result)
         documents += [{"split": split, **document} for document in result.documents]
         for name, lines in result.texts.items():
             runs.write_text(directory / f"{name}.{split}.txt", "".join(line + "\n" for line in lines))
         say(f"{split}: {brief(result.scores)}")
-        _check_stop(stop)
+    for name, means in add_means(scores, config, prepared).items():
+        say(f"{name}: {brief(means)}")
     runs.write_text(directory / runs.DOCUMENTS, "".join(json.dumps(document) + "\n" for document in documents))
     return scores
 
@@ -190,6 +227,24 @@ def add_scores(scores: dict[str, Any], split: str, result: SplitScores) -> None:
     scores["splits"][split] = result.scores
     scores["signatures"] |= result.signatures
     scores["reasons"] |= {f"{split}.{name}": why for name, why in result.reasons.items()}
+
+
+def add_means(scores: dict[str, Any], config: RunConfig, prepared: Prepared) -> dict[str, dict[str, Any]]:
+    """Add, where a split was scored in several directions, the mean over those that are trained, and over the others.
+
+    Returns:
+        `SPLIT.mean` and `SPLIT.zero_shot` -> mean of each of task.metrics and of the nats, and the directions meant.
+    """
+    means: dict[str, dict[str, Any]] = {}
+    for split in prepared.corpus.splits if len(prepared.layout.directions) > 1 else ():
+        for suffix, directions in (("mean", config.directions), ("zero_shot", config.zero_shot)):
+            of = {d.name: scores["splits"][f"{split}.{d.name}"] for d in directions if split != "train"}
+            keys = [key for key in (*config.task.metrics, *NATS) if all(one[key] is not None for one in of.values())]
+            if of:
+                means[f"{split}.{suffix}"] = {key: statistics.fmean(one[key] for one in of.values()) for key in keys}
+                means[f"{split}.{suffix}"]["directions"] = list(of)
+    scores["splits"] |= means
+    return means
 
 
 def brief(scores: dict[str, Any]) -> str:
@@ -227,12 +282,11 @@ def _check_positions(config: RunConfig, prepared: Prepared) -> None:
     """SettingsError where a sentence of any split, or a training window, is longer than a learned table of positions."""
     if config.model.positions != "learned":
         return
-    if config.task.name == "lm":
+    if config.task.name != "mt":
         starts = prepared.token_starts  # windows of tokens are as long as task.window, which RunConfig has checked
         what, longest = "training window", 0 if starts is None else most_tokens(starts, config.task.window)
     else:
-        lengths = [int(lines.lengths.max(initial=0)) for split in prepared.encoded.values() for lines in split.values()]
-        what, longest = "sentence", max(lengths) + 1
+        what, longest = "sentence", prepared.most_tokens
     if longest > config.model.max_len:
         raise SettingsError(
             f"model.max_len={config.model.max_len}", f"a {what} has {longest} tokens", f"give at least {longest}"
@@ -245,6 +299,10 @@ def make_task(config: RunConfig, prepared: Prepared) -> Task:
         from tietrain.tasks.lm import LanguageModelling
 
         return LanguageModelling(config, prepared)
+    if config.task.name == "mlm":
+        from tietrain.tasks.mlm import MaskedLanguageModelling
+
+        return MaskedLanguageModelling(config, prepared)
     from tietrain.tasks.mt import Translation
 
     return Translation(config, prepared)
@@ -263,12 +321,11 @@ def _previous_record(config: RunConfig, directory: Path) -> RunRecord | None:
     if not (directory / runs.RUN).exists():
         return None
     previous = runs.read_record(directory)
-    if previous.status != "done" and not any((directory / runs.CHECKPOINTS).glob("step_*")):
+    if previous.status != "done" and not _has_work(directory):
         return previous
     asked = result_settings(config)
-    changed = [k for k in sorted(asked.keys() | previous.settings.keys()) if asked.get(k) != previous.settings.get(k)]
-    if changed:
-        key = changed[0]
+    changed = changed_settings(previous.settings, asked)
+    for key in (key for key in changed if key not in OF_BUDGET):
         ties = _tie_difference(config, directory) if key.startswith("tying.") else ""
         raise SettingsError(
             f"{key}={flat_settings(config).get(key)}",
@@ -279,7 +336,53 @@ def _previous_record(config: RunConfig, directory: Path) -> RunRecord | None:
         raise SettingsError(
             f"data.root={config.data.root}", f"{directory} holds a run on other text", "give another run_dir"
         )
+    if changed:
+        from tietrain.train.resume import check_longer
+
+        check_longer(directory, previous.settings, asked)
+        previous.status = "interrupted"  # until the longer budget is spent
     return previous
+
+
+def _is_finished(config: RunConfig, directory: Path) -> bool:
+    """Whether the scores are there, and the weights they are of as they were written, or taken away."""
+    scored = directory / runs.CHECKPOINTS / ("best" if config.train.average == "none" else "average")
+    try:
+        has_scores = "splits" in runs.read_json(directory / runs.EVAL)
+    except (DataError, TypeError):
+        return False
+    return has_scores and (is_whole(scored) or not scored.exists())
+
+
+def _other_code(previous: RunRecord, config: RunConfig) -> str:
+    """In what a finished run was made otherwise than this process would make it; empty where in nothing."""
+    from tietrain.train.hardware import resolve_hardware
+
+    now = resolve_hardware(config.hardware).describe()
+    changed = [key for key in SAME_CODE if previous.machine.get(key) != now[key]]
+    return ", ".join(f"{key} {previous.machine.get(key)}, now {now[key]}" for key in changed)
+
+
+def _would_fail_again(previous: RunRecord, config: RunConfig) -> bool:
+    """Whether the run failed for a reason that lies in its settings and text, and these are as they were."""
+    return (
+        previous.exit_code in LASTING
+        and previous.settings == json.loads(json.dumps(result_settings(config)))
+        and "source" in previous.fingerprints
+        and previous.fingerprints["source"] == corpus_key(config.data, config.task.name)
+    )
+
+
+def _valid_score(directory: Path) -> float | None:
+    try:
+        splits = runs.read_json(directory / runs.EVAL)["splits"]
+        return float((splits.get("valid") or splits["valid.mean"])["nats_per_token"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _has_work(directory: Path) -> bool:
+    return any((directory / runs.CHECKPOINTS).glob("step_*"))
 
 
 def _tie_difference(config: RunConfig, directory: Path) -> str:
@@ -289,19 +392,6 @@ def _tie_difference(config: RunConfig, directory: Path) -> str:
     here = record_of(make_plan(make_shape(config), config.tying.ties))
     lines = Difference(stored_record(directory), here).tie_lines()
     return f": {first_of(lines)}" if lines else ""
-
-
-class _Stopped(Exception):
-    """A signal asked the run to stop, and what it has done is saved."""
-
-    def __init__(self, number: int):
-        super().__init__(number)
-        self.signal = number
-
-
-def _check_stop(stop: StopRequest) -> None:
-    if stop.signal is not None:
-        raise _Stopped(stop.signal)
 
 
 def _explain(error: Exception, config: RunConfig, directory: Path) -> tuple[int, str]:
@@ -319,7 +409,8 @@ def _explain(error: Exception, config: RunConfig, directory: Path) -> tuple[int,
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    with suppress(OSError):  # a full disk or a reader that went away stops no run here
+        print(line, file=sys.stderr, flush=True)
 
 
 def _now() -> str:

@@ -16,7 +16,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -31,8 +33,12 @@ DOCUMENTS = "eval_documents.jsonl"
 TENSORBOARD, CHECKPOINTS, VOCABULARY = "tb", "checkpoints", "vocabulary"
 
 STATUSES = ("running", "done", "failed", "diverged", "interrupted", "not_applicable")
+# A look at a lock (`is_locked`) holds it for less than this many seconds.
+LOOK_SECONDS = 0.2
 # No file of a run directory that a reader takes whole is larger than this; a larger one is not ours.
 MAX_BYTES = 256 * 1024 * 1024
+# Nor is any of its JSON files larger than this: in memory it takes twenty times its bytes.
+MAX_JSON_BYTES = 32 * 1024 * 1024
 
 
 @dataclass
@@ -42,6 +48,8 @@ class RunRecord:
     `settings` are the full keys that decide the result; `arm` is a hash of them without the seeds.
     `fingerprints` are content hashes: corpus, vocabulary of every stack, batches.
     `machine` says device, precision, threads, compile and versions; arms that differ in it are flagged.
+    `exit_code` is that of a run alone; it says whether a failure would come again.
+    `declared` is what was stated before training of how runs are to be compared: metric, split, baseline, margin.
     """
 
     id: str
@@ -53,9 +61,11 @@ class RunRecord:
     arm: str = ""
     plan_hash: str = ""
     reason: str = ""
+    exit_code: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     fingerprints: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
+    declared: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     parent: str | None = None
     progress: dict[str, Any] = field(default_factory=dict)
@@ -84,7 +94,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     beside = path.with_name(path.name + ".tmp")
     with writing(path):
         try:
-            with open(beside, "wb") as f:
+            beside.unlink(missing_ok=True)
+            with open(beside, "xb") as f:  # never through a link that lies there
                 f.write(content)
                 f.flush()
                 os.fsync(f.fileno())
@@ -117,8 +128,11 @@ def read_bytes(path: Path) -> bytes:
 
 def read_json(path: Path) -> Any:
     """The JSON value of a file; DataError where it holds none."""
+    content = read_bytes(path)
     try:
-        return json.loads(read_bytes(path))
+        if len(content) > MAX_JSON_BYTES:
+            raise ValueError(f"{len(content):,} bytes are too many")
+        return json.loads(content)
     except (ValueError, RecursionError) as e:
         raise DataError(str(path), f"it is not JSON ({e})", "delete it, or give another run directory") from e
 
@@ -137,23 +151,31 @@ def read_record(directory: Path) -> RunRecord:
         not isinstance(body, dict)
         or not {"id", "study", "label", "task", "status"} <= body.keys()
         or body["status"] not in STATUSES
-        or not all(isinstance(body.get(name, {}), dict) for name in ("settings", "fingerprints", "machine", "progress"))
+        or not all(
+            isinstance(body.get(name, {}), dict)
+            for name in ("settings", "fingerprints", "machine", "declared", "progress")
+        )
     ):
         raise DataError(str(path), "it is not the record of a run", "give another run directory")
     return RunRecord(**{k: v for k, v in body.items() if k in names})
+
+
+def _plain(path: str, flags: int) -> int:
+    """Opens for `open`: follows no link, and a pipe that nobody reads is an error instead of a wait."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def append_metrics(directory: Path, rows: list[dict[str, Any]]) -> None:
     """Append rows to `metrics.jsonl`, whole lines in one write."""
     text = "".join(json.dumps(row) + "\n" for row in rows)
     path = directory / METRICS
-    with writing(path), open(path, "a", encoding="utf-8", newline="\n") as f:
-        f.write(text)
+    with writing(path), open(path, "ab", opener=_plain) as f:
+        f.write(text.encode())
 
 
 def append_log(directory: Path, text: str) -> None:
     """Append to `train.log`; a full disk never stops a run here."""
-    with suppress(OSError), open(directory / LOG, "a", encoding="utf-8") as f:
+    with suppress(OSError), open(directory / LOG, "a", encoding="utf-8", errors="replace", opener=_plain) as f:
         f.write(text)
 
 
@@ -187,22 +209,62 @@ def locked(directory: Path) -> Iterator[None]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = open(directory / LOCK, "a", encoding="utf-8")  # noqa: SIM115
+        lock = open(directory / LOCK, "a", encoding="utf-8", opener=_plain)  # noqa: SIM115
     except OSError as e:
         raise StorageError(
             f"run_dir={directory}", f"the system says {e.strerror}", "give a folder that can be written"
         ) from e
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(
-                str(directory), "another process is writing this run", "wait for it, or give another run_dir"
-            ) from None
+        # Of two tries the first can meet somebody who only looks.
+        if not _lock(lock.fileno(), fcntl.LOCK_EX):
+            time.sleep(LOOK_SECONDS)
+            if not _lock(lock.fileno(), fcntl.LOCK_EX):
+                to_do = "wait for it, or give another run_dir"
+                raise LockedError(str(directory), "another process is writing this run", to_do)
         yield
 
 
+def _lock(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a process is writing this run; not so where there is no lock that can be read."""
+    try:
+        fd = os.open(directory / LOCK, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return not _lock(fd, fcntl.LOCK_SH)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def clear(directory: Path) -> None:
+    """Remove what a finished run left and a new one would not replace.
+
+    The scores go last: until then it is the finished run, and there are no checkpoints that another could continue.
+    """
+    with writing(directory):
+        for name in (CHECKPOINTS, TENSORBOARD):
+            if (directory / name).exists():
+                shutil.rmtree(directory / name)
+        for name in (METRICS, DOCUMENTS, *(path.name for path in directory.glob("eval_*.json")), EVAL):
+            (directory / name).unlink(missing_ok=True)
+
+
 def find_runs(directory: Path) -> list[Path]:
-    """Every run directory at or below a folder, sorted by path; links are not followed."""
-    found = [Path(root) for root, _, files in os.walk(directory) if RUN in files]
+    """Every run directory at or below a folder, sorted by path; links and hidden folders are not followed."""
+    found = []
+    for root, folders, files in os.walk(directory):
+        if RUN in files:
+            found.append(Path(root))
+        # What a run holds is no run.
+        folders[:] = [] if RUN in files else [name for name in folders if not name.startswith(".")]
     return sorted(found)

@@ -1,4 +1,4 @@
-"""The verbs beside a run: plan, schemes, check, data, report, compare, and those of `run_verbs`. Each has `--help`, and `--json` for programs."""
+"""The verbs beside a run: plan, schemes, check, data, status, report, compare, and those of `run_verbs`. Each has `--help`, and `--json` for programs."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import inspect
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tietrain import run_verbs, runs
-from tietrain.config import RunConfig, make_shape
+from tietrain.config import RunConfig
 from tietrain.errors import SettingsError
 from tietrain.ledger.describe import describe_ledgers, describe_plan, ledger_json
 from tietrain.ledger.difference import Difference, describe_difference, record_of, stored_record
 from tietrain.ledger.flops import CONVENTION, CONVENTIONS
 from tietrain.ledger.lengths import DEFAULT_LENGTHS, count_by_length, describe_lengths, parse_lengths
+from tietrain.match import compare_match, describe_match
 from tietrain.metrics import METRICS, NATS
+from tietrain.shape import make_shape
 from tietrain.tying.plan import TyingPlan
 from tietrain.tying.schemes import make_plan
 from tietrain.tying.slots import ModelShape
@@ -30,7 +33,7 @@ MOST_SAMPLES = 100_000
 def run(verb: str, argv: list[str]) -> int:
     """Run one verb; returns its exit code."""
     parser = argparse.ArgumentParser(prog=f"tietrain {verb}", description=inspect.getdoc(VERBS[verb]))
-    if verb == "report":
+    if verb in ("report", "status"):
         parser.add_argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
     elif verb in ("plan", "check", "data"):
         parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as for a run")
@@ -41,13 +44,16 @@ def run(verb: str, argv: list[str]) -> int:
         run_verbs.add_arguments(verb, parser)
     if verb == "plan":
         _add_plan_options(parser)
+    if verb == "status":
+        parser.add_argument("--watch", action="store_true", help="keep the table up to date until Ctrl-C")
     if verb == "check":
-        parser.add_argument("--all", action="store_true", help="every scheme under both tasks, on a small model")
+        parser.add_argument("--all", action="store_true", help="every scheme under every kind of model, on small ones")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return VERBS[verb](parser.parse_intermixed_args(argv))
 
 
 def _add_plan_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-m", "--multirun", action="store_true", help="the cells of a grid: key=a,b tying='glob(*)'")
     parser.add_argument("--ledger", action="store_true", help="owner map, roles, loads, published FLOP conventions")
     parser.add_argument(
         "--against", metavar="WHAT", help="difference from a run directory, or from overrides in quotes"
@@ -68,7 +74,22 @@ def _add_compare_options(parser: argparse.ArgumentParser) -> None:
 
 
 def plan(args: argparse.Namespace) -> int:
-    """Show what a configuration ties, how many parameters it has and what it computes, without training or data."""
+    """Show what a configuration ties, how many parameters it has and what it computes, without training or data.
+
+    Of a grid (-m, or an experiment that carries one) a line for each cell.
+    """
+    from tietrain.plan_grid import cells_json, is_grid, preview, show_cells
+
+    detail = [name for name in ("ledger", "against", "lengths", "figure") if getattr(args, name)]
+    if args.multirun and detail:
+        raise SettingsError(f"--{detail[0]}", "it is about one plan, and -m asks for those of a grid", "leave one out")
+    if args.multirun or (not detail and is_grid(args.overrides, args.config_dir)):
+        cells = preview(args.overrides, args.config_dir)
+        if args.json:
+            _print_json(cells_json(cells))
+        else:
+            show_cells(cells)
+        return 0
     config = _compose(args)
     tying_plan = make_plan(make_shape(config), config.tying.ties)
     difference = _difference(args, tying_plan) if args.against else None
@@ -81,9 +102,11 @@ def plan(args: argparse.Namespace) -> int:
         groups = {owner: list(names) for owner, names in tying_plan.groups.items()}
         extra = {"difference": difference.to_json()} if difference else {}
         extra |= {"lengths": by_length.to_json(lengths)} if lengths else {}
+        if config.match.by:
+            extra["match"] = asdict(found := compare_match(config)) | {"percent": found.percent}
         _print_json({**heading, "groups": groups, **ledger_json(tying_plan, config), **extra})
         return 0
-    lines = describe_plan(tying_plan, config)
+    lines = [*describe_plan(tying_plan, config), *describe_match(config)]
     lines += describe_ledgers(tying_plan, config) if args.ledger else []
     lines += describe_difference(difference, args.against) if difference else []
     lines += describe_lengths(by_length, lengths, len(tying_plan.slots.shape.stacks) > 1) if lengths else []
@@ -134,8 +157,8 @@ def schemes(args: argparse.Namespace) -> int:
         _print_json(rows)
         return 0
     for row in rows:
-        tasks = "" if len(row["tasks"]) > 1 else f" (task={row['tasks'][0]} only)"
-        print(f"{row['name']:<22} {row['catalogue']:<6} {row['shares']}{tasks}")
+        only = "" if row["for"] == "every model" else f" ({row['for']} only)"
+        print(f"{row['name']:<22} {row['catalogue']:<6} {row['shares']}{only}")
         details = [f"{key}={json.dumps(value)}" for key, value in row["options"].items()]
         print(f"{'':<30}{'; '.join([*details, 'source: ' + row['source']])}")
     print("\nNames of other toolkits:")
@@ -167,7 +190,7 @@ def check(args: argparse.Namespace) -> int:
 
 def data(args: argparse.Namespace) -> int:
     """Validate and describe a corpus: its splits, its vocabulary, overlap, and the scores nothing can beat."""
-    from tietrain.data.prepare import description_lines
+    from tietrain.data.description import description_lines
     from tietrain.tasks.describe import describe_data
 
     description = describe_data(_compose(args))
@@ -175,6 +198,19 @@ def data(args: argparse.Namespace) -> int:
         _print_json(description)
     else:
         print("\n".join(description_lines(description)))
+    return 0
+
+
+def status(args: argparse.Namespace) -> int:
+    """Show where the runs of a folder stand: state, progress, speed, time left, loss, and why one failed."""
+    from tietrain.status import read_status, show_status, status_json
+
+    if args.json and args.watch:
+        raise SettingsError("--watch", "JSON is written once", "leave out --watch or --json")
+    if args.json:
+        _print_json(status_json(read_status(args.directory)))
+    else:
+        show_status(args.directory, args.watch)
     return 0
 
 
@@ -224,5 +260,6 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-VERBS = {"plan": plan, "schemes": schemes, "check": check, "data": data, "report": report, "compare": compare}
+VERBS = {"plan": plan, "schemes": schemes, "check": check, "data": data, "status": status}
+VERBS |= {"report": report, "compare": compare}
 VERBS |= {"translate": run_verbs.translate, "generate": run_verbs.generate, "eval": run_verbs.evaluate}

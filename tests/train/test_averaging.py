@@ -13,6 +13,7 @@ from tietrain.errors import DataError, SettingsError
 from tietrain.model.audit import AuditError
 from tietrain.train import loop
 from tietrain.train.averaging import load_scored, make_smoothed, mean_weights, save_average, smooth
+from tietrain.train.checkpoint import save_weights
 from tietrain.train.state import TrainState
 from tiny_run import TIES, RandomTask, build_model, reproducible, tiny_config, train
 
@@ -257,3 +258,14 @@ def test_other_folders_are_left_alone(tmp_path):
     assert (tmp_path / "checkpoints" / "evaluated_mine").is_dir() and (
         tmp_path / "checkpoints" / "evaluated_1"
     ).is_dir()
+
+
+def test_an_average_that_lies_there_is_not_believed(tmp_path):
+    """It may be of the same steps of an experiment whose checkpoints were deleted."""
+    config = averaging_config({"average": "last", "n_averaged": 2})
+    state, _ = train(tmp_path, config)
+    first = average_of(tmp_path, config, state)[1]
+    shutil.rmtree(tmp_path / "checkpoints" / "average")
+    save_weights(tmp_path / "checkpoints" / "average", build_model(config), {"step": 12, "averaged_steps": [9, 12]})
+    again = average_of(tmp_path, config, state)[1]
+    assert all(torch.equal(first[name], again[name]) for name in first)

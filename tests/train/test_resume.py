@@ -1,12 +1,15 @@
 """A continued run is the uninterrupted one bit for bit, and another experiment is refused."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from tietrain import runs
-from tietrain.errors import SettingsError
+from tietrain.durable import MANIFEST, write_directory
+from tietrain.errors import DataError, SettingsError
 from tietrain.train.hardware import resolve_hardware
 from tiny_run import RandomTask, final_bytes, reproducible, tiny_config, train
 
@@ -133,3 +136,93 @@ def test_other_micro_batches_are_said_and_end_in_the_same_weights_up_to_rounding
     assert any(line.startswith("device_batch_tokens was None and is 20") for line in lines)
     for p, q in zip(whole.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(p, q, atol=1e-4, rtol=1e-3)
+
+
+CONSTANT = {"schedule": "constant", "warmup": 0.0}
+
+
+@pytest.mark.parametrize("stop_after", [None, 5])
+def test_a_longer_budget_ends_as_if_it_had_been_asked_for_at_once(tmp_path, stop_after):
+    longer = tiny_config(optim=CONSTANT, max_steps=30, log_every=2)
+    _, model = train(tmp_path / "whole", longer)
+    train(tmp_path / "cut", tiny_config(optim=CONSTANT, max_steps=10, log_every=2), stop_after=stop_after)
+    _, other = train(tmp_path / "cut", longer)
+    assert final_bytes(tmp_path / "whole", model) == final_bytes(tmp_path / "cut", other)
+    assert reproducible(runs.read_metrics(tmp_path / "whole")) == reproducible(runs.read_metrics(tmp_path / "cut"))
+
+
+def test_files_that_moved_are_known_by_their_content(tmp_path):
+    config, moved = tiny_config(), tiny_config()
+    for name, one in (("here", config), ("there", moved)):
+        one.data.format, one.data.splits = "text", {"train": [f"{name}/train"], "valid": [f"{name}/valid"]}
+    train(tmp_path, config, stop_after=5)
+    assert train(tmp_path, moved)[0].step == 12
+    moved.data.format = "hub"
+    with pytest.raises(SettingsError, match=r"data\.format=hub"):
+        train(tmp_path, moved)
+
+
+def damaged_rows(tmp_path, change):
+    train(tmp_path, tiny_config(), stop_after=7)
+    path, lines = tmp_path / runs.METRICS, []
+    path.write_bytes(change(path.read_bytes()))
+    assert train(tmp_path, tiny_config(), say=lines.append)[0].step == 12
+    steps = [(row["step"], row["split"]) for row in runs.read_metrics(tmp_path)]
+    assert len(steps) == len(set(steps))
+    return any("is not as the checkpoint left it: rows before step 7 may be missing" in line for line in lines)
+
+
+def test_rows_that_were_lost_are_said_to_be_and_later_ones_are_no_loss(tmp_path):
+    assert damaged_rows(tmp_path / "cut", lambda content: content[:50])
+    assert damaged_rows(tmp_path / "flipped", lambda content: content.replace(b'"lr": 0.00', b'"lr": 0.10', 1))
+    assert not damaged_rows(tmp_path / "whole", lambda content: content)
+    assert not damaged_rows(tmp_path / "more", lambda content: content + b'{"step": 8, "split": "train"}\n{"st')
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("step", -1),
+        ("step", "1"),
+        ("interval", {"x": 1}),
+        ("seconds", float("nan")),
+        ("tokens", None),
+        (None, []),
+        (None, {}),
+    ],
+)
+def test_a_checkpoint_of_another_make_is_refused(tmp_path, key, value):
+    """Its manifest is made to match: a hostile file, or one of another version."""
+    train(tmp_path, tiny_config(), stop_after=5)
+    folder = tmp_path / "checkpoints" / "step_00000005"
+    body = runs.read_json(folder / "state.json")
+    body["state"] = value if key is None else {**body["state"], key: value}
+    rewrite(folder, "state.json", json.dumps(body).encode())
+    with pytest.raises(DataError, match="of another make"):
+        train(tmp_path, tiny_config())
+
+
+def test_an_optimizer_of_another_shape_is_refused(tmp_path):
+    train(tmp_path, tiny_config(), stop_after=5)
+    folder = tmp_path / "checkpoints" / "step_00000005"
+    tensors = load_file(folder / "optimizer.safetensors")
+    name = next(name for name in tensors if name.startswith("exp_avg/"))
+    for changed in (
+        {name: tensors[name][:1].clone()},
+        {"exp_avg": tensors[name].clone()},
+        {"exp_avg/nobody": tensors[name].clone()},
+    ):
+        rewrite(folder, "optimizer.safetensors", save({**tensors, **changed}))
+        with pytest.raises(DataError, match="fits no parameter"):
+            train(tmp_path, tiny_config())
+
+
+def rewrite(folder, name, content):
+    """Other content of a file of a directory that stays whole."""
+    others = {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in (name, MANIFEST)}
+
+    def fill(beside):
+        for file, old in {**others, name: content}.items():
+            (beside / file).write_bytes(old)
+
+    write_directory(folder, fill)

@@ -111,14 +111,10 @@ def restore_kept(directory: Path, model: Transformer, state: TrainState, say: Ca
 def save_average(directory: Path, model: Transformer, state: TrainState) -> None:
     """Write the mean of the weights the state names, in order of their steps; `model` is left with it.
 
-    One that is there already is that of this very run, and stays.
-
     Raises:
         DataError: none of them is left, or one is damaged.
     """
     target = directory / runs.CHECKPOINTS / AVERAGE
-    if is_whole(target):
-        return
     paths = [_evaluated(directory, evaluation["step"]) for evaluation in state.averaged]
     lost = [path for path in paths if not is_whole(path)] or ([] if paths else [target])
     if lost:

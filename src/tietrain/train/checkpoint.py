@@ -213,9 +213,12 @@ def read_weights(path: Path, plan: TyingPlan) -> dict[str, Tensor]:
 
 def _load_optimizer(path: Path, model: Transformer, optimizer: Optimizer) -> None:
     numbers = {name: i for i, name in enumerate(_names_in_order(model, optimizer))}
+    shapes = {name: p.shape for name, p in model.named_parameters()}
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in _read(path)[0].items():
-        entry, name = key.split("/", 1)
+        entry, _, name = key.partition("/")
+        if name not in numbers or (value.ndim and value.shape != shapes[name]):  # a step count has no dimension
+            raise DataError(str(path), f"{key} fits no parameter", "restore it, or start the run again")
         state.setdefault(numbers[name], {})[entry] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -11,10 +11,10 @@ from typing import Any, cast
 import torch
 from torch.optim import Optimizer
 
-from tietrain import runs
 from tietrain.config import RunConfig, TrainConfig
 from tietrain.data.batching import Batch
 from tietrain.errors import DivergedError
+from tietrain.ledger.describe import describe_plan
 from tietrain.ledger.flops import count_flops, length_units
 from tietrain.model.audit import audit_model, audit_optimizer
 from tietrain.model.transformer import Transformer
@@ -22,8 +22,9 @@ from tietrain.tasks.task import Task
 from tietrain.train.averaging import keep_weights, make_smoothed, note_evaluation, smooth
 from tietrain.train.checkpoint import save_checkpoint
 from tietrain.train.hardware import Hardware
-from tietrain.train.optim import build_optimizer, fraction_spent, learning_rate, set_learning_rate
-from tietrain.train.resume import make_identity, resume
+from tietrain.train.optim import build_optimizer, set_learning_rate
+from tietrain.train.resume import make_identity, metrics_seal, resume
+from tietrain.train.schedule import fraction_spent, learning_rate
 from tietrain.train.state import Interval, TrainState
 from tietrain.train.step import StepSums, train_step
 from tietrain.train.stop import StopRequest
@@ -72,11 +73,10 @@ def fit(
     audit_model(model)
     audit_model(evaluated)
     audit_optimizer(model, optimizer)
-    runs.cut_metrics(directory, state.step)
 
     budgets, flop_ledger, saved = config.train.budgets, count_flops(model.shape), state.step
     compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
-    with Telemetry(directory, config, hardware, say) as telemetry:
+    with Telemetry(directory, config, describe_plan(model.plan, config), hardware, say) as telemetry:
         while fraction_spent(state.used, budgets) < 1 and stop.signal is None:
             began, before = time.perf_counter(), fraction_spent(state.used, budgets)
             batch = task.batches.batch(state.epoch, state.index)
@@ -111,9 +111,7 @@ def fit(
                 saved = state.step
             if is_kept:
                 keep_weights(directory, evaluated, state)
-        if stop.signal is None:
-            telemetry.finish(state)
-        elif saved != state.step:
+        if stop.signal is not None and saved != state.step:
             _save(directory, model, optimizer, smoothed, identity, state, telemetry)
     return state
 
@@ -151,7 +149,7 @@ def _evaluate(model: Transformer, task: Task, state: TrainState, telemetry: Tele
     if not math.isfinite(nats):
         to_do = "lower optim.lr, raise optim.warmup or set optim.clip_norm; no later weights were saved"
         raise DivergedError(f"step {state.step}", f"the loss on valid is {nats}", to_do)
-    telemetry.add_valid_row(state, scores)
+    telemetry.add_valid_row(state, {**scores, "samples": task.samples(model)})
     return {"step": state.step, "nats_per_token": nats}
 
 
@@ -165,4 +163,5 @@ def _save(
     telemetry: Telemetry,
 ) -> None:
     telemetry.sync()
-    save_checkpoint(directory, state.step, model, optimizer, {"state": state.to_json(), **identity}, smoothed)
+    body = {"state": state.to_json(), "metrics": metrics_seal(directory), **identity}
+    save_checkpoint(directory, state.step, model, optimizer, body, smoothed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,13 +11,16 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from tietrain import runs
 from tietrain.config import RunConfig
+from tietrain.durable import is_whole
 from tietrain.errors import DataError, SettingsError
-from tietrain.identity import result_settings
+from tietrain.identity import changed_settings, result_settings
 from tietrain.model.transformer import Transformer
 from tietrain.train.averaging import restore_kept
-from tietrain.train.checkpoint import load_checkpoint
+from tietrain.train.checkpoint import STATE, load_checkpoint, step_checkpoints
 from tietrain.train.hardware import Hardware
+from tietrain.train.schedule import OF_BUDGET, check_longer_budget
 from tietrain.train.state import TrainState
 
 # Conditions of bit-for-bit equality: with others a run goes on, and says so.
@@ -61,27 +65,61 @@ def resume(
     check = partial(_check_same, directory, identity)
     body = load_checkpoint(directory, model, optimizer, check, say, smoothed)
     if body is None:
+        runs.cut_metrics(directory, 0)
         return TrainState()
     for name in BIT_CONDITIONS:
         before, now = body["machine"].get(name), identity["machine"].get(name)
         if before != now:
             say(f"{name} was {before} and is {now}: the run goes on, but may differ in its last digits")
-    state = TrainState.from_json(body["state"])
+    state = _state(directory, body)
+    seal = body.get("metrics")
+    n_bytes = seal.get("bytes") if isinstance(seal, dict) else None
+    if not isinstance(n_bytes, int) or seal != metrics_seal(directory, n_bytes):
+        lost = f"rows before step {state.step} may be missing"
+        say(f"{directory / runs.METRICS} is not as the checkpoint left it: {lost}")
+    runs.cut_metrics(directory, state.step)
     restore_kept(directory, smoothed or model, state, say)
     say(f"continuing after step {state.step}")
     return state
 
 
+def metrics_seal(directory: Path, n_bytes: int | None = None) -> dict[str, Any]:
+    """Size and sha256 of `metrics.jsonl`, or of its first bytes."""
+    path = directory / runs.METRICS
+    content = runs.read_bytes(path)[:n_bytes] if path.exists() else b""
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def check_longer(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """SettingsError unless the run can go on with another budget; see `schedule.check_longer_budget`."""
+    whole = [path for path in step_checkpoints(directory / runs.CHECKPOINTS).values() if is_whole(path)]
+    if not whole:
+        asked = f"run_dir={directory}"
+        raise SettingsError(asked, "no checkpoint is left to go on from", "give another run_dir for a longer budget")
+    check_longer_budget(before, now, _state(directory, runs.read_json(whole[-1] / STATE)).used)
+
+
+def _state(directory: Path, body: Any) -> TrainState:
+    try:
+        return TrainState.from_json(body["state"])
+    except (KeyError, TypeError):
+        raise DataError(str(directory), "its checkpoint is of another make", "give another run_dir") from None
+
+
 def _check_same(directory: Path, identity: Mapping[str, Any], body: Any) -> None:
-    if not isinstance(body, dict) or not {"state", "settings", "fingerprints", "machine"} <= body.keys():
+    names = ("state", "settings", "fingerprints", "machine")
+    if not isinstance(body, dict) or not all(isinstance(body.get(name), dict) for name in names):
         raise DataError(str(directory), "its checkpoint is of another make", "give another run_dir")
-    for what in ("settings", "fingerprints"):
-        before, now = body[what], identity[what]
-        changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-        if changed:
-            key = changed[0]
-            asked = f"{key}={now.get(key)}" if what == "settings" else f"fingerprint of {key}"
-            is_so = f"the checkpoint in {directory} was made with {before.get(key)}"
-            raise SettingsError(
-                asked, is_so if what == "settings" else f"{is_so}, now it is {now.get(key)}", "give another run_dir"
-            )
+    before, now = body["settings"], identity["settings"]
+    is_so = f"the checkpoint in {directory} was made with"
+    changed = changed_settings(before, now)
+    for key in changed:
+        if key not in OF_BUDGET:
+            raise SettingsError(f"{key}={now.get(key)}", f"{is_so} {before.get(key)}", "give another run_dir")
+    if changed:
+        check_longer_budget(before, now, _state(directory, body).used)
+    before, now = body["fingerprints"], identity["fingerprints"]
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            said = f"{is_so} {before.get(key)}, now it is {now.get(key)}"
+            raise SettingsError(f"fingerprint of {key}", said, "give another run_dir")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -61,6 +62,10 @@ class TrainState:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> TrainState:
-        """The state `to_json` wrote."""
+        """The state `to_json` wrote; KeyError or TypeError where it is none."""
         values = {f.name: body[f.name] for f in fields(cls)}
-        return cls(**{**values, "interval": Interval(**body["interval"])})
+        state = cls(**{**values, "interval": Interval(**body["interval"])})
+        for name, amount in {**state.used, "epoch": state.epoch, "index": state.index}.items():
+            if not isinstance(amount, int | float) or not 0 <= amount < math.inf:
+                raise TypeError(f"{name} is {amount!r}")
+        return state

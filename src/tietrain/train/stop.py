@@ -1,13 +1,23 @@
-"""Being asked to stop: signals are noted, and the loop ends at the next whole step."""
+"""Being asked to stop: signals are noted, and the loop ends at the next whole step; elsewhere work ends where it stands."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Stopped(BaseException):
+    """A signal asked the run to stop; like KeyboardInterrupt nothing that handles errors handles it."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.signal = number
 
 
 class StopRequest:
@@ -18,11 +28,35 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._at_once = False
         self._previous: dict[int, Any] = {}
 
     def ask(self, number: int, frame: FrameType | None = None) -> None:
         """Stop as if signal `number` had come."""
+        is_first = self.signal is None
         self.signal = self.signal or int(number)
+        if is_first and self._at_once:
+            raise Stopped(self.signal)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside, a signal raises Stopped where the work stands: for work that is written whole or not at all.
+
+        Raises:
+            Stopped: a signal came, before, inside or while something swallowed it.
+        """
+        self.check()
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+        self.check()
+
+    def check(self) -> None:
+        """Stopped where a signal has come."""
+        if self.signal is not None:
+            raise Stopped(self.signal)
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():

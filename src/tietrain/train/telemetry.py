@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +15,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from tietrain import runs
 from tietrain.config import RunConfig
-from tietrain.identity import flat_settings
 from tietrain.train.hardware import Hardware
 from tietrain.train.state import TrainState
 from tietrain.train.tensorboard import TensorBoard
@@ -25,14 +24,25 @@ MAX_EXPONENT = 700.0
 
 
 class Telemetry:
-    """Rows of a run directory, shown as they are written; entered for as long as training lasts."""
+    """Rows of a run directory, shown as they are written; entered for as long as training lasts.
 
-    def __init__(self, directory: Path, config: RunConfig, hardware: Hardware, say: Callable[[str], None]):
-        self._directory, self._config, self._hardware, self._say = directory, config, hardware, say
+    Args:
+        plan: what is tied, as lines of text.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: RunConfig,
+        plan: Sequence[str],
+        hardware: Hardware,
+        say: Callable[[str], None],
+    ):
+        self._directory, self._config, self._plan, self._hardware, self._say = directory, config, plan, hardware, say
         self._bar = _Bar() if sys.stderr.isatty() else None
 
     def __enter__(self) -> Telemetry:
-        self._board = TensorBoard(self._directory, runs.read_metrics(self._directory), self._say)
+        self._board = TensorBoard(self._directory, self._config, self._plan, self._say)
         if self._bar:
             self._bar.start()
         return self
@@ -65,17 +75,6 @@ class Telemetry:
         row = {**_where(state, "valid"), **scores, **_scores(scores["nats_per_token"])}
         self._add(row)
         self._say(f"step {state.step}: valid {row['nats_per_token']:.4f} nats a token, ppl {row['ppl']:.4g}")
-
-    def finish(self, state: TrainState) -> None:
-        """Enter the run's settings and best score into TensorBoard's table of runs."""
-        if state.best is not None:
-            # A rule's options differ between runs, and the table wants the same keys in all of them.
-            settings = {
-                k: v for k, v in flat_settings(self._config).items() if not k.startswith(("tying.", "data.splits"))
-            }
-            best = _scores(state.best["nats_per_token"])
-            scores = {f"best/valid_{name}": value for name, value in best.items()}
-            self._board.add_hparams({"tying": self._config.tying_label, **settings}, scores, _where(state, "valid"))
 
     def sync(self) -> None:
         """Bring the rows to the disk, before a checkpoint that counts on them."""

@@ -1,96 +1,136 @@
-"""TensorBoard: a view of `metrics.jsonl`, never read back, and never a reason to stop training."""
+"""TensorBoard: a view of the run's own files, never read back, and never a reason to stop training."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
-
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
-from torch.utils.tensorboard.summary import hparams, scalar
+from typing import Any
 
 from tietrain import runs
+from tietrain.config import RunConfig
+from tietrain.events import FLOPS_A_STEP, EventFile, verbatim
+from tietrain.identity import VOLATILE, flat_settings
+from tietrain.metrics import NATS
 
-# Step axes hold one 64-bit integer; FLOPs are counted in millions.
-FLOPS_A_STEP = 1_000_000
 AXES = ("step", "split", "tokens", "flops", "seconds")
+# One quantity a chart: each title says its axes, and the tags it draws are regular expressions.
+CHARTS = {
+    "loss (nats a token) by target tokens": ("train/nats_per_token", "valid/nats_per_token"),
+    "loss (nats a token) by training MFLOPs": ("by_flops/train/nats_per_token", "by_flops/valid/nats_per_token"),
+    "learning rate by target tokens": ("train/lr",),
+    "target tokens a second by target tokens": ("train/tokens_per_second",),
+}
+# Settings that stand first in the table of runs; TensorBoard sorts the others by name.
+FIRST = ("tying", "seed", "task.name", "model.d_model", "model.d_ff", "model.n_layers", "optim.lr", "optim.warmup")
+# Their keys differ between runs, and a table has one set of columns.
+UNEVEN = ("tying.", "data.splits", "data.features", "task.train_pairs", "match.solved")
+# Where the final scores are: columns of the table of runs.
+FINAL = "final/"
 
 
 class TensorBoard:
     """The event file of a run directory: scalars by tokens under `split/name`, by MFLOPs under `by_flops/split/name`.
 
     It starts anew from the rows there are, so a resumed run has no point twice; a page that is open is told to forget
-    what it had. Records are written by the caller's thread: SummaryWriter's own thread prints a traceback where the
-    disk is full. After the first failure it says so once and stays silent.
+    what it had. After the first failure it says so once and stays silent.
+
+    Args:
+        config: for the run's row of the HParams table, and where to find it. plan: what is tied, as lines of text.
     """
 
-    def __init__(self, directory: Path, rows: Sequence[Mapping[str, Any]], say: Callable[[str], None]):
+    def __init__(self, directory: Path, config: RunConfig, plan: Sequence[str], say: Callable[[str], None]):
         self._say, self._failed = say, False
-        self._file: IO[bytes] | None = None
-        # Events are dated so that the page's relative time axis reads seconds of training.
-        self._origin = time.time() - (rows[-1]["seconds"] if rows else 0.0)
-        self._guarded(lambda: self._open(directory / runs.TENSORBOARD))
+        rows = runs.read_metrics(directory)
+        self._file: EventFile | None = None
+        self._guarded(lambda: self._open(directory, config, plan, rows))
         for row in rows:
             self.add_row(row)
 
     def add_row(self, row: Mapping[str, Any]) -> None:
-        """Add every score of a row of metrics."""
+        """Add every score of a row of metrics, and the text written by the model."""
         self._guarded(lambda: self._write_row(row))
-
-    def add_hparams(self, settings: Mapping[str, Any], scores: Mapping[str, float], row: Mapping[str, Any]) -> None:
-        """Add the run's line of the HParams table, in this same file: one run, one line.
-
-        Args:
-            row: the last row of metrics, for the place on the axes.
-        """
-        self._guarded(lambda: self._write_hparams(settings, scores, row))
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
+            self._guarded(self._file.close)
 
     def _guarded(self, action: Callable[[], None]) -> None:
-        if self._failed:
-            return
-        try:
-            action()
-            self._records.flush()
-        except Exception as e:
-            self._failed = True
-            self._say(f"TensorBoard is off for this run: {e}")
+        if not self._failed:
+            self._failed = not _tried(action, self._say)
 
-    def _open(self, folder: Path) -> None:
+    def _open(self, directory: Path, config: RunConfig, plan: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+        folder = directory / runs.TENSORBOARD
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        self._file = open(folder / f"events.out.tfevents.{int(time.time())}.tietrain", "wb")  # noqa: SIM115
-        self._records = RecordWriter(self._file)
-        self._write(0.0, file_version="brain.Event:2")
-        self._write(0.0, step=0, session_log=SessionLog(status=SessionLog.START))
+        # Events are dated so that the page's relative time axis reads seconds of training.
+        self._file = EventFile(folder, time.time() - (rows[-1]["seconds"] if rows else 0.0))
+        self._file.charts(CHARTS)
+        self._file.text("plan", verbatim(plan))
+        finals = [f"{FINAL}{name}" for name in _finals(config)]
+        self._file.table_row(f"{config.study}/{directory.name}", settings_row(config), FIRST, finals)
 
     def _write_row(self, row: Mapping[str, Any]) -> None:
+        assert self._file
         for name, value in row.items():
             if name not in AXES and isinstance(value, int | float):
-                self._add(scalar(f"{row['split']}/{name}", value), row["seconds"], row["tokens"])
-                summary = scalar(f"by_flops/{row['split']}/{name}", value)
-                self._add(summary, row["seconds"], row["flops"] // FLOPS_A_STEP)
+                self._file.scalar(f"{row['split']}/{name}", value, row["tokens"], row["seconds"])
+                tag = f"by_flops/{row['split']}/{name}"
+                self._file.scalar(tag, value, row["flops"] // FLOPS_A_STEP, row["seconds"])
+        texts = [f"{name:<12}{line}" for text in row.get("samples", ()) for name, line in _lines(text)]
+        if texts:
+            self._file.text(f"{row['split']}/samples", verbatim(texts), row["tokens"], row["seconds"])
 
-    def _write_hparams(self, settings: Mapping[str, Any], scores: Mapping[str, float], row: Mapping[str, Any]) -> None:
-        # Integers as strings: the table shows numbers as floats, and a seed 1.0000 reads badly.
-        shown = {k: v if isinstance(v, bool | float) else str(v) for k, v in settings.items()}
-        for summary in hparams(shown, dict(scores)):
-            self._add(summary, row["seconds"], 0)
-        for name, value in scores.items():
-            self._add(scalar(name, value), row["seconds"], row["tokens"])
 
-    def _add(self, summary: Summary, seconds: float, step: int) -> None:
-        self._write(seconds, step=step, summary=summary)
+def add_results(
+    directory: Path,
+    config: RunConfig,
+    params: int,
+    totals: Mapping[str, float],
+    scores: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> None:
+    """Add the final scores of a run to the event file it has: what the table of runs shows of it.
 
-    def _write(self, seconds: float, **content: Any) -> None:
-        self._records.write(Event(wall_time=self._origin + seconds, **content).SerializeToString())
+    Args:
+        params: stored. totals: tokens, flops and seconds of training. scores: of the split that is to be compared.
+    """
+
+    known = {"params": params, "flops": totals["flops"], **scores}
+
+    def write() -> None:
+        file = EventFile(directory / runs.TENSORBOARD, time.time() - totals["seconds"])
+        for name in _finals(config):
+            if known.get(name) is not None:  # a language model has no BLEU
+                file.scalar(f"{FINAL}{name}", known[name], int(totals["tokens"]), totals["seconds"])
+        file.close()
+
+    _tried(write, say)
+
+
+def _finals(config: RunConfig) -> tuple[str, ...]:
+    """Scores in the table of runs, the same for every task: one table may show several."""
+    return ("params", "flops", *NATS, *config.task.metrics)
+
+
+def _tried(action: Callable[[], None], say: Callable[[str], None]) -> bool:
+    """Whether the action went through; says why where it did not."""
+    try:
+        action()
+    except Exception as e:
+        say(f"TensorBoard is off for this run: {e}")
+        return False
+    return True
+
+
+def settings_row(config: RunConfig) -> dict[str, Any]:
+    """Setting -> bool, number or text, of those that decide a result; the same keys whatever the configuration."""
+    flat = {k: v for k, v in flat_settings(config).items() if k not in VOLATILE and not k.startswith(UNEVEN)}
+    shown = {k: v if isinstance(v, bool | int | float | str) else json.dumps(v) for k, v in flat.items()}
+    return {"tying": config.tying_label, **shown}
+
+
+def _lines(texts: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(name if not i else "", line) for name, text in texts.items() for i, line in enumerate(text.split("\n"))]

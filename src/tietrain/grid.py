@@ -1,0 +1,139 @@
+"""The cells of a grid: each run and noted, none able to end the others, and a summary of how all of them ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from tietrain import job, runs
+from tietrain.compose import check_labels, compose_grid, parse_overrides, to_run_config
+from tietrain.config import RunConfig
+from tietrain.errors import SettingsError, TietrainError
+from tietrain.job import Outcome
+from tietrain.launchers import shared_cores, threads_of_cell
+
+# Where jobs, in this process or in a launcher's, note how they ended: one JSON line a run.
+OUTCOMES = "TIETRAIN_OUTCOMES"
+
+
+def prepare(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) -> tuple[list[str], Path | None]:
+    """Overrides that a grid needs besides the words of its command line, and its folder; none of both for a single run.
+
+    Raises:
+        SettingsError: run_dir names one folder for several cells, the study is no name of a folder, or the cells would want
+            more cores than there are.
+        StorageError: the folder cannot be made.
+    """
+    common = compose_grid(words, config_dirs)
+    if not multirun and common.hydra.mode != RunMode.MULTIRUN:
+        return [], None
+    if common.run_dir and swept_of(common.hydra.sweeper.get("params"), words):
+        is_so = "a grid has several cells and this names one folder"
+        raise SettingsError(f"run_dir={common.run_dir}", is_so, "use study=NAME")
+    RunConfig(study=common.study)  # a name that is none is refused before a folder is made of it
+    added, study = shared_cores(common), Path(common.hydra.sweep.dir)
+    with runs.writing(study):
+        study.mkdir(parents=True, exist_ok=True)
+    return added, study
+
+
+def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
+    """One run of Hydra's; nats a token on valid, where it has finished, for a sweeper that searches.
+
+    Never raises a failure, because an exception would end the cells after it.
+
+    Args:
+        words: the overrides of the command line, which say what a grid sweeps.
+    """
+    try:
+        if "tying" not in HydraConfig.get().runtime.choices:  # then it is a list of files
+            check_labels(HydraConfig.get().overrides.task)
+        config = to_run_config(cfg, swept_keys(words))
+        if _in_grid():
+            config.hardware.threads = threads_of_cell(HydraConfig.get(), config.hardware.threads)
+        outcome = job.run_job(config)
+    except Exception as e:
+        outcome = _refused(cfg, e)
+    if outcome.exit_code:
+        print(f"tietrain: {outcome.message}", file=sys.stderr)
+    with open(os.environ[OUTCOMES], "a", encoding="utf-8") as f:
+        f.write(json.dumps(outcome.__dict__) + "\n")
+    if outcome.exit_code >= 128:
+        # A stopped run stops its grid too; the same command finds finished cells again.
+        raise KeyboardInterrupt
+    return outcome.valid
+
+
+def _in_grid() -> bool:
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _refused(cfg: DictConfig, error: Exception) -> Outcome:
+    """The outcome of a cell that is no configuration, recorded under the name of its overrides where it is one of a grid."""
+    outcome = Outcome("", "failed", 70, f"internal error, a bug of tietrain: {type(error).__name__}: {error}")
+    if isinstance(error, TietrainError):
+        outcome = Outcome("", error.status, error.exit_code, str(error))
+    if not _in_grid():
+        if outcome.exit_code == 70:
+            raise error
+        return outcome
+    asked = sorted(HydraConfig.get().overrides.task)
+    name = f"refused-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
+    directory = Path("outputs") / str(cfg.study) / name
+    settings = dict(word.partition("=")[::2] for word in asked)
+    record = runs.RunRecord(name, str(cfg.study), "+".join(cfg.tying.ties), cfg.task.name, outcome.status, cfg.seed)
+    record.reason, record.exit_code, record.settings = outcome.message, outcome.exit_code, settings
+    try:
+        with runs.locked(directory):
+            runs.write_record(directory, record)
+            runs.append_log(directory, "".join(traceback.format_exception(error)))
+    except TietrainError as e:
+        return Outcome("", e.status, e.exit_code, str(e))
+    outcome.directory = str(directory)
+    return outcome
+
+
+def swept_keys(words: Sequence[str]) -> set[str]:
+    """Keys with several values in the grid of this run, by hydra.sweeper.params or the command line's words."""
+    return swept_of(HydraConfig.get().sweeper.get("params"), words) if _in_grid() else set()
+
+
+def swept_of(params: Any, words: Sequence[str]) -> set[str]:
+    """Keys with several values, of a grid with these hydra.sweeper.params and words."""
+    given = [f"{key}={values}" for key, values in (params or {}).items()]
+    last = {o.key_or_group: o for o in parse_overrides([*given, *words])}  # the sweeper, too, lets the later one win
+    return {key for key, override in last.items() if override.is_sweep_override()}
+
+
+def exit_code(outcomes: Path) -> int:
+    """The single run's own code; for a grid 1 where a cell failed, with a summary of what ended how.
+
+    6 says that none failed, and some are being written by another process.
+    """
+    ended = [json.loads(line) for line in outcomes.read_text(encoding="utf-8").splitlines()]
+    stopped = [cell["exit_code"] for cell in ended if cell["exit_code"] >= 128]
+    if len(ended) < 2 and not stopped:
+        return max((cell["exit_code"] for cell in ended), default=0)
+    counts = Counter(cell["status"] for cell in ended)
+    print(f"grid: {', '.join(f'{n} {_said(status)}' for status, n in counts.items())}", file=sys.stderr)
+    failed = [cell for cell in ended if cell["exit_code"] and cell["status"] != "not_applicable"]
+    for cell in failed:
+        print(f"  {_said(cell['status'])}: {cell['directory']} {cell['message']}", file=sys.stderr)
+    if stopped:
+        return max(stopped)
+    return 1 if any(cell["exit_code"] != 6 for cell in failed) else 6 if failed else 0
+
+
+def _said(status: str) -> str:
+    return status.replace("_", " ")

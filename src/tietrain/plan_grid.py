@@ -1,0 +1,147 @@
+"""`tietrain plan -m`: the cells of a grid before it is run, with what each would hold and compute, or why it cannot."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from tietrain import runs
+from tietrain.compose import check_labels, compose_grid, initialized, to_run_config
+from tietrain.config import RunConfig
+from tietrain.errors import SettingsError, TietrainError
+from tietrain.grid import swept_of
+from tietrain.job import directory_of
+from tietrain.ledger.conventions import columns
+from tietrain.ledger.describe import megabytes
+from tietrain.ledger.memory import count_memory
+from tietrain.ledger.params import count_params
+from tietrain.match import compare_match
+from tietrain.shape import make_shape
+from tietrain.status import STYLES, WIDTH
+from tietrain.tying.schemes import make_plan
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a grid, not run.
+
+    overrides: its values of the keys that the grid sweeps.
+    state: `new`, a status of `runs.STATUSES` where its directory has one, or how it is refused: not_applicable, failed.
+    flops_per_token: forward, a target token at typical length. training_bytes: parameters, gradients and optimizer.
+    matched: what match.by made of it.
+    """
+
+    overrides: list[str]
+    state: str
+    directory: str = ""
+    params: int | None = None
+    params_saved: int | None = None
+    flops_per_token: int | None = None
+    training_bytes: int | None = None
+    matched: str = ""
+    reason: str = ""
+
+
+def is_grid(words: Sequence[str], config_dirs: Sequence[str]) -> bool:
+    """Whether a configuration carries its own grid."""
+    return compose_grid(words, config_dirs).hydra.mode == RunMode.MULTIRUN
+
+
+def preview(words: Sequence[str], config_dirs: Sequence[str]) -> list[Cell]:
+    """The cells of a grid, in the order they would run.
+
+    Raises:
+        SettingsError: for what would end the grid before its first cell, or a sweeper that chooses cells as it goes.
+    """
+    common = compose_grid(words, config_dirs)
+    swept = swept_of(common.hydra.sweeper.get("params"), words)
+    with initialized(words, config_dirs):
+        return [_preview(cell, swept, list(common.hydra.overrides.hydra)) for cell in _split(common)]
+
+
+def _split(common: DictConfig) -> Iterator[list[str]]:
+    """The overrides of each cell, as Hydra's own sweeper makes them."""
+    sweeper = common.hydra.runtime.choices["hydra/sweeper"]
+    if sweeper != "basic":
+        raise SettingsError(f"hydra/sweeper={sweeper}", "it chooses its cells as it goes", "plan one of them")
+    params = [f"{key}={values}" for key, values in (common.hydra.sweeper.params or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    (cells,) = BasicSweeper.split_arguments(parser.parse_overrides([*params, *common.hydra.overrides.task]), None)
+    yield from cells
+
+
+def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> Cell:
+    shown = [word for word in words if word.partition("=")[0] in swept]
+    loader = GlobalHydra.instance().config_loader()
+    cfg = loader.load_configuration("config", [*of_hydra, *words], RunMode.RUN)
+    with open_dict(cfg):
+        hydra = cfg.pop("hydra")
+    try:
+        if "tying" not in hydra.runtime.choices:  # then it is a list of files
+            check_labels(words, of_hydra)
+        config = to_run_config(cfg, swept, of_hydra)
+        directory = directory_of(config)
+        return _counted(Cell(shown, _state(directory), str(directory)), config)
+    except TietrainError as e:
+        return Cell(shown, e.status, reason=str(e))
+
+
+def _state(directory: Path) -> str:
+    return runs.read_record(directory).status if (directory / runs.RUN).exists() else "new"
+
+
+def _counted(cell: Cell, config: RunConfig) -> Cell:
+    plan = make_plan(make_shape(config), config.tying.ties)
+    ledger = count_params(plan)
+    match = compare_match(config) if config.match.by else None
+    counts = {
+        "matched": f"{match.change}: {match.percent:+.2f} %" if match else "",
+        "params": ledger.params,
+        "params_saved": ledger.params_saved,
+        "flops_per_token": columns(plan.slots.shape, config.typical_length)["with attention"] // 3,
+        "training_bytes": count_memory(plan, config.optim.name, config.optim.momentum).training,
+    }
+    return Cell(**(asdict(cell) | counts))
+
+
+def cells_json(cells: list[Cell]) -> list[dict[str, Any]]:
+    """The cells as plain values."""
+    return [asdict(cell) for cell in cells]
+
+
+def show_cells(cells: list[Cell]) -> None:
+    """Print a line for each cell, and how many there are of which state."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("cell", overflow="fold")
+    for name in ("parameters", "saved", "FLOPs/token", "memory"):
+        table.add_column(name, justify="right", no_wrap=True)
+    matched = any(cell.matched for cell in cells)
+    for name in ("state", *(["matched"] if matched else []), "reason"):
+        table.add_column(name, overflow="fold")
+    for cell in cells:
+        counts = [_thousands(n) for n in (cell.params, cell.params_saved, cell.flops_per_token)]
+        memory = "" if cell.training_bytes is None else megabytes(cell.training_bytes)
+        state = Text(cell.state.replace("_", " "), STYLES.get(cell.state, ""))
+        solved = [Text(cell.matched)] if matched else []
+        table.add_row(Text(" ".join(cell.overrides)), *counts, memory, state, *solved, Text(cell.reason))
+    states = Counter(cell.state.replace("_", " ") for cell in cells)
+    line = f"{len(cells)} cells: {', '.join(f'{n} {state}' for state, n in states.items())}"
+    note = "FLOPs forward a target token; memory of parameters, gradients and optimizer, activations not counted"
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(Group(table, Text(line), Text(note)))
+
+
+def _thousands(n: int | None) -> str:
+    return "" if n is None else f"{n:,}"

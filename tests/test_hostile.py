@@ -1,0 +1,184 @@
+"""Run directories and settings made to do harm: nothing is run, nothing is written elsewhere, nobody waits."""
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tietrain import runs
+from tietrain.cli import main
+from tietrain.compose import compose_config
+from tietrain.config_file import read_run_config
+from tietrain.data.foreign import check_foreign_model
+from tietrain.errors import DataError, StorageError, TietrainError
+from tietrain.identity import run_name
+from tietrain.report.write import write_report
+
+SOURCE = Path(__file__).parents[1] / "src" / "tietrain"
+# Modules and functions that make objects, or run code, out of what they read.
+UNSAFE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "runpy", "code"}
+UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
+UNSAFE_ATTRIBUTES = {
+    "torch.load",
+    "torch.save",
+    "np.load",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "os.system",
+    "hydra.utils",
+}
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_no_source_file_reads_pickles_or_runs_what_it_reads(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+            assert not {m.split(".")[0] for m in modules} & UNSAFE, f"{path}:{node.lineno}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in UNSAFE_CALLS, f"{path}:{node.lineno}"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert f"{node.value.id}.{node.attr}" not in UNSAFE_ATTRIBUTES, f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("name", ["run.json.tmp", "metrics.jsonl", "train.log", ".lock"])
+def test_no_link_leads_a_writer_out_of_the_directory(tmp_path, name):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "outside")
+    try:
+        runs.write_json(tmp_path / "run" / "run.json", {})
+        runs.append_log(tmp_path / "run", "x")
+        runs.append_metrics(tmp_path / "run", [{"step": 1}])
+        with runs.locked(tmp_path / "run"):
+            pass
+    except StorageError as e:
+        assert name in str(e) or "run_dir" in str(e)
+    assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("name", ["run.json.tmp", "metrics.jsonl", "train.log", ".lock"])
+def test_nobody_waits_for_a_pipe(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    signal.alarm(20)  # a writer that waits would wait for ever
+    try:
+        runs.write_json(tmp_path / "run.json", {})
+        runs.append_log(tmp_path, "x")
+        for write in (lambda: runs.append_metrics(tmp_path, [{"step": 1}]), lambda: runs.locked(tmp_path).__enter__()):
+            try:
+                write()
+            except StorageError as e:
+                assert name in str(e) or "run_dir" in str(e)
+    finally:
+        signal.alarm(0)
+
+
+def test_the_report_is_not_written_through_a_link(tmp_path):
+    from fabricated import make_config, write_run
+
+    write_run(tmp_path / "study", make_config("lm", "none", 1))
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "study" / "report").symlink_to(tmp_path / "outside")
+    with pytest.raises(StorageError, match="it is a link"):
+        write_report(tmp_path / "study")
+    assert not list((tmp_path / "outside").iterdir())
+
+
+LAUGHS = "a: &a [x]\n" + "".join(
+    f"{c}: &{c} [*{b},*{b},*{b},*{b},*{b},*{b},*{b},*{b}]\n" for b, c in zip("abcdefghi", "bcdefghij", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LAUGHS,
+        "tying: {ties: {x: {rule: &r cycle, stacks: [*r]}}}",
+        "seed: !!python/object/apply:os.getcwd []",
+        "seed: " + "[" * 5000,
+        "seed: 1\n" * 200_000,
+        "seed: 2001-01-01",
+        "task: {_target_: os.getcwd}",
+        "\xff\x00",
+    ],
+)
+def test_a_configuration_of_unknown_origin_is_plain_values_or_refused(tmp_path, text):
+    (tmp_path / runs.RUN).write_text("{}")
+    (tmp_path / runs.CONFIG).write_text(text)
+    began = time.monotonic()
+    with pytest.raises(DataError):
+        read_run_config(tmp_path)
+    assert time.monotonic() - began < 20
+
+
+def test_giant_files_are_not_read(tmp_path):
+    for size in (runs.MAX_JSON_BYTES + 1, 2**40):
+        (tmp_path / "x.json").touch()
+        os.truncate(tmp_path / "x.json", size)
+        with pytest.raises(DataError):
+            runs.read_json(tmp_path / "x.json")
+
+
+def test_no_name_leaves_the_output_directory(tmp_path):
+    (tmp_path / "tying").mkdir()
+    for label in ("a/../../b", "..", "/etc/x", "é\n" * 60, "x" * 400):
+        text = json.dumps({"ties": {label: {"rule": "pre_softmax"}}})
+        (tmp_path / "tying" / "mine.yaml").write_text(text)
+        name = run_name(compose_config(["tying=mine"], [str(tmp_path)]))
+        assert "/" not in name and len(name.encode()) < 200 and name.isprintable() and not name.startswith(".")
+
+
+@pytest.mark.parametrize("word", ["study=${oc.env:HOME}", "data.root=${oc.env:HOME,x}", "study=${eval:1}"])
+def test_no_value_reads_the_environment(capsys, tmp_path, monkeypatch, word):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TietrainError):
+        compose_config([word])
+    assert main([word]) == 2
+    assert os.environ["HOME"] not in capsys.readouterr().err.replace(str(tmp_path), "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 99, b"\x0a\xff\xff\xff\xff\x0f"])
+def test_a_model_that_is_none_is_refused_by_a_process_of_its_own(tmp_path, content):
+    (tmp_path / "x.model").write_bytes(content)
+    with pytest.raises(DataError, match="it is no sentencepiece model"):
+        check_foreign_model(tmp_path / "x.model")
+
+
+def test_a_parser_that_dies_takes_nobody_with_it(tmp_path, monkeypatch):
+    (tmp_path / "x.model").write_bytes(b"x")
+    monkeypatch.setattr("tietrain.data.foreign.PARSE", "import os; os.abort()")
+    with pytest.raises(DataError, match="it killed the parser by SIGABRT"):
+        check_foreign_model(tmp_path / "x.model")
+
+
+SETTINGS = [
+    ["sed=1"],
+    ["tying=nope"],
+    ["model.n_heads=3"],
+    ["optim.lr=-1"],
+    ["study=a/b"],
+    ["tying=[none,pre_softmax]"],
+    ["tying=three_way", "task=lm"],
+    ["data.splits.train=[x]"],
+    ["seed=1,2"],
+    ["model={"],
+]
+
+
+def test_settings_are_refused_in_less_than_a_second_without_torch(tmp_path):
+    code = (
+        "import sys, time\nfrom tietrain.cli import main\nfor words in eval(sys.argv[1]):\n"
+        "    began = time.process_time()\n    assert main(words) == 2, words\n"
+        "    assert time.process_time() - began < 1, words\n"
+        "heavy = {'torch', 'datasets', 'pandas'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    command = [sys.executable, "-c", code, repr(SETTINGS)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,46 @@
+"""A signal is noted, and where work can be dropped it ends there; a second one changes nothing."""
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from tietrain.train.stop import Stopped, StopRequest
+
+
+def test_work_that_can_be_dropped_ends_where_it_stands():
+    with StopRequest() as stop, pytest.raises(Stopped) as stopped, stop.at_once():
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        time.sleep(30)
+    assert stopped.value.signal == signal.SIGUSR1
+
+
+def test_elsewhere_it_is_noted_and_ends_the_next_such_work():
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGTERM
+        with pytest.raises(Stopped), stop.at_once():
+            raise AssertionError("it begins")
+        with pytest.raises(Stopped):
+            stop.check()
+
+
+def test_nothing_that_handles_errors_keeps_it_back():
+    with StopRequest() as stop, pytest.raises(Stopped), stop.at_once(), suppress(Exception):
+        os.kill(os.getpid(), signal.SIGTERM)
+    with StopRequest() as stop, pytest.raises(Stopped), stop.at_once(), suppress(BaseException):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_second_signal_inside_is_harmless():
+    with StopRequest() as stop:
+        try:
+            with stop.at_once():
+                os.kill(os.getpid(), signal.SIGTERM)
+        except Stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
