@@ -111,17 +111,21 @@ def restore_kept(directory: Path, model: Transformer, state: TrainState, say: Ca
 def save_average(directory: Path, model: Transformer, state: TrainState) -> None:
     """Write the mean of the weights the state names, in order of their steps; `model` is left with it.
 
+    One that is there already stays where it ends with the same step and is also of weights that are gone by now.
+
     Raises:
         DataError: none of them is left, or one is damaged.
     """
-    target = directory / runs.CHECKPOINTS / AVERAGE
+    target, steps = directory / runs.CHECKPOINTS / AVERAGE, [evaluation["step"] for evaluation in state.averaged]
+    there = _read(target)
+    if there and steps and there["step"] == steps[-1] and set(steps) < set(there["averaged_steps"]):
+        return
     paths = [_evaluated(directory, evaluation["step"]) for evaluation in state.averaged]
     lost = [path for path in paths if not is_whole(path)] or ([] if paths else [target])
     if lost:
         raise DataError(str(lost[0]), "it is missing or damaged", "delete the run directory to start again")
     model.load_state_dict(mean_weights([partial(read_weights, path / MODEL, model.plan) for path in paths]))
     audit_model(model)
-    steps = [evaluation["step"] for evaluation in state.averaged]
     save_weights(target, model, {"step": steps[-1], "averaged_steps": steps})
 
 
