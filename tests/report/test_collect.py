@@ -80,6 +80,41 @@ def test_other_kinds_of_files(tmp_path):
     assert statuses == {"unreadable", "damaged", "done"}  # without metrics a run has no curve and is done
 
 
+def test_links_that_lead_out_of_a_run_are_not_followed(tmp_path):
+    """Nor does a circle of links hang, as a file or as a folder."""
+    secret = tmp_path / "secret.json"
+    for i, name in enumerate((*FILES, runs.DOCUMENTS)):
+        directory = write_run(tmp_path / "study", make_config("lm", "none", 1), folder=str(i))
+        secret.write_bytes((directory / name).read_bytes() if (directory / name).exists() else b"")
+        (directory / name).unlink(missing_ok=True)
+        (directory / name).symlink_to(secret)
+    circle = write_run(tmp_path / "study", make_config("lm", "none", 1), folder="circle")
+    (circle / runs.RUN).unlink()
+    (circle / runs.RUN).symlink_to(runs.RUN)
+    (tmp_path / "study" / "loop").symlink_to(tmp_path / "study")
+    found = collect(tmp_path / "study")
+    assert [run.status for run in found] == ["unreadable"] * 7
+    assert sum("a link that leads out of the run" in run.reason for run in found) == 6
+
+
+def test_files_that_are_too_large(tmp_path):
+    """Named, and not read; without its metrics a run has no curve, and says why."""
+    for name in (runs.EVAL, runs.METRICS):
+        directory = write_run(tmp_path, make_config("lm", "none", 1), folder=name)
+        os.truncate(directory / name, runs.MAX_BYTES + 1)
+    scored, trained = collect(tmp_path)
+    assert scored.status == "damaged" and "eval.json" in scored.reason
+    assert trained.status == "done" and "no regular file of reasonable size" in trained.no_curve
+
+
+def test_long_curves_are_thinned(tmp_path):
+    directory = write_run(tmp_path, make_config("lm", "none", 1))
+    row = json.loads((directory / runs.METRICS).read_text().splitlines()[0])
+    (directory / runs.METRICS).write_text("".join(json.dumps(row | {"step": i}) + "\n" for i in range(1, 3001)))
+    steps = [p.step for p in one(tmp_path).curve]
+    assert steps == list(range(4, 3001, 4))
+
+
 @pytest.mark.parametrize("make", [lambda d: None, lambda d: d.mkdir(), lambda d: d.write_text("")])
 def test_no_runs(tmp_path, make):
     make(tmp_path / "study")

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tietrain.report import arms, markup, ties
+from tietrain.report import arms, markup, statistics, ties, verdict_text, verdicts
 from tietrain.report.markup import code, count, csv_text, escape, fixed, markdown_table, powers
 
 
-@pytest.mark.parametrize("module", [arms, markup, ties])
+@pytest.mark.parametrize("module", [arms, markup, ties, statistics, verdict_text, verdicts])
 def test_docstrings(module):
     assert doctest.testmod(module).failed == 0
 

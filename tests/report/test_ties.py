@@ -3,8 +3,8 @@
 import pytest
 
 from fabricated import TIES, make_config
-from tietrain.config import make_shape
 from tietrain.report.ties import describe_ties
+from tietrain.shape import make_shape
 from tietrain.tying.schemes import make_plan
 
 

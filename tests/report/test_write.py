@@ -15,7 +15,10 @@ from tietrain import runs
 from tietrain.errors import DataError, StorageError
 from tietrain.report.write import report_rows, write_report
 
-FIGURES = ("loss_tokens", "loss_flops", "quality_parameters", "parameters_by_part")
+FIGURES = (
+    *("loss_tokens", "loss_flops", "loss_seconds", "quality_parameters", "parameters_by_part"),
+    *("owner_map", "flops_training", "flops_length"),
+)
 
 
 def page_of(root) -> str:
@@ -33,7 +36,8 @@ def test_files(study):
     root, paths = study
     names = {path.name for path in paths.files}
     drawn = {f"{task}_{figure}.{ext}" for task in ("lm", "mt") for figure in FIGURES for ext in ("png", "svg", "csv")}
-    assert names == drawn | {"report.md", "runs.csv", "runs.json", "arms.csv", "arms.json"}
+    texts = {f"{task}_{name}" for task in ("lm", "mt") for name in ("arms.tex", "verdicts.tex", "method.txt")}
+    assert names == drawn | texts | {"report.html", "report.md", "runs.csv", "runs.json", "arms.csv", "arms.json"}
     assert {path.name for path in (root / "report").iterdir()} == names
     assert paths.markdown == root / "report" / "report.md"
 
@@ -44,7 +48,9 @@ def test_page_links_and_headings(study):
     for link in re.findall(r"\]\(([^)]+)\)", page):
         assert (root / "report" / link).is_file(), link
     assert page.startswith("# Study `demo`\n\n9 runs: 9 done. 9 arms in 2 comparisons.")
-    assert page.count("illustration, no verdict: one rate, 1 seed") == 2
+    assert page.count("### Comparison: at one common rate, 1 seed") == 2
+    assert page.count("One seed gives no interval, no p and no verdict") == 2
+    assert page.count("| no verdict (one seed) |") == 7 and not re.search(r"\| (better|worse|equivalent)", page)
     assert "| `three_way` | 1 of 1 | 1 | 1,506,432 | 256,000 (14.5 %) |" in page
     assert "oracle BLEU" in page and "`nrefs:1|case:mixed" in page
     assert "left out of every mean" not in page
@@ -102,7 +108,7 @@ def test_several_seeds(tmp_path):
     write_run(tmp_path, make_config("lm", "none", 4), status="diverged", reason="loss is nan | at <step> `150`")
     page = page_of(tmp_path)
     assert "3 of 4; diverged 1 of 4 (unstable)" in page
-    assert "spread without a verdict: one rate, 3 seeds" in page
+    assert "### Comparison: at one common rate, 3 seeds" in page
     assert "0.220 ± 0.200 (3)" in page
     assert r"loss is nan \| at &lt;step&gt; \`150\`" in page
     rows = report_rows(tmp_path)
@@ -177,7 +183,7 @@ def test_many_arms(tmp_path):
     for i in range(30):
         config = make_config("lm", "none", 1)
         write_run(tmp_path, replace(config, optim=replace(config.optim, lr=0.001 * (i + 1))))
-    assert "30 rates, 1 seed" in page_of(tmp_path)
+    assert "at 30 rates, none of them tuned, 1 seed" in page_of(tmp_path)
 
 
 def test_equal_runs_give_equal_bytes(tmp_path):

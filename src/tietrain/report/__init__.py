@@ -1,0 +1,16 @@
+"""What runs say when they are put side by side. `load` is for notebooks; `tietrain report DIR` writes pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def load(directory: str | Path) -> pandas.DataFrame:
+    """A row for every run at or below a folder; see `frame.load_frame`."""
+    from tietrain.report.frame import load_frame
+
+    return load_frame(Path(directory))

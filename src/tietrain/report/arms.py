@@ -10,6 +10,7 @@ from math import log
 
 from tietrain.report.collect import Run, Scalar
 from tietrain.report.ties import shared_uses
+from tietrain.report.tuning import Tuning, group_of, group_trials, is_trial, read_tuning
 
 # The scheme that ties nothing: where it is present, others are read against it.
 UNTIED = "none"
@@ -38,11 +39,12 @@ def make_stat(values: Sequence[float]) -> Stat | None:
 
 @dataclass(frozen=True)
 class Arm:
-    """Runs that differ in nothing but their seed."""
+    """Runs that differ in nothing but their seed; trials: those by which what they were trained with was chosen."""
 
     id: str
     name: str
     runs: tuple[Run, ...]
+    trials: tuple[Run, ...] = ()
 
     @cached_property
     def done(self) -> tuple[Run, ...]:
@@ -62,6 +64,11 @@ class Arm:
     def first(self) -> Run:
         """A finished run, where there is one: what all seeds have in common is read from it."""
         return self.done[0] if self.done else max(self.runs, key=lambda r: r.params is not None)
+
+    @cached_property
+    def tuning(self) -> Tuning | None:
+        """What the trials showed; None where the arm was not tuned."""
+        return read_tuning(self.first, self.trials)
 
     @property
     def task(self) -> str:
@@ -183,14 +190,26 @@ class Comparison:
             rates.setdefault(arm.label, set()).add(arm.first.settings.get("optim.lr"))
         return max(len(found) for found in rates.values())
 
+    @property
+    def tuned(self) -> bool:
+        """Whether every arm is at the best point of one list, each of whose points was tried."""
+        tunings = [arm.tuning for arm in self.arms]
+        alike = len({tuning.budget for tuning in tunings if tuning}) == 1
+        return alike and all(tuning and tuning.best == tuning.chosen is not None for tuning in tunings)
+
 
 def make_arms(runs: Iterable[Run]) -> list[Arm]:
-    """All arms, named so that no two of a task have one name. Runs that never became an arm are grouped by label."""
+    """All arms, named so that no two of a task have one name. Runs that never became an arm are grouped by label.
+
+    Runs that only served to choose a point are in none: they are the trials of the arm that was chosen.
+    """
     groups: dict[tuple[str, ...], list[Run]] = {}
-    for run in runs:
+    runs = list(runs)
+    for run in (run for run in runs if not is_trial(run)):
         key = (run.task, run.arm) if run.arm else (run.task, "", run.label or run.path, run.status)
         groups.setdefault(key, []).append(run)
-    arms = [Arm(key[1], "", tuple(group)) for key, group in groups.items()]
+    trials = group_trials(runs)
+    arms = [Arm(key[1], "", tuple(group), trials.get(group_of(group[0]), ())) for key, group in groups.items()]
     alike: dict[tuple[str, str, str], list[Arm]] = {}
     for arm in arms:
         alike.setdefault((arm.task, arm.corpus, arm.label), []).append(arm)
@@ -222,7 +241,7 @@ def _name(arm: Arm, alike: list[Arm]) -> str:
     if len(alike) == 1:
         return shown
     every = [other.first.settings for other in alike]
-    keys = {key for settings in every for key in settings} - {"seed"}
+    keys = {key for settings in every for key in settings} - {"seed", "tune.point"}
     apart = [key for key in keys if len({repr(settings.get(key)) for settings in every}) > 1]
     apart.sort(key=lambda key: (not key.startswith("tying."), key))
     leaves = [key.rsplit(".", 1)[-1] for key in apart]

@@ -1,20 +1,23 @@
 """What all figures share: style, the look of an arm, panels, legends, and files that equal data give equal bytes.
 
-Colours follow the arm's name through all figures of a report: Okabe and Ito 2008, a palette for every kind of colour
-vision, without its yellow, which is too pale for lines, then three of Tol's muted scheme. Markers and dashes repeat the
-distinction without colour. Matplotlib's Figure objects only: no pyplot, no global state.
+A scheme has one colour through all figures of a report: Okabe and Ito 2008, a palette for every kind of colour vision,
+without its yellow, which is too pale for lines, then three of Tol's muted scheme. Markers and dashes repeat the
+distinction without colour. What belongs to one arm carries its key as a group's id in the SVG, so that a page can hide
+it. Matplotlib's Figure objects only: no pyplot, no global state.
 """
 
 from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import log10
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -27,14 +30,17 @@ COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#C
 MARKERS = "osD^vPX<>"
 # Dotted lines are for runs that are in no mean.
 DASHES = ("-", (0, (5, 1.5)), (0, (4, 1, 1, 1)), (0, (7, 1, 1, 1, 1, 1)))
+INK, GRID, PAPER, OWN = "#222222", "#E6E6E6", "#FFFFFF", "#DDDDDD"
 STYLE = {
-    "font.family": "DejaVu Sans",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    **{key: INK for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")},
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "grid.color": "#E6E6E6",
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "legend.frameon": False,
@@ -43,6 +49,8 @@ STYLE = {
     "hatch.linewidth": 0.6,
     "figure.dpi": 100,
     "svg.hashsalt": "tietrain",
+    # Text stays text: small files, words that can be found, read aloud and edited.
+    "svg.fonttype": "none",
     # A label from a file is text, never a formula.
     "text.parse_math": False,
 }
@@ -66,29 +74,56 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Look:
-    """How an arm is drawn."""
+    """How an arm is drawn; key: of what belongs to it, `arm0`."""
 
+    key: str
     colour: str
     marker: str
     dash: Any
 
+    def mark(self, *artists: Artist) -> None:
+        """Name the arm's part of a figure; `finish` makes the names unique."""
+        for artist in artists:
+            artist.set_gid(self.key)
 
-@dataclass
+
 class Looks:
-    """The look of every arm of a report, by name, in order of first appearance."""
+    """The look of every arm of a report: a colour each scheme, or each arm where there is one scheme only."""
 
-    places: dict[str, int] = field(default_factory=dict)
+    def __init__(self, arms: Iterable[Arm]):
+        schemes: dict[str, dict[str, None]] = {}
+        for arm in arms:
+            schemes.setdefault(arm.label, {})[arm.name] = None
+        if len(schemes) == 1:
+            (names,) = schemes.values()
+            schemes = {name: {name: None} for name in names}
+        places = [(name, i, j) for i, names in enumerate(schemes.values()) for j, name in enumerate(names)]
+        self._looks = {name: _look(f"arm{n}", i, j) for n, (name, i, j) in enumerate(places)}
 
     def of(self, arm: Arm) -> Look:
-        i = self.places.setdefault(arm.name, len(self.places))
-        return Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // len(COLOURS) % len(DASHES)])
+        return self._looks[arm.name]
+
+
+def _look(key: str, scheme: int, variant: int) -> Look:
+    """Of the nth arm of a scheme: what tells it from the others is not its colour."""
+    dash = DASHES[(scheme // len(COLOURS) + variant) % len(DASHES)]
+    return Look(key, COLOURS[scheme % len(COLOURS)], MARKERS[(scheme + variant) % len(MARKERS)], dash)
 
 
 def scale_x(ax: Axes, title: str) -> None:
     """Plain short numbers on the axis, their power of a thousand in its title."""
-    exponent = 3 * int(log10(max(1.0, *map(abs, ax.get_xlim()))) // 3)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 10.0**exponent:g}"))
-    ax.set_xlabel(f"{title} ({power_of_ten(exponent)})" if exponent else title)
+    ax.set_xlabel(_scale(ax.xaxis, ax.get_xlim(), title))
+
+
+def scale_y(ax: Axes, title: str) -> None:
+    """The same upwards."""
+    ax.set_ylabel(_scale(ax.yaxis, ax.get_ylim(), title))
+
+
+def _scale(axis: Axis, limits: Sequence[float], title: str) -> str:
+    exponent = 3 * int(log10(max(1.0, *map(abs, limits))) // 3)
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 10.0**exponent:g}"))
+    return f"{title} ({power_of_ten(exponent)})" if exponent else title
 
 
 def power_of_ten(exponent: int) -> str:
@@ -118,12 +153,19 @@ def dotted_handle() -> Line2D:
     return Line2D([], [], color="#555555", linestyle=":", marker="x", markersize=5, label="not in the mean")
 
 
-def add_legend(figure: Figure, handles: Iterable[Any]) -> None:
-    """A legend right of the panels; a long one makes the figure taller."""
+def add_legend(figure: Figure, handles: Iterable[Any], looks: Sequence[Look] = ()) -> None:
+    """A legend right of the panels; a long one makes the figure taller.
+
+    Args:
+        looks: of the arms that the first handles stand for.
+    """
     handles = list(handles)
     n_lines = sum(handle.get_label().count("\n") + 1 for handle in handles)
     figure.set_figheight(max(figure.get_figheight(), LINE_HEIGHT * n_lines + 0.3))
-    figure.legend(handles=handles, loc="outside right upper")
+    legend = figure.legend(handles=handles, loc="outside right upper")
+    for look, handle, text in zip(looks, legend.legend_handles, legend.get_texts(), strict=False):
+        if handle is not None:
+            look.mark(handle, text)
 
 
 def figure_text(name: str, width: int = 30, most_lines: int = 3) -> str:
@@ -135,8 +177,11 @@ def figure_text(name: str, width: int = 30, most_lines: int = 3) -> str:
 def finish(figure: Figure, name: str, caption: str, rows: list[dict[str, Any]]) -> Drawing:
     """Both renderings; the SVG holds no date and no random ids, so equal data give equal bytes."""
     FigureCanvasAgg(figure)
+    for i, artist in enumerate(figure.findobj(lambda a: a.get_gid() is not None)):
+        artist.set_gid(f"{artist.get_gid()}-{i}")
     png, svg = io.BytesIO(), io.BytesIO()
     dpi = min(DPI, MAX_PIXELS / max(figure.get_size_inches()))
     figure.savefig(png, format="png", dpi=dpi, metadata={"Software": None})
-    figure.savefig(svg, format="svg", metadata={"Date": None})
+    figure.set_layout_engine("none")  # it stays as laid out, which takes a third of the time
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return Drawing(name, caption, png.getvalue(), svg.getvalue().decode("utf-8"), rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,28 @@ Scalar = str | int | float | bool | None
 
 # No count or score of ours comes near this; a larger number is damage, and its square must still be finite.
 LARGEST = 1e100
+# What is read of a run, lines of its documents included.
+FILES = (runs.RUN, runs.PLAN, runs.LEDGER, runs.EVAL, runs.METRICS, runs.DOCUMENTS)
 TEXTS = ("id", "study", "label", "task", "status", "arm", "plan_hash", "reason", "started_at", "ended_at")
 TOTALS = ("steps", "tokens", "flops", "seconds")
+MAPS = ("settings", "fingerprints", "machine", "declared")
+# Kinds of a term of the FLOP ledger.
+FLOP_KINDS = ("projections", "ffn", "logits", "scores")
 MAX_TEXT = 1000
+# Looks at the validation split that are kept; of more every other one is left out until they fit.
+MAX_POINTS = 1000
 MAX_DEPTH = 12
 
 
 @dataclass(frozen=True)
 class Point:
-    """One look at the validation split while training."""
+    """One look at the validation split while training; seconds: None where not recorded."""
 
     step: int
     tokens: float
     flops: float
     nats_per_token: float
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,11 @@ class Run:
     """What the report knows of one run directory.
 
     status: of `runs.STATUSES`, or `unreadable` or `damaged`; only `done` runs enter a mean.
-    settings, fingerprints, machine: full dotted key -> value. owner, shapes: slot -> owner, slot -> shape.
+    settings, fingerprints, machine, declared: full dotted key -> value. owner, shapes: slot -> owner, slot -> shape.
+    flops_by_kind: kind of FLOP_KINDS -> forward FLOPs of one token in every stack; `scores` for each token of length.
     steps, tokens (target), flops (training), seconds: totals so far; None where not recorded.
     checkpoint_step, chosen_by: of the weights that were scored, and why they were.
+    no_curve: why metrics that are there could not be read.
     scores: split -> score -> number; reasons: `split.score` -> why it is empty.
     """
 
@@ -61,6 +71,7 @@ class Run:
     settings: dict[str, Scalar] = field(default_factory=dict)
     fingerprints: dict[str, Scalar] = field(default_factory=dict)
     machine: dict[str, Scalar] = field(default_factory=dict)
+    declared: dict[str, Scalar] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     parent: str = ""
     started_at: str = ""
@@ -73,6 +84,7 @@ class Run:
     params_saved: int | None = None
     by_part: dict[str, int] = field(default_factory=dict)
     saved_by_part: dict[str, int] = field(default_factory=dict)
+    flops_by_kind: dict[str, int] = field(default_factory=dict)
     steps: float | None = None
     tokens: float | None = None
     flops: float | None = None
@@ -84,6 +96,7 @@ class Run:
     reasons: dict[str, str] = field(default_factory=dict)
     windows: dict[str, Scalar] = field(default_factory=dict)
     curve: tuple[Point, ...] = ()
+    no_curve: str = ""
 
 
 def collect(directory: Path) -> list[Run]:
@@ -105,23 +118,33 @@ def read_run(directory: Path, shown: str) -> Run:
     """One run; `shown` is the path the report prints for it."""
     shown = clean_text(shown)
     try:
+        _refuse_links(directory, FILES)
         record = runs.read_record(directory)
         run = _from_record(record, shown)
     except (DataError, OSError) as e:
         return Run(shown, "unreadable", f"{runs.RUN}: {_why(e)}")
     run, damages = _with_files(run, directory)
-    run = replace(run, curve=_curve(directory))
+    run = _with_curve(run, directory)
     run = _with_progress(run, record)
     if run.status == "done" and damages:
         return replace(run, status="damaged", reason="; ".join(damages))
     return run
 
 
+def _refuse_links(directory: Path, names: Sequence[str]) -> None:
+    """No file of a run is read through a link that leads out of it."""
+    for name in names:
+        path = directory / name
+        # Of a circle of links `realpath` makes a path, `Path.resolve` an error.
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):
+            raise DataError(str(path), f"{name} is a link that leads out of the run", "put the file in its place")
+
+
 def _from_record(record: runs.RunRecord, shown: str) -> Run:
     if not isinstance(record.seed, int) or isinstance(record.seed, bool):
         raise DataError(shown, f"its seed is {clean_text(str(record.seed))}", "")
     texts: dict[str, Any] = {k: clean_text(_typed(record, k, str)) for k in TEXTS}
-    maps: dict[str, Any] = {k: _flat(_typed(record, k, dict)) for k in ("settings", "fingerprints", "machine")}
+    maps: dict[str, Any] = {k: _flat(_typed(record, k, dict)) for k in MAPS}
     notes = tuple(clean_text(str(note)) for note in _typed(record, "notes", list))
     return Run(shown, seed=record.seed, notes=notes, parent=clean_text(str(record.parent or "")), **texts, **maps)
 
@@ -159,7 +182,16 @@ def _ledger_fields(body: Any) -> dict[str, Any]:
         "convention": clean_text(str(body["convention"])),
         **{name: _count(body[name]) for name in ("params", "params_untied", "params_saved")},
         **{name: {clean_text(k): _count(v) for k, v in body[name].items()} for name in ("by_part", "saved_by_part")},
+        "flops_by_kind": _by_kind(body.get("flops", {}).get("terms", [])),
     }
+
+
+def _by_kind(terms: Any) -> dict[str, int]:
+    """Empty where the ledger is of a version without terms."""
+    sums = dict.fromkeys(FLOP_KINDS, 0) if terms else {}
+    for term in terms:
+        sums[term["kind"]] += _count(term["per_unit"])
+    return sums
 
 
 def _plan_fields(body: Any) -> dict[str, Any]:
@@ -198,18 +230,21 @@ def _with_progress(run: Run, record: runs.RunRecord) -> Run:
     return replace(run, **totals)
 
 
-def _curve(directory: Path) -> tuple[Point, ...]:
+def _with_curve(run: Run, directory: Path) -> Run:
     try:
         rows = runs.read_metrics(directory)
-    except (DataError, OSError):
-        return ()
+    except (DataError, OSError) as e:
+        return replace(run, no_curve=f"{runs.METRICS}: {_why(e)}")
     points = []
     for row in rows:
         numbers = _numbers({name: row.get(name) for name in ("step", "tokens", "flops", "nats_per_token")})
         if row.get("split") == "valid" and len(numbers) == 4:
             step, tokens, flops, nats = numbers.values()
-            points.append(Point(int(step), tokens, flops, nats))
-    return tuple(sorted(points, key=lambda p: p.step))
+            points.append(Point(int(step), tokens, flops, nats, number(row.get("seconds"))))
+    points.sort(key=lambda p: p.step)
+    while len(points) > MAX_POINTS:
+        points = points[:0:-2][::-1]
+    return replace(run, curve=tuple(points))
 
 
 def number(value: Any) -> float | None:

@@ -17,7 +17,7 @@ REMEDY = (
     f"batches were cut by the tokens of unlike vocabularies, {code('train.batch_by=chars')} makes them the same text"
 )
 # Which run it is, where it was made, and what its speed is compared with: no condition of its result.
-NOT_A_CONDITION = ("seed", "host", "hostname", "pid", "peak_flops", "peak_flops_source")
+NOT_A_CONDITION = ("seed", "tune.point", "host", "hostname", "pid", "peak_flops", "peak_flops_source")
 
 
 def differing_settings(comparison: Comparison) -> dict[str, dict[str, Scalar]]:
@@ -67,7 +67,12 @@ def base_of(arm: Arm, comparison: Comparison) -> Arm | None:
     """
     before = comparison.arms[: comparison.arms.index(arm)]
     untied = [other for other in (comparison.arms if arm.ties else before) if not other.ties]
-    return min(untied, key=lambda other: len(set(things(arm, other)) - {"tying", "vocabulary"}), default=None)
+    return closest(arm, untied)
+
+
+def closest(arm: Arm, others: Sequence[Arm]) -> Arm | None:
+    """The one that differs in the fewest things besides tie and vocabulary; the first of several."""
+    return min(others, key=lambda other: len(set(things(arm, other)) - {"tying", "vocabulary"}), default=None)
 
 
 def describe_differences(comparison: Comparison) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log10
 from typing import Any
 
@@ -10,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from tietrain.report.canvas import COLOURS, MARKERS, STYLE, Drawing, add_legend, finish, make_panels, power_of_ten
+from tietrain.report.canvas import MARKERS, STYLE, Drawing, add_legend, finish, make_panels, power_of_ten
 
-# Kind of a term -> its name and colour.
+# Kind of a term -> its name and colour, as the figure of parameters has it; no arm has one of these.
 KINDS = {
-    "projections": ("attention projections", COLOURS[3]),
-    "ffn": ("feed-forward", COLOURS[4]),
-    "logits": ("logits", COLOURS[6]),
-    "scores": ("attention scores", COLOURS[5]),
+    "projections": ("attention projections", "#44BB99"),
+    "ffn": ("feed-forward", "#EE8866"),
+    "logits": ("logits", "#77AADD"),
+    "scores": ("attention scores", "#AAAA00"),
 }
 MOST_TICKS = 6
 
@@ -33,27 +34,41 @@ def draw_lengths(body: dict[str, Any], title: str) -> Drawing:
     lengths = [row["length"] for row in rows]
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         figure, (absolute, shares) = make_panels(2)
-        for kind, (_, colour) in KINDS.items():
-            absolute.plot(lengths, [row[kind] for row in rows], color=colour)
+        draw_kinds(absolute, rows)
         marks = _mark_crossings(absolute, body, lengths)
-        absolute.set_yscale("log")
-        absolute.yaxis.set_major_formatter(FuncFormatter(lambda y, _: power_of_ten(round(log10(y)))))
         absolute.set_ylabel(body["unit"])
         absolute.set_title(title, loc="left")
         parts = [[100 * row["shares"][kind] for row in rows] for kind in KINDS]
         shares.stackplot(lengths, *parts, colors=[colour for _, colour in KINDS.values()], linewidth=0)
         shares.set_ylim(0, 100)
         shares.set_ylabel("share (%)")
-        for ax in (absolute, shares):
-            ax.set_xscale("log", base=2)
-            ax.set_xticks(lengths[:: -(-len(lengths) // MOST_TICKS)])
-            ax.xaxis.set_minor_locator(NullLocator())
-            ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-            ax.margins(x=0)
-            ax.set_xlabel("tokens a sequence")
-        add_legend(figure, [Line2D([], [], color=colour, label=name) for name, colour in KINDS.values()] + marks)
+        _scale_lengths(shares, lengths)
+        add_legend(figure, kind_handles() + marks)
         caption = f"FLOPs against sequence length ({body['convention']}); crossings are of the stack alone."
         return finish(figure, "flops_length", caption, rows)
+
+
+def draw_kinds(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """A line for each kind on logarithmic axes; rows: length, and kind -> FLOPs a token."""
+    for kind, (_, colour) in KINDS.items():
+        ax.plot([row["length"] for row in rows], [row[kind] for row in rows], color=colour)
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: power_of_ten(round(log10(y)))))
+    _scale_lengths(ax, [row["length"] for row in rows])
+
+
+def _scale_lengths(ax: Axes, lengths: Sequence[int]) -> None:
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(lengths[:: -(-len(lengths) // MOST_TICKS)])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    ax.margins(x=0)
+    ax.set_xlabel("tokens a sequence")
+
+
+def kind_handles() -> list[Line2D]:
+    """Legend entries of the kinds."""
+    return [Line2D([], [], color=colour, label=name) for name, colour in KINDS.values()]
 
 
 def _mark_crossings(ax: Axes, body: dict[str, Any], lengths: list[int]) -> list[Line2D]:

@@ -12,13 +12,14 @@ from tietrain.report.markup import code, count, escape, fixed, markdown_table, p
 
 @dataclass(frozen=True)
 class Score:
-    """How a score is shown. per_token: it depends on how the vocabulary cuts text into tokens."""
+    """How a score is shown. per_token: it depends on how the vocabulary cuts text into tokens; sign: 1 where more is better."""
 
     name: str
     title: str
     decimals: int
     per_token: bool = False
     scale: float = 1.0
+    sign: int = -1
 
 
 SCORES = {
@@ -26,13 +27,13 @@ SCORES = {
     for score in (
         Score("excess_nats", "excess nats/token", 3, per_token=True),
         Score("excess_bits_per_byte", "excess bits/byte", 4),
-        Score("bleu", "BLEU", 1),
-        Score("oracle_bleu", "oracle BLEU", 1),
-        Score("chrf", "chrF", 1),
-        Score("chrf++", "chrF++", 1),
+        Score("bleu", "BLEU", 1, sign=1),
+        Score("oracle_bleu", "oracle BLEU", 1, sign=1),
+        Score("chrf", "chrF", 1, sign=1),
+        Score("chrf++", "chrF++", 1, sign=1),
         Score("ter", "TER", 1),
         Score("length_ratio", "length ratio", 3),
-        Score("legal", "legal %", 1, scale=100.0),
+        Score("legal", "legal %", 1, scale=100.0, sign=1),
         Score("ppl_token", "ppl/token", 2, per_token=True),
         Score("ppl_word", "ppl/word", 2),
         Score("bits_per_byte", "bits/byte", 3),

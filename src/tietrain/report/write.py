@@ -1,21 +1,26 @@
-"""`DIR/report/`: a page in Markdown with its tables and figures, from the run directories alone."""
+"""`DIR/report/`: a page as HTML and as Markdown, tables, figures and their data, from the run directories alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tietrain import runs
 from tietrain.errors import StorageError
-from tietrain.report.arms import Arm, compare, make_arms
+from tietrain.report.arms import Arm, Comparison, compare, make_arms
+from tietrain.report.board import write_board
 from tietrain.report.canvas import Drawing, Looks
 from tietrain.report.collect import Run, collect
 from tietrain.report.exports import arm_json, arm_row, run_json, run_row
 from tietrain.report.figures import draw_all
+from tietrain.report.html import make_html
+from tietrain.report.latex import arms_table, verdicts_table
 from tietrain.report.markup import csv_text
+from tietrain.report.method import method_paragraph
 from tietrain.report.page import make_page
+from tietrain.report.verdicts import Judgement, add_two_level, judge
 
 FOLDER = "report"
 
@@ -34,35 +39,55 @@ def report_rows(directory: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: no runs found.
     """
-    return [arm_json(arm) for arm in _ordered(make_arms(collect(directory)))]
+    arms = make_arms(collect(directory))
+    comparisons = compare(arms)
+    return _arm_rows(arms, comparisons, _judge_all(comparisons, directory))
 
 
-def write_report(directory: Path) -> ReportPaths:
+def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     """Read every run at or below a folder and write the report into its subfolder `report`.
 
+    Args:
+        tensorboard: write the comparison into `report/tb` too, see `board.write_board`.
     Raises:
         DataError: no runs found. StorageError: the disk refused.
     """
     found = collect(directory)
-    arms = _ordered(make_arms(found))
-    comparisons, looks = compare(arms), Looks()
+    arms = make_arms(found)
+    comparisons = compare(arms)
+    looks = Looks(arm for comparison in comparisons for arm in comparison.arms)
+    judgements = _judge_all(comparisons, directory)
     drawings = {c.slug: draw_all(c, looks) for c in comparisons}
-    files = _data_files(found, arms)
+    files = _data_files(found, _arm_rows(arms, comparisons, judgements))
     for slug, drawn in drawings.items():
         for drawing in drawn:
             files |= _figure_files(slug, drawing)
-    files["report.md"] = make_page(found, comparisons, drawings)
-    return _write_all(directory / FOLDER, files)
+    for c in comparisons:
+        files[f"{c.slug}_arms.tex"] = arms_table(c, judgements[c.slug])
+        files[f"{c.slug}_verdicts.tex"] = verdicts_table(c, judgements[c.slug])
+        files[f"{c.slug}_method.txt"] = method_paragraph(c, judgements[c.slug]) + "\n"
+    files["report.html"] = make_html(found, comparisons, judgements, drawings, looks)
+    files["report.md"] = make_page(found, comparisons, judgements, drawings)
+    paths = _write_all(directory / FOLDER, files)
+    if tensorboard:
+        write_board(directory / FOLDER / runs.TENSORBOARD, comparisons, judgements)
+    return paths
 
 
-def _ordered(arms: Sequence[Arm]) -> list[Arm]:
+def _judge_all(comparisons: Sequence[Comparison], directory: Path) -> dict[str, Judgement]:
+    """Slug -> verdicts."""
+    return {c.slug: add_two_level(judge(c, tuned=c.tuned), directory) for c in comparisons}
+
+
+def _arm_rows(
+    arms: Sequence[Arm], comparisons: Sequence[Comparison], judgements: Mapping[str, Judgement]
+) -> list[dict[str, Any]]:
     """In the order of the comparisons, then the arms that are in none."""
-    compared = [arm for comparison in compare(arms) for arm in comparison.arms]
-    return compared + [arm for arm in arms if not arm.id]
+    compared = [arm_json(arm, judgements[c.slug]) for c in comparisons for arm in c.arms]
+    return compared + [arm_json(arm, None) for arm in arms if not arm.id]
 
 
-def _data_files(found: Sequence[Run], arms: Sequence[Arm]) -> dict[str, Any]:
-    bodies = [arm_json(arm) for arm in arms]
+def _data_files(found: Sequence[Run], bodies: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "runs.csv": csv_text([run_row(run) for run in found]),
         "runs.json": [run_json(run) for run in found],
@@ -78,6 +103,8 @@ def _figure_files(slug: str, drawing: Drawing) -> dict[str, Any]:
 
 def _write_all(folder: Path, files: dict[str, Any]) -> ReportPaths:
     """Each file whole or not at all; the page, which shows the others, comes last."""
+    if folder.is_symlink():
+        raise StorageError(f"writing {folder}", "it is a link, and leads out of the folder", "remove it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:

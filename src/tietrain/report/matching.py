@@ -1,0 +1,65 @@
+"""Which arms were made equal to which, by what, and how equal they came out, from what their runs recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tietrain.report.arms import Arm, Comparison, show_value
+from tietrain.report.collect import Run, Scalar
+from tietrain.report.markup import code
+
+# match.by -> what was made equal, and what a run recorded of it.
+MATCHED: dict[str, tuple[str, Callable[[Run], float | None]]] = {
+    "params": ("stored parameters", lambda run: run.params),
+    "flops": ("training FLOPs", lambda run: run.flops),
+    "depth": ("layers run", lambda run: None),
+    "seconds": ("seconds of training", lambda run: run.seconds),
+}
+# As in match.py: percent from which arms are not called matched.
+WARN_PERCENT = 2.0
+
+
+def describe_matching(comparison: Comparison) -> list[str]:
+    """One sentence an arm, where some arm was matched."""
+    if not any(arm.first.settings.get("match.by") for arm in comparison.arms):
+        return []
+    return [_sentence(arm, comparison) for arm in comparison.arms]
+
+
+def _sentence(arm: Arm, comparison: Comparison) -> str:
+    settings = arm.first.settings
+    if settings.get("match.by") not in MATCHED:
+        return f"{code(arm.name)} was not matched."
+    unit, count = MATCHED[str(settings["match.by"])]
+    base = _baseline_arm(settings, comparison)
+    if base is arm:
+        return f"{code(arm.name)} is what others are matched to, by {unit}."
+    was, key = settings.get("match.solved.was"), f"model.{settings.get('match.vary')}"
+    varied = f"{code(key)} {show_value(settings[key])}, was {show_value(was)}" if key in settings else "its budget"
+    said = f"{code(arm.name)} was matched to {code(str(settings.get('match.baseline')))} by {unit} ({varied})"
+    if base is None:
+        return f"{said}; no arm here is that baseline."
+    ours, theirs = arm.stat(count), base.stat(count)
+    if not ours or not theirs or not theirs.mean:
+        return f"{said}."
+    percent = 100 * (ours.mean / theirs.mean - 1)
+    verdict = "" if abs(percent) <= WARN_PERCENT else ": these are **not matched**"
+    return f"{said}: {ours.mean:,.0f} against {theirs.mean:,.0f}, {percent:+.2f} %{verdict}."
+
+
+def _baseline_arm(settings: dict[str, Scalar], comparison: Comparison) -> Arm | None:
+    """The arm that settings of match.* describe: its ties, the size before it was varied, and what else it has."""
+    wanted, vary = _under("match.solved.model.", settings), str(settings.get("match.vary"))
+    if vary != "steps":
+        wanted = {vary: settings.get("match.solved.was"), **wanted}
+    for arm in comparison.arms:
+        there = arm.first.settings
+        if _under("tying.ties.", there) == _under("match.solved.ties.", settings):
+            model = _under("model.", there)
+            if all(model.get(key) == value for key, value in wanted.items()):
+                return arm
+    return None
+
+
+def _under(prefix: str, settings: dict[str, Scalar]) -> dict[str, Scalar]:
+    return {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}

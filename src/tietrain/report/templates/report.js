@@ -1,0 +1,30 @@
+"use strict";
+document.documentElement.classList.add("js");
+
+// Show and hide an arm: its rows and, inside the figures, the groups of its class.
+for (const box of document.querySelectorAll("input[data-arm]")) {
+  box.addEventListener("change", () => {
+    for (const part of box.closest("section").getElementsByClassName(box.dataset.arm)) {
+      part.classList.toggle("off", !box.checked);
+    }
+  });
+}
+
+// Sort by a column, the other way round at the second click; empty cells stay last.
+for (const button of document.querySelectorAll("th button")) {
+  button.addEventListener("click", () => {
+    const head = button.closest("th");
+    const body = head.closest("table").tBodies[0];
+    const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+    for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
+    const key = (row) => row.cells[head.cellIndex].dataset.by;
+    const rows = [...body.rows].sort((a, b) => {
+      const [x, y] = [key(a), key(b)];
+      if (x === "" || y === "") return (x === "") - (y === "");
+      const [p, q] = [Number(x), Number(y)];
+      return sign * (Number.isNaN(p) || Number.isNaN(q) ? x.localeCompare(y) : p - q);
+    });
+    body.append(...rows);
+  });
+}

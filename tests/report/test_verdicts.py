@@ -1,0 +1,237 @@
+"""Each arm against the baseline that its runs stated, by seed: which verdict, on which score, and when none."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from fabricated import digest, make_config, write_run
+from tietrain import runs
+from tietrain.config import ReportConfig
+from tietrain.report.arms import compare, make_arms
+from tietrain.report.collect import collect
+from tietrain.report.verdicts import add_two_level, judge, median_with_diverged
+
+LOSSES = (2.50, 2.56, 2.47, 2.53)
+
+
+def write_arm(root, task, label, losses, report=None, *, diverged=(), **changes):
+    """One run a loss, seeds from 1 on; a nat of loss costs 12 BLEU, and 0.34 bits a byte."""
+    for seed, loss in enumerate(losses, start=1):
+        config = replace(make_config(task, label, seed), report=report or ReportConfig())
+        write_run(root, config, loss=loss, status="diverged" if seed in diverged else "done", **changes)
+
+
+def judged(root, *, tuned=True):
+    """Name -> Judged, of the one comparison there is."""
+    (comparison,) = compare(make_arms(collect(root)))
+    judgement = judge(comparison, tuned=tuned)
+    return judgement, {one.arm.name: one for one in judgement.arms}
+
+
+def shifted(by, *extra):
+    """The baseline's losses and more of them, seed by seed."""
+    jitter = (0.002, -0.001, 0.0, 0.001)
+    return [loss + by + j for loss, j in zip(LOSSES, jitter, strict=True)] + list(extra)
+
+
+@pytest.mark.parametrize(
+    ("by", "margin", "tuned", "verdict"),
+    [
+        (-0.1, None, True, "better"),
+        (0.1, None, True, "worse"),
+        (0.0, None, True, "no difference shown"),
+        (0.1, 0.01, True, "worse"),
+        (0.01, 0.01, True, "equivalent"),  # significant, and smaller than what matters
+        (0.0, 0.0001, True, "no difference shown"),
+        (-0.1, None, False, "no verdict (differs at this rate)"),
+        (0.1, None, False, "no verdict (differs at this rate)"),
+        (0.0, None, False, "no difference shown"),
+        (0.0, 0.01, False, "equivalent at this rate"),
+    ],
+)
+def test_verdicts_of_a_language_model(tmp_path, by, margin, tuned, verdict):
+    report = ReportConfig(metric="bits_per_byte", margin=margin)
+    write_arm(tmp_path, "lm", "none", LOSSES, report)
+    write_arm(tmp_path, "lm", "pre_softmax", shifted(by), report)
+    judgement, arms = judged(tmp_path, tuned=tuned)
+    assert arms["none"].verdict == "baseline" and arms["none"].paired is None
+    assert arms["pre_softmax"].verdict == verdict
+    assert (judgement.declared.score.name, judgement.declared.split) == ("bits_per_byte", "test")
+
+
+def test_more_is_better_of_bleu(tmp_path):
+    write_arm(tmp_path, "mt", "none", LOSSES)
+    write_arm(tmp_path, "mt", "pre_softmax", shifted(-0.1))
+    _, arms = judged(tmp_path)
+    assert arms["pre_softmax"].verdict == "better"
+    assert arms["pre_softmax"].paired.mean == pytest.approx(1.2, abs=0.02)
+
+
+def test_seeds_are_paired(tmp_path):
+    """Seeds that vary far more than the arms differ: the difference at each seed is what counts."""
+    losses = (2.0, 2.6, 2.3, 2.9)
+    write_arm(tmp_path, "lm", "none", losses)
+    write_arm(tmp_path, "lm", "pre_softmax", [2.01, 2.609, 2.3105, 2.9095, 1.0])
+    _, arms = judged(tmp_path)
+    found = arms["pre_softmax"]
+    assert len(found.values) == 5 and found.paired.n == len(found.differences) == 4
+    assert found.verdict == "worse"
+
+
+def test_holm_over_all_arms(tmp_path):
+    write_arm(tmp_path, "lm", "none", LOSSES)
+    write_arm(tmp_path, "lm", "pre_softmax", shifted(0.003))
+    write_arm(tmp_path, "lm", "cross_layer", shifted(0.1))
+    judgement, arms = judged(tmp_path)
+    weak, strong = arms["pre_softmax"], arms["cross_layer"]
+    assert judgement.level == 0.025
+    assert strong.p_holm == pytest.approx(2 * strong.paired.p) and weak.p_holm == pytest.approx(weak.paired.p)
+
+
+def test_diverged_seeds(tmp_path):
+    write_arm(tmp_path, "lm", "none", LOSSES)
+    write_arm(tmp_path, "lm", "pre_softmax", shifted(-0.1, 2.4), diverged=(5,))
+    write_arm(tmp_path, "lm", "cross_layer", shifted(-0.1), diverged=(1, 2, 3))
+    _, arms = judged(tmp_path)
+    few, many = arms["pre_softmax"], arms["cross_layer"]
+    assert (few.n_diverged, few.n_ended, few.verdict) == (1, 5, "unstable")
+    assert few.median == sorted(few.values.values())[2]
+    assert (many.n_diverged, many.n_ended, many.median, many.paired) == (3, 4, math.inf, None)
+
+
+def test_a_seed_that_diverged_and_was_run_again_counts_as_it_ended(tmp_path):
+    write_arm(tmp_path, "lm", "none", LOSSES)
+    write_run(tmp_path, make_config("lm", "none", 1), status="diverged", folder="first")
+    _, arms = judged(tmp_path)
+    assert (arms["none"].n_diverged, arms["none"].n_ended, arms["none"].verdict) == (0, 4, "baseline")
+
+
+def test_worst_of_a_score_that_is_better_high():
+    assert median_with_diverged([30.0, 31.0, 32.0], 1, 1) == 30.5
+    assert median_with_diverged([30.0], 1, 1) == -math.inf
+
+
+def test_an_unstable_baseline_gives_no_verdict(tmp_path):
+    write_arm(tmp_path, "lm", "none", [*LOSSES, 2.5], diverged=(5,))
+    write_arm(tmp_path, "lm", "pre_softmax", shifted(-0.1))
+    _, arms = judged(tmp_path)
+    assert [one.verdict for one in arms.values()] == ["baseline, unstable", "no verdict (unstable baseline)"]
+
+
+def test_one_seed_and_no_common_seed(tmp_path):
+    write_arm(tmp_path, "lm", "none", LOSSES[:1])
+    write_arm(tmp_path, "lm", "pre_softmax", [2.4])
+    write_run(tmp_path, make_config("lm", "cross_layer", 7), loss=2.4)
+    _, arms = judged(tmp_path)
+    assert arms["pre_softmax"].verdict == "no verdict (one seed)"
+    assert arms["pre_softmax"].differences == (pytest.approx(-0.1 * 10_000 / math.log(2) / 42_000),)
+    assert arms["cross_layer"].verdict == "no verdict (no common seed)"
+
+
+def test_the_baseline_is_the_one_declared_and_may_be_missing(tmp_path):
+    for i, label in enumerate(("shared_vocab", "three_way")):
+        write_arm(tmp_path / "stated", "mt", label, shifted(0.1 * i), ReportConfig(baseline="shared_vocab"))
+        write_arm(tmp_path / "missing", "mt", label, shifted(0.1 * i))
+    _, arms = judged(tmp_path / "stated")
+    assert {name: one.verdict for name, one in arms.items()} == {"shared_vocab": "baseline", "three_way": "worse"}
+    _, arms = judged(tmp_path / "missing")
+    assert {one.verdict for one in arms.values()} == {"no verdict (no arm none)"}
+
+
+def test_each_rate_has_its_own_baseline(tmp_path):
+    for label, by in (("none", 0.0), ("pre_softmax", 0.05)):
+        for lr in (0.001, 0.004):
+            for seed, loss in enumerate(shifted(by + 100 * lr), start=1):
+                config = make_config("lm", label, seed)
+                write_run(tmp_path, replace(config, optim=replace(config.optim, lr=lr)), loss=loss)
+    _, arms = judged(tmp_path, tuned=False)
+    for lr in ("0.001", "0.004"):
+        found = arms[f"pre_softmax (lr={lr})"]
+        assert found.base.arm.name == f"none (lr={lr})"
+        assert found.paired.mean == pytest.approx(0.05 * 10_000 / math.log(2) / 42_000)
+
+
+@pytest.mark.parametrize(
+    "change", [{"declared": {}}, {"declared": {"metric": "luck", "split": "test", "baseline": "none", "margin": None}}]
+)
+def test_nothing_stated_before_training_gives_no_verdict(tmp_path, change):
+    write_arm(tmp_path, "lm", "none", LOSSES, **change)
+    write_arm(tmp_path, "lm", "pre_softmax", shifted(-0.1), **change)
+    judgement, arms = judged(tmp_path)
+    assert arms["pre_softmax"].verdict == "no verdict (exploratory)" and arms["pre_softmax"].paired
+    assert "did not state a primary score" in judgement.declared.doubt
+
+
+def test_a_margin_stated_for_some_runs_alone_gives_no_verdict(tmp_path):
+    write_arm(tmp_path, "lm", "none", LOSSES)
+    write_arm(tmp_path, "lm", "pre_softmax", shifted(0.0), ReportConfig(metric="bits_per_byte", margin=0.5))
+    judgement, arms = judged(tmp_path)
+    assert arms["pre_softmax"].verdict == "no verdict (exploratory)"
+    assert judgement.declared.margin is None and "one primary score" in judgement.declared.doubt
+
+
+def test_perplexities_over_unlike_vocabularies_become_bits_a_byte(tmp_path):
+    report = ReportConfig(metric="ppl_token", margin=5.0)
+    other = {"corpus": digest("corpus"), "vocabulary.decoder": digest("other")}
+    write_arm(tmp_path, "lm", "none", LOSSES, report)
+    write_arm(tmp_path, "lm", "pre_softmax", shifted(0.1), report, fingerprints=other)
+    judgement, arms = judged(tmp_path)
+    declared = judgement.declared
+    assert (declared.score.name, declared.instead_of.name, declared.margin) == ("bits_per_byte", "ppl_token", None)
+    assert arms["pre_softmax"].verdict == "worse"
+
+
+def with_documents(root, n_documents=30):
+    """Give every run below documents that add up to its scores of the test split."""
+    for directory in runs.find_runs(root):
+        body = json.loads((directory / runs.EVAL).read_text())
+        scores = body["splits"]["test"]
+        share = scores["nats"] / n_documents
+        rows = [
+            {"nats": share + (0.5 if i % 2 else -0.5), "tokens": 100, "bytes": 1400, "sha256": f"{i:x}"}
+            for i in range(n_documents)
+        ]
+        scores |= {"nats": math.fsum(row["nats"] for row in rows), "tokens": 100 * n_documents}
+        scores["bytes"] = 1400 * n_documents
+        runs.write_json(directory / runs.EVAL, body)
+        text = "".join(json.dumps({"split": "test", **row}) + "\n" for row in rows)
+        runs.write_text(directory / runs.DOCUMENTS, text)
+
+
+def two_levels(root):
+    judgement, _ = judged(root)
+    return add_two_level(judgement, root)
+
+
+@pytest.mark.parametrize("n_seeds", [7, 8])
+def test_seeds_and_documents_from_eight_seeds_on(tmp_path, n_seeds):
+    losses = [2.5 + 0.01 * (seed % 3) for seed in range(n_seeds)]
+    write_arm(tmp_path, "lm", "none", losses)
+    write_arm(tmp_path, "lm", "pre_softmax", [loss - 0.1 + 0.001 * (i % 2) for i, loss in enumerate(losses)])
+    with_documents(tmp_path)
+    judgement = two_levels(tmp_path)
+    one = judgement.arms[1]
+    assert judgement.notes == ()
+    if n_seeds < 8:
+        assert one.two_level is None
+    else:
+        low, high = one.two_level
+        assert low < one.paired.mean < high < 0 and high - low == pytest.approx(
+            one.paired.high - one.paired.low, rel=0.4
+        )
+
+
+def test_documents_that_are_missing_or_of_other_text_are_named(tmp_path):
+    write_arm(tmp_path, "lm", "none", [2.5] * 8)
+    write_arm(tmp_path, "lm", "pre_softmax", [2.4] * 8)
+    with_documents(tmp_path)
+    paths = [directory / runs.DOCUMENTS for directory in runs.find_runs(tmp_path)]
+    paths[3].write_text(paths[3].read_text().replace('"sha256": "a"', '"sha256": "b"'))
+    judgement = two_levels(tmp_path)
+    assert judgement.arms[1].two_level is None
+    assert "`pre_softmax`: no interval over seeds and documents" in judgement.notes[0]
+    assert "other text" in judgement.notes[0]
+    paths[0].unlink()
+    assert "cannot be read" in two_levels(tmp_path).notes[0]
