@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from tietrain.compose import compose_config, tying_choices
-from tietrain.config import make_shape
 from tietrain.ledger.conventions import PUBLISHED, columns, estimate
 from tietrain.ledger.flops import CAUSAL, CONVENTION, KINDS
 from tietrain.ledger.lengths import (
@@ -16,6 +15,7 @@ from tietrain.ledger.lengths import (
     parse_lengths,
 )
 from tietrain.report.lengths import draw_lengths
+from tietrain.shape import make_shape
 from tietrain.tying.aliases import ALIASES, alias_yaml
 from tietrain.tying.plan import TyingPlan
 from tietrain.tying.schemes import make_plan

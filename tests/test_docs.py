@@ -10,7 +10,7 @@ import pytest
 
 from tietrain.cli import VERBS
 from tietrain.compose import compose_config, parse_overrides
-from tietrain.config import make_shape
+from tietrain.shape import make_shape
 from tietrain.tying.schemes import make_plan
 
 ROOT = Path(__file__).parents[1]

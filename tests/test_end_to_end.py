@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tietrain import runs
 from tietrain.cli import main
@@ -53,11 +54,38 @@ def test_one_run_leaves_a_whole_directory_and_is_found_again(place, capfd, task,
         assert len((run / "hypotheses.test.txt").read_text().splitlines()) == len(
             (run / "references.test.txt").read_text().splitlines()
         )
+    check_samples(run, task)
+    check_table_of_runs(run, scores["test"])
     before = (run / runs.RUN).stat().st_mtime_ns
     capfd.readouterr()
     assert main(command) == 0
     assert "is finished" in capfd.readouterr().err
     assert (run / runs.RUN).stat().st_mtime_ns == before
+
+
+def check_samples(run, task):
+    """At each evaluation the model wrote a little, at the one that was chosen what its translations are."""
+    samples = {row["step"]: row["samples"] for row in runs.read_metrics(run) if row["split"] == "valid"}
+    assert len(samples) > 1
+    chosen = samples[runs.read_json(run / runs.EVAL)["checkpoint"]["step"]]
+    if task == "lm":
+        assert chosen[0]["sample"].strip()
+        return
+    files = {"a": "sources", "reference": "references", "hypothesis": "hypotheses"}
+    lines = {name: (run / f"{stem}.valid.txt").read_text().split("\n") for name, stem in files.items()}
+    assert chosen == [{name: lines[name][row] for name in files} for row in range(3)]
+
+
+def check_table_of_runs(run, scores):
+    events = EventAccumulator(str(run / runs.TENSORBOARD)).Reload()
+    finals = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"] if tag.startswith("final/")}
+    expected = {name: scores.get(name) for name in ("nats_per_token", "bits_per_byte", "bleu", "chrf")}
+    expected |= {
+        "params": runs.read_json(run / runs.LEDGER)["params"],
+        "flops": runs.read_json(run / runs.EVAL)["flops"],
+    }
+    shown = {f"final/{name}": value for name, value in expected.items() if value is not None}
+    assert finals == pytest.approx(shown, rel=1e-6)
 
 
 def test_grid_records_cells_that_do_not_apply_and_goes_on(place, capfd):

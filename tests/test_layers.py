@@ -39,6 +39,7 @@ FLOORS |= {
     "saved": 6,
     "launchers": 6,
     "status": 6,
+    "tune": 7,
     "grid": 7,
     "plan_grid": 7,
     "run_verbs": 7,

@@ -34,6 +34,8 @@ MATCHED = {
     "depth": ("n_layers",),
     "seconds": ("steps",),
 }
+# What the points of a tuning list may set besides optim.*: nothing that makes another arm, nothing a match depends on.
+TUNABLE = ("model.dropout", "model.table_init_std", "task.label_smoothing", "train.ema", "train.average")
 
 
 def _check(holds: bool, asked: str, is_so: str, to_do: str) -> None:
@@ -493,6 +495,58 @@ class MatchConfig:
 
 
 @dataclass
+class TuneConfig:
+    """A tuning budget, the same for every arm: a fixed list of points, tried before the runs that are reported, see `tune`.
+
+    name: of the list; None tunes nothing. points: full key -> value of each, of optim.* and TUNABLE.
+    seeds: of the runs by which a point is chosen, lowest mean nats a token on valid. reporting_seeds: of the runs that are
+        compared, at the chosen point.
+    role, point: of one run: tuning or reporting, and its place in the list, from 1; written by tietrain.
+    """
+
+    name: Optional[str] = None
+    points: list[dict[str, Any]] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    reporting_seeds: list[int] = field(default_factory=list)
+    role: Optional[str] = None
+    point: Optional[int] = None
+
+    def __post_init__(self) -> None:
+        if self.name is None:
+            stated = [key for key in ("points", "seeds", "reporting_seeds") if getattr(self, key)]
+            _check(not stated, f"tune.{''.join(stated[:1])}", "no list is chosen", "choose one: tune=NAME")
+            return
+        _check(bool(self.points), f"tune={self.name}", "tune.points is empty", "list what is to be tried")
+        for i, point in enumerate(self.points, start=1):
+            asked = f"tune={self.name}, point {i}"
+            _check(bool(point), asked, "it sets nothing", "give a mapping of full keys to values")
+            _check(self.points.index(point) == i - 1, asked, "it stands there twice", "leave it out")
+            for key in point:
+                to_do = f"tune keys of optim, or {', '.join(TUNABLE)}"
+                _check(key.startswith("optim.") or key in TUNABLE, asked, f"{key} is nothing a list may tune", to_do)
+        for key in ("seeds", "reporting_seeds"):
+            seeds = getattr(self, key)
+            holds = bool(seeds) and min(seeds) >= 0 and len(set(seeds)) == len(seeds)
+            _check(holds, f"tune.{key}={seeds}", "they are no list of different seeds", "give for example [1,2,3]")
+        both = sorted(set(self.seeds) & set(self.reporting_seeds))
+        is_so = f"{both} chose the point too, and the chosen one is the luckiest"
+        _check(not both, f"tune.reporting_seeds={self.reporting_seeds}", is_so, "report fresh seeds")
+
+    @property
+    def trials(self) -> str:
+        """How many runs an arm takes; empty where nothing is tuned.
+
+        >>> TuneConfig("rates", [{"optim.lr": 0.1}, {"optim.lr": 0.2}], [9], [1, 2, 3]).trials
+        '2 trials x 1 seed, then 3 seeds'
+        """
+        if self.name is None:
+            return ""
+        counted = (("trial", self.points), ("seed", self.seeds), ("seed", self.reporting_seeds))
+        trials, seeds, reported = (f"{len(of)} {noun}{'' if len(of) == 1 else 's'}" for noun, of in counted)
+        return f"{trials} x {seeds}, then {reported}"
+
+
+@dataclass
 class RunConfig:
     """One experiment.
 
@@ -512,6 +566,7 @@ class RunConfig:
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
     study: str = "default"
     run_dir: Optional[str] = None
     seed: int = 1

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from tietrain import job, runs
+from tietrain import job, runs, tune
 from tietrain.compose import check_labels, compose_grid, parse_overrides, to_run_config
 from tietrain.config import RunConfig
 from tietrain.errors import SettingsError, TietrainError
@@ -49,7 +49,7 @@ def prepare(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) ->
 
 
 def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
-    """One run of Hydra's; nats a token on valid, where it has finished, for a sweeper that searches.
+    """One cell of Hydra's, a run or a tuned arm; its nats a token on valid, where it has them, for a sweeper that searches.
 
     Never raises a failure, because an exception would end the cells after it.
 
@@ -59,20 +59,34 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     try:
         if "tying" not in HydraConfig.get().runtime.choices:  # then it is a list of files
             check_labels(HydraConfig.get().overrides.task)
-        config = to_run_config(cfg, swept_keys(words))
-        if _in_grid():
-            config.hardware.threads = threads_of_cell(HydraConfig.get(), config.hardware.threads)
-        outcome = job.run_job(config)
+        swept = swept_keys(words)
+        if tune.is_tuned(cfg):
+            return tune.run_arm(tune.make_points(cfg, HydraConfig.get().overrides.task, swept), _run)
+        return _run(to_run_config(cfg, swept)).valid
     except Exception as e:
-        outcome = _refused(cfg, e)
-    if outcome.exit_code:
+        return _note(_refused(cfg, e)).valid
+
+
+def _run(config: RunConfig) -> Outcome:
+    """One run to its end, noted."""
+    if _in_grid():
+        config.hardware.threads = threads_of_cell(HydraConfig.get(), config.hardware.threads)
+    outcome = job.run_job(config)
+    if outcome.status == "diverged" and config.tune.role == "tuning":
+        outcome.exit_code = 0  # that a point diverges is what the search is to find out
+    return _note(outcome)
+
+
+def _note(outcome: Outcome) -> Outcome:
+    """Say how a run ended, and write it down for the summary of the grid."""
+    if outcome.message:
         print(f"tietrain: {outcome.message}", file=sys.stderr)
     with open(os.environ[OUTCOMES], "a", encoding="utf-8") as f:
         f.write(json.dumps(outcome.__dict__) + "\n")
     if outcome.exit_code >= 128:
         # A stopped run stops its grid too; the same command finds finished cells again.
         raise KeyboardInterrupt
-    return outcome.valid
+    return outcome
 
 
 def _in_grid() -> bool:

@@ -31,6 +31,7 @@ from tietrain.ledger.params import count_params
 from tietrain.match import compare_match
 from tietrain.shape import make_shape
 from tietrain.status import STYLES, WIDTH
+from tietrain.tune import is_tuned, make_points, tuning_runs
 from tietrain.tying.schemes import make_plan
 
 
@@ -39,9 +40,10 @@ class Cell:
     """One cell of a grid, not run.
 
     overrides: its values of the keys that the grid sweeps.
-    state: `new`, a status of `runs.STATUSES` where its directory has one, or how it is refused: not_applicable, failed.
+    state: `new`, a status of `runs.STATUSES` where its directory has one, how many tuning runs of an arm have ended, or how
+        it is refused: not_applicable, failed.
     flops_per_token: forward, a target token at typical length. training_bytes: parameters, gradients and optimizer.
-    matched: what match.by made of it.
+    matched: what match.by made of it. trials: the runs of an arm that is tuned, whose counts are those at its first point.
     """
 
     overrides: list[str]
@@ -52,6 +54,7 @@ class Cell:
     flops_per_token: int | None = None
     training_bytes: int | None = None
     matched: str = ""
+    trials: str = ""
     reason: str = ""
 
 
@@ -92,11 +95,22 @@ def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> Cell:
     try:
         if "tying" not in hydra.runtime.choices:  # then it is a list of files
             check_labels(words, of_hydra)
+        if is_tuned(cfg):
+            return _tuned(shown, make_points(cfg, words, swept, of_hydra))
         config = to_run_config(cfg, swept, of_hydra)
         directory = directory_of(config)
         return _counted(Cell(shown, _state(directory), str(directory)), config)
     except TietrainError as e:
         return Cell(shown, e.status, reason=str(e))
+
+
+def _tuned(shown: list[str], points: list[RunConfig]) -> Cell:
+    """An arm with a list of points: new, or how many of its tuning runs have come to an end."""
+    configs = [config for point in points for config in tuning_runs(point)]
+    n = sum(_state(directory_of(config)) in ("done", "diverged") for config in configs)
+    state = f"{n} of {len(configs)} tuning runs" if n else "new"
+    cell = Cell(shown, state, str(directory_of(configs[0]).parent), trials=points[0].tune.trials)
+    return _counted(cell, points[0])
 
 
 def _state(directory: Path) -> str:
@@ -128,15 +142,15 @@ def show_cells(cells: list[Cell]) -> None:
     table.add_column("cell", overflow="fold")
     for name in ("parameters", "saved", "FLOPs/token", "memory"):
         table.add_column(name, justify="right", no_wrap=True)
-    matched = any(cell.matched for cell in cells)
-    for name in ("state", *(["matched"] if matched else []), "reason"):
+    extra = [name for name in ("matched", "trials") if any(getattr(cell, name) for cell in cells)]
+    for name in ("state", *extra, "reason"):
         table.add_column(name, overflow="fold")
     for cell in cells:
         counts = [_thousands(n) for n in (cell.params, cell.params_saved, cell.flops_per_token)]
         memory = "" if cell.training_bytes is None else megabytes(cell.training_bytes)
         state = Text(cell.state.replace("_", " "), STYLES.get(cell.state, ""))
-        solved = [Text(cell.matched)] if matched else []
-        table.add_row(Text(" ".join(cell.overrides)), *counts, memory, state, *solved, Text(cell.reason))
+        said = [Text(getattr(cell, name)) for name in (*extra, "reason")]
+        table.add_row(Text(" ".join(cell.overrides)), *counts, memory, state, *said)
     states = Counter(cell.state.replace("_", " ") for cell in cells)
     line = f"{len(cells)} cells: {', '.join(f'{n} {state}' for state, n in states.items())}"
     note = "FLOPs forward a target token; memory of parameters, gradients and optimizer, activations not counted"

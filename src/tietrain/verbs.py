@@ -46,6 +46,8 @@ def run(verb: str, argv: list[str]) -> int:
         _add_plan_options(parser)
     if verb == "status":
         parser.add_argument("--watch", action="store_true", help="keep the table up to date until Ctrl-C")
+    if verb == "report":
+        parser.add_argument("--tensorboard", action="store_true", help="the comparison for TensorBoard too: report/tb/")
     if verb == "check":
         parser.add_argument("--all", action="store_true", help="every scheme under every kind of model, on small ones")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -107,6 +109,7 @@ def plan(args: argparse.Namespace) -> int:
         _print_json({**heading, "groups": groups, **ledger_json(tying_plan, config), **extra})
         return 0
     lines = [*describe_plan(tying_plan, config), *describe_match(config)]
+    lines += [f"tuning: {config.tune.name}, {config.tune.trials}"] if config.tune.name else []
     lines += describe_ledgers(tying_plan, config) if args.ledger else []
     lines += describe_difference(difference, args.against) if difference else []
     lines += describe_lengths(by_length, lengths, len(tying_plan.slots.shape.stacks) > 1) if lengths else []
@@ -221,9 +224,9 @@ def report(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(report_rows(args.directory))
         return 0
-    paths = write_report(args.directory)
+    paths = write_report(args.directory, tensorboard=args.tensorboard)
     print(paths.markdown.read_text(encoding="utf-8"))
-    print(f"written: {paths.markdown} and {len(paths.files) - 1} files beside it", file=sys.stderr)
+    print(f"written: {paths.markdown.with_suffix('.html')} and {len(paths.files) - 1} files beside it", file=sys.stderr)
     return 0
 
 

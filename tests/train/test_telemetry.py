@@ -1,14 +1,18 @@
 """TensorBoard is a view of metrics.jsonl: every point once, one run a directory, never a reason to stop."""
 
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tietrain import runs
-from tietrain.train.tensorboard import TensorBoard
+from tietrain.identity import VOLATILE
+from tietrain.train.tensorboard import TensorBoard, add_results, settings_row
 from tiny_run import tiny_config, train
 
 
@@ -38,18 +42,74 @@ def test_every_row_is_one_point_by_tokens_and_by_flops(tmp_path, stops):
 
 def test_relative_time_is_seconds_of_training(tmp_path):
     rows = [{"step": i, "split": "train", "tokens": i, "flops": i, "seconds": 10.0 * i, "ppl": 2.0} for i in (1, 2, 3)]
-    TensorBoard(tmp_path, rows, print).close()
+    runs.append_metrics(tmp_path, rows)
+    TensorBoard(tmp_path, tiny_config(), [], print)
     times = [p.wall_time for p in read_back(tmp_path).Scalars("train/ppl")]
     assert [b - a for a, b in pairwise(times)] == pytest.approx([10.0, 10.0])
 
 
-def test_settings_and_best_score_are_one_line_of_the_table(tmp_path):
-    train(tmp_path, tiny_config("pre_softmax", seed=3))
+def texts(events, tag):
+    return [(e.step, e.tensor_proto.string_val[0].decode()) for e in events.Tensors(tag)]
+
+
+def test_plan_and_samples_are_texts_shown_as_they_are(tmp_path):
+    config = tiny_config("pre_softmax")
+    train(tmp_path, config, stop_after=7)
+    train(tmp_path, config)
+    events, rows = read_back(tmp_path), runs.read_metrics(tmp_path)
+    ((step, plan),) = texts(events, "plan")
+    assert step == 0
+    assert "    parameters: " in plan
+    sample = "    sample      two\n                lines"
+    assert texts(events, "valid/samples") == [(row["tokens"], sample) for row in rows if row["split"] == "valid"]
+
+
+def test_every_line_of_every_chart_is_a_scalar_of_the_run(tmp_path):
+    train(tmp_path, tiny_config())
     events = read_back(tmp_path)
-    found = {tag: events.SummaryMetadata(tag) for tag in events.Tags()["tensors"] + list(events.summary_metadata)}
-    assert {"_hparams_/experiment", "_hparams_/session_start_info"} <= found.keys()
-    assert b"pre_softmax" in found["_hparams_/session_start_info"].plugin_data.content
-    assert events.Scalars("best/valid_ppl")[0].value > 1
+    layout = Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    charts = [list(chart.multiline.tag) for chart in layout.category[0].chart]
+    assert charts[0] == ["train/nats_per_token", "valid/nats_per_token"]
+    assert {tag for tags in charts for tag in tags} <= set(events.Tags()["scalars"])
+
+
+def hparams(events, tag):
+    return HParamsPluginData.FromString(events.SummaryMetadata(f"_hparams_/{tag}").plugin_data.content)
+
+
+def test_a_run_is_one_row_with_its_settings_and_final_scores(tmp_path):
+    config = replace(tiny_config("pre_softmax", seed=3), study="s")
+    train(tmp_path / "run", config)
+    totals, scores = {"tokens": 500, "flops": 7e9, "seconds": 3.0}, {"nats_per_token": 1.5, "bleu": 30.0, "words": 12}
+    add_results(tmp_path / "run", config, 999, totals, scores, print)
+    events = read_back(tmp_path / "run")
+    row, table = hparams(events, "session_start_info").session_start_info, hparams(events, "experiment").experiment
+    assert row.group_name == "s/run"
+    columns = [info.name for info in table.hparam_infos]
+    assert set(columns) == set(row.hparams)
+    assert {"tying", "seed", "optim.lr", "model.d_model", "data.preset"} < set(columns)
+    assert not [name for name in columns if name in VOLATILE or name.startswith(("report.", "tying."))]
+    assert [row.hparams[name].number_value for name in ("seed", "model.d_model", "optim.lr")] == [3, 16, 2e-3]
+    assert row.hparams["tying"].string_value == "pre_softmax"
+    finals = [info.name.tag for info in table.metric_infos]
+    assert finals == [
+        f"final/{name}" for name in ("params", "flops", "nats_per_token", "bits_per_byte", "bleu", "chrf")
+    ]
+    written = {
+        tag: [(p.step, p.value) for p in events.Scalars(tag)] for tag in finals if tag in events.Tags()["scalars"]
+    }
+    assert written == {
+        "final/params": [(500, 999)],
+        "final/flops": [(500, pytest.approx(7e9))],
+        "final/nats_per_token": [(500, 1.5)],
+        "final/bleu": [(500, 30)],
+    }
+    assert len(list((tmp_path / "run" / runs.TENSORBOARD).iterdir())) == 1
+
+
+def test_columns_are_the_same_for_every_task_and_tying():
+    rows = [settings_row(tiny_config(tying, task)) for tying, task in (("none", "lm"), ("cross_layer", "mt"))]
+    assert rows[0].keys() == rows[1].keys()
 
 
 def test_its_failure_is_said_once_and_stops_nothing(tmp_path, monkeypatch):

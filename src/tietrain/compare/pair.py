@@ -17,12 +17,11 @@ from tietrain.compare.stored import (
     check_documents,
     check_recorded,
     check_references,
-    read_documents,
-    read_lines,
 )
 from tietrain.errors import DataError, SettingsError
 from tietrain.metrics import METRICS, NATS
 from tietrain.report.collect import Run, read_run
+from tietrain.report.documents import read_documents, read_lines
 
 
 class Side(NamedTuple):

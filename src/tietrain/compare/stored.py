@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tietrain import runs
 from tietrain.errors import DataError
 from tietrain.report.collect import Run
-
-Documents = list[dict[str, Any]]
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a file; DataError where it cannot be read or is not UTF-8."""
-    try:
-        lines = runs.read_bytes(path).decode("utf-8").split("\n")
-    except UnicodeDecodeError as e:
-        raise DataError(str(path), f"it is not UTF-8 ({e.reason})", "restore the run as it was written") from None
-    return lines[:-1] if lines[-1] == "" else lines
+from tietrain.report.documents import Documents
 
 
 def check_references(paths: Sequence[Path], lines: Sequence[Sequence[str]]) -> None:
@@ -37,23 +24,6 @@ def check_references(paths: Sequence[Path], lines: Sequence[Sequence[str]]) -> N
 
 def _short(line: str) -> str:
     return repr(line if len(line) <= 60 else line[:60] + "…")
-
-
-def read_documents(directory: Path, split: str, run: Run) -> Documents:
-    """What a run stored of each line of a split, checked against its scores."""
-    path = directory / runs.DOCUMENTS
-    try:
-        rows = [json.loads(line) for line in read_lines(path)]
-        found = [row for row in rows if row["split"] == split]
-        sums = {key: math.fsum(row[key] for row in found) for key in ("nats", "tokens", "bytes")}
-        whole = all(sums[key] == run.scores[split].get(key) for key in sums) and all(row["sha256"] for row in found)
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
-        whole = False
-    if not whole:
-        raise DataError(
-            str(path), f"its lines do not add up to the scores of {split}", "restore the run as it was written"
-        )
-    return found
 
 
 def check_documents(directories: Sequence[Path], split: str, documents: Sequence[Documents]) -> None:

@@ -10,6 +10,7 @@ from tietrain.report.trials import edge_keys, expected_best
 from tietrain.report.tuning import Tuning
 
 DECIMALS = 4
+UNLIKE = "Nats a token compare the points of one arm, and not arms: their vocabularies differ."
 
 
 def tuned_arms(comparison: Comparison) -> list[tuple[Arm, Tuning]]:
@@ -50,20 +51,13 @@ def tuning_text(comparison: Comparison) -> str:
         return ""
     lines = [
         "A trial is one point of the list, its score the mean nats/token on valid over the tuning seeds; its runs are in no "
-        "other table or figure. The chosen point has the lowest. Expected best of n: lowest of n trials drawn from those "
+        "other mean or figure. The chosen point has the lowest. Expected best of n: lowest of n trials drawn from those "
         "made, with replacement, those that diverged left out (Dodge et al. 2019, section 3).",
-        *(
-            [f"Nats a token compare points of one arm, not arms: {_UNLIKE}."]
-            if len(comparison.vocabularies) > 1
-            else []
-        ),
+        *([UNLIKE] if len(comparison.vocabularies) > 1 else []),
         *(f"**Warning:** {code(arm.name)}: {text}." for arm, tuning in found for text in doubts(tuning)),
     ]
     bullets = "\n".join(f"- {line}" for line in lines)
     return "\n\n".join([_summary(found), *_trials(found), bullets])
-
-
-_UNLIKE = "they have unlike vocabularies"
 
 
 def _summary(found: list[tuple[Arm, Tuning]]) -> str:

@@ -50,7 +50,6 @@ class Telemetry:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._board.close()
         if self._bar:
             self._bar.stop()
 

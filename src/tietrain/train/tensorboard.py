@@ -23,10 +23,10 @@ CHARTS = {
     "learning rate by target tokens": ("train/lr",),
     "target tokens a second by target tokens": ("train/tokens_per_second",),
 }
-# Settings that stand first in the table of runs; TensorBoard sorts the others by name.
-FIRST = ("tying", "seed", "task.name", "model.d_model", "model.d_ff", "model.n_layers", "optim.lr", "optim.warmup")
+# Columns that the table of runs shows; the page offers the others, and opens with five.
+FIRST = ("tying", "task.name", "seed", "optim.lr", "model.d_model")
 # Their keys differ between runs, and a table has one set of columns.
-UNEVEN = ("tying.", "data.splits", "data.features", "task.train_pairs", "match.solved")
+UNEVEN = ("tying.", "data.splits", "data.features", "task.train_pairs", "match.solved", "tune.points.")
 # Where the final scores are: columns of the table of runs.
 FINAL = "final/"
 
@@ -44,7 +44,6 @@ class TensorBoard:
     def __init__(self, directory: Path, config: RunConfig, plan: Sequence[str], say: Callable[[str], None]):
         self._say, self._failed = say, False
         rows = runs.read_metrics(directory)
-        self._file: EventFile | None = None
         self._guarded(lambda: self._open(directory, config, plan, rows))
         for row in rows:
             self.add_row(row)
@@ -52,11 +51,6 @@ class TensorBoard:
     def add_row(self, row: Mapping[str, Any]) -> None:
         """Add every score of a row of metrics, and the text written by the model."""
         self._guarded(lambda: self._write_row(row))
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._guarded(self._file.close)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         if not self._failed:
@@ -67,13 +61,12 @@ class TensorBoard:
         shutil.rmtree(folder, ignore_errors=True)
         # Events are dated so that the page's relative time axis reads seconds of training.
         self._file = EventFile(folder, time.time() - (rows[-1]["seconds"] if rows else 0.0))
-        self._file.charts(CHARTS)
+        self._file.charts("training", CHARTS)
         self._file.text("plan", verbatim(plan))
         finals = [f"{FINAL}{name}" for name in _finals(config)]
         self._file.table_row(f"{config.study}/{directory.name}", settings_row(config), FIRST, finals)
 
     def _write_row(self, row: Mapping[str, Any]) -> None:
-        assert self._file
         for name, value in row.items():
             if name not in AXES and isinstance(value, int | float):
                 self._file.scalar(f"{row['split']}/{name}", value, row["tokens"], row["seconds"])
@@ -97,7 +90,6 @@ def add_results(
     Args:
         params: stored. totals: tokens, flops and seconds of training. scores: of the split that is to be compared.
     """
-
     known = {"params": params, "flops": totals["flops"], **scores}
 
     def write() -> None:
@@ -105,7 +97,6 @@ def add_results(
         for name in _finals(config):
             if known.get(name) is not None:  # a language model has no BLEU
                 file.scalar(f"{FINAL}{name}", known[name], int(totals["tokens"]), totals["seconds"])
-        file.close()
 
     _tried(write, say)
 

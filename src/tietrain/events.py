@@ -1,0 +1,94 @@
+"""TensorBoard's event files, written without torch: one folder is one run of TensorBoard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as charts_metadata
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+# TensorBoard reads the files of this name.
+NAME = "events.out.tfevents."
+# Step axes hold one 64-bit integer; FLOPs are counted in millions.
+FLOPS_A_STEP = 1_000_000
+
+
+class EventFile:
+    """The event file of a folder; the one that is there is gone on with.
+
+    It is open only while a record is written, by the caller's thread: SummaryWriter's own thread prints a traceback where
+    the disk is full.
+
+    Args:
+        origin: wall clock, in seconds since 1970, of the zeroth second.
+    """
+
+    def __init__(self, folder: Path, origin: float):
+        self._origin = origin
+        folder.mkdir(parents=True, exist_ok=True)
+        found = sorted(folder.glob(f"{NAME}*"))
+        self._path = found[0] if found else folder / f"{NAME}{time.time():.0f}.tietrain"
+        if not found:
+            self._write(0.0, file_version="brain.Event:2")
+            # A page that is open forgets what an earlier file of this folder held.
+            self._write(0.0, step=0, session_log=SessionLog(status=SessionLog.START))
+
+    def scalar(self, tag: str, value: float, step: int, seconds: float = 0.0) -> None:
+        """Add a point."""
+        self._write(seconds, step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
+
+    def text(self, tag: str, markdown: str, step: int = 0, seconds: float = 0.0) -> None:
+        """Add a text."""
+        self._write(seconds, step=step, summary=text_pb(tag, markdown))
+
+    def charts(self, category: str, charts: Mapping[str, Sequence[str]]) -> None:
+        """Lay out a category of Custom Scalars: title of each chart -> the tags of its lines, regular expressions."""
+        drawn = [
+            layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=tags))
+            for title, tags in charts.items()
+        ]
+        layout = layout_pb2.Layout(category=[layout_pb2.Category(title=category, chart=drawn)])
+        value = Summary.Value(
+            tag=charts_metadata.CONFIG_SUMMARY_TAG,
+            metadata=charts_metadata.create_summary_metadata(),
+            tensor=TensorProto(dtype="DT_STRING", string_val=[layout.SerializeToString()]),
+        )
+        self._write(0.0, summary=Summary(value=[value]))
+
+    def table_row(self, name: str, settings: Mapping[str, Any], first: Sequence[str], metrics: Sequence[str]) -> None:
+        """Add this run's row to the HParams table, whose columns are those of any one run.
+
+        Args:
+            name: of the row. settings: column -> bool, number or text. first: columns that go before the others.
+            metrics: tags of scalars of this run that are columns too.
+        """
+        infos = [api_pb2.HParamInfo(name=column, differs=column in first) for column in settings]
+        shown = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics]
+        table = plugin_data_pb2.HParamsPluginData(experiment=api_pb2.Experiment(hparam_infos=infos, metric_infos=shown))
+        value = Summary.Value(
+            tag=hparams_metadata.EXPERIMENT_TAG,
+            metadata=hparams_metadata.create_summary_metadata(table),
+            tensor=hparams_metadata.NULL_TENSOR,
+        )
+        self._write(0.0, summary=Summary(value=[value]))
+        self._write(0.0, summary=hparams_pb(dict(settings), trial_id=name, start_time_secs=self._origin))
+
+    def _write(self, seconds: float, **content: Any) -> None:
+        with open(self._path, "ab") as file:
+            RecordWriter(file).write(Event(wall_time=self._origin + seconds, **content).SerializeToString())
+
+
+def verbatim(lines: Sequence[str]) -> str:
+    """Lines as Markdown that shows them as they are."""
+    return "\n".join(f"    {line}" for line in lines)

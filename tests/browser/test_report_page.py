@@ -1,0 +1,57 @@
+"""report.html in a browser: it needs nothing from outside, its table sorts, its arms can be hidden."""
+
+import pytest
+
+from fabricated import make_config, write_run
+from tietrain.report.write import write_report
+
+LOSSES = {"none": 3.0, "pre_softmax": 2.9, "three_way": 2.5}
+
+
+@pytest.fixture
+def page(tmp_path):
+    for label, loss in LOSSES.items():
+        for seed in (1, 2):
+            write_run(tmp_path, make_config("mt", label, seed), loss=loss + seed / 100)
+    write_report(tmp_path)
+    return (tmp_path / "report" / "report.html").as_uri()
+
+
+def test_the_page_is_whole_sorts_and_hides_arms(page, quiet):
+    with quiet(page) as browser:
+        browser.get(page)
+        check_the_table_sorts(browser)
+        check_an_arm_can_be_hidden(browser)
+
+
+def check_the_table_sorts(browser):
+    def arms():
+        return [row.text for row in browser.find_elements("css selector", "table.arms tbody th")]
+
+    before = arms()
+    assert sorted(before) == sorted(LOSSES)
+    button = browser.find_element("css selector", "table.arms thead button")
+    orders = []
+    for _ in range(2):
+        button.click()
+        orders.append(arms())
+    assert orders == [sorted(LOSSES), sorted(LOSSES, reverse=True)]
+    (params,) = (b for b in browser.find_elements("css selector", "table.arms thead button") if "param" in b.text)
+    params.click()
+    column = browser.execute_script("return arguments[0].closest('th').cellIndex", params)
+    cells = browser.find_elements("css selector", f"table.arms tbody tr > :nth-child({column + 1})")
+    shown = [float(cell.get_attribute("data-by")) for cell in cells]
+    assert shown == sorted(shown)
+    assert len(set(shown)) > 1
+
+
+def check_an_arm_can_be_hidden(browser):
+    box = browser.find_element("css selector", "input[data-arm]")
+    parts = browser.find_elements("class name", box.get_attribute("data-arm"))
+    assert {part.tag_name for part in parts} == {"tr", "g"}
+    before = [part.is_displayed() for part in parts]
+    assert {part.tag_name for part, shown in zip(parts, before, strict=True) if shown} == {"tr", "g"}
+    box.click()
+    assert not [part for part in parts if part.is_displayed()]
+    box.click()
+    assert [part.is_displayed() for part in parts] == before
