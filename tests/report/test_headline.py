@@ -7,9 +7,9 @@ import pytest
 from fabricated import make_config, write_run
 from tietrain.config import ReportConfig
 from tietrain.report.arms import compare, make_arms
-from tietrain.report.collect import collect
+from tietrain.report.collect import MAX_TEXT, collect
 from tietrain.report.headline import make_headline
-from tietrain.report.method import method_paragraph
+from tietrain.report.method import method_paragraph, method_sentences
 from tietrain.report.verdicts import judge
 
 
@@ -86,3 +86,9 @@ def test_method_paragraph_says_what_a_reviewer_asks(tmp_path):
     ):
         assert said in text, said
     assert "`" not in text and "{}" not in text
+
+
+def test_the_page_shows_the_whole_method(tmp_path):
+    comparison, judgement = judged(tmp_path, {"none": 0.0, "pre_softmax": -0.1}, tuned=False, margin=0.02)
+    assert len(method_paragraph(comparison, judgement)) > MAX_TEXT  # of one text from a run directory
+    assert max(map(len, method_sentences(comparison, judgement))) < MAX_TEXT

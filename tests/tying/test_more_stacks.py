@@ -48,3 +48,10 @@ def test_other_models_are_told_what_they_lack(name, model):
 def test_a_role_is_encoder_or_decoder():
     with pytest.raises(TyingError, match="did you mean encoder"):
         make_plan(REFERENCE["sources"], {"x": {"rule": "same_role", "role": "encoders"}})
+
+
+def test_decoders_that_nothing_tells_apart_are_noted():
+    alike = make_plan(REFERENCE["languages"], ties_of("three_way") | ties_of("one_decoder") | ties_of("positions"))
+    assert [note for note in alike.notes if "decoder_b and decoder_a read the same parameters" in note]
+    apart = make_plan(REFERENCE["languages"], ties_of("three_way") | ties_of("one_decoder"))  # position tables differ
+    assert not apart.notes

@@ -14,14 +14,19 @@ from tietrain.report.verdicts import Judgement
 
 
 def method_paragraph(comparison: Comparison, judgement: Judgement) -> str:
-    """How this was done, as plain text for a paper: every sentence from the records of the runs."""
+    """How this was done, as plain text for a paper."""
+    return " ".join(method_sentences(comparison, judgement))
+
+
+def method_sentences(comparison: Comparison, judgement: Judgement) -> list[str]:
+    """The sentences of `method_paragraph`, each from the records of the runs."""
     found = _runs(comparison)
     settings = _values([run.settings for run in found])
 
     def told(prefix: str) -> str:
         return _told({k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)})
 
-    sentences = [
+    return [
         _arms(comparison),
         _ties(comparison),
         f"Data: {told('data.')} ({_hashes(found, 'corpus')}){_sizes(comparison)}.",
@@ -39,7 +44,6 @@ def method_paragraph(comparison: Comparison, judgement: Judgement) -> str:
         f"lengths ({_plain([run.convention for run in found])}) and count every use.",
         f"Software and hardware: {_told(_values([run.machine for run in found]))}; {told('hardware.')}.",
     ]
-    return " ".join(sentences)
 
 
 def _runs(comparison: Comparison) -> list[Run]:

@@ -9,7 +9,7 @@ from tietrain.report.canvas import Drawing
 from tietrain.report.collect import Run
 from tietrain.report.headline import make_headline
 from tietrain.report.markup import escape
-from tietrain.report.method import method_details, method_paragraph
+from tietrain.report.method import method_details, method_sentences
 from tietrain.report.sections import bullets, differences, score_notes, scores, summary, ties, title, warnings
 from tietrain.report.tables import cost_table, left_out_table
 from tietrain.report.tuning_text import tuning_text
@@ -63,7 +63,7 @@ def _comparison(comparison: Comparison, judgement: Judgement, drawings: Sequence
         blocks += [_figure(comparison, drawing) for drawing in drawings]
     blocks += ["### What differs between the arms", differences(comparison)]
     blocks += ["### What is tied", ties(comparison)]
-    blocks += ["### Method, to paste", escape(method_paragraph(comparison, judgement))]
+    blocks += ["### Method, to paste", " ".join(map(escape, method_sentences(comparison, judgement)))]
     blocks += ["### Every setting", bullets(method_details(comparison))]
     return blocks
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 from tietrain.errors import TyingError
@@ -226,7 +226,7 @@ def make_plan(shape: ModelShape, ties: Ties) -> TyingPlan:
         except TyingError as e:
             raise TyingError(f"tying={label}: {e.asked}", e.is_so, e.to_do) from None
         notes += [f"{label}: {said}" for said in _notes(plan.slots, chosen, options, of_rule)]
-    return replace(plan, notes=tuple(notes))
+    return replace(plan, notes=tuple([*notes, *_alike(plan)]))
 
 
 def _check_fits(shape: ModelShape, label: str, chosen: Rule) -> None:
@@ -243,6 +243,14 @@ def _check_fits(shape: ModelShape, label: str, chosen: Rule) -> None:
             f"it joins source and target, and this model has one stack: {tables}",
             "a language model ties its tables by tying=pre_softmax and its layers by tying=cross_layer",
         )
+
+
+def _alike(plan: TyingPlan) -> list[str]:
+    """What to say of stacks that predict and have not one parameter that tells them apart."""
+    read = {s.name: [plan.owner[slot.name] for slot in plan.slots.under(s.name)] for s in plan.slots.shape.predictors}
+    alike = [f"{a} and {b}" for a, b in combinations(read, 2) if read[a] == read[b]]
+    told = "read the same parameters throughout: nothing says which language to write (model.decoders=one has tags)"
+    return [f"{pair} {told}" for pair in alike]
 
 
 def _notes(slots: Slots, chosen: Rule, options: Mapping[str, Any], pairs: Sequence[Pair]) -> list[str]:
