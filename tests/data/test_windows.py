@@ -28,7 +28,7 @@ def rows_of(batches, epoch) -> list[tuple[int, list[int], list[int]]]:
     rows = []
     for index in range(batches.n_batches(epoch)):
         batch = batches.batch(epoch, index)
-        assert batch.src_ids is None
+        assert not batch.sources
         assert batch.tgt_in_ids.shape == batch.tgt_out_ids.shape
         for read, wanted, n in zip(
             batch.tgt_in_ids.tolist(), batch.tgt_out_ids.tolist(), batch.lengths["decoder"], strict=True
@@ -52,7 +52,7 @@ def test_windows_follow_the_stream(extra, window, batch_tokens, seed, epoch):
     starts = []
     for index in range(batches.n_batches(epoch)):
         batch = batches.batch(epoch, index)
-        assert batch.src_ids is None
+        assert not batch.sources
         assert batch.tgt_out_ids.shape[1] == window
         assert batch.tgt_out_ids.numel() <= max(window, batch_tokens)
         assert batch.n_tokens == batch.tgt_out_ids.numel()

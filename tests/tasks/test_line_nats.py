@@ -52,7 +52,7 @@ def test_nats_of_a_pair_are_those_of_the_pair_alone(tokens_a_batch, monkeypatch)
     config = tiny_config("three_way", "mt", batch_tokens=tokens_a_batch)
     prepared, model = make_prepared(config), build_model(config)
     task = Translation(config, prepared)
-    monkeypatch.setattr(Translation, "translate", lambda self, model, pairs: [f"line {i}" for i in range(N)])
+    monkeypatch.setattr(Translation, "translate", lambda self, model, pairs, settings: [f"line {i}" for i in range(N)])
     result = task.score(model, "test")
     pairs = prepared.pairs("test", config.directions[0])
     src, tgt = pairs.sources.lines["encoder"], pairs.target
