@@ -182,3 +182,11 @@ def test_settings_are_refused_in_less_than_a_second_without_torch(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize(("word", "code"), [("data=text", 2), ("optim.lr=-1", 2), ("tying=nonsense", 2)])
+def test_nothing_to_write_messages_to_leaves_the_exit_code(word, code, tmp_path):
+    command = [sys.executable, "-m", "tietrain", "data.preset=tiny", word]
+    with open("/dev/full", "w") as full:
+        assert subprocess.run(command, cwd=tmp_path, stderr=full, check=False).returncode == code

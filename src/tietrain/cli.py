@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from tietrain import __version__
-from tietrain.errors import SettingsError, TietrainError
+from tietrain.errors import SettingsError, TietrainError, tell
 
 VERBS = ("plan", "schemes", "check", "data", "status", "report", "compare", "translate", "generate", "eval")
 
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _dispatch(argv)
     except TietrainError as e:
-        print(f"tietrain: {e}", file=sys.stderr)
+        tell(f"tietrain: {e}")
         return e.exit_code
     except KeyboardInterrupt:
         return 130
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         handle, path = tempfile.mkstemp(prefix="tietrain-", suffix=".log")
         with open(handle, "w", encoding="utf-8") as log:
             log.write(traceback.format_exc())
-        print(f"tietrain: internal error, a bug of tietrain: {type(e).__name__}: {e} (see {path})", file=sys.stderr)
+        tell(f"tietrain: internal error, a bug of tietrain: {type(e).__name__}: {e} (see {path})")
         return 70
 
 
@@ -108,6 +108,6 @@ def _run_hydra(argv: list[str]) -> int:
         except Exception as e:  # of a launcher or sweeper: no cell raises one
             if study is None:
                 raise
-            print(f"tietrain: the grid ended early, {type(e).__name__}: {e}", file=sys.stderr)
+            tell(f"tietrain: the grid ended early, {type(e).__name__}: {e}")
             return grid.exit_code(outcomes) or 1
         return grid.exit_code(outcomes)

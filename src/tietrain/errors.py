@@ -1,5 +1,8 @@
 """The one error a user sees: what was asked, what is so, what to do; and the exit code it ends with."""
 
+import os
+import sys
+
 
 class TietrainError(Exception):
     """A refusal that names its cause.
@@ -55,3 +58,11 @@ class LockedError(TietrainError):
 
     exit_code = 6
     status = "running_elsewhere"
+
+
+def tell(line: str) -> None:
+    """Print a line on stderr. Where nothing can be written there, as on a full disk, the rest goes unsaid and nothing stops."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (stays open: Python flushes it at its end)

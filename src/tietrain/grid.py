@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import traceback
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from omegaconf import DictConfig
 from tietrain import job, runs, tune
 from tietrain.compose import check_labels, compose_grid, parse_overrides, to_run_config
 from tietrain.config import RunConfig
-from tietrain.errors import SettingsError, TietrainError
+from tietrain.errors import SettingsError, TietrainError, tell
 from tietrain.job import Outcome
 from tietrain.launchers import shared_cores, threads_of_cell
 
@@ -80,7 +79,7 @@ def _run(config: RunConfig) -> Outcome:
 def _note(outcome: Outcome) -> Outcome:
     """Say how a run ended, and write it down for the summary of the grid."""
     if outcome.message:
-        print(f"tietrain: {outcome.message}", file=sys.stderr)
+        tell(f"tietrain: {outcome.message}")
     with open(os.environ[OUTCOMES], "a", encoding="utf-8") as f:
         f.write(json.dumps(outcome.__dict__) + "\n")
     if outcome.exit_code >= 128:
@@ -140,10 +139,10 @@ def exit_code(outcomes: Path) -> int:
     if len(ended) < 2 and not stopped:
         return max((cell["exit_code"] for cell in ended), default=0)
     counts = Counter(cell["status"] for cell in ended)
-    print(f"grid: {', '.join(f'{n} {_said(status)}' for status, n in counts.items())}", file=sys.stderr)
+    tell(f"grid: {', '.join(f'{n} {_said(status)}' for status, n in counts.items())}")
     failed = [cell for cell in ended if cell["exit_code"] and cell["status"] != "not_applicable"]
     for cell in failed:
-        print(f"  {_said(cell['status'])}: {cell['directory']} {cell['message']}", file=sys.stderr)
+        tell(f"  {_said(cell['status'])}: {cell['directory']} {cell['message']}")
     if stopped:
         return max(stopped)
     return 1 if any(cell["exit_code"] != 6 for cell in failed) else 6 if failed else 0

@@ -6,11 +6,9 @@ import datetime
 import hashlib
 import json
 import statistics
-import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,7 @@ from tietrain.config import RunConfig
 from tietrain.data.characters import most_tokens
 from tietrain.data.corpora import corpus_key
 from tietrain.durable import is_whole
-from tietrain.errors import DataError, SettingsError, TietrainError
+from tietrain.errors import DataError, SettingsError, TietrainError, tell
 from tietrain.identity import changed_settings, flat_settings, result_settings, run_name
 from tietrain.ledger.describe import describe_plan, ledger_json
 from tietrain.ledger.difference import Difference, first_of, record_of, stored_record
@@ -84,9 +82,9 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
     if previous is not None and previous.status == "done" and _is_finished(config, directory):
         other = _other_code(previous, config) if config.same_code else ""
         if not other:
-            _say(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
+            tell(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
             return Outcome(str(directory), "skipped", valid=_valid_score(directory))
-        _say(f"{directory} was finished with {other}: it is run again")
+        tell(f"{directory} was finished with {other}: it is run again")
         runs.clear(directory)
     if previous is not None and not config.retry_failed and _would_fail_again(previous, config):
         message = f"{previous.reason} (as before; retry_failed=true runs it again)"
@@ -104,7 +102,7 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
     )
 
     def say(line: str) -> None:
-        _say(line)
+        tell(line)
         runs.append_log(directory, line + "\n")
 
     began, valid = time.monotonic(), None
@@ -406,11 +404,6 @@ def _explain(error: Exception, config: RunConfig, directory: Path) -> tuple[int,
         return 7, f"out of memory: {tokens} tokens at once do not fit; {to_do}"
     what = f"{type(error).__name__}: {error} (see {directory / runs.LOG})"
     return 70, f"internal error, a bug of tietrain: {what}"
-
-
-def _say(line: str) -> None:
-    with suppress(OSError):  # a full disk or a reader that went away stops no run here
-        print(line, file=sys.stderr, flush=True)
 
 
 def _now() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tietrain.compose import first_line, known_keys, parse_overrides, suggestion, to_run_config
 from tietrain.config import RunConfig
-from tietrain.errors import SettingsError
+from tietrain.errors import SettingsError, tell
 from tietrain.job import Outcome
 from tietrain.report.trials import DIVERGED, choose_point, edge_keys, mean_score
 
@@ -97,10 +96,10 @@ def run_arm(points: Sequence[RunConfig], run: Callable[[RunConfig], Outcome]) ->
                 scores.setdefault(i, []).append(score)
     label, name = points[0].tying_label, points[0].tune.name
     if n_open:
-        _say(f"tune={name}: no point is chosen for {label} before its {n_open} other tuning runs have a score")
+        tell(f"tune={name}: no point is chosen for {label} before its {n_open} other tuning runs have a score")
         return None
     best = choose_point(scores)
-    _say("\n".join([f"tune={name}, {label}, nats/token on valid:", *_table(points[0].tune.points, scores, best)]))
+    tell("\n".join([f"tune={name}, {label}, nats/token on valid:", *_table(points[0].tune.points, scores, best)]))
     for config in reporting_runs(points[best - 1]):
         run(config)
     return mean_score(scores[best])
@@ -118,7 +117,3 @@ def _table(listed: Sequence[Mapping[str, Any]], scores: Mapping[int, Sequence[fl
     for key, side in edge_keys(points, best).items():
         lines.append(f"  the chosen {key} is the {side} of the list: a better one may lie beyond it")
     return lines
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
