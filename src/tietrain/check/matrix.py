@@ -122,8 +122,10 @@ def check_all(overrides: Sequence[str], config_dirs: Sequence[str], say: Say) ->
     compiled: set[str] = set()
     schemes = scheme_rows(tying_choices())
     for kind, chosen_by in MODELS.items():
-        for scheme in schemes if kind in ("lm", "mt") else _one_a_rule(schemes):
-            words = [*REFERENCE, *overrides, *chosen_by, f"tying={scheme['name']}"]
+        common = kind in ("lm", "mt")
+        depth = () if common else ("model.n_layers=2",)  # no rule here is an example for six layers
+        for scheme in schemes if common else _one_a_rule(schemes):
+            words = [*REFERENCE, *depth, *overrides, *chosen_by, f"tying={scheme['name']}"]
             config = with_examples(compose_config(words, config_dirs))
             try:
                 kinds = mechanisms(build_reference(config, NARROW).plan)
