@@ -69,7 +69,7 @@ class TaskConfig:
     directions: which columns are read and which is written, `en-de`, or `src+mt-pe` where two are read together; None
         reads all columns but the last. zero_shot: directions that are scored and never trained.
     temperature: a direction of n training pairs is drawn as often as n ** (1 / temperature) says; 1 as often as it has
-        pairs. Source: Arivazhagan et al. 2019, section 4.2.
+        pairs. Source: Arivazhagan et al. 2019.
     train_pairs: direction -> most pairs of it to train on, to make it one of few resources. disjoint: whether every row
         of train is a pair of one direction alone, drawn by its number, so that zero_shot directions have no pivot.
     max_len: translation pairs with more pieces than this on a side are left out of train and counted; with
@@ -198,7 +198,7 @@ class ModelConfig:
     n_layers: layers of the decoder, and of the encoder unless n_encoder_layers says otherwise.
     encoders, decoders: one for all sources (targets), or each its own; encoders None: one, or each where a direction has
         several sources. source_attention: one cross-attention over all that a direction's encoders read, or each encoder
-        its own. Source: Libovicky et al. 2018, section 3.
+        its own. Source: Libovicky et al. 2018, flat and serial combination.
     n_kv_heads: None for as many as n_heads; d_head: None for d_model / n_heads.
     vocab_size: pieces asked of each vocabulary; a run records what it got.
     max_len: rows of a learned position table.

@@ -22,7 +22,7 @@ class Layout:
     encoders, decoders: column -> the stack that reads it as a source, writes it as a target. directions: those that are
     trained, then those of task.zero_shot. vocabularies: stack -> name of its vocabulary; none for feature vectors.
     columns: vocabulary -> the columns it is learned from. tags: names of pieces that stand for no text: of targets, put
-    before the first source where a decoder writes several languages (Johnson et al. 2017, section 3); MASK of a masked
+    before the first source where a decoder writes several languages (Johnson et al. 2017); MASK of a masked
     language model.
     """
 

@@ -23,7 +23,7 @@ class MlmBatches:
         windows: what is cut from the text; fingerprint, epochs and order are its own.
         mask_id: the piece that stands for a hidden token; pieces from mask_id + 1 to vocab_size are text.
         rate: share of a row's tokens that is asked for, at least one.
-    Source: Devlin et al. 2019, section 3.1; masks drawn anew every time: Liu et al. 2019, section 4.1.
+    Source: Devlin et al. 2019, section 3.1; masks drawn anew every time: Liu et al. 2019.
     """
 
     def __init__(self, windows: LmBatches, mask_id: int, vocab_size: int, rate: float, seed: int):

@@ -201,7 +201,7 @@ class MtBatches:
 def shares(sizes: Sequence[int], temperature: float) -> list[int]:
     """How many pairs of each direction an epoch has: in proportion to size ** (1 / temperature), at least one.
 
-    Source: Arivazhagan et al. 2019, section 4.2.
+    Source: Arivazhagan et al. 2019.
 
     >>> shares([900, 100], 1.0), shares([900, 100], 2.0)
     ([900, 100], [750, 250])

@@ -31,7 +31,7 @@ _ESCAPED = {c: f"{_ESCAPE}{i}" for i, c in enumerate("\x1a\u2581\u2585\n\r\x1f")
 _UNESCAPED = {v: k for k, v in _ESCAPED.items()}
 _NEEDS_ESCAPE = re.compile("[" + "".join(_ESCAPED) + "]")
 _IS_ESCAPE = re.compile("|".join(_UNESCAPED))
-_TAG = _ESCAPE + "<2"  # as in `<2de>`, Johnson et al. 2017, section 3
+_TAG = _ESCAPE + "<2"  # as in `<2de>`, Johnson et al. 2017
 
 
 class Vocabulary:

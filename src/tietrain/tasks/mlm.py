@@ -21,7 +21,7 @@ class MaskedLanguageModelling(LanguageModelling):
     """The masked language model: scores are those of guessing each token while a share of the others is hidden too.
 
     They are no probability of the text, so perplexities and bits per byte compare with those of masked models alone
-    (pseudo-likelihood, Salazar et al. 2020, section 2, with many tokens hidden at once).
+    (pseudo-likelihood, Salazar et al. 2020, with many tokens hidden at once).
     """
 
     stack = STACK

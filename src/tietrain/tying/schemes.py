@@ -93,7 +93,7 @@ def encoder_decoder(
     return [pair for chain in chains.values() for pair in pairwise(chain)]
 
 
-@rule(source="Sachan & Neubig 2018, section 3 (decoders); one encoder for two sources: WMT post-editing systems")
+@rule(source="Sachan & Neubig 2018 (decoders); one encoder for two sources: WMT post-editing systems")
 def same_role(
     slots: Slots, role: str = "encoder", parts: Sequence[str] | None = None, norms: bool = True
 ) -> list[Pair]:

@@ -25,7 +25,7 @@ class Stack:
     the names are equal, whatever their sizes.
 
     memories: what the stack attends to, a cross-attention each: the outputs, one after the other, of those of the named
-        stacks that have read something. At most two. Source: Libovicky et al. 2018, parallel and serial combination.
+        stacks that have read something. At most two. Source: Libovicky et al. 2018, flat and serial combination.
     n_features: width of the vectors a stack reads through a linear adapter in the place of pieces; 0 reads pieces.
     """
 
