@@ -1,0 +1,159 @@
+"""One experiment: all sections, and the checks that need several."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Optional
+
+from tietrain.config.checks import check, check_choice, check_range
+from tietrain.config.data import OWN_SPLITS, DataConfig
+from tietrain.config.model import ModelConfig, TyingConfig
+from tietrain.config.study import MatchConfig, ReportConfig, TuneConfig
+from tietrain.config.task import TaskConfig
+from tietrain.config.training import HardwareConfig, OptimConfig, TrainConfig
+from tietrain.directions import Direction, parse_direction
+from tietrain.tying.schemes import needs_joint_vocabulary, tying_label
+
+# OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
+# ruff: noqa: UP045
+
+# Scores a comparison can rest on besides those of task.metrics.
+NATS_SCORES = ("bits_per_byte", "ppl_word", "ppl_token", "excess_nats")
+
+
+@dataclass
+class RunConfig:
+    """One experiment.
+
+    study: folder of `outputs/` a run belongs to. run_dir: exactly this folder instead.
+    seed: of initial values, dropout and data order; the corpus has data.seed.
+    init_from: run directory whose final weights are the start; the parent is recorded.
+    retry_failed: run again what failed in a way that would fail again. same_code: run again what was finished with another
+        version of tietrain or torch, device, precision or number of threads; its files are replaced.
+    """
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    tying: TyingConfig = field(default_factory=TyingConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    match: MatchConfig = field(default_factory=MatchConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    study: str = "default"
+    run_dir: Optional[str] = None
+    seed: int = 1
+    init_from: Optional[str] = None
+    retry_failed: bool = False
+    same_code: bool = False
+
+    def __post_init__(self) -> None:
+        check_range("seed", self.seed, 0)
+        check(
+            bool(self.study) and "/" not in self.study and not self.study.startswith("."),
+            f"study={self.study}",
+            "a study is one folder name under outputs/",
+            "use letters, digits, '-', '_' (run_dir=PATH writes anywhere)",
+        )
+        longest = self.task.max_len + 1 if self.task.name == "mt" else self.task.window
+        check(
+            self.model.positions != "learned" or self.model.max_len >= longest,
+            f"model.max_len={self.model.max_len}",
+            f"the table of learned positions is shorter than a training sequence of {longest}",
+            "raise it, or lower task.window (lm, mlm) or task.max_len (mt)",
+        )
+        check(
+            self.task.name == "mt" or self.data.vocabulary != "joint",
+            "data.vocabulary=joint",
+            "a language model has one language",
+            "leave data.vocabulary=auto",
+        )
+        self._check_directions()
+        if self.report.metric is not None:
+            scores = (*NATS_SCORES, *(self.task.metrics if self.task.name == "mt" else ()))
+            check_choice("report.metric", self.report.metric, scores)
+
+    def _check_directions(self) -> None:
+        task, both = self.task, [d.name for d in (*self.directions, *self.zero_shot)]
+        for key in ("directions", "zero_shot", "train_pairs"):
+            is_so = f"task={task.name} has no directions"
+            check(task.name == "mt" or not getattr(task, key), f"task.{key}", is_so, "choose task=mt")
+        twice = [name for name in both if both.count(name) > 1]
+        check(not twice, f"task.directions={both}", f"{' and '.join(twice[:1])} stands there twice", "name each once")
+        trained = [d.name for d in self.directions]
+        for name in task.train_pairs:
+            is_so = f"it is no trained direction, those are {', '.join(trained)}"
+            check(name in trained, f"task.train_pairs.{name}", is_so, "name one of them")
+        for direction in (*self.directions, *self.zero_shot):
+            asked, is_so = f"task.directions=[{direction.name}]", f"{direction.target} holds feature vectors"
+            check(direction.target not in self.data.features, asked, is_so, "write a column of text")
+            is_so = f"{direction.target} holds generated faults and is only ever read"
+            faulty = self.data.format == "grammar" and direction.target.endswith("_mt")
+            check(not faulty, asked, is_so, "write a language")
+        sources = {source for d in self.directions for source in d.sources}
+        targets = {d.target for d in self.directions}
+        for direction in self.zero_shot:
+            unseen = [f"{s} is never read" for s in direction.sources if s not in sources]
+            unseen += [f"{direction.target} is never written"] if direction.target not in targets else []
+            to_do = "train a direction that does"
+            check(not unseen, f"task.zero_shot=[{direction.name}]", f"{', '.join(unseen)} in training", to_do)
+        for name in self.data.features:
+            is_so = "no direction reads it"
+            check(name in sources, f"data.features.{name}", is_so, "name it in data.columns and task.directions")
+        two = all(len(d.sources) == 2 for d in (*self.directions, *self.zero_shot)) and len(sources) == 2
+        is_so = f"{', '.join(both)} do not all read the same two sources"
+        to_do = "leave it one, or name two source columns"
+        check(self.model.source_attention == "one" or two, "model.source_attention=each", is_so, to_do)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the corpus's columns that are read."""
+        if self.task.name != "mt":
+            return (self.data.format != "grammar" and self.data.columns) or ["text"]
+        return self.data.columns or (["a", "b"] if self.data.format == "grammar" else ["source", "target"])
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """What is trained; a language model writes its column and reads no other."""
+        columns = self.columns
+        if self.task.name != "mt" or not self.task.directions:
+            return (Direction(tuple(columns[:-1]), columns[-1]),)
+        return tuple(parse_direction("task.directions", text, columns) for text in self.task.directions)
+
+    @property
+    def zero_shot(self) -> tuple[Direction, ...]:
+        """What is scored without having been trained."""
+        return tuple(parse_direction("task.zero_shot", text, self.columns) for text in self.task.zero_shot)
+
+    @property
+    def joint_vocabulary(self) -> bool:
+        """Whether both languages read one vocabulary."""
+        if self.data.vocabulary == "auto":
+            return self.task.name == "mt" and needs_joint_vocabulary(self.tying.ties)
+        return self.data.vocabulary == "joint"
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """Primary metric, split, baseline and margin, each with what None stands for."""
+        tests = [split for split in self.data.splits if split not in ("train", "valid")]
+        split = "test" if self.data.format in OWN_SPLITS or "test" in tests else (tests or ["valid"])[0]
+        if len(self.directions) + len(self.zero_shot) > 1:
+            split += ".mean"
+        metric = {"lm": "bits_per_byte", "mlm": "ppl_token", "mt": self.task.metrics[0]}[self.task.name]
+        stated = self.report
+        return asdict(stated) | {"metric": stated.metric or metric, "split": stated.split or split}
+
+    @property
+    def tying_label(self) -> str:
+        return tying_label(self.tying.ties)
+
+    @property
+    def title(self) -> str:
+        return f"{self.task.name}, tying={self.tying_label}"
+
+    @property
+    def typical_length(self) -> int:
+        """Tokens a sequence at which FLOPs a token are quoted: a window, or a sentence of 25 pieces."""
+        return 25 if self.task.name == "mt" else self.task.window
