@@ -135,7 +135,8 @@ def generate(args: argparse.Namespace) -> int:
 def evaluate(args: argparse.Namespace) -> int:
     """Score a trained run on other text, or with another search: RUN/eval_NAME.json; eval.json stays as it is."""
     from tietrain.data.scored import prepare_scored
-    from tietrain.job import add_means, add_scores, brief, make_task, no_scores
+    from tietrain.job import make_task
+    from tietrain.scores import add_means, add_scores, brief, no_scores
 
     asked = [*args.overrides, *([] if args.checkpoint == "scored" else [f"checkpoint={args.checkpoint}"])]
     name = args.name or re.sub(r"[^A-Za-z0-9_.=+-]+", "_", "+".join(asked)).strip("_.+-=")[:80] or "again"
