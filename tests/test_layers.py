@@ -36,6 +36,7 @@ FLOORS |= {
     "config_file": 6,
     "check": 6,
     "job": 6,
+    "previous": 6,
     "scores": 6,
     "saved": 6,
     "launchers": 6,

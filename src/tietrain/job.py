@@ -17,17 +17,15 @@ from tietrain.compose import config_yaml
 from tietrain.config import RunConfig
 from tietrain.data.characters import most_tokens
 from tietrain.data.corpora import corpus_key
-from tietrain.durable import is_whole
-from tietrain.errors import DataError, SettingsError, TietrainError, tell
-from tietrain.identity import changed_settings, flat_settings, result_settings, run_name
+from tietrain.errors import SettingsError, TietrainError, tell
+from tietrain.identity import result_settings, run_name
 from tietrain.ledger.describe import describe_plan, ledger_json
-from tietrain.ledger.difference import Difference, first_of, record_of, stored_record
 from tietrain.ledger.params import count_params
 from tietrain.match import describe_match
+from tietrain.previous import has_work, is_finished, other_code, previous_record, would_fail_again
 from tietrain.runs import RunRecord
 from tietrain.scores import score_all
 from tietrain.shape import make_shape
-from tietrain.train.schedule import OF_BUDGET
 from tietrain.train.stop import Stopped, StopRequest
 from tietrain.tying.plan import TyingPlan
 from tietrain.tying.schemes import make_plan
@@ -36,11 +34,6 @@ if TYPE_CHECKING:
     from tietrain.data.prepared import Prepared
     from tietrain.model.transformer import Transformer
     from tietrain.tasks.task import Task
-
-# What `same_code=true` compares, of the machine a run records.
-SAME_CODE = ("tietrain", "torch", "device", "precision", "threads")
-# Exit codes of failures that come again: settings, data, divergence, bugs. A full disk or memory may have room next time.
-LASTING = (2, 3, 4, 70)
 
 Say = Callable[[str], None]
 
@@ -76,15 +69,15 @@ def run_job(config: RunConfig) -> Outcome:
 
 
 def _run_locked(config: RunConfig, directory: Path) -> Outcome:
-    previous = _previous_record(config, directory)
-    if previous is not None and previous.status == "done" and _is_finished(config, directory):
-        other = _other_code(previous, config) if config.same_code else ""
+    previous = previous_record(config, directory)
+    if previous is not None and previous.status == "done" and is_finished(config, directory):
+        other = other_code(previous, config) if config.same_code else ""
         if not other:
             tell(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
             return Outcome(str(directory), "skipped", valid=_valid_score(directory))
         tell(f"{directory} was finished with {other}: it is run again")
         runs.clear(directory)
-    if previous is not None and not config.retry_failed and _would_fail_again(previous, config):
+    if previous is not None and not config.retry_failed and would_fail_again(previous, config):
         message = f"{previous.reason} (as before; retry_failed=true runs it again)"
         return Outcome(str(directory), previous.status, previous.exit_code, message)
     record = RunRecord(
@@ -95,7 +88,7 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
         status="running",
         seed=config.seed,
         settings=result_settings(config),
-        declared=previous.declared if previous and (previous.arm or _has_work(directory)) else config.declared,
+        declared=previous.declared if previous and (previous.arm or has_work(directory)) else config.declared,
         started_at=previous.started_at if previous else _now(),
     )
 
@@ -250,82 +243,12 @@ def _arm(record: RunRecord) -> str:
     return hashlib.sha256(body.encode()).hexdigest()[:12]
 
 
-def _previous_record(config: RunConfig, directory: Path) -> RunRecord | None:
-    """What this directory already holds; SettingsError where work has been done there in another experiment."""
-    if not (directory / runs.RUN).exists():
-        return None
-    previous = runs.read_record(directory)
-    if previous.status != "done" and not _has_work(directory):
-        return previous
-    asked = result_settings(config)
-    changed = changed_settings(previous.settings, asked)
-    for key in (key for key in changed if key not in OF_BUDGET):
-        ties = _tie_difference(config, directory) if key.startswith("tying.") else ""
-        raise SettingsError(
-            f"{key}={flat_settings(config).get(key)}",
-            f"{directory} holds a run with {key}={previous.settings.get(key)}{ties}",
-            "give another run_dir",
-        )
-    if previous.fingerprints.get("source") != corpus_key(config.data, config.task.name):
-        raise SettingsError(
-            f"data.root={config.data.root}", f"{directory} holds a run on other text", "give another run_dir"
-        )
-    if changed:
-        from tietrain.train.resume import check_longer
-
-        check_longer(directory, previous.settings, asked)
-        previous.status = "interrupted"  # until the longer budget is spent
-    return previous
-
-
-def _is_finished(config: RunConfig, directory: Path) -> bool:
-    """Whether the scores are there, and the weights they are of as they were written, or taken away."""
-    scored = directory / runs.CHECKPOINTS / ("best" if config.train.average == "none" else "average")
-    try:
-        has_scores = "splits" in runs.read_json(directory / runs.EVAL)
-    except (DataError, TypeError):
-        return False
-    return has_scores and (is_whole(scored) or not scored.exists())
-
-
-def _other_code(previous: RunRecord, config: RunConfig) -> str:
-    """In what a finished run was made otherwise than this process would make it; empty where in nothing."""
-    from tietrain.train.hardware import resolve_hardware
-
-    now = resolve_hardware(config.hardware).describe()
-    changed = [key for key in SAME_CODE if previous.machine.get(key) != now[key]]
-    return ", ".join(f"{key} {previous.machine.get(key)}, now {now[key]}" for key in changed)
-
-
-def _would_fail_again(previous: RunRecord, config: RunConfig) -> bool:
-    """Whether the run failed for a reason that lies in its settings and text, and these are as they were."""
-    return (
-        previous.exit_code in LASTING
-        and previous.settings == json.loads(json.dumps(result_settings(config)))
-        and "source" in previous.fingerprints
-        and previous.fingerprints["source"] == corpus_key(config.data, config.task.name)
-    )
-
-
 def _valid_score(directory: Path) -> float | None:
     try:
         splits = runs.read_json(directory / runs.EVAL)["splits"]
         return float((splits.get("valid") or splits["valid.mean"])["nats_per_token"])
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _has_work(directory: Path) -> bool:
-    return any((directory / runs.CHECKPOINTS).glob("step_*"))
-
-
-def _tie_difference(config: RunConfig, directory: Path) -> str:
-    """How the ties of a run differ from those asked for, in words; empty where it has written no plan yet."""
-    if not (directory / runs.PLAN).exists():
-        return ""
-    here = record_of(make_plan(make_shape(config), config.tying.ties))
-    lines = Difference(stored_record(directory), here).tie_lines()
-    return f": {first_of(lines)}" if lines else ""
 
 
 def _explain(error: Exception, config: RunConfig, directory: Path) -> tuple[int, str]:
