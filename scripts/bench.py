@@ -1,6 +1,6 @@
 """Speed and memory of tietrain's training step against a plain loop written by hand, as ratios from one run.
 
-    python scripts/bench.py [lm] [mt] [ties] [start] [decode] [--root DIR] [--rounds N] [--threads N] [--sentences N]
+    python scripts/bench.py [lm] [mt] [ties] [start] [decode] [durable] [--root DIR] [--rounds N] [--threads N] [--sentences N]
 
 The reference is the plainest fast code: fused query-key-value product, PyTorch's fused attention, one cross-entropy
 over all logits, AdamW, clipping. Both arms run the same batches in turn in one process; a ratio is the median over
@@ -26,6 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from bench_decoding import BEAM, N_TOKENS, bench_decoding, random_sources, real_sources
+from bench_durable import N_STEPS, bench_durable
 from torch import Tensor, nn
 
 from tietrain.compose import compose_config, tying_choices
@@ -60,7 +61,7 @@ MT += ["train.batch_tokens=4096", "model.positions=learned", "model.max_len=257"
 # The shape of a MarianMT: biases everywhere, norms after, sinusoids.
 DECODE = ["model.positions=sinusoidal", "model.norm_position=post", "model.output_bias=true"]
 DECODE += ["model.attn_bias=true", "model.ffn_bias=true", "model.norm_bias=true"]
-PARTS = ("lm", "mt", "ties", "start", "decode")
+PARTS = ("lm", "mt", "ties", "start", "decode", "durable")
 
 
 class Block(nn.Module):
@@ -335,7 +336,12 @@ def main() -> None:
         return
     print(f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f} before the start")
     for part in options.parts:
-        others = {"ties": bench_ties, "start": bench_start, "decode": bench_decode}
+        others = {
+            "ties": bench_ties,
+            "start": bench_start,
+            "decode": bench_decode,
+            "durable": lambda o: bench_durable(N_STEPS, o.threads),
+        }
         others.get(part, lambda o, part=part: bench_task(part, o))(options)
 
 

@@ -12,6 +12,7 @@ import importlib
 import os
 import pkgutil
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -50,47 +51,50 @@ def main() -> int:
     counts = {name: getattr(args, name.replace("-", "_")) for name in COUNTS}
     counts = {name: pair[args.short] if counts[name] is None else counts[name] for name, pair in COUNTS.items()}
     _import_all()
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-        print(f"seed {args.seed}, in {folder}", file=sys.stderr, flush=True)
-        rows = _torture(Path(folder), counts, random.Random(args.seed))
-    print(f"\n{'promise':<44}{'tried':>7}{'lost':>6}")
-    for row in rows:
-        print(f"{row.promise:<44}{row.tried:>7}{len(row.lost):>6}")
-    return int(any(row.lost for row in rows))
+    from promises import Table
+
+    for number in (signal.SIGINT, signal.SIGTERM):  # the first is ignored in the background of a shell
+        signal.signal(number, signal.default_int_handler)
+    table = Table()
+    with tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as folder:
+        table.say.line(f"seed {args.seed}, in {folder}")
+        try:
+            _torture(Path(folder), counts, random.Random(args.seed), table)
+        except KeyboardInterrupt:
+            table.notes.append("interrupted: the table is of what was tried until then")
+    print(f"\n{table}")
+    return int(any(row.lost for row in table.rows))
 
 
-def _torture(folder, counts, draw):
+def _torture(folder, counts, draw, table):
+    import attacks
     import damages
     import disks
+    import grids
     import kills
     from cells import Place
 
-    (folder / "place").mkdir()
-    place = Place(folder / "place")
+    place = Place(folder)
     trials = {
-        "kills": lambda n: kills.kill_at_any_moment(place, n, draw),
-        "signals": lambda n: [kills.stop_by_signals(place, n, draw)],
-        "damages": lambda n: [damages.damage_a_stopped_run(place, n, draw)],
-        "full-disks": lambda n: [disks.fill_a_small_disk(folder / "disk", n, draw)],
-        "size-limits": lambda n: [kills.limit_file_size(place, n, draw)],
-        "malformed": lambda n: [damages.give_nonsense(place, n)],
-        "attacks": lambda n: [damages.attack(place, n)],
-        "races": lambda n: kills.race(place, n, draw),
-        "disturbances": lambda n: [kills.disturb(place, n)],
-        "other-experiments": lambda n: [damages.ask_for_another(place, n)],
-        "divergences": lambda n: [damages.diverge(place, n)],
-        "grid-kills": lambda n: [kills.kill_a_grid(place, n, draw)],
-        "readers": lambda n: [damages.damage_a_finished_run(place, n, draw)],
+        "kills": kills.kill_at_any_moment,
+        "signals": kills.stop_by_signals,
+        "races": kills.race,
+        "full-disks": disks.fill_a_small_disk,
+        "size-limits": kills.limit_file_size,
+        "disturbances": kills.disturb,
+        "grid-kills": grids.kill_a_grid,
+        "malformed": attacks.give_nonsense,
+        "attacks": attacks.attack,
+        "other-experiments": attacks.ask_for_another,
+        "divergences": attacks.diverge,
+        "readers": damages.damage_a_finished_run,
+        "damages": damages.damage_a_stopped_run,
     }
-    rows = []
     for name, trial in trials.items():
-        began = time.monotonic()
-        found = trial(counts[name]) if counts[name] else []
-        rows += found
-        for row in found:
-            said = f"{name}: {row.tried} tried, {len(row.lost)} lost, {time.monotonic() - began:.0f} s"
-            print(said, *row.lost[:5], sep="\n  ", file=sys.stderr, flush=True)
-    return sorted(rows, key=lambda row: int(row.promise.split()[0]))
+        if counts[name]:
+            table.say.begin(name)
+            trial(place, counts[name], draw, table)
+            table.say.end()
 
 
 def _import_all() -> None:

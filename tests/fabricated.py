@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tietrain import runs
 from tietrain.config import RunConfig, TaskConfig, TyingConfig
 from tietrain.identity import result_settings, run_name
-from tietrain.ledger.flops import CONVENTION, count_flops
-from tietrain.ledger.params import count_params
+from tietrain.ledger.describe import ledger_json
 from tietrain.shape import make_shape
 from tietrain.tying.schemes import make_plan
 
@@ -78,17 +77,9 @@ def write_run(
     if status == "not_applicable":
         return directory
     runs.write_json(directory / runs.PLAN, plan.to_json())
-    ledger, flops = count_params(plan), count_flops(plan.slots.shape)
-    runs.write_json(
-        directory / runs.LEDGER,
-        {
-            "convention": CONVENTION,
-            **asdict(ledger),
-            "params_saved": ledger.params_saved,
-            "flops": {"coefficients": flops.coefficients, "terms": [asdict(term) for term in flops.terms]},
-        },
-    )
-    rows = metric_rows(sum(flops.coefficients.values()), loss, status)
+    ledger = ledger_json(plan, config)
+    runs.write_json(directory / runs.LEDGER, ledger)
+    rows = metric_rows(sum(ledger["flops"]["coefficients"].values()), loss, status)
     runs.append_metrics(directory, rows)
     if status == "done":
         runs.write_json(directory / runs.EVAL, eval_body(config, rows[-1], loss))

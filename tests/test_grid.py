@@ -5,12 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tietrain import runs
 from tietrain.cli import main
 from tietrain.errors import StorageError
+from tietrain.status import read_status
 from tietrain.train import loop
 
 TINY = ["study=grid", "data.preset=tiny", "model=tiny", "model.vocab_size=400", "train.batch_tokens=256"]
@@ -81,7 +84,8 @@ def test_a_failed_cell_is_recorded_at_once_and_run_again_only_when_asked(grid, m
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(MemoryError(), 7), (StorageError("writing x", "no space", "make room"), 5)]
+    ("error", "code"),
+    [(MemoryError(), 7), (StorageError("writing x", "no space", "make room"), 5), (OSError(5, "Input error"), 5)],
 )
 def test_a_cell_without_room_goes_on_at_the_next_start(grid, monkeypatch, error, code):
     with monkeypatch.context() as broken:
@@ -168,3 +172,25 @@ def test_a_cell_that_is_no_configuration_is_recorded_too(grid, capfd):
     assert "Traceback" in (path / runs.LOG).read_text()
     assert main(["report", "outputs/grid"]) == 0
     assert "it does not divide" in capfd.readouterr().out
+    assert [row.state for row in read_status(Path("outputs/grid"))] == ["done", "failed"]
+
+
+def test_status_knows_the_cells_that_wait_from_the_first_step_on(grid, monkeypatch):
+    seen = []
+
+    def look():
+        seen.append(Counter(row.state for row in read_status(Path("outputs/grid"))))
+
+    with monkeypatch.context() as watched:
+        broken_in(watched, 0, RuntimeError(), look)
+        assert grid("tying=none,pre_softmax", "seed=1,2")[0] == 0
+    assert [look["waiting"] for look in seen[::4]] == [3, 2, 1, 0]
+    assert all(look["running"] == 1 and look.total() == 4 for look in seen)
+    for words in (["seed=3,1,2"], ["seed=1,2", "tying=alias/sockeye_trg_softmax", "train.log_every=2"]):
+        assert grid(*words)[0] == 0
+    assert Counter(row.state for row in read_status(Path("outputs/grid"))) == {"done": 5}
+
+
+def test_a_grid_whose_cells_lie_elsewhere_lists_none(grid, tmp_path):
+    assert grid("study=one,two", "seed=1")[0] == 0
+    assert not list(tmp_path.rglob(runs.GRID))

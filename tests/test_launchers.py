@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hydra.errors import HydraException
@@ -13,6 +14,7 @@ from tietrain import launchers, runs
 from tietrain.cli import main
 from tietrain.compose import compose_grid, hydra_error
 from tietrain.errors import SettingsError
+from tietrain.status import read_status
 
 TINY = ["study=grid", "data.preset=tiny", "model=tiny", "model.vocab_size=400", "train.batch_tokens=256"]
 TINY += ["train.max_steps=4", "train.checkpoint_every=2", "train.log_every=1", "train.eval_every=4"]
@@ -65,6 +67,16 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_extra(name, said):
     error = hydra_error(HydraException(f"In 'hydra/config': Could not find 'hydra/{name}'"), [])
     with pytest.raises(SettingsError, match=said):
         raise error
+
+
+def test_a_search_over_tuned_arms_is_refused_before_any_cell(tmp_path, monkeypatch, capsys):
+    needs("optuna_sweeper")
+    monkeypatch.chdir(tmp_path)
+    words = ["-m", "hydra/sweeper=optuna", "tune=rates", "model.d_ff=choice(64,128)"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "hydra/sweeper=optuna: tune=rates gives every arm the same trials" in said and said.count("\n") == 1
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_an_unknown_launcher_is_refused_before_any_cell(tmp_path, monkeypatch, capsys):
@@ -150,6 +162,7 @@ def test_every_launcher_runs_all_cells_beside_those_that_fail(start, launcher, p
     ]
     records = [runs.read_record(path) for path in runs.find_runs("outputs/grid")]
     done = [record for record in records if record.status == "done"]
+    assert len(read_status(Path("outputs/grid"))) == len(records) == 6  # none waits
     assert {record.label for record in done} == {"none", "pre_softmax"}
     if plugin:
         assert {record.machine["threads"] for record in done} == {1}
@@ -180,3 +193,4 @@ def test_optuna_searches_by_the_loss_on_valid_and_finds_its_trials_again(start):
     with start(*words) as process:
         said = process.communicate(timeout=900)[1]
     assert "grid: 3 skipped\n" in said
+    assert not Path("outputs/grid", runs.GRID).exists()

@@ -22,6 +22,7 @@ FLOORS = {
     "runs": 1,
     "events": 1,
     "durable": 1,
+    "cells": 1,
     "data": 1,
     "ledger": 2,
     "match": 2,
@@ -65,6 +66,7 @@ TORCH_FREE = {
     "metrics",
     "status",
     "launchers",
+    "cells",
 }
 REPORT_MAY_USE = {"runs", "events", "errors", "report"}
 

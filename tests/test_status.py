@@ -10,11 +10,13 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from fabricated import make_config, write_run
-from tietrain import runs
+from tietrain import runs, status
+from tietrain.cells import Cell, add_cells, add_run, cell_words
 from tietrain.cli import main
-from tietrain.status import read_status
+from tietrain.status import Progress, read_status, time_left
 
 
 def states(folder):
@@ -138,3 +140,127 @@ def test_watch_shows_what_changes_until_it_is_stopped(tmp_path):
         out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
     assert "killed" in out and "it was broken" in out
+
+
+def list_cells(study, *swept, n_runs=1):
+    add_cells(study, [Cell(cell_words(words.split()), tuple(words.split()), n_runs) for words in swept])
+
+
+def test_cells_that_have_not_begun_wait(tmp_path, capsys):
+    study = tmp_path / "study"
+    write_run(study, make_config("lm", "none", 1), folder="a")
+    write_run(study, make_config("lm", "none", 2), folder="b", status="not_applicable", reason="one stack")
+    at_step(study, "c", 100)
+    list_cells(study, "tying=a seed=1", "tying=a seed=2", "tying=a seed=3")
+    list_cells(study, "tying=b seed=1", "tying=a seed=1")
+    for words, name in (("tying=a seed=1", "a"), ("seed=2 tying=a", "b"), ("tying=a seed=3", "deleted")):
+        add_run(study, words.split(), name)
+    rows = read_status(study)
+    assert [(row.state, " ".join(row.cell)) for row in rows] == [
+        ("done", "tying=a seed=1"),
+        ("not_applicable", "tying=a seed=2"),
+        ("killed", ""),
+        ("waiting", "tying=a seed=3"),
+        ("waiting", "tying=b seed=1"),
+    ]
+    assert main(["status", str(study)]) == 0
+    out = capsys.readouterr().out
+    assert "\ntying=b seed=1 " in out
+    assert out.endswith("5 runs: 1 done, 1 not applicable, 1 killed, 2 waiting\n")
+    assert main(["status", str(tmp_path)]) == 0
+    assert "\nstudy: tying=b seed=1 " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("runs_of_it", "left"),
+    [
+        ({}, 16),
+        ({"a": "done", "b": "diverged"}, 14),
+        ({"a": "not_applicable"}, 0),
+        ({"refused-0a1b2c3d": "failed"}, 0),
+        ({"refused-0a1b2c3d": "failed", "a": "done"}, 14),
+    ],
+)
+def test_a_tuned_arm_has_several_runs(tmp_path, capsys, runs_of_it, left):
+    list_cells(tmp_path, "tying=a", n_runs=16)
+    for seed, (name, state) in enumerate(runs_of_it.items()):
+        write_run(tmp_path, make_config("lm", "none", seed), folder=name, status=state)
+        add_run(tmp_path, ["tying=a"], name)
+    assert sum(row.n_runs for row in read_status(tmp_path) if row.state == "waiting") == left
+    assert main(["status", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert (f"{left} waiting" in out) == bool(left)
+    assert f"{len(runs_of_it) + left} runs: " in out
+
+
+def row(cell, state, **known):
+    return Progress("", "", 1, state, tuple(cell.split()), **known)
+
+
+@pytest.mark.parametrize(
+    ("rows", "left"),
+    [
+        ([], None),
+        ([row("s=1", "waiting"), row("s=2", "done", total_seconds=9.0)], None),
+        ([row("s=1", "waiting"), row("s=2", "running")], None),
+        ([row("", "running", total_seconds=4.0, eta_seconds=6.0), row("s=2", "waiting")], None),
+        ([row("s=1", "running", total_seconds=4.0, eta_seconds=6.0)], 6),
+        ([row("s=1", "running", total_seconds=4.0, eta_seconds=6.0), row("s=2", "waiting", n_runs=3)], 36),
+        # Two at once; the longest of them is the least.
+        ([row("s=1", "running", total_seconds=4.0, eta_seconds=6.0), row("s=2", "running"), row("s=3", "waiting")], 13),
+        ([row("s=1", "running", total_seconds=4.0, eta_seconds=6.0), row("s=2", "running", eta_seconds=1.0)], 6),
+        # A cell takes what those beside it take; what is not applicable takes nothing.
+        (
+            [
+                row("t=a s=1", "done", total_seconds=10.0),
+                row("t=b s=1", "running", total_seconds=40.0, eta_seconds=60.0),
+                row("t=b s=2", "waiting"),
+                row("t=c s=1", "not_applicable", total_seconds=0.0),
+                row("t=c s=2", "waiting"),
+                row("t=b s=3", "killed", fraction=0.25),
+                row("t=a s=4", "failed", total_seconds=99.0),
+            ],
+            60 + 100 + 0 + 75,
+        ),
+    ],
+)
+def test_time_left_of_a_grid(rows, left):
+    assert time_left(rows) == (None if left is None else pytest.approx(left))
+
+
+def test_the_last_line_tells_the_time_left_of_the_grid(tmp_path, capsys):
+    directory = at_step(tmp_path, "run", 100)
+    list_cells(tmp_path, "seed=1", "seed=2")
+    add_run(tmp_path, ["seed=1"], "run")
+    with runs.locked(directory):
+        assert main(["status", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith("2 runs: 1 running, 1 waiting; about 0:05:50 left\n")
+
+
+def test_a_foreign_list_of_cells_names_no_run_outside_and_cannot_write_on_the_terminal(tmp_path, capsys):
+    study = tmp_path / "study"
+    outside = write_run(tmp_path, make_config("lm", "none", 1), folder="outside")
+    write_run(study, make_config("lm", "none", 1), folder="a")
+    list_cells(study, "tying=[red]x\x1b[2J seed=1")
+    for name in ("../outside", str(outside), "a/../../outside", "", "."):
+        add_run(study, ["tying=[red]x\x1b[2J", "seed=1"], name)
+    assert [row.state for row in read_status(study)] == ["done", "waiting"]
+    assert main(["status", str(study)]) == 0
+    out = capsys.readouterr().out
+    assert "tying=[red]x" in out and "\x1b" not in out
+
+
+@pytest.mark.parametrize("height", [3, 6, 30])
+def test_watching_leaves_out_what_the_terminal_has_no_room_for(tmp_path, height):
+    write_run(tmp_path, make_config("lm", "none", 1), folder="done")
+    write_run(tmp_path, make_config("lm", "none", 2), folder="zfailed", status="failed")
+    list_cells(tmp_path, *(f"seed={i}" for i in range(10, 20)))
+    console = Console(width=120, height=height)
+    shown = [
+        "".join(part.text for part in line).split()[:2]
+        for line in console.render_lines(status._fitting(tmp_path, console))
+    ]
+    assert shown[-1] == ["12", "runs:"]
+    names = [name for name, _ in shown[1:-1]]
+    waiting = [f"seed={i}" for i in range(10, 20)]
+    assert names == {3: ["zfailed"], 6: ["done", "zfailed", *waiting[:2]], 30: ["done", "zfailed", *waiting]}[height]

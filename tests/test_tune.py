@@ -13,6 +13,7 @@ from tietrain.config_file import read_run_config
 from tietrain.errors import SettingsError
 from tietrain.identity import result_settings, run_name
 from tietrain.job import Outcome
+from tietrain.status import read_status
 from tietrain.tune import make_points, reporting_runs, run_arm, tuning_runs
 
 TWO = """name: two
@@ -167,6 +168,7 @@ def test_a_tuned_grid_stopped_and_continued(place, monkeypatch, capfd):
         signalled.setattr(job, "run_job", stopped)
         assert main(words) == 143
     assert [(c.tune.role, c.seed) for c in calls] == [("tuning", 7), ("tuning", 7), ("reporting", 1)]
+    assert [row.n_runs for row in read_status(Path("outputs/tuned")) if row.state == "waiting"] == [2, 4]
     capfd.readouterr()
     assert main(["plan", *words, "--json"]) == 0
     assert [cell["state"] for cell in json.loads(capfd.readouterr().out)] == ["2 of 2 tuning runs", "new"]
@@ -186,6 +188,7 @@ def test_a_tuned_grid_stopped_and_continued(place, monkeypatch, capfd):
 
     assert main(words) == 0
     assert "grid: 8 skipped" in capfd.readouterr().err
+    assert [row.state for row in read_status(Path("outputs/tuned"))] == ["done"] * 8
     assert main(["report", "outputs/tuned"]) == 0
     page = capfd.readouterr().out
     assert "### Comparison: tuned: two, 2 trials an arm, 2 seeds" in page

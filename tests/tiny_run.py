@@ -28,6 +28,7 @@ from tietrain.train.hardware import resolve_hardware
 from tietrain.train.loop import fit
 from tietrain.train.state import TrainState
 from tietrain.train.stop import StopRequest
+from tietrain.train.trackers import Trackers
 from tietrain.tying.schemes import make_plan
 
 V = 24
@@ -109,7 +110,7 @@ def train(
     hardware = resolve_hardware(config.hardware)
     model, task = build_model(config).to(hardware.device), task or RandomTask(config)
     learn, steps = task.loss, itertools.count(1)
-    with StopRequest() as stop:
+    with StopRequest() as stop, Trackers(directory, config, say) as trackers:
 
         def counted(model, batch):
             if next(steps) == stop_after:
@@ -126,6 +127,7 @@ def train(
             fingerprints=fingerprints or {"corpus": "c", "batches": task.batches.fingerprint},
             say=say,
             stop=stop,
+            trackers=trackers,
         )
     return state, model
 

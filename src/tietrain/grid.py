@@ -7,16 +7,19 @@ import json
 import os
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from tietrain import job, runs, tune
-from tietrain.compose import check_labels, compose_grid, parse_overrides, to_run_config
+from tietrain import cells, job, runs, tune
+from tietrain.compose import check_labels, compose_grid, initialized, parse_overrides, to_run_config
 from tietrain.config import RunConfig
 from tietrain.errors import SettingsError, TietrainError, tell
 from tietrain.job import Outcome
@@ -30,21 +33,49 @@ def prepare(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) ->
     """Overrides that a grid needs besides the words of its command line, and its folder; none of both for a single run.
 
     Raises:
-        SettingsError: run_dir names one folder for several cells, the study is no name of a folder, or the cells would want
-            more cores than there are.
+        SettingsError: run_dir names one folder for several cells, the study is no name of a folder, the cells would want more
+            cores than there are, or tuned arms are searched for.
         StorageError: the folder cannot be made.
     """
     common = compose_grid(words, config_dirs)
     if not multirun and common.hydra.mode != RunMode.MULTIRUN:
         return [], None
-    if common.run_dir and swept_of(common.hydra.sweeper.get("params"), words):
+    swept = swept_of(common.hydra.sweeper.get("params"), words)
+    if common.run_dir and swept:
         is_so = "a grid has several cells and this names one folder"
         raise SettingsError(f"run_dir={common.run_dir}", is_so, "use study=NAME")
+    if tune.is_tuned(common) and sweeper_of(common) != "basic":
+        is_so = f"tune={common.tune.name} gives every arm the same trials, and this searches for more"
+        raise SettingsError(f"hydra/sweeper={sweeper_of(common)}", is_so, "leave out one of the two")
     RunConfig(study=common.study)  # a name that is none is refused before a folder is made of it
     added, study = shared_cores(common), Path(common.hydra.sweep.dir)
     with runs.writing(study):
         study.mkdir(parents=True, exist_ok=True)
+    is_ours = study == Path("outputs", common.study) and "study" not in swept and not common.run_dir
+    if is_ours and sweeper_of(common) == "basic":
+        with initialized(words, config_dirs):
+            found, n_runs = split_cells(common), tune.n_runs(common)
+        listed = (cells.Cell(cells.cell_words(cell), tuple(only_swept(cell, swept)), n_runs) for cell in found)
+        cells.add_cells(study, listed)
     return added, study
+
+
+def sweeper_of(common: DictConfig) -> str:
+    """Name of the sweeper that a grid is run by; every other than basic chooses its cells as it goes."""
+    return str(common.hydra.runtime.choices["hydra/sweeper"])
+
+
+def split_cells(common: DictConfig) -> list[list[str]]:
+    """The overrides of each cell of a basic sweep, in order, as Hydra's own sweeper makes them; Hydra is initialized."""
+    params = [f"{key}={values}" for key, values in (common.hydra.sweeper.params or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    (found,) = BasicSweeper.split_arguments(parser.parse_overrides([*params, *common.hydra.overrides.task]), None)
+    return found
+
+
+def only_swept(words: Iterable[str], swept: set[str]) -> list[str]:
+    """Those overrides of a cell whose keys have several values in its grid."""
+    return [word for word in words if word.partition("=")[0] in swept]
 
 
 def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
@@ -70,6 +101,7 @@ def _run(config: RunConfig) -> Outcome:
     """One run to its end, noted."""
     if _in_grid():
         config.hardware.threads = threads_of_cell(HydraConfig.get(), config.hardware.threads)
+        _list_run(job.directory_of(config))
     outcome = job.run_job(config)
     if outcome.status == "diverged" and config.tune.role == "tuning":
         outcome.exit_code = 0  # that a point diverges is what the search is to find out
@@ -88,6 +120,12 @@ def _note(outcome: Outcome) -> Outcome:
     return outcome
 
 
+def _list_run(directory: Path) -> None:
+    """Say in the study which run its cell becomes."""
+    if directory.parent == Path(HydraConfig.get().sweep.dir):
+        cells.add_run(directory.parent, HydraConfig.get().overrides.task, directory.name)
+
+
 def _in_grid() -> bool:
     return HydraConfig.get().mode == RunMode.MULTIRUN
 
@@ -102,11 +140,12 @@ def _refused(cfg: DictConfig, error: Exception) -> Outcome:
             raise error
         return outcome
     asked = sorted(HydraConfig.get().overrides.task)
-    name = f"refused-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
+    name = f"{runs.REFUSED}{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
     directory = Path("outputs") / str(cfg.study) / name
     settings = dict(word.partition("=")[::2] for word in asked)
     record = runs.RunRecord(name, str(cfg.study), "+".join(cfg.tying.ties), cfg.task.name, outcome.status, cfg.seed)
     record.reason, record.exit_code, record.settings = outcome.message, outcome.exit_code, settings
+    _list_run(directory)
     try:
         with runs.locked(directory):
             runs.write_record(directory, record)

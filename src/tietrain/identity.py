@@ -32,6 +32,7 @@ VOLATILE = frozenset(
         "train.checkpoint_every",
         "train.log_every",
         "train.slow_step_seconds",
+        "train.trackers",
     ]
 )
 # Keys that one data.format alone reads, and that say nothing about another.

@@ -27,6 +27,7 @@ from tietrain.runs import RunRecord
 from tietrain.scores import score_all
 from tietrain.shape import make_shape
 from tietrain.train.stop import Stopped, StopRequest
+from tietrain.train.trackers import Trackers, check_installed
 from tietrain.tying.plan import TyingPlan
 from tietrain.tying.schemes import make_plan
 
@@ -62,6 +63,7 @@ def run_job(config: RunConfig) -> Outcome:
     """Run one experiment to its end, or find it finished; every ending is written to `run.json`, none is raised."""
     directory = directory_of(config)
     try:
+        check_installed(config.train.trackers)
         with runs.locked(directory):
             return _run_locked(config, directory)
     except TietrainError as e:
@@ -77,7 +79,7 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
             return Outcome(str(directory), "skipped", valid=_valid_score(directory))
         tell(f"{directory} was finished with {other}: it is run again")
         runs.clear(directory)
-    if previous is not None and not config.retry_failed and would_fail_again(previous, config):
+    if previous is not None and not config.retry_failed and would_fail_again(previous, config, directory):
         message = f"{previous.reason} (as before; retry_failed=true runs it again)"
         return Outcome(str(directory), previous.status, previous.exit_code, message)
     record = RunRecord(
@@ -98,8 +100,8 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
 
     began, valid = time.monotonic(), None
     try:
-        with StopRequest() as stop:
-            _train_and_score(config, directory, record, say, stop)
+        with StopRequest() as stop, Trackers(directory, config, say) as trackers:
+            _train_and_score(config, directory, record, say, stop, trackers)
         status, code, message, valid = "done", 0, "", _valid_score(directory)
     except Stopped as e:
         message = f"stopped by a signal after saving; the same command continues {directory}"
@@ -116,7 +118,9 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
     return Outcome(str(directory), status, code, message, valid)
 
 
-def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say: Say, stop: StopRequest) -> None:
+def _train_and_score(
+    config: RunConfig, directory: Path, record: RunRecord, say: Say, stop: StopRequest, trackers: Trackers
+) -> None:
     """The job itself; fills the record as it goes."""
     make_plan(make_shape(config), config.tying.ties)  # a scheme that does not fit is refused before any work
     record.fingerprints["source"] = corpus_key(config.data, config.task.name)
@@ -145,7 +149,7 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
     from tietrain.train.checkpoint import save_final
     from tietrain.train.hardware import resolve_hardware
     from tietrain.train.loop import fit
-    from tietrain.train.tensorboard import add_results
+    from tietrain.train.tensorboard import add_results, final_scores
 
     hardware = resolve_hardware(config.hardware)
     record.machine = hardware.describe()
@@ -166,6 +170,7 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
         fingerprints=record.fingerprints,
         say=say,
         stop=stop,
+        trackers=trackers,
     )
     record.progress = state.used
     stop.check()
@@ -179,7 +184,9 @@ def _train_and_score(config: RunConfig, directory: Path, record: RunRecord, say:
     totals = {**record.progress, "checkpoint": scored}
     scores = score_all(config, task, model, prepared, directory, say, stop)
     primary = scores["splits"].get(config.declared["split"], {})
-    add_results(directory, config, count_params(plan).params, record.progress, primary, say)
+    finals = final_scores(config, count_params(plan).params, state.flops, primary)
+    add_results(directory, finals, record.progress, say)
+    trackers.add_results(finals, record.progress)
     runs.write_json(directory / runs.EVAL, {**totals, **scores})
     say(f"finished: {directory}")
 
@@ -252,7 +259,7 @@ def _valid_score(directory: Path) -> float | None:
 
 
 def _explain(error: Exception, config: RunConfig, directory: Path) -> tuple[int, str]:
-    """Exit code and message of an error that is none of ours: no memory left, or a bug."""
+    """Exit code and message of an error that is none of ours: no memory left, the system refuses a file, or a bug."""
     if (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -261,6 +268,8 @@ def _explain(error: Exception, config: RunConfig, directory: Path) -> tuple[int,
         tokens = config.hardware.device_batch_tokens or config.train.batch_tokens
         to_do = f"set hardware.device_batch_tokens below {tokens}, and the same run goes on"
         return 7, f"out of memory: {tokens} tokens at once do not fit; {to_do}"
+    if isinstance(error, OSError):
+        return 5, f"{error.filename or directory}: the system says {error.strerror or error}; the same command goes on"
     what = f"{type(error).__name__}: {error} (see {directory / runs.LOG})"
     return 70, f"internal error, a bug of tietrain: {what}"
 

@@ -234,8 +234,7 @@ def describe_match(config: RunConfig, vocab_sizes: Mapping[str, int] | None = No
     found, base = compare_match(config), baseline_of(config)
     lines = [f"match: {found.change}, {_against(found)} of {config.match.baseline}"]
     if abs(found.percent) > WARN_PERCENT:
-        is_so = f"no admissible size comes nearer than {found.percent:+.2f} %"
-        lines.append(f"match: warning: {is_so}; these arms are not matched")
+        lines.append(_warning(f"no admissible size comes nearer than {found.percent:+.2f} %"))
     if vocab_sizes is not None and config.match.by in ("params", "flops"):
         lines += _real_lines(config, base, vocab_sizes)
     if config.model != base.model:
@@ -249,6 +248,10 @@ def describe_match(config: RunConfig, vocab_sizes: Mapping[str, int] | None = No
     if config.match.by == "seconds":
         lines.append("match: how far a run comes in its seconds depends on the machine, and on what else runs there")
     return lines
+
+
+def _warning(is_so: str) -> str:
+    return f"match: warning: {is_so}; these arms are not matched"
 
 
 def _against(found: Match) -> str:
@@ -267,5 +270,9 @@ def _real_lines(config: RunConfig, base: RunConfig, vocab_sizes: Mapping[str, in
     elif set(vocab_sizes.values()) == {config.model.vocab_size}:
         return []
     else:
-        said = f"with the {sizes} pieces there really are, {_against(compare_match(config, vocab_sizes))}"
+        real = compare_match(config, vocab_sizes)
+        said = f"with the {sizes} pieces there really are, {_against(real)}"
+        if abs(real.percent) > WARN_PERCENT:
+            is_so = f"model.vocab_size={config.model.vocab_size}, by which sizes were solved, is not the real size"
+            return [f"match: {said}", _warning(is_so)]
     return [f"match: {said}"]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import open_dict
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -22,7 +20,7 @@ from tietrain import runs
 from tietrain.compose import check_labels, compose_grid, initialized, to_run_config
 from tietrain.config import RunConfig
 from tietrain.errors import SettingsError, TietrainError
-from tietrain.grid import swept_of
+from tietrain.grid import only_swept, split_cells, sweeper_of, swept_of
 from tietrain.job import directory_of
 from tietrain.ledger.conventions import columns
 from tietrain.ledger.describe import megabytes
@@ -70,24 +68,15 @@ def preview(words: Sequence[str], config_dirs: Sequence[str]) -> list[Cell]:
         SettingsError: for what would end the grid before its first cell, or a sweeper that chooses cells as it goes.
     """
     common = compose_grid(words, config_dirs)
+    if (sweeper := sweeper_of(common)) != "basic":
+        raise SettingsError(f"hydra/sweeper={sweeper}", "it chooses its cells as it goes", "plan one of them")
     swept = swept_of(common.hydra.sweeper.get("params"), words)
     with initialized(words, config_dirs):
-        return [_preview(cell, swept, list(common.hydra.overrides.hydra)) for cell in _split(common)]
-
-
-def _split(common: DictConfig) -> Iterator[list[str]]:
-    """The overrides of each cell, as Hydra's own sweeper makes them."""
-    sweeper = common.hydra.runtime.choices["hydra/sweeper"]
-    if sweeper != "basic":
-        raise SettingsError(f"hydra/sweeper={sweeper}", "it chooses its cells as it goes", "plan one of them")
-    params = [f"{key}={values}" for key, values in (common.hydra.sweeper.params or {}).items()]
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    (cells,) = BasicSweeper.split_arguments(parser.parse_overrides([*params, *common.hydra.overrides.task]), None)
-    yield from cells
+        return [_preview(cell, swept, list(common.hydra.overrides.hydra)) for cell in split_cells(common)]
 
 
 def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> Cell:
-    shown = [word for word in words if word.partition("=")[0] in swept]
+    shown = only_swept(words, swept)
     loader = GlobalHydra.instance().config_loader()
     cfg = loader.load_configuration("config", [*of_hydra, *words], RunMode.RUN)
     with open_dict(cfg):

@@ -52,13 +52,14 @@ def previous_record(config: RunConfig, directory: Path) -> RunRecord | None:
 
 
 def is_finished(config: RunConfig, directory: Path) -> bool:
-    """Whether the scores are there, and the weights they are of as they were written, or taken away."""
-    scored = directory / runs.CHECKPOINTS / ("best" if config.train.average == "none" else "average")
+    """Whether the scores are there, and the last weights and those that were scored as they were written, or taken away."""
+    scored = "best" if config.train.average == "none" else "average"
+    weights = [directory / runs.CHECKPOINTS / name for name in (scored, "final")]
     try:
         has_scores = "splits" in runs.read_json(directory / runs.EVAL)
     except (DataError, TypeError):
         return False
-    return has_scores and (is_whole(scored) or not scored.exists())
+    return has_scores and all(is_whole(folder) or not folder.exists() for folder in weights)
 
 
 def other_code(previous: RunRecord, config: RunConfig) -> str:
@@ -70,10 +71,13 @@ def other_code(previous: RunRecord, config: RunConfig) -> str:
     return ", ".join(f"{key} {previous.machine.get(key)}, now {now[key]}" for key in changed)
 
 
-def would_fail_again(previous: RunRecord, config: RunConfig) -> bool:
+def would_fail_again(previous: RunRecord, config: RunConfig, directory: Path) -> bool:
     """Whether the run failed for a reason that lies in its settings and text, and these are as they were."""
+    # Once there are checkpoints, the text was good: one of them was damaged, and can be restored.
+    is_damage = previous.exit_code == DataError.exit_code and (has_work(directory) or config.init_from)
     return (
         previous.exit_code in LASTING
+        and not is_damage
         and previous.settings == json.loads(json.dumps(result_settings(config)))
         and "source" in previous.fingerprints
         and previous.fingerprints["source"] == corpus_key(config.data, config.task.name)

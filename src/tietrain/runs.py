@@ -9,6 +9,8 @@ A run directory is `outputs/<study>/<task>-<tying>-s<seed>-<hash>/`:
     eval_documents.jsonl                                nats, tokens, bytes and a hash of each line that was scored
     hypotheses.<split>.txt references.<split>.txt sources.<split>.txt     (translation)
     tb/             TensorBoard, a view of metrics.jsonl    checkpoints/    vocabulary/    train.log
+
+Beside the runs of grids, `outputs/<study>/grid.jsonl` lists the cells they were told to run (see `cells`).
 """
 
 from __future__ import annotations
@@ -29,8 +31,11 @@ from tietrain.errors import DataError, LockedError, StorageError
 
 RUN, CONFIG, PLAN, LEDGER, AUDIT = "run.json", "config.yaml", "plan.json", "ledger.json", "audit.json"
 METRICS, EVAL, LOG, LOCK = "metrics.jsonl", "eval.json", "train.log", ".lock"
-DOCUMENTS = "eval_documents.jsonl"
+DOCUMENTS, GRID = "eval_documents.jsonl", "grid.jsonl"
 TENSORBOARD, CHECKPOINTS, VOCABULARY = "tb", "checkpoints", "vocabulary"
+
+# The directory of a cell that is no configuration begins with it.
+REFUSED = "refused-"
 
 STATUSES = ("running", "done", "failed", "diverged", "interrupted", "not_applicable")
 # A look at a lock (`is_locked`) holds it for less than this many seconds.
@@ -167,10 +172,15 @@ def _plain(path: str, flags: int) -> int:
 
 def append_metrics(directory: Path, rows: list[dict[str, Any]]) -> None:
     """Append rows to `metrics.jsonl`, whole lines in one write."""
-    text = "".join(json.dumps(row) + "\n" for row in rows)
     path = directory / METRICS
-    with writing(path), open(path, "ab", opener=_plain) as f:
-        f.write(text.encode())
+    with writing(path):
+        append(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def append(path: Path, content: bytes) -> None:
+    """Append to a file, or begin it, in one write; OSError where the system refuses, or something else lies there."""
+    with open(path, "ab", opener=_plain) as f:
+        f.write(content)
 
 
 def append_log(directory: Path, text: str) -> None:
@@ -261,10 +271,19 @@ def clear(directory: Path) -> None:
 
 def find_runs(directory: Path) -> list[Path]:
     """Every run directory at or below a folder, sorted by path; links and hidden folders are not followed."""
+    return _find(directory, RUN)
+
+
+def find_grids(directory: Path) -> list[Path]:
+    """Every study at or below a folder that lists cells of grids, found as runs are."""
+    return _find(directory, GRID)
+
+
+def _find(directory: Path, name: str) -> list[Path]:
     found = []
     for root, folders, files in os.walk(directory):
-        if RUN in files:
+        if name in files:
             found.append(Path(root))
         # What a run holds is no run.
-        folders[:] = [] if RUN in files else [name for name in folders if not name.startswith(".")]
+        folders[:] = [] if RUN in files else [folder for folder in folders if not folder.startswith(".")]
     return sorted(found)

@@ -22,6 +22,12 @@ def is_tuned(cfg: DictConfig) -> bool:
     return OmegaConf.select(cfg, "tune.name") is not None
 
 
+def n_runs(cfg: DictConfig) -> int:
+    """How many runs a cell takes: one, or those by which an arm is tuned and those that are reported."""
+    tune = cfg.tune
+    return len(tune.points) * len(tune.seeds) + len(tune.reporting_seeds) if is_tuned(cfg) else 1
+
+
 def make_points(
     cfg: DictConfig, words: Sequence[str], swept: Iterable[str] = (), search: Sequence[str] = ()
 ) -> list[RunConfig]:

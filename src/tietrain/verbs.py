@@ -112,7 +112,7 @@ def plan(args: argparse.Namespace) -> int:
     lines += [f"tuning: {config.tune.name}, {config.tune.trials}"] if config.tune.name else []
     lines += describe_ledgers(tying_plan, config) if args.ledger else []
     lines += describe_difference(difference, args.against) if difference else []
-    lines += describe_lengths(by_length, lengths, len(tying_plan.slots.shape.stacks) > 1) if lengths else []
+    lines += describe_lengths(by_length, lengths) if lengths else []
     print("\n".join(lines))
     return 0
 
@@ -146,7 +146,7 @@ def _draw_lengths(path: Path, body: dict[str, Any], shape: ModelShape) -> None:
         raise SettingsError(f"--figure {path}", "it ends in neither .png nor .svg", "name a file that does")
     from tietrain.report.lengths import draw_lengths
 
-    layers = " + ".join(str(stack.n_layers) for stack in shape.stacks)
+    layers = " + ".join(str(shape.stack(name).n_layers) for name in body["route"])
     drawing = draw_lengths(body, f"d_model {shape.d_model:,}, d_ff {shape.d_ff:,}, {layers} layers")
     runs.write_bytes(path, drawing.png if path.suffix == ".png" else drawing.svg.encode())
 

@@ -22,6 +22,7 @@ def test_the_page_is_whole_sorts_and_hides_arms(page, quiet):
         browser.get(page)
         check_the_table_sorts(browser)
         check_an_arm_can_be_hidden(browser)
+        check_a_narrow_page_says_that_its_table_is_wider(browser)
 
 
 def check_the_table_sorts(browser):
@@ -55,3 +56,17 @@ def check_an_arm_can_be_hidden(browser):
     assert not [part for part in parts if part.is_displayed()]
     box.click()
     assert [part.is_displayed() for part in parts] == before
+
+
+def check_a_narrow_page_says_that_its_table_is_wider(browser):
+    size = browser.get_window_size()
+    hints = []
+    for width in (1400, 500):
+        browser.set_window_size(width, 900)
+        box = browser.find_element("css selector", ".scroll:has(.arms)")
+        hints.append(browser.execute_script("return getComputedStyle(arguments[0], '::before').content", box))
+        name, page = box.find_element("css selector", ".name"), browser.execute_script("return innerWidth")
+        browser.execute_script("arguments[0].scrollLeft = 10000", box)
+        assert 0 <= name.rect["x"] < page / 2  # the arm's name stays in sight
+    browser.set_window_size(size["width"], size["height"])
+    assert hints[0] == "none" and "scroll sideways" in hints[1]

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tietrain import runs
-from tietrain.train.tensorboard import TensorBoard, add_results
+from tietrain.train.tensorboard import TensorBoard, add_results, final_scores
 from tiny_run import tiny_config
 
 # Text of a page, that of its shadow roots included.
@@ -48,7 +48,8 @@ def study(tmp_path_factory):
         rows = [{**at, "split": split, "nats_per_token": 3.0} for at in where for split in ("train", "valid")]
         runs.append_metrics(directory, [{**row, "samples": samples} for row in rows])
         TensorBoard(directory, config, ["nothing is tied"], print)
-        add_results(directory, config, 12345, where[-1], {"bleu": 31.25, "nats_per_token": 2.5}, print)
+        finals = final_scores(config, 12345, where[-1]["flops"], {"bleu": 31.25, "nats_per_token": 2.5})
+        add_results(directory, finals, where[-1], print)
     return place
 
 
@@ -72,14 +73,15 @@ def address(study):
 def test_the_table_has_one_row_a_run(address, until):
     found = until(lambda: len(groups := rows(address)) == 2 and groups)
     assert sorted(row["hparams"]["tying"] for row in found) == ["none", "three_way"]
-    assert [row["hparams"]["model.d_model"] for row in found] == [16, 16]
+    assert [row["hparams"]["model.d_model"] for row in found] == ["16", "16"]
     for row in found:
         values = {value["name"]["tag"]: value["value"] for value in row["metricValues"]}
         assert (values["final/params"], values["final/bleu"]) == (12345, 31.25)
 
 
 @pytest.mark.parametrize(
-    ("tab", "wanted"), [("hparams", ("s/none", "s/three_way", "final/bleu")), ("scalars", ("valid", "by_flops"))]
+    ("tab", "wanted"),
+    [("hparams", ("s/none", "s/three_way", "final/bleu", " 16 ")), ("scalars", ("valid", "by_flops"))],
 )
 def test_a_page_shows_the_runs(address, quiet, until, tab, wanted):
     until(lambda: len(rows(address)) == 2)

@@ -91,6 +91,29 @@ def test_any_metric_can_be_asked_for_whatever_was_recorded(pair):
     assert any(line.startswith("TER, lower is better") for line in describe(found))
 
 
+def test_of_several_directions_the_first_is_compared_and_a_mean_has_no_lines(tmp_path):
+    pair = []
+    for name in ("a", "worse"):
+        directory = write_scored(tmp_path, name, split="test.b-c")
+        splits = json.loads((directory / runs.EVAL).read_text())["splits"]
+        of_valid = {"valid.b-c": splits["test.b-c"], "valid.mean": {"bleu": 1.0, "directions": ["b-c"]}}
+        change(directory, splits=of_valid | splits | {"test.mean": {"bleu": 1.0, "directions": ["b-c"]}})
+        pair.append(directory)
+    assert compare(*pair).split == "test.b-c"
+    with pytest.raises(
+        SettingsError, match=r"--split test.mean: it is a mean .* no lines of its own; name one of test.b-c"
+    ):
+        compare(*pair, split="test.mean")
+
+
+def test_what_two_runs_differ_in_besides_their_scores_is_said(tmp_path):
+    a, b = (write_scored(tmp_path, name) for name in ("a", "b"))
+    record = json.loads((b / runs.RUN).read_text())
+    runs.write_json(b / runs.RUN, record | {"seed": 2, "settings": record["settings"] | {"optim.lr": 0.5}})
+    assert compare(a, b).notes[:1] == ["B differs from A in optim.lr (0.5, not 0.002) and seed"]
+    assert describe(compare(a, b))[0].startswith("A: none, seed 1, 1,762,432 parameters, ")
+
+
 def test_one_run_against_itself_and_another_search(pair, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(pair[0], copy)

@@ -1,4 +1,7 @@
+import os
 import re
+import signal
+import threading
 from random import Random
 
 import pytest
@@ -9,6 +12,7 @@ from tietrain.data import tokenizer
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, load_vocabulary, train_vocabulary
 from tietrain.errors import DataError, SettingsError
+from tietrain.train.stop import Stopped, StopRequest
 
 KINDS = ("unigram", "bpe", "word", "char")
 HARD = [
@@ -233,3 +237,13 @@ def test_tags_are_pieces_that_no_text_holds(kind, byte_fallback, tmp_path):
         assert tagged.decode([[EOS_ID + 1, *ids, EOS_ID + 2]]) == [back]
     tagged.save(tmp_path / "v.model")
     assert load_vocabulary(tmp_path / "v.model").tags == tagged.tags
+
+
+def test_a_signal_need_not_wait_for_the_end_of_learning():
+    draw, n_threads = Random(0), threading.active_count()
+    words = ["".join(draw.choices("abcdefghijklmnop", k=draw.randint(2, 9))) for _ in range(20_000)]
+    lines = [" ".join(draw.choices(words, k=12)) for _ in range(8000)]
+    with StopRequest() as stop, pytest.raises(Stopped), stop.at_once():
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        train_vocabulary(lines, "unigram", 4000)
+    assert threading.active_count() > n_threads  # it is still learning

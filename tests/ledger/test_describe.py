@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tietrain.config import ModelConfig, RunConfig, TaskConfig, TyingConfig
+from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig, TyingConfig
 from tietrain.ledger.conventions import PUBLISHED
 from tietrain.ledger.describe import describe_ledgers, describe_plan, ledger_json
 from tietrain.ledger.flops import equal_lengths
@@ -52,6 +52,20 @@ def test_coefficients_give_the_column_and_the_last_token(task):
     assert body["conventions"]["columns"]["with attention"] * n == 3 * forward
     source = body["decoding"]["per_source_token"] * n + body["decoding"]["per_source_pair"] * n * n
     assert body["decoding"]["last_token"] * n == forward - source
+
+
+def test_a_model_of_several_routes_says_which_one_is_counted():
+    columns = {"columns": ["a", "b", "c"], "splits": {"train": ["a", "b", "c"], "valid": ["d", "e", "f"]}}
+    task = TaskConfig(name="mt", directions=["a-b", "a-c"])
+    model = ModelConfig(d_model=16, n_heads=2, d_ff=24, n_layers=2, vocab_size=30, decoders="each")
+    config = RunConfig(task=task, model=model, data=DataConfig(format="text", **columns))
+    plan = make_plan(make_shape(config), {})
+    flops, n = ledger_json(plan, config)["flops"], config.typical_length
+    per_token = sum(value * (n if kind == "scores" else 1) for kind, value in flops["per_token"].items())
+    assert flops["route"] == ["encoder", "decoder_b"]
+    assert per_token < sum(term["per_unit"] for term in flops["terms"])
+    said = f"FLOPs: {per_token:,} forward a target token of encoder + decoder_b, the first of 2 routes, at {n}"
+    assert any(line.startswith(said) for line in describe_plan(plan, config))
 
 
 def test_the_default_text_is_short_and_says_what_layers_share():

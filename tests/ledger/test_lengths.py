@@ -1,9 +1,12 @@
 """FLOPs against sequence length: golden values at d_model 512, crossings, and lists of lengths."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from several_stacks import A, shape_of
 from tietrain.compose import compose_config
 from tietrain.errors import SettingsError
 from tietrain.ledger.flops import CAUSAL, count_flops, equal_lengths
@@ -36,11 +39,22 @@ def test_crossings_of_an_encoder_decoder():
     assert found == [(ffn - projections) / scores, ffn / scores, (ffn + projections) / scores]
 
 
+def test_several_routes_count_as_the_first_alone():
+    """One source and one decoder, whatever other stacks the model has."""
+    several, stacks = shape_of("languages"), {stack.name: stack for stack in shape_of("languages").stacks}
+    route = several.routes[0]
+    assert route == (A, "decoder_b") and len(stacks) == 4
+    pair = stacks[A], replace(stacks["decoder_b"], memories=((A,),))
+    found, alone = count_by_length(several), count_by_length(shape_of("languages", stacks=pair, routes=()))
+    assert found == alone and found.to_json([8])["route"] == list(route)
+    assert "S = T, source included (encoder_a + decoder_b)" in describe_lengths(found, [8])[0]
+
+
 def test_a_narrow_feed_forward_is_overtaken_at_every_length():
     ledger = count_by_length(make_shape("lm", d_ff=16))
     assert ledger.projections >= ledger.ffn
     assert ledger.crossings[CROSSINGS[0]] is None
-    assert describe_lengths(ledger, [8], pairs=False)[-4].endswith("at every length")
+    assert describe_lengths(ledger, [8])[-4].endswith("at every length")
 
 
 @given(task=st.sampled_from(["lm", "mt"]), length=st.integers(1, 10**6), d_ff=st.integers(1, 400))

@@ -1,10 +1,12 @@
 """Arms, their names and means; comparisons and what they may be read for."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from fabricated import TIES, digest, make_config, write_run, write_study
+from tietrain import runs
 from tietrain.config import DataConfig, TyingConfig
 from tietrain.report.arms import Arm, Stat, compare, make_arms, make_stat
 from tietrain.report.collect import collect
@@ -69,6 +71,37 @@ def test_comparisons_are_of_one_task_on_one_corpus(tmp_path):
     assert mt.arms[-1].name == "cross_layer"  # the fewest stored parameters come last
     assert mt.splits == ["test", "held", "valid"]
     assert list(mt.vocabularies.values()) == ["A", "B"]
+
+
+def test_the_primary_split_comes_first_then_tests_and_those_of_valid_last(tmp_path):
+    found = ["valid.a-b", "valid.mean", "test.a-b", "test.mean", "held.mean", "train.a-b"]
+    scores = {"bleu": 1.0}
+    for name, stated in (("mean", "test.mean"), ("other", "held.mean")):
+        declared = {"metric": "bleu", "split": stated, "baseline": "none", "margin": None}
+        directory = write_run(tmp_path / name, make_config("mt", "none", 1), declared=declared)
+        body = json.loads((directory / runs.EVAL).read_text())
+        runs.write_json(directory / runs.EVAL, body | {"splits": dict.fromkeys(found, scores)})
+    rest = ["test.a-b", "valid.mean", "valid.a-b"]
+    (mean,), (other,) = (compare(make_arms(collect(tmp_path / name))) for name in ("mean", "other"))
+    assert mean.splits == ["test.mean", "test.a-b", "held.mean", *rest[1:]]
+    assert other.splits == ["held.mean", "test.mean", *rest]
+
+
+def test_scored_vocabularies_are_those_of_every_decoder(tmp_path):
+    """Two decoders, one of whose vocabularies is another in one arm: perplexities are not compared."""
+    slots = [
+        {"slot": f"decoder_{x}.{part}.weight", "owner": "", "shape": [9, 4]}
+        for x in "ab"
+        for part in ("embed", "output")
+    ]
+    for arm, contents in (("one", ("v", "v")), ("two", ("v", "w"))):
+        own = {f"vocabulary.decoder_{x}": content for x, content in zip("ab", contents, strict=True)}
+        config = make_config("mt", "none", 1)
+        directory = write_run(tmp_path, config, folder=arm, arm=arm, fingerprints={"corpus": "c", **own})
+        runs.write_json(directory / runs.PLAN, {"slots": slots})
+    (comparison,) = compare(make_arms(collect(tmp_path)))
+    assert set(comparison.vocabularies) == {"v", "v+w"}
+    assert {arm.vocab_size for arm in comparison.arms} == {9}
 
 
 @pytest.mark.parametrize(("rates", "expected"), [((0.002,), 1), ((0.001, 0.002, 0.004), 3)])

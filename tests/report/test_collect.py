@@ -54,6 +54,19 @@ def test_done_without_its_files_is_damaged(tmp_path, name, body):
     assert run.status == "damaged" and run.reason.startswith(name)
 
 
+def test_flops_of_a_token_are_those_of_a_route_where_the_ledger_says_one(tmp_path):
+    directory = write_run(tmp_path, make_config("mt", "none", 1))
+    ledger = json.loads((directory / runs.LEDGER).read_text())
+    of_route = {"projections": 1, "ffn": 2, "logits": 3, "scores": 4}
+    body = ledger["flops"] | {"per_token": of_route, "route": ["encoder_a", "decoder"]}
+    runs.write_json(directory / runs.LEDGER, ledger | {"flops": body})
+    assert (one(tmp_path).flops_by_kind, one(tmp_path).route) == (of_route, ("encoder_a", "decoder"))
+    # A ledger of before says no route: where there is one, all stacks are on it.
+    before = {key: ledger["flops"][key] for key in ("coefficients", "terms")}
+    runs.write_json(directory / runs.LEDGER, ledger | {"flops": before})
+    assert (one(tmp_path).flops_by_kind, one(tmp_path).route) == (ledger["flops"]["per_token"], ())
+
+
 def change(directory, **fields):
     body = json.loads((directory / runs.RUN).read_text())
     (directory / runs.RUN).write_text(json.dumps(body | fields))

@@ -6,9 +6,9 @@ import pytest
 
 from fabricated import make_config, write_run, write_study
 from tietrain.report.arms import Stat, compare, make_arms
-from tietrain.report.canvas import COLOURS, Looks
+from tietrain.report.canvas import COLOURS, GLYPHS, MARKERS, Looks, make_panels
 from tietrain.report.collect import FLOP_KINDS, collect
-from tietrain.report.flop_curves import draw_by_length
+from tietrain.report.flop_curves import STRIPE, alike_arms, draw_by_length, draw_flops, draw_runs
 from tietrain.report.losses import INTERMEDIATE, curve_rows, draw_loss, is_intermediate
 from tietrain.report.owner_map import OWN, Grid
 from tietrain.report.quality import pareto
@@ -21,6 +21,30 @@ def comparisons(tmp_path_factory):
 
 def looks_of(*comparisons):
     return Looks(arm for comparison in comparisons for arm in comparison.arms)
+
+
+def test_curves_that_lie_on_one_another_are_stripes(comparisons):
+    """All arms of the language model spend the same: each has a part of every period, and its marker apart."""
+    arms, looks = comparisons[0].arms, looks_of(*comparisons)
+    assert all(alike == list(arms) for alike in alike_arms(arms))
+    _, (ax,) = make_panels(1)
+    for arm in arms:
+        draw_runs(ax, arm, looks, "tokens", arms)
+    (starts, dashes) = zip(*(line._unscaled_dash_pattern for line in ax.lines[::2]), strict=True)
+    assert starts == (0, STRIPE, 2 * STRIPE) and {tuple(dash) for dash in dashes} == {(STRIPE, 2 * STRIPE)}
+    assert len({tuple(line.get_markevery()) for line in ax.lines}) == len(arms)
+    assert "pre_softmax" in draw_flops(comparisons[0], looks).caption
+
+
+def test_a_scheme_keeps_its_colour_to_itself(comparisons):
+    arm = comparisons[0].arms[0]
+    arms = [
+        replace(arm, name=str(i), runs=tuple(replace(run, label=str(i)) for run in arm.runs))
+        for i in range(len(COLOURS))
+    ]
+    looks = [Looks(arms).of(each) for each in arms]
+    assert len({look.colour for look in looks}) == len(COLOURS) >= 12
+    assert {(look.marker, look.glyph) for look in looks} == set(zip(MARKERS, GLYPHS, strict=True))
 
 
 def test_points_before_the_end_of_a_schedule_are_marked(comparisons):
@@ -37,8 +61,9 @@ def test_loss_against_seconds_shows_the_range_over_seeds(comparisons):
     looks = looks_of(*comparisons)
     drawing = draw_loss(comparisons[0], looks, "seconds")
     assert "training time (seconds)" in drawing.svg and "lowest to highest seed" in drawing.caption
-    for arm in comparisons[0].arms:  # band, line, hollow and full points, marker and text of the legend
-        assert drawing.svg.count(f'id="{looks.of(arm).key}-') == 6
+    for arm in comparisons[0].arms:  # in both panels band, line, hollow and full points; marker and text of the legend
+        assert drawing.svg.count(f'id="{looks.of(arm).key}-') == 10
+    assert "whole training" in drawing.svg and "second half, enlarged" in drawing.svg
     assert {row["seconds"] for row in drawing.data} == {3.0 * i for i in range(1, 11)}
 
 
@@ -92,5 +117,6 @@ def test_flops_by_length_are_those_of_the_ledger(comparisons):
     drawing = draw_by_length(comparisons[1])
     row = drawing.data[0]
     flops = comparisons[1].arms[0].first.flops_by_kind
+    assert row["route"] == "encoder + decoder" and "as long (encoder + decoder)" in drawing.caption
     assert row["scores"] == 16 * flops["scores"] and row["ffn"] == flops["ffn"]
     assert set(FLOP_KINDS) <= row.keys() and len(drawing.data) == 6 * 13

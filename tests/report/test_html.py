@@ -107,6 +107,15 @@ def test_tables_name_their_columns_and_rows(study):
     assert all(attrs["aria-label"] for tag, attrs in page.elements if tag == "svg")
 
 
+def test_the_answers_come_first(study):
+    """What to use, saved, cost and how sure of every comparison stand before the first table, whose units stay whole."""
+    root, _ = study
+    text = (root / "report" / "report.html").read_text(encoding="utf-8")
+    before, after = text.split("<table", 1)
+    assert before.count('class="answer"') == 2 and before.count("<dt>How sure</dt>") == 2
+    assert "[95\u00a0%]" in after and "[95 %]</button>" not in after
+
+
 def test_colours_of_arms_can_change_with_the_scheme_of_the_page(study):
     root, _ = study
     text = (root / "report" / "report.html").read_text(encoding="utf-8")

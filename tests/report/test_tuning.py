@@ -67,7 +67,9 @@ def test_the_page_of_a_tuned_study(study):
     assert "`cross_layer`: every point diverged" in page
     assert "| better |" in page and "No arm was tuned" not in page
     said = "Every arm was tuned by the same list of 10 points (rates: optim.lr, optim.warmup): each was trained with seed 101, 102"
-    assert said in method_paragraph(comparison, judge(comparison, tuned=True))
+    method = method_paragraph(comparison, judge(comparison, tuned=True))
+    assert said in method and "Chosen: none optim.lr 0.002, optim.warmup 0.2; pre_softmax optim.lr 0.008" in method
+    assert "pre_softmax: the best optim.lr (0.008) is the highest of the list" in method
     assert "| `none` | 6 of 6 |" in page  # of the costs
     assert "tune.point" not in page.split("What differs between")[1].split("What is tied")[0]
 

@@ -100,7 +100,8 @@ def test_a_name_of_a_tuning_alone_is_none(tmp_path):
     for label, by in (("none", 0.0), ("pre_softmax", -0.1)):
         for seed, loss in enumerate(LOSSES, start=1):
             config = make_config("lm", label, seed)
-            write_run(tmp_path, config, loss=loss + by, settings=result_settings(config) | {"tune.name": "rates"})
+            settings = result_settings(config) | {"tune.name": "rates"}
+            write_run(tmp_path, config, loss=loss * (1 + by), settings=settings)
     page = page_of(tmp_path)
     assert "### Comparison: at one common rate, 6 seeds" in page
     assert row_of(page, "pre_softmax")[8] == "no verdict (differs at this rate)"

@@ -90,6 +90,19 @@ def test_holm_over_all_arms(tmp_path):
     assert strong.p_holm == pytest.approx(2 * strong.paired.p) and weak.p_holm == pytest.approx(weak.paired.p)
 
 
+@pytest.mark.parametrize("n", [2, 6])
+def test_a_difference_that_never_varies_gives_no_verdict(tmp_path, n):
+    """A t test of it has p 0 with any two seeds; a coarse score, or rounding, can make it so."""
+    report = ReportConfig(metric="bits_per_byte", margin=0.01)
+    write_arm(tmp_path, "lm", "none", [2.5 + 0.1 * i for i in range(n)], report)
+    write_arm(tmp_path, "lm", "pre_softmax", [2.4 + 0.1 * i for i in range(n)], report)
+    write_arm(tmp_path, "lm", "cross_layer", [(2.5 + 0.1 * i) * (1 + 1e-15) for i in range(n)], report)
+    _, arms = judged(tmp_path)
+    assert arms["pre_softmax"].verdict == "no verdict (the same difference at every seed)"
+    same = arms["cross_layer"]  # the same scores, but for rounding
+    assert (same.differences, same.paired.p, same.verdict) == ((0.0,) * n, 1.0, "equivalent")
+
+
 def test_diverged_seeds(tmp_path):
     write_arm(tmp_path, "lm", "none", LOSSES)
     write_arm(tmp_path, "lm", "pre_softmax", shifted(-0.1, 2.4), diverged=(5,))
@@ -132,8 +145,9 @@ def test_one_seed_and_no_common_seed(tmp_path):
 
 def test_the_baseline_is_the_one_declared_and_may_be_missing(tmp_path):
     for i, label in enumerate(("shared_vocab", "three_way")):
-        write_arm(tmp_path / "stated", "mt", label, shifted(0.1 * i), ReportConfig(baseline="shared_vocab"))
-        write_arm(tmp_path / "missing", "mt", label, shifted(0.1 * i))
+        losses = [loss * (1 + 0.04 * i) for loss in LOSSES]
+        write_arm(tmp_path / "stated", "mt", label, losses, ReportConfig(baseline="shared_vocab"))
+        write_arm(tmp_path / "missing", "mt", label, losses)
     _, arms = judged(tmp_path / "stated")
     assert {name: one.verdict for name, one in arms.items()} == {"shared_vocab": "baseline", "three_way": "worse"}
     _, arms = judged(tmp_path / "missing")
@@ -221,6 +235,31 @@ def test_seeds_and_documents_from_eight_seeds_on(tmp_path, n_seeds):
         assert low < one.paired.mean < high < 0 and high - low == pytest.approx(
             one.paired.high - one.paired.low, rel=0.4
         )
+
+
+def test_of_several_directions_the_interval_is_of_the_mean_of_their_bits_a_byte(tmp_path):
+    """One direction has ten times the bytes: the mean is over directions, as the score's own."""
+    write_arm(tmp_path, "lm", "none", [2.5 + 0.01 * (seed % 3) for seed in range(8)])
+    write_arm(tmp_path, "lm", "pre_softmax", [2.4 + 0.01 * (seed % 3) for seed in range(8)])
+    for directory in runs.find_runs(tmp_path):
+        body = json.loads((directory / runs.EVAL).read_text())
+        nats, of, lines = body["splits"]["test"]["nats_per_token"], {}, []
+        for i, (name, size) in enumerate((("a-b", 1.0), ("a-c", 10.0))):
+            rows = [{"nats": size * (nats + i), "tokens": 1, "bytes": int(size), "sha256": f"{j:x}"} for j in range(20)]
+            lines += [json.dumps({"split": f"test.{name}", **row}) + "\n" for row in rows]
+            sums = {key: math.fsum(row[key] for row in rows) for key in ("nats", "tokens", "bytes")}
+            of[f"test.{name}"] = sums | {"bits_per_byte": sums["nats"] / sums["bytes"] / math.log(2)}
+        mean = sum(scores["bits_per_byte"] for scores in of.values()) / 2
+        body["splits"] = of | {"test.mean": {"bits_per_byte": mean, "directions": ["a-b", "a-c"]}}
+        runs.write_json(directory / runs.EVAL, body)
+        runs.write_text(directory / runs.DOCUMENTS, "".join(lines))
+        record = json.loads((directory / runs.RUN).read_text())
+        record["declared"]["split"] = "test.mean"
+        runs.write_json(directory / runs.RUN, record)
+    judgement = two_levels(tmp_path)
+    one = next(one for one in judgement.arms if one.arm.name == "pre_softmax")
+    assert judgement.notes == () and one.paired.mean == pytest.approx(-0.1 / math.log(2))
+    assert one.two_level == (pytest.approx(one.paired.mean), pytest.approx(one.paired.mean))
 
 
 def test_documents_that_are_missing_or_of_other_text_are_named(tmp_path):

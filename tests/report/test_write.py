@@ -17,7 +17,7 @@ from tietrain.report.write import report_rows, write_report
 
 FIGURES = (
     *("loss_tokens", "loss_flops", "loss_seconds", "quality_parameters", "parameters_by_part"),
-    *("owner_map", "flops_training", "flops_length"),
+    *("owner_map", "flops_training", "flops_length", "differences"),
 )
 
 
@@ -140,6 +140,21 @@ def test_every_ending_is_shown(tmp_path):
     ]
 
 
+def test_cells_of_one_fate_are_one_row(tmp_path):
+    """Seeds of a scheme that does not fit are told once, after what failed, and no reason twice."""
+    write_run(tmp_path, make_config("lm", "none", 1))
+    for seed in (1, 2, 3):
+        for label in ("three_way", "shared_vocab"):
+            said = {"status": "not_applicable", "arm": "", "label": label, "reason": f"{label} joins two languages"}
+            write_run(tmp_path, make_config("lm", "none", seed), folder=f"{label}-{seed}", **said)
+    write_run(tmp_path, make_config("lm", "pre_softmax", 1), status="failed", reason="no memory")
+    page = page_of(tmp_path)
+    rows = page.split("## Runs left out of every mean")[1].split("## Files")[0].strip().split("\n")[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| failed", "| not applicable", "| not applicable"]
+    assert "`shared_vocab` | 1, 2, 3 | — | shared\\_vocab joins two languages | `shared_vocab-1`, " in rows[1]
+    assert page.count("joins two languages") == 2
+
+
 def test_nothing_finished(tmp_path):
     write_run(tmp_path, make_config("lm", "none", 1), status="running")
     page = page_of(tmp_path)
@@ -149,7 +164,7 @@ def test_nothing_finished(tmp_path):
 def test_only_unreadable_runs(tmp_path):
     (tmp_path / runs.RUN).write_text("[]")
     page = page_of(tmp_path)
-    assert "nothing to compare" in page and "| `.` | unreadable |" in page
+    assert "nothing to compare" in page and "| unreadable | — | — | — | — | " in page
 
 
 def test_warnings(tmp_path):

@@ -11,17 +11,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tietrain import runs
-from tietrain.durable import is_whole
-from tiny_run import reproducible
+from results import difference, result
 
 # Nobody may wait longer for an end.
-MAX_SECONDS = 120
+MAX_SECONDS = 400
 WORDS = "a bird sings in the old tree while rain falls on grey stones and two men walk home slowly"
 SHAPE = "model.d_model=16 model.n_heads=2 model.d_ff=24 model.n_layers=4 model.vocab_size=70 task.window=16"
 TRAIN = "train.batch_tokens=128 train.checkpoint_every=2 train.log_every=1 train.eval_every=4 optim.warmup=0"
-# Keys of eval.json that tell of time.
-TIMES = ("seconds",)
 
 
 @dataclass(frozen=True)
@@ -167,57 +163,15 @@ def run(words: list[str], place: Path, seconds: float = MAX_SECONDS, **limits: d
     return Attempt(words, place, **limits).wait(seconds)
 
 
-def result(directory: Path) -> dict[str, object]:
-    """Everything of a finished run that an uninterrupted one has in the same bytes."""
-    checkpoints = directory / runs.CHECKPOINTS
-    weights = {
-        str(path.relative_to(checkpoints)): path.read_bytes()
-        for path in sorted(checkpoints.rglob("*.safetensors"))
-        if path.parent.name in ("final", "best", "average")
-    }
-    evaluation = runs.read_json(directory / runs.EVAL)
-    scores = {key: value for key, value in evaluation.items() if key not in TIMES}
-    return {
-        "status": runs.read_record(directory).status,
-        "rows": reproducible(runs.read_metrics(directory)),
-        "weights": weights,
-        "scores": {**scores, "splits": {k: reproducible([v]) for k, v in scores["splits"].items()}},
-        "kept": sorted(path.name for path in checkpoints.iterdir()),
-        "left": sorted(path.name for path in directory.glob("*.tmp")),
-    }
-
-
-def difference(found: dict[str, object], wanted: dict[str, object]) -> str:
-    """The first part in which two results differ; empty where they are one."""
-    return next((f"{key} differs" for key in wanted if found[key] != wanted[key]), "")
-
-
-def whole_steps(directory: Path) -> list[str]:
-    """Names of the step checkpoints that are whole."""
-    found = (directory / runs.CHECKPOINTS).glob("step_*[0-9]")
-    return sorted(path.name for path in found if is_whole(path))
-
-
-@dataclass
-class Row:
-    """A line of the table: a promise, how often it was put to the test, and what of it was lost."""
-
-    promise: str
-    tried: int = 0
-    lost: list[str] = field(default_factory=list)
-
-    def check(self, holds: bool, otherwise: str) -> None:
-        """Count one trial."""
-        self.tried += 1
-        if not holds:
-            self.lost.append(otherwise)
-
-
 class Place:
-    """A folder with corpora, and the uninterrupted run of every cell, made when first asked for."""
+    """A folder with corpora, and the uninterrupted run of every cell, made when first asked for.
 
-    def __init__(self, folder: Path):
-        self.folder, self._references, self._n = folder, {}, 0
+    Args:
+        references: those of another place, which has the same corpora.
+    """
+
+    def __init__(self, folder: Path, references: dict[Cell, tuple[dict[str, object], float]] | None = None):
+        self.folder, self.references, self._n = folder, {} if references is None else references, 0
         write_corpora(folder)
 
     def fresh(self, name: str = "run") -> Path:
@@ -227,13 +181,13 @@ class Place:
 
     def reference(self, cell: Cell) -> tuple[dict[str, object], float]:
         """Result and seconds of an uninterrupted run."""
-        if cell not in self._references:
+        if cell not in self.references:
             directory = self.fresh("reference")
             ended = self.run(cell, directory)
             if ended.code:
                 raise RuntimeError(f"{cell.name} ends with {ended.code}: {ended.err}")
-            self._references[cell] = result(directory), ended.seconds
-        return self._references[cell]
+            self.references[cell] = result(directory), ended.seconds
+        return self.references[cell]
 
     def start(self, cell: Cell, directory: Path, *words: str, **limits: dict[int, int]) -> Attempt:
         """The command of a cell, begun."""

@@ -8,27 +8,35 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from cells import TIED, Place, Row
+from cells import TIED, Cell, Place
+from promises import Row, Table
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 DISK_BYTES = 6_000_000
 
 
-def fill_a_small_disk(folder: Path, n: int, draw: random.Random) -> Row:
+def fill_a_small_disk(place: Place, n: int, draw: random.Random, table: Table) -> None:
     """Promise 4: with any amount of room left the run ends with 5 or finishes; with room it finishes, the same."""
-    row = Row("4 full disk (tmpfs): exit 5, then finished")
-    if n and _in_child(lambda report: _fill(folder, n, draw, report), row) is False:
+    row, cells = (
+        table.row("4 full disk (a small file system): exit 5, then finished"),
+        [TIED[i % len(TIED)] for i in range(n)],
+    )
+    for cell in cells:
+        place.reference(cell)
+    folder = place.fresh("disk")
+    if not _in_child(lambda report: _fill(folder, cells, place.references, draw, report), row):
         row.promise = "4 full disk: no file system may be mounted here"
-    return row
 
 
-def _fill(folder: Path, n: int, draw: random.Random, report: Callable[[str], None]) -> None:
+def _fill(
+    folder: Path, cells: list[Cell], references: dict, draw: random.Random, report: Callable[[str], None]
+) -> None:
     folder.mkdir()
     _mount_tmpfs(folder)
-    for i in range(n):
+    for i, cell in enumerate(cells):
         (folder / str(i)).mkdir()
-        place, cell = Place(folder / str(i)), TIED[i % len(TIED)]
-        directory, filler = place.fresh(), folder / "filler"
+        place, filler = Place(folder / str(i), references), folder / "filler"
+        directory = place.fresh()
         free = shutil.disk_usage(folder).free
         filler.write_bytes(b"\0" * max(0, free - draw.choice((0, 20_000, 200_000, 1_100_000, 1_400_000))))
         ended = place.run(cell, directory)

@@ -173,6 +173,14 @@ def test_the_newest_two_are_kept_and_foreign_names_left_alone(tmp_path):
     assert names == {"step_by_step", "mine", "best", "step_00000010", "step_00000012"}
 
 
+def test_a_kill_between_a_save_and_its_deletions_leaves_no_third_checkpoint(tmp_path, runs_of_12):
+    shutil.copytree(runs_of_12[0] / "cut", tmp_path / "run")
+    folder = tmp_path / "run" / "checkpoints"
+    shutil.copytree(folder / "step_00000008", folder / "step_00000006")
+    load(tmp_path / "run", build_model(tiny_config("pre_softmax")))
+    assert steps_in(tmp_path / "run") == ["step_00000008", "step_00000010"]
+
+
 def test_weights_start_another_run(tmp_path):
     config = tiny_config("pre_softmax")
     trained = train(tmp_path, config)[1]

@@ -36,6 +36,16 @@ def test_nothing_that_handles_errors_keeps_it_back():
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_an_error_that_was_made_of_it_is_none():
+    with StopRequest() as stop, pytest.raises(Stopped), stop.at_once():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Stopped as e:
+            raise RuntimeError("as sentencepiece does, where its lines are read") from e
+    with StopRequest() as stop, pytest.raises(RuntimeError), stop.at_once():
+        raise RuntimeError("without a signal")
+
+
 def test_a_second_signal_inside_is_harmless():
     with StopRequest() as stop:
         try:

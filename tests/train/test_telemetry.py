@@ -12,7 +12,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tietrain import runs
 from tietrain.identity import VOLATILE
-from tietrain.train.tensorboard import TensorBoard, add_results, settings_row
+from tietrain.train.tensorboard import TensorBoard, add_results, final_scores, settings_row
 from tiny_run import tiny_config, train
 
 
@@ -81,7 +81,7 @@ def test_a_run_is_one_row_with_its_settings_and_final_scores(tmp_path):
     config = replace(tiny_config("pre_softmax", seed=3), study="s")
     train(tmp_path / "run", config)
     totals, scores = {"tokens": 500, "flops": 7e9, "seconds": 3.0}, {"nats_per_token": 1.5, "bleu": 30.0, "words": 12}
-    add_results(tmp_path / "run", config, 999, totals, scores, print)
+    add_results(tmp_path / "run", final_scores(config, 999, totals["flops"], scores), totals, print)
     events = read_back(tmp_path / "run")
     row, table = hparams(events, "session_start_info").session_start_info, hparams(events, "experiment").experiment
     assert row.group_name == "s/run"

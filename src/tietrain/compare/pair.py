@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,11 @@ from tietrain.compare.stored import (
 )
 from tietrain.errors import DataError, SettingsError
 from tietrain.metrics import METRICS, NATS
+from tietrain.report.arms import Arm, order_splits
 from tietrain.report.collect import Run, read_run
+from tietrain.report.differences import things
 from tietrain.report.documents import read_documents, read_lines
+from tietrain.report.markup import join_words
 
 
 class Side(NamedTuple):
@@ -63,7 +66,7 @@ def compare_runs(a: Path, b: Path, split: str | None, metrics: Sequence[str], dr
     split = _common_split(pair, split)
     metrics = list(dict.fromkeys(metrics)) or _common_metrics(pair, split)
     of_texts, of_nats = ([name for name in metrics if name in names] for names in (METRICS, NATS))
-    if of_texts and tasks[0] == "lm":
+    if of_texts and tasks[0] != "mt":
         is_so = "a language model translates nothing"
         raise SettingsError(f"--metric {of_texts[0]}", is_so, f"choose from {', '.join(NATS)}")
     results: dict[str, Paired] = {}
@@ -76,7 +79,15 @@ def compare_runs(a: Path, b: Path, split: str | None, metrics: Sequence[str], dr
         check_documents((a, b), split, documents)
         n_lines = len(documents[0])
         results |= {name: _compare_nats(pair, split, name, documents, draws) for name in of_nats}
+    notes = _differences(pair) + notes
     return Comparison(pair, split, n_lines, {name: results[name] for name in metrics}, draws, notes)
+
+
+def _differences(pair: Pair) -> list[str]:
+    """What the two models differ in: the line the difference of their scores is to be read with."""
+    a, b = (Arm("", "", (side.run,)) for side in pair)
+    found = things(b, a) + ([] if a.first.seed == b.first.seed else ["seed"])
+    return [f"B differs from A in {join_words(found)}".replace("`", "")] if found else []
 
 
 def _finished(directory: Path) -> Side:
@@ -94,30 +105,29 @@ def _common_split(pair: Pair, asked: str | None) -> str:
     a, b = pair
     common = [split for split in a.run.scores if split in b.run.scores]
     if asked is None:
-        unseen = sorted((s for s in common if s != "valid"), key=lambda s: (s != "test", s))
+        unseen = [s for s in order_splits(common) if s.partition(".")[0] != "valid" and s not in a.run.means]
         asked, what = (unseen[0] if unseen else ""), f"{a.directory} and {b.directory}"
     else:
         what = f"--split {asked}"
     if asked not in common:
         has = [f"{side.directory} has scores of {', '.join(side.run.scores)}" for side in pair]
         raise SettingsError(what, " and ".join(has), "name a split of both with --split")
+    if asked in a.run.means:
+        to_do = f"name one of {', '.join(a.run.means[asked])}"
+        raise SettingsError(what, "it is a mean over directions and has no lines of its own", to_do)
     return asked
 
 
 def _common_metrics(pair: Pair, split: str) -> list[str]:
     """What both runs recorded; of language models what their vocabularies allow."""
     a, b = pair
-    if a.run.task == "lm":
-        return ["nats_per_token" if _vocabulary(a) == _vocabulary(b) else "bits_per_byte"]
+    if a.run.task != "mt":
+        return ["nats_per_token" if a.run.target_vocabulary == b.run.target_vocabulary else "bits_per_byte"]
     found = [name for name in METRICS if all(name in side.run.scores[split] for side in pair)]
     if not found:
         asked = f"{a.directory} and {b.directory}"
         raise SettingsError(asked, "they recorded no score in common", "name one with --metric")
     return found
-
-
-def _vocabulary(side: Side) -> Any:
-    return side.run.fingerprints.get("vocabulary.decoder")
 
 
 def _compare_texts(
@@ -164,7 +174,7 @@ def _compare_nats(pair: Pair, split: str, name: str, documents: Sequence[Documen
     if a.run.windows != b.run.windows:
         is_so = f"they were read in windows of {a.run.windows} and {b.run.windows}"
         raise SettingsError(asked, is_so, "score one again as the other was")
-    if name == "nats_per_token" and _vocabulary(a) != _vocabulary(b):
+    if name == "nats_per_token" and a.run.target_vocabulary != b.run.target_vocabulary:
         raise SettingsError(asked, "their tokens are of other vocabularies", "compare with --metric bits_per_byte")
     for side in pair:
         if name not in side.run.scores[split]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tietrain.compare.pair import Comparison
 from tietrain.metrics import METRICS, NATS
+from tietrain.report.markup import count
 
 TITLES = {"bleu": "BLEU", "chrf": "chrF", "chrf++": "chrF++", "ter": "TER"}
 TITLES |= {"nats_per_token": "nats/token", "bits_per_byte": "bits/byte"}
@@ -31,7 +32,7 @@ def to_json(found: Comparison) -> dict[str, Any]:
 def describe(found: Comparison) -> list[str]:
     """The comparison for people."""
     lines = [
-        f"{name}: {side.run.label}, seed {side.run.seed}, {side.run.path}"
+        f"{name}: {side.run.label}, seed {side.run.seed}, {count(side.run.params)} parameters, {side.run.path}"
         for name, side in zip("AB", found.pair, strict=True)
     ]
     draws = found.draws

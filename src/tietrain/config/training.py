@@ -99,6 +99,7 @@ class TrainConfig:
         the last or best n_averaged evaluations (of all, where there were fewer). Best is lowest nats_per_token on valid.
     ema: decay of an exponential moving average of the weights, or None. It is what every evaluation sees, what is best,
         averaged and scored; training goes on from the weights themselves. See `train.averaging`.
+    trackers: what else is told of a run as it trains, wandb and trackio, see `train.trackers`.
     slow_step_seconds: sleep after every step, for tests.
     """
 
@@ -115,6 +116,7 @@ class TrainConfig:
     average: str = "none"
     n_averaged: int = 5
     ema: Optional[float] = None
+    trackers: list[str] = field(default_factory=list)
     slow_step_seconds: float = 0.0
 
     def __post_init__(self) -> None:
@@ -128,6 +130,8 @@ class TrainConfig:
         )
         check_choice("train.batch_by", self.batch_by, ("auto", "tokens", "chars"))
         check_choice("train.average", self.average, ("none", "last", "best"))
+        for name in self.trackers:
+            check_choice("train.trackers", name, ("wandb", "trackio"))
         for key in ("batch_tokens", "checkpoint_every", "log_every", "n_averaged"):
             check_range(f"train.{key}", getattr(self, key), 1)
         check(

@@ -6,9 +6,11 @@ import hashlib
 import io
 import json
 import re
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -178,7 +180,7 @@ def train_vocabulary(
         raise DataError("the training text", "it is empty", "give files with text in data.splits.train")
     model = io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(
+        _train(
             sentence_iterator=_training_lines(lines, kind),
             model_writer=model,
             model_type=kind,
@@ -210,6 +212,23 @@ def train_vocabulary(
     read = vocabulary.decode(spelled)
     vocabulary.lossless = all(UNK_ID in ids or w == text for ids, w, text in zip(spelled, words, read, strict=True))
     return vocabulary
+
+
+def _train(**options: Any) -> None:
+    """Run sentencepiece's trainer beside this thread, so that a signal that stops the run need not wait for its end."""
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            sentencepiece.SentencePieceTrainer.train(**options)
+        except Exception as e:
+            errors.append(e)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
 
 
 def _training_lines(lines: list[str], kind: str) -> Iterator[str]:

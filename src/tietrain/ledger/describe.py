@@ -19,7 +19,8 @@ from tietrain.tying.plan import TyingPlan
 def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
     """Counts as plain integers; FLOPs are forward, as coefficients in lengths.
 
-    What needs one length, conventions and decoding, is at the configuration's typical one.
+    `flops.per_token` is of a target token of `flops.route`, the first that sentences take, S = T; its scores are those for
+    each token of length. What needs one length, conventions and decoding, is at the configuration's typical one.
     """
     ledger, flops = count_params(plan), count_flops(plan.slots.shape)
     return {
@@ -38,7 +39,12 @@ def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
         "uses": ledger.uses,
         "loads": [asdict(load) for load in ledger.loads],
         "manifest": make_manifest(plan).to_json(),
-        "flops": {"coefficients": flops.coefficients, "terms": [asdict(term) for term in flops.terms]},
+        "flops": {
+            "coefficients": flops.coefficients,
+            "terms": [asdict(term) for term in flops.terms],
+            "route": list(flops.route),
+            "per_token": flops.by_kind(equal_lengths(plan.slots.shape, 1)),
+        },
         "conventions": {
             "unit": UNIT,
             "length": config.typical_length,
@@ -62,9 +68,11 @@ def describe_plan(plan: TyingPlan, config: RunConfig) -> list[str]:
         f"parameters: {ledger.params:,} stored, {ledger.params_saved:,} saved by tying ({share:.1f} % of {ledger.params_untied:,})"
     )
     lines += _columns(ledger.by_part, ledger.saved_by_part)
-    per_token = columns(plan.slots.shape, length)["with attention"] // 3
+    per_token, routes = columns(plan.slots.shape, length)["with attention"] // 3, plan.slots.shape.routes
+    of = f" of {' + '.join(routes[0])}, the first of {len(routes)} routes," if len(routes) > 1 else ""
     lines.append(
-        f"FLOPs: {per_token:,} forward a target token at {length} tokens a sequence, three times that in training ({CONVENTION})"
+        f"FLOPs: {per_token:,} forward a target token{of} at {length} tokens a sequence, three times that in training "
+        f"({CONVENTION})"
     )
     return [*lines, *_decoding_lines(plan, config), *_memory_lines(_memory(plan, config), config)]
 

@@ -19,10 +19,12 @@ CROSSINGS = ("scores + projections = FFN", "scores = FFN", "scores = projections
 class LengthLedger:
     """Forward FLOPs a target token, by kind; scores are those for each token of length.
 
-    Of an encoder-decoder the source is as long as the target, S = T, and its tokens are counted with the target's.
+    route: the stacks a sentence runs through, the one that predicts last. Sources are as long as the target, S = T, and their
+    tokens are counted with the target's.
     """
 
     convention: str
+    route: tuple[str, ...]
     projections: int
     scores: int
     ffn: int
@@ -46,15 +48,19 @@ class LengthLedger:
             total = sum(flops.values())
             shares = {kind: round(value / total, 4) for kind, value in flops.items()}
             rows.append({"length": length, "flops_per_token": total, **flops, "shares": shares})
-        return {"convention": self.convention, "unit": "forward FLOPs per target token", "rows": rows} | {
-            "crossings": self.crossings
+        return {
+            "convention": self.convention,
+            "route": list(self.route),
+            "unit": "forward FLOPs per target token",
+            "rows": rows,
+            "crossings": self.crossings,
         }
 
 
 def count_by_length(shape: ModelShape, convention: str = CONVENTION) -> LengthLedger:
-    """The length ledger of a model; lengths beyond the position table are fine here."""
-    flops = count_flops(shape, convention).by_kind(equal_lengths(shape, 1))
-    return LengthLedger(convention, **flops)
+    """The length ledger of the first route of a model; lengths beyond the position table are fine here."""
+    flops = count_flops(shape, convention)
+    return LengthLedger(convention, flops.route, **flops.by_kind(equal_lengths(shape, 1)))
 
 
 def parse_lengths(text: str) -> list[int]:
@@ -90,13 +96,10 @@ def parse_lengths(text: str) -> list[int]:
     return lengths
 
 
-def describe_lengths(ledger: LengthLedger, lengths: list[int], pairs: bool) -> list[str]:
-    """The table in columns, then the crossings.
-
-    Args:
-        pairs: the model is an encoder-decoder.
-    """
-    of = "target token, S = T, source included" if pairs else "token"
+def describe_lengths(ledger: LengthLedger, lengths: list[int]) -> list[str]:
+    """The table in columns, then the crossings."""
+    pairs = f"target token, S = T, source included ({' + '.join(ledger.route)})"
+    of = pairs if len(ledger.route) > 1 else "token"
     lines = [f"forward FLOPs a {of}, by sequence length ({ledger.convention})"]
     lines.append(f"{'length':>9}{'FLOPs':>18}" + "".join(f"{kind:>13}" for kind in KINDS))
     for row in ledger.to_json(lengths)["rows"]:

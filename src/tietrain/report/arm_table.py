@@ -9,7 +9,7 @@ from tietrain.report.canvas import Looks
 from tietrain.report.markup import count, fixed, powers
 from tietrain.report.statistics import half_width
 from tietrain.report.svg import variable
-from tietrain.report.tables import Score
+from tietrain.report.tables import Score, saved_percent
 from tietrain.report.verdict_text import difference_text
 from tietrain.report.verdicts import Judged, Judgement
 
@@ -25,11 +25,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """An arm; key, colour: as in the figures."""
+    """An arm; key, colour, mark: as in the figures."""
 
     key: str
     name: str
     colour: str
+    mark: str
     cells: tuple[Cell, ...]
 
 
@@ -38,8 +39,8 @@ def make_header(judgement: Judgement) -> tuple[str, ...]:
     declared = judgement.declared
     better = "higher" if declared.score.sign > 0 else "lower"
     return (
-        f"{declared.score.title} on {declared.split}, mean [95 %], {better} is better",
-        "difference [95 %]",
+        f"{declared.score.title} on {declared.split}, mean [95\u00a0%], {better} is better",
+        "difference [95\u00a0%]",
         "verdict",
         "stored parameters",
         "saved by tying",
@@ -56,9 +57,7 @@ def make_rows(comparison: Comparison, judgement: Judgement, looks: Looks) -> lis
     rows = []
     for arm in comparison.arms:
         one, run, look = judgement.of(arm), arm.first, looks.of(arm)
-        saved = (
-            100 * run.params_saved / run.params_untied if run.params_saved is not None and run.params_untied else None
-        )
+        saved = saved_percent(run)
         per_token = arm.stat(lambda run: run.flops / run.tokens if run.flops and run.tokens else None)
         cells = (
             _quality(one, judgement.declared.score),
@@ -72,7 +71,7 @@ def make_rows(comparison: Comparison, judgement: Judgement, looks: Looks) -> lis
             Cell(str(len(arm.done)), len(arm.done)),
             Cell(f"{one.n_diverged} of {one.n_ended}", one.n_diverged),
         )
-        rows.append(Row(look.key, arm.name, variable(look.colour), cells))
+        rows.append(Row(look.key, arm.name, variable(look.colour), look.glyph, cells))
     return rows
 
 

@@ -14,7 +14,7 @@ from tietrain.report.tuning import Tuning, group_of, group_trials, is_trial, rea
 
 # The scheme that ties nothing: where it is present, others are read against it.
 UNTIED = "none"
-TASK_TITLES = {"lm": "Language model", "mt": "Translation"}
+TASK_TITLES = {"lm": "Language model", "mlm": "Masked language model", "mt": "Translation"}
 MAX_NAME = 60
 
 
@@ -84,15 +84,13 @@ class Arm:
 
     @property
     def target_vocabulary(self) -> str:
-        """Content of the vocabulary whose tokens are scored."""
-        fingerprints = self.first.fingerprints
-        return str(fingerprints.get("vocabulary.decoder", fingerprints.get("vocabulary", "")))
+        return self.first.target_vocabulary
 
     @property
     def vocab_size(self) -> int | None:
-        """Pieces of that vocabulary."""
-        shape = self.first.shapes.get("decoder.embed.weight")
-        return shape[0] if shape else None
+        """Pieces of that vocabulary; None of several of unlike size."""
+        shapes = {self.first.shapes.get(f"{stack}.embed.weight", ()) for stack in self.first.predictors}
+        return next(iter(shapes))[0] if len(shapes) == 1 and all(shapes) else None
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -172,9 +170,11 @@ class Comparison:
 
     @property
     def splits(self) -> list[str]:
-        """Scored splits, test first and valid last: valid chose the checkpoint."""
-        seen = dict.fromkeys(split for arm in self.arms for run in arm.done for split in run.scores)
-        return sorted(seen, key=lambda split: (split == "valid", split != "test", split))
+        """Scored splits: those stated as primary, then `order_splits`."""
+        runs = [run for arm in self.arms for run in arm.done]
+        primary = {run.declared.get("split") for run in runs}
+        ordered = order_splits(dict.fromkeys(split for run in runs for split in run.scores))
+        return sorted(ordered, key=lambda split: split not in primary)
 
     @property
     def seeds(self) -> tuple[int, int]:
@@ -196,6 +196,20 @@ class Comparison:
         tunings = [arm.tuning for arm in self.arms]
         alike = len({tuning.budget for tuning in tunings if tuning}) == 1
         return alike and all(tuning and tuning.best == tuning.chosen is not None for tuning in tunings)
+
+
+def order_splits(splits: Iterable[str]) -> list[str]:
+    """Test first and valid last, which chose the checkpoint; of a split its mean over directions first. None is train.
+
+    >>> order_splits(["valid.mean", "held.mean", "test.a-b", "test.mean", "train.a-b"])
+    ['test.mean', 'test.a-b', 'held.mean', 'valid.mean']
+    """
+
+    def place(split: str) -> tuple[bool, bool, str, bool, str]:
+        name, _, of = split.partition(".")
+        return name == "valid", name != "test", name, of != "mean", of
+
+    return sorted((split for split in splits if split.partition(".")[0] != "train"), key=place)
 
 
 def make_arms(runs: Iterable[Run]) -> list[Arm]:

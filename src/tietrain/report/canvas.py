@@ -1,8 +1,8 @@
 """What all figures share: style, the look of an arm, panels, legends, and files that equal data give equal bytes.
 
 A scheme has one colour through all figures of a report: Okabe and Ito 2008, a palette for every kind of colour vision,
-without its yellow, which is too pale for lines, then three of Tol's muted scheme. Markers and dashes repeat the
-distinction without colour. What belongs to one arm carries its key as a group's id in the SVG, so that a page can hide
+without its yellow, which is too pale for lines, then three of Tol's muted scheme and three that lie farthest from all
+of these, whatever the vision. Markers and dashes repeat the distinction without colour. What belongs to one arm carries its key as a group's id in the SVG, so that a page can hide
 it. Matplotlib's Figure objects only: no pyplot, no global state.
 """
 
@@ -25,9 +25,12 @@ from matplotlib.ticker import FuncFormatter
 
 from tietrain.report.arms import Arm
 
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#882255", "#999933", "#888888")
-# As many as are no divisor of the colours: a colour and a marker come together once in ninety arms.
-MARKERS = "osD^vPX<>"
+COLOURS = (
+    *("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"),
+    *("#882255", "#999933", "#888888", "#772200", "#7766FF", "#0022CC"),
+)
+# As many as are no divisor of the colours: a colour and a marker come together once in 117 arms. As characters too.
+MARKERS, GLYPHS = "osD^vPX<>", "●■◆▲▼✚✖◀▶"
 # Dotted lines are for runs that are in no mean.
 DASHES = ("-", (0, (5, 1.5)), (0, (4, 1, 1, 1)), (0, (7, 1, 1, 1, 1, 1)))
 INK, GRID, PAPER, OWN = "#222222", "#E6E6E6", "#FFFFFF", "#DDDDDD"
@@ -55,7 +58,7 @@ STYLE = {
     "text.parse_math": False,
 }
 PANEL = (4.4, 3.1)
-LEGEND_WIDTH = 1.9
+LEGEND_WIDTH, COLUMNS = 1.9, 2
 LINE_HEIGHT = 0.19
 # Agg refuses a picture of 2^16 pixels a side; a report of hundreds of arms is drawn coarser instead.
 DPI, MAX_PIXELS = 200.0, 30_000
@@ -80,6 +83,11 @@ class Look:
     colour: str
     marker: str
     dash: Any
+
+    @property
+    def glyph(self) -> str:
+        """The marker as a character."""
+        return GLYPHS[MARKERS.index(self.marker)]
 
     def mark(self, *artists: Artist) -> None:
         """Name the arm's part of a figure; `finish` makes the names unique."""
@@ -132,8 +140,8 @@ def power_of_ten(exponent: int) -> str:
 
 
 def make_panels(n: int) -> tuple[Figure, list[Axes]]:
-    """A row of panels, at most three wide, with room for a legend at the right."""
-    columns = min(n, 3)
+    """Rows of panels, at most COLUMNS wide, with room for a legend at the right."""
+    columns = min(n, COLUMNS)
     rows = -(-n // columns)
     figure = Figure(figsize=(PANEL[0] * columns + LEGEND_WIDTH, PANEL[1] * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)

@@ -51,11 +51,13 @@ class Run:
 
     status: of `runs.STATUSES`, or `unreadable` or `damaged`; only `done` runs enter a mean.
     settings, fingerprints, machine, declared: full dotted key -> value. owner, shapes: slot -> owner, slot -> shape.
-    flops_by_kind: kind of FLOP_KINDS -> forward FLOPs of one token in every stack; `scores` for each token of length.
+    flops_by_kind: kind of FLOP_KINDS -> forward FLOPs of a target token, with those of its sources, which are as long, along
+        the route of stacks; `scores` for each token of length.
     steps, tokens (target), flops (training), seconds: totals so far; None where not recorded.
     checkpoint_step, chosen_by: of the weights that were scored, and why they were.
     no_curve: why metrics that are there could not be read.
-    scores: split -> score -> number; reasons: `split.score` -> why it is empty.
+    scores: split -> score -> number; reasons: `split.score` -> why it is empty. means: split that is the mean over
+        directions -> the splits it is the mean of.
     """
 
     path: str
@@ -76,6 +78,7 @@ class Run:
     parent: str = ""
     started_at: str = ""
     ended_at: str = ""
+    total_seconds: float | None = None
     owner: dict[str, str] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     convention: str = ""
@@ -85,6 +88,7 @@ class Run:
     by_part: dict[str, int] = field(default_factory=dict)
     saved_by_part: dict[str, int] = field(default_factory=dict)
     flops_by_kind: dict[str, int] = field(default_factory=dict)
+    route: tuple[str, ...] = ()
     steps: float | None = None
     tokens: float | None = None
     flops: float | None = None
@@ -92,11 +96,24 @@ class Run:
     checkpoint_step: float | None = None
     chosen_by: str = ""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    means: dict[str, tuple[str, ...]] = field(default_factory=dict)
     signatures: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     windows: dict[str, Scalar] = field(default_factory=dict)
     curve: tuple[Point, ...] = ()
     no_curve: str = ""
+
+    @property
+    def predictors(self) -> list[str]:
+        """The stacks that have an output projection; a decoder where no plan was recorded."""
+        found = dict.fromkeys(slot.partition(".")[0] for slot in self.owner if slot.endswith(".output.weight"))
+        return list(found) or ["decoder"]
+
+    @property
+    def target_vocabulary(self) -> str:
+        """Content of the vocabulary whose tokens are scored; of several decoders, of each that is another."""
+        contents = [str(self.fingerprints.get(f"vocabulary.{stack}", "")) for stack in self.predictors]
+        return "+".join(dict.fromkeys(contents))
 
 
 def collect(directory: Path) -> list[Run]:
@@ -146,7 +163,8 @@ def _from_record(record: runs.RunRecord, shown: str) -> Run:
     texts: dict[str, Any] = {k: clean_text(_typed(record, k, str)) for k in TEXTS}
     maps: dict[str, Any] = {k: _flat(_typed(record, k, dict)) for k in MAPS}
     notes = tuple(clean_text(str(note)) for note in _typed(record, "notes", list))
-    return Run(shown, seed=record.seed, notes=notes, parent=clean_text(str(record.parent or "")), **texts, **maps)
+    parent, total = clean_text(str(record.parent or "")), number(record.total_seconds)
+    return Run(shown, seed=record.seed, notes=notes, parent=parent, total_seconds=total, **texts, **maps)
 
 
 def _typed(record: runs.RunRecord, name: str, wanted: type) -> Any:
@@ -182,12 +200,16 @@ def _ledger_fields(body: Any) -> dict[str, Any]:
         "convention": clean_text(str(body["convention"])),
         **{name: _count(body[name]) for name in ("params", "params_untied", "params_saved")},
         **{name: {clean_text(k): _count(v) for k, v in body[name].items()} for name in ("by_part", "saved_by_part")},
-        "flops_by_kind": _by_kind(body.get("flops", {}).get("terms", [])),
+        "flops_by_kind": _by_kind(body.get("flops", {})),
+        "route": tuple(clean_text(stack) for stack in body.get("flops", {}).get("route", [])),
     }
 
 
-def _by_kind(terms: Any) -> dict[str, int]:
-    """Empty where the ledger is of a version without terms."""
+def _by_kind(flops: Any) -> dict[str, int]:
+    """Of a ledger of an earlier version, which says no route, the sum over all stacks; empty where it says no terms."""
+    if "per_token" in flops:
+        return {kind: _count(flops["per_token"][kind]) for kind in FLOP_KINDS}
+    terms = flops.get("terms", [])
     sums = dict.fromkeys(FLOP_KINDS, 0) if terms else {}
     for term in terms:
         sums[term["kind"]] += _count(term["per_unit"])
@@ -209,6 +231,11 @@ def _eval_fields(body: Any) -> dict[str, Any]:
     checkpoint = body.get("checkpoint", {})
     return {
         "scores": splits,
+        "means": {
+            clean_text(split): tuple(clean_text(f"{split.rpartition('.')[0]}.{name}") for name in scores["directions"])
+            for split, scores in body["splits"].items()
+            if "directions" in scores
+        },
         "signatures": {clean_text(k): clean_text(str(v)) for k, v in body.get("signatures", {}).items()},
         "reasons": {clean_text(k): clean_text(str(v)) for k, v in body.get("reasons", {}).items()},
         "windows": _flat(body.get("windows", {})),

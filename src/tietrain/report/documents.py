@@ -45,13 +45,25 @@ def read_documents(directory: Path, split: str, run: Run) -> Documents:
 
 
 def nats_and_bits(directory: Path, split: str, found: Sequence[Run]) -> tuple[Numbers, Numbers]:
-    """Nats of every document [runs, documents], and its bytes times ln 2 [documents].
+    """Nats of every document [texts, runs, documents], and its bytes times ln 2 [texts, documents].
+
+    A split is one text; the mean over directions has one each, in which document i is the same line.
 
     Args:
         directory: what the paths of the runs are relative to.
     Raises:
-        DataError: a run lacks them, or was scored on other text than the first.
+        DataError: a run lacks them, or was scored on other text than the first, or directions have unlike documents.
     """
+    names = found[0].means.get(split, (split,))
+    parts = [_nats_and_bits(directory, name, found) for name in names]
+    if len({units.shape for _, units in parts}) > 1:
+        raise DataError(split, "its directions have unlike numbers of documents", "report.split=SPLIT.DIRECTION")
+    nats, units = zip(*parts, strict=True)
+    return np.stack(nats), np.stack(units)
+
+
+def _nats_and_bits(directory: Path, split: str, found: Sequence[Run]) -> tuple[Numbers, Numbers]:
+    """Those of one text: [runs, documents], [documents]."""
     documents = [read_documents(directory / run.path, split, run) for run in found]
     texts = [[(row["sha256"], row["bytes"]) for row in rows] for rows in documents]
     for run, text in zip(found, texts, strict=True):

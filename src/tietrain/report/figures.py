@@ -6,18 +6,21 @@ import matplotlib
 
 from tietrain.report.arms import Comparison
 from tietrain.report.canvas import STYLE, Drawing, Looks
+from tietrain.report.effects import draw_effects
 from tietrain.report.flop_curves import draw_by_length, draw_flops
 from tietrain.report.losses import UNITS, draw_loss
 from tietrain.report.owner_map import draw_owner_map
 from tietrain.report.parameters import draw_parts
 from tietrain.report.quality import draw_quality
 from tietrain.report.tuning_figure import draw_tuning
+from tietrain.report.verdicts import Judgement
 
 
-def draw_all(comparison: Comparison, looks: Looks) -> list[Drawing]:
+def draw_all(comparison: Comparison, judgement: Judgement, looks: Looks) -> list[Drawing]:
     """One that would be empty is left out."""
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         drawings = [
+            draw_effects(judgement, looks),
             draw_quality(comparison, looks),
             draw_parts(comparison, looks),
             draw_owner_map(comparison, looks),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tietrain.report.arms import Arm, Comparison
@@ -22,6 +23,8 @@ from tietrain.report.lengths import draw_kinds, kind_handles
 from tietrain.report.losses import UNITS, curves
 
 LENGTHS = [2**n for n in range(4, 17)]
+# Length of a stripe, in line widths.
+STRIPE = 5
 
 
 def draw_flops(comparison: Comparison, looks: Looks) -> Drawing | None:
@@ -32,8 +35,8 @@ def draw_flops(comparison: Comparison, looks: Looks) -> Drawing | None:
         return None
     figure, axes = make_panels(len(units))
     for ax, unit in zip(axes, units, strict=True):
-        for arm in arms:
-            _draw_runs(ax, arm, looks, unit)
+        for arm, alike in zip(arms, alike_arms(arms), strict=True):
+            draw_runs(ax, arm, looks, unit, alike if unit == "tokens" else [arm])
         ax.set_xlim(left=0)
         ax.set_ylim(bottom=0)
         scale_x(ax, UNITS[unit])
@@ -49,20 +52,33 @@ def draw_flops(comparison: Comparison, looks: Looks) -> Drawing | None:
         for p in run.curve
     ]
     caption = "Training FLOPs spent, a line a run: sharing parameters changes none, depth, width and vocabulary do."
+    together = dict.fromkeys(" = ".join(arm.name for arm in alike) for alike in alike_arms(arms) if len(alike) > 1)
+    if together:
+        caption += f" Striped at the left, because these spend the same a token: {'; '.join(together)}."
     return finish(figure, "flops_training", caption, rows)
 
 
-def _draw_runs(ax: Any, arm: Arm, looks: Looks, unit: str) -> None:
-    look = looks.of(arm)
+def alike_arms(arms: Sequence[Arm]) -> list[list[Arm]]:
+    """Of each arm, all that spend just what it does: their curves against tokens lie on one another."""
+    ends = [{(p.tokens, p.flops) for run in curves(arm) for p in run.curve[-1:]} for arm in arms]
+    return [[other for other, its in zip(arms, ends, strict=True) if its & end] for end in ends]
+
+
+def draw_runs(ax: Any, arm: Arm, looks: Looks, unit: str, alike: Sequence[Arm]) -> None:
+    """A line a run; of those alike every one a stripe of it, and its marker at a place of its own."""
+    look, i, n = looks.of(arm), alike.index(arm), len(alike)
+    dash = look.dash if n == 1 else (i * STRIPE, (STRIPE, (n - 1) * STRIPE))
     for run in curves(arm):
         points = [p for p in run.curve if getattr(p, unit) is not None]
-        style: dict[str, Any] = {"color": look.colour, "linewidth": 1.1, "markersize": 4.5}
-        style |= (
-            {"linestyle": look.dash, "marker": look.marker}
-            if run.status == "done"
-            else {"linestyle": ":", "marker": "x"}
+        if not points:
+            continue
+        done = run.status == "done"
+        style: dict[str, Any] = (
+            {"linestyle": dash, "marker": look.marker} if done else {"linestyle": ":", "marker": "x"}
         )
-        look.mark(*ax.plot([getattr(p, unit) for p in points], [p.flops for p in points], markevery=[-1], **style))
+        style |= {"markevery": [round((len(points) - 1) * (i + 1) / n)] if done else [-1], "dash_capstyle": "butt"}
+        xs, ys = [getattr(p, unit) for p in points], [p.flops for p in points]
+        look.mark(*ax.plot(xs, ys, color=look.colour, linewidth=1.3, markersize=5, **style))
 
 
 def draw_by_length(comparison: Comparison) -> Drawing | None:
@@ -80,11 +96,11 @@ def draw_by_length(comparison: Comparison) -> Drawing | None:
         draw_kinds(ax, by_length)
         ax.set_title(figure_text(", ".join(arm.name for arm in arms), width=52), loc="left")
         ax.set_ylabel("forward FLOPs a target token")
-        rows += [{"arm": arm.name, **row} for arm in arms for row in by_length]
+        rows += [{"arm": arm.name, "route": " + ".join(arm.first.route), **row} for arm in arms for row in by_length]
     add_legend(figure, kind_handles())
-    caption = (
-        "Forward FLOPs a target token by component, against length; every stack of the model holds as many tokens."
-    )
+    caption = "Forward FLOPs a target token by component, against length"
+    routes = dict.fromkeys(row["route"] for row in rows if "+" in row["route"])
+    caption += f"; source and target are as long ({', '.join(routes)})." if routes else "."
     return finish(figure, "flops_length", caption, rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import fmean
 
 from tietrain.report.arms import Arm, Comparison
 from tietrain.report.markup import count, fixed, join_words, powers
@@ -39,15 +40,19 @@ def make_headline(comparison: Comparison, judgement: Judgement) -> Headline:
     if fit:
         one = min(fit, key=lambda one: one.arm.first.params or 0)
         return Headline(
-            _use(one, fit, judgement), saved_text(one.arm), _costs(one, judgement), f"{_evidence(one)}; {sure}"
+            _use(one, fit, judgement),
+            saved_text(one.arm) + _stored(one),
+            _costs(one, judgement),
+            f"{_evidence(one)}; {sure}",
         )
     if others and all(one.verdict == WORSE for one in others) and (base := others[0].base):
         said = f"Keep {base.arm.name}: every other arm was worse in {_score(judgement.declared)}."
         return Headline(said, "nothing: what was shared cost quality", "nothing", sure)
-    most = max(comparison.arms, key=lambda arm: arm.first.params_saved or 0)
-    saves = f"at most {saved_text(most)}, by {most.name}" if most.first.params_saved else "nothing was shared"
+    most = max(judgement.arms, key=lambda one: one.arm.first.params_saved or 0)
+    saves = f"at most {saved_text(most.arm)}, by {most.arm.name}{_stored(most)}"
+    saves = saves if most.arm.first.params_saved else "nothing was shared"
     answer = f"No recommendation can be given: {'; '.join(_why_none(comparison, judgement))}."
-    return Headline(answer, saves, "not known: no difference carries a verdict", sure)
+    return Headline(answer, saves, f"not known: no difference carries a verdict{_seen(judgement)}", sure)
 
 
 def _use(one: Judged, fit: list[Judged], judgement: Judgement) -> str:
@@ -79,6 +84,15 @@ def saved_text(arm: Arm) -> str:
     return f"{count(run.params_saved)} parameters ({100 * run.params_saved / run.params_untied:.1f} %)"
 
 
+def _stored(one: Judged) -> str:
+    """The whole difference in size to the baseline, where not ties alone make it, but say another vocabulary."""
+    ours, theirs = one.arm.first, one.base.arm.first if one.base else None
+    if not ours.params or not theirs or not theirs.params or ours.params_untied == theirs.params:
+        return ""
+    percent = 100 * (ours.params / theirs.params - 1)
+    return f"; stores {abs(percent):.1f} % {'less' if percent < 0 else 'more'} than the baseline"
+
+
 def _costs(one: Judged, judgement: Judgement) -> str:
     """Difference of the score, and FLOPs and seconds as a ratio to the baseline's."""
     score = judgement.declared.score
@@ -93,6 +107,14 @@ def _costs(one: Judged, judgement: Judgement) -> str:
     return ", ".join(parts)
 
 
+def _seen(judgement: Judgement) -> str:
+    """The range of the differences that were found; empty where there is none."""
+    score = judgement.declared.score
+    found = sorted((one for one in judgement.arms if one.differences), key=lambda one: fmean(one.differences))
+    ends = [f"{difference_text(one, score).split()[0]} ({one.arm.name})" for one in found[:1] + found[1:][-1:]]
+    return f"; seen: {' to '.join(ends)} {score.title}" if ends else ""
+
+
 def _evidence(one: Judged) -> str:
     p = one.p_holm if one.verdict == BETTER else one.p_equivalent
     said = f"{len(one.differences)} paired seeds" + (f", adjusted p {p_text(p)}" if p is not None else "")
@@ -105,27 +127,33 @@ def _sure(comparison: Comparison, judgement: Judgement) -> str:
     if not effects:
         return said
     score = judgement.declared.score
-    smallest = fixed(min(effects) * score.scale, score.decimals + 1)
-    return f"{said}; smallest difference that could be seen: {smallest} {score.title}"
+    ends = dict.fromkeys(fixed(x * score.scale, score.decimals + 1) for x in (min(effects), max(effects)))
+    return f"{said}; smallest difference that could be seen: {' to '.join(ends)} {score.title}"
 
 
 def _why_none(comparison: Comparison, judgement: Judgement) -> list[str]:
-    """Every reason once."""
+    """Every reason once, with all arms it holds for."""
     if comparison.seeds[1] == 0:
         return ["no run has finished"]
     if len(comparison.arms) == 1:
         return ["there is one arm, and nothing to compare it with"]
-    whys = [judgement.declared.doubt] if judgement.declared.doubt else []
+    groups: dict[str, list[Judged]] = {}
     for one in judgement.arms:
-        if one.base is None and judgement.declared.is_baseline(one.arm):
-            continue
-        name = one.arm.name
-        known = {
-            NO_DIFFERENCE: f"{name} was not shown to differ, nor to be equivalent",
-            DIFFERS_HERE: f"{name} differs, but at one common rate, which may favour an arm",
-            UNSTABLE: f"{name} diverged {one.n_diverged} of {one.n_ended} times",
-            WORSE: f"{name} is worse",
-            "no verdict (one seed)": "one seed an arm tells nothing of chance",
-        }
-        whys.append(known.get(one.verdict) or one.verdict.removeprefix("no verdict (").removesuffix(")"))
-    return list(dict.fromkeys(why for why in whys if why != "exploratory"))
+        if one.base is not None or not judgement.declared.is_baseline(one.arm):
+            groups.setdefault(one.verdict, []).append(one)
+    whys = [judgement.declared.doubt] if judgement.declared.doubt else []
+    whys += [_why(verdict, group) for verdict, group in groups.items()]
+    return [why for why in whys if why != "exploratory"]
+
+
+def _why(verdict: str, group: list[Judged]) -> str:
+    names, one = join_words([one.arm.name for one in group]), len(group) == 1
+    known = {
+        NO_DIFFERENCE: f"{names} {'was' if one else 'were'} not shown to differ, nor to be equivalent",
+        DIFFERS_HERE: f"{names} {'differs' if one else 'differ'}, but at one common rate, which may favour an arm",
+        UNSTABLE: join_words([f"{one.arm.name} diverged {one.n_diverged} of {one.n_ended} times" for one in group]),
+        WORSE: f"{names} {'is' if one else 'are'} worse",
+        "no verdict (not scored)": f"{names} {'is' if one else 'are'} not scored",
+        "no verdict (one seed)": "one seed an arm tells nothing of chance",
+    }
+    return known.get(verdict) or verdict.removeprefix("no verdict (").removesuffix(")")

@@ -24,7 +24,17 @@ from tietrain.report.collect import Run
 from tietrain.report.headline import Headline, make_headline
 from tietrain.report.method import method_details, method_paragraph
 from tietrain.report.page import FILES
-from tietrain.report.sections import bullets, differences, score_notes, scores, summary, ties, title, warnings
+from tietrain.report.sections import (
+    INTRODUCTION,
+    bullets,
+    counted,
+    differences,
+    score_notes,
+    scores,
+    ties,
+    title,
+    warnings,
+)
 from tietrain.report.svg import inline_svg
 from tietrain.report.tables import cost_table, left_out_table
 from tietrain.report.tuning_text import tuning_text
@@ -32,7 +42,10 @@ from tietrain.report.verdict_text import heading, notes, verdict_table
 from tietrain.report.verdicts import Judgement
 
 # What colours that are hard to see on a dark page are replaced by there.
-DARK = {"#000000": "#F2F2F2", "#0072B2": "#4A9FD8", "#882255": "#B85C8A"}
+DARK = {
+    **{"#000000": "#F2F2F2", "#0072B2": "#4A9FD8", "#882255": "#B85C8A"},
+    **{"#772200": "#B8704A", "#7766FF": "#A99EFF", "#0022CC": "#4D6FFF"},
+}
 TEMPLATES = resources.files("tietrain.report") / "templates"
 
 
@@ -75,7 +88,8 @@ def make_html(
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string((TEMPLATES / "report.html").read_text(encoding="utf-8")).render(
         title=_line(title(found)),
-        summary=_line(summary(found, comparisons)),
+        counted=counted(found, comparisons),
+        introduction=INTRODUCTION,
         sections=[_section(c, judgements[c.slug], drawings.get(c.slug, ()), looks) for c in comparisons],
         left_out=_text(left_out_table(left_out)) if left_out else "",
         files=FILES,

@@ -13,12 +13,12 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from tietrain.report.canvas import MARKERS, STYLE, Drawing, add_legend, finish, make_panels, power_of_ten
 
-# Kind of a term -> its name and colour, as the figure of parameters has it; no arm has one of these.
+# Kind of a term -> its name, colour, as the figure of parameters has it, and marker; no arm has one of these.
 KINDS = {
-    "projections": ("attention projections", "#44BB99"),
-    "ffn": ("feed-forward", "#EE8866"),
-    "logits": ("logits", "#77AADD"),
-    "scores": ("attention scores", "#AAAA00"),
+    "projections": ("attention projections", "#44BB99", "o"),
+    "ffn": ("feed-forward", "#EE8866", "s"),
+    "logits": ("logits", "#77AADD", "D"),
+    "scores": ("attention scores", "#AAAA00", "^"),
 }
 MOST_TICKS = 6
 
@@ -39,7 +39,7 @@ def draw_lengths(body: dict[str, Any], title: str) -> Drawing:
         absolute.set_ylabel(body["unit"])
         absolute.set_title(title, loc="left")
         parts = [[100 * row["shares"][kind] for row in rows] for kind in KINDS]
-        shares.stackplot(lengths, *parts, colors=[colour for _, colour in KINDS.values()], linewidth=0)
+        shares.stackplot(lengths, *parts, colors=[colour for _, colour, _ in KINDS.values()], linewidth=0)
         shares.set_ylim(0, 100)
         shares.set_ylabel("share (%)")
         _scale_lengths(shares, lengths)
@@ -50,8 +50,9 @@ def draw_lengths(body: dict[str, Any], title: str) -> Drawing:
 
 def draw_kinds(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
     """A line for each kind on logarithmic axes; rows: length, and kind -> FLOPs a token."""
-    for kind, (_, colour) in KINDS.items():
-        ax.plot([row["length"] for row in rows], [row[kind] for row in rows], color=colour)
+    for kind, (_, colour, marker) in KINDS.items():
+        lengths, flops = [row["length"] for row in rows], [row[kind] for row in rows]
+        ax.plot(lengths, flops, color=colour, marker=marker, markersize=4)
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: power_of_ten(round(log10(y)))))
     _scale_lengths(ax, [row["length"] for row in rows])
@@ -68,7 +69,7 @@ def _scale_lengths(ax: Axes, lengths: Sequence[int]) -> None:
 
 def kind_handles() -> list[Line2D]:
     """Legend entries of the kinds."""
-    return [Line2D([], [], color=colour, label=name) for name, colour in KINDS.values()]
+    return [Line2D([], [], color=c, marker=m, markersize=4, label=name) for name, c, m in KINDS.values()]
 
 
 def _mark_crossings(ax: Axes, body: dict[str, Any], lengths: list[int]) -> list[Line2D]:

@@ -1,7 +1,11 @@
-"""Validation loss against what it cost: tokens, FLOPs or seconds, with its range over seeds as a band."""
+"""Validation loss against what it cost: tokens, FLOPs or seconds, with its range over seeds as a band.
+
+Every vocabulary has two panels: the whole training, and its second half enlarged, where arms part by less than a line.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -32,23 +36,24 @@ MARKER_SIZE = 4.2
 
 
 def draw_loss(comparison: Comparison, looks: Looks, unit: str) -> Drawing | None:
-    """Validation loss against one of UNITS; a panel for each target vocabulary, because nats a token mean another thing
+    """Validation loss against one of UNITS; panels for each target vocabulary, because nats a token mean another thing
     in each. None where no run recorded any."""
     arms = [arm for arm in comparison.arms if any(_xs(run.curve, unit) for run in curves(arm))]
     panels = [(v, [arm for arm in arms if arm.target_vocabulary == v]) for v in comparison.vocabularies]
     panels = [(v, members) for v, members in panels if members]
     if not panels:
         return None
-    figure, axes = make_panels(len(panels))
-    for ax, (vocabulary, members) in zip(axes, panels, strict=True):
+    views = [(v, members, late) for v, members in panels for late in (False, True)]
+    figure, axes = make_panels(len(views))
+    for ax, (vocabulary, members, late) in zip(axes, views, strict=True):
         for arm in members:
             _draw_curves(ax, arm, looks.of(arm), unit)
-        _fit_loss(ax, members)
+        _fit(ax, members, unit, late=late)
         scale_x(ax, UNITS[unit])
         ax.set_ylabel("validation loss (nats per token)")
-        if len(comparison.vocabularies) > 1:
-            ax.set_title(_vocabulary(comparison, vocabulary, members[0]), loc="left")
-    drawn = [arm for _, members in panels for arm in members]
+        titles = [_vocabulary(comparison, vocabulary, members[0])] if len(comparison.vocabularies) > 1 else []
+        ax.set_title(", ".join([*titles, "second half, enlarged" if late else "whole training"]), loc="left")
+    drawn = [arm for _, members in panels for arm in sorted(members, key=_last_loss, reverse=True)]
     add_legend(figure, _handles(drawn, looks), [looks.of(arm) for arm in drawn])
     rows = [row for arm in drawn for row in curve_rows(arm, comparison)]
     return finish(figure, f"loss_{unit}", _caption(drawn, unit, len(panels)), rows)
@@ -139,14 +144,26 @@ def _xs(curve: Sequence[Point], unit: str) -> list[float]:
     return [x for point in curve if (x := getattr(point, unit)) is not None]
 
 
-def _fit_loss(ax: Axes, arms: Sequence[Arm]) -> None:
-    """Axes that finished runs decide: a diverged one leaves through the top instead of flattening all others."""
-    points = [p for arm in arms for run in arm.done for p in run.curve]
+def _last_loss(arm: Arm) -> float:
+    """Mean of the last looks, by which the legend is in the order of the lines' ends; arms without one come last."""
+    last = [run.curve[-1].nats_per_token for run in arm.done if run.curve]
+    return fmean(last) if last else -math.inf
+
+
+def _fit(ax: Axes, arms: Sequence[Arm], unit: str, *, late: bool) -> None:
+    """Axes that finished runs decide: a diverged one leaves through the top instead of flattening all others.
+
+    Args:
+        late: whether to begin in the middle of the shortest.
+    """
+    ends = [max(xs) for arm in arms for run in arm.done if (xs := _xs(run.curve, unit))]
+    start = min(ends) / 2 if late and ends else 0
+    points = [p for arm in arms for run in arm.done for p in run.curve if (getattr(p, unit) or 0) >= start]
     if points:
         low, high = min(p.nats_per_token for p in points), max(p.nats_per_token for p in points)
         margin = 0.05 * (high - low) or 0.05
         ax.set_ylim(low - margin, high + margin)
-    ax.set_xlim(left=0)
+    ax.set_xlim(left=start)
 
 
 def _vocabulary(comparison: Comparison, content: str, arm: Arm) -> str:
@@ -168,13 +185,13 @@ def _unfinished(arms: Sequence[Arm]) -> bool:
 
 
 def _caption(arms: Sequence[Arm], unit: str, n_panels: int) -> str:
-    caption = f"Validation loss against {UNITS[unit].replace(' seen', '')}."
+    caption = f"Validation loss against {UNITS[unit].replace(' seen', '')}; the legend is in the order of the ends."
     if any(len(arm.done) > 1 for arm in arms):
         caption += " Line: mean over seeds; band: lowest to highest seed."
     if any(is_intermediate(run, p) for arm in arms for run in arm.done for p in run.curve):
         caption += f" Hollow: {INTERMEDIATE}, which gives no verdict; a run of that length would end elsewhere."
     if n_panels > 1:
-        caption += " Vocabularies differ: curves are comparable per token within a panel only."
+        caption += " Vocabularies differ: curves are comparable per token within a row only."
     if _unfinished(arms):
         caption += " Dotted: runs that are in no mean (unfinished, failed, diverged or damaged)."
     return caption

@@ -6,13 +6,22 @@ from collections.abc import Callable
 
 from tietrain.report.arms import Arm, Comparison, show_value
 from tietrain.report.collect import Run, Scalar
-from tietrain.report.markup import code
+from tietrain.report.markup import code, escape
+
+BUDGETS = tuple(f"train.max_{unit}" for unit in ("steps", "tokens", "flops", "seconds"))
+
+
+def layers_run(run: Run) -> int:
+    """Layers of the route of a run's model, each time a shared one is run."""
+    places = {tuple(f"{slot}.".split(".")[:2]) for slot in run.owner}
+    return sum(layer.isdecimal() and (not run.route or stack in run.route) for stack, layer in places)
+
 
 # match.by -> what was made equal, and what a run recorded of it.
 MATCHED: dict[str, tuple[str, Callable[[Run], float | None]]] = {
     "params": ("stored parameters", lambda run: run.params),
     "flops": ("training FLOPs", lambda run: run.flops),
-    "depth": ("layers run", lambda run: None),
+    "depth": ("layers run", layers_run),
     "seconds": ("seconds of training", lambda run: run.seconds),
 }
 # As in match.py: percent from which arms are not called matched.
@@ -34,17 +43,29 @@ def _sentence(arm: Arm, comparison: Comparison) -> str:
     base = _baseline_arm(settings, comparison)
     if base is arm:
         return f"{code(arm.name)} is what others are matched to, by {unit}."
-    was, key = settings.get("match.solved.was"), f"model.{settings.get('match.vary')}"
-    varied = f"{code(key)} {show_value(settings[key])}, was {show_value(was)}" if key in settings else "its budget"
-    said = f"{code(arm.name)} was matched to {code(str(settings.get('match.baseline')))} by {unit} ({varied})"
+    said = (
+        f"{code(arm.name)} was matched to {code(str(settings.get('match.baseline')))} by {unit} ({_varied(settings)})"
+    )
     if base is None:
-        return f"{said}; no arm here is that baseline."
+        notes = [note.removeprefix("match: ") for note in arm.first.notes if note.startswith("match: ")]
+        recorded = f" Its runs recorded: {escape('; '.join(notes))}." if notes else ""
+        return f"{said}; no arm here is that baseline.{recorded}"
     ours, theirs = arm.stat(count), base.stat(count)
     if not ours or not theirs or not theirs.mean:
         return f"{said}."
     percent = 100 * (ours.mean / theirs.mean - 1)
     verdict = "" if abs(percent) <= WARN_PERCENT else ": these are **not matched**"
-    return f"{said}: {ours.mean:,.0f} against {theirs.mean:,.0f}, {percent:+.2f} %{verdict}."
+    alike = arm.first.shapes == base.first.shapes
+    shapes = "" if alike else " Shapes differ: initial values are the same only where name and shape are."
+    return f"{said}: {ours.mean:,.0f} against {theirs.mean:,.0f}, {percent:+.2f} %{verdict}.{shapes}"
+
+
+def _varied(settings: dict[str, Scalar]) -> str:
+    """The size or budget that was solved for, and what it was."""
+    keys = (f"model.{settings.get('match.vary')}", *BUDGETS)
+    key = next((key for key in keys if settings.get(key) is not None), None)
+    was, now = (show_value(settings.get(of)) for of in ("match.solved.was", key or ""))
+    return f"{code(key)} {now}, was {was}" if key else "its budget"
 
 
 def _baseline_arm(settings: dict[str, Scalar], comparison: Comparison) -> Arm | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tietrain.report.arms import Comparison, show_value
+from tietrain.report.arms import Comparison, count_statuses, show_value
 from tietrain.report.collect import Run, Scalar
 from tietrain.report.differences import differing_settings
 from tietrain.report.markup import code, count, escape, join_words
+from tietrain.report.matching import describe_matching
+from tietrain.report.statistics import LEVEL
 from tietrain.report.ties import describe_ties
 from tietrain.report.tuning_text import method_sentence
+from tietrain.report.used import used_settings
 from tietrain.report.verdicts import Judgement
 
 
@@ -21,7 +24,8 @@ def method_paragraph(comparison: Comparison, judgement: Judgement) -> str:
 def method_sentences(comparison: Comparison, judgement: Judgement) -> list[str]:
     """The sentences of `method_paragraph`, each from the records of the runs."""
     found = _runs(comparison)
-    settings = _values([run.settings for run in found])
+    settings = _values([used_settings(run) for run in found])
+    settings.pop("data.vocabulary", None)  # what was asked for: the sentence of the vocabulary says what was made
 
     def told(prefix: str) -> str:
         return _told({k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)})
@@ -30,19 +34,21 @@ def method_sentences(comparison: Comparison, judgement: Judgement) -> list[str]:
         _arms(comparison),
         _ties(comparison),
         f"Data: {told('data.')} ({_hashes(found, 'corpus')}){_sizes(comparison)}.",
-        f"Vocabulary: {_hashes(found, 'vocabulary')}{_pieces(comparison)}.",
+        f"Vocabulary: {_hashes(found, 'vocabulary')}{_pieces(comparison)}.{_joint(comparison)}",
         f"Task: {told('task.')}.",
         f"Model: {told('model.')}.",
         f"Optimizer: {told('optim.')}.",
         f"Budget and batches: {told('train.')}.",
-        f"Trained parameters were taken from {_plain([run.chosen_by for run in found])}.",
+        f"Scored weights: {_plain([run.chosen_by for run in found])}.",
+        *[line.replace("`", "").replace("**", "") for line in describe_matching(comparison)],
+        *_parents(found),
         _tuning(comparison, judgement),
         _seeds(comparison),
         _statistics(judgement),
         *_signatures(found),
         "Stored parameters count a shared tensor once. Training FLOPs are those of forward and backward passes over real "
         f"lengths ({_plain([run.convention for run in found])}) and count every use.",
-        f"Software and hardware: {_told(_values([run.machine for run in found]))}; {told('hardware.')}.",
+        f"Software and hardware: {_told(_values([run.machine for run in found]))}.",
     ]
 
 
@@ -97,6 +103,17 @@ def _pieces(comparison: Comparison) -> str:
     return f"; {' or '.join(map(count, sizes))} target pieces" if sizes else ""
 
 
+def _joint(comparison: Comparison) -> str:
+    """Which arms have one vocabulary for several stacks; empty where a model has one stack."""
+    kinds: dict[str, list[str]] = {}
+    for arm in comparison.arms:
+        contents = [text for key, text in arm.first.fingerprints.items() if key.startswith("vocabulary.")]
+        if len(contents) > 1:
+            joint = len(set(contents)) == 1
+            kinds.setdefault("One for all stacks" if joint else "One vocabulary a stack", []).append(arm.name)
+    return "".join(f" {kind}: {join_words(names)}." for kind, names in kinds.items())
+
+
 def _tuning(comparison: Comparison, judgement: Judgement) -> str:
     if judgement.tuned:
         return method_sentence(comparison)
@@ -110,8 +127,16 @@ def _seeds(comparison: Comparison) -> str:
     seeds = {arm.name: ", ".join(str(run.seed) for run in arm.done) or "none" for arm in comparison.arms}
     alike = set(seeds.values())
     said = f"{alike.pop()} for every arm" if len(alike) == 1 else "; ".join(f"{n}: {s}" for n, s in seeds.items())
-    diverged = sum(run.status == "diverged" for arm in comparison.arms for run in arm.runs)
-    return f"Training seeds that finished: {said}. Diverged: {diverged} of {sum(len(a.runs) for a in comparison.arms)} runs."
+    statuses = count_statuses(run for arm in comparison.arms for run in arm.runs)
+    ended = {"diverged": 0, **statuses}
+    others = [f"{n} {status.replace('_', ' ')}" for status, n in ended.items() if status != "done"]
+    said = f"Training seeds that finished: {said}. Of {sum(statuses.values())} runs {join_words(others)}."
+    return said + (" Means leave these out, medians count diverged ones as worst." if ended["diverged"] else "")
+
+
+def _parents(found: Sequence[Run]) -> list[str]:
+    parents = sorted({run.parent for run in found if run.parent})
+    return [f"Runs started from the weights of {join_words(parents)}."] if parents else []
 
 
 def _statistics(judgement: Judgement) -> str:
@@ -120,10 +145,21 @@ def _statistics(judgement: Judgement) -> str:
     if declared.doubt:
         return f"No primary score was stated before training ({declared.doubt}); {primary} is exploratory."
     margin = f", margin {declared.margin * declared.score.scale:g}" if declared.margin else ""
-    return (
-        f"Primary score, stated before training: {primary}{margin}. Arms were compared with {declared.baseline} by paired t "
-        "tests over training seeds, adjusted over arms (Holm 1979); equivalence by two one-sided tests (Schuirmann 1987)."
+    said = f"Primary score, stated before training: {primary}{margin}; every other score and split is exploratory."
+    tested = sum(one.paired is not None for one in judgement.arms)
+    if not tested:
+        return f"{said} No test was made: no arm has two seeds in common with {declared.baseline}."
+    said += (
+        f" {tested} arm{'s' if tested > 1 else ''} against {declared.baseline}: two-sided paired t tests over training seeds "
+        f"and 95 % t intervals; p adjusted over arms (Holm 1979), level {LEVEL:g}; sign-flip p beside it (Fisher 1935)."
     )
+    if declared.margin:
+        said += " Equivalence: two one-sided tests against the margin (Schuirmann 1987), adjusted likewise."
+    if any(one.two_level for one in judgement.arms):
+        said += " Intervals over seeds and documents together: pigeonhole bootstrap (Owen 2007)."
+    if not judgement.tuned:
+        said += " Without tuning no arm is called better or worse."
+    return said
 
 
 def _signatures(found: Sequence[Run]) -> list[str]:
@@ -138,7 +174,7 @@ def _signatures(found: Sequence[Run]) -> list[str]:
 def method_details(comparison: Comparison) -> list[str]:
     """Every setting, one line of Markdown a group; a value that is not the same in all runs says so."""
     runs = _runs(comparison)
-    settings = _values([run.settings for run in runs])
+    settings = _values([used_settings(run) for run in runs])
 
     def listed(prefix: str, otherwise: str = "not recorded") -> str:
         return _listed({k.removeprefix(prefix) or k: v for k, v in settings.items() if k.startswith(prefix)}, otherwise)
@@ -151,7 +187,6 @@ def method_details(comparison: Comparison) -> list[str]:
         f"Model: {listed('model.')}.",
         f"Budget: {budget}; target tokens a step: {listed('train.batch_tokens')}.",
         f"Optimizer and schedule: {listed('optim.')}.",
-        f"Hardware: {listed('hardware.')}.",
         f"Machine: {_listed(_values([run.machine for run in runs]))}.",
         f"FLOPs: {_either([run.convention for run in runs])}, forward and backward, over real lengths.",
         f"Scored weights: {_either([run.chosen_by for run in runs])}, "
@@ -170,7 +205,7 @@ def _values(maps: Sequence[Mapping[str, Scalar]]) -> dict[str, dict[str, None]]:
     for found in maps:
         for key, value in found.items():
             values.setdefault(key, {})[show_value(value)] = None
-    return {key: found for key, found in values.items() if found.keys() - {"null", ""}}
+    return {key: found for key, found in values.items() if found.keys() - {"null", "", "{}", "[]"}}
 
 
 def _listed(values: Mapping[str, Mapping[str, None]], otherwise: str = "not recorded") -> str:

@@ -15,7 +15,7 @@ from tietrain.report.ties import LAYERED
 
 # Tol's light scheme without its greys: apart from the colours of arms, and dark text is legible on each.
 SHARED = ("#77AADD", "#EE8866", "#EEDD88", "#44BB99", "#FFAABB", "#99DDFF", "#BBCC33", "#AAAA00")
-CELL, COLUMNS, MARGINS = 0.3, 3, (1.9, 1.5)
+CELL, MARGINS, WIDEST = 0.32, (1.7, 1.35), 13.0
 
 
 def draw_owner_map(comparison: Comparison, looks: Looks) -> Drawing | None:
@@ -24,10 +24,11 @@ def draw_owner_map(comparison: Comparison, looks: Looks) -> Drawing | None:
     if not arms:
         return None
     grids = [Grid(arm.first.owner) for arm in arms]
-    n_rows, n_columns = -(-len(arms) // COLUMNS), min(len(arms), COLUMNS)
-    width = n_columns * (CELL * max(grid.width for grid in grids) + MARGINS[0])
+    width = CELL * max(grid.width for grid in grids) + MARGINS[0]
+    n_columns = min(len(arms), max(1, int(WIDEST / width)))
+    n_rows = -(-len(arms) // n_columns)
     height = n_rows * (CELL * max(grid.height for grid in grids) + MARGINS[1])
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(n_columns * width, height), layout="constrained")
     axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for ax in axes[len(arms) :]:
         ax.set_visible(False)
@@ -103,7 +104,7 @@ def _place(slot: str) -> str:
 
 def _draw_grid(ax: Axes, grid: Grid) -> None:
     style: dict[str, Any] = {"edgecolor": PAPER, "linewidth": 1}
-    text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": "#111111"}
+    text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": "#111111"}
     for (row, column), slot in grid.cells.items():
         ax.add_patch(Rectangle((column, row), 1, 1, facecolor=grid.colour(slot), **style))
         if label := grid.label(slot):
@@ -111,11 +112,14 @@ def _draw_grid(ax: Axes, grid: Grid) -> None:
     for row, slot in grid.tables.items():
         ax.add_patch(Rectangle((0, row), grid.width, 1, facecolor=grid.colour(slot), **style))
         if label := grid.label(slot):
-            ax.text(grid.width / 2, row + 0.5, figure_text(label, width=60, most_lines=1), **text)
+            name = figure_text(label.removesuffix(".weight"), width=60, most_lines=1)
+            ax.text(grid.width / 2, row + 0.5, name, **text)
     ax.set_xlim(0, grid.width)
     ax.set_ylim(grid.height, 0)
     ax.set_xticks([i + 0.5 for i in range(len(grid.columns))], [figure_text(c) for c in grid.columns], rotation=90)
-    ax.set_yticks([i + 0.5 for i in range(grid.height)], [figure_text(row) for row in grid.rows])
-    ax.tick_params(length=0, labelsize=7, colors=INK)
+    ax.set_yticks(
+        [i + 0.5 for i in range(grid.height)], [figure_text(row.removesuffix(".weight")) for row in grid.rows]
+    )
+    ax.tick_params(length=0, labelsize=8, colors=INK)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)

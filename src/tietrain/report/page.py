@@ -10,7 +10,17 @@ from tietrain.report.collect import Run
 from tietrain.report.headline import make_headline
 from tietrain.report.markup import escape
 from tietrain.report.method import method_details, method_sentences
-from tietrain.report.sections import bullets, differences, score_notes, scores, summary, ties, title, warnings
+from tietrain.report.sections import (
+    INTRODUCTION,
+    bullets,
+    counted,
+    differences,
+    score_notes,
+    scores,
+    ties,
+    title,
+    warnings,
+)
 from tietrain.report.tables import cost_table, left_out_table
 from tietrain.report.tuning_text import tuning_text
 from tietrain.report.verdict_text import heading, notes, verdict_table
@@ -34,7 +44,7 @@ def make_page(
     drawings: Mapping[str, Sequence[Drawing]],
 ) -> str:
     """The whole of `report.md`; equal runs give equal text."""
-    blocks = [f"# {title(found)}", summary(found, comparisons)]
+    blocks = [f"# {title(found)}", f"{counted(found, comparisons)} {INTRODUCTION}"]
     for comparison in comparisons:
         blocks += _comparison(comparison, judgements[comparison.slug], drawings.get(comparison.slug, ()))
     left_out = [run for run in found if run.status != "done"]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.text import Annotation
 
-from tietrain.report.arms import Comparison
+from tietrain.report.arms import Arm, Comparison
 from tietrain.report.canvas import LEGEND_WIDTH, PAPER, Drawing, Looks, add_legend, figure_text, finish, scale_x
+from tietrain.report.markup import count
+from tietrain.report.tables import saved_percent
 
 # Parts of a model, in forward order; Tol's light scheme, apart from the colours of arms.
 PARTS = {
@@ -28,7 +32,7 @@ def draw_parts(comparison: Comparison, looks: Looks) -> Drawing | None:
     arms = [arm for arm in comparison.arms if arm.first.by_part]
     if not arms:
         return None
-    figure = Figure(figsize=(6.2 + LEGEND_WIDTH, 0.9 + 0.42 * len(arms)), layout="constrained")
+    figure = Figure(figsize=(7.7 + LEGEND_WIDTH, 0.9 + 0.42 * len(arms)), layout="constrained")
     ax = figure.subplots()
     rows, used = [], set()
     for y, arm in enumerate(arms):
@@ -41,10 +45,12 @@ def draw_parts(comparison: Comparison, looks: Looks) -> Drawing | None:
                 looks.of(arm).mark(*bar)
                 left += sums[kind]
             rows += [{"arm": arm.name, "part": part, "saved": saved, "parameters": n} for part, n in parts.items()]
+        looks.of(arm).mark(_write_total(ax, y, left, arm))
     ax.set_yticks(range(len(arms)), [figure_text(arm.name) for arm in arms])
     for label, arm in zip(ax.get_yticklabels(), arms, strict=True):
         looks.of(arm).mark(label)
     ax.invert_yaxis()
+    ax.margins(x=0.16)
     ax.grid(axis="y", visible=False)
     scale_x(ax, "parameters")
     handles = [
@@ -53,8 +59,15 @@ def draw_parts(comparison: Comparison, looks: Looks) -> Drawing | None:
     if any(row["saved"] for row in rows):
         handles.append(Patch(label="saved by tying", **_bar_style("#888888", True)))
     add_legend(figure, handles)
-    caption = "Stored parameters by part; hatched: what the same model would store besides, were nothing tied."
+    caption = "Stored parameters by part; hatched: what the same model would store besides, were nothing tied; in brackets the share that is saved."
     return finish(figure, "parameters_by_part", caption, rows)
+
+
+def _write_total(ax: Axes, y: int, end: int, arm: Arm) -> Annotation:
+    """What the bar comes to, behind it."""
+    saved = saved_percent(arm.first)
+    text = count(arm.first.params) + (f" ({-saved:.1f} %)" if saved else "")
+    return ax.annotate(text, (end, y), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
 
 
 def _bar_style(colour: str, saved: bool) -> dict[str, Any]:

@@ -7,13 +7,16 @@ from dataclasses import asdict
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tietrain.report.arms import Arm, Comparison, Stat
 from tietrain.report.canvas import Drawing, Look, Looks, add_legend, finish, line_handle, make_panels, scale_x
+from tietrain.report.labels import Named, label_points
 from tietrain.report.tables import Score, shown_scores
 
-FRONTIER = "#888888"
+FRONTIER, CEILING = "#888888", "#777777"
 # Of perplexities the one a token; the one a word says the same on another scale.
 LOWER_IS_BETTER = ("excess_bits_per_byte", "excess_nats", "ppl_token", "bits_per_byte")
 
@@ -26,7 +29,7 @@ def draw_quality(comparison: Comparison, looks: Looks) -> Drawing | None:
     if not scores or not arms:
         return None
     figure, axes = make_panels(len(scores))
-    rows = []
+    rows, panels = [], []
     for ax, score in zip(axes, scores, strict=True):
         points = [(arm, stat) for arm in arms if (stat := arm.score(split, score.name))]
         frontier = pareto(points, score.sign)
@@ -35,15 +38,13 @@ def draw_quality(comparison: Comparison, looks: Looks) -> Drawing | None:
         for arm, stat in points:
             _draw_point(ax, arm, stat, looks.of(arm))
             rows.append(_quality_row(arm, split, score.name, stat) | {"pareto": (arm, stat) in frontier})
-        ax.margins(x=0.12, y=0.12)
+        panels.append((ax, [_named(arm, stat, looks.of(arm)) for arm, stat in points]))
+        ax.margins(x=0.2, y=0.15)
         if score.name == "bleu":
             _draw_ceiling(ax, comparison, split)
         scale_x(ax, "stored parameters")
         ax.set_ylabel(f"{score.title}, {split} ({'higher' if score.sign > 0 else 'lower'} is better)")
-    line = Line2D([], [], color=FRONTIER, linewidth=4, alpha=0.35, label="no arm is better and smaller")
-    add_legend(
-        figure, [*(line_handle(looks.of(arm), arm.name, dash="none") for arm in arms), line], [*map(looks.of, arms)]
-    )
+    _name_points(figure, panels, arms, looks)
     caption = f"Scores on {split} against stored parameters."
     if any(row["sd"] is not None for row in rows):
         caption += " Bars: ± one standard deviation over seeds."
@@ -51,6 +52,27 @@ def draw_quality(comparison: Comparison, looks: Looks) -> Drawing | None:
         caption += " One seed: a difference may be chance."
     caption += " Grey: the Pareto line of the means, which no test stands behind."
     return finish(figure, "quality_parameters", caption, rows)
+
+
+def _name_points(figure: Figure, panels: Sequence[tuple[Axes, list[Named]]], arms: Sequence[Arm], looks: Looks) -> None:
+    """Names beside the points of every panel; in the legend where they would cover one another."""
+    line = Line2D([], [], color=FRONTIER, linewidth=4, alpha=0.35, label="no arm is better\nand smaller")
+    add_legend(figure, [line])
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    labels = [label_points(ax, points) for ax, points in panels]
+    if all(found is not None for found in labels):
+        return
+    for label in (label for found in labels for label in found or ()):
+        label.remove()
+    figure.legends.clear()
+    handles = [line_handle(looks.of(arm), arm.name, dash="none") for arm in arms]
+    add_legend(figure, [*handles, line], [*map(looks.of, arms)])
+
+
+def _named(arm: Arm, stat: Stat, look: Look) -> Named:
+    sd = stat.sd or 0.0
+    return Named(float(arm.first.params or 0), stat.mean, stat.mean - sd, stat.mean + sd, arm.name, look)
 
 
 def pareto(points: Sequence[tuple[Arm, Stat]], sign: int) -> list[tuple[Arm, Stat]]:
@@ -93,12 +115,9 @@ def _draw_ceiling(ax: Axes, comparison: Comparison, split: str) -> None:
     if not ceilings:
         return
     low, high = ax.get_ylim()
-    style: dict[str, Any] = {"ha": "right", "fontsize": 8, "color": "#555555"}
-    if ceilings[0] <= high + (high - low):
-        ax.axhline(ceilings[0], color="#555555", linestyle=(0, (4, 2)), linewidth=1)
-        at = (0.99, ceilings[0])
-        ax.annotate(
-            "oracle", at, xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", **style
-        )
-    else:
-        ax.text(0.99, 0.99, f"oracle {ceilings[0]:.1f}, above", transform=ax.transAxes, va="top", **style)
+    near = ceilings[0] <= high + (high - low)
+    if near:
+        ax.axhline(ceilings[0], color=CEILING, linestyle=(0, (4, 2)), linewidth=1)
+    ax.set_title(
+        f"{'dashed: ' if near else ''}oracle {ceilings[0]:.1f}{'' if near else ', above'}", loc="right", color=CEILING
+    )

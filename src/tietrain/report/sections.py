@@ -17,6 +17,7 @@ from tietrain.report.markup import code, escape, join_words, markdown_table
 from tietrain.report.matching import describe_matching
 from tietrain.report.tables import MEANINGS, score_table, shown_scores
 from tietrain.report.ties import describe_ties
+from tietrain.report.tuning_text import doubts, tuned_arms
 from tietrain.report.verdicts import Judgement
 
 INTRODUCTION = """An arm is everything but the seed: tying plan, vocabulary and every setting. Numbers are means over
@@ -32,13 +33,12 @@ def title(found: Sequence[Run]) -> str:
     return f"{'Study' if len(studies) == 1 else 'Studies'} {join_words(studies)}"
 
 
-def summary(found: Sequence[Run], comparisons: Sequence[Comparison]) -> str:
-    """How many runs, arms and comparisons there are, and what the numbers are."""
+def counted(found: Sequence[Run], comparisons: Sequence[Comparison]) -> str:
+    """How many runs, arms and comparisons there are."""
     counts = join_words([f"{n} {status.replace('_', ' ')}" for status, n in count_statuses(found).items()])
     n_arms = sum(len(c.arms) for c in comparisons)
-    counted = f"{_n(len(found), 'run')}: {counts}. {_n(n_arms, 'arm')} in {_n(len(comparisons), 'comparison')}."
     nothing = "" if comparisons else " No run got as far as an arm, so there is nothing to compare."
-    return f"{counted} {INTRODUCTION}{nothing}"
+    return f"{_n(len(found), 'run')}: {counts}. {_n(n_arms, 'arm')} in {_n(len(comparisons), 'comparison')}.{nothing}"
 
 
 def _n(n: int, noun: str) -> str:
@@ -54,6 +54,8 @@ def warnings(comparison: Comparison) -> list[str]:
     """Whatever makes the table less than a clean comparison."""
     checks = (signature_warnings, machine_warnings, fingerprint_warnings)
     found = [f"**Warning:** {text}." for check in checks for text in check(comparison)]
+    tuned = tuned_arms(comparison)
+    found += [f"**Warning:** {code(arm.name)}: {text}." for arm, tuning in tuned for text in doubts(tuning)]
     seeds = {tuple(run.seed for run in arm.done) for arm in comparison.arms if arm.done}
     if len(seeds) > 1:
         found.append("**Warning:** the arms were not run with the same seeds; see the column.")
@@ -68,7 +70,7 @@ def scores(comparison: Comparison, judgement: Judgement) -> list[tuple[str, str]
     """Heading and table of every scored split."""
     found = []
     for split in comparison.splits:
-        about = ["chose the checkpoint"] if split == "valid" else []
+        about = ["chose the checkpoint"] if split.partition(".")[0] == "valid" else []
         about += [] if judgement.declared.is_primary(split) else ["exploratory"]
         head = f"Scores on {escape(split)}" + (f" ({', '.join(about)})" if about else "")
         found.append((head, score_table(comparison, split)))

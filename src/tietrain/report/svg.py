@@ -10,8 +10,8 @@ from tietrain.report.canvas import COLOURS, GRID, INK, OWN, PAPER, Drawing
 VARIABLES = {INK: "ink", GRID: "grid", PAPER: "paper", OWN: "own"} | {
     colour: f"c{i}" for i, colour in enumerate(COLOURS)
 }
-# So that two figures of one panel stand side by side.
-SCALE = 0.86
+# So that two panels fill the page, and their smallest text is as large as its small print.
+SCALE = 1.12
 COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
 MARKED = re.compile(r"(arm\d+)-\d+")
 

@@ -54,6 +54,7 @@ MEANINGS = {
     "ppl_word": "ppl/word: perplexity a white-space word, with one end mark a line",
     "bits_per_byte": "bits/byte: bits a UTF-8 byte of the raw text",
 }
+MOST_PATHS = 6
 COUNTS = (("steps", "steps"), ("tokens", "target tokens"), ("seconds", "training seconds"))
 
 
@@ -110,10 +111,14 @@ def describe_statuses(arm: Arm) -> str:
     return "; ".join(parts) + (" (unstable)" if "diverged" in arm.statuses else "")
 
 
+def saved_percent(run: Run) -> float | None:
+    """Share of the parameters of the untied model that are not stored."""
+    return None if run.params_saved is None or not run.params_untied else 100 * run.params_saved / run.params_untied
+
+
 def _saved(run: Run) -> str:
-    if run.params_saved is None or not run.params_untied:
-        return "—"
-    return f"{run.params_saved:,} ({100 * run.params_saved / run.params_untied:.1f} %)"
+    saved = saved_percent(run)
+    return "—" if saved is None else f"{run.params_saved:,} ({saved:.1f} %)"
 
 
 def stat_text(stat: Stat | None, show: Callable[[float], str]) -> str:
@@ -157,21 +162,27 @@ def _score_cell(arm: Arm, split: str, score: Score, reasons: dict[str, int]) -> 
 
 
 def left_out_table(runs: Sequence[Run]) -> str:
-    """Every run that is in no mean, with how it ended and why."""
-    header = ["run", "status", "task", "label", "seed", "steps", "reason"]
-    rows = [
-        [
-            code(run.path),
-            run.status.replace("_", " "),
-            TASK_TITLES.get(run.task, escape(run.task)).lower() or "—",
-            code(run.label) or "—",
-            "—" if run.status == "unreadable" else str(run.seed),
-            count(run.steps),
-            escape(run.reason) or _silence(run.status),
-        ]
-        for run in runs
+    """Runs that are in no mean, how they ended and why; those that differ in their seed alone are one row."""
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.status == "not_applicable"):
+        groups.setdefault((run.status, run.task, run.label, run.reason), []).append(run)
+    header = ["status", "task", "arm", "seeds", "steps", "why", "runs"]
+    return markdown_table(header, [_left_out_row(group) for group in groups.values()], n_text=len(header))
+
+
+def _left_out_row(group: Sequence[Run]) -> list[str]:
+    run = group[0]
+    seeds = ["—"] if run.status == "unreadable" else dict.fromkeys(str(run.seed) for run in group)
+    paths = [code(run.path) for run in group]
+    return [
+        run.status.replace("_", " "),
+        TASK_TITLES.get(run.task, escape(run.task)).lower() or "—",
+        code(run.label) or "—",
+        ", ".join(seeds),
+        ", ".join(dict.fromkeys(count(run.steps) for run in group)),
+        escape(run.reason) or _silence(run.status),
+        ", ".join(paths[:MOST_PATHS]) + (f" and {len(paths) - MOST_PATHS} more" if len(paths) > MOST_PATHS else ""),
     ]
-    return markdown_table(header, rows, n_text=7)
 
 
 def _silence(status: str) -> str:

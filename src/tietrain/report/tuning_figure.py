@@ -38,9 +38,9 @@ def _draw_points(arms: list[tuple[Arm, Tuning]], looks: Looks) -> list[Drawing]:
         values = [x for _, tuning in arms for x in _values(tuning, key)]
         if min(values) > 0 and max(values) / min(values) > WIDE:
             ax.set_xscale("log")
-            if len(set(values)) <= MOST_TICKS:
-                ax.set_xticks(sorted(set(values)), [f"{x:g}" for x in sorted(set(values))])
-                ax.minorticks_off()
+        if len(set(values)) <= MOST_TICKS:
+            ax.set_xticks(sorted(set(values)), [f"{x:g}" for x in sorted(set(values))])
+            ax.minorticks_off()
         ax.margins(x=0.08)
         ax.set_xlabel(figure_text(key))
         ax.set_ylabel(LOSS)

@@ -34,18 +34,26 @@ def count_trials(tuning: Tuning) -> str:
 
 
 def method_sentence(comparison: Comparison) -> str:
-    """How the arms of a tuned comparison were tuned, as plain text."""
-    tuning = tuned_arms(comparison)[0][1]
+    """How the arms of a tuned comparison were tuned, what was chosen and what to doubt, as plain text."""
+    found = tuned_arms(comparison)
+    tuning = found[0][1]
     keys = ", ".join(dict.fromkeys(key for point in tuning.points.values() for key in point))
     seeds = ", ".join(map(str, tuning.seeds))
+    chosen = [f"{arm.name} {_settings(its, its.chosen)}" for arm, its in found if its.chosen is not None]
+    doubted = [f"{arm.name}: {text.replace('`', '')}" for arm, its in found for text in doubts(its)]
     return (
         f"Every arm was tuned by the same list of {len(tuning.points)} points ({tuning.name}: {keys}): each was trained with "
-        f"seed {seeds}, the lowest mean loss on valid chose one, and that one was trained again with the seeds reported here."
+        f"seed {seeds}, the lowest mean loss on valid chose one, and that one was trained again with the seeds reported here. "
+        f"Chosen: {'; '.join([*chosen, *doubted])}."
     )
 
 
+def _settings(tuning: Tuning, place: int) -> str:
+    return ", ".join(f"{key} {show_value(value)}" for key, value in tuning.points[place].items())
+
+
 def tuning_text(comparison: Comparison) -> str:
-    """Tables and warnings; empty where no arm was tuned."""
+    """Tables, and what they mean; empty where no arm was tuned."""
     found = tuned_arms(comparison)
     if not found:
         return ""
@@ -54,7 +62,6 @@ def tuning_text(comparison: Comparison) -> str:
         "other mean or figure. The chosen point has the lowest. Expected best of n: lowest of n trials drawn from those "
         "made, with replacement, those that diverged left out (Dodge et al. 2019, section 3).",
         *([UNLIKE] if len(comparison.vocabularies) > 1 else []),
-        *(f"**Warning:** {code(arm.name)}: {text}." for arm, tuning in found for text in doubts(tuning)),
     ]
     bullets = "\n".join(f"- {line}" for line in lines)
     return "\n\n".join([_summary(found), *_trials(found), bullets])

@@ -28,6 +28,8 @@ from tietrain.report.tables import COLUMNS, SCORES, Score
 BASELINE, BETTER, WORSE, NO_DIFFERENCE, UNSTABLE = "baseline", "better", "worse", "no difference shown", "unstable"
 EQUIVALENT, EQUIVALENT_HERE = "equivalent", "equivalent at this rate"
 DIFFERS_HERE = "no verdict (differs at this rate)"
+# Scores that agree to so many parts are the same but for rounding.
+SAME = 1e-12
 # What a score that depends on how text is cut is read as where vocabularies differ.
 UNCUT = {"excess_nats": "excess_bits_per_byte"}
 
@@ -142,7 +144,8 @@ def _measured(arm: Arm, base: Judged | None, declared: Declared) -> Judged:
     values = {seed: value for seed, value in scores.items() if value is not None}
     n_diverged = len({run.seed for run in arm.runs if run.status == "diverged"} - scores.keys())
     theirs = base.values if base else {}
-    differences = tuple(values[seed] - theirs[seed] for seed in sorted(values.keys() & theirs.keys()))
+    pairs = [(values[seed], theirs[seed]) for seed in sorted(values.keys() & theirs.keys())]
+    differences = tuple(0.0 if math.isclose(ours, other, rel_tol=SAME) else ours - other for ours, other in pairs)
     return Judged(
         arm=arm,
         base=base,
@@ -191,6 +194,8 @@ def _why_none(one: Judged, declared: Declared) -> str:
         return "no common seed" if one.values and one.base.values else "not scored"
     if one.paired is None:
         return "one seed"
+    if one.paired.mean and one.paired.sd <= SAME * max(map(abs, one.values.values())):
+        return "the same difference at every seed"  # of which no t test can say how far chance reaches
     return "exploratory" if declared.doubt else ""
 
 
@@ -232,4 +237,4 @@ def _two_level(arm: Arm, base: Arm, split: str, directory: Path) -> tuple[float,
     if len(seeds) < MIN_SEEDS:
         raise DataError(f"{split}, {arm.name}", f"{len(seeds)} common seeds have bits a byte", f"run {MIN_SEEDS}")
     nats, units = nats_and_bits(directory, split, [runs[seed] for runs in (ours, theirs) for seed in seeds])
-    return two_level_interval(nats[: len(seeds)] - nats[len(seeds) :], units)
+    return two_level_interval(nats[:, : len(seeds)] - nats[:, len(seeds) :], units)

@@ -57,7 +57,7 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     comparisons = compare(arms)
     looks = Looks(arm for comparison in comparisons for arm in comparison.arms)
     judgements = _judge_all(comparisons, directory)
-    drawings = {c.slug: draw_all(c, looks) for c in comparisons}
+    drawings = {c.slug: draw_all(c, judgements[c.slug], looks) for c in comparisons}
     files = _data_files(found, _arm_rows(arms, comparisons, judgements))
     for slug, drawn in drawings.items():
         for drawing in drawn:

@@ -71,14 +71,20 @@ def note_evaluation(state: TrainState, found: Evaluation, config: TrainConfig) -
 def keep_weights(directory: Path, model: Transformer, state: TrainState) -> None:
     """Store the weights of the evaluation just made wherever the state names its step.
 
-    The checkpoint of this step is written already. Weights that no checkpoint's state names any more are deleted: had the
-    newest one to be passed over as damaged, the one before would still find all of its own.
+    The checkpoint of this step is written already.
     """
     if state.best is not None and state.best["step"] == state.step:
         save_weights(directory / runs.CHECKPOINTS / BEST, model, state.best)
     for evaluation in state.averaged:
         if evaluation["step"] == state.step:
             save_weights(_evaluated(directory, state.step), model, evaluation)
+
+
+def remove_unnamed(directory: Path) -> None:
+    """Delete weights of evaluations that no checkpoint's state names any more.
+
+    Had the newest one to be passed over as damaged, the one before would still find all of its own.
+    """
     needed = _named_by_checkpoints(directory)
     for path in (directory / runs.CHECKPOINTS).glob(EVALUATED + "*"):
         step = re.fullmatch(EVALUATED + r"(\d{8,})", path.name)
@@ -106,6 +112,7 @@ def restore_kept(directory: Path, model: Transformer, state: TrainState, say: Ca
         else:
             say(f"the weights of step {evaluation['step']} are gone; the average will be without them")
             state.averaged = [e for e in state.averaged if e is not evaluation]
+    remove_unnamed(directory)  # a kill can come between a save and its deletions
 
 
 def save_average(directory: Path, model: Transformer, state: TrainState) -> None:

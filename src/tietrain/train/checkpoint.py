@@ -64,6 +64,10 @@ def save_checkpoint(
 
     n_bytes = sum(map(_n_bytes, weights.values())) + _n_bytes(moments)
     write_directory(folder / f"step_{step:08d}", fill, n_bytes)
+    _keep_newest(folder)
+
+
+def _keep_newest(folder: Path) -> None:
     for old in list(step_checkpoints(folder).values())[:-N_KEPT]:
         remove_directory(old)
 
@@ -105,6 +109,7 @@ def load_checkpoint(
         for later in damaged:
             # Its steps are done again: it must not stand among the newest that are kept.
             remove_directory(later)
+        _keep_newest(folder)  # a kill can come between a save and its deletions
         return body
     if steps:
         raise DataError(str(folder), "no checkpoint in it is whole", "delete the folder to start again")

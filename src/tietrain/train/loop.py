@@ -19,7 +19,7 @@ from tietrain.ledger.flops import count_flops, length_units
 from tietrain.model.audit import audit_model, audit_optimizer
 from tietrain.model.transformer import Transformer
 from tietrain.tasks.task import Task
-from tietrain.train.averaging import keep_weights, make_smoothed, note_evaluation, smooth
+from tietrain.train.averaging import keep_weights, make_smoothed, note_evaluation, remove_unnamed, smooth
 from tietrain.train.checkpoint import save_checkpoint
 from tietrain.train.hardware import Hardware
 from tietrain.train.optim import build_optimizer, set_learning_rate
@@ -29,6 +29,7 @@ from tietrain.train.state import Interval, TrainState
 from tietrain.train.step import StepSums, train_step
 from tietrain.train.stop import StopRequest
 from tietrain.train.telemetry import Telemetry
+from tietrain.train.trackers import Trackers
 
 # Evaluations of a run where train.eval_every does not say how many.
 N_EVALUATIONS = 10
@@ -44,6 +45,7 @@ def fit(
     fingerprints: Mapping[str, Any],
     say: Callable[[str], None],
     stop: StopRequest,
+    trackers: Trackers,
 ) -> TrainState:
     """Train until the first budget is spent or a signal comes; goes on where an earlier call in this directory stopped.
 
@@ -55,7 +57,7 @@ def fit(
         model: initialized, on the hardware's device; trained in place.
         task: batches, loss, evaluation.
         fingerprints: content hashes that a checkpoint must agree with.
-        stop: the caller's, already listening.
+        stop: the caller's, already listening. trackers: to be started here, and closed by the caller.
     Returns:
         Where training stands.
     Raises:
@@ -76,7 +78,7 @@ def fit(
 
     budgets, flop_ledger, saved = config.train.budgets, count_flops(model.shape), state.step
     compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
-    with Telemetry(directory, config, describe_plan(model.plan, config), hardware, say) as telemetry:
+    with Telemetry(directory, config, describe_plan(model.plan, config), hardware, say, trackers) as telemetry:
         while fraction_spent(state.used, budgets) < 1 and stop.signal is None:
             began, before = time.perf_counter(), fraction_spent(state.used, budgets)
             batch = task.batches.batch(state.epoch, state.index)
@@ -165,3 +167,4 @@ def _save(
     telemetry.sync()
     body = {"state": state.to_json(), "metrics": metrics_seal(directory), **identity}
     save_checkpoint(directory, state.step, model, optimizer, body, smoothed)
+    remove_unnamed(directory)

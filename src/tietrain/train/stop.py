@@ -43,12 +43,15 @@ class StopRequest:
         """Inside, a signal raises Stopped where the work stands: for work that is written whole or not at all.
 
         Raises:
-            Stopped: a signal came, before, inside or while something swallowed it.
+            Stopped: a signal came, before, inside or while something swallowed it or made another error of it.
         """
         self.check()
         self._at_once = True
         try:
             yield
+        except Exception:
+            self.check()
+            raise
         finally:
             self._at_once = False
         self.check()

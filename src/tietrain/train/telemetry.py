@@ -1,4 +1,4 @@
-"""What a run tells while it trains: rows of `metrics.jsonl`, TensorBoard, and progress on the screen."""
+"""What a run tells while it trains: rows of `metrics.jsonl`, TensorBoard, trackers, and progress on the screen."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tietrain.config import RunConfig
 from tietrain.train.hardware import Hardware
 from tietrain.train.state import TrainState
 from tietrain.train.tensorboard import TensorBoard
+from tietrain.train.trackers import Trackers
 
 # exp of more nats a token than this is no finite number.
 MAX_EXPONENT = 700.0
@@ -37,12 +38,15 @@ class Telemetry:
         plan: Sequence[str],
         hardware: Hardware,
         say: Callable[[str], None],
+        trackers: Trackers,
     ):
         self._directory, self._config, self._plan, self._hardware, self._say = directory, config, plan, hardware, say
+        self._trackers = trackers
         self._bar = _Bar() if sys.stderr.isatty() else None
 
     def __enter__(self) -> Telemetry:
         self._board = TensorBoard(self._directory, self._config, self._plan, self._say)
+        self._trackers.start(runs.read_metrics(self._directory))
         if self._bar:
             self._bar.start()
         return self
@@ -84,6 +88,7 @@ class Telemetry:
     def _add(self, row: dict[str, Any]) -> None:
         runs.append_metrics(self._directory, [row])
         self._board.add_row(row)
+        self._trackers.add_row(row)
 
     def _progress_line(self, row: Mapping[str, Any], state: TrainState, fraction: float) -> str:
         left = state.seconds / fraction * max(0.0, 1 - fraction)

@@ -78,27 +78,30 @@ class TensorBoard:
 
 
 def add_results(
-    directory: Path,
-    config: RunConfig,
-    params: int,
-    totals: Mapping[str, float],
-    scores: Mapping[str, Any],
-    say: Callable[[str], None],
+    directory: Path, finals: Mapping[str, float], totals: Mapping[str, float], say: Callable[[str], None]
 ) -> None:
     """Add the final scores of a run to the event file it has: what the table of runs shows of it.
 
     Args:
-        params: stored. totals: tokens, flops and seconds of training. scores: of the split that is to be compared.
+        finals: of `final_scores`. totals: tokens, flops and seconds of training.
     """
-    known = {"params": params, "flops": totals["flops"], **scores}
 
     def write() -> None:
         file = EventFile(directory / runs.TENSORBOARD, time.time() - totals["seconds"])
-        for name in _finals(config):
-            if known.get(name) is not None:  # a language model has no BLEU
-                file.scalar(f"{FINAL}{name}", known[name], int(totals["tokens"]), totals["seconds"])
+        for tag, value in finals.items():
+            file.scalar(tag, value, int(totals["tokens"]), totals["seconds"])
 
     _tried(write, say)
+
+
+def final_scores(config: RunConfig, params: int, flops: float, scores: Mapping[str, Any]) -> dict[str, float]:
+    """Tag -> value of the final scores there are: a language model has no BLEU.
+
+    Args:
+        params: stored. flops: of training. scores: of the split that is to be compared.
+    """
+    known = {"params": params, "flops": flops, **scores}
+    return {f"{FINAL}{name}": known[name] for name in _finals(config) if known.get(name) is not None}
 
 
 def _finals(config: RunConfig) -> tuple[str, ...]:
@@ -117,9 +120,12 @@ def _tried(action: Callable[[], None], say: Callable[[str], None]) -> bool:
 
 
 def settings_row(config: RunConfig) -> dict[str, Any]:
-    """Setting -> bool, number or text, of those that decide a result; the same keys whatever the configuration."""
+    """Setting -> bool, fraction or text, of those that decide a result; the same keys whatever the configuration.
+
+    Whole numbers are text: the page writes a number 1 as 1.0000 and offers a range of them, of text each value.
+    """
     flat = {k: v for k, v in flat_settings(config).items() if k not in VOLATILE and not k.startswith(UNEVEN)}
-    shown = {k: v if isinstance(v, bool | int | float | str) else json.dumps(v) for k, v in flat.items()}
+    shown = {k: v if isinstance(v, bool | float | str) else json.dumps(v) for k, v in flat.items()}
     return {"tying": config.tying_label, **shown}
 
 

@@ -10,6 +10,15 @@ for (const box of document.querySelectorAll("input[data-arm]")) {
   });
 }
 
+// Say where a table is wider than the page.
+function tellWide() {
+  for (const box of document.querySelectorAll(".scroll")) {
+    box.classList.toggle("wide", box.scrollWidth > box.clientWidth);
+  }
+}
+addEventListener("resize", tellWide);
+tellWide();
+
 // Sort by a column, the other way round at the second click; empty cells stay last.
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {

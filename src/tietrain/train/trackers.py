@@ -1,0 +1,135 @@
+"""wandb and trackio, for those who ask for them: a view of the run's own files, and never a reason to stop training."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tietrain.config import RunConfig
+from tietrain.errors import SettingsError
+from tietrain.identity import result_settings
+
+# What a score can be drawn against, besides the step.
+AXES = ("tokens", "flops", "seconds")
+# wandb collects nothing but what it is given, asks for no key for longer than this, and no end of a run waits longer for it.
+WANDB_SETTINGS = {
+    **dict.fromkeys(("disable_code", "disable_git", "disable_job_creation", "silent"), True),
+    **dict.fromkeys(("x_disable_meta", "x_disable_stats", "x_disable_machine_info"), True),
+    **dict.fromkeys(("save_code", "x_save_requirements"), False),
+    "console": "off",
+    "login_timeout": 30.0,
+    "finish_timeout": 60.0,
+}
+
+
+def check_installed(names: Sequence[str]) -> None:
+    """SettingsError for a tracker that is asked for and not there."""
+    for name in names:
+        if getattr(find_spec(name), "origin", None) is None:  # a folder of that name, as wandb makes, is no module
+            asked, to_do = f"train.trackers=[{','.join(names)}]", f"pip install 'tietrain[{name}]'"
+            raise SettingsError(asked, f"{name} is not installed", to_do)
+
+
+class Trackers:
+    """Those of `train.trackers`, each with one run for a run directory; entered for as long as the run takes.
+
+    Each gets the scalars that TensorBoard has, those of one step together, beside target tokens, FLOPs and seconds. A run
+    that is continued goes on with the run it had there; steps that the tracker has already are not sent again. After a
+    tracker's first failure that is said, and it is left alone.
+    """
+
+    def __init__(self, directory: Path, config: RunConfig, say: Callable[[str], None]):
+        self._directory, self._config, self._say = directory, config, say
+        self._runs: dict[str, tuple[Any, int]] = {}  # name -> the tracker's run, and the first step it has not got
+        self._step, self._values = 0, dict[str, float]()
+
+    def __enter__(self) -> Trackers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._send()
+        for name, (run, _) in list(self._runs.items()):
+            self._guarded(name, run.finish)
+
+    def start(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Open the trackers' runs, and add the rows of metrics there are."""
+        for name in self._config.train.trackers:
+            self._guarded(name, lambda name=name: self._open(name))  # type: ignore[misc]
+        for row in rows:
+            self.add_row(row)
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """Add every score of a row of metrics."""
+        scores = {f"{row['split']}/{name}": value for name, value in row.items() if name not in (*AXES, "step")}
+        self._add(row["step"], row, {k: value for k, value in scores.items() if isinstance(value, int | float)})
+
+    def add_results(self, scores: Mapping[str, float], totals: Mapping[str, float]) -> None:
+        """Add the final scores of a run, one step after its last; totals: steps, tokens, flops and seconds of training."""
+        self._add(int(totals["steps"]) + 1, totals, scores)
+
+    def _add(self, step: int, where: Mapping[str, float], scores: Mapping[str, float]) -> None:
+        if step != self._step:
+            self._send()
+        self._step = step
+        # As floats: the FLOPs of a long run are no 64-bit integer.
+        self._values |= {k: float(value) for k, value in {**{axis: where[axis] for axis in AXES}, **scores}.items()}
+
+    def _send(self) -> None:
+        """Send what has come in of a step, complete: a run that is killed before sends it when it is continued."""
+        values, self._values = self._values, {}
+        for name, (run, first) in list(self._runs.items()):
+            if values and self._step >= first:
+                self._guarded(name, lambda run=run: run.log(values, step=self._step))  # type: ignore[misc]
+
+    def _open(self, name: str) -> None:
+        self._runs[name] = OPEN[name](importlib.import_module(name), self._directory, self._config)
+
+    def _guarded(self, name: str, action: Callable[[], None]) -> None:
+        try:
+            with redirect_stdout(io.StringIO()):  # what trackio says of itself
+                action()
+        except Exception as e:
+            self._runs.pop(name, None)
+            self._say(f"{name} is off for this run: {e}")
+
+
+def _open_wandb(wandb: Any, directory: Path, config: RunConfig) -> tuple[Any, int]:
+    """Its run; of one that is offline every part is complete in itself, so that any can be synchronized."""
+    run = wandb.init(
+        project=config.study,
+        group=config.tying_label,
+        name=directory.name,
+        id=hashlib.sha256(f"{config.study}/{directory.name}".encode()).hexdigest()[:16],
+        resume="allow",
+        config=result_settings(config),
+        dir=str(directory),
+        settings=wandb.Settings(**WANDB_SETTINGS),
+    )
+    run.define_metric("*", step_metric="tokens")
+    return run, run.step
+
+
+def _open_trackio(trackio: Any, directory: Path, config: RunConfig) -> tuple[Any, int]:
+    run = trackio.init(
+        project=config.study,
+        group=config.tying_label,
+        name=directory.name,
+        resume="allow",
+        config=result_settings(config),
+        embed=False,
+        auto_log_cpu=False,
+        auto_log_gpu=False,
+    )
+    return run, run._next_step  # it tells nowhere else what it has, and stores a step again that it has
+
+
+OPEN: dict[str, Callable[[Any, Path, RunConfig], tuple[Any, int]]] = {"wandb": _open_wandb, "trackio": _open_trackio}
