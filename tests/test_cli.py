@@ -1,6 +1,8 @@
 """The command line as its users type it: verbs, did-you-mean, exit codes, one message and no traceback."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -172,3 +174,10 @@ def test_a_cell_alone_is_the_run_of_the_grid(capsys, cells):
     grid, _, alone, by_tokens = map(run_name, cells)
     assert alone == grid != by_tokens
     assert by_tokens == run_name(compose_config(["model.vocab_size=200", "train.batch_by=tokens"]))
+
+
+def test_python_without_assertions_is_refused():
+    command = [sys.executable, "-O", "-m", "tietrain", "plan", "data.columns=[a,b]", "task=mt"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("tietrain: python -O: Hydra's parser") and done.stderr.count("\n") == 1

@@ -1,6 +1,7 @@
 """Grids side by side: every launcher and sweeper by a real run; jobs x threads stay within the cores."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -170,6 +171,27 @@ def test_every_launcher_runs_all_cells_beside_those_that_fail(start, launcher, p
     with start(*words) as process:
         said = process.communicate(timeout=900)[1]
     assert "2 skipped" in said and "done" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_grid_side_by_side_lets_every_cell_save_and_begins_no_other(start, number):
+    """To the leading process alone, as a container's stop sends it."""
+    needs("joblib_launcher")
+    words = ["seed=1,2,3,4", "train.max_steps=400", "train.slow_step_seconds=0.2", "train.checkpoint_every=1000"]
+    with start(*words, "train.eval_every=1000", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2") as process:
+        logs = Path("outputs/grid")
+        while sum("step 2:" in path.read_text() for path in logs.glob("*/train.log")) < 2:
+            time.sleep(0.1)
+            assert process.poll() is None
+        process.send_signal(number)
+        said = process.communicate(timeout=300)[1]
+    assert process.returncode == 128 + number
+    assert "grid: 2 interrupted" in said
+    assert len(runs.find_runs(logs)) == 2
+    for path in runs.find_runs(logs):
+        saved = sorted((path / runs.CHECKPOINTS).glob("step_*"))
+        assert int(saved[-1].name.removeprefix("step_")) == max(row["step"] for row in runs.read_metrics(path))
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import traceback
+from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
+    if sys.flags.optimize:
+        is_so = "Hydra's parser takes its steps inside assertions, which this leaves out"
+        raise SettingsError("python -O", is_so, "start Python without -O, unset PYTHONOPTIMIZE")
     if argv[:1] in (["--version"], ["-V"]):
         print(f"tietrain {__version__}")
         return 0
@@ -65,7 +69,7 @@ def _run_hydra(argv: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from tietrain import compose, grid
+    from tietrain import compose, grid, launchers
 
     args = get_args_parser().parse_args(argv)
     # Completion has words of its own in the place of overrides.
@@ -97,7 +101,8 @@ def _run_hydra(argv: list[str]) -> int:
         outcomes.touch()
         os.environ[grid.OUTCOMES] = str(outcomes)
         try:
-            app()
+            with launchers.passing_on_signals(grid.stopped_of(outcomes)) if study else nullcontext():
+                app()
         except (HydraException, OmegaConfBaseException, YAMLError) as e:
             raise compose.hydra_error(e, words) from None
         except SystemExit as e:  # argparse

@@ -18,12 +18,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from tietrain import cells, job, runs, tune
+from tietrain import cells, job, launchers, runs, tune
 from tietrain.compose import check_labels, compose_grid, initialized, parse_overrides, to_run_config
 from tietrain.config import RunConfig
 from tietrain.errors import SettingsError, TietrainError, tell
 from tietrain.job import Outcome
-from tietrain.launchers import shared_cores, threads_of_cell
 
 # Where jobs, in this process or in a launcher's, note how they ended: one JSON line a run.
 OUTCOMES = "TIETRAIN_OUTCOMES"
@@ -48,7 +47,7 @@ def prepare(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) ->
         is_so = f"tune={common.tune.name} gives every arm the same trials, and this searches for more"
         raise SettingsError(f"hydra/sweeper={sweeper_of(common)}", is_so, "leave out one of the two")
     RunConfig(study=common.study)  # a name that is none is refused before a folder is made of it
-    added, study = shared_cores(common), Path(common.hydra.sweep.dir)
+    added, study = launchers.shared_cores(common), Path(common.hydra.sweep.dir)
     with runs.writing(study):
         study.mkdir(parents=True, exist_ok=True)
     is_ours = study == Path("outputs", common.study) and "study" not in swept and not common.run_dir
@@ -86,6 +85,10 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     Args:
         words: the overrides of the command line, which say what a grid sweeps.
     """
+    if launchers.in_worker():
+        launchers.ignore_signals()
+    if stopped_of(Path(os.environ[OUTCOMES])).exists():
+        return None
     try:
         if "tying" not in HydraConfig.get().runtime.choices:  # then it is a list of files
             check_labels(HydraConfig.get().overrides.task)
@@ -95,12 +98,21 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
         return _run(to_run_config(cfg, swept)).valid
     except Exception as e:
         return _note(_refused(cfg, e)).valid
+    except KeyboardInterrupt:
+        if launchers.in_worker():
+            return None  # joblib kills the other workers where one raises, and they are saving
+        raise
+
+
+def stopped_of(outcomes: Path) -> Path:
+    """The file that holds the signal by which a grid was stopped, beside the outcomes of its cells."""
+    return outcomes.with_name("stopped")
 
 
 def _run(config: RunConfig) -> Outcome:
     """One run to its end, noted."""
     if _in_grid():
-        config.hardware.threads = threads_of_cell(HydraConfig.get(), config.hardware.threads)
+        config.hardware.threads = launchers.threads_of_cell(HydraConfig.get(), config.hardware.threads)
         _list_run(job.directory_of(config))
     outcome = job.run_job(config)
     if outcome.status == "diverged" and config.tune.role == "tuning":
@@ -116,6 +128,7 @@ def _note(outcome: Outcome) -> Outcome:
         f.write(json.dumps(outcome.__dict__) + "\n")
     if outcome.exit_code >= 128:
         # A stopped run stops its grid too; the same command finds finished cells again.
+        stopped_of(Path(os.environ[OUTCOMES])).write_text(str(outcome.exit_code - 128))
         raise KeyboardInterrupt
     return outcome
 
@@ -174,16 +187,16 @@ def exit_code(outcomes: Path) -> int:
     6 says that none failed, and some are being written by another process.
     """
     ended = [json.loads(line) for line in outcomes.read_text(encoding="utf-8").splitlines()]
-    stopped = [cell["exit_code"] for cell in ended if cell["exit_code"] >= 128]
-    if len(ended) < 2 and not stopped:
+    stopped = stopped_of(outcomes)
+    if len(ended) < 2 and not stopped.exists():
         return max((cell["exit_code"] for cell in ended), default=0)
     counts = Counter(cell["status"] for cell in ended)
     tell(f"grid: {', '.join(f'{n} {_said(status)}' for status, n in counts.items())}")
     failed = [cell for cell in ended if cell["exit_code"] and cell["status"] != "not_applicable"]
     for cell in failed:
         tell(f"  {_said(cell['status'])}: {cell['directory']} {cell['message']}")
-    if stopped:
-        return max(stopped)
+    if stopped.exists():
+        return 128 + int(stopped.read_text())
     return 1 if any(cell["exit_code"] != 6 for cell in failed) else 6 if failed else 0
 
 

@@ -1,13 +1,22 @@
-"""Cells of a grid side by side on one machine: jobs x threads stay within its cores."""
+"""Cells of a grid side by side on one machine: jobs x threads stay within its cores, a signal to one stops all."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from tietrain.errors import SettingsError
+from tietrain.train.stop import SIGNALS
 
 # Launchers of this machine that run several cells at once -> the key that says how many.
 JOBS_KEY = {"joblib": "hydra.launcher.n_jobs", "submitit_local": "hydra.sweeper.max_batch_size"}
@@ -53,3 +62,44 @@ def _jobs_key(hydra: Any) -> str | None:
     if launcher == "submitit_local" and hydra.runtime.choices["hydra/sweeper"] == "optuna":
         return "hydra.sweeper.n_jobs"  # it draws so many at once
     return JOBS_KEY.get(launcher)
+
+
+def in_worker() -> bool:
+    """Whether this process runs cells of a grid that another process of joblib's leads."""
+    return multiprocessing.current_process().name != "MainProcess"
+
+
+def ignore_signals() -> None:
+    """Let a worker outlive what stops its cell: joblib kills those that are saving where one has died."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def passing_on_signals(stopped: Path) -> Iterator[None]:
+    """While workers run cells, a signal to this process is noted in `stopped`, for cells to come, and is theirs too.
+
+    It is sent again each second, because a worker between two cells ignores it; in a cell a second one changes nothing.
+    """
+
+    def send(number: int) -> None:
+        while children := multiprocessing.active_children():
+            for child in children:
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, number)  # type: ignore[arg-type]
+            time.sleep(1)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not multiprocessing.active_children():
+            signal.signal(number, before[number])
+            os.kill(os.getpid(), number)
+        elif not stopped.exists():
+            stopped.write_text(str(number))
+            threading.Thread(target=send, args=(number,), daemon=True).start()
+
+    before: dict[int, Any] = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

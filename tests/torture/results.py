@@ -16,12 +16,15 @@ def result(directory: Path) -> dict[str, object]:
     evaluation = runs.read_json(directory / runs.EVAL)
     evaluation["splits"] = {name: reproducible([scores])[0] for name, scores in evaluation["splits"].items()}
     texts = [directory / runs.DOCUMENTS, *directory.glob("*.txt")]
+    whole = sorted(path for path in checkpoints.iterdir() if is_whole(path))
+    # The newest but one has the step of a signal, where one came there.
+    before = whole_steps(directory)[:-1]
     return {
         "status": runs.read_record(directory).status,
         "tensors": {
             f"{path.relative_to(checkpoints)} {name}": value
-            for folder in sorted(checkpoints.iterdir())
-            if is_whole(folder)
+            for folder in whole
+            if folder.name not in before
             for path in sorted(folder.glob("*.safetensors"))
             for name, value in tensors(path).items()
         },
@@ -29,7 +32,7 @@ def result(directory: Path) -> dict[str, object]:
         "scores": reproducible([evaluation])[0],
         "texts": {path.name: path.read_bytes() for path in texts},
         "points of TensorBoard": points(directory / runs.TENSORBOARD),
-        "kept": sorted(path.name for path in checkpoints.iterdir() if is_whole(path)),
+        "kept": [path.name for path in whole if path.name not in before] + [f"{len(before)} steps before"],
         "left": sorted(path.name for path in directory.glob("*.tmp")),
     }
 
