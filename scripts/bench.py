@@ -1,6 +1,6 @@
 """Speed and memory of tietrain's training step against a plain loop written by hand, as ratios from one run.
 
-    python scripts/bench.py [lm] [mt] [ties] [start] [decode] [durable] [--root DIR] [--rounds N] [--threads N] [--sentences N]
+    python scripts/bench.py [lm] [mt] [ties] [start] [decode] [durable] [grid] [--root DIR] [--rounds N] [--threads N] [--sentences N]
 
 The reference is the plainest fast code: fused query-key-value product, PyTorch's fused attention, one cross-entropy
 over all logits, AdamW, clipping. Both arms run the same batches in turn in one process; a ratio is the median over
@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from bench_decoding import BEAM, N_TOKENS, bench_decoding, random_sources, real_sources
 from bench_durable import N_STEPS, bench_durable
+from bench_grid import bench_grid
 from torch import Tensor, nn
 
 from tietrain.compose import compose_config, tying_choices
@@ -61,7 +62,7 @@ MT += ["train.batch_tokens=4096", "model.positions=learned", "model.max_len=257"
 # The shape of a MarianMT: biases everywhere, norms after, sinusoids.
 DECODE = ["model.positions=sinusoidal", "model.norm_position=post", "model.output_bias=true"]
 DECODE += ["model.attn_bias=true", "model.ffn_bias=true", "model.norm_bias=true"]
-PARTS = ("lm", "mt", "ties", "start", "decode", "durable")
+PARTS = ("lm", "mt", "ties", "start", "decode", "durable", "grid")
 
 
 class Block(nn.Module):
@@ -341,6 +342,7 @@ def main() -> None:
             "start": bench_start,
             "decode": bench_decode,
             "durable": lambda o: bench_durable(N_STEPS, o.threads),
+            "grid": lambda o: bench_grid(min(o.rounds, 3)),
         }
         others.get(part, lambda o, part=part: bench_task(part, o))(options)
 
