@@ -102,4 +102,4 @@ def passing_on_signals(stopped: Path) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if stopped.exists() else handler)

@@ -16,7 +16,7 @@ from tiny_run import RandomTask, build_model, final_bytes, tiny_config, train
 
 
 def test_a_signal_ends_with_a_checkpoint_of_that_step_and_a_second_one_is_harmless(tmp_path):
-    config, before = tiny_config(checkpoint_every=100), signal.getsignal(signal.SIGUSR1)
+    config = tiny_config(checkpoint_every=100)
     task = RandomTask(config)
     learn, count = task.loss, []
 
@@ -31,7 +31,13 @@ def test_a_signal_ends_with_a_checkpoint_of_that_step_and_a_second_one_is_harmle
     result, _ = train(tmp_path, config, task=task)
     assert result.step == 7
     assert "step_00000007" in {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    assert signal.getsignal(signal.SIGUSR1) == before
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN  # until the process ends
+
+
+def test_a_run_that_was_not_stopped_leaves_signals_as_they_were(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    train(tmp_path, tiny_config())
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 @pytest.mark.parametrize(("seed", "same"), [(1, True), (2, False)])

@@ -21,7 +21,7 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """Notes the first stop signal while it is entered; later ones change nothing.
+    """Notes the first stop signal while it is entered; later ones change nothing, also when it is left.
 
     `signal` is None until then. Outside the main thread, where Python delivers no signals, only `ask` sets it.
     """
@@ -70,5 +70,6 @@ class StopRequest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            # A process that was asked to stop says so and ends: a second signal may not cut that short.
+            signal.signal(number, handler if self.signal is None else signal.SIG_IGN)
         self._previous = {}
