@@ -18,6 +18,7 @@ from tietrain.train.state import TrainState
 from tiny_run import TIES, RandomTask, build_model, reproducible, tiny_config, train
 
 SCORES = [3.0, 2.0, 2.5, 2.0, 9.0, 8.0]
+SINKING = [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
 
 
 def weights_of(model):
@@ -193,6 +194,36 @@ def test_killed_anywhere_equals_uninterrupted(tmp_path, average, name, calls, mo
     monkeypatch.undo()
     cut, _ = train(tmp_path / "cut", config)
     assert_same_ending(tmp_path, config, whole, cut)
+
+
+@pytest.mark.parametrize("name", ["train_step", "keep_weights"])
+def test_killed_after_a_better_evaluation_finds_the_best_of_its_checkpoint(tmp_path, name, monkeypatch):
+    """The checkpoint of step 6 names the evaluation of step 6; better ones follow before the kill, at 8 or at 10."""
+    config = tiny_config(eval_every=2, checkpoint_every=6)
+    whole, _ = train(tmp_path / "whole", config, task=scripted(config, SINKING))
+    call, left = getattr(loop, name), [{"train_step": 9, "keep_weights": 5}[name]]
+
+    def dying(*args, **options):
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
+        return call(*args, **options)
+
+    monkeypatch.setattr(loop, name, dying)
+    with pytest.raises(Killed):
+        train(tmp_path / "cut", config, task=scripted(config, SINKING))
+    monkeypatch.undo()
+    assert (tmp_path / "cut" / "checkpoints" / "best_before").is_dir()
+    lines = []
+    cut, _ = train(tmp_path / "cut", config, task=scripted(config, SINKING[3:]), say=lines.append)
+    assert not [line for line in lines if "gone" in line]
+    assert replace(cut, seconds=0) == replace(whole, seconds=0)
+    files = [
+        {path.name: path.read_bytes() for path in (tmp_path / run / "checkpoints" / "best").iterdir()}
+        for run in ("whole", "cut")
+    ]
+    assert files[0] == files[1]
+    assert not (tmp_path / "cut" / "checkpoints" / "best_before").exists()
 
 
 @pytest.mark.parametrize("average", AVERAGES, ids=str)

@@ -4,14 +4,16 @@ Both are over owners, each stored tensor once: a tie is the plan's, which travel
 or count it twice. Beside the checkpoints lie
 
     best/                  model.safetensors state.json manifest.json    lowest nats_per_token on valid
+    best_before/           the same, of the newest checkpoint, while best/ is of a later evaluation
     evaluated_00000100/    model.safetensors state.json manifest.json    those train.average wants the mean of
     average/               model.safetensors state.json manifest.json    their mean, after the last step
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
@@ -30,7 +32,7 @@ from tietrain.model.transformer import Transformer
 from tietrain.train.checkpoint import MODEL, STATE, load_model, read_weights, save_weights, step_checkpoints
 from tietrain.train.state import TrainState
 
-BEST, AVERAGE, EVALUATED = "best", "average", "evaluated_"
+BEST, BEST_BEFORE, AVERAGE, EVALUATED = "best", "best_before", "average", "evaluated_"
 
 # Step and nats_per_token of an evaluation on valid.
 Evaluation = dict[str, Any]
@@ -71,21 +73,27 @@ def note_evaluation(state: TrainState, found: Evaluation, config: TrainConfig) -
 def keep_weights(directory: Path, model: Transformer, state: TrainState) -> None:
     """Store the weights of the evaluation just made wherever the state names its step.
 
-    The checkpoint of this step is written already.
+    What the newest checkpoint names stays: a run that goes on from there finds it, and makes the later ones again.
     """
+    folder = directory / runs.CHECKPOINTS
     if state.best is not None and state.best["step"] == state.step:
-        save_weights(directory / runs.CHECKPOINTS / BEST, model, state.best)
+        newest = list(_saved_states(directory))[-1:]
+        if newest and newest[0].get("best") == _state_of(folder / BEST) is not None:
+            remove_directory(folder / BEST_BEFORE)
+            os.rename(folder / BEST, folder / BEST_BEFORE)
+        save_weights(folder / BEST, model, state.best)
     for evaluation in state.averaged:
         if evaluation["step"] == state.step:
             save_weights(_evaluated(directory, state.step), model, evaluation)
 
 
 def remove_unnamed(directory: Path) -> None:
-    """Delete weights of evaluations that no checkpoint's state names any more.
+    """Delete weights of evaluations that no checkpoint's state names any more, once one is saved or gone on from.
 
-    Had the newest one to be passed over as damaged, the one before would still find all of its own.
+    Of the average: had the newest one to be passed over as damaged, the one before would still find all of its own.
     """
-    needed = _named_by_checkpoints(directory)
+    remove_directory(directory / runs.CHECKPOINTS / BEST_BEFORE)
+    needed = {evaluation["step"] for state in _saved_states(directory) for evaluation in state["averaged"]}
     for path in (directory / runs.CHECKPOINTS).glob(EVALUATED + "*"):
         step = re.fullmatch(EVALUATED + r"(\d{8,})", path.name)
         if step and int(step.group(1)) not in needed:
@@ -95,10 +103,13 @@ def remove_unnamed(directory: Path) -> None:
 def restore_kept(directory: Path, model: Transformer, state: TrainState, say: Callable[[str], None]) -> None:
     """Make what is stored be what the state names: the best evaluation, and those of the average.
 
-    A checkpoint of the same step precedes the weights of every evaluation, so after a crash they are there already, or
-    they are those of the model just loaded. Where they are gone all the same, the run goes on without them and says so.
+    They lie there already, or they are those of the model just loaded. Where they are gone all the same, the run goes on
+    without them and says so.
     """
     folder = directory / runs.CHECKPOINTS
+    if state.best is not None and _read(folder / BEST_BEFORE) == state.best:
+        remove_directory(folder / BEST)
+        os.rename(folder / BEST_BEFORE, folder / BEST)
     places = [(folder / BEST, state.best)] if state.best else []
     places += [(_evaluated(directory, evaluation["step"]), evaluation) for evaluation in state.averaged]
     for path, evaluation in places:
@@ -186,10 +197,18 @@ def _read(path: Path) -> Evaluation | None:
     return runs.read_json(path / STATE) if is_whole(path) else None
 
 
-def _named_by_checkpoints(directory: Path) -> set[int]:
-    """Steps of the evaluations whose weights the states of the step checkpoints name."""
-    steps: set[int] = set()
+def _state_of(path: Path) -> Evaluation | None:
+    """What weights say they are of, whole or not."""
+    try:
+        found: Evaluation = runs.read_json(path / STATE)
+        return found
+    except DataError:
+        return None
+
+
+def _saved_states(directory: Path) -> Iterator[dict[str, Any]]:
+    """The states of the step checkpoints, in step order; a damaged one is never continued from."""
     for path in step_checkpoints(directory / runs.CHECKPOINTS).values():
-        with suppress(DataError, KeyError, TypeError):  # a damaged one is never continued from
-            steps |= {evaluation["step"] for evaluation in runs.read_json(path / STATE)["state"]["averaged"]}
-    return steps
+        with suppress(DataError, KeyError, TypeError):
+            state = runs.read_json(path / STATE)["state"]
+            yield {"best": state["best"], "averaged": [{"step": e["step"]} for e in state["averaged"]]}
