@@ -8,8 +8,6 @@ import shutil
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -51,9 +49,8 @@ def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0
         runs.write_json(beside / MANIFEST, {"files": manifest})
         _sync(beside)
         _replace(beside, target)
-        _sync(target.parent)
-        for child, folder in pairwise(target.absolute().parents[:N_SYNCED]):
-            _sync_once(folder, child.stat().st_ino)
+        for folder in target.absolute().parents[:N_SYNCED]:
+            _sync(folder)
     except (OSError, SafetensorError) as e:
         shutil.rmtree(beside, ignore_errors=True)
         raise StorageError(
@@ -121,12 +118,6 @@ def _sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-@cache
-def _sync_once(folder: Path, entry: int) -> None:
-    """Bring a folder's entry, an inode, to the disk, where it stays."""
-    _sync(folder)
 
 
 def _sha256(path: Path) -> str:
