@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from bench_decoding import BEAM, N_TOKENS, bench_decoding, random_sources, real_sources
-from bench_durable import N_STEPS, bench_durable
+from bench_durable import bench_durable
 from bench_grid import bench_grid
 from torch import Tensor, nn
 
@@ -341,7 +341,7 @@ def main() -> None:
             "ties": bench_ties,
             "start": bench_start,
             "decode": bench_decode,
-            "durable": lambda o: bench_durable(N_STEPS, o.threads),
+            "durable": lambda o: bench_durable(o.threads),
             "grid": lambda o: bench_grid(min(o.rounds, 3)),
         }
         others.get(part, lambda o, part=part: bench_task(part, o))(options)

@@ -10,11 +10,12 @@ from typing import Any
 
 from tietrain import job
 from tietrain.compose import compose_config
+from tietrain.config import RunConfig
 from tietrain.model import audit
 from tietrain.train import checkpoint, loop
 
-# The budget of a run that states none.
-N_STEPS = 400
+# Steps and settings of the runs that are measured: the default one, and one with longer steps.
+RUNS = {400: (), 200: ("model=base256", "train.batch_tokens=4096")}
 # What is done beside training so that nothing is lost and every tie holds: title -> (module, name) of each call.
 WATCHED = {
     "checkpoints: write, sha256, fsync, rename, delete": [(loop, "_save")],
@@ -25,7 +26,7 @@ WATCHED = {
 }
 
 
-def bench_durable(steps: int, threads: int, *words: str) -> None:
+def bench_durable(threads: int) -> None:
     """Print the share of a run's training time that goes to each part, of wall clock and of processor."""
     spent: dict[str, list[tuple[float, float]]] = {}
 
@@ -43,16 +44,22 @@ def bench_durable(steps: int, threads: int, *words: str) -> None:
         for module, name in calls:
             setattr(module, name, timed(title, getattr(module, name)))
     loop.fit = timed("training", loop.fit)
-    settings = [f"train.max_steps={steps}", f"hardware.threads={threads}", "hardware.device=cpu", *words]
-    with tempfile.TemporaryDirectory() as folder:
-        config = compose_config([*settings, f"run_dir={folder}/run", f"data.cache={folder}/cache"])
-        ended = job.run_job(config)
-    if ended.exit_code:
-        raise RuntimeError(ended.message)
-    (wall, cpu), train = spent.pop("training")[0], config.train
+    for steps, words in RUNS.items():
+        settings = [f"train.max_steps={steps}", f"hardware.threads={threads}", "hardware.device=cpu", *words]
+        with tempfile.TemporaryDirectory() as folder:
+            config = compose_config([*settings, f"run_dir={folder}/run", f"data.cache={folder}/cache"])
+            ended = job.run_job(config)
+        if ended.exit_code:
+            raise RuntimeError(ended.message)
+        _show(config, spent.pop("training")[0], spent)
+        spent.clear()
+
+
+def _show(config: RunConfig, training: tuple[float, float], spent: dict[str, list[tuple[float, float]]]) -> None:
+    (wall, cpu), train = training, config.train
     print(
-        f"durable: {config.task.name}, d_model {config.model.d_model} x {config.model.n_layers}, {steps} steps, a checkpoint"
-        f" every {train.checkpoint_every} and where valid improves, {wall:.0f} s of training, load {os.getloadavg()[0]:.1f}"
+        f"durable: {config.task.name}, d_model {config.model.d_model} x {config.model.n_layers}, {train.batch_tokens} tokens a step,"
+        f" {train.max_steps} steps, a checkpoint every {train.checkpoint_every}, {wall:.0f} s of training, load {os.getloadavg()[0]:.1f}"
     )
     total = [sum(part) for part in zip(*(pair for pairs in spent.values() for pair in pairs), strict=True)]
     rows = {title: (len(pairs), *map(sum, zip(*pairs, strict=True))) for title, pairs in spent.items()}
