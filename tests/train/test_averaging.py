@@ -1,6 +1,8 @@
 """Means of weights: each owner once, the ones that were asked for, and the same bits however often a run was stopped."""
 
+import itertools
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -170,6 +172,21 @@ class Killed(BaseException):
     pass
 
 
+@contextmanager
+def dying(monkeypatch, name, n_calls):
+    """Inside, training ends as by kill -9 before the n-th call of a function."""
+    call, left = getattr(loop, name), itertools.count(1)
+
+    def counted(*args, **options):
+        if next(left) == n_calls:
+            raise Killed
+        return call(*args, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop, name, counted)
+        yield
+
+
 @pytest.mark.parametrize("average", AVERAGES, ids=str)
 @pytest.mark.parametrize(
     ("name", "calls"), [("train_step", (5, 3, 4)), ("save_checkpoint", (1, 2)), ("keep_weights", (1, 2))]
@@ -178,20 +195,9 @@ def test_killed_anywhere_equals_uninterrupted(tmp_path, average, name, calls, mo
     """Like kill -9: before a step or a checkpoint, or between it and the weights of its evaluation."""
     config = averaging_config(average)
     whole, _ = train(tmp_path / "whole", config)
-    call = getattr(loop, name)
     for n_calls in calls:
-        left = [n_calls]
-
-        def dying(*args, left=left, **options):
-            left[0] -= 1
-            if not left[0]:
-                raise Killed
-            return call(*args, **options)
-
-        monkeypatch.setattr(loop, name, dying)
-        with pytest.raises(Killed):
+        with dying(monkeypatch, name, n_calls):
             train(tmp_path / "cut", config)
-    monkeypatch.undo()
     cut, _ = train(tmp_path / "cut", config)
     assert_same_ending(tmp_path, config, whole, cut)
 
@@ -201,18 +207,8 @@ def test_killed_after_a_better_evaluation_finds_the_best_of_its_checkpoint(tmp_p
     """The checkpoint of step 6 names the evaluation of step 6; better ones follow before the kill, at 8 or at 10."""
     config = tiny_config(eval_every=2, checkpoint_every=6)
     whole, _ = train(tmp_path / "whole", config, task=scripted(config, SINKING))
-    call, left = getattr(loop, name), [{"train_step": 9, "keep_weights": 5}[name]]
-
-    def dying(*args, **options):
-        left[0] -= 1
-        if not left[0]:
-            raise Killed
-        return call(*args, **options)
-
-    monkeypatch.setattr(loop, name, dying)
-    with pytest.raises(Killed):
+    with dying(monkeypatch, name, {"train_step": 9, "keep_weights": 5}[name]):
         train(tmp_path / "cut", config, task=scripted(config, SINKING))
-    monkeypatch.undo()
     assert (tmp_path / "cut" / "checkpoints" / "best_before").is_dir()
     lines = []
     cut, _ = train(tmp_path / "cut", config, task=scripted(config, SINKING[3:]), say=lines.append)
