@@ -24,7 +24,7 @@ from tietrain.report.statistics import (
 
 # Additional hours of sleep under two drugs, Cushny & Peebles 1905, as Student 1908 has them; R's `sleep`.
 SLEEP = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
-# Crossed minus self-fertilised maize, eighths of an inch, Darwin 1876; Fisher 1935, section 21, counts 1,726 of 32,768.
+# Crossed minus self-fertilised maize, eighths of an inch, Darwin 1876; Fisher 1935 counts 1,726 of 32,768.
 MAIZE = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 
 spread = st.lists(st.integers(-1000, 1000), min_size=2, max_size=12).filter(lambda d: len(set(d)) > 1)

@@ -94,7 +94,7 @@ def compare_nats(a: Numbers, b: Numbers, units: Numbers, draws: Draws) -> Paired
     """The same tests of two language models by their nats a unit, sum(nats) / sum(units).
 
     The bootstrap's p is the share of samples whose difference lies as far from the measured one as that lies from 0 (Efron
-    & Tibshirani 1993, section 16.4).
+    & Tibshirani 1993).
 
     Args:
         a, b: nats of each line. units: tokens, or bytes times ln 2, of each line.

@@ -50,7 +50,7 @@ class Paired:
 def compare_paired(differences: Sequence[float]) -> Paired:
     """The paired t test and the sign-flip test of two or more differences.
 
-    Source: Student 1908 (t); Fisher 1935, section 21 (sign flips).
+    Source: Student 1908 (t); Fisher 1935 (sign flips).
 
     >>> found = compare_paired([1.0, 2.0, 3.0])
     >>> [round(x, 4) for x in (found.mean, found.low, found.high, found.p, found.p_sign_flip)]
@@ -81,7 +81,7 @@ def _tail(distance: float, se: float, n: int) -> float:
 def sign_flip_p(differences: Sequence[float] | Numbers) -> float:
     """Two-sided p that the mean of two or more is as far from 0 under random signs: exact up to 16 seeds, else drawn.
 
-    Source: Fisher 1935, section 21; drawn patterns count the observed one (Phipson & Smyth 2010).
+    Source: Fisher 1935; drawn patterns count the observed one (Phipson & Smyth 2010).
     """
     d = np.asarray(differences, dtype=float)
     # scipy takes values within 1e-14 for equal: in units of the largest difference that is rounding.

@@ -36,7 +36,7 @@ def expected_best(scores: Sequence[float], n: int) -> float | None:
     With N scores sorted from best to worst, the best of n is at or behind place i with chance ((N - i + 1) / N) ** n.
     Sets of n that diverged altogether have no score and are left out.
 
-    Source: Dodge et al. 2019, section 3.
+    Source: Dodge et al. 2019.
 
     >>> expected_best([1.0, 2.0], 1), expected_best([2.0, 1.0], 2), expected_best([1.0, DIVERGED], 1)
     (1.5, 1.25, 1.0)

@@ -60,7 +60,7 @@ def tuning_text(comparison: Comparison) -> str:
     lines = [
         "A trial is one point of the list, its score the mean nats/token on valid over the tuning seeds; its runs are in no "
         "other mean or figure. The chosen point has the lowest. Expected best of n: lowest of n trials drawn from those "
-        "made, with replacement, those that diverged left out (Dodge et al. 2019, section 3).",
+        "made, with replacement, those that diverged left out (Dodge et al. 2019).",
         *([UNLIKE] if len(comparison.vocabularies) > 1 else []),
     ]
     bullets = "\n".join(f"- {line}" for line in lines)
