@@ -30,22 +30,22 @@ from bench_durable import bench_durable
 from bench_grid import bench_grid
 from torch import Tensor, nn
 
-from tietrain.compose import compose_config, tying_choices
 from tietrain.config import RunConfig, TyingConfig
-from tietrain.data.batching import Batch, padding_efficiency
+from tietrain.config.compose import compose_config, tying_choices
+from tietrain.config.layout import make_layout, make_shape
+from tietrain.data.batches.batching import Batch, padding_efficiency
+from tietrain.data.batches.windows import LmBatches
 from tietrain.data.prepare import prepare
 from tietrain.data.tokenizer import PAD_ID
-from tietrain.data.windows import LmBatches
+from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
-from tietrain.shape import make_layout, make_shape
-from tietrain.tasks.loss import LossSum
-from tietrain.tasks.mt import Translation
-from tietrain.tasks.task import batch_loss
+from tietrain.plan.catalogue import Scheme, load_scheme
+from tietrain.plan.schemes import make_plan
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.optim import build_optimizer
 from tietrain.train.step import train_step
-from tietrain.tying.schemes import make_plan
-from tietrain.tying.table import Scheme, load_scheme
+from tietrain.train.tasks.mt import Translation
+from tietrain.train.tasks.task import batch_loss
 
 LM = [
     "task=lm",

@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 
 from tietrain.config import RunConfig
-from tietrain.data import pairs
+from tietrain.config.layout import make_shape
+from tietrain.data.batches import pairs
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.prepare import prepare
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
+from tietrain.model.beam import Search
 from tietrain.model.cache import Cache
+from tietrain.model.decoding import search
 from tietrain.model.transformer import Transformer
-from tietrain.shape import make_shape
-from tietrain.tasks.beam import Search
-from tietrain.tasks.decoding import search
-from tietrain.tying.schemes import make_plan
+from tietrain.plan.schemes import make_plan
 
 BEAM, N_TOKENS, BATCH_ROWS = 5, 16, 64
 NEVER = -1e9

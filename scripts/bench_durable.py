@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tietrain import job
-from tietrain.compose import compose_config
 from tietrain.config import RunConfig
+from tietrain.config.compose import compose_config
 from tietrain.model import audit
-from tietrain.train import checkpoint, loop
+from tietrain.train import checkpoint, job, loop
 
 # Steps and settings of the runs that are measured: the default one, and one with longer steps.
 RUNS = {400: (), 200: ("model=base256", "train.batch_tokens=4096")}

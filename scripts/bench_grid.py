@@ -50,7 +50,8 @@ def bench_grid(rounds: int) -> None:
 
 def watch(argv: list[str]) -> dict[str, list[float]]:
     """Times of the cells of a grid that runs in this process, the first one's start left out: it imports everything."""
-    from tietrain import cli, grid
+    from tietrain.cli import grid
+    from tietrain.cli import main as cli
     from tietrain.train import loop
 
     marks: list[tuple[str, float, float]] = []

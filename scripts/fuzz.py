@@ -12,13 +12,13 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["tietrain", "yaml", "omegaconf", "json"]):
-    from tietrain import runs
-    from tietrain.compose import parse_overrides
-    from tietrain.config_file import read_run_config
-    from tietrain.data.validate import check_file, jsonl_parser, tsv_parser
-    from tietrain.durable import is_whole
+    from tietrain.config.compose import parse_overrides
+    from tietrain.config.stored import read_run_config
+    from tietrain.data.sources.validate import check_file, jsonl_parser, tsv_parser
     from tietrain.errors import TietrainError
-    from tietrain.report.collect import read_run
+    from tietrain.runs import record as runs
+    from tietrain.runs.durable import is_whole
+    from tietrain.runs.view import read_run
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
 FILES = (runs.RUN, runs.CONFIG, runs.PLAN, runs.LEDGER, runs.EVAL, runs.METRICS, "manifest.json")

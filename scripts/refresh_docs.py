@@ -3,10 +3,13 @@
 import re
 from pathlib import Path
 
-from tietrain.compose import compose_config, tying_choices
-from tietrain.ledger.conventions import PUBLISHED, columns, estimate
-from tietrain.ledger.flops import CAUSAL, CONVENTION, KINDS
-from tietrain.ledger.lengths import (
+from tietrain.config.compose import compose_config, tying_choices
+from tietrain.config.layout import make_shape
+from tietrain.plan.aliases import ALIASES, alias_yaml
+from tietrain.plan.catalogue import load_scheme, scheme_markdown, scheme_pages, scheme_rows
+from tietrain.plan.conventions import PUBLISHED, columns, estimate
+from tietrain.plan.flops import CAUSAL, CONVENTION, KINDS
+from tietrain.plan.lengths import (
     CROSSINGS,
     DEFAULT_LENGTHS,
     LengthLedger,
@@ -14,12 +17,9 @@ from tietrain.ledger.lengths import (
     crossing_words,
     parse_lengths,
 )
-from tietrain.report.lengths import draw_lengths
-from tietrain.shape import make_shape
-from tietrain.tying.aliases import ALIASES, alias_yaml
-from tietrain.tying.plan import TyingPlan
-from tietrain.tying.schemes import make_plan
-from tietrain.tying.table import load_scheme, scheme_markdown, scheme_pages, scheme_rows
+from tietrain.plan.plan import TyingPlan
+from tietrain.plan.schemes import make_plan
+from tietrain.report.figures.lengths import draw_lengths
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/schemes.md", "docs/flops.md")

@@ -2,12 +2,12 @@
 
 from functools import cache
 
-from tietrain.check.matrix import MODELS, REFERENCE, with_examples
-from tietrain.check.reference import NARROW, build_reference
-from tietrain.compose import compose_config, tying_choices
 from tietrain.config import RunConfig
+from tietrain.config.compose import compose_config, tying_choices
 from tietrain.model.transformer import Transformer
-from tietrain.tying.table import load_scheme
+from tietrain.plan.catalogue import load_scheme
+from tietrain.train.check.matrix import MODELS, REFERENCE, with_examples
+from tietrain.train.check.reference import NARROW, build_reference
 
 SCHEMES = [(model, name) for name in tying_choices() for model in load_scheme(name).plans()]
 SCHEMES += [("features", name) for model, name in SCHEMES if model == "sources" and name != "cross_attentions"]

@@ -6,9 +6,9 @@ encoder's. A dotted name is another part of the same layer, or of no layer. What
 
 from collections.abc import Iterable
 
-from tietrain.tying.plan import TyingPlan
-from tietrain.tying.slots import ModelShape, Slot, Slots
-from tietrain.tying.table import load_scheme
+from tietrain.plan.catalogue import load_scheme
+from tietrain.plan.plan import TyingPlan
+from tietrain.plan.slots import ModelShape, Slot, Slots
 from tiny_models import make_shape
 
 N_LAYERS = 6

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tietrain import runs
 from tietrain.config import RunConfig, TaskConfig, TyingConfig
-from tietrain.identity import result_settings, run_name
-from tietrain.ledger.describe import ledger_json
-from tietrain.shape import make_shape
-from tietrain.tying.schemes import make_plan
+from tietrain.config.describe import ledger_json
+from tietrain.config.identity import result_settings, run_name
+from tietrain.config.layout import make_shape
+from tietrain.plan.schemes import make_plan
+from tietrain.runs import record as runs
 
 TIES: dict[str, dict[str, Any]] = {
     **{name: {name: {"rule": name}} for name in ("none", "shared_vocab", "embeddings", "pre_softmax", "three_way")},

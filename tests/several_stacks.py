@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 
 from tietrain.model.transformer import Transformer
-from tietrain.tying.schemes import make_plan
-from tietrain.tying.slots import ModelShape, Stack
+from tietrain.plan.schemes import make_plan
+from tietrain.plan.slots import ModelShape, Stack
 
 A, B = "encoder_a", "encoder_b"
 _A = Stack(A, 2, 23, "joint")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tietrain.cli import VERBS
-from tietrain.compose import compose_config, parse_overrides
-from tietrain.shape import make_shape
-from tietrain.tying.schemes import make_plan
+from tietrain.cli.main import VERBS
+from tietrain.config.compose import compose_config, parse_overrides
+from tietrain.config.layout import make_shape
+from tietrain.plan.schemes import make_plan
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

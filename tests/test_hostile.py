@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tietrain import runs
-from tietrain.cli import main
-from tietrain.compose import compose_config
-from tietrain.config_file import read_run_config
-from tietrain.data.foreign import check_foreign_model
+from tietrain.cli.main import main
+from tietrain.config.compose import compose_config
+from tietrain.config.identity import run_name
+from tietrain.config.stored import read_run_config
+from tietrain.data.model_guard import check_foreign_model
 from tietrain.errors import DataError, StorageError, TietrainError
-from tietrain.identity import run_name
 from tietrain.report.write import write_report
+from tietrain.runs import record as runs
 
 SOURCE = Path(__file__).parents[1] / "src" / "tietrain"
 # Modules and functions that make objects, or run code, out of what they read.
@@ -152,7 +152,7 @@ def test_a_model_that_is_none_is_refused_by_a_process_of_its_own(tmp_path, conte
 
 def test_a_parser_that_dies_takes_nobody_with_it(tmp_path, monkeypatch):
     (tmp_path / "x.model").write_bytes(b"x")
-    monkeypatch.setattr("tietrain.data.foreign.PARSE", "import os; os.abort()")
+    monkeypatch.setattr("tietrain.data.model_guard.PARSE", "import os; os.abort()")
     with pytest.raises(DataError, match="it killed the parser by SIGABRT"):
         check_foreign_model(tmp_path / "x.model")
 
@@ -173,7 +173,7 @@ SETTINGS = [
 
 def test_settings_are_refused_in_less_than_a_second_without_torch(tmp_path):
     code = (
-        "import sys, time\nfrom tietrain.cli import main\nfor words in eval(sys.argv[1]):\n"
+        "import sys, time\nfrom tietrain.cli.main import main\nfor words in eval(sys.argv[1]):\n"
         "    began = time.process_time()\n    assert main(words) == 2, words\n"
         "    assert time.process_time() - began < 1, words\n"
         "heavy = {'torch', 'datasets', 'pandas'} & set(sys.modules)\nassert not heavy, heavy"

@@ -114,7 +114,7 @@ def test_imports_point_down(path):
 )
 def test_help_and_plan_load_no_torch(words):
     code = (
-        "import sys\nfrom tietrain.cli import main\n"
+        "import sys\nfrom tietrain.cli.main import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'datasets', 'pandas', 'scipy'} & set(sys.modules)\nassert not heavy, heavy"
     )

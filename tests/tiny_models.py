@@ -3,9 +3,9 @@
 import torch
 
 from tietrain.model.transformer import Transformer
-from tietrain.tying.plan import TyingPlan
-from tietrain.tying.schemes import make_plan
-from tietrain.tying.slots import ModelShape, Stack
+from tietrain.plan.plan import TyingPlan
+from tietrain.plan.schemes import make_plan
+from tietrain.plan.slots import ModelShape, Stack
 
 N_LAYERS = 4
 

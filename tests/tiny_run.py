@@ -17,19 +17,19 @@ from tietrain.config import (
     TrainConfig,
     TyingConfig,
 )
+from tietrain.config.layout import make_shape
+from tietrain.data.batches.pairs import Learned, MtBatches, Pairs, Sources
+from tietrain.data.batches.windows import LmBatches
 from tietrain.data.encoded import EncodedLines
-from tietrain.data.pairs import Learned, MtBatches, Pairs, Sources
-from tietrain.data.windows import LmBatches
 from tietrain.model.transformer import Transformer
-from tietrain.shape import make_shape
-from tietrain.tasks.task import batch_loss, device_of
+from tietrain.plan.schemes import make_plan
 from tietrain.train.checkpoint import save_final
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.loop import fit
 from tietrain.train.state import TrainState
 from tietrain.train.stop import StopRequest
+from tietrain.train.tasks.task import batch_loss, device_of
 from tietrain.train.trackers import Trackers
-from tietrain.tying.schemes import make_plan
 
 V = 24
 TIES = {name: {name: {"rule": name}} for name in ("none", "pre_softmax", "three_way", "cross_layer")}

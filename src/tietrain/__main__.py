@@ -2,7 +2,7 @@
 
 import sys
 
-from tietrain.cli import main
+from tietrain.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

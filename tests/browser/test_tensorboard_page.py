@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tietrain import runs
+from tietrain.runs import record as runs
 from tietrain.train.tensorboard import TensorBoard, add_results, final_scores
 from tiny_run import tiny_config
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tietrain.data.feature_files import read_features
-from tietrain.data.files import _texts
-from tietrain.data.parquet import read_parquet
-from tietrain.data.validate import check_file, jsonl_parser, read_content, split_lines, tsv_parser
+from tietrain.data.sources.feature_files import read_features
+from tietrain.data.sources.files import _texts
+from tietrain.data.sources.parquet import read_parquet
+from tietrain.data.sources.validate import check_file, jsonl_parser, read_content, split_lines, tsv_parser
 from tietrain.errors import DataError
 
 FEW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

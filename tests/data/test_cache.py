@@ -5,8 +5,8 @@ import time
 import pytest
 
 from tietrain.data.cache import cached
-from tietrain.durable import MANIFEST
 from tietrain.errors import DataError, StorageError
+from tietrain.runs.durable import MANIFEST
 
 
 def fill(folder):

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
-from tietrain.data.corpora import load_corpus
+from tietrain.data.batches.pairs import MtBatches
+from tietrain.data.batches.windows import LmBatches, make_stream
 from tietrain.data.description import describe, description_lines
-from tietrain.data.pairs import MtBatches
 from tietrain.data.prepare import prepare
-from tietrain.data.windows import LmBatches, make_stream
+from tietrain.data.sources.corpora import load_corpus
 from tietrain.errors import DataError, SettingsError
 
 NOUNS = ("cat", "dog", "house", "tree", "river", "bird")

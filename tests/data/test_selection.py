@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig
-from tietrain.data.corpora import load_corpus
+from tietrain.data.batches.pairs import MtBatches
 from tietrain.data.description import describe, description_lines
-from tietrain.data.pairs import MtBatches
 from tietrain.data.prepare import prepare
+from tietrain.data.sources.corpora import load_corpus
 from tietrain.data.tokenizer import EOS_ID
 from tietrain.errors import DataError, SettingsError
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tietrain.ledger.params import count_params
 from tietrain.model.audit import AuditError, audit_checkpoint_keys, audit_model, audit_optimizer
+from tietrain.plan.params import count_params
 from tiny_models import build, plan_of
 
 

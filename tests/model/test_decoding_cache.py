@@ -1,4 +1,4 @@
-"""Where the cache keeps what: source keys once, branches apart. That it changes nothing: `tietrain.check.checks.check_cache`."""
+"""Where the cache keeps what: source keys once, branches apart. That it changes nothing: `tietrain.train.check.checks.check_cache`."""
 
 import pytest
 import torch

@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 
 from several_stacks import KINDS, ROUTES, A, B, build_several, draw, only, shape_of
-from tietrain.check.checks import check_cache, check_gradients
-from tietrain.check.reference import CheckFailed
 from tietrain.errors import TyingError
 from tietrain.model.cache import Cache
+from tietrain.model.loss import token_loss
 from tietrain.model.transformer import Transformer
-from tietrain.tasks.loss import token_loss
-from tietrain.tying.plan import resolve
-from tietrain.tying.slots import Slots
+from tietrain.plan.plan import resolve
+from tietrain.plan.slots import Slots
+from tietrain.train.check.checks import check_cache, check_gradients
+from tietrain.train.check.reference import CheckFailed
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 LENGTHS = {A: 6, B: 3}

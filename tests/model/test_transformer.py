@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from tietrain.check.ties import WAYS
 from tietrain.errors import SettingsError
 from tietrain.model import transformer
 from tietrain.model.audit import audit_model
 from tietrain.model.cache import Cache
+from tietrain.model.loss import token_loss
 from tietrain.model.transformer import Transformer
-from tietrain.tasks.loss import token_loss
-from tietrain.tying.plan import resolve
+from tietrain.plan.plan import resolve
+from tietrain.train.check.lifecycle import WAYS
 from tiny_models import CASES, build, make_shape, sources_of
 
 MT_IDS = torch.tensor([[5, 6, 7, 3, 0], [8, 9, 3, 0, 0]]), torch.tensor([[2, 5, 6, 7], [2, 8, 9, 0]])

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from fabricated import TIES, digest, make_config, write_run, write_study
-from tietrain import runs
 from tietrain.config import DataConfig, TyingConfig
 from tietrain.report.arms import Arm, Stat, compare, make_arms, make_stat
-from tietrain.report.collect import collect
+from tietrain.runs import record as runs
+from tietrain.runs.view import collect
 
 
 def arms_of(root) -> dict[str, Arm]:

@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 
 from fabricated import MACHINE, make_config, write_run, write_study
-from tietrain import config, runs
+from tietrain import config
 from tietrain.report import differences
 from tietrain.report.arms import compare, make_arms
-from tietrain.report.collect import collect
 from tietrain.report.differences import (
     describe_differences,
     differing_settings,
@@ -17,6 +16,8 @@ from tietrain.report.differences import (
     signature_warnings,
 )
 from tietrain.report.write import write_report
+from tietrain.runs import record as runs
+from tietrain.runs.view import collect
 
 
 def comparison_of(root):

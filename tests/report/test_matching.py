@@ -6,11 +6,11 @@ import pytest
 
 from fabricated import make_config, write_run
 from tietrain.config import MatchConfig, TrainConfig
-from tietrain.match import solve
+from tietrain.config.match import solve
 from tietrain.report.arms import compare, make_arms
-from tietrain.report.collect import collect
 from tietrain.report.matching import describe_matching
 from tietrain.report.write import write_report
+from tietrain.runs.view import collect
 
 
 def matched(label, base="none", layers=3, **match):

@@ -3,9 +3,9 @@
 import pytest
 
 from fabricated import TIES, make_config
+from tietrain.config.layout import make_shape
+from tietrain.plan.schemes import make_plan
 from tietrain.report.ties import describe_ties
-from tietrain.shape import make_shape
-from tietrain.tying.schemes import make_plan
 
 
 def described(label, ties=None):

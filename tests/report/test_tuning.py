@@ -8,11 +8,11 @@ import pytest
 from fabricated import make_config, write_run
 from tietrain.config import TuneConfig
 from tietrain.report.arms import compare, make_arms
-from tietrain.report.collect import collect
-from tietrain.report.method import method_paragraph
-from tietrain.report.page import make_page
+from tietrain.report.pages.method import method_paragraph
+from tietrain.report.pages.page import make_page
 from tietrain.report.verdicts import judge
 from tietrain.report.write import write_report
+from tietrain.runs.view import collect
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 POINTS = [{"optim.lr": lr, "optim.warmup": warmup} for lr in RATES for warmup in (0.05, 0.2)]

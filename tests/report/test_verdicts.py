@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from fabricated import digest, make_config, write_run
-from tietrain import runs
 from tietrain.config import ReportConfig
 from tietrain.report.arms import compare, make_arms
-from tietrain.report.collect import collect
 from tietrain.report.verdicts import add_two_level, judge, median_with_diverged
+from tietrain.runs import record as runs
+from tietrain.runs.view import collect
 
 LOSSES = (2.50, 2.56, 2.47, 2.53)
 

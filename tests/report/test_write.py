@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from fabricated import MACHINE, make_config, write_run, write_study
-from tietrain import runs
 from tietrain.errors import DataError, StorageError
 from tietrain.report.write import report_rows, write_report
+from tietrain.runs import record as runs
 
 FIGURES = (
     *("loss_tokens", "loss_flops", "loss_seconds", "quality_parameters", "parameters_by_part"),
@@ -227,7 +227,7 @@ def test_works_without_torch():
         "print(sorted(m for m in ('torch', 'hydra', 'omegaconf', 'datasets', 'matplotlib.pyplot', 'tietrain.config')"
         " if m in sys.modules))"
     )
-    source = str(Path(runs.__file__).parents[1])
+    source = str(Path(runs.__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env={"PYTHONPATH": source}, check=True
     )

@@ -12,7 +12,7 @@ from promises import Table
 from results import difference, result
 from safetensors.torch import load_file
 
-from tietrain import runs
+from tietrain.runs import record as runs
 
 SECRET = "correct-horse-battery-staple"
 # A pickle that makes a file where it is loaded.

@@ -97,7 +97,7 @@ class Attempt:
         try:
             import resource
 
-            from tietrain.cli import main
+            from tietrain.cli.main import main
 
             for number in (signal.SIGTERM, signal.SIGUSR1):
                 signal.signal(number, signal.SIG_DFL)

@@ -13,8 +13,8 @@ from cells import TIED, Attempt, Cell, Place, run
 from promises import Table
 from results import differences, result, tensors, whole_steps
 
-from tietrain import runs
-from tietrain.durable import is_whole
+from tietrain.runs import record as runs
+from tietrain.runs.durable import is_whole
 
 
 def truncate(path: Path) -> None:

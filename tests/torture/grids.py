@@ -9,7 +9,7 @@ from cells import Attempt, Cell, Place, run
 from promises import Row, Table
 from results import difference, result
 
-from tietrain import runs
+from tietrain.runs import record as runs
 
 GRID = ["-m", "tying=none,pre_softmax,cycle", "seed=1,2"]
 MORE = ["train.max_steps=6", "train.checkpoint_every=1", "train.slow_step_seconds=0.1"]

@@ -15,7 +15,7 @@ from cells import TIED, UNTIED, Cell, Place, write_corpora
 from promises import Table
 from results import difference, differences, result, whole_steps
 
-from tietrain import runs
+from tietrain.runs import record as runs
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # With them a run lies still long enough to be met in training.

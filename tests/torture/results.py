@@ -5,8 +5,8 @@ from pathlib import Path
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-from tietrain import runs
-from tietrain.durable import is_whole
+from tietrain.runs import record as runs
+from tietrain.runs.durable import is_whole
 from tiny_run import WALL_CLOCK, reproducible
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tietrain import runs
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.audit import AuditError
+from tietrain.runs import record as runs
 from tietrain.train import loop
 from tietrain.train.averaging import load_scored, make_smoothed, mean_weights, save_average, smooth
 from tietrain.train.checkpoint import save_weights

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tietrain import runs
-from tietrain.durable import is_whole
 from tietrain.errors import DataError, SettingsError, StorageError
+from tietrain.runs import record as runs
+from tietrain.runs.durable import is_whole
 from tietrain.train.averaging import load_scored
 from tietrain.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_final
 from tietrain.train.optim import build_optimizer

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from tietrain.compose import compose_config
 from tietrain.config import HardwareConfig
+from tietrain.config.compose import compose_config
 from tietrain.errors import SettingsError
 from tietrain.train.hardware import resolve_hardware
 

@@ -7,10 +7,10 @@ import signal
 import pytest
 import torch
 
-from tietrain import runs
 from tietrain.errors import DivergedError
-from tietrain.ledger.flops import count_flops, length_units
-from tietrain.tasks.loss import LossSum
+from tietrain.model.loss import LossSum
+from tietrain.plan.flops import count_flops, length_units
+from tietrain.runs import record as runs
 from tietrain.train.averaging import load_scored
 from tiny_run import RandomTask, build_model, final_bytes, tiny_config, train
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from tietrain import runs
-from tietrain.durable import MANIFEST, write_directory
 from tietrain.errors import DataError, SettingsError
+from tietrain.runs import record as runs
+from tietrain.runs.durable import MANIFEST, write_directory
 from tietrain.train.hardware import resolve_hardware
 from tiny_run import RandomTask, final_bytes, reproducible, tiny_config, train
 

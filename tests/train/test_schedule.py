@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tietrain.config import OptimConfig, RunConfig, TrainConfig
+from tietrain.config.identity import result_settings
 from tietrain.errors import SettingsError
-from tietrain.identity import result_settings
 from tietrain.train.schedule import check_longer_budget, fraction_spent, learning_rate
 
 SCHEDULES = ("inverse_sqrt", "cosine", "wsd", "constant")

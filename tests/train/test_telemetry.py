@@ -10,8 +10,8 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tietrain import runs
-from tietrain.identity import VOLATILE
+from tietrain.config.identity import VOLATILE
+from tietrain.runs import record as runs
 from tietrain.train.tensorboard import TensorBoard, add_results, final_scores, settings_row
 from tiny_run import tiny_config, train
 

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from tietrain import runs
-from tietrain.cli import main
+from tietrain.cli.main import main
+from tietrain.config.identity import config_hash, result_settings
 from tietrain.errors import SettingsError
-from tietrain.identity import config_hash, result_settings
-from tietrain.job import run_job
+from tietrain.runs import record as runs
 from tietrain.train import trackers
+from tietrain.train.job import run_job
 from tietrain.train.trackers import WANDB_SETTINGS, Trackers, check_installed
 from tiny_run import tiny_config, train
 

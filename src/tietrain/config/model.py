@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from tietrain.config.checks import check, check_choice, check_range
-from tietrain.tying.schemes import check_ties
+from tietrain.plan.schemes import check_ties
 
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
 # ruff: noqa: UP045

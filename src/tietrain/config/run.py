@@ -7,12 +7,12 @@ from typing import Any, Optional
 
 from tietrain.config.checks import check, check_choice, check_range
 from tietrain.config.data import OWN_SPLITS, DataConfig
+from tietrain.config.directions import Direction, parse_direction
 from tietrain.config.model import ModelConfig, TyingConfig
 from tietrain.config.study import MatchConfig, ReportConfig, TuneConfig
 from tietrain.config.task import TaskConfig
 from tietrain.config.training import HardwareConfig, OptimConfig, TrainConfig
-from tietrain.directions import Direction, parse_direction
-from tietrain.tying.schemes import needs_joint_vocabulary, tying_label
+from tietrain.plan.schemes import needs_joint_vocabulary, tying_label
 
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
 # ruff: noqa: UP045

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from tietrain.config.checks import check, check_choice, check_range
-from tietrain.metrics import METRICS, TOKENIZERS
+from tietrain.runs.scores import METRICS, TOKENIZERS
 
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
 # ruff: noqa: UP045

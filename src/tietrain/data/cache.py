@@ -6,8 +6,8 @@ import fcntl
 from collections.abc import Callable
 from pathlib import Path
 
-from tietrain.durable import is_whole, write_directory
 from tietrain.errors import StorageError
+from tietrain.runs.durable import is_whole, write_directory
 
 
 def cached(root: Path, kind: str, key: str, build: Callable[[Path], None]) -> Path:

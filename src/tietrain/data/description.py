@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tietrain.config.layout import Layout
 from tietrain.data.prepared import Prepared
-from tietrain.shape import Layout
 
 
 def describe(prepared: Prepared) -> dict[str, Any]:

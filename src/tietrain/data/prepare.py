@@ -12,16 +12,24 @@ import sentencepiece
 from safetensors.numpy import load_file, save_file
 
 from tietrain.config import DataConfig, RunConfig
+from tietrain.config.layout import Layout, make_layout
 from tietrain.data.cache import cached
 from tietrain.data.characters import CHARS_PER_TOKEN, char_lengths, token_starts
-from tietrain.data.corpora import Corpus, Split, blank_rows, corpus_key, grammar_settings, load_corpus, seen_rows
 from tietrain.data.encoded import EncodedLines
-from tietrain.data.features import FeatureRows
 from tietrain.data.prepared import Prepared
 from tietrain.data.selection import label, note_empty, training_rows
+from tietrain.data.sources.corpora import (
+    Corpus,
+    Split,
+    blank_rows,
+    corpus_key,
+    grammar_settings,
+    load_corpus,
+    seen_rows,
+)
+from tietrain.data.sources.features import FeatureRows
 from tietrain.data.tokenizer import UNK_ID, Vocabulary, load_vocabulary, train_vocabulary
 from tietrain.errors import SettingsError
-from tietrain.shape import Layout, make_layout
 
 # Part of every cache key: a change in what the entries hold or mean makes another number.
 CACHE_VERSION = 3

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tietrain.data.corpora import Corpus
+from tietrain.config.directions import Direction
+from tietrain.config.layout import Layout
 from tietrain.data.encoded import Counts, EncodedLines
-from tietrain.data.features import FeatureRows
+from tietrain.data.sources.corpora import Corpus
+from tietrain.data.sources.features import FeatureRows
 from tietrain.data.tokenizer import Vocabulary
-from tietrain.directions import Direction
-from tietrain.shape import Layout
 
 if TYPE_CHECKING:
-    from tietrain.data.pairs import Learned, Pairs, Sources  # they load torch, which describing a corpus does without
+    from tietrain.data.batches.pairs import (  # they load torch, which describing a corpus does without
+        Learned,
+        Pairs,
+        Sources,
+    )
 
 
 @dataclass
@@ -66,7 +70,7 @@ class Prepared:
 
     def sources(self, split: str, direction: Direction) -> Sources:
         """What is read in a direction."""
-        from tietrain.data.pairs import Sources
+        from tietrain.data.batches.pairs import Sources
 
         stacks = {self.layout.encoders[column]: column for column in direction.sources}
         texts = [stack for stack in stacks if stack in self.vocabularies]
@@ -79,14 +83,14 @@ class Prepared:
 
     def pairs(self, split: str, direction: Direction) -> Pairs:
         """The rows of a split as pairs of a direction; of train, those that are learned are named by `rows`."""
-        from tietrain.data.pairs import Pairs
+        from tietrain.data.batches.pairs import Pairs
 
         stack = self.layout.decoders[direction.target]
         return Pairs(self.sources(split, direction), stack, self.lines(split, stack, direction.target))
 
     def learned(self, direction: Direction) -> Learned:
         """What is learned of a trained direction."""
-        from tietrain.data.pairs import Learned
+        from tietrain.data.batches.pairs import Learned
 
         rows, lengths = self.rows[direction.name], self.reference_lengths
         longest = np.maximum.reduce([lengths[column] for column in direction.sources])

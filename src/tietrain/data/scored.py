@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping
 from copy import copy
 
 from tietrain.config import OWN_SPLITS, RunConfig
-from tietrain.data.corpora import blank_rows, load_corpus
+from tietrain.config.layout import Layout, make_layout
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.prepare import note_scored
 from tietrain.data.prepared import Prepared
+from tietrain.data.sources.corpora import blank_rows, load_corpus
 from tietrain.data.tokenizer import Vocabulary
 from tietrain.errors import SettingsError
-from tietrain.shape import Layout, make_layout
 
 
 def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], names: Collection[str]) -> Prepared:

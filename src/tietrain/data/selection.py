@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tietrain.config import RunConfig
+from tietrain.config.directions import Direction
 from tietrain.data.characters import CHARS_PER_TOKEN
 from tietrain.data.encoded import Counts
 from tietrain.data.ordering import draws, shuffle
-from tietrain.directions import Direction
 from tietrain.errors import DataError
 
 

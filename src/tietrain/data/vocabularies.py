@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tietrain import runs
 from tietrain.config import RunConfig
-from tietrain.data.foreign import check_foreign_model
+from tietrain.config.layout import make_shape
+from tietrain.data.model_guard import check_foreign_model
 from tietrain.data.tokenizer import Vocabulary, load_vocabulary
-from tietrain.durable import is_whole, write_directory
 from tietrain.errors import DataError
-from tietrain.shape import make_shape
-from tietrain.tying.slots import ModelShape
+from tietrain.plan.slots import ModelShape
+from tietrain.runs import record as runs
+from tietrain.runs.durable import is_whole, write_directory
 
 
 def real_shape(config: RunConfig, vocabularies: Mapping[str, Vocabulary]) -> ModelShape:

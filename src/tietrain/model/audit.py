@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from tietrain.errors import TietrainError
-from tietrain.ledger.params import count_params
 from tietrain.model.transformer import Transformer
-from tietrain.tying.plan import TyingPlan
+from tietrain.plan.params import count_params
+from tietrain.plan.plan import TyingPlan
 
 MOST_NAMED = 6
 

@@ -36,8 +36,8 @@ from tietrain.model.layers import (
     split_heads,
     token_seeds,
 )
-from tietrain.tying.plan import TyingPlan
-from tietrain.tying.slots import Slot, Stack
+from tietrain.plan.plan import TyingPlan
+from tietrain.plan.slots import Slot, Stack
 
 POSITION_INIT_STD = 0.02
 

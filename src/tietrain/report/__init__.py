@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 def load(directory: str | Path) -> pandas.DataFrame:
     """A row for every run at or below a folder; see `frame.load_frame`."""
-    from tietrain.report.frame import load_frame
+    from tietrain.report.pages.frame import load_frame
 
     return load_frame(Path(directory))

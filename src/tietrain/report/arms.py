@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import log
 
-from tietrain.report.collect import Run, Scalar
 from tietrain.report.ties import shared_uses
 from tietrain.report.tuning import Tuning, group_of, group_trials, is_trial, read_tuning
+from tietrain.runs.view import Run, Scalar
 
 # The scheme that ties nothing: where it is present, others are read against it.
 UNTIED = "none"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from tietrain.report.arms import Arm, Comparison, show_value
-from tietrain.report.collect import Run, Scalar
-from tietrain.report.markup import code, join_words
+from tietrain.report.pages.markup import code, join_words
+from tietrain.runs.view import Run, Scalar
 
 # A setting of the hardware may change rounding and speed only; it is compared with the machine, not as a treatment.
 HARDWARE = "hardware."

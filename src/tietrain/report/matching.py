@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tietrain.report.arms import Arm, Comparison, show_value
-from tietrain.report.collect import Run, Scalar
-from tietrain.report.markup import code, escape
+from tietrain.report.pages.markup import code, escape
+from tietrain.runs.view import Run, Scalar
 
 BUDGETS = tuple(f"train.max_{unit}" for unit in ("steps", "tokens", "flops", "seconds"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from tietrain.report.markup import code
+from tietrain.report.pages.markup import code
 
 LAYERED = re.compile(r"([^.]+)\.(\d{1,6})\.([^.]+)\.(.+)")
 

@@ -7,8 +7,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tietrain.report.collect import Run, Scalar
 from tietrain.report.trials import DIVERGED, choose_point, mean_score
+from tietrain.runs.view import Run, Scalar
 
 POINTS = "tune.points."
 # What differs between the runs of one tuned arm, besides what its points set.

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tietrain import runs
 from tietrain.errors import StorageError
 from tietrain.report.arms import Arm, Comparison, compare, make_arms
-from tietrain.report.board import write_board
-from tietrain.report.canvas import Drawing, Looks
-from tietrain.report.collect import Run, collect
-from tietrain.report.exports import arm_json, arm_row, run_json, run_row
-from tietrain.report.figures import draw_all
-from tietrain.report.html import make_html
-from tietrain.report.latex import arms_table, verdicts_table
-from tietrain.report.markup import csv_text
-from tietrain.report.method import method_paragraph
-from tietrain.report.page import make_page
+from tietrain.report.figures.canvas import Drawing, Looks
+from tietrain.report.figures.draw_all import draw_all
+from tietrain.report.pages.exports import arm_json, arm_row, run_json, run_row
+from tietrain.report.pages.html import make_html
+from tietrain.report.pages.latex import arms_table, verdicts_table
+from tietrain.report.pages.markup import csv_text
+from tietrain.report.pages.method import method_paragraph
+from tietrain.report.pages.page import make_page
+from tietrain.report.pages.tensorboard_report import write_board
 from tietrain.report.verdicts import Judgement, add_two_level, judge
+from tietrain.runs import record as runs
+from tietrain.runs.view import Run, collect
 
 FOLDER = "report"
 

@@ -23,12 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tietrain import runs
 from tietrain.config import TrainConfig
-from tietrain.durable import is_whole, remove_directory
 from tietrain.errors import DataError
 from tietrain.model.audit import audit_model
 from tietrain.model.transformer import Transformer
+from tietrain.runs import record as runs
+from tietrain.runs.durable import is_whole, remove_directory
 from tietrain.train.checkpoint import MODEL, STATE, load_model, read_weights, save_weights, step_checkpoints
 from tietrain.train.state import TrainState
 

@@ -22,13 +22,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tietrain import runs
-from tietrain.durable import is_whole, remove_directory, sweep, write_directory
 from tietrain.errors import DataError, DivergedError, SettingsError
-from tietrain.ledger.difference import Difference, PlanRecord, record_of
 from tietrain.model.audit import audit_checkpoint_keys
 from tietrain.model.transformer import Transformer
-from tietrain.tying.plan import TyingPlan
+from tietrain.plan.difference import Difference, PlanRecord, record_of
+from tietrain.plan.plan import TyingPlan
+from tietrain.runs import record as runs
+from tietrain.runs.durable import is_whole, remove_directory, sweep, write_directory
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 SMOOTHED, FINAL = "average.safetensors", "final"

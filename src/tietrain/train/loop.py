@@ -14,13 +14,12 @@ import torch
 from torch.optim import Optimizer
 
 from tietrain.config import RunConfig, TrainConfig
-from tietrain.data.batching import Batch
+from tietrain.config.describe import describe_plan
+from tietrain.data.batches.batching import Batch
 from tietrain.errors import DivergedError
-from tietrain.ledger.describe import describe_plan
-from tietrain.ledger.flops import count_flops, length_units
 from tietrain.model.audit import audit_model, audit_optimizer
 from tietrain.model.transformer import Transformer
-from tietrain.tasks.task import Task
+from tietrain.plan.flops import count_flops, length_units
 from tietrain.train.averaging import keep_weights, make_smoothed, note_evaluation, remove_unnamed, smooth
 from tietrain.train.checkpoint import save_checkpoint
 from tietrain.train.hardware import Hardware
@@ -30,6 +29,7 @@ from tietrain.train.schedule import fraction_spent, learning_rate
 from tietrain.train.state import Interval, TrainState
 from tietrain.train.step import StepSums, train_step
 from tietrain.train.stop import StopRequest
+from tietrain.train.tasks.task import Task
 from tietrain.train.telemetry import Telemetry
 from tietrain.train.trackers import Trackers
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from tietrain import runs
 from tietrain.config import RunConfig
-from tietrain.durable import is_whole
+from tietrain.config.identity import changed_settings, result_settings
 from tietrain.errors import DataError, SettingsError
-from tietrain.identity import changed_settings, result_settings
 from tietrain.model.transformer import Transformer
+from tietrain.runs import record as runs
+from tietrain.runs.durable import is_whole
 from tietrain.train.averaging import restore_kept
 from tietrain.train.checkpoint import STATE, load_checkpoint, step_checkpoints
 from tietrain.train.hardware import Hardware

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tietrain import runs
 from tietrain.config import OptimConfig, TrainConfig
 from tietrain.errors import DataError, SettingsError
+from tietrain.runs import record as runs
 
 # The first step of a run bounded by seconds alone has no known length: warm-up starts here instead of at 0.
 MIN_WARMUP_RATIO = 1e-3

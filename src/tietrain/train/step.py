@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tietrain.data.batching import Batch, split_batch
+from tietrain.data.batches.batching import Batch, split_batch
 from tietrain.data.ordering import draws
 from tietrain.errors import DivergedError
+from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
-from tietrain.tasks.loss import LossSum
 from tietrain.train.hardware import Hardware
 
 

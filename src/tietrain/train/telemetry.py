@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from tietrain import runs
 from tietrain.config import RunConfig
+from tietrain.runs import record as runs
 from tietrain.train.hardware import Hardware
 from tietrain.train.state import TrainState
 from tietrain.train.tensorboard import TensorBoard

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tietrain import runs
 from tietrain.config import RunConfig
-from tietrain.events import FLOPS_A_STEP, EventFile, verbatim
-from tietrain.identity import VOLATILE, flat_settings
-from tietrain.metrics import NATS
+from tietrain.config.identity import VOLATILE, flat_settings
+from tietrain.runs import record as runs
+from tietrain.runs.events import FLOPS_A_STEP, EventFile, verbatim
+from tietrain.runs.scores import NATS
 
 AXES = ("step", "split", "tokens", "flops", "seconds")
 # One quantity a chart: each title says its axes, and the tags it draws are regular expressions.

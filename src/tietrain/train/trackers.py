@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any
 
 from tietrain.config import RunConfig
+from tietrain.config.identity import result_settings
 from tietrain.errors import SettingsError
-from tietrain.identity import result_settings
 
 # What a score can be drawn against, besides the step.
 AXES = ("tokens", "flops", "seconds")

@@ -1,0 +1,152 @@
+"""Plan and ledgers as JSON, for `ledger.json` and `tietrain plan --json`, and in words, printed before step 1."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from tietrain.config import RunConfig
+from tietrain.plan.conventions import PUBLISHED, UNIT, columns, estimate, estimate_all
+from tietrain.plan.decoding import count_decoding
+from tietrain.plan.flops import CONVENTION, count_flops, equal_lengths
+from tietrain.plan.memory import MemoryLedger, count_memory
+from tietrain.plan.params import count_params
+from tietrain.plan.picture import owner_map
+from tietrain.plan.plan import TyingPlan
+from tietrain.plan.words import describe_manifest, make_manifest
+
+
+def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
+    """Counts as plain integers; FLOPs are forward, as coefficients in lengths.
+
+    `flops.per_token` is of a target token of `flops.route`, the first that sentences take, S = T; its scores are those for
+    each token of length. What needs one length, conventions and decoding, is at the configuration's typical one.
+    """
+    ledger, flops = count_params(plan), count_flops(plan.slots.shape)
+    return {
+        "convention": CONVENTION,
+        "params": ledger.params,
+        "params_untied": ledger.params_untied,
+        "params_saved": ledger.params_saved,
+        "n_embedding": ledger.n_embedding,
+        "n_once": ledger.n_once,
+        "n_repeated": ledger.n_repeated,
+        "n_effective": flops.n_effective,
+        "by_part": ledger.by_part,
+        "saved_by_part": ledger.saved_by_part,
+        "by_role": ledger.by_role,
+        "saved_by_role": ledger.saved_by_role,
+        "uses": ledger.uses,
+        "loads": [asdict(load) for load in ledger.loads],
+        "manifest": make_manifest(plan).to_json(),
+        "flops": {
+            "coefficients": flops.coefficients,
+            "terms": [asdict(term) for term in flops.terms],
+            "route": list(flops.route),
+            "per_token": flops.by_kind(equal_lengths(plan.slots.shape, 1)),
+        },
+        "conventions": {
+            "unit": UNIT,
+            "length": config.typical_length,
+            "columns": columns(plan.slots.shape, config.typical_length),
+            "published": estimate_all(plan, config.typical_length),
+        },
+        "decoding": asdict(count_decoding(plan.slots.shape)) | _decoding_at(plan, config) if _decodes(config) else None,
+        "memory": {"optimizer": config.optim.name}
+        | {f"{name}_bytes": n for name, n in asdict(_memory(plan, config)).items()},
+    }
+
+
+def describe_plan(plan: TyingPlan, config: RunConfig) -> list[str]:
+    """Tie groups, parameters by part, FLOPs and memory, as lines of text."""
+    ledger, length = count_params(plan), config.typical_length
+    share = 100 * ledger.params_saved / ledger.params_untied
+    lines = [f"{config.title} (plan {plan.hash})"]
+    lines += [f"  {line}" for line in describe_ties(plan)] or ["  nothing is tied"]
+    lines += [f"note: {note}" for note in plan.notes]
+    lines.append(
+        f"parameters: {ledger.params:,} stored, {ledger.params_saved:,} saved by tying ({share:.1f} % of {ledger.params_untied:,})"
+    )
+    lines += _columns(ledger.by_part, ledger.saved_by_part)
+    per_token, routes = columns(plan.slots.shape, length)["with attention"] // 3, plan.slots.shape.routes
+    of = f" of {' + '.join(routes[0])}, the first of {len(routes)} routes," if len(routes) > 1 else ""
+    lines.append(
+        f"FLOPs: {per_token:,} forward a target token{of} at {length} tokens a sequence, three times that in training "
+        f"({CONVENTION})"
+    )
+    return [*lines, *_decoding_lines(plan, config), *_memory_lines(_memory(plan, config), config)]
+
+
+def describe_ledgers(plan: TyingPlan, config: RunConfig) -> list[str]:
+    """Owner map, parameters by role, loads, conventions and FLOPs by kind, as lines of text: `tietrain plan --ledger`."""
+    ledger, length, shape = count_params(plan), config.typical_length, plan.slots.shape
+    lines = ["owner of every layer's parameters", *(f"  {line}" for line in owner_map(plan))]
+    lines += ["parameters by role, biases apart", *_columns(ledger.by_role, ledger.saved_by_role)]
+    lines.append(f"not in tables: {ledger.n_once:,} read once, {ledger.n_repeated:,} read repeatedly; load")
+    lines += [f"  {x.role:<24}{x.n_numbers:>14,}   read {x.n_uses}x, tensors: {x.n_tensors}" for x in ledger.loads]
+    flops = count_flops(shape)
+    lines.append(f"FLOPs by kind, forward a target token at {length} tokens a sequence")
+    by_kind = flops.by_kind(equal_lengths(shape, length))
+    lines += [f"  {kind:<24}{n // length:>14,}" for kind, n in by_kind.items()]
+    lines.append(f"training FLOPs a target token, every use counted: N_eff = {flops.n_effective:,}")
+    lines += [f"  {name:<24}{n:>14,}" for name, n in columns(shape, length).items()]
+    lines.append("the same by published conventions, N counted as stored (docs/flops.md)")
+    for name in PUBLISHED:
+        found = estimate(name, plan, length)
+        value = "not defined" if found.flops is None else f"{found.flops:,}"
+        lines.append(f"  {name:<24}{value:>14}   {found.reason or PUBLISHED[name].formula}")
+    return lines
+
+
+def describe_ties(plan: TyingPlan) -> list[str]:
+    """Tie groups: tables by block, `decoder.embed = decoder.output`, and a line for each kind of shared layer."""
+    place = {slot.name: slot for slot in plan.slots}
+    tables = [names for names in plan.groups.values() if any(place[name].layer is None for name in names)]
+    groups = dict.fromkeys(tuple(place[name].block for name in names) for names in tables)
+    return [*(" = ".join(group) for group in groups), *describe_manifest(make_manifest(plan))]
+
+
+def _columns(stored: dict[str, int], saved: dict[str, int]) -> list[str]:
+    lines = []
+    for name in dict.fromkeys([*stored, *saved]):
+        borrowed = saved.get(name, 0)
+        lines.append(f"  {name:<24}{stored.get(name, 0):>14,}" + (f"   saved {borrowed:,}" if borrowed else ""))
+    return lines
+
+
+def _decoding_at(plan: TyingPlan, config: RunConfig) -> dict[str, int]:
+    """What the last token and the whole of a sentence of typical length cost."""
+    n, decoding = config.typical_length, count_decoding(plan.slots.shape)
+    n_source = n if len(plan.slots.shape.routes[0]) > 1 else 0
+    last, sentence = decoding.token(n - 1, n_source), decoding.sentence(n, n_source)
+    return {"n_tokens": n, "n_source": n_source, "last_token": last, "sentence": sentence}
+
+
+def _decodes(config: RunConfig) -> bool:
+    """Whether the model writes: a masked one only guesses."""
+    return config.task.name != "mlm"
+
+
+def _decoding_lines(plan: TyingPlan, config: RunConfig) -> list[str]:
+    if not _decodes(config):
+        return []
+    at = _decoding_at(plan, config)
+    of = f" of {at['n_source']} source tokens" if at["n_source"] else ""
+    what = f"{at['last_token']:,} FLOPs for token {at['n_tokens']}{of}, {at['sentence']:,} for all {at['n_tokens']}"
+    return [f"cached decoding: {what}"]
+
+
+def _memory(plan: TyingPlan, config: RunConfig) -> MemoryLedger:
+    return count_memory(plan, config.optim.name, config.optim.momentum)
+
+
+def _memory_lines(memory: MemoryLedger, config: RunConfig) -> list[str]:
+    held = [("parameters", memory.parameters), ("gradients", memory.gradients), (config.optim.name, memory.optimizer)]
+    source = f", {memory.kv_per_source_token:,} a source token" if memory.kv_per_source_token else ""
+    cache = f"; cache of decoding {memory.kv_per_token:,} bytes a token{source}" if _decodes(config) else ""
+    return [f"memory: {', '.join(f'{name} {megabytes(n)}' for name, n in held)}{cache}"]
+
+
+def megabytes(n_bytes: int) -> str:
+    """Bytes in millions, `2.5 MB`."""
+    return f"{n_bytes / 1e6:,.1f} MB"

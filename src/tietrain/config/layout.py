@@ -1,0 +1,152 @@
+"""Configuration -> the stacks of the model: which of them reads which column in which vocabulary, and their sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from tietrain.config import RunConfig
+from tietrain.config.directions import Direction
+from tietrain.errors import SettingsError
+from tietrain.plan.slots import ModelShape, Stack
+
+# What a masked language model reads in the place of a hidden token.
+MASK = "mask"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The stacks of a run and what they read.
+
+    encoders, decoders: column -> the stack that reads it as a source, writes it as a target. directions: those that are
+    trained, then those of task.zero_shot. vocabularies: stack -> name of its vocabulary; none for feature vectors.
+    columns: vocabulary -> the columns it is learned from. tags: names of pieces that stand for no text: of targets, put
+    before the first source where a decoder writes several languages (Johnson et al. 2017); MASK of a masked
+    language model.
+    """
+
+    encoders: dict[str, str]
+    decoders: dict[str, str]
+    directions: tuple[Direction, ...]
+    vocabularies: dict[str, str]
+    columns: dict[str, tuple[str, ...]]
+    tags: tuple[str, ...]
+
+    @cached_property
+    def stacks(self) -> tuple[str, ...]:
+        """Encoders, then decoders."""
+        return tuple(dict.fromkeys([*self.encoders.values(), *self.decoders.values()]))
+
+    def route(self, direction: Direction) -> tuple[str, ...]:
+        """The stacks a direction runs through, the one that predicts last."""
+        return (*(self.encoders[source] for source in direction.sources), self.decoders[direction.target])
+
+    @property
+    def routes(self) -> tuple[tuple[str, ...], ...]:
+        """Those of all directions, each once."""
+        return tuple(dict.fromkeys(self.route(direction) for direction in self.directions))
+
+
+def make_layout(config: RunConfig) -> Layout:
+    """The layout of a configuration.
+
+    Raises:
+        SettingsError: one encoder is asked to read several sources at once.
+    """
+    directions = (*config.directions, *config.zero_shot)
+    sources = list(dict.fromkeys(source for d in directions for source in d.sources))
+    targets = list(dict.fromkeys(d.target for d in directions))
+    several = max(len(d.sources) for d in directions) > 1
+    if several and config.model.encoders == "one":
+        asked = next(d.name for d in directions if len(d.sources) > 1)
+        is_so = f"{asked} has several sources, read by an encoder each"
+        raise SettingsError("model.encoders=one", is_so, "choose model.encoders=each with tying=one_encoder")
+    features = config.data.features
+    each = config.model.encoders == "each" or several
+    encoders = _stacks("encoder", [s for s in sources if s not in features], each or bool(features))
+    encoders |= _stacks("encoder", [s for s in sources if s in features], True)
+    encoders = {source: encoders[source] for source in sources}
+    only = "encoder" if config.task.name == "mlm" else "decoder"
+    decoders = _stacks(only, targets, config.model.decoders == "each")
+    read: dict[str, list[str]] = {}
+    for column, stack in [*encoders.items(), *decoders.items()]:
+        if column not in features:
+            read.setdefault(stack, []).append(column)
+    joint = config.joint_vocabulary
+    every = tuple(column for column in config.columns if any(column in columns for columns in read.values()))
+    learned = {s: every if joint else tuple(c for c in config.columns if c in of) for s, of in read.items()}
+    vocabularies = {stack: "joint" if joint else "+".join(columns) for stack, columns in learned.items()}
+    tags = tuple(targets) if config.model.decoders == "one" and len(targets) > 1 else ()
+    tags = (MASK,) if config.task.name == "mlm" else tags
+    named = {vocabularies[stack]: columns for stack, columns in learned.items()}
+    return Layout(encoders, decoders, directions, vocabularies, named, tags)
+
+
+def _stacks(role: str, columns: list[str], each: bool) -> dict[str, str]:
+    """Column -> name of its stack; a name of a stack has no dots."""
+    stacks = {column: f"{role}_{column.replace('.', '_')}" if each else role for column in columns}
+    if each and len(set(stacks.values())) < len(columns):
+        is_so = f"stacks are named after columns, with _ for a dot, and {', '.join(columns)} are not told apart so"
+        raise SettingsError("data.columns", is_so, "rename a column")
+    return stacks
+
+
+def make_shape(
+    config: RunConfig, vocab_sizes: Mapping[str, int] | None = None, vocabularies: Mapping[str, str] | None = None
+) -> ModelShape:
+    """The model's shape.
+
+    Args:
+        vocab_sizes: stack -> real size; None takes model.vocab_size, as a plan without data does.
+        vocabularies: stack -> content name; None names them by their columns, or `joint`.
+    """
+    m, layout = config.model, make_layout(config)
+    sizes = vocab_sizes or dict.fromkeys(layout.vocabularies, m.vocab_size)
+    contents = vocabularies or layout.vocabularies
+    widths = {layout.encoders[c]: width for c, width in config.data.features.items() if c in layout.encoders}
+    encoders = tuple(dict.fromkeys(layout.encoders.values()))
+    memories = (encoders,) if m.source_attention == "one" else tuple((name,) for name in encoders)
+    plain = Stack("", m.n_layers, 0, "")
+    stacks = tuple(
+        replace(
+            plain,
+            name=name,
+            n_layers=m.n_encoder_layers or m.n_layers,
+            vocab_size=sizes.get(name, 0),
+            vocabulary=contents.get(name, ""),
+            n_features=widths.get(name, 0),
+        )
+        for name in encoders
+    )
+    predicts = config.task.name != "mlm"
+    stacks += tuple(
+        replace(
+            plain,
+            name=name,
+            vocab_size=sizes[name],
+            vocabulary=contents[name],
+            causal=predicts,
+            memories=memories if encoders else (),
+            has_output=True,
+        )
+        for name in dict.fromkeys(layout.decoders.values())
+    )
+    return ModelShape(
+        stacks=stacks,
+        routes=layout.routes,
+        d_model=m.d_model,
+        n_heads=m.n_heads,
+        n_kv_heads=m.n_kv_heads or m.n_heads,
+        d_head=m.d_head or m.d_model // m.n_heads,
+        d_ff=m.d_ff,
+        max_len=m.max_len,
+        norm=m.norm,
+        norm_position=m.norm_position,
+        positions=m.positions,
+        activation=m.activation,
+        attn_bias=m.attn_bias,
+        ffn_bias=m.ffn_bias,
+        norm_bias=m.norm_bias,
+        output_bias=m.output_bias,
+    )

@@ -1,0 +1,109 @@
+"""The `config.yaml` of a run directory, read back and overridden.
+
+Reading takes plain values of known keys and types; nothing is resolved or run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tietrain.config import RunConfig
+from tietrain.errors import DataError, SettingsError
+from tietrain.runs import record as runs
+
+# A configuration has some kilobytes; reading YAML takes a second for each million.
+MAX_YAML_BYTES = 1_000_000
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain values, each written out: no tag makes an object, and no alias repeats a value without end."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias stands for a value")
+        return super().compose_node(parent, index)
+
+
+def read_run_config(directory: Path) -> RunConfig:
+    """The configuration a run was made with.
+
+    Raises:
+        SettingsError: the folder is no run directory, or a value is out of range.
+        DataError: its `config.yaml` is missing or damaged.
+    """
+    if not (directory / runs.RUN).exists():
+        inside = runs.find_runs(directory)
+        to_do = f"name one of those in it, for example {inside[0]}" if inside else "name a folder that tietrain wrote"
+        raise SettingsError(str(directory), f"it is no run directory: there is no {runs.RUN}", to_do)
+    path = directory / runs.CONFIG
+    content = runs.read_bytes(path)
+    try:
+        if len(content) > MAX_YAML_BYTES:
+            raise ValueError(f"{len(content):,} bytes are too many")
+        return _made(RunConfig, yaml.load(content, _PlainLoader), "")
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
+        problem = str(e).partition("\n")[0]
+        raise DataError(str(path), f"it is not YAML ({problem})", "restore it") from None
+    except TypeError as e:
+        raise DataError(str(path), str(e), "restore it, or use the tietrain that wrote it") from None
+
+
+def override_config(config: RunConfig, words: Sequence[str], config_dirs: Sequence[str] = ()) -> RunConfig:
+    """A configuration with some settings replaced: groups by their files, keys by their values.
+
+    Raises:
+        SettingsError: a word is no override, or its value no value of the key.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from tietrain.config.compose import GROUPS, compose_config, hydra_error, parse_overrides, to_run_config
+
+    tree = OmegaConf.structured(config)
+    try:
+        # Groups first: a file says less than a value beside it.
+        for override in sorted(parse_overrides(words), key=lambda o: o.key_or_group not in GROUPS):
+            key, value = override.key_or_group, override.value()
+            if override.is_sweep_override() or override.is_delete():
+                raise SettingsError(str(override.input_line), "it is no single value", "write key=value")
+            if key in GROUPS:
+                value = getattr(compose_config([f"task={config.task.name}", f"{key}={value}"], config_dirs), key)
+            OmegaConf.update(tree, key, value, merge=isinstance(value, dict))
+        return to_run_config(tree)
+    except OmegaConfBaseException as e:
+        raise hydra_error(e, words) from None
+
+
+def _made(cls: Any, body: Any, key: str) -> Any:
+    """An instance of a configuration class, of nested mappings; TypeError names the key that does not fit."""
+    hints = typing.get_type_hints(cls)
+    if not isinstance(body, dict):
+        raise TypeError(f"{key or 'its content'} is no mapping")
+    unknown = [name for name in body if name not in hints]
+    if unknown:
+        raise TypeError(f"there is no key {key}{unknown[0]}")
+    return cls(**{name: _typed(hints[name], value, f"{key}{name}") for name, value in body.items()})
+
+
+def _typed(hint: Any, value: Any, key: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _made(hint, value, f"{key}.")
+    origin, of = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):  # Optional
+        return None if value is None else _typed(of[0], value, key)
+    if origin is list and isinstance(value, list):
+        return [_typed(of[0], item, key) for item in value]
+    if origin is dict and isinstance(value, dict):
+        return {name: _typed(of[1], item, f"{key}.{name}") for name, item in value.items()}
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint is Any or type(value) is hint:
+        return value
+    raise TypeError(f"{key} is {value!r}, not of type {getattr(origin or hint, '__name__', hint)}")

@@ -1,0 +1,248 @@
+"""Sentence pairs in batches, each of one direction: a pure function of (lengths, seed, epoch, index)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from tietrain.data.batches.batching import Batch, as_tensor
+from tietrain.data.encoded import Counts, EncodedLines
+from tietrain.data.ordering import cut, draws, length_order, shuffle
+from tietrain.data.sources.features import FeatureRows
+from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
+
+Lines = EncodedLines | FeatureRows
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is read to translate each of some rows.
+
+    lines: stack -> its rows, without end marks, in the order in which the direction names them.
+    tag: piece that says which language to write, put before the pieces of the first text; None for none.
+    """
+
+    lines: dict[str, Lines]
+    tag: int | None = None
+
+    @cached_property
+    def _tagged(self) -> str | None:
+        """The stack that reads the tag."""
+        texts = (stack for stack, lines in self.lines.items() if isinstance(lines, EncodedLines))
+        return None if self.tag is None else next(texts, None)
+
+    @cached_property
+    def lengths(self) -> dict[str, Counts]:
+        """Stack -> tokens of each row, tag and end mark included, or vectors."""
+        return {
+            stack: lines.lengths + (isinstance(lines, EncodedLines) + (stack == self._tagged))
+            for stack, lines in self.lines.items()
+        }
+
+    @property
+    def longest(self) -> Counts:
+        """Tokens of each row on the side that has most, without an end mark."""
+        return np.maximum.reduce(list(self.lengths.values())) - 1
+
+    @property
+    def n_written_from(self) -> Counts:
+        """What the length of a translation is limited by: pieces of the longest text of each row; vectors without any."""
+        texts = [lines.lengths for lines in self.lines.values() if isinstance(lines, EncodedLines)]
+        return np.maximum.reduce(texts or [lines.lengths for lines in self.lines.values()])
+
+    def __len__(self) -> int:
+        return len(next(iter(self.lines.values())))
+
+    def first(self, n: int | None) -> Sources:
+        """The first n rows; all for None."""
+        return self if n is None else replace(self, lines={s: lines[:n] for s, lines in self.lines.items()})
+
+    def padded(self, rows: Counts) -> dict[str, torch.Tensor]:
+        """Stack -> its rows as `Batch.sources` holds them."""
+        padded: dict[str, torch.Tensor] = {}
+        for stack, lines in self.lines.items():
+            if isinstance(lines, FeatureRows):
+                padded[stack] = torch.from_numpy(_pad_vectors(lines, rows))
+            else:
+                padded[stack] = as_tensor(_pad(lines, rows, self.tag if stack == self._tagged else None))
+        return padded
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Sources, and what `stack` is to write for each of them, without end marks."""
+
+    sources: Sources
+    stack: str
+    target: EncodedLines
+
+    def first(self, n: int | None) -> Pairs:
+        """The first n pairs; all for None."""
+        return Pairs(self.sources.first(n), self.stack, self.target[:n])
+
+    def batch(self, rows: Counts) -> Batch:
+        """These pairs as a batch."""
+        tgt_out_ids, lengths = _pad(self.target, rows), self.target.lengths[rows] + 1
+        tgt_in_ids = np.roll(tgt_out_ids, 1, axis=1)
+        tgt_in_ids[:, 0] = BOS_ID
+        tgt_in_ids[np.arange(tgt_in_ids.shape[1]) >= lengths[:, None]] = PAD_ID
+        read = {stack: counts[rows].tolist() for stack, counts in self.sources.lengths.items()}
+        return Batch(
+            self.sources.padded(rows),
+            self.stack,
+            as_tensor(tgt_in_ids),
+            as_tensor(tgt_out_ids),
+            {**read, self.stack: lengths.tolist()},
+            int(lengths.sum()),
+        )
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What is learned of one direction.
+
+    rows: numbers of its pairs. src_lengths, tgt_lengths: reference length of each of them, see `prepared.Prepared`; the
+        longest of several sources.
+    """
+
+    name: str
+    pairs: Pairs
+    rows: Counts
+    src_lengths: Counts
+    tgt_lengths: Counts
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the reference lengths, end marks included."""
+        return hashlib.sha256((self.src_lengths + 1).tobytes() + (self.tgt_lengths + 1).tobytes()).hexdigest()
+
+
+class MtBatches:
+    """Pairs of like length and one direction, cut so that a step has at most `batch_tokens` padded target tokens.
+
+    Lengths, end marks included, are the reference lengths. Pairs are put in `ordering.length_order`, pairs of equal
+    lengths in a new order each epoch, cut greedily, and the batches of all directions are shuffled. A pair longer than
+    the budget is a batch of its own.
+
+    An epoch has as many pairs as all directions together. How many are of one, `shares` says: it draws them from a
+    sequence of its own, one permutation of its pairs after the other, that goes on from epoch to epoch.
+
+    Args:
+        temperature: see `shares`.
+    """
+
+    def __init__(self, directions: Sequence[Learned], batch_tokens: int, seed: int, temperature: float = 1.0):
+        self._directions, self._seed, self._budget = directions, seed, batch_tokens
+        self._shares = shares([len(d.rows) for d in directions], temperature)
+        self._data = directions[0].digest
+        if len(directions) > 1:
+            said = [f"{d.name} {d.digest} {hashlib.sha256(d.rows.tobytes()).hexdigest()}" for d in directions]
+            self._data = hashlib.sha256("\0".join(said).encode()).hexdigest()
+        self._epoch: tuple[int, list[tuple[int, Counts]]] = (-1, [])
+        plan = self._plan(0)
+        digest = hashlib.sha256(self._data.encode() + np.concatenate([places for _, places in plan]).tobytes())
+        digest.update(np.cumsum([len(places) for _, places in plan]).tobytes())
+        if len(directions) > 1:
+            digest.update(np.asarray([which for which, _ in plan]).tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    def n_batches(self, epoch: int) -> int:
+        """Steps of an epoch."""
+        return len(self._plan(epoch))
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        """Step `index` of an epoch."""
+        which, places = self._plan(epoch)[index]
+        return self._directions[which].pairs.batch(self._directions[which].rows[places])
+
+    def direction(self, epoch: int, index: int) -> str:
+        """Name of the direction of a step."""
+        return self._directions[self._plan(epoch)[index][0]].name
+
+    def rows(self, epoch: int, index: int) -> Counts:
+        """Line numbers of the pairs of a step."""
+        which, places = self._plan(epoch)[index]
+        return self._directions[which].rows[places]
+
+    def _plan(self, epoch: int) -> list[tuple[int, Counts]]:
+        """Number of the direction, and places among its pairs, of each step."""
+        if self._epoch[0] != epoch:
+            batches = [
+                (which, places) for which, d in enumerate(self._directions) for places in self._cut(which, d, epoch)
+            ]
+            shuffled = shuffle(len(batches), self._data, self._seed, epoch, "order")
+            self._epoch = (epoch, [batches[i] for i in shuffled])
+        return self._epoch[1]
+
+    def _cut(self, which: int, direction: Learned, epoch: int) -> list[Counts]:
+        drawn = self._drawn(which, direction, epoch)
+        src, tgt = direction.src_lengths[drawn] + 1, direction.tgt_lengths[drawn] + 1
+        ties = draws(len(drawn), direction.digest, self._seed, epoch, "ties")
+        order = length_order(src, tgt, ties, turn=epoch)
+        return [drawn[places] for places in cut(order, tgt[order], self._budget)]
+
+    def _drawn(self, which: int, direction: Learned, epoch: int) -> Counts:
+        """Places, among the pairs of a direction, of those of an epoch."""
+        n, share = len(direction.rows), self._shares[which]
+        if share == n:
+            return np.arange(n)  # one permutation; the order is drawn again
+        begin = epoch * share
+        turns = range(begin // n, -(-(begin + share) // n))
+        names = (direction.name, direction.digest, self._seed)
+        sequence = np.concatenate([shuffle(n, *names, turn, "pairs") for turn in turns])
+        return sequence[begin - turns.start * n :][:share]
+
+
+def shares(sizes: Sequence[int], temperature: float) -> list[int]:
+    """How many pairs of each direction an epoch has: in proportion to size ** (1 / temperature), at least one.
+
+    Source: Arivazhagan et al. 2019.
+
+    >>> shares([900, 100], 1.0), shares([900, 100], 2.0)
+    ([900, 100], [750, 250])
+    """
+    weights = np.asarray(sizes) ** (1 / temperature)
+    return np.maximum(1, np.rint(weights / weights.sum() * sum(sizes))).astype(int).tolist()
+
+
+def mt_eval_batches(pairs: Pairs, batch_tokens: int) -> Iterator[tuple[Batch, Counts]]:
+    """Batches that hold every pair exactly once, longest last, and the line number of each row.
+
+    A batch has at most `batch_tokens` padded tokens of its longest side, or is one pair.
+    """
+    targets = pairs.target.lengths
+    if not len(targets):
+        return
+    sources = pairs.sources.longest
+    longer = np.maximum(sources, targets) + 1
+    order = length_order(sources, targets, np.arange(len(longer)), turn=0)
+    for rows in cut(order, longer[order], batch_tokens):
+        yield pairs.batch(rows), rows
+
+
+def _pad(lines: EncodedLines, rows: Counts, tag: int | None = None) -> np.ndarray:
+    """[B, longest] pieces + EOS + padding, after the tag where there is one."""
+    starts, lengths, before = lines.offsets[rows], lines.lengths[rows], int(tag is not None)
+    column = np.arange(int(lengths.max()) + 1)
+    ids = np.full((len(rows), before + len(column)), PAD_ID, dtype=np.int64)
+    real = column < lengths[:, None]
+    ids[:, before:][real] = lines.ids[(starts[:, None] + column)[real]]
+    ids[np.arange(len(rows)), before + lengths] = EOS_ID
+    if tag is not None:
+        ids[:, 0] = tag
+    return ids
+
+
+def _pad_vectors(lines: FeatureRows, rows: Counts) -> np.ndarray:
+    """[B, longest, F] vectors, right-padded with NaN."""
+    starts, lengths = lines.offsets[rows], lines.lengths[rows]
+    column = np.arange(int(lengths.max()))
+    padded = np.full((len(rows), len(column), lines.width), np.nan, dtype=np.float32)
+    real = column < lengths[:, None]
+    padded[real] = lines.values[(starts[:, None] + column)[real]]
+    return padded

@@ -1,0 +1,133 @@
+"""Windows of running text: the batches of a language model, as a pure function of (text, seed, epoch, index)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from tietrain.data.batches.batching import Batch, as_tensor
+from tietrain.data.characters import CHARS_PER_TOKEN
+from tietrain.data.encoded import Counts, EncodedLines, Ids
+from tietrain.data.ordering import draws, shuffle
+from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
+from tietrain.errors import SettingsError
+
+
+class LmBatches:
+    """Windows of a token stream, each `window` tokens long, `batch_tokens // window` (at least one) a step.
+
+    Every epoch cuts the stream at another offset below `window`, so that no token is always the first of its window;
+    what is left before the first and after the last window is not seen in that epoch. Windows are shuffled; the last
+    step of an epoch may have fewer.
+
+    With `starts` a window is CHARS_PER_TOKEN times as many characters, and has the tokens that begin in them: offsets,
+    windows and their order are then those of the text, the same whatever the vocabulary.
+
+    Args:
+        stream: token ids, see `make_stream`.
+        starts: the character of the text at which each token begins, see `characters.token_starts`.
+    """
+
+    def __init__(self, stream: Ids, window: int, batch_tokens: int, seed: int, starts: Counts | None = None):
+        self._stream, self._inputs, self._starts = stream, _shifted(stream), starts
+        self._rows, self._seed = max(1, batch_tokens // window), seed
+        if starts is None:
+            self._size, self._width, of_text = len(stream), window, stream
+        else:
+            of_text = starts[stream == EOS_ID]  # the line ends: no vocabulary moves them
+            self._size, self._width = int(starts[-1]) + 1, CHARS_PER_TOKEN * window
+        self._check_window(window)
+        self._data = hashlib.sha256(of_text.tobytes()).hexdigest()
+        self._epoch: tuple[int, Counts] = (-1, np.empty(0, dtype=np.int64))
+        self.fingerprint = hashlib.sha256(
+            f"{self._data} {self._width} {self._rows}".encode() + self._plan(0).tobytes()
+        ).hexdigest()
+
+    def _check_window(self, window: int) -> None:
+        """SettingsError where there is no window, or one could have no token."""
+        if self._size < self._width:
+            unit = "tokens" if self._starts is None else f"characters and a window {self._width}"
+            raise SettingsError(
+                f"task.window={window}",
+                f"the training text has {self._size} {unit}",
+                "choose a shorter window or a longer text",
+            )
+        longest = 1 if self._starts is None else int(np.diff(self._starts).max(initial=1))
+        if longest > self._width:
+            raise SettingsError(
+                f"task.window={window}",
+                f"a piece of the training text has {longest} characters and a window {self._width}",
+                f"give at least {-(-longest // CHARS_PER_TOKEN)}, or another vocabulary (data.byte_fallback=true)",
+            )
+
+    def n_batches(self, epoch: int) -> int:
+        """Steps of an epoch; the offset makes it differ by one at times."""
+        return -(-len(self._plan(epoch)) // self._rows)
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        """Step `index` of an epoch: [B, window], or [B, T] for the most tokens of its windows of characters."""
+        begins = self._plan(epoch)[index * self._rows : (index + 1) * self._rows]
+        if not len(begins):
+            raise IndexError(f"epoch {epoch} has no batch {index}")
+        ends = begins + self._width
+        if self._starts is not None:
+            begins, ends = np.searchsorted(self._starts, begins), np.searchsorted(self._starts, ends)
+        return _lm_batch(self._stream, self._inputs, begins, ends)
+
+    def _plan(self, epoch: int) -> Counts:
+        """Where each window begins, in tokens or characters, in the order of training."""
+        if self._epoch[0] != epoch:
+            spare = self._size - self._width + 1
+            offset = int(draws(1, self._data, self._seed, epoch, "offset")[0] % min(self._width, spare))
+            begins = np.arange(offset, spare, self._width)
+            self._epoch = (epoch, begins[shuffle(len(begins), self._data, self._seed, epoch, "order")])
+        return self._epoch[1]
+
+
+def make_stream(lines: Sequence[Ids]) -> Ids:
+    """The token stream of a language model: each line's pieces and EOS, one line after the other."""
+    packed = EncodedLines.of(lines)
+    return np.insert(packed.ids, packed.offsets[1:], EOS_ID)
+
+
+def lm_eval_windows(stream: Ids, window: int, stride: int | None, batch_tokens: int) -> Iterator[tuple[Batch, Counts]]:
+    """Windows that score every token of a stream exactly once, and the stream position each window begins at.
+
+    The first window scores all its tokens; each later one begins `stride` tokens further and scores its last `stride`,
+    the others are context. None for stride is the whole window: no context, one pass.
+
+    Token (b, t) of the batch is position `starts[b] + t` of the stream.
+    """
+    stride, n, inputs = stride or window, len(stream), _shifted(stream)
+    if not n:
+        return
+    window = min(window, n)
+    # A last window ends with the stream: its start is earlier than a stride further where the rest is shorter.
+    ends = np.minimum(np.arange(window, n + stride, stride), n)
+    ends = ends[: np.searchsorted(ends, n) + 1]
+    scored_from = np.concatenate([[0], ends[:-1]])
+    per_batch = max(1, batch_tokens // window)
+    for i in range(0, len(ends), per_batch):
+        starts = ends[i : i + per_batch] - window
+        batch = _lm_batch(stream, inputs, starts, starts + window)
+        unscored = torch.from_numpy(starts[:, None] + np.arange(window) < scored_from[i : i + per_batch, None])
+        targets = batch.tgt_out_ids.masked_fill(unscored, PAD_ID)
+        yield replace(batch, tgt_out_ids=targets, n_tokens=int((~unscored).sum())), starts
+
+
+def _shifted(stream: Ids) -> Ids:
+    return np.concatenate([np.asarray([BOS_ID], dtype=stream.dtype), stream[:-1]])
+
+
+def _lm_batch(stream: Ids, inputs: Ids, begins: Counts, ends: Counts) -> Batch:
+    """The tokens from begins[b] up to ends[b] of the stream as row b, right-padded."""
+    lengths = ends - begins
+    at = begins[:, None] + np.arange(lengths.max())
+    real = at < ends[:, None]
+    at = np.minimum(at, len(stream) - 1)
+    tgt_in_ids, tgt_out_ids = (as_tensor(np.where(real, ids[at], PAD_ID)) for ids in (inputs, stream))
+    return Batch({}, "decoder", tgt_in_ids, tgt_out_ids, {"decoder": lengths.tolist()}, int(lengths.sum()))

@@ -1,0 +1,121 @@
+"""Text columns of Arrow tables, as Parquet files and `datasets` hold them: every row is a text, or refused by its number.
+
+`datasets` would let nulls and numbers in the place of text pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tietrain.data.sources.validate import MAX_BYTES
+from tietrain.errors import DataError
+
+# Names of the fields that lead to a column: one, or several for a field of a struct.
+FieldPath = tuple[str, ...]
+
+
+def find_columns(schema: pa.Schema, columns: list[str], where: str) -> list[FieldPath]:
+    """The place of each text column; `translation.en` is the field en of the column translation.
+
+    Raises:
+        DataError: there is no such column, it stands there twice, or it holds something else than text.
+    """
+    paths = []
+    for column in columns:
+        path, kind = find_column(schema, column, where)
+        if not _is_text(kind):
+            raise DataError(where, f"column {column!r} holds {kind}, not text", "name a column of strings")
+        paths.append(path)
+    return paths
+
+
+def find_column(schema: pa.Schema, column: str, where: str) -> tuple[FieldPath, pa.DataType]:
+    """The place of a column, and what it holds; raises as `find_columns` does."""
+    leaves = list(_leaves((), schema))
+    found = [(path, kind) for path, kind in leaves if ".".join(path) == column]
+    if not found:
+        names = ", ".join(repr(".".join(path)) for path, _ in leaves) or "none"
+        raise DataError(where, f"there is no column {column!r}, only {names}", "set data.columns to fit")
+    if len(found) > 1 or schema.names.count(found[0][0][0]) > 1:
+        raise DataError(where, f"column {column!r} stands there twice", "give its columns names of their own")
+    return found[0]
+
+
+def _leaves(above: FieldPath, fields: Iterable[pa.Field]) -> Iterator[tuple[FieldPath, pa.DataType]]:
+    for field in fields:
+        path = (*above, field.name)
+        if pa.types.is_struct(field.type):
+            yield from _leaves(path, field.type)
+        else:
+            yield path, field.type
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    # A column of nulls alone is of type null; its first row is refused.
+    known = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    return any(is_known(kind) for is_known in known)
+
+
+def read_texts(
+    batches: Iterable[pa.RecordBatch], paths: list[FieldPath], where: str, one_line: bool, first_row: int = 1
+) -> list[list[str]]:
+    """The texts of each column.
+
+    Args:
+        where: what holds the batches, for messages. first_row: the number of its first row, for messages.
+        one_line: whether a text with a line break in it is refused: translations are scored line by line.
+    Raises:
+        DataError: naming the row.
+    """
+    texts: list[list[str]] = [[] for _ in paths]
+    n_bytes = 0
+    for batch in batches:
+        for path, read in zip(paths, texts, strict=True):
+            name = ".".join(path)
+            read += _checked(column_at(batch, path, where, first_row), name, where, one_line, first_row)
+        first_row += len(batch)
+        n_bytes += batch.nbytes
+        if n_bytes > MAX_BYTES:
+            raise DataError(where, f"it holds more than {MAX_BYTES // 2**30} GiB of text", "split it")
+    return texts
+
+
+def column_at(batch: pa.RecordBatch, path: FieldPath, where: str, first_row: int) -> pa.Array:
+    """The column of a batch whose lists and strings lie within it, as UTF-8: Arrow itself takes a file's word for that."""
+    column = batch.column(path[0])
+    if not _is_valid(column):
+        row = next(i for i in range(len(column)) if not _is_valid(column[i : i + 1]))
+        raise DataError(f"{where}, row {first_row + row}", f"{path[0]!r} is not UTF-8 or damaged", "write it anew")
+    return pc.struct_field(column, list(path[1:])) if len(path) > 1 else column
+
+
+def _is_valid(column: pa.Array) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _checked(column: pa.Array, name: str, where: str, one_line: bool, first_row: int) -> list[str]:
+    values: list[Any] = column.to_pylist()
+    for row, value in enumerate(values, start=first_row):
+        if value is None:
+            is_so, to_do = f"{name!r} is null", "write a text, or leave the row out"
+        elif "\0" in value:
+            is_so, to_do = f"{name!r} has a NUL character", "remove it"
+        elif one_line and ("\n" in value or "\r" in value):
+            is_so, to_do = (
+                f"{name!r} has a line break",
+                "write a sentence without one: translations are scored line by line",
+            )
+        else:
+            continue
+        raise DataError(f"{where}, row {row}", is_so, to_do)
+    return values

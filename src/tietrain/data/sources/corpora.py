@@ -1,0 +1,267 @@
+"""Corpora: files, datasets, docstrings or the generated grammar -> checked lines of every split, counted and fingerprinted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tietrain.config import DataConfig
+from tietrain.data.encoded import Counts
+from tietrain.data.sources.features import FeatureRows
+from tietrain.data.sources.files import FileCorpus, all_columns, load_files, split_files
+from tietrain.data.sources.hub import hub_key, load_hub
+from tietrain.data.sources.parquet import load_parquet
+from tietrain.data.sources.stdlib_docs import load_stdlib_docs, stdlib_key
+from tietrain.data.sources.validate import file_sha256, lines_sha256
+from tietrain.errors import DataError, SettingsError
+
+if TYPE_CHECKING:
+    from tietrain.data.grammar import GrammarCorpus, GrammarSettings
+
+
+@dataclass
+class Split:
+    """Lines of one split.
+
+    texts: column -> lines; features: column -> vectors, of columns without text. Row i of every column belongs together.
+    generator_nats: -log p of each line under the grammar that made it; None for real text and for train.
+    """
+
+    texts: dict[str, list[str]]
+    generator_nats: list[float] | None = None
+    features: dict[str, FeatureRows] = field(default_factory=dict)
+
+    @property
+    def n_lines(self) -> int:
+        """Lines of each column."""
+        return len(next(iter(self.texts.values())))
+
+
+@dataclass
+class Corpus:
+    """Rows of every split.
+
+    columns: all, text or not. fingerprint: sha256 over splits, columns and lines, never over paths.
+    notes: what a reader of the results should know. about: counts, for `tietrain data` and the run record.
+    """
+
+    name: str
+    columns: list[str]
+    splits: dict[str, Split]
+    fingerprint: str
+    notes: list[str] = field(default_factory=list)
+    about: dict[str, Any] = field(default_factory=dict)
+    grammar_settings: GrammarSettings | None = None
+
+    @cached_property
+    def grammar(self) -> GrammarCorpus | None:
+        """The generated corpus with its language, for exact references; made when first asked for. None for other text."""
+        if self.grammar_settings is None:
+            return None
+        from tietrain.data.grammar import generate
+
+        return generate(self.grammar_settings)
+
+
+def load_corpus(data: DataConfig, task: str) -> Corpus:
+    """The corpus a configuration names: two or more columns for `mt`, else one.
+
+    Pairs of `train` with an empty side are left out and counted; in other splits they are kept and counted. Where there are
+    more columns than a pair has sides, which rows are pairs depends on the direction: see `selection`.
+
+    Raises:
+        SettingsError: splits or columns do not fit the format or the task.
+        DataError: a file or dataset cannot be used; names file and line, or row.
+    """
+    corpus = _load_grammar(data, task) if data.format == "grammar" else _load_found(data, task)
+    _leave_out_empty(corpus)
+    corpus.about["splits"] = {
+        name: {c: _count(t) for c, t in split.texts.items()}
+        | {c: {"lines": len(rows), "vectors": len(rows.values)} for c, rows in split.features.items()}
+        for name, split in corpus.splits.items()
+    }
+    corpus.about["overlap"] = count_overlap(corpus)
+    for name, counts in corpus.about["overlap"].items():
+        said = [f"{n} of its {corpus.splits[name].n_lines} {what}" for what, n in counts.items() if n]
+        if said:
+            corpus.notes.append(f"{name}: {' and '.join(said)} also stand in train")
+    corpus.fingerprint = corpus.fingerprint or _fingerprint(corpus)
+    return corpus
+
+
+def corpus_key(data: DataConfig, task: str) -> str:
+    """sha256 over all that decides the corpus, found without parsing: bytes of files, a commit, settings of the grammar."""
+    if data.format == "grammar":
+        from tietrain.data.grammar.settings import GRAMMAR_VERSION
+
+        return _sha256({"grammar": GRAMMAR_VERSION, "settings": repr(grammar_settings(data, task))})
+    columns = all_columns(data, task)
+    sums: object
+    if data.format == "hub":
+        sums = hub_key(data)
+    elif data.format == "stdlib_docs":
+        sums = stdlib_key()
+    else:
+        files = split_files(data, task)
+        sums = {split: [file_sha256(path, asked) for path, asked in named] for split, named in files.items()}
+    features = {"features": data.features} if data.features else {}
+    return _sha256({"format": data.format, "task": task, "columns": columns, "files": sums, **features})
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def grammar_settings(data: DataConfig, task: str) -> GrammarSettings:
+    """What the generator is asked for; data.columns names its languages, faulty lines and features.
+
+    Raises:
+        SettingsError: no corpus can be generated so.
+    """
+    from tietrain.data.grammar.settings import FEATURES, N_FEATURES, GrammarSettings
+
+    settings = GrammarSettings(
+        task="mt" if task == "mt" else "lm",
+        preset=data.preset,
+        seed=data.seed,
+        language_seed=data.language_seed,
+        difficulty=data.difficulty,
+        alphabet_b=data.alphabet_b,
+        columns=tuple(data.columns or ()),
+    )
+    vectors = {FEATURES: N_FEATURES} if FEATURES in settings.columns else {}
+    if data.features != vectors:
+        is_so = f"the generated corpus of data.columns=[{','.join(settings.columns)}] has {vectors or 'none'}"
+        raise SettingsError(f"data.features={data.features}", is_so, f"give data.features={vectors}")
+    return settings
+
+
+def _load_grammar(data: DataConfig, task: str) -> Corpus:
+    from tietrain.data.grammar import generate
+    from tietrain.data.grammar.settings import FEATURES
+
+    settings = grammar_settings(data, task)
+    made = generate(settings)
+    splits = {
+        # Nobody asks for the probability of training text, and it is slow to sum.
+        name: Split(
+            {c: list(s.texts[c]) for c in made.columns},
+            None if name == "train" else made.generator_nats(name),
+            {} if s.features is None else {FEATURES: FeatureRows.of(s.features)},
+        )
+        for name, s in made.splits.items()
+    }
+    corpus = Corpus(
+        f"grammar-{data.preset}",
+        list(settings.columns if task == "mt" else made.columns),
+        splits,
+        made.fingerprint,
+        list(made.notes),
+        dict(made.about),
+        settings,
+    )
+    corpus.grammar = made
+    return corpus
+
+
+def _load_found(data: DataConfig, task: str) -> Corpus:
+    read = _read(data, task)
+    for split, texts in read.texts.items():
+        for column, lines in texts.items():
+            if not any(lines):
+                asked = f"data.splits.{split}=[{','.join(data.splits.get(split, []))}]"
+                raise DataError(asked, f"there is no text in it, column {column}", "give a split with text")
+    splits = {name: Split(texts, features=read.features.get(name, {})) for name, texts in read.texts.items()}
+    return Corpus(read.name, read.columns, splits, "", read.notes)
+
+
+def _read(data: DataConfig, task: str) -> FileCorpus:
+    if data.format == "parquet":
+        return load_parquet(data, task)
+    if data.format == "stdlib_docs":
+        return load_stdlib_docs(data, task)
+    cache = Path(data.cache) / "datasets" / corpus_key(data, task)[:16]
+    return load_hub(data, task, cache) if data.format == "hub" else load_files(data, task, cache)
+
+
+def _leave_out_empty(corpus: Corpus) -> None:
+    if len(corpus.columns) != 2:
+        return
+    for name, split in corpus.splits.items():
+        empty = np.unique(np.concatenate([blank_rows(texts) for texts in split.texts.values()]))
+        if not len(empty):
+            continue
+        if name != "train":
+            corpus.notes.append(f"{name}: {len(empty)} pairs with an empty side are kept and scored")
+            continue
+        corpus.notes.append(f"train: {len(empty)} pairs with an empty side are left out")
+        full = np.setdiff1d(np.arange(split.n_lines), empty)
+        if not len(full):
+            raise DataError("data.splits.train", "every pair has an empty side", "check that the files belong together")
+        split.texts = {c: [texts[i] for i in full] for c, texts in split.texts.items()}
+        split.features = {c: rows.take(full) for c, rows in split.features.items()}
+
+
+def blank_rows(lines: list[str]) -> Counts:
+    """Numbers of the lines without text."""
+    return np.asarray([i for i, line in enumerate(lines) if not line.strip()], dtype=np.int64)
+
+
+def seen_rows(lines: list[str], train: list[str]) -> Counts:
+    """Numbers of the lines that also stand in train; blank ones not."""
+    known = set(train)
+    return np.asarray([i for i, line in enumerate(lines) if line in known and line.strip()], dtype=np.int64)
+
+
+def _count(lines: list[str]) -> dict[str, int]:
+    """Lines, whitespace words and UTF-8 bytes with one newline a line."""
+    return {
+        "lines": len(lines),
+        "words": sum(len(line.split()) for line in lines),
+        "bytes": sum(len(line.encode()) for line in lines) + len(lines),
+    }
+
+
+def count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
+    """Split -> how many of its lines stand in train, blank ones not; of several columns, whole rows and lines of each.
+
+    Of a source and a target: pairs and source lines.
+    """
+    if "train" not in corpus.splits:
+        return {}
+    columns = [column for column in corpus.columns if column in corpus.splits["train"].texts]
+    pairs = len(corpus.columns) == len(columns) == 2
+
+    def rows(split: Split) -> list[tuple[str, ...]]:
+        return list(zip(*(split.texts[c] for c in columns), strict=True))
+
+    whole, train = set(rows(corpus.splits["train"])), corpus.splits["train"].texts
+    overlap = {}
+    for name, split in corpus.splits.items():
+        if name == "train":
+            continue
+        what = "pairs" if pairs else "rows" if len(columns) > 1 else "lines"
+        counts = {what: sum(row in whole for row in rows(split) if row[0].strip())}
+        for column in columns[: 1 if pairs else None] if len(columns) > 1 else []:
+            what = "source lines" if pairs else f"lines of {column}"
+            counts[what] = len(seen_rows(split.texts[column], train[column]))
+        overlap[name] = counts
+    return overlap
+
+
+def _fingerprint(corpus: Corpus) -> str:
+    digest = hashlib.sha256(json.dumps(corpus.columns).encode())
+    for name in sorted(corpus.splits):
+        for column in corpus.columns:
+            digest.update(f"\0{name}\0{column}\0{_sum(corpus.splits[name], column)}".encode())
+    return digest.hexdigest()
+
+
+def _sum(split: Split, column: str) -> str:
+    return split.features[column].fingerprint if column in split.features else lines_sha256(split.texts[column])

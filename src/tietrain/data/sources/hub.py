@@ -1,0 +1,233 @@
+"""A dataset of the Hugging Face hub, or a folder `datasets` reads -> checked lines of every split.
+
+`datasets` and `huggingface_hub` are imported only when this corpus is chosen. No code of a dataset runs: `datasets` 4
+and later have no loader for scripts, and none is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import queue
+import re
+import textwrap
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tietrain.config import DataConfig
+from tietrain.data.sources.files import FileCorpus, named_splits, quiet_datasets, text_columns
+from tietrain.data.sources.validate import file_sha256
+from tietrain.errors import DataError, SettingsError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# The hub must have answered by then. Its client has a time limit of its own, the system's resolver of names has not.
+REACH_SECONDS = 8.0
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# Files that `save_to_disk` writes beside the data, of a dataset and of several splits.
+_SAVED = ("state.json", "dataset_dict.json")
+
+
+def load_hub(data: DataConfig, task: str, cache: Path) -> FileCorpus:
+    """The lines of every split.
+
+    Args:
+        cache: folder for `datasets` when it reads a folder, one for every content. A hub dataset lies where
+            `datasets` keeps all of them, so that one loaded before is found without network.
+    Raises:
+        SettingsError, DataError: see `corpora.load_corpus`; the hub cannot be reached, or has no such dataset.
+    """
+    from tietrain.data.sources.columns import find_columns, read_texts
+
+    columns, splits, folder = text_columns(data, task), named_splits(data), _folder(data)
+    for name in data.features:
+        is_so = "of data.format=hub only text is read"
+        raise SettingsError(f"data.features.{name}", is_so, "keep the vectors in a Parquet file, data=parquet")
+    tables = _load(data, folder, cache)
+    texts: dict[str, dict[str, list[str]]] = {}
+    for split, specs in splits.items():
+        texts[split] = {column: [] for column in columns}
+        for table, start, stop, where in (part for spec in specs for part in _parts(tables, spec, split, data)):
+            paths = find_columns(table.features.arrow_schema, columns, where)
+            used = table.select_columns(list(dict.fromkeys(path[0] for path in paths)))
+            batches = used.with_format("arrow")[start:stop].to_batches()
+            for column, read in zip(columns, read_texts(batches, paths, where, task == "mt", start + 1), strict=True):
+                texts[split][column] += read
+    name = folder.name if folder else str(data.dataset)
+    notes = [] if folder else [f"commit {_commit(data)} of {data.dataset}"]
+    return FileCorpus(f"{name} {data.subset}" if data.subset else name, columns, texts, notes)
+
+
+def hub_key(data: DataConfig) -> dict[str, Any]:
+    """All that decides the corpus besides its columns: the files of the folder or the commit on the hub; the splits."""
+    folder = _folder(data)
+    source = {"commit": _commit(data)} if folder is None else _file_sums(folder, _asked(data))
+    return {"source": source, "subset": data.subset, "splits": named_splits(data)}
+
+
+def _file_sums(folder: Path, asked: str) -> dict[str, str]:
+    """Name -> sha256 of every file of a folder but the hidden ones: .git, or the records a download leaves."""
+    names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
+    shown = {name: path for name, path in names.items() if not any(part.startswith(".") for part in name.split("/"))}
+    return {name: file_sha256(path, asked) for name, path in shown.items()}
+
+
+def _asked(data: DataConfig) -> str:
+    stated = [(key, getattr(data, key)) for key in ("dataset", "subset", "revision")]
+    return " ".join(f"data.{key}={value}" for key, value in stated if value is not None)
+
+
+def _folder(data: DataConfig) -> Path | None:
+    """The folder that data.dataset names, under data.root; None where it names a dataset of the hub.
+
+    Raises:
+        SettingsError: it names neither, or is asked for what only the other has.
+    """
+    if not data.dataset:
+        raise SettingsError("data.dataset=null", "no dataset is named", "name a folder, or OWNER/NAME of the hub")
+    folder = (Path(data.root or ".").expanduser() / Path(data.dataset).expanduser()).absolute()
+    if not folder.is_dir():
+        if _HUB_ID.fullmatch(data.dataset):
+            return None
+        is_so = f"there is no folder {folder}, and a dataset of the hub is written OWNER/NAME"
+        raise SettingsError(_asked(data), is_so, "correct the name, or set data.root to the folder it is in")
+    if data.revision is not None:
+        raise SettingsError(
+            f"data.revision={data.revision}", f"{folder} is a folder, without revisions", "leave it out"
+        )
+    if data.subset is not None and _is_saved(folder):
+        is_so = f"{folder} was written by save_to_disk and has no subsets"
+        raise SettingsError(f"data.subset={data.subset}", is_so, "leave it out")
+    return folder
+
+
+def _is_saved(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _SAVED)
+
+
+def _commit(data: DataConfig) -> str:
+    """The commit of a hub dataset that data.revision means now; one that is named by its 40 digits is believed."""
+    if data.revision and _COMMIT.fullmatch(data.revision):
+        return data.revision
+    if not _is_offline():
+        return _ask_hub(str(data.dataset), data.revision)
+    if data.revision:
+        to_do = "name the commit with its 40 digits"
+        raise DataError(_asked(data), "without network nobody knows which commit that is", to_do)
+    commit: str = _builder(data, None).hash
+    return commit
+
+
+def _is_offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+@functools.cache
+def _ask_hub(name: str, revision: str | None) -> str:
+    """The commit of a dataset, as the hub says; DataError within seconds where it cannot be reached."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    asked = f"data.dataset={name}" + (f" data.revision={revision}" if revision else "")
+    hub = constants.ENDPOINT
+    try:
+        info = _within(REACH_SECONDS, lambda: HfApi().dataset_info(name, revision=revision, timeout=REACH_SECONDS))
+        return str(info.sha)
+    except RepositoryNotFoundError:
+        is_so, to_do = (
+            f"{hub} has no such dataset, or it is closed to you",
+            "look for its page, or log in with `hf auth`",
+        )
+    except RevisionNotFoundError:
+        is_so, to_do = f"the dataset has no revision {revision}", "name a branch, a tag or a commit it has"
+    except Exception as e:  # of the network, of whatever library the client uses for it
+        is_so = f"there is no such folder, and {hub} cannot be reached ({_said(e)})"
+        to_do = "load it where there is network; HF_HUB_OFFLINE=1 takes what has been loaded before"
+    raise DataError(asked, is_so, to_do)
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What a call returns or raises, or TimeoutError; a call that never ends does not keep the program."""
+    answers: queue.Queue[tuple[Any, Exception | None]] = queue.Queue()
+
+    def answer() -> None:
+        try:
+            answers.put((call(), None))
+        except Exception as e:
+            answers.put((None, e))
+
+    threading.Thread(target=answer, daemon=True).start()
+    try:
+        value, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {seconds:g} seconds") from None
+    if error is not None:
+        raise error
+    return value
+
+
+def _builder(data: DataConfig, commit: str | None) -> Any:
+    """What loads a hub dataset; without network `datasets` finds the newest one it has, whatever is asked for."""
+    import datasets
+
+    quiet_datasets()
+    try:
+        builder = datasets.load_dataset_builder(str(data.dataset), data.subset, revision=commit)
+    except Exception as e:  # of the network, of its client, of the dataset's description
+        to_do = "load it once where there is network" if _is_offline() else "see its page for subsets and revisions"
+        raise DataError(_asked(data), f"datasets cannot find it ({_said(e)})", to_do) from e
+    if commit and builder.hash != commit:
+        is_so = f"of this dataset only commit {builder.hash} is on this machine, not {commit}"
+        raise DataError(_asked(data), is_so, "load it where there is network, or name that commit")
+    return builder
+
+
+def _load(data: DataConfig, folder: Path | None, cache: Path) -> Mapping[str, Dataset]:
+    """The splits of the dataset, by the names it gives them."""
+    import datasets
+
+    quiet_datasets()
+    if folder is None:
+        commit = _commit(data)
+        if not _is_offline():
+            _ask_hub(str(data.dataset), commit)
+        builder = _builder(data, commit)
+    try:
+        if folder is None:
+            builder.download_and_prepare()
+            loaded = builder.as_dataset()
+        elif _is_saved(folder):
+            loaded = datasets.load_from_disk(str(folder))
+        else:
+            loaded = datasets.load_dataset(str(folder), data.subset, cache_dir=str(cache))
+    except Exception as e:  # of readers of many formats, of the network or of the disk
+        raise DataError(_asked(data), f"datasets cannot load it ({_said(e)})", "check that it is whole") from e
+    return loaded if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
+
+
+def _said(error: BaseException) -> str:
+    """An error on one line, or the one it hides: `datasets` at times says only that there was one."""
+    while "An error occurred while generating" in str(error) and error.__cause__:
+        error = error.__cause__
+    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}".rstrip(": .")
+
+
+def _parts(
+    tables: Mapping[str, Dataset], spec: str, split: str, data: DataConfig
+) -> list[tuple[Dataset, int, int, str]]:
+    """Table, first row, row after the last, and its name for messages, of `train`, `train[:90%]` or `a+b`."""
+    import datasets
+
+    try:
+        parts = datasets.ReadInstruction.from_spec(spec).to_absolute(
+            {name: len(table) for name, table in tables.items()}
+        )
+    except ValueError as e:
+        asked = f"data.splits.{split}=[{spec}] data.dataset={data.dataset}"
+        raise SettingsError(asked, str(e).rstrip("."), "name a split as datasets does: train, or train[:90%]") from None
+    return [(tables[p.splitname], p.from_, p.to, f"{data.dataset} {p.splitname}") for p in parts]

@@ -1,0 +1,77 @@
+"""Parquet files -> checked lines of every split, read with pyarrow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tietrain.config import DataConfig
+from tietrain.data.sources.feature_files import check_rows, read_feature_parquet, read_features
+from tietrain.data.sources.features import FeatureRows
+from tietrain.data.sources.files import FileCorpus, Named, all_columns, split_files, text_columns
+from tietrain.data.sources.validate import open_regular
+from tietrain.errors import DataError
+
+
+def load_parquet(data: DataConfig, task: str) -> FileCorpus:
+    """The rows of every split: those of its files, one file after the other.
+
+    Raises:
+        SettingsError, DataError: see `corpora.load_corpus`.
+    """
+    columns, files = text_columns(data, task), split_files(data, task)
+    texts: dict[str, dict[str, list[str]]] = {}
+    features: dict[str, dict[str, FeatureRows]] = {}
+    for split, named in files.items():
+        tables, beside = _apart(named, data.features)
+        texts[split] = {column: [] for column in columns}
+        for path, asked in tables:
+            for column, read in zip(columns, read_parquet(path, asked, columns, task == "mt"), strict=True):
+                texts[split][column] += read
+        n_rows = len(texts[split][columns[0]])
+        features[split] = {
+            column: _features(column, width, tables, beside.get(column, tables), n_rows)
+            for column, width in data.features.items()
+        }
+    first, *more = (path.name for path, _ in files.get("train") or next(iter(files.values())))
+    name = f"{first} and {len(more)} more" if more else first
+    return FileCorpus(name, all_columns(data, task), texts, [], features)
+
+
+def _apart(named: list[Named], features: dict[str, int]) -> tuple[list[Named], dict[str, list[Named]]]:
+    """The files of a split with text; and feature column -> the files beside them named after it, `NAME.COLUMN.npz`."""
+    beside = {c: own for c in features if (own := [n for n in named if f".{n[0].stem}".endswith(f".{c}")])}
+    tables = [n for n in named if not any(n in own for own in beside.values())]
+    return (tables, beside) if tables else (named, {})
+
+
+def _features(column: str, width: int, tables: list[Named], named: list[Named], n_rows: int) -> FeatureRows:
+    """The vectors in `named`, as many rows as the text in `tables`."""
+    read = read_feature_parquet if named is tables else read_features
+    rows = FeatureRows.joined([read(path, asked, column, width) for path, asked in named])
+    counts = [(" + ".join(str(p) for p, _ in f), n, "rows") for f, n in ((tables, n_rows), (named, len(rows)))]
+    check_rows(named[0][1], counts)
+    return rows
+
+
+def read_parquet(path: Path, asked: str, columns: list[str], one_line: bool) -> list[list[str]]:
+    """The texts of each column of a file; see `columns.read_texts`.
+
+    Args:
+        asked: the setting that names the file, for messages.
+    Raises:
+        DataError: naming file and row.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from tietrain.data.sources.columns import find_columns, read_texts
+
+    with open_regular(path, asked) as f:
+        try:
+            file = pq.ParquetFile(f, page_checksum_verification=True)
+            paths = find_columns(file.schema_arrow, columns, str(path))
+            batches = file.iter_batches(columns=[".".join(names) for names in paths])
+            return read_texts(batches, paths, str(path), one_line)
+        except (pa.ArrowException, OSError, ValueError) as e:
+            is_so = f"it is no Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
+            raise DataError(str(path), is_so, "get the whole file again") from None

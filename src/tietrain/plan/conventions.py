@@ -1,0 +1,166 @@
+"""Training FLOPs a token as the literature counts them, each formula as its source has it.
+
+They were stated for decoder-only models. N counts what is stored, so the formulas that use it are too low for a stack
+that repeats layers; those that go by layers or by layer uses are not. Where a formula says nothing of a shape, the
+estimate is None with the reason. What this project goes by is `columns`: every use counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tietrain.plan.flops import count_flops, equal_lengths
+from tietrain.plan.params import count_params
+from tietrain.plan.plan import TyingPlan
+from tietrain.plan.slots import ModelShape
+
+UNIT = "training FLOPs per token"
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A published formula: field letters, D is d_model, and where a shape is outside of it, why."""
+
+    name: str
+    formula: str
+    source: str
+    flops: Callable[[TyingPlan, int], int]
+    excludes: Callable[[ModelShape], str]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Training FLOPs per token by one convention; None where it does not cover the model, with the reason."""
+
+    flops: int | None
+    reason: str = ""
+
+
+PUBLISHED: dict[str, Convention] = {}
+
+
+def convention(*, formula: str, source: str, excludes: Callable[[ModelShape], str] = lambda shape: ""):
+    """Put a function (plan, length) -> FLOPs into PUBLISHED under its own name."""
+
+    def register(flops: Callable[[TyingPlan, int], int]) -> Callable[[TyingPlan, int], int]:
+        PUBLISHED[flops.__name__] = Convention(flops.__name__, formula, source, flops, excludes)
+        return flops
+
+    return register
+
+
+def estimate(name: str, plan: TyingPlan, length: int) -> Estimate:
+    """The estimate of one convention for sequences of a length."""
+    chosen, shape = PUBLISHED[name], plan.slots.shape
+    if len(shape.stacks) > 1:
+        return Estimate(None, "stated for decoder-only models; source and target have lengths of their own")
+    reason = chosen.excludes(shape)
+    return Estimate(None, reason) if reason else Estimate(chosen.flops(plan, length))
+
+
+def estimate_all(plan: TyingPlan, length: int) -> dict[str, Any]:
+    """Name -> flops and reason, plain values."""
+    found = {name: estimate(name, plan, length) for name in PUBLISHED}
+    return {name: {"flops": e.flops, "reason": e.reason} for name, e in found.items()}
+
+
+def columns(shape: ModelShape, length: int) -> dict[str, int]:
+    """Training FLOPs per target token in three columns, every use counted; S = T in an encoder-decoder.
+
+    `6 N_eff`: matmul weights alone. `with attention`: scores too, what utilization is measured by and what a run's
+    `flops` are. `non-embedding`: the first without logits, as Kaplan et al. 2020 count.
+    """
+    flops = count_flops(shape).by_kind(equal_lengths(shape, length))
+    total = 3 * sum(flops.values()) // length
+    weights = total - 3 * flops["scores"] // length
+    return {"6 N_eff": weights, "with attention": total, "non-embedding": weights - 3 * flops["logits"] // length}
+
+
+def _layers(shape: ModelShape) -> int:
+    return shape.stacks[0].n_layers
+
+
+def _d_attn(shape: ModelShape) -> int:
+    return shape.n_heads * shape.d_head
+
+
+def _attention(shape: ModelShape, length: int) -> int:
+    """12 L H Q T: scores and their values, forward and backward."""
+    return 12 * _layers(shape) * _d_attn(shape) * length
+
+
+@convention(formula="6 N, N without tables", source="Kaplan et al. 2020; its context term is left out")
+def kaplan(plan: TyingPlan, length: int) -> int:
+    """6 N of the stored numbers that are in no embedding, output or position table."""
+    ledger = count_params(plan)
+    return 6 * (ledger.params - ledger.n_embedding)
+
+
+def _no_chinchilla(shape: ModelShape) -> str:
+    if shape.activation == "swiglu":
+        return "stated for feed-forward layers of two matrices"
+    return "stated for as many key as query heads" if shape.n_kv_heads != shape.n_heads else ""
+
+
+@convention(
+    formula="3 (L (8 D A + 4 A T + 3 H T + 4 D F) + 4 D V), A = H K",
+    source="Hoffmann et al. 2022, appendix F; its table A4 leaves the 4 D V out",
+    excludes=_no_chinchilla,
+)
+def chinchilla(plan: TyingPlan, length: int) -> int:
+    """Matmuls by layer, softmax and the embedding as if it were a product."""
+    shape, d, a = plan.slots.shape, plan.slots.shape.d_model, _d_attn(plan.slots.shape)
+    layer = 8 * d * a + 4 * a * length + 3 * shape.n_heads * length + 4 * d * shape.d_ff
+    return 3 * (_layers(shape) * layer + 4 * d * shape.stacks[0].vocab_size)
+
+
+@convention(
+    formula="6 N + 12 L H K T, N without position table",
+    source="Chowdhery et al. 2022 (PaLM), appendix B; nanoGPT",
+)
+def palm(plan: TyingPlan, length: int) -> int:
+    """6 N of the stored numbers but the position table, a tied table once, and full attention."""
+    positions = sum(slot.size for slot in plan.owners if slot.part == "positions")
+    return 6 * (count_params(plan).params - positions) + _attention(plan.slots.shape, length)
+
+
+@convention(formula="6 N + 12 L H K T, N of matrices that are multiplied", source="karpathy/nanochat 92d63d4, gpt.py")
+def nanochat(plan: TyingPlan, length: int) -> int:
+    """6 N of the stored matrices that a linear layer reads, the output projection among them, and full attention."""
+    multiplied = {
+        plan.owner[slot.name]: slot.size
+        for slot in plan.slots
+        if len(slot.shape) == 2 and slot.part not in ("embed", "positions")
+    }
+    return 6 * sum(multiplied.values()) + _attention(plan.slots.shape, length)
+
+
+def _no_eleuther(shape: ModelShape) -> str:
+    return "stated for heads that together are as wide as d_model" if _d_attn(shape) != shape.d_model else ""
+
+
+@convention(
+    formula="3 L (2 (2 + 2 R) D D + 4 D T + 2 M D F) + 4 D + 2 D V, R = H_kv / H, M matrices",
+    source="EleutherAI/cookbook 827ee3b, calc_transformer_flops.py, without recomputation",
+    excludes=_no_eleuther,
+)
+def eleuther(plan: TyingPlan, length: int) -> int:
+    """Three passes over the layers, one over embedding and logits."""
+    shape, d = plan.slots.shape, plan.slots.shape.d_model
+    matrices = 3 if shape.activation == "swiglu" else 2
+    projections = 4 * d * (d + shape.n_kv_heads * shape.d_head)
+    layer = projections + 4 * d * length + 2 * matrices * d * shape.d_ff
+    return 3 * _layers(shape) * layer + 4 * d + 2 * d * shape.stacks[0].vocab_size
+
+
+@convention(
+    formula="6 (sum over layer uses of their N + D V) + 12 L H K T",
+    source="Schwethelm et al. 2026; kschwethelm/looped-lm-scaling ad7d8f3, gpt.py, every repeat with gradient",
+)
+def schwethelm(plan: TyingPlan, length: int) -> int:
+    """6 N of all that layers hold, norms and biases included, at every use, and of the head; full attention."""
+    shape = plan.slots.shape
+    in_layers = sum(slot.size for slot in plan.slots if slot.layer is not None)
+    return 6 * (in_layers + shape.d_model * shape.stacks[0].vocab_size) + _attention(shape, length)

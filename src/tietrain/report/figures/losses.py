@@ -1,0 +1,197 @@
+"""Validation loss against what it cost: tokens, FLOPs or seconds, with its range over seeds as a band.
+
+Every vocabulary has two panels: the whole training, and its second half enlarged, where arms part by less than a line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from tietrain.report.arms import Arm, Comparison
+from tietrain.report.figures.canvas import (
+    INK,
+    PAPER,
+    Drawing,
+    Look,
+    Looks,
+    add_legend,
+    dotted_handle,
+    finish,
+    line_handle,
+    make_panels,
+    scale_x,
+)
+from tietrain.runs.view import Point, Run
+
+UNITS = {"tokens": "target tokens seen", "flops": "training FLOPs", "seconds": "training time (seconds)"}
+INTERMEDIATE = "intermediate point of a longer schedule"
+MARKER_SIZE = 4.2
+
+
+def draw_loss(comparison: Comparison, looks: Looks, unit: str) -> Drawing | None:
+    """Validation loss against one of UNITS; panels for each target vocabulary, because nats a token mean another thing
+    in each. None where no run recorded any."""
+    arms = [arm for arm in comparison.arms if any(_xs(run.curve, unit) for run in curves(arm))]
+    panels = [(v, [arm for arm in arms if arm.target_vocabulary == v]) for v in comparison.vocabularies]
+    panels = [(v, members) for v, members in panels if members]
+    if not panels:
+        return None
+    views = [(v, members, late) for v, members in panels for late in (False, True)]
+    figure, axes = make_panels(len(views))
+    for ax, (vocabulary, members, late) in zip(axes, views, strict=True):
+        for arm in members:
+            _draw_curves(ax, arm, looks.of(arm), unit)
+        _fit(ax, members, unit, late=late)
+        scale_x(ax, UNITS[unit])
+        ax.set_ylabel("validation loss (nats per token)")
+        titles = [_vocabulary(comparison, vocabulary, members[0])] if len(comparison.vocabularies) > 1 else []
+        ax.set_title(", ".join([*titles, "second half, enlarged" if late else "whole training"]), loc="left")
+    drawn = [arm for _, members in panels for arm in sorted(members, key=_last_loss, reverse=True)]
+    add_legend(figure, _handles(drawn, looks), [looks.of(arm) for arm in drawn])
+    rows = [row for arm in drawn for row in curve_rows(arm, comparison)]
+    return finish(figure, f"loss_{unit}", _caption(drawn, unit, len(panels)), rows)
+
+
+def curves(arm: Arm) -> list[Run]:
+    """Runs of an arm that have a curve, each seed that finished once."""
+    return [run for run in arm.runs if run.curve and run not in arm.repeated]
+
+
+def is_intermediate(run: Run, point: Point) -> bool:
+    """Whether the schedule had more to come: another budget would have had another rate at this point.
+
+    A constant rate, after its warm-up, has no end that a point could be before.
+    """
+    if run.settings.get("optim.schedule") == "constant":
+        return False
+    return run.status != "done" or run.steps is None or point.step < run.steps
+
+
+def curve_rows(arm: Arm, comparison: Comparison) -> list[dict[str, Any]]:
+    """A row for each look of each run, for the file beside a figure."""
+    return [
+        {
+            "arm": arm.name,
+            "vocabulary": comparison.vocabularies[arm.target_vocabulary],
+            "seed": run.seed,
+            "status": run.status,
+            "point": INTERMEDIATE if is_intermediate(run, point) else "",
+            "step": point.step,
+            "tokens": point.tokens,
+            "flops": point.flops,
+            "seconds": point.seconds,
+            "valid_nats_per_token": point.nats_per_token,
+        }
+        for run in curves(arm)
+        for point in run.curve
+    ]
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Where finished seeds of an arm stood at one step: mean place, lowest, mean and highest loss."""
+
+    x: float
+    low: float
+    mean: float
+    high: float
+    intermediate: bool
+
+
+def _levels(done: Sequence[Run], unit: str) -> list[_Level]:
+    """At the steps that every seed was looked at."""
+    by_step = [{p.step: p for p in run.curve if getattr(p, unit) is not None} for run in done]
+    levels = []
+    for step in by_step[0] if by_step else ():
+        points = [found[step] for found in by_step if step in found]
+        if len(points) == len(done):
+            nats = [p.nats_per_token for p in points]
+            unfinished = any(is_intermediate(run, p) for run, p in zip(done, points, strict=True))
+            x = fmean(getattr(p, unit) for p in points)
+            levels.append(_Level(x, min(nats), fmean(nats), max(nats), unfinished))
+    return levels
+
+
+def _draw_curves(ax: Axes, arm: Arm, look: Look, unit: str) -> None:
+    for run in curves(arm):
+        if run.status != "done" and (xs := _xs(run.curve, unit)):
+            ys = [p.nats_per_token for p in run.curve if getattr(p, unit) is not None]
+            style: dict[str, Any] = {"color": look.colour, "linewidth": 1.1, "markersize": 5}
+            look.mark(*ax.plot(xs, ys, linestyle=":", marker="x", markevery=[-1], **style))
+    levels = _levels([run for run in curves(arm) if run.status == "done"], unit)
+    if not levels:
+        return
+    xs = [level.x for level in levels]
+    lows, highs = [level.low for level in levels], [level.high for level in levels]
+    if lows != highs:
+        look.mark(ax.fill_between(xs, lows, highs, color=look.colour, alpha=0.18, linewidth=0))
+    look.mark(*ax.plot(xs, [level.mean for level in levels], color=look.colour, linestyle=look.dash))
+    for hollow in (True, False):
+        at = [level for level in levels if level.intermediate == hollow]
+        style = {"color": look.colour, "marker": look.marker, "markersize": MARKER_SIZE if hollow else 6.5}
+        style |= {"markerfacecolor": PAPER, "markeredgewidth": 0.8} if hollow else {}
+        look.mark(*ax.plot([level.x for level in at], [level.mean for level in at], linestyle="none", **style))
+
+
+def _xs(curve: Sequence[Point], unit: str) -> list[float]:
+    return [x for point in curve if (x := getattr(point, unit)) is not None]
+
+
+def _last_loss(arm: Arm) -> float:
+    """Mean of the last looks, by which the legend is in the order of the lines' ends; arms without one come last."""
+    last = [run.curve[-1].nats_per_token for run in arm.done if run.curve]
+    return fmean(last) if last else -math.inf
+
+
+def _fit(ax: Axes, arms: Sequence[Arm], unit: str, *, late: bool) -> None:
+    """Axes that finished runs decide: a diverged one leaves through the top instead of flattening all others.
+
+    Args:
+        late: whether to begin in the middle of the shortest.
+    """
+    ends = [max(xs) for arm in arms for run in arm.done if (xs := _xs(run.curve, unit))]
+    start = min(ends) / 2 if late and ends else 0
+    points = [p for arm in arms for run in arm.done for p in run.curve if (getattr(p, unit) or 0) >= start]
+    if points:
+        low, high = min(p.nats_per_token for p in points), max(p.nats_per_token for p in points)
+        margin = 0.05 * (high - low) or 0.05
+        ax.set_ylim(low - margin, high + margin)
+    ax.set_xlim(left=start)
+
+
+def _vocabulary(comparison: Comparison, content: str, arm: Arm) -> str:
+    pieces = f" ({arm.vocab_size:,} pieces)" if arm.vocab_size else ""
+    return f"vocabulary {comparison.vocabularies[content]}{pieces}"
+
+
+def _handles(arms: Sequence[Arm], looks: Looks) -> list[Any]:
+    handles: list[Any] = [line_handle(looks.of(arm), arm.name) for arm in arms]
+    if any(is_intermediate(run, p) for arm in arms for run in arm.done for p in run.curve):
+        style: dict[str, Any] = {"color": INK, "marker": "o", "linestyle": "none", "markersize": MARKER_SIZE}
+        label = "hollow: intermediate point\nof a longer schedule"
+        handles.append(Line2D([], [], markerfacecolor=PAPER, markeredgewidth=0.8, label=label, **style))
+    return handles + [dotted_handle()] * _unfinished(arms)
+
+
+def _unfinished(arms: Sequence[Arm]) -> bool:
+    return any(run.status != "done" for arm in arms for run in curves(arm))
+
+
+def _caption(arms: Sequence[Arm], unit: str, n_panels: int) -> str:
+    caption = f"Validation loss against {UNITS[unit].replace(' seen', '')}; the legend is in the order of the ends."
+    if any(len(arm.done) > 1 for arm in arms):
+        caption += " Line: mean over seeds; band: lowest to highest seed."
+    if any(is_intermediate(run, p) for arm in arms for run in arm.done for p in run.curve):
+        caption += f" Hollow: {INTERMEDIATE}, which gives no verdict; a run of that length would end elsewhere."
+    if n_panels > 1:
+        caption += " Vocabularies differ: curves are comparable per token within a row only."
+    if _unfinished(arms):
+        caption += " Dotted: runs that are in no mean (unfinished, failed, diverged or damaged)."
+    return caption

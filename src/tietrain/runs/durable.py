@@ -1,0 +1,125 @@
+"""Directories that are there whole or not at all: written beside, synced, described by a manifest, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from tietrain.errors import DataError, StorageError
+from tietrain.runs import record as runs
+
+MANIFEST = "manifest.json"
+# Left free beside what is written, for the small files of a run.
+SPARE_BYTES = 1_000_000
+# Folders above a directory that may be new themselves: of a first checkpoint those of checkpoints, run and study.
+N_SYNCED = 3
+
+
+def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0) -> None:
+    """Make `target` hold what `fill` writes into a folder, and a manifest with the sha256 of every file.
+
+    A crash at any moment leaves the old directory, the new one, or none under this name; never a part of one.
+
+    Args:
+        fill: writes files, no folders, into the path it is given.
+        n_bytes: about how much that is; refused before writing where the disk has less.
+    Raises:
+        StorageError: naming the path; what was at `target` is untouched.
+    """
+    beside = target.with_name(target.name + ".tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(target.parent).free
+        if free < n_bytes + SPARE_BYTES:
+            raise StorageError(f"writing {target}", f"{n_bytes:,} bytes are needed and {free:,} are free", _MAKE_ROOM)
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        fill(beside)
+        files = sorted(beside.iterdir())
+        for path in files:
+            _sync(path)
+        manifest = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files}
+        runs.write_json(beside / MANIFEST, {"files": manifest})
+        _sync(beside)
+        _replace(beside, target)
+        for folder in target.absolute().parents[:N_SYNCED]:
+            _sync(folder)
+    except (OSError, SafetensorError) as e:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise StorageError(
+            f"writing {target}", f"the system says {getattr(e, 'strerror', None) or e}", _MAKE_ROOM
+        ) from e
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+_MAKE_ROOM = "make room, then start the same command again"
+
+
+def _replace(beside: Path, target: Path) -> None:
+    """Rename onto the target; its old content goes first, whole, to a name that `sweep` deletes."""
+    if target.exists():
+        old = _set_aside(target)
+        os.rename(beside, target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.rename(beside, target)
+
+
+def remove_directory(target: Path) -> None:
+    """Delete a directory such that a crash leaves it whole or gone; one that cannot be deleted stays."""
+    with suppress(OSError):
+        shutil.rmtree(_set_aside(target), ignore_errors=True)
+
+
+def _set_aside(target: Path) -> Path:
+    old = target.with_name(target.name + ".old.tmp")
+    shutil.rmtree(old, ignore_errors=True)
+    os.rename(target, old)
+    return old
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether every file of the manifest is there with its size and sha256."""
+    try:
+        files = runs.read_json(directory / MANIFEST)["files"]
+        names_files = all(name == os.path.basename(name) for name in files)
+        return bool(files) and names_files and all(_matches(directory / name, entry) for name, entry in files.items())
+    except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _matches(path: Path, entry: dict[str, object]) -> bool:
+    info = os.lstat(path)
+    # Nothing but a regular file of the right size is opened: a pipe would block, a device would never end.
+    return stat.S_ISREG(info.st_mode) and info.st_size == entry["bytes"] and _sha256(path) == entry["sha256"]
+
+
+def sweep(*folders: Path) -> None:
+    """Delete what writers left half-written in these folders: `*.tmp`."""
+    for path in (path for folder in folders for path in folder.glob("*.tmp")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()

@@ -1,0 +1,324 @@
+"""Run directories -> `Run` values: the only reader of the report. Never opens a checkpoint or an event file.
+
+Whatever a file holds, the answer is a Run: one that cannot be read is `unreadable`, one that says `done` and lacks
+what a finished run has is `damaged`, both with the reason. Text is cleaned here, so that nothing behind this module
+meets a control character, an unpaired surrogate, or a number that is not finite.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tietrain.errors import DataError
+from tietrain.runs import record as runs
+
+Scalar = str | int | float | bool | None
+
+# No count or score of ours comes near this; a larger number is damage, and its square must still be finite.
+LARGEST = 1e100
+# What is read of a run, lines of its documents included.
+FILES = (runs.RUN, runs.PLAN, runs.LEDGER, runs.EVAL, runs.METRICS, runs.DOCUMENTS)
+TEXTS = ("id", "study", "label", "task", "status", "arm", "plan_hash", "reason", "started_at", "ended_at")
+TOTALS = ("steps", "tokens", "flops", "seconds")
+MAPS = ("settings", "fingerprints", "machine", "declared")
+# Kinds of a term of the FLOP ledger.
+FLOP_KINDS = ("projections", "ffn", "logits", "scores")
+MAX_TEXT = 1000
+# Looks at the validation split that are kept; of more every other one is left out until they fit.
+MAX_POINTS = 1000
+MAX_DEPTH = 12
+
+
+@dataclass(frozen=True)
+class Point:
+    """One look at the validation split while training; seconds: None where not recorded."""
+
+    step: int
+    tokens: float
+    flops: float
+    nats_per_token: float
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the report knows of one run directory.
+
+    status: of `runs.STATUSES`, or `unreadable` or `damaged`; only `done` runs enter a mean.
+    settings, fingerprints, machine, declared: full dotted key -> value. owner, shapes: slot -> owner, slot -> shape.
+    flops_by_kind: kind of FLOP_KINDS -> forward FLOPs of a target token, with those of its sources, which are as long, along
+        the route of stacks; `scores` for each token of length.
+    steps, tokens (target), flops (training), seconds: totals so far; None where not recorded.
+    checkpoint_step, chosen_by: of the weights that were scored, and why they were.
+    no_curve: why metrics that are there could not be read.
+    scores: split -> score -> number; reasons: `split.score` -> why it is empty. means: split that is the mean over
+        directions -> the splits it is the mean of.
+    """
+
+    path: str
+    status: str
+    reason: str = ""
+    id: str = ""
+    study: str = ""
+    label: str = ""
+    task: str = ""
+    seed: int = 0
+    arm: str = ""
+    plan_hash: str = ""
+    settings: dict[str, Scalar] = field(default_factory=dict)
+    fingerprints: dict[str, Scalar] = field(default_factory=dict)
+    machine: dict[str, Scalar] = field(default_factory=dict)
+    declared: dict[str, Scalar] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    parent: str = ""
+    started_at: str = ""
+    ended_at: str = ""
+    total_seconds: float | None = None
+    owner: dict[str, str] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    convention: str = ""
+    params: int | None = None
+    params_untied: int | None = None
+    params_saved: int | None = None
+    by_part: dict[str, int] = field(default_factory=dict)
+    saved_by_part: dict[str, int] = field(default_factory=dict)
+    flops_by_kind: dict[str, int] = field(default_factory=dict)
+    route: tuple[str, ...] = ()
+    steps: float | None = None
+    tokens: float | None = None
+    flops: float | None = None
+    seconds: float | None = None
+    checkpoint_step: float | None = None
+    chosen_by: str = ""
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    means: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    signatures: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    windows: dict[str, Scalar] = field(default_factory=dict)
+    curve: tuple[Point, ...] = ()
+    no_curve: str = ""
+
+    @property
+    def predictors(self) -> list[str]:
+        """The stacks that have an output projection; a decoder where no plan was recorded."""
+        found = dict.fromkeys(slot.partition(".")[0] for slot in self.owner if slot.endswith(".output.weight"))
+        return list(found) or ["decoder"]
+
+    @property
+    def target_vocabulary(self) -> str:
+        """Content of the vocabulary whose tokens are scored; of several decoders, of each that is another."""
+        contents = [str(self.fingerprints.get(f"vocabulary.{stack}", "")) for stack in self.predictors]
+        return "+".join(dict.fromkeys(contents))
+
+
+def collect(directory: Path) -> list[Run]:
+    """Every run at or below a folder, by path.
+
+    Raises:
+        DataError: there is no such folder, or no run in it.
+    """
+    if not os.path.isdir(directory):
+        raise DataError(str(directory), "there is no such folder", "give a folder of runs, for example outputs/default")
+    found = runs.find_runs(directory)
+    if not found:
+        to_do = "give a folder that holds run directories (each has a run.json), or make one with `tietrain study=NAME`"
+        raise DataError(str(directory), "no runs found", to_do)
+    return [read_run(path, str(path.relative_to(directory))) for path in found]
+
+
+def read_run(directory: Path, shown: str) -> Run:
+    """One run; `shown` is the path the report prints for it."""
+    shown = clean_text(shown)
+    try:
+        _refuse_links(directory, FILES)
+        record = runs.read_record(directory)
+        run = _from_record(record, shown)
+    except (DataError, OSError) as e:
+        return Run(shown, "unreadable", f"{runs.RUN}: {_why(e)}")
+    run, damages = _with_files(run, directory)
+    run = _with_curve(run, directory)
+    run = _with_progress(run, record)
+    if run.status == "done" and damages:
+        return replace(run, status="damaged", reason="; ".join(damages))
+    return run
+
+
+def _refuse_links(directory: Path, names: Sequence[str]) -> None:
+    """No file of a run is read through a link that leads out of it."""
+    for name in names:
+        path = directory / name
+        # Of a circle of links `realpath` makes a path, `Path.resolve` an error.
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):
+            raise DataError(str(path), f"{name} is a link that leads out of the run", "put the file in its place")
+
+
+def _from_record(record: runs.RunRecord, shown: str) -> Run:
+    if not isinstance(record.seed, int) or isinstance(record.seed, bool):
+        raise DataError(shown, f"its seed is {clean_text(str(record.seed))}", "")
+    texts: dict[str, Any] = {k: clean_text(_typed(record, k, str)) for k in TEXTS}
+    maps: dict[str, Any] = {k: _flat(_typed(record, k, dict)) for k in MAPS}
+    notes = tuple(clean_text(str(note)) for note in _typed(record, "notes", list))
+    parent, total = clean_text(str(record.parent or "")), number(record.total_seconds)
+    return Run(shown, seed=record.seed, notes=notes, parent=parent, total_seconds=total, **texts, **maps)
+
+
+def _typed(record: runs.RunRecord, name: str, wanted: type) -> Any:
+    value = getattr(record, name)
+    if not isinstance(value, wanted):
+        raise DataError(runs.RUN, f"its {name} is no {wanted.__name__}", "")
+    return value
+
+
+def _with_files(run: Run, directory: Path) -> tuple[Run, list[str]]:
+    """The run with what ledger, plan and scores add, and what is wrong with those a finished run must have."""
+    damages: list[str] = []
+    # A run that is still at work has no scores yet: only what is wrong with a finished run is kept.
+    readers: tuple[tuple[str, Callable[[Any], dict[str, Any]]], ...] = (
+        (runs.LEDGER, _ledger_fields),
+        (runs.PLAN, _plan_fields),
+        (runs.EVAL, _eval_fields),
+    )
+    for name, fields_of in readers:
+        if run.status != "done" and not os.path.lexists(directory / name):
+            continue
+        try:
+            run = replace(run, **fields_of(runs.read_json(directory / name)))
+        except (DataError, OSError) as e:
+            damages.append(f"{name}: {_why(e)}")
+        except (KeyError, TypeError, AttributeError, ValueError):
+            damages.append(f"{name}: it is not what a run writes there")
+    return run, damages
+
+
+def _ledger_fields(body: Any) -> dict[str, Any]:
+    return {
+        "convention": clean_text(str(body["convention"])),
+        **{name: _count(body[name]) for name in ("params", "params_untied", "params_saved")},
+        **{name: {clean_text(k): _count(v) for k, v in body[name].items()} for name in ("by_part", "saved_by_part")},
+        "flops_by_kind": _by_kind(body.get("flops", {})),
+        "route": tuple(clean_text(stack) for stack in body.get("flops", {}).get("route", [])),
+    }
+
+
+def _by_kind(flops: Any) -> dict[str, int]:
+    """Of a ledger of an earlier version, which says no route, the sum over all stacks; empty where it says no terms."""
+    if "per_token" in flops:
+        return {kind: _count(flops["per_token"][kind]) for kind in FLOP_KINDS}
+    terms = flops.get("terms", [])
+    sums = dict.fromkeys(FLOP_KINDS, 0) if terms else {}
+    for term in terms:
+        sums[term["kind"]] += _count(term["per_unit"])
+    return sums
+
+
+def _plan_fields(body: Any) -> dict[str, Any]:
+    slots = body["slots"]
+    return {
+        "owner": {clean_text(s["slot"]): clean_text(s["owner"]) for s in slots},
+        "shapes": {clean_text(s["slot"]): tuple(_count(n) for n in s["shape"]) for s in slots},
+    }
+
+
+def _eval_fields(body: Any) -> dict[str, Any]:
+    splits = {clean_text(split): _numbers(scores) for split, scores in body["splits"].items()}
+    if not any(splits.values()):
+        raise ValueError("no split has a score")
+    checkpoint = body.get("checkpoint", {})
+    return {
+        "scores": splits,
+        "means": {
+            clean_text(split): tuple(clean_text(f"{split.rpartition('.')[0]}.{name}") for name in scores["directions"])
+            for split, scores in body["splits"].items()
+            if "directions" in scores
+        },
+        "signatures": {clean_text(k): clean_text(str(v)) for k, v in body.get("signatures", {}).items()},
+        "reasons": {clean_text(k): clean_text(str(v)) for k, v in body.get("reasons", {}).items()},
+        "windows": _flat(body.get("windows", {})),
+        "checkpoint_step": number(checkpoint.get("step")),
+        "chosen_by": clean_text(str(checkpoint.get("chosen_by", ""))),
+        **{name: number(body.get(name)) for name in TOTALS},
+    }
+
+
+def _with_progress(run: Run, record: runs.RunRecord) -> Run:
+    """Totals that the scores did not give: of the record, else of the last look at the validation split."""
+    progress = record.progress if isinstance(record.progress, dict) else {}
+    last = run.curve[-1] if run.curve else None
+    totals: dict[str, Any] = {}
+    for name in TOTALS:
+        seen = getattr(last, "step" if name == "steps" else name, None)
+        said = number(progress.get(name))
+        totals[name] = next((v for v in (getattr(run, name), said, seen) if v is not None), None)
+    return replace(run, **totals)
+
+
+def _with_curve(run: Run, directory: Path) -> Run:
+    try:
+        rows = runs.read_metrics(directory)
+    except (DataError, OSError) as e:
+        return replace(run, no_curve=f"{runs.METRICS}: {_why(e)}")
+    points = []
+    for row in rows:
+        numbers = _numbers({name: row.get(name) for name in ("step", "tokens", "flops", "nats_per_token")})
+        if row.get("split") == "valid" and len(numbers) == 4:
+            step, tokens, flops, nats = numbers.values()
+            points.append(Point(int(step), tokens, flops, nats, number(row.get("seconds"))))
+    points.sort(key=lambda p: p.step)
+    while len(points) > MAX_POINTS:
+        points = points[:0:-2][::-1]
+    return replace(run, curve=tuple(points))
+
+
+def number(value: Any) -> float | None:
+    """The value where it is a finite number of sensible size, else None; JSON as Python reads it knows NaN."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) < LARGEST else None
+
+
+def _numbers(body: Any) -> dict[str, float]:
+    found = {clean_text(name): number(value) for name, value in body.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**18:
+        raise ValueError("not a count")
+    return value
+
+
+def _flat(value: Any, prefix: str = "", depth: int = 0) -> dict[str, Scalar]:
+    """Dotted key -> leaf; a list is one leaf, written as JSON."""
+    if isinstance(value, dict) and (value or not prefix) and depth < MAX_DEPTH:
+        return {k: v for key, child in value.items() for k, v in _flat(child, _join(prefix, key), depth + 1).items()}
+    if value is None or isinstance(value, bool) or number(value) is not None:
+        return {prefix: value}
+    if isinstance(value, str):
+        return {prefix: clean_text(value)}
+    try:
+        return {prefix: clean_text(json.dumps(value, ensure_ascii=False))}
+    except (RecursionError, ValueError):
+        return {prefix: "(nested too deep)"}
+
+
+def _join(prefix: str, key: Any) -> str:
+    key = clean_text(str(key))
+    return f"{prefix}.{key}" if prefix else key
+
+
+def clean_text(text: str) -> str:
+    """One line of printable text of bounded length; what cannot be printed becomes U+FFFD, white space a space."""
+    if not isinstance(text, str):
+        raise TypeError("not text")
+    if len(text) > MAX_TEXT:
+        text = text[:MAX_TEXT] + "…"
+    return "".join(" " if c.isspace() else c if c.isprintable() else "�" for c in text).strip()
+
+
+def _why(error: DataError | OSError) -> str:
+    return clean_text(error.is_so if isinstance(error, DataError) else str(error.strerror or error))

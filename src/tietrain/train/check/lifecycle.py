@@ -1,0 +1,190 @@
+"""Is every tie still one tensor after whatever is done to a model? One way a function; each is audited."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tietrain.config import OptimConfig
+from tietrain.config.compose import first_line
+from tietrain.errors import TietrainError
+from tietrain.model.audit import audit_model, audit_optimizer
+from tietrain.model.transformer import Transformer
+from tietrain.train.averaging import mean_weights, smooth
+from tietrain.train.check.reference import CheckFailed, draw_batches, require, require_close, summed_loss
+from tietrain.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_final
+from tietrain.train.optim import build_optimizer, set_learning_rate
+
+OPTIMIZERS = ("adamw", "adam", "sgd")
+Way = Callable[[Transformer], Transformer]
+
+
+def optimizer_config(name: str) -> OptimConfig:
+    """Settings under which an optimizer's whole arithmetic shows: decay on, momentum on, clipping off.
+
+    eps is large enough for Adam not to make steps of gradients that are 0 but for rounding, as a key bias has them.
+    """
+    momentum = 0.9 if name == "sgd" else 0.0
+    return OptimConfig(name=name, lr=1e-2, weight_decay=0.1, momentum=momentum, eps=1e-6, clip_norm=None)
+
+
+def _built(model: Transformer) -> Transformer:
+    return model
+
+
+def _moved(model: Transformer) -> Transformer:
+    """On the GPU where there is one; else in new memory, through the method that `Module.to` moves with."""
+    again = copy.deepcopy(model)
+    return again.to("cuda") if torch.cuda.is_available() else again._apply(torch.clone)
+
+
+def _cast(model: Transformer) -> Transformer:
+    return copy.deepcopy(model).double().float()
+
+
+def _by_meta(model: Transformer) -> Transformer:
+    """Tying bug 3: a tie made on the meta device is two tensors after `to_empty`."""
+    with torch.device("meta"):
+        again = Transformer(model.plan, embed_scale=model.embed_scale)
+    again.to_empty(device="cpu").load_state_dict(model.state_dict())
+    return again
+
+
+def _by_assign(model: Transformer) -> Transformer:
+    """Tying bug 5: assignment is per name."""
+    with torch.device("meta"):
+        again = Transformer(model.plan, embed_scale=model.embed_scale)
+    again.load_state_dict({name: p.clone() for name, p in model.state_dict().items()}, assign=True)
+    return again
+
+
+def _fresh(model: Transformer, seed: int = 0) -> Transformer:
+    """A model of other values."""
+    again = Transformer(model.plan, embed_scale=model.embed_scale)
+    again.initialize(seed, 1.0)
+    return again
+
+
+def _saved(model: Transformer) -> Transformer:
+    """Through a checkpoint with its optimizer, then through final weights."""
+    trained, continued, started = copy.deepcopy(model), _fresh(model), _fresh(model)
+    optimizer, other = (build_optimizer(m, optimizer_config("adamw")) for m in (trained, continued))
+    set_learning_rate(optimizer, 0.0)  # moments move, weights stay
+    summed_loss(trained, draw_batches(model, 2, 4, 5), 0.0).backward()
+    optimizer.step()
+    with tempfile.TemporaryDirectory() as folder:
+        save_checkpoint(Path(folder), 1, trained, optimizer, {})
+        load_checkpoint(Path(folder), continued, other, lambda body: None, lambda line: None)
+        save_final(Path(folder), continued)
+        load_weights(Path(folder), started)
+    audit_model(continued)
+    audit_optimizer(continued, other)
+    for owner in model.plan.owners:
+        saved, loaded = optimizer.state[trained.parameter(owner.name)], other.state[continued.parameter(owner.name)]
+        same = saved.keys() == loaded.keys() and all(torch.equal(saved[key], loaded[key]) for key in saved)
+        require(same, f"optimizer state of {owner.name}", "other values than before")
+    return started
+
+
+def _averaged(model: Transformer) -> Transformer:
+    """The mean of three equal checkpoints; that of different ones, and a moving one, must be every slot's own.
+
+    Tying bug 39: a shared tensor accumulated once a name.
+    """
+    models = [model, _fresh(model), _fresh(model, seed=1)]
+    mean, smoothed = _mean(models), _fresh(model)
+    smooth(smoothed, model, decay=0.5, step=100)
+    for slot in model.plan.slots:
+        a, b, c = (m.parameter(slot.name).detach().double() for m in models)
+        for kind, averaged, wanted in (("average", mean, (a + b + c) / 3), ("moving average", smoothed, (a + b) / 2)):
+            got = averaged.parameter(slot.name).detach().double()
+            require_close(f"{kind} of {slot.name}", got, wanted, rtol=1e-6, atol=0.0)
+    audit_model(mean)
+    audit_model(smoothed)
+    return _mean([model] * 3)
+
+
+def _mean(models: list[Transformer]) -> Transformer:
+    mean = _fresh(models[0])
+    mean.load_state_dict(mean_weights([m.state_dict for m in models]))
+    return mean
+
+
+def _optimized(model: Transformer) -> Transformer:
+    """Held by every optimizer. Tying bug 37: a parameter listed twice is stepped twice."""
+    for name in OPTIMIZERS:
+        audit_optimizer(model, build_optimizer(model, optimizer_config(name)))
+    return model
+
+
+WAYS: dict[str, Way] = {
+    "build": _built,
+    "device move": _moved,
+    "dtype change": _cast,
+    "deepcopy": copy.deepcopy,
+    "meta build": _by_meta,
+    "assigned load": _by_assign,
+    "save and load": _saved,
+    "averaging": _averaged,
+    "optimizer": _optimized,
+}
+
+
+def check_ties(model: Transformer, ways: Mapping[str, Way] = WAYS) -> str:
+    """Every slot reads its owner's tensor, with its values, after each way; returns which ways were tried.
+
+    Raises:
+        CheckFailed: names the way and the slots.
+    """
+    for name, way in ways.items():
+        try:
+            again = way(model)
+            audit_model(again)
+            changed = [
+                slot.name
+                for slot in model.plan.slots
+                if not torch.equal(again.parameter(slot.name).cpu(), model.parameter(slot.name))
+            ]
+            require(not changed, ", ".join(changed[:3]), "other values than before")
+        except TietrainError as e:
+            raise CheckFailed(f"after {name}: {e.asked}", e.is_so) from e
+        except RuntimeError as e:  # torch's, for example of names a state dict has not
+            raise CheckFailed(f"after {name}", first_line(e)) from e
+    device = "to a GPU" if torch.cuda.is_available() else "within CPU memory: no GPU here"
+    return f"{', '.join(ways)} (moved {device})"
+
+
+def check_compile(model: Transformer, backend: str = "aot_eager") -> str:
+    """Compiled loss and gradients equal eager ones, and the ties hold; returns the backend.
+
+    The default backend traces forward and backward as every other does and generates no code, which is where ties can
+    be lost. Tying bug 34: a traced graph returned a tied gradient twice.
+
+    Raises:
+        CheckFailed: names what differs.
+    """
+    batches, graphs = draw_batches(model, 3, 5, 7), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, of its own parts
+        for compiled in (False, True):
+            copied = copy.deepcopy(model)
+            compute = torch.compile(copied, backend=backend, fullgraph=True) if compiled else copied
+            objective = summed_loss(compute, batches, 0.1)  # type: ignore[arg-type]
+            objective.backward()
+            audit_model(copied)
+            graphs.append({"the loss": objective.detach()} | gradients(copied))
+        torch.compiler.reset()
+    for name, eager in graphs[0].items():
+        require_close(f"compiled by {backend}: {name}", graphs[1][name], eager, rtol=1e-4, atol=1e-5)
+    return backend
+
+
+def gradients(model: Transformer) -> dict[str, Tensor]:
+    """Owner -> its gradient, zeros where nothing reached it."""
+    return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}

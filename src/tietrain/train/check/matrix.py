@@ -1,0 +1,209 @@
+"""Schemes x checks: which schemes apply to which task, what each check found, and whether all is well."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tietrain.config import RunConfig, TyingConfig
+from tietrain.config.compose import compose_config, first_line, parse_overrides, tying_choices
+from tietrain.errors import SettingsError, TietrainError, TyingError
+from tietrain.model.transformer import Transformer
+from tietrain.plan.catalogue import load_scheme, scheme_rows
+from tietrain.plan.plan import TyingPlan
+from tietrain.plan.rules import RULES
+from tietrain.plan.slots import Slot
+from tietrain.train.check.checks import (
+    check_cache,
+    check_decay,
+    check_flops,
+    check_gradients,
+    check_optimizers,
+    check_params,
+)
+from tietrain.train.check.initial import check_initial_loss
+from tietrain.train.check.lifecycle import check_compile, check_ties
+from tietrain.train.check.reference import NARROW, WIDE, build_reference, describe_reference
+
+# What the reference of --all is: every kind of slot there is, and the six layers that examples of rules are made for.
+REFERENCE = (
+    *("model.n_layers=6", "model.positions=learned", "model.max_len=48", "task.window=48", "task.max_len=47"),
+    *(f"model.{part}_bias=true" for part in ("attn", "ffn", "norm", "output")),
+)
+# The kinds of model, as in `tying.table.REFERENCE`, and what chooses them: every way in which stacks can be joined.
+MODELS = {
+    "lm": ("task=lm",),
+    "mlm": ("task=mlm",),
+    "mt": ("task=mt",),
+    "sources": ("task=mt", "data.columns=[a,c,b]", "model.source_attention=each"),
+    "features": ("task=mt", "data.columns=[a,features,b]", "+data.features.features=24"),
+    "languages": (
+        "task=mt",
+        "data.columns=[a,b]",
+        "task.directions=[a-b,b-a]",
+        "model.encoders=each",
+        "model.decoders=each",
+    ),
+}
+N_SEEDS = 3
+Say = Callable[[str], None]
+
+# Check -> what it takes and what it says of a model, in the order of the columns.
+EXACT: dict[str, Callable[[Transformer], str]] = {
+    "ties": check_ties,
+    "gradient": check_gradients,
+    "steps": check_optimizers,
+    "decay": check_decay,
+    "cache": check_cache,
+    "params": check_params,
+    "flops": check_flops,
+}
+CHECKS = {
+    "ties": "every slot reads its owner's tensor after build, move, cast, copy, meta build, load, save, averaging",
+    "gradient": "the gradient of a tied parameter is the sum over its uses in an untied twin",
+    "steps": "untied copies, each stepped with the sum of their gradients, follow the tied model",
+    "decay": "weight decay is applied once and optimizer state is held once a stored parameter",
+    "cache": "cached decoding is the full forward pass, also of selected rows",
+    "params": "the parameter ledger is what memory and optimizer hold",
+    "flops": "the FLOP ledger is torch's own count, forward and in training",
+    "start": "the initial loss is the one predicted from the initial distribution",
+    "compile": "compiled loss and gradients are the eager ones, and the ties hold",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one check found: a status of pass, fail, seen (its mechanism was compiled in another row) or n/a, and why."""
+
+    status: str
+    note: str = ""
+    flag: str = ""
+
+
+@dataclass
+class Row:
+    """One scheme in one kind of model; `reason` says why it does not apply, and its cells are then all n/a."""
+
+    model: str
+    scheme: str
+    plan: str = ""
+    reason: str = ""
+    seconds: float = 0.0
+    cells: dict[str, Cell] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return f"{self.model} {self.scheme}"
+
+
+def check_configured(config: RunConfig, say: Say) -> Row:
+    """The row of one configuration.
+
+    Raises:
+        TyingError: its ties do not fit its model.
+    """
+    return _check_row(config, config.task.name, config.tying_label, say, compiles=True)
+
+
+def check_all(overrides: Sequence[str], config_dirs: Sequence[str], say: Say) -> list[Row]:
+    """A row for every scheme of `lm` and `mt`, and for one scheme of every rule in the other kinds of model.
+
+    Args:
+        overrides: change the reference model, or anything else but task and tying.
+    Raises:
+        SettingsError: they choose a task or scheme.
+    """
+    keys = [override.key_or_group for override in parse_overrides(overrides)]
+    if chosen := [key for key in keys if key in ("task", "tying") or key.startswith("tying.")]:
+        raise SettingsError(f"check --all {chosen[0]}", "it checks every scheme under every task", "leave out --all")
+    rows: list[Row] = []
+    compiled: set[str] = set()
+    schemes = scheme_rows(tying_choices())
+    for kind, chosen_by in MODELS.items():
+        common = kind in ("lm", "mt")
+        depth = () if common else ("model.n_layers=2",)  # no rule here is an example for six layers
+        for scheme in schemes if common else _one_a_rule(schemes):
+            words = [*REFERENCE, *depth, *overrides, *chosen_by, f"tying={scheme['name']}"]
+            config = with_examples(compose_config(words, config_dirs))
+            try:
+                kinds = mechanisms(build_reference(config, NARROW).plan)
+            except TyingError as e:
+                rows.append(Row(kind, scheme["name"], reason=e.is_so, cells=dict.fromkeys(CHECKS, Cell("n/a"))))
+                continue
+            rows.append(_check_row(config, kind, scheme["name"], say, compiles=not kinds <= compiled))
+            compiled |= kinds
+    return rows
+
+
+def _one_a_rule(schemes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first scheme of each rule; all maps of layers count as one, because they act within a stack."""
+    first: dict[str, dict[str, Any]] = {}
+    for scheme in schemes:
+        (tie,) = load_scheme(scheme["name"]).ties.values()
+        first.setdefault("layers" if {"stacks", "norms"} <= tie.keys() else tie["rule"], scheme)
+    return list(first.values())
+
+
+def describe_all(overrides: Sequence[str]) -> str:
+    """The model that `check_all` checks, in words."""
+    words = [*REFERENCE, *overrides]
+    return f"{' '.join(words)}\n{describe_reference(compose_config(words))}"
+
+
+def with_examples(config: RunConfig) -> RunConfig:
+    """The configuration with values, fit for six layers, where a scheme leaves them to the user."""
+    ties = {label: {**tie, **RULES[tie["rule"]].example} for label, tie in config.tying.ties.items()}
+    return replace(config, tying=TyingConfig(ties))
+
+
+def _check_row(config: RunConfig, kind: str, scheme: str, say: Say, *, compiles: bool) -> Row:
+    began, model = time.monotonic(), build_reference(config, NARROW)
+    row = Row(kind, scheme, model.plan.hash)
+    say(f"checking {row.title}")
+    row.cells = {name: _cell(check, model) for name, check in EXACT.items()}
+    row.cells["start"] = _cell(check_start, config)
+    kinds = ", ".join(sorted(mechanisms(model.plan)))
+    seen = Cell("seen", f"{kinds}: compiled in a row above")
+    row.cells["compile"] = _cell(check_compile, model) if compiles else seen
+    row.seconds = time.monotonic() - began
+    return row
+
+
+def check_start(config: RunConfig) -> tuple[str, str]:
+    """What `check_initial_loss` says of a configuration, over three seeds."""
+    models = [build_reference(replace(config, seed=config.seed + i), WIDE) for i in range(N_SEEDS)]
+    untied = build_reference(replace(config, tying=TyingConfig()), WIDE)
+    return check_initial_loss(models, untied, config.model.table_init_std)
+
+
+def _cell(check: Callable[[Any], str | tuple[str, str]], what: Any) -> Cell:
+    """What a check says: a note, or a note and a flag."""
+    try:
+        said = check(what)
+        return Cell("pass", said) if isinstance(said, str) else Cell("pass", *said)
+    except TietrainError as e:
+        return Cell("fail", f"{e.asked}: {e.is_so}")
+    except Exception as e:  # a check that cannot be carried out has not passed, and the others are still worth knowing
+        return Cell("fail", f"{type(e).__name__}: {first_line(e)}")
+
+
+def mechanisms(plan: TyingPlan) -> set[str]:
+    """The kinds of tie in a plan: table, cross-stack, layer, projection; `no tie` where it has none."""
+    found = {_mechanism([slot for slot in plan.slots if plan.owner[slot.name] == owner]) for owner in plan.groups}
+    return found or {"no tie"}
+
+
+def _mechanism(uses: Sequence[Slot]) -> str:
+    if uses[0].layer is None:
+        return "table tie"
+    if len({slot.stack for slot in uses}) > 1:
+        return "cross-stack tie"
+    return "layer tie" if len({slot.layer for slot in uses}) > 1 else "projection tie"
+
+
+def passed(rows: Sequence[Row]) -> bool:
+    """Whether something was checked and no check failed."""
+    cells = [cell.status for row in rows for cell in row.cells.values()]
+    return "pass" in cells and "fail" not in cells

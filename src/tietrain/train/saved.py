@@ -1,0 +1,199 @@
+"""A run directory opened again: configuration, plan, vocabularies and weights, compared with one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tietrain.config import HardwareConfig, RunConfig
+from tietrain.config.directions import Direction
+from tietrain.config.layout import Layout, make_layout
+from tietrain.config.stored import read_run_config
+from tietrain.data.batches.pairs import Sources
+from tietrain.data.encoded import EncodedLines
+from tietrain.data.tokenizer import EOS_ID, Vocabulary
+from tietrain.data.vocabularies import load_vocabularies, real_shape
+from tietrain.errors import DataError, SettingsError
+from tietrain.model.audit import audit_model
+from tietrain.model.beam import Search
+from tietrain.model.decoding import search
+from tietrain.model.sampling import Sampling, sample
+from tietrain.model.transformer import Transformer
+from tietrain.plan.difference import Difference, record_of, stored_record
+from tietrain.plan.schemes import make_plan
+from tietrain.runs import record as runs
+from tietrain.runs.durable import is_whole
+from tietrain.train.averaging import load_scored
+from tietrain.train.checkpoint import MODEL, load_model, step_checkpoints
+from tietrain.train.hardware import Hardware, resolve_hardware
+from tietrain.train.tasks.mt import Translated, translations
+
+# The weights that the scores of `eval.json` are of, and the newest ones to continue from.
+SCORED, LAST = "scored", "last"
+# Samples drawn at once.
+SAMPLE_ROWS = 64
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run ready for use. checkpoint: which weights these are."""
+
+    directory: Path
+    config: RunConfig
+    record: runs.RunRecord
+    vocabularies: Mapping[str, Vocabulary]
+    model: Transformer
+    hardware: Hardware
+    checkpoint: dict[str, Any]
+
+    def to_hardware_precision(self) -> None:
+        """Let the model compute as fast as the device does; scores are in float32."""
+        if self.hardware.precision == "bf16":
+            self.model.to(torch.bfloat16)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which stack reads what."""
+        return make_layout(self.config)
+
+    def direction(self, name: str | None) -> Direction:
+        """The direction of that name; None for the only one.
+
+        Raises:
+            SettingsError: there is none, or several, or it reads what no line of text can hold.
+        """
+        named = {direction.name: direction for direction in self.layout.directions}
+        if name not in named and (name or len(named) > 1):
+            asked = f"--direction {name}" if name else "tietrain translate"
+            raise SettingsError(asked, f"the run has the directions {', '.join(named)}", "name one with --direction")
+        direction = named[name] if name else self.layout.directions[0]
+        if read := [column for column in direction.sources if column in self.config.data.features]:
+            is_so = f"{direction.name} reads feature vectors ({read[0]}), which no line of text can hold"
+            to_do = "use `tietrain eval RUN data.splits.NAME=[...]` on files that hold them"
+            raise SettingsError("tietrain translate", is_so, to_do)
+        return direction
+
+    def translate(
+        self,
+        direction: Direction,
+        lines: Sequence[str],
+        settings: Search,
+        prefixes: Sequence[str] | None = None,
+        batch_tokens: int | None = None,
+        first_line: int = 1,
+    ) -> Iterator[tuple[int, list[Translated]]]:
+        """Row and best translations of each line, as its batch is done; blank lines have none.
+
+        Args:
+            lines: texts of the direction's sources, with a TAB between them where they are several.
+            prefixes: what each translation begins with. first_line: number of the first line, for messages.
+        Raises:
+            DataError: a line has another number of texts; or it or its prefix is longer than a learned table of positions.
+        """
+        rows = [row for row, line in enumerate(lines) if line.strip()]
+        sources = self._sources(direction, {first_line + row: lines[row] for row in rows})
+        stack = self.layout.decoders[direction.target]
+        vocabulary, forced = self.vocabularies[stack], None
+        if prefixes is not None:
+            forced = vocabulary.encode([prefixes[row] for row in rows])
+        for i, (row, n_read) in enumerate(zip(rows, sources.longest.tolist() if rows else [], strict=True)):
+            self._check_positions(f"line {first_line + row}", max(n_read, len(forced[i]) if forced else 0) + 2)
+        found = translations(self.model, self.config, vocabulary, sources, stack, settings, forced, batch_tokens)
+        for i, hypotheses in found:
+            yield rows[i], hypotheses
+
+    def _sources(self, direction: Direction, lines: Mapping[int, str]) -> Sources:
+        """Lines, by their numbers, as the stacks of a direction read them."""
+        several = len(direction.sources) > 1
+        fields = {number: line.split("\t") if several else [line] for number, line in lines.items()}
+        for number, texts in fields.items():
+            if len(texts) != len(direction.sources):
+                is_so = f"it has {len(texts)} fields, and {direction.name} reads {len(direction.sources)}"
+                raise DataError(f"line {number}", is_so, "write a tab between the sources and nowhere else")
+        stacks = [self.layout.encoders[column] for column in direction.sources]
+        columns = {stack: [texts[i] for texts in fields.values()] for i, stack in enumerate(stacks)}
+        read = {stack: EncodedLines.of(self.vocabularies[stack].encode(texts)) for stack, texts in columns.items()}
+        tags = self.vocabularies[stacks[0]].tags
+        return Sources(dict(read), tags[direction.target] if direction.target in self.layout.tags else None)
+
+    def continuations(self, prompt: str, n: int, length: int, settings: Sampling | Search) -> list[str]:
+        """Prompt and what follows it, n times: drawn, or by beam search the n most probable ways to end the line."""
+        vocabulary = self.vocabularies["decoder"]
+        *whole, last = vocabulary.encode(prompt.split("\n"))
+        ids = [piece for line in whole for piece in (*line, EOS_ID)] + last
+        if isinstance(settings, Search):
+            self._check_positions(f"--length {length}", 1 + len(ids) + length)
+            ((_, found),) = search(self.model, None, [ids], [length], settings)
+            return [self._text(hypothesis.pieces) for hypothesis in found]
+        window = self.config.task.window
+        window = min(window, self.config.model.max_len) if self.config.model.positions == "learned" else window
+        drawn: list[list[int]] = []
+        for start in range(0, n, SAMPLE_ROWS):
+            numbers = range(start, min(start + SAMPLE_ROWS, n))
+            drawn += sample(self.model, ids, numbers, length, window, settings)
+        return [self._text([*ids, *pieces]) for pieces in drawn]
+
+    def _text(self, pieces: list[int]) -> str:
+        lines: list[list[int]] = [[]]
+        for piece in pieces:
+            lines.append([]) if piece == EOS_ID else lines[-1].append(piece)
+        return "\n".join(self.vocabularies["decoder"].decode(lines))
+
+    def _check_positions(self, asked: str, n_tokens: int) -> None:
+        model = self.config.model
+        if model.positions == "learned" and n_tokens > model.max_len:
+            raise DataError(
+                asked, f"{n_tokens} tokens, and the run learned {model.max_len} positions", "give it in parts"
+            )
+
+
+def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig | None = None) -> SavedRun:
+    """A run's model, with everything needed to use it.
+
+    Args:
+        checkpoint: `scored`, `last`, the number of a step, or the name of a folder in `checkpoints/`.
+        hardware: None for what this machine has; the run's own may be another one's.
+    Raises:
+        SettingsError: it is no run directory, or its configuration is out of range.
+        DataError: something in it is missing or damaged, or does not fit the rest.
+    """
+    config, record = read_run_config(directory), runs.read_record(directory)
+    vocabularies = load_vocabularies(directory, make_layout(config).vocabularies, record.fingerprints)
+    plan = make_plan(real_shape(config, vocabularies), config.tying.ties)
+    difference = Difference(stored_record(directory), record_of(plan)).words()
+    if difference:
+        is_so = f"its plan is not the one {runs.CONFIG} makes: {difference}"
+        raise DataError(str(directory / runs.PLAN), is_so, "restore both, or use the tietrain that wrote them")
+    resolved = resolve_hardware(hardware or HardwareConfig())
+    model = Transformer(plan, embed_scale=config.model.embed_factor)
+    about = _load_weights(directory, checkpoint, config, model)
+    audit_model(model)
+    return SavedRun(directory, config, record, vocabularies, model.to(resolved.device), resolved, about)
+
+
+def _load_weights(directory: Path, checkpoint: str, config: RunConfig, model: Transformer) -> dict[str, Any]:
+    """Load the weights that are asked for; says which they are."""
+    folder = directory / runs.CHECKPOINTS
+    steps = step_checkpoints(folder)
+    names = [path.name for path in sorted(folder.glob("*")) if is_whole(path)]
+    if checkpoint == SCORED and (directory / runs.EVAL).exists():
+        return load_scored(directory, model, config.train)
+    name = checkpoint
+    if checkpoint == LAST and steps:
+        name = steps[max(steps)].name
+    elif checkpoint.isdecimal():
+        name = f"step_{int(checkpoint):08d}"
+    if name not in names:
+        there = f"whole are {', '.join(names)}" if names else "there is none"
+        is_so = f"the run has no such checkpoint: {there}"
+        to_do = "name one of them" if names else "let the run come so far"
+        if checkpoint == SCORED:
+            is_so, to_do = f"the run is not finished: {there}", "continue it, or choose another checkpoint"
+        raise DataError(f"{directory} --checkpoint {checkpoint}", is_so, to_do)
+    load_model(folder / name / MODEL, model)
+    return {"name": name}

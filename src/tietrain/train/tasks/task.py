@@ -1,0 +1,53 @@
+"""What the training loop and the main job ask of a task."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tietrain.data.batches.batching import Batch, Batches
+from tietrain.model.loss import LossSum, token_loss, token_nats
+from tietrain.model.transformer import Transformer
+from tietrain.train.tasks.scoring import Scores, SplitScores
+
+
+class Task(Protocol):
+    """A task: batches to learn from, a loss, a quick look at `valid`, and the final scores of a split."""
+
+    @property
+    def batches(self) -> Batches:
+        """What to learn from, in order."""
+
+    def loss(self, model: Transformer, batch: Batch) -> LossSum:
+        """Summed objective and nats of one batch."""
+
+    def evaluate(self, model: Transformer) -> Scores:
+        """`nats_per_token` on the lines of `valid` used while training."""
+
+    def samples(self, model: Transformer) -> list[dict[str, str]]:
+        """A little of what the model writes by now: name -> text of each piece; draws no random number."""
+
+    def score(self, model: Transformer, split: str) -> SplitScores:
+        """Final scores of a split."""
+
+
+def batch_loss(model: Transformer, batch: Batch, label_smoothing: float) -> LossSum:
+    """The one token loss of all tasks."""
+    hidden = model(batch.sources, batch.tgt_in_ids, batch.row_seeds, batch.stack)
+    return token_loss(model, hidden, batch.tgt_out_ids, label_smoothing, batch.stack)
+
+
+@torch.inference_mode()
+def batch_nats(model: Transformer, batch: Batch) -> NDArray[np.float64]:
+    """Plain nats of each target position of a batch, [B, T]; 0 where nothing is scored."""
+    batch = batch.to(device_of(model))
+    hidden = model(batch.sources, batch.tgt_in_ids, stack=batch.stack)
+    return token_nats(model, hidden, batch.tgt_out_ids, batch.stack).cpu().numpy()
+
+
+def device_of(model: Transformer) -> torch.device:
+    """Where the model's parameters are."""
+    return next(model.parameters()).device

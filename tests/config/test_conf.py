@@ -1,0 +1,54 @@
+"""Every file of conf/ composes, and every tying file, chosen on the command line, ties what was typed by hand."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from expected_ties import CHOSEN, EXPECTED, MORE_STACKS, NOT_FOR_LM, difference, six_layers
+from tietrain.config.compose import GROUPS, compose_config
+from tietrain.config.layout import make_shape
+from tietrain.errors import TyingError
+from tietrain.plan.schemes import RULES, make_plan
+
+CONF = Path(__file__).parents[2] / "conf"
+FILES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
+TYING = [name for group, name in FILES if group == "tying"]
+
+
+def test_groups_are_the_folders():
+    assert {group for group, _ in FILES} == set(GROUPS)
+
+
+@pytest.mark.parametrize(("group", "name"), [file for file in FILES if file[0] != "tying"])
+def test_composes(group, name):
+    task = ["task=mt"] if group == "data" else []
+    needs_files = group == "data" and name in ("text", "tsv", "jsonl")
+    files = ["data.splits={train: [a], valid: [b]}"] if needs_files else []
+    compose_config([*task, f"{group}={name}", *files])
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda p: p.stem)
+def test_holds_values_only(path):
+    assert "_target_" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(set(TYING) - set(MORE_STACKS)))
+def test_a_tying_file_ties_what_was_typed_by_hand(name):
+    chosen = [f"tying.ties.{name}.{k}=[{','.join(map(str, v))}]" for k, v in CHOSEN.get(name, {}).items()]
+    config = compose_config(["task=mt", f"tying={name}", "model.n_layers=6", "model.positions=learned", *chosen])
+    assert config.tying_label == name
+    assert difference(make_plan(make_shape(config), config.tying.ties), EXPECTED[name]) == {}
+    if name in NOT_FOR_LM:
+        with pytest.raises(TyingError, match=NOT_FOR_LM[name]):
+            make_plan(six_layers("lm"), config.tying.ties)
+    else:
+        assert difference(make_plan(six_layers("lm"), config.tying.ties), EXPECTED[name]) == {}
+
+
+@pytest.mark.parametrize("name", TYING)
+def test_a_tying_file_shows_every_option_under_its_own_name(name):
+    """So that an override needs no `+`, and two files of a list bring two labels."""
+    ties = yaml.safe_load((CONF / "tying" / f"{name}.yaml").read_text(encoding="utf-8"))["ties"]
+    assert list(ties) == [name]
+    assert set(ties[name]) == {"rule", *RULES[ties[name]["rule"]].options}

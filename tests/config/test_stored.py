@@ -1,0 +1,39 @@
+"""Every configuration that can be written is read back equal, by type and value."""
+
+import pytest
+
+from tietrain.config.compose import compose_config, config_yaml
+from tietrain.config.stored import override_config, read_run_config
+from tietrain.errors import SettingsError
+from tietrain.runs import record as runs
+
+COMMANDS = [
+    [],
+    ["task=mt", "tying=[three_way,cross_layer]", "tying.ties.cross_layer.n_unique=2"],
+    ["task=mt", "data=multi30k_en_de", "data.root='/a b/${c}'", "train.max_flops=1e15", "optim.eps=1e-9"],
+    ["data=text", "data.splits.train=[a]", "data.splits.valid=[b]", "+data.splits.x=['1']", "model.d_head=8"],
+    ["optim.clip_norm=null", "task.eval_stride=5", "hardware.peak_flops=1e12", "study='1'"],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_what_was_written_is_read(tmp_path, words):
+    if "${c}" in " ".join(words):
+        words = [word.replace("${c}", "\\${c}") for word in words]
+    config = compose_config(words)
+    (tmp_path / runs.RUN).write_text("{}")
+    runs.write_text(tmp_path / runs.CONFIG, config_yaml(config))
+    assert read_run_config(tmp_path) == config
+
+
+def test_overrides_replace_groups_before_values():
+    config = compose_config(["task=mt", "data.seed=4", "model.d_model=64"])
+    changed = override_config(config, ["data.splits.mine=[a,b]", "task.beam=3", "data=multi30k_en_de"])
+    assert changed.data.splits["mine"] == ["a", "b"] and changed.data.columns == ["en", "de"]
+    assert (changed.task.beam, changed.model.d_model, changed.data.seed) == (3, 64, 0)
+    assert changed.data.splits["train"] == compose_config(["task=mt", "data=multi30k_en_de"]).data.splits["train"]
+    merged = override_config(changed, ["data.splits={other: [c,d]}"])
+    assert merged.data.splits == {**changed.data.splits, "other": ["c", "d"]}
+    for words in (["task.beam=0"], ["task.beam=x"], ["~task.beam"], ["task.beam=1,2"], ["no.such=1"], ["data=nope"]):
+        with pytest.raises(SettingsError):
+            override_config(config, words)

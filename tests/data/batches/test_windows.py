@@ -1,0 +1,245 @@
+import itertools
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tietrain.data.batches.batching import split_batch
+from tietrain.data.batches.windows import LmBatches, lm_eval_windows, make_stream
+from tietrain.data.characters import CHARS_PER_TOKEN, most_tokens, token_starts
+from tietrain.data.encoded import EncodedLines
+from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, train_vocabulary
+from tietrain.errors import SettingsError
+
+quick = settings(max_examples=60, deadline=None)
+
+
+def lines_of(sizes, start=4) -> list[np.ndarray]:
+    """Lines of the given sizes; every id is different, so that a mixed-up row shows."""
+    ends = np.cumsum(sizes) + start
+    return [np.arange(end - n, end, dtype=np.int32) for n, end in zip(sizes, ends, strict=True)]
+
+
+def rows_of(batches, epoch) -> list[tuple[int, list[int], list[int]]]:
+    """Step, what is read and what is asked of every row of an epoch, padding checked and taken away."""
+    rows = []
+    for index in range(batches.n_batches(epoch)):
+        batch = batches.batch(epoch, index)
+        assert not batch.sources
+        assert batch.tgt_in_ids.shape == batch.tgt_out_ids.shape
+        for read, wanted, n in zip(
+            batch.tgt_in_ids.tolist(), batch.tgt_out_ids.tolist(), batch.lengths["decoder"], strict=True
+        ):
+            assert n > 0
+            assert read[n:] == wanted[n:] == [PAD_ID] * (len(wanted) - n)
+            assert PAD_ID not in [*read[:n], *wanted[:n]]
+            rows.append((index, read[:n], wanted[:n]))
+        assert batch.n_tokens == sum(batch.lengths["decoder"]) == int((batch.tgt_out_ids != PAD_ID).sum())
+        assert batch.tgt_out_ids.shape[1] == max(batch.lengths["decoder"])
+    with pytest.raises(IndexError):
+        batches.batch(epoch, batches.n_batches(epoch))
+    return rows
+
+
+@quick
+@given(st.integers(0, 60), st.integers(2, 12), st.integers(1, 50), st.integers(0, 3), st.integers(0, 4))
+def test_windows_follow_the_stream(extra, window, batch_tokens, seed, epoch):
+    stream = np.arange(4, 4 + window + extra, dtype=np.int32)
+    batches = LmBatches(stream, window, batch_tokens, seed)
+    starts = []
+    for index in range(batches.n_batches(epoch)):
+        batch = batches.batch(epoch, index)
+        assert not batch.sources
+        assert batch.tgt_out_ids.shape[1] == window
+        assert batch.tgt_out_ids.numel() <= max(window, batch_tokens)
+        assert batch.n_tokens == batch.tgt_out_ids.numel()
+        assert batch.lengths == {"decoder": [window] * len(batch.tgt_out_ids)}
+        for read, wanted in zip(batch.tgt_in_ids.tolist(), batch.tgt_out_ids.tolist(), strict=True):
+            at = wanted[0] - 4
+            assert wanted == stream[at : at + window].tolist()
+            assert read == [stream[at - 1] if at else BOS_ID, *wanted[:-1]]
+            starts.append(at)
+    starts.sort()
+    assert starts[0] < window
+    assert all(b - a == window for a, b in itertools.pairwise(starts))
+    assert len(stream) - (starts[-1] + window) < window
+    with pytest.raises(IndexError):
+        batches.batch(epoch, batches.n_batches(epoch))
+
+
+def test_the_order_does_not_change_from_version_to_version():
+    assert LmBatches(np.arange(4, 40, dtype=np.int32), 8, 16, 7).batch(0, 0).tgt_out_ids[:, 0].tolist() == [11, 19]
+
+
+def test_windows_are_cut_elsewhere_every_epoch():
+    batches = LmBatches(np.arange(4, 5000, dtype=np.int32), 64, 640, 1)
+    phases = {int(batches.batch(epoch, 0).tgt_out_ids[0, 0] - 4) % 64 for epoch in range(20)}
+    assert len(phases) > 10
+    assert batches.fingerprint == LmBatches(np.arange(4, 5000, dtype=np.int32), 64, 640, 1).fingerprint
+    assert batches.fingerprint != LmBatches(np.arange(4, 5000, dtype=np.int32), 64, 640, 2).fingerprint
+
+
+def test_a_text_shorter_than_a_window_is_refused():
+    with pytest.raises(SettingsError, match=r"task\.window=10: the training text has 9 tokens"):
+        LmBatches(np.arange(9, dtype=np.int32), 10, 100, 1)
+
+
+def test_evaluating_nothing_gives_no_batches():
+    assert not list(lm_eval_windows(np.empty(0, dtype=np.int32), 8, None, 100))
+
+
+@quick
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=20))
+def test_a_stream_is_lines_with_end_marks(sizes):
+    lines = lines_of(sizes)
+    assert make_stream(lines).tolist() == [i for line in lines for i in [*line, EOS_ID]]
+
+
+@quick
+@given(st.integers(0, 80), st.integers(1, 12), st.integers(1, 12), st.integers(1, 60))
+def test_evaluation_scores_every_token_once(n, window, stride, batch_tokens):
+    stride = min(stride, window)
+    stream = np.arange(4, 4 + n, dtype=np.int32)
+    scored = np.zeros(n, dtype=int)
+    for batch, starts in lm_eval_windows(stream, window, stride, batch_tokens):
+        width = batch.tgt_out_ids.shape[1]
+        assert batch.n_tokens == int((batch.tgt_out_ids != PAD_ID).sum())
+        for start, read, wanted in zip(starts, batch.tgt_in_ids.tolist(), batch.tgt_out_ids.tolist(), strict=True):
+            assert read == [stream[start - 1] if start else BOS_ID, *stream[start : start + width - 1].tolist()]
+            for t, target in enumerate(wanted):
+                if target != PAD_ID:
+                    assert target == stream[start + t]
+                    scored[start + t] += 1
+                    assert start == 0 or t >= width - stride or start + width == n
+    assert (scored == 1).all()
+
+
+def test_parts_of_windows_keep_what_is_not_scored():
+    ((batch, _),) = lm_eval_windows(np.arange(4, 44, dtype=np.int32), 8, 4, 1000)
+    parts = split_batch(batch, 16)
+    assert [len(p.tgt_in_ids) for p in parts] == [2, 2, 2, 2, 1]
+    assert torch.equal(torch.cat([p.tgt_out_ids for p in parts]), batch.tgt_out_ids)
+    assert [p.n_tokens for p in parts] == [12, 8, 8, 8, 4]
+    assert split_batch(batch, 10**6) == [batch]
+
+
+pieces_of_a_line = st.lists(st.integers(0, 8), max_size=12)  # characters of each piece, 0 for a later byte of one
+texts = st.lists(pieces_of_a_line, min_size=1, max_size=12)
+
+
+def cut_again(lines, random) -> list[list[int]]:
+    """The same lines in other pieces."""
+    cuts = [sorted({0, n, *range(0, n, 8), *random.sample(range(n), n // 3)}) for n in map(sum, lines)]
+    return [[b - a for a, b in itertools.pairwise(line)] for line in cuts]
+
+
+def starts_of(lines) -> np.ndarray:
+    """Where in the text the tokens of lines begin, from the characters of each piece."""
+    ends = [np.cumsum(sizes, dtype=np.int32) for sizes in lines]
+    begins = [end - np.asarray(np.maximum(sizes, 1), dtype=np.int32) for end, sizes in zip(ends, lines, strict=True)]
+    begins = [np.maximum(begin, 0) for begin in begins]  # bytes that begin a line have no character before them
+    packed = EncodedLines.of(begins)
+    return token_starts(packed, packed.ids, np.asarray([sum(sizes) for sizes in lines]))
+
+
+def offsets_of(rows, starts, width) -> set[int]:
+    """Offsets at which these rows, first and last + 1 token of each in order, are all the windows of the text."""
+    assert all(ended == begun for (_, ended), (begun, _) in itertools.pairwise(rows))
+    at, end, size = rows[0][0], rows[-1][1], int(starts[-1]) + 1
+    found = set()
+    for offset in range(width):
+        edges = [offset + i * width for i in range(len(rows) + 1)]
+        inside = all(edges[i] <= starts[a] and starts[b - 1] < edges[i + 1] for i, (a, b) in enumerate(rows))
+        before = at == 0 or starts[at - 1] < offset
+        after = end == len(starts) or starts[end] >= edges[-1]
+        if inside and before and after and edges[-1] <= size < edges[-1] + width:
+            found.add(offset)
+    return found
+
+
+@quick
+@given(texts, st.integers(2, 6), st.integers(1, 30), st.integers(0, 3), st.integers(0, 4), st.randoms())
+def test_every_character_is_once_in_an_epoch_and_in_the_same_row_whatever_the_pieces(
+    lines, window, batch_tokens, seed, epoch, random
+):
+    width, size = CHARS_PER_TOKEN * window, sum(map(sum, lines)) + len(lines)
+    offsets, orders = [], []
+    for starts in (starts_of(lines), starts_of(cut_again(lines, random))):
+        ids = np.arange(4, 4 + len(starts), dtype=np.int32)
+        if size < width:
+            with pytest.raises(SettingsError, match=rf"task\.window={window}: the training text has {size} characters"):
+                LmBatches(ids, window, batch_tokens, seed, starts)
+            return
+        rows = rows_of(LmBatches(ids, window, batch_tokens, seed, starts), epoch)
+        for _, read, wanted in rows:
+            assert wanted == list(range(wanted[0], wanted[-1] + 1))
+            assert read == [wanted[0] - 1 if wanted[0] > 4 else BOS_ID, *wanted[:-1]]
+        by_place = sorted(wanted[0] for _, _, wanted in rows)
+        orders.append([(step, by_place.index(wanted[0])) for step, _, wanted in rows])
+        offsets.append(offsets_of(sorted((w[0] - 4, w[-1] - 3) for _, _, w in rows), starts, width))
+        assert max(len(w) for _, _, w in rows) <= most_tokens(starts, window)
+    assert offsets[0] & offsets[1]
+    assert orders[0] == orders[1]
+    steps = [step for step, _ in orders[0]]
+    assert steps == [i // max(1, batch_tokens // window) for i in range(len(steps))]
+
+
+WORDS = ("the", "cat", "sat", "unbelievably", "on", "a", "mat", "naïve", "Ж", "日本", "and", "ran", "home")
+TEXT = [" ".join([*WORDS[: i % 11], f"{i * i}", *WORDS[i % 7 :: 2]]) + "  \t\u2581"[: i % 5] for i in range(200)]
+WINDOW, EDGE = 20, 16  # tokens of a window; no piece of these vocabularies has more characters
+
+
+def text_rows(kind, size, byte_fallback, epoch) -> tuple[str, list[tuple[int, str]]]:
+    """Fingerprint, and step and text of every row, of windows over TEXT under a vocabulary learned from it."""
+    vocabulary = train_vocabulary(TEXT, kind, size, byte_fallback)
+    encoded = EncodedLines.of(vocabulary.encode(TEXT))
+    assert UNK_ID not in encoded.ids
+    starts = token_starts(encoded, vocabulary.starts(TEXT, encoded), np.asarray([len(line) for line in TEXT]))
+    batches = LmBatches(make_stream(encoded), WINDOW, 80, 1, starts)
+    return batches.fingerprint, [
+        (step, text_of(read[0], wanted, vocabulary.pieces, blank="" if kind == "char" else " "))
+        for step, read, wanted in rows_of(batches, epoch)
+    ]
+
+
+def text_of(before, ids, pieces, blank) -> str:
+    """The text of a row, without the blank that stands before every line; a character that is cut is no UTF-8."""
+    spelled = [re.fullmatch("<0x(..)>", pieces[i]) or pieces[i] for i in ids]
+    parts = [bytes.fromhex(p[1]) if isinstance(p, re.Match) else p.encode() for p in spelled]
+    text = b"".join(b"\n" if i == EOS_ID else part for i, part in zip(ids, parts, strict=True)).decode()
+    text = text.replace("\u2581", " ").replace("\n" + blank, "\n").replace("\x1a1", "\u2581")
+    return text.removeprefix(blank) if before in (BOS_ID, EOS_ID) else text
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+@pytest.mark.parametrize(
+    ("kind", "size", "byte_fallback"),
+    [("unigram", 60, False), ("unigram", 120, False), ("bpe", 100, False), ("unigram", 400, True), ("word", 265, True)],
+)
+def test_windows_of_two_vocabularies_are_one_text_but_for_the_piece_on_the_edge(kind, size, byte_fallback, epoch):
+    """`char` has a piece a character: the text of its rows is that of the windows."""
+    text, width = "".join(line + "\n" for line in TEXT), CHARS_PER_TOKEN * WINDOW
+    fingerprint, windows = text_rows("char", 100, False, epoch)
+    other_fingerprint, rows = text_rows(kind, size, byte_fallback, epoch)
+    assert other_fingerprint == fingerprint
+    assert [step for step, _ in rows] == [step for step, _ in windows]
+    n_exact = 0
+    for (_, window), (_, row) in zip(windows, rows, strict=True):
+        assert len(window) == width
+        assert text.count(window) == 1
+        at = text.index(window)
+        missing = next(n for n in range(EDGE) if text.startswith(row, at + n))
+        assert width <= missing + len(row) < width + EDGE
+        n_exact += row == window
+    assert n_exact < len(rows)  # some piece did stand on an edge
+
+
+def test_a_piece_longer_than_a_window_is_refused():
+    with pytest.raises(
+        SettingsError, match=r"task\.window=2: a piece of the training text has 9 characters .* at least 3"
+    ):
+        LmBatches(np.arange(4, 8, dtype=np.int32), 2, 2, 1, np.asarray([0, 1, 10, 12]))
+    LmBatches(np.arange(4, 8, dtype=np.int32), 3, 3, 1, np.asarray([0, 1, 10, 12]))

@@ -1,0 +1,137 @@
+"""The parameter ledger against tensors that exist, and against published counts."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tietrain.config.compose import compose_config
+from tietrain.config.layout import make_shape as shape_of_config
+from tietrain.model.transformer import Transformer
+from tietrain.plan.params import count_params
+from tietrain.plan.schemes import make_plan
+from tiny_models import CASES, SCHEMES, make_shape, plan_of
+
+OPTIONS = st.fixed_dictionaries(
+    {
+        "n_kv_heads": st.sampled_from([1, 2, 4]),
+        "norm": st.sampled_from(["layer", "rms"]),
+        "norm_position": st.sampled_from(["pre", "post"]),
+        "positions": st.sampled_from(["learned", "sinusoidal", "rotary"]),
+        "activation": st.sampled_from(["relu", "gelu", "swiglu"]),
+        **{f"{part}_bias": st.booleans() for part in ("attn", "ffn", "norm", "output")},
+    }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=st.sampled_from(CASES), options=OPTIONS)
+def test_counted_tensors_equal_the_ledger(case, options):
+    plan = plan_of(*case, **options)
+    with torch.device("meta"):
+        model = Transformer(plan)
+    ledger = count_params(plan)
+    assert sum(p.numel() for p in model.parameters()) == ledger.params
+    assert {name: p.numel() for name, p in model.named_parameters()} == {slot.name: slot.size for slot in plan.owners}
+    assert ledger.params == sum(ledger.by_part.values()) == ledger.n_embedding + ledger.n_once + ledger.n_repeated
+    assert ledger.params_saved == sum(ledger.saved_by_part.values())
+    assert ledger.params_untied == count_params(make_plan(make_shape(case[0], **options), {})).params
+    assert sum(ledger.uses.values()) == len(plan.slots)
+    assert ledger.params == sum(ledger.by_role.values()) == sum(load.n_numbers for load in ledger.loads)
+    assert ledger.params_saved == sum(ledger.saved_by_role.values())
+    assert ledger.params_untied == sum(load.n_numbers * load.n_uses for load in ledger.loads)
+    assert len(plan.owners) == sum(load.n_tensors for load in ledger.loads)
+
+
+PRESETS = [
+    (
+        "vaswani_base",
+        "mt",
+        {"three_way": 63_045_632, "pre_softmax": 81_989_632, "embeddings": 81_989_632, "none": 100_933_632},
+    ),
+    (
+        "vaswani_big",
+        "mt",
+        {"three_way": 214_171_648, "pre_softmax": 252_059_648, "embeddings": 252_059_648, "none": 289_947_648},
+    ),
+    ("gpt2", "lm", {"pre_softmax": 124_439_808}),
+    ("mobilellm_125m", "lm", {"pre_softmax": 124_635_456, "none": 143_067_456}),
+]
+
+
+@pytest.mark.parametrize(("preset", "task", "counts"), PRESETS)
+def test_presets_have_the_published_counts(preset, task, counts):
+    """Sources: Vaswani et al. 2017 (arithmetic for V = 37,000), Radford et al. 2019, Liu et al. 2024; see conf/model."""
+    for scheme, params in counts.items():
+        config = compose_config([f"task={task}", f"model={preset}", f"tying={scheme}"])
+        assert count_params(make_plan(shape_of_config(config), config.tying.ties)).params == params
+
+
+@pytest.mark.parametrize(("preset", "saved"), [("vaswani_base", 37_888_000), ("vaswani_big", 75_776_000)])
+def test_three_way_saves_two_tables(preset, saved):
+    """Source: Vaswani et al. 2017, section 3.4 (X1): 2 V d."""
+    config = compose_config(["task=mt", f"model={preset}", "tying=three_way"])
+    ledger = count_params(make_plan(shape_of_config(config), config.tying.ties))
+    assert ledger.params_saved == saved == 2 * 37_000 * config.model.d_model
+    assert ledger.saved_by_part == {"decoder.embed": saved // 2, "decoder.output": saved // 2}
+
+
+def test_what_is_once_and_what_is_repeated():
+    ledger = count_params(plan_of("lm", "ffn-only"))
+    assert ledger.n_repeated == 2 * 16 * 24 + 16
+    assert ledger.uses["decoder.0.ffn.in.weight"] == 4
+    assert ledger.saved_by_part == {"decoder.ffn": 3 * 2 * 16 * 24, "decoder.ffn_norm": 3 * 16}
+
+
+ROLES = [
+    ("none", {"source": 1, "input": 1, "output": 1}, {}),
+    ("pre_softmax", {"source": 1, "input+output": 1}, {"output": 1}),
+    ("embeddings", {"source+input": 1, "output": 1}, {"input": 1}),
+    ("three_way", {"source+input+output": 1}, {"input": 1, "output": 1}),
+]
+
+
+@pytest.mark.parametrize(("scheme", "stored", "saved"), ROLES)
+def test_a_shared_table_has_the_joined_role(scheme, stored, saved):
+    ledger = count_params(plan_of("mt", scheme))
+    tables = {role: n for role, n in ledger.by_role.items() if role not in ("attention", "ffn", "norm")}
+    assert tables == {role: n * 23 * 16 for role, n in stored.items()}
+    assert ledger.saved_by_role == {role: n * 23 * 16 for role, n in saved.items()}
+
+
+def test_biases_are_roles_of_their_own():
+    biases = dict.fromkeys(("attn_bias", "ffn_bias", "norm_bias", "output_bias"), True)
+    ledger = count_params(plan_of("lm", "ffn-only", positions="learned", **biases))
+    assert ledger.by_role == {
+        "input": 23 * 16,
+        "positions": 32 * 16,
+        "norm": (4 + 1 + 1) * 16,
+        "norm.bias": (4 + 1 + 1) * 16,
+        "attention": 4 * 4 * 16 * 16,
+        "attention.bias": 4 * 4 * 16,
+        "ffn": 2 * 16 * 24,
+        "ffn.bias": 24 + 16,
+        "output": 23 * 16,
+        "output.bias": 23,
+    }
+    assert ledger.saved_by_role == {"norm": 48, "norm.bias": 48, "ffn": 3 * 2 * 16 * 24, "ffn.bias": 3 * 40}
+
+
+def test_loads_say_how_often_what_is_read():
+    """Source: Ge et al. 2022: uses per parameter. Feed-forward of one set for four layers, everything else once."""
+    loads = count_params(plan_of("lm", "ffn-only")).loads
+    assert {(x.role, x.n_uses, x.n_tensors, x.n_numbers) for x in loads} == {
+        ("input", 1, 1, 23 * 16),
+        ("output", 1, 1, 23 * 16),
+        ("norm", 1, 5, 5 * 16),
+        ("norm", 4, 1, 16),
+        ("attention", 1, 16, 4 * 4 * 16 * 16),
+        ("ffn", 4, 2, 2 * 16 * 24),
+    }
+
+
+@pytest.mark.parametrize("task", SCHEMES)
+def test_small_control_schemes_save_nothing(task):
+    for scheme in ("none", "shared_vocab"):
+        if scheme in SCHEMES[task]:
+            assert count_params(plan_of(task, scheme)).params_saved == 0

@@ -1,0 +1,97 @@
+"""Every scheme passes the checks of `tietrain check` in every kind of model."""
+
+import pytest
+
+from every_scheme import CASES, QUICK, SCHEMES, build, configure
+from tietrain.plan.rules import RULES
+from tietrain.train.check.checks import check_cache, check_flops, check_gradients
+from tietrain.train.check.lifecycle import check_compile
+from tietrain.train.check.matrix import CHECKS, EXACT, check_all, check_start, mechanisms, passed
+from tietrain.train.check.reference import NARROW, build_reference
+
+
+def pass_every_check(kind, tying):
+    model = build(kind, tying)
+    for check in EXACT.values():
+        check(model)
+    check_start(configure(kind, tying))
+
+
+@pytest.mark.parametrize(("kind", "tying"), QUICK)
+def test_every_scheme(kind, tying):
+    pass_every_check(kind, tying)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "tying"), sorted(set(CASES) - set(QUICK)))
+def test_every_scheme_in_other_models(kind, tying):
+    pass_every_check(kind, tying)
+
+
+OTHER_MODELS = [
+    "model.norm_position=post model.norm=rms model.positions=rotary model.n_kv_heads=2",
+    "model.norm_position=post model.positions=sinusoidal model.activation=relu model.n_kv_heads=1",
+    "model.positions=rotary model.activation=swiglu model.d_head=10 model.attn_bias=false model.norm_bias=false",
+]
+
+
+@pytest.mark.parametrize("model", OTHER_MODELS)
+@pytest.mark.parametrize(
+    ("task", "tying"),
+    [
+        ("lm", "[pre_softmax,cycle_rev]"),
+        ("mt", "[three_way,encoder_decoder]"),
+        ("sources", "[three_way,one_encoder]"),
+        ("mlm", "cycle"),
+    ],
+)
+def test_other_positions_norms_and_heads(task, tying, model):
+    reference = build(task, tying, *model.split())
+    for check in (check_cache, check_flops, check_gradients):
+        check(reference)
+
+
+def test_every_scheme_applies_to_translation_and_those_of_one_stack_to_both():
+    names = {model: {name for kind, name in SCHEMES if kind == model} for model, _ in SCHEMES}
+    assert names["mt"] | names["sources"] | names["languages"] == {name for _, name in SCHEMES}
+    assert names["mt"] <= names["sources"] & names["languages"]
+    for task, name in SCHEMES:
+        if task == "mt" and ("lm", name) not in SCHEMES:
+            ties = configure(task, name).tying.ties.values()
+            stacks = {stack for tie in ties for stack in tie.get("stacks") or ()}
+            parts = {part for tie in ties for part in tie.get("parts") or ()}
+            assert any(RULES[tie["rule"]].encoder for tie in ties) or "encoder" in stacks or "cross_attn" in parts
+
+
+def test_a_compiled_model_of_each_task():
+    for task, tying in (("lm", "[pre_softmax,query_key]"), ("mt", "[three_way,encoder_decoder]")):
+        config = configure(task, tying, "model.n_layers=2")
+        check_compile(build_reference(config, NARROW))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "tying"), CASES)
+def test_every_scheme_compiled(task, tying):
+    check_compile(build(task, tying))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "tying"),
+    [("lm", "pre_softmax"), ("lm", "universal"), ("lm", "query_key"), ("mt", "encoder_decoder"), ("mt", "none")],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_every_mechanism_with_the_compiler_of_a_run(task, tying):
+    model = build(task, tying, "model.n_layers=2")
+    assert len(mechanisms(model.plan)) == 1
+    assert check_compile(model, "inductor") == "inductor"
+
+
+@pytest.mark.slow
+def test_the_whole_matrix():
+    rows = check_all([], [], lambda line: None)
+    assert passed(rows)
+    assert {(row.model, row.scheme) for row in rows if not row.reason} <= set(SCHEMES)
+    assert {row.scheme for row in rows if row.model == "mt"} == {name for _, name in SCHEMES}
+    assert all(list(row.cells) == list(CHECKS) for row in rows)
+    assert len([row for row in rows if row.cells["compile"].status == "pass"]) <= 6

@@ -1,0 +1,80 @@
+"""Masked language modelling: every token is asked once, and nothing asked is seen."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tietrain.config.compose import compose_config
+from tietrain.config.layout import MASK
+from tietrain.data.prepare import prepare
+from tietrain.data.vocabularies import real_shape
+from tietrain.model.transformer import Transformer
+from tietrain.plan.schemes import make_plan
+from tietrain.train.tasks import mlm
+from tietrain.train.tasks.mlm import MaskedLanguageModelling
+
+WORDS = ["task=mlm", "data.preset=tiny", "model.d_model=16", "model.n_heads=2", "model.d_ff=16", "task.window=32"]
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    config = compose_config(
+        [*WORDS, "model.n_layers=1", "model.vocab_size=400", "tying=pre_softmax", f"data.cache={cache}"]
+    )
+    return MaskedLanguageModelling(config, prepare(config))
+
+
+@pytest.fixture(scope="module")
+def model(task):
+    model = Transformer(make_plan(real_shape(task.config, task.prepared.vocabularies), task.config.tying.ties))
+    model.initialize(1, 0.02)
+    return model
+
+
+def test_the_mask_is_a_piece_no_text_has(task):
+    mask_id = task.vocabulary.tags[MASK]
+    for split in ("train", "valid", "test"):
+        assert mask_id not in task.prepared.lines(split, "encoder", "text").ids
+    assert mask_id not in [i for ids in task.vocabulary.encode(["<mask>", "<2mask>", "mask"]) for i in ids]
+
+
+def test_a_uniform_model_needs_ln_v_for_each_token(task, model):
+    uniform = Transformer(model.plan)
+    uniform.load_state_dict({name: torch.zeros_like(p) for name, p in model.state_dict().items()})
+    result = task.score(uniform, "test")
+    assert result.scores["nats_per_token"] == pytest.approx(math.log(task.vocabulary.size), rel=1e-6)
+    assert task.evaluate(uniform)["nats_per_token"] == pytest.approx(math.log(task.vocabulary.size), rel=1e-6)
+    lines = task.prepared.lines("test", "encoder", "text")
+    assert [d["tokens"] for d in result.documents] == (lines.lengths + 1).tolist()
+    assert "excess_nats" not in result.scores and "passes:7" in result.signatures["masking"]
+
+
+def test_every_token_is_asked_once_and_never_seen(task, model, monkeypatch):
+    """A model that copies what it reads would be found out: what is asked is always read as the mask."""
+    stream, asked_of = task._stream("valid"), []
+    real = mlm.batch_nats
+
+    def watch(model, batch):
+        asked = (batch.tgt_out_ids != 0).numpy()
+        assert (batch.tgt_in_ids.numpy()[asked] == task.vocabulary.tags[MASK]).all()
+        asked_of.append(batch.tgt_out_ids.numpy()[asked])
+        return real(model, batch)
+
+    monkeypatch.setattr(mlm, "batch_nats", watch)
+    nats = task._nats(model, stream)
+    assert (nats > 0).all()
+    assert np.array_equal(np.sort(np.concatenate(asked_of)), np.sort(stream))
+
+
+def test_both_sides_are_read(task, model):
+    """The state of a hidden token depends on what follows it."""
+    ids = torch.tensor([[7, 8, 4, 9, 10]])
+    with torch.no_grad():
+        before = model(None, ids)[0, 2]
+        after = model(None, torch.tensor([[7, 8, 4, 9, 11]]))[0, 2]
+        padded = model(None, torch.tensor([[7, 8, 4, 9, 10, 0, 0]]))[0, 2]
+    assert not torch.allclose(before, after)
+    torch.testing.assert_close(padded, before)
