@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tietrain.config.stored import stored_record
 from tietrain.errors import DataError
 from tietrain.plan import lengths, wording
-from tietrain.plan.difference import Difference, describe_difference, first_of, record_of, stored_record
+from tietrain.plan.difference import Difference, describe_difference, first_of, record_of
 from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
 from tiny_models import CASES, SCHEMES, cross, make_shape, plan_of

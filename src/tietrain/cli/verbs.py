@@ -16,9 +16,10 @@ from tietrain.config import RunConfig
 from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
 from tietrain.config.layout import make_shape
 from tietrain.config.match import compare_match, describe_match
+from tietrain.config.stored import stored_record
 from tietrain.errors import SettingsError
 from tietrain.plan.catalogue import scheme_rows
-from tietrain.plan.difference import Difference, describe_difference, record_of, stored_record
+from tietrain.plan.difference import Difference, describe_difference, record_of
 from tietrain.plan.flops import CONVENTION, CONVENTIONS
 from tietrain.plan.lengths import DEFAULT_LENGTHS, count_by_length, describe_lengths, parse_lengths
 from tietrain.plan.plan import TyingPlan

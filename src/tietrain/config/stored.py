@@ -16,6 +16,8 @@ import yaml
 
 from tietrain.config import RunConfig
 from tietrain.errors import DataError, SettingsError
+from tietrain.plan.difference import PlanRecord, record_of
+from tietrain.plan.wording import place_of
 from tietrain.runs import record as runs
 
 # A configuration has some kilobytes; reading YAML takes a second for each million.
@@ -53,6 +55,20 @@ def read_run_config(directory: Path) -> RunConfig:
         raise DataError(str(path), f"it is not YAML ({problem})", "restore it") from None
     except TypeError as e:
         raise DataError(str(path), str(e), "restore it, or use the tietrain that wrote it") from None
+
+
+def stored_record(run: Path) -> PlanRecord:
+    """The record of a run's plan; DataError where the run directory holds none."""
+    path = run / runs.PLAN
+    body = runs.read_json(path)
+    try:
+        record = record_of(body)
+        readable = record.params and all(map(place_of, record.owner))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        readable = False
+    if not readable:
+        raise DataError(str(path), "it is not the plan of a run", "give another run directory")
+    return record
 
 
 def override_config(config: RunConfig, words: Sequence[str], config_dirs: Sequence[str] = ()) -> RunConfig:

@@ -12,8 +12,7 @@ from tietrain.data.encoded import Counts
 from tietrain.data.ordering import cut
 from tietrain.data.tokenizer import BOS_ID, EOS_ID
 from tietrain.model.beam import Hypothesis, Search, search_batch
-from tietrain.model.transformer import Memory, Transformer
-from tietrain.train.tasks.task import device_of
+from tietrain.model.transformer import Memory, Transformer, device_of
 
 # Padded tokens of sources and prefix times the beam; more a batch is no faster on a CPU, and a GPU wants more at once.
 BATCH_TOKENS = {"cpu": 4096}

@@ -12,8 +12,7 @@ from torch import Tensor
 from tietrain.data.ordering import draws
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from tietrain.model.cache import Cache
-from tietrain.model.transformer import Transformer
-from tietrain.train.tasks.task import device_of
+from tietrain.model.transformer import Transformer, device_of
 
 
 @dataclass(frozen=True)

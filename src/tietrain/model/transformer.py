@@ -322,3 +322,8 @@ class Transformer(nn.Module):
 
 def _joined(tensors: list[Tensor], dim: int) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=dim)
+
+
+def device_of(model: Transformer) -> torch.device:
+    """Where the model's parameters are."""
+    return next(model.parameters()).device

@@ -9,13 +9,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from tietrain.errors import DataError
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.wording import Place, part_words, place_of, spans
-from tietrain.runs import record as runs
 
 Shape = tuple[int, ...]
 # What a slot reads: None for its own, else the owner's stack and layer, and its leaf where that is another.
@@ -41,20 +38,6 @@ def record_of(plan: TyingPlan | Mapping[str, Any]) -> PlanRecord:
     """The record of a plan, or of the content of `plan.json`."""
     slots: Any = (plan.to_json() if isinstance(plan, TyingPlan) else plan)["slots"]
     return PlanRecord({s["slot"]: s["owner"] for s in slots}, {s["slot"]: tuple(s["shape"]) for s in slots})
-
-
-def stored_record(run: Path) -> PlanRecord:
-    """The record of a run's plan; DataError where the run directory holds none."""
-    path = run / runs.PLAN
-    body = runs.read_json(path)
-    try:
-        record = record_of(body)
-        readable = record.params and all(map(place_of, record.owner))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        readable = False
-    if not readable:
-        raise DataError(str(path), "it is not the plan of a run", "give another run directory")
-    return record
 
 
 @dataclass(frozen=True)

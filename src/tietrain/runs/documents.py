@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tietrain.errors import DataError
-from tietrain.report.resampling import Numbers
 from tietrain.runs import record as runs
 from tietrain.runs.view import Run
 
+Numbers = NDArray[np.float64]
 Documents = list[dict[str, Any]]
 
 

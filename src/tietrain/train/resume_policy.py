@@ -8,9 +8,10 @@ from pathlib import Path
 from tietrain.config import RunConfig
 from tietrain.config.identity import changed_settings, flat_settings, result_settings
 from tietrain.config.layout import make_shape
+from tietrain.config.stored import stored_record
 from tietrain.data.sources.corpora import corpus_key
 from tietrain.errors import DataError, SettingsError
-from tietrain.plan.difference import Difference, first_of, record_of, stored_record
+from tietrain.plan.difference import Difference, first_of, record_of
 from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole

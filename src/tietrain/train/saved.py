@@ -13,7 +13,7 @@ import torch
 from tietrain.config import HardwareConfig, RunConfig
 from tietrain.config.directions import Direction
 from tietrain.config.layout import Layout, make_layout
-from tietrain.config.stored import read_run_config
+from tietrain.config.stored import read_run_config, stored_record
 from tietrain.data.batches.pairs import Sources
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.tokenizer import EOS_ID, Vocabulary
@@ -24,7 +24,7 @@ from tietrain.model.beam import Search
 from tietrain.model.decoding import search
 from tietrain.model.sampling import Sampling, sample
 from tietrain.model.transformer import Transformer
-from tietrain.plan.difference import Difference, record_of, stored_record
+from tietrain.plan.difference import Difference, record_of
 from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tietrain.data.batches.batching import Batch, Batches
 from tietrain.model.loss import LossSum, token_loss, token_nats
-from tietrain.model.transformer import Transformer
+from tietrain.model.transformer import Transformer, device_of
 from tietrain.train.tasks.scoring import Scores, SplitScores
 
 
@@ -46,8 +46,3 @@ def batch_nats(model: Transformer, batch: Batch) -> NDArray[np.float64]:
     batch = batch.to(device_of(model))
     hidden = model(batch.sources, batch.tgt_in_ids, stack=batch.stack)
     return token_nats(model, hidden, batch.tgt_out_ids, batch.stack).cpu().numpy()
-
-
-def device_of(model: Transformer) -> torch.device:
-    """Where the model's parameters are."""
-    return next(model.parameters()).device
