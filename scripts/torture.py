@@ -57,7 +57,7 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)
     table = Table()
     with tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as folder:
-        table.say.line(f"seed {args.seed}, in {folder}")
+        table.log.line(f"seed {args.seed}, in {folder}")
         try:
             _torture(Path(folder), counts, random.Random(args.seed), table)
         except KeyboardInterrupt:
@@ -92,9 +92,9 @@ def _torture(folder, counts, draw, table):
     }
     for name, trial in trials.items():
         if counts[name]:
-            table.say.begin(name)
+            table.log.begin(name)
             trial(place, counts[name], draw, table)
-            table.say.end()
+            table.log.end()
 
 
 def _import_all() -> None:

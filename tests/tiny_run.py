@@ -99,7 +99,7 @@ def train(
     stop_after: int | None = None,
     task=None,
     fingerprints=None,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> tuple[TrainState, Transformer]:
     """Fit a fresh model in a directory; goes on where the directory stands.
 
@@ -110,7 +110,7 @@ def train(
     hardware = resolve_hardware(config.hardware)
     model, task = build_model(config).to(hardware.device), task or RandomTask(config)
     learn, steps = task.loss, itertools.count(1)
-    with StopRequest() as stop, Trackers(directory, config, say) as trackers:
+    with StopRequest() as stop, Trackers(directory, config, log) as trackers:
 
         def counted(model, batch):
             if next(steps) == stop_after:
@@ -125,7 +125,7 @@ def train(
             hardware=hardware,
             directory=directory,
             fingerprints=fingerprints or {"corpus": "c", "batches": task.batches.fingerprint},
-            say=say,
+            log=log,
             stop=stop,
             trackers=trackers,
         )

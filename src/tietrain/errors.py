@@ -8,18 +8,20 @@ class TietrainError(Exception):
     """A refusal that names its cause.
 
     Args:
-        asked: what was asked, as the full key and value, or the file and line.
-        is_so: what is the case.
-        to_do: what to do about it.
+        setting: what was asked, as the full key and value, or the file and line.
+        problem: what is the case.
+        remedy: what to do about it.
     """
 
     exit_code = 70
     # Of the run it ends, one of `runs.STATUSES`; or of one it does not begin.
     status = "failed"
 
-    def __init__(self, asked: str, is_so: str, to_do: str):
-        super().__init__(f"{asked}: {is_so}; {to_do}")
-        self.asked, self.is_so, self.to_do = asked, is_so, to_do
+    def __init__(self, setting: str, problem: str, remedy: str):
+        super().__init__(f"{setting}: {problem}; {remedy}")
+        self.setting = setting
+        self.problem = problem
+        self.remedy = remedy
 
 
 class SettingsError(TietrainError):
@@ -60,7 +62,7 @@ class LockedError(TietrainError):
     status = "running_elsewhere"
 
 
-def tell(line: str) -> None:
+def eprint(line: str) -> None:
     """Print a line on stderr. Where nothing can be written there, as on a full disk, the rest goes unsaid and nothing stops."""
     try:
         print(line, file=sys.stderr, flush=True)

@@ -51,10 +51,10 @@ def quiet(browser):
         errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
         assert not errors
         events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-        asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-        assert asked
+        requested = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        assert requested
         assert not [
-            url for url in asked if not url.startswith((*allowed, "data:", "blob:", "chrome:"))
+            url for url in requested if not url.startswith((*allowed, "data:", "blob:", "chrome:"))
         ]  # chrome: its own first page
 
     return check

@@ -125,8 +125,8 @@ def test_the_script_for_slurm_asks_for_what_is_set(start, tmp_path, monkeypatch)
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    asked = ["partition=gpu", "timeout_min=600", "cpus_per_task=8", "gpus_per_node=1", "array_parallelism=2"]
-    words = [f"hydra.launcher.{word}" for word in asked]
+    requested = ["partition=gpu", "timeout_min=600", "cpus_per_task=8", "gpus_per_node=1", "array_parallelism=2"]
+    words = [f"hydra.launcher.{word}" for word in requested]
     with start("hydra/launcher=submitit_slurm", "seed=1,2,3", *words) as process:
         while not (tmp_path / "script").exists() and process.poll() is None:
             time.sleep(0.1)

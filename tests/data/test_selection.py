@@ -35,7 +35,7 @@ def config(tmp_path):
     return RunConfig(task=TaskConfig(name="mt"), data=data, model=ModelConfig(vocab_size=150))
 
 
-def asked(config, *directions, model=None, vocabulary="auto", **task):
+def requested(config, *directions, model=None, vocabulary="auto", **task):
     return dataclasses.replace(
         config,
         task=TaskConfig(name="mt", directions=list(directions), **task),
@@ -45,7 +45,7 @@ def asked(config, *directions, model=None, vocabulary="auto", **task):
 
 
 def test_pairs_with_an_empty_side_are_left_out_of_their_direction_alone(config):
-    prepared = prepare(asked(config, "en-de", "en-fr", "fr-de"))
+    prepared = prepare(requested(config, "en-de", "en-fr", "fr-de"))
     left_out = {name: sorted(set(range(200)) - set(rows.tolist())) for name, rows in prepared.rows.items()}
     assert left_out == {"en-de": [3, 7], "en-fr": [5], "fr-de": [3, 5, 7]}
     said = [note for note in prepared.notes if "empty side" in note]
@@ -56,11 +56,11 @@ def test_pairs_with_an_empty_side_are_left_out_of_their_direction_alone(config):
         "test en-de: 1 pairs with an empty side are kept and scored",
         "test fr-de: 1 pairs with an empty side are kept and scored",
     ]
-    assert prepare(asked(config, "en-cs")).rows["en-cs"].tolist() == list(range(200))
+    assert prepare(requested(config, "en-cs")).rows["en-cs"].tolist() == list(range(200))
 
 
 def test_two_sources_are_read_together(config):
-    prepared = prepare(asked(config, "en+fr-de"))
+    prepared = prepare(requested(config, "en+fr-de"))
     (direction,) = prepared.layout.directions
     learned = prepared.learned(direction)
     assert sorted(set(range(200)) - set(learned.rows.tolist())) == [3, 5, 7]
@@ -72,7 +72,7 @@ def test_two_sources_are_read_together(config):
 
 def test_disjoint_rows_are_of_one_direction_each(config):
     directions = ("en-de", "de-en", "en-fr", "fr-en")
-    prepared = prepare(asked(config, *directions, disjoint=True, zero_shot=["de-fr"]))
+    prepared = prepare(requested(config, *directions, disjoint=True, zero_shot=["de-fr"]))
     rows = [set(rows.tolist()) for rows in prepared.rows.values()]
     assert not any(a & b for a, b in itertools.combinations(rows, 2))
     assert len(set().union(*rows)) >= 200 - 3 and min(map(len, rows)) > 25
@@ -80,12 +80,12 @@ def test_disjoint_rows_are_of_one_direction_each(config):
         "zero-shot: de-fr are scored and never trained; no row of train is in more than one direction" in prepared.notes
     )
     assert list(prepared.scored) == [f"{split}.{d}" for split in ("valid", "test") for d in (*directions, "de-fr")]
-    other = dataclasses.replace(asked(config, *directions, disjoint=True, model={"decoders": "each"}), seed=7)
+    other = dataclasses.replace(requested(config, *directions, disjoint=True, model={"decoders": "each"}), seed=7)
     assert all((prepare(other).rows[name] == found).all() for name, found in prepared.rows.items())
 
 
 def test_few_resources_are_the_first_of_more(config):
-    few, more = (prepare(asked(config, "en-de", "en-fr", train_pairs={"en-de": n})) for n in (10, 40))
+    few, more = (prepare(requested(config, "en-de", "en-fr", train_pairs={"en-de": n})) for n in (10, 40))
     assert set(few.rows["en-de"].tolist()) < set(more.rows["en-de"].tolist())
     assert (len(few.rows["en-de"]), len(more.rows["en-de"]), len(few.rows["en-fr"])) == (10, 40, 199)
     assert "train en-de: 10 of 198 pairs are learned, as task.train_pairs asks" in few.notes
@@ -94,7 +94,7 @@ def test_few_resources_are_the_first_of_more(config):
 @pytest.mark.parametrize("vocabulary", ["joint", "separate"])
 def test_arms_with_shared_and_with_own_decoders_have_the_same_batches(config, vocabulary):
     arms = [
-        asked(config, "en-de", "en-fr", model=model, vocabulary=v, temperature=2.0, train_pairs={"en-fr": 50})
+        requested(config, "en-de", "en-fr", model=model, vocabulary=v, temperature=2.0, train_pairs={"en-fr": 50})
         for model, v in (({}, vocabulary), ({"decoders": "each"}, vocabulary), ({}, "joint"))
     ]
     batches = []
@@ -114,7 +114,7 @@ def test_arms_with_shared_and_with_own_decoders_have_the_same_batches(config, vo
 
 
 def test_vocabularies_are_of_the_columns_their_stacks_read(config):
-    prepared = prepare(asked(config, "en-de", "fr-de", vocabulary="separate"))
+    prepared = prepare(requested(config, "en-de", "fr-de", vocabulary="separate"))
     assert {stack: prepared.layout.vocabularies[stack] for stack in prepared.vocabularies} == {
         "encoder": "en+fr",
         "decoder": "de",
@@ -133,7 +133,7 @@ def test_vocabularies_are_of_the_columns_their_stacks_read(config):
 
 
 def test_rows_whose_source_stands_in_train_are_known(config):
-    prepared = prepare(asked(config, "en-de"))
+    prepared = prepare(requested(config, "en-de"))
     assert prepared.seen["test"]["en"].tolist() == list(range(10))
     assert prepared.seen["test"]["de"].tolist() == [i for i in range(10) if i != 2]
     assert not len(prepared.seen["valid"]["en"])
@@ -167,4 +167,4 @@ def test_refusals(config, task, error, says):
 def test_a_direction_without_pairs_is_refused(config, tmp_path):
     (tmp_path / "train.cs").write_text("\n" * 3 + "x\n" + "\n" * 196)  # where there is no German
     with pytest.raises(DataError, match="no row of train is a pair of cs-de"):
-        prepare(asked(config, "en-de", "cs-de"))
+        prepare(requested(config, "en-de", "cs-de"))

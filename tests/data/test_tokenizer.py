@@ -157,7 +157,7 @@ def test_a_size_the_text_does_not_support_is_cut(kind):
 def test_a_size_below_the_alphabet_is_refused_with_the_least(kind):
     with pytest.raises(SettingsError, match=r"model\.vocab_size=10: .*give at least (\d+)") as caught:
         train_vocabulary(["abcdefghijklmnop"] * 3, kind, 10)
-    least = int(caught.value.to_do.split()[-1])
+    least = int(caught.value.remedy.split()[-1])
     assert train_vocabulary(["abcdefghijklmnop"] * 3, kind, least).size == least
 
 

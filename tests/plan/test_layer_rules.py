@@ -256,11 +256,11 @@ def test_refusals_name_what_was_asked_what_is_so_and_what_to_do(rule, n_layers, 
         plan_of(rule, n_layers, **options)
     error = refused.value
     assert (error.exit_code, error.status) == (2, "not_applicable")
-    assert error.asked.startswith(("tying=mine: ", "tying.ties.mine."))
+    assert error.setting.startswith(("tying=mine: ", "tying.ties.mine."))
     message = str(error)
     for word in words:
         assert word in message
-    assert len(message.splitlines()) == 1 and all([error.asked, error.is_so, error.to_do])
+    assert len(message.splitlines()) == 1 and all([error.setting, error.problem, error.remedy])
 
 
 def test_the_refusal_names_the_stack_that_does_not_fit():

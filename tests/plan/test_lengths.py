@@ -108,4 +108,4 @@ def test_bad_lists_are_refused(text, words):
     with pytest.raises(SettingsError) as refused:
         parse_lengths(text)
     assert words in str(refused.value)
-    assert refused.value.asked == f"--lengths {text}"
+    assert refused.value.setting == f"--lengths {text}"

@@ -151,10 +151,12 @@ def key_of(shape, tie, slot):
 def covered(part, projection, parts, norms) -> bool:
     whole = part.removesuffix("_norm")
     if parts is None:
-        asked = {*PROJECTIONS}
+        requested = {*PROJECTIONS}
     else:
-        asked = {*parts} | ({"self_attn", "cross_attn"} if "attention" in parts else set())
-    return (norms and whole in asked) if whole != part else (part in asked or f"{part}.{projection}" in asked)
+        requested = {*parts} | ({"self_attn", "cross_attn"} if "attention" in parts else set())
+    return (
+        (norms and whole in requested) if whole != part else (part in requested or f"{part}.{projection}" in requested)
+    )
 
 
 def account(shape, ties) -> dict[str, str]:

@@ -134,7 +134,7 @@ def test_one_label_twice_is_refused_in_every_cell_of_a_grid(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("words", "asked"),
+    ("words", "requested"),
     [
         (["tying=[mirror,mirror]"], ["tying=[mirror,mirror]", "mirror and mirror both bring the tie mirror"]),
         (["tying=[mirror,pre_softmax,mirror]"], ["both bring the tie mirror"]),
@@ -144,10 +144,10 @@ def test_one_label_twice_is_refused_in_every_cell_of_a_grid(tmp_path, monkeypatc
         (["tying=[mirror,nope]"], ["tying=nope", "there is no such tying"]),
     ],
 )
-def test_one_label_twice_in_a_list_is_refused(tmp_path, words, asked):
+def test_one_label_twice_in_a_list_is_refused(tmp_path, words, requested):
     """Hydra would mix the options of both into one tie."""
     with pytest.raises(SettingsError) as refused:
         compose_config(words, [folder_with_one_label_twice(tmp_path)])
     assert refused.value.exit_code == 2
-    for word in asked:
+    for word in requested:
         assert word in str(refused.value)

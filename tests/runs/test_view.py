@@ -133,7 +133,7 @@ def test_no_runs(tmp_path, make):
     make(tmp_path / "study")
     with pytest.raises(DataError) as e:
         collect(tmp_path / "study")
-    assert "outputs/" in e.value.to_do or "tietrain" in e.value.to_do
+    assert "outputs/" in e.value.remedy or "tietrain" in e.value.remedy
 
 
 def test_text_and_numbers_are_cleaned():

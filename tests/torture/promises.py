@@ -14,7 +14,7 @@ class Row:
     """A line of the table: a promise, how often it was put to the test, and what of it was lost."""
 
     promise: str
-    say: "Progress"
+    log: "Progress"
     tried: int = 0
     lost: list[str] = field(default_factory=list)
 
@@ -23,7 +23,7 @@ class Row:
         self.tried += n
         if not holds:
             self.lost.append(otherwise)
-        self.say.at(self, "" if holds else otherwise)
+        self.log.at(self, "" if holds else otherwise)
 
 
 class Progress:
@@ -67,13 +67,13 @@ class Table:
     """All rows, in the order of their promises, and lines below them."""
 
     def __init__(self) -> None:
-        self.say, self.rows, self.notes = Progress(), [], []
+        self.log, self.rows, self.notes = Progress(), [], []
 
     def row(self, promise: str) -> Row:
         """The row of a promise, which begins with its number; a new one where there is none yet."""
         found = next((row for row in self.rows if row.promise == promise), None)
         if found is None:
-            found = Row(promise, self.say)
+            found = Row(promise, self.log)
             self.rows.append(found)
         return found
 

@@ -211,7 +211,7 @@ def test_killed_after_a_better_evaluation_finds_the_best_of_its_checkpoint(tmp_p
         train(tmp_path / "cut", config, task=scripted(config, SINKING))
     assert (tmp_path / "cut" / "checkpoints" / "best_before").is_dir()
     lines = []
-    cut, _ = train(tmp_path / "cut", config, task=scripted(config, SINKING[3:]), say=lines.append)
+    cut, _ = train(tmp_path / "cut", config, task=scripted(config, SINKING[3:]), log=lines.append)
     assert not [line for line in lines if "gone" in line]
     assert replace(cut, seconds=0) == replace(whole, seconds=0)
     files = [
@@ -232,7 +232,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_one_that_finds_all_it_needs(tm
     damaged = tmp_path / "cut" / "checkpoints" / "step_00000012" / "optimizer.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     lines = []
-    cut, _ = train(tmp_path / "cut", config, say=lines.append)
+    cut, _ = train(tmp_path / "cut", config, log=lines.append)
     assert "is damaged" in lines[0] and not any("the average will be without" in line for line in lines)
     assert_same_ending(tmp_path, config, whole, cut)
 
@@ -242,7 +242,7 @@ def test_lost_weights_are_said_and_left_out(tmp_path):
     train(tmp_path, config, stop_after=8)
     shutil.rmtree(tmp_path / "checkpoints" / "evaluated_00000003")
     lines = []
-    state, _ = train(tmp_path, config, say=lines.append)
+    state, _ = train(tmp_path, config, log=lines.append)
     assert "the weights of step 3 are gone; the average will be without them" in lines
     scored, _ = average_of(tmp_path, config, state)
     assert scored["averaged_steps"] == [6, 9, 12]

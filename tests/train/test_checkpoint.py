@@ -34,9 +34,9 @@ def steps_in(directory):
     return sorted(path.name for path in (directory / "checkpoints").iterdir() if path.name.startswith("step"))
 
 
-def load(directory, model, say=quiet):
+def load(directory, model, log=quiet):
     optimizer = build_optimizer(model, tiny_config().optim)
-    return load_checkpoint(directory, model, optimizer, lambda body: None, say)
+    return load_checkpoint(directory, model, optimizer, lambda body: None, log)
 
 
 def truncate(path):
@@ -257,7 +257,7 @@ def test_a_full_disk_in_another_process_then_the_same_command_finishes(tmp_path)
 def test_kill_nine_at_any_moment_loses_no_run(tmp_path):
     """20 kills of a run that saves every step; what is left always loads, and the end is that of a quiet run."""
     config = "tiny_config('pre_softmax', max_steps=60, checkpoint_every=1, eval_every=3, log_every=1)"
-    code = f"{PREAMBLE}import pathlib; train(pathlib.Path({str(tmp_path / 'cut')!r}), {config}, say=print)"
+    code = f"{PREAMBLE}import pathlib; train(pathlib.Path({str(tmp_path / 'cut')!r}), {config}, log=print)"
     killed = 0
     for i in range(20):
         with subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True) as process:

@@ -165,7 +165,7 @@ def test_a_validation_loss_that_is_not_finite_is_never_best(tmp_path):
 
 def test_progress_without_a_terminal_is_a_line_an_interval(tmp_path):
     lines = []
-    train(tmp_path, tiny_config(), say=lines.append)
+    train(tmp_path, tiny_config(), log=lines.append)
     progress = [line for line in lines if "tokens/s" in line]
     assert len(progress) == 4
     assert progress[0].startswith("step 3: loss ") and "ETA 0:00:00" in progress[-1]

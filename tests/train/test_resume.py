@@ -120,7 +120,7 @@ def test_changed_data_is_refused(tmp_path):
 def test_other_conditions_are_said_and_other_retention_is_accepted(tmp_path):
     train(tmp_path, tiny_config(), stop_after=5)
     lines = []
-    train(tmp_path, tiny_config(checkpoint_every=3, hardware={"threads": 2}), say=lines.append)
+    train(tmp_path, tiny_config(checkpoint_every=3, hardware={"threads": 2}), log=lines.append)
     assert any(line.startswith("threads was 1 and is 2") for line in lines)
     resolve_hardware(tiny_config().hardware)
 
@@ -131,7 +131,7 @@ def test_other_micro_batches_are_said_and_end_in_the_same_weights_up_to_rounding
     _, whole = train(tmp_path / "whole", config)
     train(tmp_path / "cut", config, stop_after=5)
     smaller = tiny_config("pre_softmax", task, hardware={"device_batch_tokens": 20})
-    state, other = train(tmp_path / "cut", smaller, say=lines.append)
+    state, other = train(tmp_path / "cut", smaller, log=lines.append)
     assert state.step == 12
     assert any(line.startswith("device_batch_tokens was None and is 20") for line in lines)
     for p, q in zip(whole.parameters(), other.parameters(), strict=True):
@@ -166,7 +166,7 @@ def damaged_rows(tmp_path, change):
     train(tmp_path, tiny_config(), stop_after=7)
     path, lines = tmp_path / runs.METRICS, []
     path.write_bytes(change(path.read_bytes()))
-    assert train(tmp_path, tiny_config(), say=lines.append)[0].step == 12
+    assert train(tmp_path, tiny_config(), log=lines.append)[0].step == 12
     steps = [(row["step"], row["split"]) for row in runs.read_metrics(tmp_path)]
     assert len(steps) == len(set(steps))
     return any("is not as the checkpoint left it: rows before step 7 may be missing" in line for line in lines)

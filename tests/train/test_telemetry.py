@@ -119,7 +119,7 @@ def test_its_failure_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(RecordWriter, "write", full)
     lines = []
-    result, _ = train(tmp_path, tiny_config(), say=lines.append)
+    result, _ = train(tmp_path, tiny_config(), log=lines.append)
     assert result.step == 12
     assert [line for line in lines if "TensorBoard" in line] == [
         "TensorBoard is off for this run: [Errno 28] No space left on device"
@@ -130,7 +130,7 @@ def test_its_failure_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
 def test_on_a_terminal_there_is_a_bar_and_the_lines_are_in_the_log(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     lines = []
-    train(tmp_path, tiny_config(), say=lines.append)
+    train(tmp_path, tiny_config(), log=lines.append)
     assert not [line for line in lines if "tokens/s" in line]
     assert (tmp_path / runs.LOG).read_text().count("tokens/s") == 4
     assert "tokens/s" in capsys.readouterr().err

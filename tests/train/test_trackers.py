@@ -30,14 +30,14 @@ class Fake:
     __spec__ = SimpleNamespace(origin="here")
 
     def __init__(self, broken=()):
-        self.asked, self.points, self.broken, self.finished = [], [], broken, 0
+        self.requested, self.points, self.broken, self.finished = [], [], broken, 0
 
     def _next(self):
         return 1 + max((step for step, _ in self.points), default=-1)
 
-    def init(self, **asked):
+    def init(self, **requested):
         self._try("init")
-        self.asked.append(asked)
+        self.requested.append(requested)
         print("an advertisement")
         first = self._next()
         return SimpleNamespace(
@@ -99,11 +99,16 @@ def test_every_step_is_one_point_also_of_a_run_that_is_continued(tmp_path, fake,
     reproducible = [({k: v for k, v in p.items() if "second" not in k}) for _, p in module.points]
     assert reproducible == [{k: v for k, v in p.items() if "second" not in k} for p in expected(rows).values()]
     assert {type(value) for _, values in module.points for value in values.values()} == {float}
-    assert module.finished == len(module.asked) == len(stops) + 1
-    asked = module.asked[-1]
-    assert module.asked == [asked] * len(module.asked)
-    assert (asked["project"], asked["group"], asked["name"], asked["resume"]) == ("mine", "pre_softmax", "run", "allow")
-    assert asked["config"] == result_settings(config)
+    assert module.finished == len(module.requested) == len(stops) + 1
+    requested = module.requested[-1]
+    assert module.requested == [requested] * len(module.requested)
+    assert (requested["project"], requested["group"], requested["name"], requested["resume"]) == (
+        "mine",
+        "pre_softmax",
+        "run",
+        "allow",
+    )
+    assert requested["config"] == result_settings(config)
     assert "advertisement" not in capsys.readouterr().out
     assert state.step == 12
 
@@ -140,7 +145,7 @@ def test_final_scores_follow_the_last_step_once(tmp_path, fake):
 def test_a_failure_is_said_once_and_stops_nothing(tmp_path, fake, broken):
     fake(broken=(broken,))
     lines = []
-    state, _ = train(tmp_path, with_trackers("wandb"), say=lines.append)
+    state, _ = train(tmp_path, with_trackers("wandb"), log=lines.append)
     assert state.step == 12
     assert [line for line in lines if "wandb" in line] == [f"wandb is off for this run: no {broken} today"]
     assert len(runs.read_metrics(tmp_path)) == 7
@@ -150,7 +155,7 @@ def test_one_that_fails_leaves_the_other(tmp_path, fake, monkeypatch):
     module = fake()
     monkeypatch.setitem(sys.modules, "wandb", Fake(broken=("log",)))
     lines = []
-    train(tmp_path, with_trackers("wandb", "trackio"), say=lines.append)
+    train(tmp_path, with_trackers("wandb", "trackio"), log=lines.append)
     assert len(module.points) == 6 and module.finished == 1
     assert len([line for line in lines if " is off" in line]) == 1
 

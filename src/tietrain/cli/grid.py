@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from tietrain.cli import cells, launchers, tune
 from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, parse_overrides, to_run_config
-from tietrain.errors import SettingsError, TietrainError, tell
+from tietrain.errors import SettingsError, TietrainError, eprint
 from tietrain.runs import record as runs
 from tietrain.train import job
 from tietrain.train.job import Outcome
@@ -43,11 +43,11 @@ def prepare(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) ->
         return [], None
     swept = swept_of(common.hydra.sweeper.get("params"), words)
     if common.run_dir and swept:
-        is_so = "a grid has several cells and this names one folder"
-        raise SettingsError(f"run_dir={common.run_dir}", is_so, "use study=NAME")
+        problem = "a grid has several cells and this names one folder"
+        raise SettingsError(f"run_dir={common.run_dir}", problem, "use study=NAME")
     if tune.is_tuned(common) and sweeper_of(common) != "basic":
-        is_so = f"tune={common.tune.name} gives every arm the same trials, and this searches for more"
-        raise SettingsError(f"hydra/sweeper={sweeper_of(common)}", is_so, "leave out one of the two")
+        problem = f"tune={common.tune.name} gives every arm the same trials, and this searches for more"
+        raise SettingsError(f"hydra/sweeper={sweeper_of(common)}", problem, "leave out one of the two")
     RunConfig(study=common.study)  # a name that is none is refused before a folder is made of it
     added, study = launchers.shared_cores(common), Path(common.hydra.sweep.dir)
     with runs.writing(study):
@@ -125,7 +125,7 @@ def _run(config: RunConfig) -> Outcome:
 def _note(outcome: Outcome) -> Outcome:
     """Say how a run ended, and write it down for the summary of the grid."""
     if outcome.message:
-        tell(f"tietrain: {outcome.message}")
+        eprint(f"tietrain: {outcome.message}")
     with open(os.environ[OUTCOMES], "a", encoding="utf-8") as f:
         f.write(json.dumps(outcome.__dict__) + "\n")
     if outcome.exit_code >= 128:
@@ -154,10 +154,10 @@ def _refused(cfg: DictConfig, error: Exception) -> Outcome:
         if outcome.exit_code == 70:
             raise error
         return outcome
-    asked = sorted(HydraConfig.get().overrides.task)
-    name = f"{runs.REFUSED}{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
+    requested = sorted(HydraConfig.get().overrides.task)
+    name = f"{runs.REFUSED}{hashlib.sha256(json.dumps(requested).encode()).hexdigest()[:8]}"
     directory = Path("outputs") / str(cfg.study) / name
-    settings = dict(word.partition("=")[::2] for word in asked)
+    settings = dict(word.partition("=")[::2] for word in requested)
     record = runs.RunRecord(name, str(cfg.study), "+".join(cfg.tying.ties), cfg.task.name, outcome.status, cfg.seed)
     record.reason, record.exit_code, record.settings = outcome.message, outcome.exit_code, settings
     _list_run(directory)
@@ -193,10 +193,10 @@ def exit_code(outcomes: Path) -> int:
     if len(ended) < 2 and not stopped.exists():
         return max((cell["exit_code"] for cell in ended), default=0)
     counts = Counter(cell["status"] for cell in ended)
-    tell(f"grid: {', '.join(f'{n} {_said(status)}' for status, n in counts.items())}")
+    eprint(f"grid: {', '.join(f'{n} {_said(status)}' for status, n in counts.items())}")
     failed = [cell for cell in ended if cell["exit_code"] and cell["status"] != "not_applicable"]
     for cell in failed:
-        tell(f"  {_said(cell['status'])}: {cell['directory']} {cell['message']}")
+        eprint(f"  {_said(cell['status'])}: {cell['directory']} {cell['message']}")
     if stopped.exists():
         return 128 + int(stopped.read_text())
     return 1 if any(cell["exit_code"] != 6 for cell in failed) else 6 if failed else 0

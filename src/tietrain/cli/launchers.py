@@ -43,16 +43,16 @@ def shared_cores(common: DictConfig) -> list[str]:
     if jobs is None or jobs < 1:
         return [f"{key}={max(1, cores // threads)}"]
     if jobs * threads > cores:
-        is_so = f"with hardware.threads={threads} they take {jobs * threads} cores, and there are {cores}"
-        raise SettingsError(f"{key}={jobs}", is_so, "lower one of them")
+        problem = f"with hardware.threads={threads} they take {jobs * threads} cores, and there are {cores}"
+        raise SettingsError(f"{key}={jobs}", problem, "lower one of them")
     return []
 
 
-def threads_of_cell(hydra: Any, asked: int | None) -> int | None:
+def threads_of_cell(hydra: Any, requested: int | None) -> int | None:
     """Threads of one cell: those asked for; else, where cells run side by side, its share of the cores."""
     key = _jobs_key(hydra)
-    if key is None or asked is not None:
-        return asked
+    if key is None or requested is not None:
+        return requested
     return max(1, n_cores() // OmegaConf.select(hydra, key.removeprefix("hydra.")))
 
 

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from tietrain import __version__
-from tietrain.errors import SettingsError, TietrainError, tell
+from tietrain.errors import SettingsError, TietrainError, eprint
 
 VERBS = ("plan", "schemes", "check", "data", "status", "report", "compare", "translate", "generate", "eval")
 
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _dispatch(argv)
     except TietrainError as e:
-        tell(f"tietrain: {e}")
+        eprint(f"tietrain: {e}")
         return e.exit_code
     except KeyboardInterrupt:
         return 130
@@ -33,14 +33,14 @@ def main(argv: list[str] | None = None) -> int:
         handle, path = tempfile.mkstemp(prefix="tietrain-", suffix=".log")
         with open(handle, "w", encoding="utf-8") as log:
             log.write(traceback.format_exc())
-        tell(f"tietrain: internal error, a bug of tietrain: {type(e).__name__}: {e} (see {path})")
+        eprint(f"tietrain: internal error, a bug of tietrain: {type(e).__name__}: {e} (see {path})")
         return 70
 
 
 def _dispatch(argv: list[str]) -> int:
     if sys.flags.optimize:
-        is_so = "Hydra's parser takes its steps inside assertions, which this leaves out"
-        raise SettingsError("python -O", is_so, "start Python without -O, unset PYTHONOPTIMIZE")
+        problem = "Hydra's parser takes its steps inside assertions, which this leaves out"
+        raise SettingsError("python -O", problem, "start Python without -O, unset PYTHONOPTIMIZE")
     if argv[:1] in (["--version"], ["-V"]):
         print(f"tietrain {__version__}")
         return 0
@@ -114,6 +114,6 @@ def _run_hydra(argv: list[str]) -> int:
         except Exception as e:  # of a launcher or sweeper: no cell raises one
             if study is None:
                 raise
-            tell(f"tietrain: the grid ended early, {type(e).__name__}: {e}")
+            eprint(f"tietrain: the grid ended early, {type(e).__name__}: {e}")
             return grid.exit_code(outcomes) or 1
         return grid.exit_code(outcomes)

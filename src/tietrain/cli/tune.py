@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tietrain.config import RunConfig
 from tietrain.config.compose import first_line, known_keys, parse_overrides, suggestion, to_run_config
-from tietrain.errors import SettingsError, tell
+from tietrain.errors import SettingsError, eprint
 from tietrain.report.trials import DIVERGED, choose_point, edge_keys, mean_score
 from tietrain.train.job import Outcome
 
@@ -42,30 +42,30 @@ def make_points(
     _check_cell(cfg, words, {key for point in tune.points for key in point})
     points = []
     for i, point in enumerate(tune.points, start=1):
-        own, asked = copy.deepcopy(cfg), f"tune={tune.name}, point {i}"
+        own, requested = copy.deepcopy(cfg), f"tune={tune.name}, point {i}"
         for key, value in {**point, "tune.point": i}.items():
             try:
                 OmegaConf.update(own, key, value)
             except OmegaConfBaseException as e:
-                to_do = suggestion(key, known_keys())
-                raise SettingsError(asked, f"{key}={value}: {first_line(e)}", to_do) from None
+                remedy = suggestion(key, known_keys())
+                raise SettingsError(requested, f"{key}={value}: {first_line(e)}", remedy) from None
         try:
             points.append(to_run_config(own, swept, search))
         except SettingsError as e:
-            raise type(e)(asked, f"{e.asked}: {e.is_so}", e.to_do) from None
+            raise type(e)(requested, f"{e.setting}: {e.problem}", e.remedy) from None
     return points
 
 
 def _check_cell(cfg: DictConfig, words: Sequence[str], tuned: set[str]) -> None:
     """SettingsError where a cell says what its list says for every arm, or names one folder for all runs of an arm."""
-    asked = f"tune={cfg.tune.name}"
+    requested = f"tune={cfg.tune.name}"
     for override in parse_overrides(words):
         key = override.key_or_group
         if key in tuned | {"seed"}:
-            to_do = f"leave it out, or change {'tune.reporting_seeds' if key == 'seed' else 'the list'}"
-            raise SettingsError(f"{asked} {override.input_line}", "the list says it for every arm", to_do)
+            remedy = f"leave it out, or change {'tune.reporting_seeds' if key == 'seed' else 'the list'}"
+            raise SettingsError(f"{requested} {override.input_line}", "the list says it for every arm", remedy)
     if cfg.run_dir:
-        raise SettingsError(f"{asked} run_dir={cfg.run_dir}", "an arm has several runs", "use study=NAME")
+        raise SettingsError(f"{requested} run_dir={cfg.run_dir}", "an arm has several runs", "use study=NAME")
 
 
 def tuning_runs(point: RunConfig) -> list[RunConfig]:
@@ -102,10 +102,10 @@ def run_arm(points: Sequence[RunConfig], run: Callable[[RunConfig], Outcome]) ->
                 scores.setdefault(i, []).append(score)
     label, name = points[0].tying_label, points[0].tune.name
     if n_open:
-        tell(f"tune={name}: no point is chosen for {label} before its {n_open} other tuning runs have a score")
+        eprint(f"tune={name}: no point is chosen for {label} before its {n_open} other tuning runs have a score")
         return None
     best = choose_point(scores)
-    tell("\n".join([f"tune={name}, {label}, nats/token on valid:", *_table(points[0].tune.points, scores, best)]))
+    eprint("\n".join([f"tune={name}, {label}, nats/token on valid:", *_table(points[0].tune.points, scores, best)]))
     for config in reporting_runs(points[best - 1]):
         run(config)
     return mean_score(scores[best])

@@ -108,9 +108,9 @@ def generate(args: argparse.Namespace) -> int:
         _check_least(f"--{option.replace('_', '-')}", getattr(args, option), least)
     for option, most in (("temperature", float("inf")), ("top_p", 1)):
         if not 0 < getattr(args, option) <= most:
-            to_do = "give a positive number" if option == "temperature" else "give a number above 0, at most 1"
-            asked = f"--{option.replace('_', '-')} {getattr(args, option)}"
-            raise SettingsError(asked, "the value is out of range", to_do)
+            remedy = "give a positive number" if option == "temperature" else "give a number above 0, at most 1"
+            requested = f"--{option.replace('_', '-')} {getattr(args, option)}"
+            raise SettingsError(requested, "the value is out of range", remedy)
     saved = _open(args, "generate")
     from tietrain.model.beam import Search
     from tietrain.model.sampling import Sampling
@@ -138,14 +138,14 @@ def evaluate(args: argparse.Namespace) -> int:
     from tietrain.train.final_scores import add_means, add_scores, brief, no_scores
     from tietrain.train.job import make_task
 
-    asked = [*args.overrides, *([] if args.checkpoint == "scored" else [f"checkpoint={args.checkpoint}"])]
-    name = args.name or re.sub(r"[^A-Za-z0-9_.=+-]+", "_", "+".join(asked)).strip("_.+-=")[:80] or "again"
+    requested = [*args.overrides, *([] if args.checkpoint == "scored" else [f"checkpoint={args.checkpoint}"])]
+    name = args.name or re.sub(r"[^A-Za-z0-9_.=+-]+", "_", "+".join(requested)).strip("_.+-=")[:80] or "again"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.=+-]*", name):
         raise SettingsError(f"--name {name}", "it becomes a file name", "use letters, digits, '_', '-', '.'")
     path = args.run / f"eval_{name}.json"
     saved = _open(args, "eval")
     config = override_config(saved.config, args.overrides, args.config_dir)
-    if path.exists() and runs.read_json(path).get("asked") != asked:
+    if path.exists() and runs.read_json(path).get("asked") != requested:
         raise SettingsError(f"--name {name}", f"{path} holds another evaluation", "give another --name")
     prepared = prepare_scored(config, saved.vocabularies, _named_splits(args.overrides))
     for note in prepared.notes:
@@ -158,7 +158,7 @@ def evaluate(args: argparse.Namespace) -> int:
     for split, means in add_means(scores, config, prepared).items():
         if not args.json:
             print(f"{split}: {brief(means)}")
-    about = {"run": saved.record.id, "asked": asked, "checkpoint": saved.checkpoint}
+    about = {"run": saved.record.id, "asked": requested, "checkpoint": saved.checkpoint}
     body = {**about, "fingerprints": prepared.fingerprints, "machine": saved.hardware.describe(), **scores}
     runs.write_json(path, body)
     if args.json:
@@ -176,8 +176,8 @@ def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
         try:
             text = line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
         except UnicodeDecodeError as e:
-            is_so = f"it is not UTF-8 (byte 0x{line[e.start]:02x}: {e.reason})"
-            raise DataError(f"{name}:{number}", is_so, "convert it, for example with iconv -t UTF-8") from None
+            problem = f"it is not UTF-8 (byte 0x{line[e.start]:02x}: {e.reason})"
+            raise DataError(f"{name}:{number}", problem, "convert it, for example with iconv -t UTF-8") from None
         yield text.removeprefix("\ufeff") if number == 1 else text
 
 
@@ -193,8 +193,8 @@ def _open(args: argparse.Namespace, verb: str) -> SavedRun:
     config = read_run_config(args.run)
     if TASKS.get(verb, config.task.name) != config.task.name:
         other = next((verb for verb, task in TASKS.items() if task == config.task.name), "eval")
-        is_so = f"{args.run} is a run of task={config.task.name}"
-        raise SettingsError(f"tietrain {verb}", is_so, f"use `tietrain {other}`")
+        problem = f"{args.run} is a run of task={config.task.name}"
+        raise SettingsError(f"tietrain {verb}", problem, f"use `tietrain {other}`")
     words = [word for word in args.overrides if word.lstrip("+").startswith("hardware")]
     hardware = override_config(replace(config, hardware=HardwareConfig()), words, args.config_dir).hardware
     from tietrain.train.saved import open_run
@@ -206,12 +206,12 @@ def _open(args: argparse.Namespace, verb: str) -> SavedRun:
     return saved
 
 
-def _check_override(key: str, asked: str, *, is_eval: bool) -> None:
+def _check_override(key: str, requested: str, *, is_eval: bool) -> None:
     group = key.split(".")[0]
     if group == "hardware" or (is_eval and (group == "data" or key in EVAL_KEYS) and key not in OF_THE_VOCABULARY):
         return
     may = f"data, hardware and {', '.join(EVAL_KEYS)}" if is_eval else "hardware"
-    raise SettingsError(asked, "the run is used as it was trained", f"it can be told {may}")
+    raise SettingsError(requested, "the run is used as it was trained", f"it can be told {may}")
 
 
 def _named_splits(words: Sequence[str]) -> list[str]:
@@ -258,8 +258,8 @@ def _chunks(
     while chunk := list(itertools.islice(lines, at_once)):
         forced = None if prefixes is None else list(itertools.islice(prefixes, len(chunk)))
         if forced is not None and len(forced) < len(chunk):
-            is_so = f"it ends, and standard input has a line {first + len(forced) + 1}"
-            raise DataError(f"{name}:{first + len(forced)}", is_so, "give one prefix a line")
+            problem = f"it ends, and standard input has a line {first + len(forced) + 1}"
+            raise DataError(f"{name}:{first + len(forced)}", problem, "give one prefix a line")
         yield first, chunk, forced
         first += len(chunk)
     if prefixes is not None and next(prefixes, None) is not None:

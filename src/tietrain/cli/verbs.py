@@ -126,8 +126,8 @@ def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
     if Path(args.against).is_dir():
         return Difference(stored_record(Path(args.against)), record_of(here))
     if "=" not in args.against:
-        to_do = "name a run directory, or overrides in quotes: 'tying=cycle'"
-        raise SettingsError(f"--against {args.against}", "it is no folder and no override", to_do)
+        remedy = "name a run directory, or overrides in quotes: 'tying=cycle'"
+        raise SettingsError(f"--against {args.against}", "it is no folder and no override", remedy)
     try:
         words = shlex.split(args.against)
     except ValueError as e:
@@ -180,12 +180,12 @@ def check(args: argparse.Namespace) -> int:
     from tietrain.train.check import matrix, show
     from tietrain.train.check.reference import describe_reference
 
-    with show.progress() as say:
+    with show.progress() as log:
         if args.all:
-            heading, rows = matrix.describe_all(args.overrides), matrix.check_all(args.overrides, args.config_dir, say)
+            heading, rows = matrix.describe_all(args.overrides), matrix.check_all(args.overrides, args.config_dir, log)
         else:
             config = _compose(args)
-            heading, rows = describe_reference(config), [matrix.check_configured(config, say)]
+            heading, rows = describe_reference(config), [matrix.check_configured(config, log)]
     if args.json:
         _print_json(show.to_json(rows, heading))
     else:
@@ -240,13 +240,13 @@ def compare(args: argparse.Namespace) -> int:
 
     unknown = [name for name in args.metric if name not in (*METRICS, *NATS)]
     if unknown:
-        to_do = f"choose from {', '.join((*METRICS, *NATS))}"
-        raise SettingsError(f"--metric {unknown[0]}", "there is no such metric", to_do)
+        remedy = f"choose from {', '.join((*METRICS, *NATS))}"
+        raise SettingsError(f"--metric {unknown[0]}", "there is no such metric", remedy)
     for key, value, low, high in (("samples", args.samples, 1, MOST_SAMPLES), ("seed", args.seed, 0, 2**32 - 1)):
         if value is not None and not low <= value <= high:
             raise SettingsError(f"--{key} {value}", "the value is out of range", f"give a number from {low} to {high}")
-    asked = {"n_bootstrap": args.samples, "n_exchanged": args.samples, "seed": args.seed}
-    draws = Draws(**{key: value for key, value in asked.items() if value is not None})
+    requested = {"n_bootstrap": args.samples, "n_exchanged": args.samples, "seed": args.seed}
+    draws = Draws(**{key: value for key, value in requested.items() if value is not None})
     found = compare_runs(args.run_a, args.run_b, args.split, args.metric, draws)
     if args.json:
         _print_json(to_json(found))

@@ -8,10 +8,10 @@ from typing import Any
 from tietrain.errors import SettingsError
 
 
-def check(holds: bool, asked: str, is_so: str, to_do: str) -> None:
+def check(holds: bool, requested: str, problem: str, remedy: str) -> None:
     """Raise SettingsError where something does not hold."""
     if not holds:
-        raise SettingsError(asked, is_so, to_do)
+        raise SettingsError(requested, problem, remedy)
 
 
 def check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:

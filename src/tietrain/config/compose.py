@@ -198,7 +198,7 @@ def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), search: Sequence[s
 
 def _baseline(text: str, search: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ties a baseline names, and the fields of model.* it sets."""
-    asked, (name, *others) = f"match.baseline={text}", text.split() or [""]
+    requested, (name, *others) = f"match.baseline={text}", text.split() or [""]
     words = [f"tying={name}", *others]
     try:
         keys = [override.key_or_group for override in parse_overrides(words)]
@@ -207,11 +207,11 @@ def _baseline(text: str, search: Sequence[str]) -> tuple[dict[str, Any], dict[st
         cfg = compose("config", overrides=[*words, *search])
     except (TietrainError, HydraException, OmegaConfBaseException) as e:
         refused = hydra_error(e, words)
-        raise SettingsError(asked, f"{refused.asked}: {refused.is_so}", refused.to_do) from None
+        raise SettingsError(requested, f"{refused.setting}: {refused.problem}", refused.remedy) from None
     for key in keys:
         if key != "tying" and not key.startswith(("tying.", "model.")):
-            to_do = "write a choice of tying, then tying.ties... and model.KEY=VALUE"
-            raise SettingsError(asked, f"{key} is no part of a baseline", to_do)
+            remedy = "write a choice of tying, then tying.ties... and model.KEY=VALUE"
+            raise SettingsError(requested, f"{key} is no part of a baseline", remedy)
     ties: dict[str, Any] = OmegaConf.to_container(cfg.tying.ties)  # type: ignore[assignment]
     return ties, {key: cfg.model[key] for key in (k.removeprefix("model.") for k in keys) if key in cfg.model}
 
@@ -249,31 +249,33 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
         return SettingsError(f"{group}.yaml: {key}", "there is no such key", suggestion(key, known_keys()))
     if plugin := re.search(r"Could not (?:find|load) 'hydra/(launcher|sweeper)/([^']+)'", text):
         kind, name = plugin.groups()
-        is_so = f"no package that is installed brings the {kind} {name}"
-        to_do = f"choose from basic, {', '.join(PLUGINS)}"
+        problem = f"no package that is installed brings the {kind} {name}"
+        remedy = f"choose from basic, {', '.join(PLUGINS)}"
         if name in PLUGINS:
-            to_do = f"pip install 'tietrain[{PLUGINS[name]}]'"
-        return SettingsError(f"hydra/{kind}={name}", is_so, to_do)
+            remedy = f"pip install 'tietrain[{PLUGINS[name]}]'"
+        return SettingsError(f"hydra/{kind}={name}", problem, remedy)
     if choice := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text):
         group, name = choice.groups()
         listed = re.search(r"Available options in '\w+':\n((?:\s+\S+\n?)+)", text)
         options = listed.group(1).split() if listed else tying_choices() if group == "tying" else []
         if group == "tying" and (ours := our_name(name)):
-            to_do = f"here it is called tying={ours}"
+            remedy = f"here it is called tying={ours}"
         elif near := get_close_matches(name, options, n=1):
-            to_do = f"did you mean {group}={near[0]}?"
+            remedy = f"did you mean {group}={near[0]}?"
         else:
-            to_do = "`tietrain schemes` lists them" if group == "tying" else f"choose from {', '.join(options)}"
-        return SettingsError(f"{group}={name}", f"there is no such {group}", to_do)
+            remedy = "`tietrain schemes` lists them" if group == "tying" else f"choose from {', '.join(options)}"
+        return SettingsError(f"{group}={name}", f"there is no such {group}", remedy)
     if group := re.search(r"Could not find '([\w/]+)/'", text):
         return SettingsError(
             f"{group.group(1)}=", "nothing is chosen", f"`tietrain --help` lists the choices of {group.group(1)}"
         )
     if value := re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text):
         key = re.search(r"full_key: (\S+)", text) or re.search(r"Error merging override (\S+?)=", text)
-        asked = f"{key.group(1)}={value.group(1)}" if key else " ".join(overrides)
+        requested = f"{key.group(1)}={value.group(1)}" if key else " ".join(overrides)
         return SettingsError(
-            asked, f"{value.group(1)} is no {value.group(2).lower()}", f"give a value of type {value.group(2).lower()}"
+            requested,
+            f"{value.group(1)} is no {value.group(2).lower()}",
+            f"give a value of type {value.group(2).lower()}",
         )
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return SettingsError(
@@ -286,8 +288,8 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
             if key.startswith(mapping):
                 return SettingsError(key, "what no file names is added, not overridden", f"write +{mapping}.{how}")
         is_tie = key.startswith("tying.ties.")
-        to_do = f"choose it first: tying={key.split('.')[2]}" if is_tie else suggestion(key, known_keys())
-        return SettingsError(key, "there is no such key", to_do)
+        remedy = f"choose it first: tying={key.split('.')[2]}" if is_tie else suggestion(key, known_keys())
+        return SettingsError(key, "there is no such key", remedy)
     if mismatch := re.search(r"Error merging override (data\.splits\S*?)=(\S+)", text):
         key, given = mismatch.groups()
         return SettingsError(f"{key}={given}", "it is no list of files", f"write data.splits.train=[{given}]")

@@ -64,14 +64,17 @@ class DataConfig:
             check_range(f"data.features.{name}", width, 1)
         for key in ("dataset", "subset", "revision"):
             value = getattr(self, key)
-            is_so = f"data.format={self.format} does not read it"
+            problem = f"data.format={self.format} does not read it"
             check(
-                value is None or self.format == "hub", f"data.{key}={value}", is_so, "choose data=hub, or leave it out"
+                value is None or self.format == "hub",
+                f"data.{key}={value}",
+                problem,
+                "choose data=hub, or leave it out",
             )
         if self.format in OWN_SPLITS:
-            is_so = f"data.format={self.format} makes its own splits"
-            to_do = "choose data=text, tsv, jsonl or parquet to read files"
-            check(not self.splits, f"data.splits={self.splits}", is_so, to_do)
+            problem = f"data.format={self.format} makes its own splits"
+            remedy = "choose data=text, tsv, jsonl or parquet to read files"
+            check(not self.splits, f"data.splits={self.splits}", problem, remedy)
         else:
             for split in ("train", "valid"):
                 check(

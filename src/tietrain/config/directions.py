@@ -43,5 +43,5 @@ def parse_direction(key: str, text: str, columns: Sequence[str]) -> Direction:
         sources = (read,) if read in columns else tuple(read.split("+"))
         if set(sources) <= set(columns) and len({*sources, target}) == len(sources) + 1:
             return Direction(sources, target)
-    is_so = f"it is no direction between different columns of {', '.join(columns)}"
-    raise SettingsError(f"{key}={text}", is_so, "write SOURCE-TARGET or SOURCE+SOURCE-TARGET, or set data.columns")
+    problem = f"it is no direction between different columns of {', '.join(columns)}"
+    raise SettingsError(f"{key}={text}", problem, "write SOURCE-TARGET or SOURCE+SOURCE-TARGET, or set data.columns")

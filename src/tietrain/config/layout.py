@@ -59,9 +59,9 @@ def make_layout(config: RunConfig) -> Layout:
     targets = list(dict.fromkeys(d.target for d in directions))
     several = max(len(d.sources) for d in directions) > 1
     if several and config.model.encoders == "one":
-        asked = next(d.name for d in directions if len(d.sources) > 1)
-        is_so = f"{asked} has several sources, read by an encoder each"
-        raise SettingsError("model.encoders=one", is_so, "choose model.encoders=each with tying=one_encoder")
+        requested = next(d.name for d in directions if len(d.sources) > 1)
+        problem = f"{requested} has several sources, read by an encoder each"
+        raise SettingsError("model.encoders=one", problem, "choose model.encoders=each with tying=one_encoder")
     features = config.data.features
     each = config.model.encoders == "each" or several
     encoders = _stacks("encoder", [s for s in sources if s not in features], each or bool(features))
@@ -87,8 +87,8 @@ def _stacks(role: str, columns: list[str], each: bool) -> dict[str, str]:
     """Column -> name of its stack; a name of a stack has no dots."""
     stacks = {column: f"{role}_{column.replace('.', '_')}" if each else role for column in columns}
     if each and len(set(stacks.values())) < len(columns):
-        is_so = f"stacks are named after columns, with _ for a dot, and {', '.join(columns)} are not told apart so"
-        raise SettingsError("data.columns", is_so, "rename a column")
+        problem = f"stacks are named after columns, with _ for a dot, and {', '.join(columns)} are not told apart so"
+        raise SettingsError("data.columns", problem, "rename a column")
     return stacks
 
 

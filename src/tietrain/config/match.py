@@ -70,7 +70,7 @@ def solve(config: RunConfig, ties: Mapping[str, Any], model: Mapping[str, Any]) 
     try:
         target = _measure(baseline_of(config))
     except SettingsError as e:
-        raise type(e)(f"match.baseline={config.match.baseline}", f"{e.asked}: {e.is_so}", e.to_do) from None
+        raise type(e)(f"match.baseline={config.match.baseline}", f"{e.setting}: {e.problem}", e.remedy) from None
     solved["target"] = target
     return config if _measure(config) == target else _with(config, key, _nearest(config, key, target))
 
@@ -96,20 +96,20 @@ def compare_match(config: RunConfig, vocab_sizes: Mapping[str, int] | None = Non
 def _check_budgets(config: RunConfig) -> None:
     match, budgets = config.match, config.train.budgets
     stated = ", ".join(f"train.max_{unit}={limit:g}" for unit, limit in budgets.items())
-    asked = f"match.by={match.by}"
+    requested = f"match.by={match.by}"
     if match.by == "seconds" and set(budgets) != {"seconds"}:
-        to_do = "state train.max_seconds and leave the others null"
-        raise SettingsError(asked, f"the run ends by {stated}", to_do)
+        remedy = "state train.max_seconds and leave the others null"
+        raise SettingsError(requested, f"the run ends by {stated}", remedy)
     if match.by != "flops":
         return
     if "seconds" in budgets:
-        is_so = f"with {stated} nobody knows before it how many FLOPs a run takes"
-        raise SettingsError(asked, is_so, "state train.max_steps or train.max_tokens alone")
+        problem = f"with {stated} nobody knows before it how many FLOPs a run takes"
+        raise SettingsError(requested, problem, "state train.max_steps or train.max_tokens alone")
     if match.vary == "steps" and len(budgets) > 1:
         raise SettingsError("match.vary=steps", f"the run ends by the first of {stated}", "state one of them")
     if match.vary != "steps" and "flops" in budgets:
-        is_so = f"with {stated} all runs take the same FLOPs, whatever their shape"
-        raise SettingsError(asked, is_so, "set match.vary=steps, or state train.max_steps")
+        problem = f"with {stated} all runs take the same FLOPs, whatever their shape"
+        raise SettingsError(requested, problem, "set match.vary=steps, or state train.max_steps")
 
 
 def _varied(config: RunConfig) -> tuple[str, float]:
@@ -189,8 +189,8 @@ def _nearest(config: RunConfig, key: str, target: float) -> int:
     below = next((size for size in reversed(sizes[:high]) if value(size) is not None), None)
     above = next((size for size in sizes[high:] if value(size) is not None), None)
     if above is None and name == "n_layers":
-        is_so = f"with no depth up to {most} layers it has the {MEASURES[str(config.match.by)][0]} of {target:,.0f}"
-        raise TyingError(f"tying={config.tying_label} match.vary=n_layers", is_so, "set match.vary=d_ff")
+        problem = f"with no depth up to {most} layers it has the {MEASURES[str(config.match.by)][0]} of {target:,.0f}"
+        raise TyingError(f"tying={config.tying_label} match.vary=n_layers", problem, "set match.vary=d_ff")
     found = [size for size in (below, above) if size is not None]
     if not found:
         raise SettingsError(f"match.multiple_of={step}", f"no multiple of it fits {key}", "give a smaller one")
@@ -250,8 +250,8 @@ def describe_match(config: RunConfig, vocab_sizes: Mapping[str, int] | None = No
     return lines
 
 
-def _warning(is_so: str) -> str:
-    return f"match: warning: {is_so}; these arms are not matched"
+def _warning(problem: str) -> str:
+    return f"match: warning: {problem}; these arms are not matched"
 
 
 def _against(found: Match) -> str:
@@ -273,6 +273,6 @@ def _real_lines(config: RunConfig, base: RunConfig, vocab_sizes: Mapping[str, in
         real = compare_match(config, vocab_sizes)
         said = f"with the {sizes} pieces there really are, {_against(real)}"
         if abs(real.percent) > WARN_PERCENT:
-            is_so = f"model.vocab_size={config.model.vocab_size}, by which sizes were solved, is not the real size"
-            return [f"match: {said}", _warning(is_so)]
+            problem = f"model.vocab_size={config.model.vocab_size}, by which sizes were solved, is not the real size"
+            return [f"match: {said}", _warning(problem)]
     return [f"match: {said}"]

@@ -78,34 +78,34 @@ class RunConfig:
     def _check_directions(self) -> None:
         task, both = self.task, [d.name for d in (*self.directions, *self.zero_shot)]
         for key in ("directions", "zero_shot", "train_pairs"):
-            is_so = f"task={task.name} has no directions"
-            check(task.name == "mt" or not getattr(task, key), f"task.{key}", is_so, "choose task=mt")
+            problem = f"task={task.name} has no directions"
+            check(task.name == "mt" or not getattr(task, key), f"task.{key}", problem, "choose task=mt")
         twice = [name for name in both if both.count(name) > 1]
         check(not twice, f"task.directions={both}", f"{' and '.join(twice[:1])} stands there twice", "name each once")
         trained = [d.name for d in self.directions]
         for name in task.train_pairs:
-            is_so = f"it is no trained direction, those are {', '.join(trained)}"
-            check(name in trained, f"task.train_pairs.{name}", is_so, "name one of them")
+            problem = f"it is no trained direction, those are {', '.join(trained)}"
+            check(name in trained, f"task.train_pairs.{name}", problem, "name one of them")
         for direction in (*self.directions, *self.zero_shot):
-            asked, is_so = f"task.directions=[{direction.name}]", f"{direction.target} holds feature vectors"
-            check(direction.target not in self.data.features, asked, is_so, "write a column of text")
-            is_so = f"{direction.target} holds generated faults and is only ever read"
+            requested, problem = f"task.directions=[{direction.name}]", f"{direction.target} holds feature vectors"
+            check(direction.target not in self.data.features, requested, problem, "write a column of text")
+            problem = f"{direction.target} holds generated faults and is only ever read"
             faulty = self.data.format == "grammar" and direction.target.endswith("_mt")
-            check(not faulty, asked, is_so, "write a language")
+            check(not faulty, requested, problem, "write a language")
         sources = {source for d in self.directions for source in d.sources}
         targets = {d.target for d in self.directions}
         for direction in self.zero_shot:
             unseen = [f"{s} is never read" for s in direction.sources if s not in sources]
             unseen += [f"{direction.target} is never written"] if direction.target not in targets else []
-            to_do = "train a direction that does"
-            check(not unseen, f"task.zero_shot=[{direction.name}]", f"{', '.join(unseen)} in training", to_do)
+            remedy = "train a direction that does"
+            check(not unseen, f"task.zero_shot=[{direction.name}]", f"{', '.join(unseen)} in training", remedy)
         for name in self.data.features:
-            is_so = "no direction reads it"
-            check(name in sources, f"data.features.{name}", is_so, "name it in data.columns and task.directions")
+            problem = "no direction reads it"
+            check(name in sources, f"data.features.{name}", problem, "name it in data.columns and task.directions")
         two = all(len(d.sources) == 2 for d in (*self.directions, *self.zero_shot)) and len(sources) == 2
-        is_so = f"{', '.join(both)} do not all read the same two sources"
-        to_do = "leave it one, or name two source columns"
-        check(self.model.source_attention == "one" or two, "model.source_attention=each", is_so, to_do)
+        problem = f"{', '.join(both)} do not all read the same two sources"
+        remedy = "leave it one, or name two source columns"
+        check(self.model.source_attention == "one" or two, "model.source_attention=each", problem, remedy)
 
     @property
     def columns(self) -> list[str]:

@@ -42,8 +42,8 @@ def read_run_config(directory: Path) -> RunConfig:
     """
     if not (directory / runs.RUN).exists():
         inside = runs.find_runs(directory)
-        to_do = f"name one of those in it, for example {inside[0]}" if inside else "name a folder that tietrain wrote"
-        raise SettingsError(str(directory), f"it is no run directory: there is no {runs.RUN}", to_do)
+        remedy = f"name one of those in it, for example {inside[0]}" if inside else "name a folder that tietrain wrote"
+        raise SettingsError(str(directory), f"it is no run directory: there is no {runs.RUN}", remedy)
     path = directory / runs.CONFIG
     content = runs.read_bytes(path)
     try:

@@ -44,9 +44,9 @@ class ReportConfig:
             "it is not positive",
             "give the largest difference that does not matter, or null",
         )
-        is_so = "it has the unit of the primary score, which is another for each task"
+        problem = "it has the unit of the primary score, which is another for each task"
         check(
-            self.margin is None or self.metric is not None, f"report.margin={self.margin}", is_so, "set report.metric"
+            self.margin is None or self.metric is not None, f"report.margin={self.margin}", problem, "set report.metric"
         )
 
 
@@ -74,8 +74,8 @@ class MatchConfig:
         if self.by is not None:
             check_choice("match.by", self.by, tuple(MATCHED))
             varied = MATCHED[self.by]
-            is_so = f"match.by={self.by} is not reached by it"
-            check(self.vary in varied, f"match.vary={self.vary}", is_so, f"choose {' or '.join(varied)}")
+            problem = f"match.by={self.by} is not reached by it"
+            check(self.vary in varied, f"match.vary={self.vary}", problem, f"choose {' or '.join(varied)}")
 
 
 @dataclass
@@ -102,19 +102,21 @@ class TuneConfig:
             return
         check(bool(self.points), f"tune={self.name}", "tune.points is empty", "list what is to be tried")
         for i, point in enumerate(self.points, start=1):
-            asked = f"tune={self.name}, point {i}"
-            check(bool(point), asked, "it sets nothing", "give a mapping of full keys to values")
-            check(self.points.index(point) == i - 1, asked, "it stands there twice", "leave it out")
+            requested = f"tune={self.name}, point {i}"
+            check(bool(point), requested, "it sets nothing", "give a mapping of full keys to values")
+            check(self.points.index(point) == i - 1, requested, "it stands there twice", "leave it out")
             for key in point:
-                to_do = f"tune keys of optim, or {', '.join(TUNABLE)}"
-                check(key.startswith("optim.") or key in TUNABLE, asked, f"{key} is nothing a list may tune", to_do)
+                remedy = f"tune keys of optim, or {', '.join(TUNABLE)}"
+                check(
+                    key.startswith("optim.") or key in TUNABLE, requested, f"{key} is nothing a list may tune", remedy
+                )
         for key in ("seeds", "reporting_seeds"):
             seeds = getattr(self, key)
             holds = bool(seeds) and min(seeds) >= 0 and len(set(seeds)) == len(seeds)
             check(holds, f"tune.{key}={seeds}", "they are no list of different seeds", "give for example [1,2,3]")
         both = sorted(set(self.seeds) & set(self.reporting_seeds))
-        is_so = f"{both} chose the point too, and the chosen one is the luckiest"
-        check(not both, f"tune.reporting_seeds={self.reporting_seeds}", is_so, "report fresh seeds")
+        problem = f"{both} chose the point too, and the chosen one is the luckiest"
+        check(not both, f"tune.reporting_seeds={self.reporting_seeds}", problem, "report fresh seeds")
 
     @property
     def trials(self) -> str:

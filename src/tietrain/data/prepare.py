@@ -136,8 +136,8 @@ def _shared_use(prepared: Prepared, name: str) -> str:
 def _check_tags(config: RunConfig, layout: Layout) -> None:
     for direction in layout.directions:
         if direction.target in layout.tags and set(direction.sources) <= set(config.data.features):
-            is_so = f"{direction.name} reads no text that could say which language to write"
-            raise SettingsError("model.decoders=one", is_so, "choose model.decoders=each, or read a text beside")
+            problem = f"{direction.name} reads no text that could say which language to write"
+            raise SettingsError("model.decoders=one", problem, "choose model.decoders=each, or read a text beside")
 
 
 def _text_columns(layout: Layout) -> list[str]:

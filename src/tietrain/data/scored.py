@@ -70,9 +70,9 @@ def _check_stacks(config: RunConfig, layout: Layout, vocabularies: Mapping[str, 
     """SettingsError where columns have other stacks, or targets other tags, than the run that is scored."""
     tags = {tag for vocabulary in vocabularies.values() for tag in vocabulary.tags}
     if layout.vocabularies.keys() != vocabularies.keys() or set(layout.tags) != tags:
-        asked = f"data.columns=[{','.join(config.columns)}]"
+        requested = f"data.columns=[{','.join(config.columns)}]"
         has = ", ".join(vocabularies) + (f" and the tags {', '.join(sorted(tags))}" if tags else "")
-        raise SettingsError(asked, f"the run has the stacks {has}", "name the columns as the run does")
+        raise SettingsError(requested, f"the run has the stacks {has}", "name the columns as the run does")
 
 
 def _is_wanted(split: str, names: Collection[str]) -> bool:

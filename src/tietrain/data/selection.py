@@ -65,8 +65,8 @@ def _with_text(rows: Counts, direction: Direction, blank: Mapping[str, Counts], 
     if len(kept) < len(rows):
         notes.append(f"{where}: {len(rows) - len(kept)} pairs with an empty side are left out")
     if not len(kept):
-        is_so = f"no row of train is a pair of {direction.name} with text on all sides"
-        raise DataError("data.splits.train", is_so, "give more text, or ask for fewer directions")
+        problem = f"no row of train is a pair of {direction.name} with text on all sides"
+        raise DataError("data.splits.train", problem, "give more text, or ask for fewer directions")
     return kept
 
 
@@ -78,8 +78,8 @@ def _short(
     unit = f"times {CHARS_PER_TOKEN} characters" if config.train.batch_by == "chars" else "pieces"
     kept = rows[longest <= max_len]
     if not len(kept):
-        to_do = f"give at least {longest.min()} {unit}"
-        raise DataError(f"task.max_len={max_len}", "every training pair is longer", to_do)
+        remedy = f"give at least {longest.min()} {unit}"
+        raise DataError(f"task.max_len={max_len}", "every training pair is longer", remedy)
     if len(kept) < len(rows):
         said = f"{len(rows) - len(kept)} pairs with a side of more than task.max_len={max_len} {unit} are left out"
         notes.append(f"{where}: {said}")

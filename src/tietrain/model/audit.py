@@ -93,6 +93,8 @@ def _names(names: Sequence[str]) -> str:
     return listed if len(names) <= MOST_NAMED else f"{listed} and {len(names) - MOST_NAMED} more"
 
 
-def _require(holds: bool, asked: str, is_so: str) -> None:
+def _require(holds: bool, requested: str, problem: str) -> None:
     if not holds:
-        raise AuditError(asked, is_so, "the run stops here; load weights of the same plan, or report this as a bug")
+        raise AuditError(
+            requested, problem, "the run stops here; load weights of the same plan, or report this as a bug"
+        )

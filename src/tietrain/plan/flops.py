@@ -160,5 +160,5 @@ def length_units(shape: ModelShape, lengths: Mapping[str, list[int]]) -> dict[st
 
 def equal_lengths(shape: ModelShape, length: int) -> dict[str, int]:
     """`length_units` of one sentence with `length` tokens in every stack of the first route, S = T, all asked for."""
-    asked = {asked_unit(stack): [length] for stack in shape.predictors if stack.name in shape.routes[0]}
-    return length_units(shape, asked | {name: [length] for name in shape.routes[0]})
+    requested = {asked_unit(stack): [length] for stack in shape.predictors if stack.name in shape.routes[0]}
+    return length_units(shape, requested | {name: [length] for name in shape.routes[0]})

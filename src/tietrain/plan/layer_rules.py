@@ -44,7 +44,7 @@ def layer_rule(
                     read = list(sets(stack.n_layers, **mapped))
                 except TyingError as e:
                     raise TyingError(
-                        e.asked, f"stack {stack.name} has {stack.n_layers} layers, {e.is_so}", e.to_do
+                        e.setting, f"stack {stack.name} has {stack.n_layers} layers, {e.problem}", e.remedy
                     ) from None
                 # A set number is not a layer number: the first layer that reads a set stands for it.
                 first = [read.index(s) for s in read]
@@ -198,14 +198,14 @@ def execution(n_layers: int, blocks: Sequence[int | str] | None = None) -> list[
     >>> execution(6, ["0-3", "2-3"])
     [0, 1, 2, 3, 2, 3]
     """
-    asked = f"blocks={_written(blocks)}"
-    ranges = [_block_range(asked, entry) for entry in blocks or ()]
-    _check_one_a_layer(asked, sum(r.stop - r.start for r in ranges), n_layers)
+    requested = f"blocks={_written(blocks)}"
+    ranges = [_block_range(requested, entry) for entry in blocks or ()]
+    _check_one_a_layer(requested, sum(r.stop - r.start for r in ranges), n_layers)
     listed = [number for r in ranges for number in r]
     # A number as large as the depth leaves a gap below it, however large it is.
     unused = sorted(set(range(min(max(listed), n_layers))) - set(listed))
     if unused:
-        raise TyingError(asked, f"and block {unused[0]} is never run", "number the blocks from 0 without gaps")
+        raise TyingError(requested, f"and block {unused[0]} is never run", "number the blocks from 0 without gaps")
     return listed
 
 
@@ -218,37 +218,37 @@ def index_vector(n_layers: int, layers: Sequence[int] | None = None) -> list[int
     >>> index_vector(6, [1, 1, 3, 3, 3, 6])
     [1, 1, 3, 3, 3, 6]
     """
-    asked = f"layers={_written(layers)}"
+    requested = f"layers={_written(layers)}"
     entries = list(layers or ())
-    _check_one_a_layer(asked, len(entries), n_layers)
+    _check_one_a_layer(requested, len(entries), n_layers)
     for number, entry in enumerate(entries, start=1):
         if type(entry) is not int or not 1 <= entry <= n_layers:
-            raise TyingError(asked, f"and {entry!r} is none of them", f"number them from 1 to {n_layers}")
+            raise TyingError(requested, f"and {entry!r} is none of them", f"number them from 1 to {n_layers}")
         if entries[entry - 1] != entry:
             raise TyingError(
-                asked,
+                requested,
                 f"where layer {number} reads layer {entry}, which reads layer {entries[entry - 1]}: a cycle or a chain",
                 f"name a layer that reads itself, entry {entry} at place {entry}",
             )
     return entries
 
 
-def _block_range(asked: str, entry: int | str) -> range:
+def _block_range(requested: str, entry: int | str) -> range:
     """`3-5` as 3, 4, 5; a number as itself."""
     ends = str(entry).split("-")
     if len(ends) <= 2 and all(map(str.isdecimal, ends)) and int(ends[0]) <= int(ends[-1]):
         return range(int(ends[0]), int(ends[-1]) + 1)
-    raise TyingError(asked, f"and {entry} is no block or range of blocks", "write them as [0-5,3-5,3-10]")
+    raise TyingError(requested, f"and {entry} is no block or range of blocks", "write them as [0-5,3-5,3-10]")
 
 
 def _written(values: Sequence[object] | None) -> str:
     return "null" if values is None else f"[{','.join(map(str, values))}]"
 
 
-def _check_one_a_layer(asked: str, n_listed: int, n_layers: int) -> None:
+def _check_one_a_layer(requested: str, n_listed: int, n_layers: int) -> None:
     if n_listed != n_layers:
         raise TyingError(
-            asked,
+            requested,
             f"and {n_listed} are listed",
             "list one for each layer run, or choose stacks=[...] and model.n_layers",
         )

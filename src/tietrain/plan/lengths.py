@@ -72,27 +72,27 @@ def parse_lengths(text: str) -> list[int]:
     >>> parse_lengths("64,...,512"), parse_lengths("10,100")
     ([64, 128, 256, 512], [10, 100])
     """
-    asked, to_do = f"--lengths {text}", "write for example 64,...,65536 or 100,1000,10000"
+    requested, remedy = f"--lengths {text}", "write for example 64,...,65536 or 100,1000,10000"
     lengths: list[int] = []
     doubling = False
     for word in text.split(","):
         if word.strip() == "...":
             if not lengths or doubling:
-                raise SettingsError(asked, "there is no number before its dots", to_do)
+                raise SettingsError(requested, "there is no number before its dots", remedy)
             doubling = True
             continue
         if not word.strip().isascii() or not word.strip().isdigit() or not 1 <= int(word) <= LONGEST:
-            raise SettingsError(asked, f"{word.strip() or 'nothing'} is no length from 1 to {LONGEST}", to_do)
+            raise SettingsError(requested, f"{word.strip() or 'nothing'} is no length from 1 to {LONGEST}", remedy)
         if lengths and int(word) <= lengths[-1]:
-            raise SettingsError(asked, f"{word.strip()} comes after {lengths[-1]}", "give rising lengths")
+            raise SettingsError(requested, f"{word.strip()} comes after {lengths[-1]}", "give rising lengths")
         while doubling and 2 * lengths[-1] < int(word):
             lengths.append(2 * lengths[-1])
         if doubling and 2 * lengths[-1] != int(word):
-            raise SettingsError(asked, f"doubling does not reach {int(word)}", to_do)
+            raise SettingsError(requested, f"doubling does not reach {int(word)}", remedy)
         lengths.append(int(word))
         doubling = False
     if doubling:
-        raise SettingsError(asked, "there is no number after its dots", to_do)
+        raise SettingsError(requested, "there is no number after its dots", remedy)
     return lengths
 
 

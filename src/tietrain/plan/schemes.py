@@ -81,8 +81,8 @@ def encoder_decoder(
     stacks = slots.shape.stacks
     depths = {stack.name: stack.n_layers for stack in stacks}
     if depth == "each" and len(set(depths.values())) > 1:
-        is_so = " and ".join(f"{name} has {n} layers" for name, n in depths.items())
-        raise TyingError("depth=each", is_so, "make the depths equal, or choose depth=one")
+        problem = " and ".join(f"{name} has {n} layers" for name, n in depths.items())
+        raise TyingError("depth=each", problem, "make the depths equal, or choose depth=one")
     names = choose_parts(slots, stacks, parts, norms=norms)
     layers = [(stack.name, layer) for stack in stacks for layer in range(stack.n_layers)]
     chains: dict[Any, list[str]] = {}
@@ -107,9 +107,9 @@ def same_role(
     check_choice("role", role, ("encoder", "decoder"))
     stacks = [stack for stack in slots.shape.stacks if stack.has_output == (role == "decoder")]
     if len(stacks) < 2:
-        is_so = f"this model has {len(stacks)} stack{'' if len(stacks) == 1 else 's'} of that role"
-        to_do = f"read two sources in task.directions, or set model.{role}s=each with several languages"
-        raise TyingError(f"role={role}", is_so, to_do)
+        problem = f"this model has {len(stacks)} stack{'' if len(stacks) == 1 else 's'} of that role"
+        remedy = f"read two sources in task.directions, or set model.{role}s=each with several languages"
+        raise TyingError(f"role={role}", problem, remedy)
     names = choose_parts(slots, stacks, parts)
     if norms:
         names += dict.fromkeys(f"{name.split('.')[0]}_norm" for name in names)
@@ -135,8 +135,8 @@ def cross_attentions(slots: Slots) -> list[Pair]:
         if slots.under(f"{stack.name}.{layer}.cross_attn2{name}")
     ]
     if not pairs:
-        to_do = "set model.source_attention=each with two sources"
-        raise TyingError("cross_attn2", "no layer of this model has a second cross-attention", to_do)
+        remedy = "set model.source_attention=each with two sources"
+        raise TyingError("cross_attn2", "no layer of this model has a second cross-attention", remedy)
     return pairs
 
 
@@ -180,7 +180,7 @@ def check_ties(ties: Ties) -> None:
                     check_choice("option", option, RULES[tie["rule"]].options)
                     _check_type(option, value, RULES[tie["rule"]].options[option])
         except TyingError as e:
-            raise TyingError(f"{key}.{e.asked}", e.is_so, e.to_do) from None
+            raise TyingError(f"{key}.{e.setting}", e.problem, e.remedy) from None
     if len(ties) > 1 and "none" in ties:
         others = ", ".join(label for label in ties if label != "none")
         raise TyingError(
@@ -224,7 +224,7 @@ def make_plan(shape: ModelShape, ties: Ties) -> TyingPlan:
             of_rule = chosen.pairs(plan.slots, **options)
             plan = resolve(plan.slots, pairs := pairs + of_rule)
         except TyingError as e:
-            raise TyingError(f"tying={label}: {e.asked}", e.is_so, e.to_do) from None
+            raise TyingError(f"tying={label}: {e.setting}", e.problem, e.remedy) from None
         notes += [f"{label}: {said}" for said in _notes(plan.slots, chosen, options, of_rule)]
     return replace(plan, notes=tuple([*notes, *_alike(plan)]))
 

@@ -223,7 +223,7 @@ def add_two_level(judgement: Judgement, directory: Path) -> Judgement:
             try:
                 one = replace(one, two_level=_two_level(one.arm, one.base.arm, judgement.declared.split, directory))
             except DataError as e:
-                notes.append(f"{code(one.arm.name)}: no interval over seeds and documents, {escape(e.is_so)}.")
+                notes.append(f"{code(one.arm.name)}: no interval over seeds and documents, {escape(e.problem)}.")
         arms.append(one)
     return replace(judgement, arms=tuple(arms), notes=tuple(notes))
 

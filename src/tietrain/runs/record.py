@@ -85,8 +85,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        to_do = "make room, then start the same command again"
-        raise StorageError(f"writing {path}", f"the system says {e.strerror or e}", to_do) from e
+        remedy = "make room, then start the same command again"
+        raise StorageError(f"writing {path}", f"the system says {e.strerror or e}", remedy) from e
 
 
 def write_text(path: Path, text: str) -> None:
@@ -229,8 +229,8 @@ def locked(directory: Path) -> Iterator[None]:
         if not _lock(lock.fileno(), fcntl.LOCK_EX):
             time.sleep(LOOK_SECONDS)
             if not _lock(lock.fileno(), fcntl.LOCK_EX):
-                to_do = "wait for it, or give another run_dir"
-                raise LockedError(str(directory), "another process is writing this run", to_do)
+                remedy = "wait for it, or give another run_dir"
+                raise LockedError(str(directory), "another process is writing this run", remedy)
         yield
 
 

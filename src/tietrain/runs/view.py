@@ -126,8 +126,10 @@ def collect(directory: Path) -> list[Run]:
         raise DataError(str(directory), "there is no such folder", "give a folder of runs, for example outputs/default")
     found = runs.find_runs(directory)
     if not found:
-        to_do = "give a folder that holds run directories (each has a run.json), or make one with `tietrain study=NAME`"
-        raise DataError(str(directory), "no runs found", to_do)
+        remedy = (
+            "give a folder that holds run directories (each has a run.json), or make one with `tietrain study=NAME`"
+        )
+        raise DataError(str(directory), "no runs found", remedy)
     return [read_run(path, str(path.relative_to(directory))) for path in found]
 
 
@@ -321,4 +323,4 @@ def clean_text(text: str) -> str:
 
 
 def _why(error: DataError | OSError) -> str:
-    return clean_text(error.is_so if isinstance(error, DataError) else str(error.strerror or error))
+    return clean_text(error.problem if isinstance(error, DataError) else str(error.strerror or error))

@@ -100,7 +100,7 @@ def remove_unnamed(directory: Path) -> None:
             remove_directory(path)
 
 
-def restore_kept(directory: Path, model: Transformer, state: TrainState, say: Callable[[str], None]) -> None:
+def restore_kept(directory: Path, model: Transformer, state: TrainState, log: Callable[[str], None]) -> None:
     """Make what is stored be what the state names: the best evaluation, and those of the average.
 
     They lie there already, or they are those of the model just loaded. Where they are gone all the same, the run goes on
@@ -118,10 +118,10 @@ def restore_kept(directory: Path, model: Transformer, state: TrainState, say: Ca
         if evaluation["step"] == state.step:
             save_weights(path, model, evaluation)
         elif path.name == BEST:
-            say(f"the best weights, of step {evaluation['step']}, are gone; the best from here on will be kept")
+            log(f"the best weights, of step {evaluation['step']}, are gone; the best from here on will be kept")
             state.best = None
         else:
-            say(f"the weights of step {evaluation['step']} are gone; the average will be without them")
+            log(f"the weights of step {evaluation['step']} are gone; the average will be without them")
             state.averaged = [e for e in state.averaged if e is not evaluation]
     remove_unnamed(directory)  # a kill can come between a save and its deletions
 
@@ -172,8 +172,8 @@ def load_scored(directory: Path, model: Transformer, config: TrainConfig) -> dic
     path = directory / runs.CHECKPOINTS / (BEST if config.average == "none" else AVERAGE)
     found = _read(path)
     if found is None:
-        to_do = "delete the run directory and start the same command again"
-        raise DataError(str(path), "it is missing or damaged", to_do)
+        remedy = "delete the run directory and start the same command again"
+        raise DataError(str(path), "it is missing or damaged", remedy)
     load_model(path / MODEL, model)
     return {**found, "chosen_by": chosen_by(config, len(found.get("averaged_steps", [])))}
 

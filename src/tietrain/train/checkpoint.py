@@ -77,7 +77,7 @@ def load_checkpoint(
     model: Transformer,
     optimizer: Optimizer,
     check: Callable[[Any], None],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     smoothed: Transformer | None = None,
 ) -> Any:
     """Load the newest whole checkpoint of a run into model and optimizer, and its moving average into `smoothed`.
@@ -97,7 +97,7 @@ def load_checkpoint(
     damaged = []
     for path in reversed(steps.values()):
         if not is_whole(path):
-            say(f"checkpoint {path} is damaged; trying the one before")
+            log(f"checkpoint {path} is damaged; trying the one before")
             damaged.append(path)
             continue
         body = runs.read_json(path / STATE)
@@ -157,9 +157,9 @@ def _weights(model: Transformer, step: int | None) -> dict[str, Tensor]:
     weights = {name: p.detach() for name, p in model.named_parameters()}
     for name, values in weights.items():
         if not torch.isfinite(values).all():
-            asked = "the last step" if step is None else f"step {step}"
+            requested = "the last step" if step is None else f"step {step}"
             raise DivergedError(
-                asked, f"{name} is not finite", "lower optim.lr or raise optim.warmup; nothing was saved"
+                requested, f"{name} is not finite", "lower optim.lr or raise optim.warmup; nothing was saved"
             )
     audit_checkpoint_keys(model.plan, weights)
     return weights
@@ -210,8 +210,8 @@ def read_weights(path: Path, plan: TyingPlan) -> dict[str, Tensor]:
     there = PlanRecord(owner, {slot: tuple(shape) for slot, shape in shapes.items()})
     difference = Difference(there, here).words()
     if difference:
-        to_do = "choose the ties and the shape it was made with, or another directory"
-        raise SettingsError(str(path), f"it was made under another plan: {difference}", to_do)
+        remedy = "choose the ties and the shape it was made with, or another directory"
+        raise SettingsError(str(path), f"it was made under another plan: {difference}", remedy)
     audit_checkpoint_keys(plan, weights)
     return weights
 

@@ -26,7 +26,7 @@ def score_all(
     model: Transformer,
     prepared: Prepared,
     directory: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     stop: StopRequest,
 ) -> dict[str, Any]:
     """Final scores of every split but train, in every direction, each scored once with the weights chosen on valid."""
@@ -39,9 +39,9 @@ def score_all(
         documents += [{"split": split, **document} for document in result.documents]
         for name, lines in result.texts.items():
             runs.write_text(directory / f"{name}.{split}.txt", "".join(line + "\n" for line in lines))
-        say(f"{split}: {brief(result.scores)}")
+        log(f"{split}: {brief(result.scores)}")
     for name, means in add_means(scores, config, prepared).items():
-        say(f"{name}: {brief(means)}")
+        log(f"{name}: {brief(means)}")
     runs.write_text(directory / runs.DOCUMENTS, "".join(json.dumps(document) + "\n" for document in documents))
     return scores
 

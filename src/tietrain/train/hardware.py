@@ -85,22 +85,22 @@ def resolve_hardware(config: HardwareConfig) -> Hardware:
     )
 
 
-def _device(asked: str) -> torch.device:
+def _device(requested: str) -> torch.device:
     has_gpu = torch.cuda.is_available()
-    if asked == "cuda" and not has_gpu:
+    if requested == "cuda" and not has_gpu:
         raise SettingsError("hardware.device=cuda", "torch finds no GPU here", "use hardware=auto or hardware=cpu")
-    return torch.device("cuda" if has_gpu and asked != "cpu" else "cpu")
+    return torch.device("cuda" if has_gpu and requested != "cpu" else "cpu")
 
 
-def _precision(asked: str, device: torch.device) -> tuple[str, tuple[str, ...]]:
+def _precision(requested: str, device: torch.device) -> tuple[str, tuple[str, ...]]:
     """fp32 or bf16, with a note where the choice is unlikely to pay."""
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        chosen = ("bf16" if fast else "fp32") if asked == "auto" else asked
+        chosen = ("bf16" if fast else "fp32") if requested == "auto" else requested
     else:
         features = torch.cpu.get_capabilities()
         fast = any(features.get(name) for name in FAST_BF16)
-        chosen = "fp32" if asked == "auto" else asked
+        chosen = "fp32" if requested == "auto" else requested
     slow = chosen == "bf16" and not fast
     return chosen, ("hardware.precision=bf16: this device has no fast bf16, fp32 is likely faster",) if slow else ()
 

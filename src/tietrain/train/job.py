@@ -20,7 +20,7 @@ from tietrain.config.layout import make_shape
 from tietrain.config.match import describe_match
 from tietrain.data.characters import most_tokens
 from tietrain.data.sources.corpora import corpus_key
-from tietrain.errors import SettingsError, TietrainError, tell
+from tietrain.errors import SettingsError, TietrainError, eprint
 from tietrain.plan.params import count_params
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.schemes import make_plan
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tietrain.model.transformer import Transformer
     from tietrain.train.tasks.task import Task
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass
@@ -75,9 +75,9 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
     if previous is not None and previous.status == "done" and is_finished(config, directory):
         other = other_code(previous, config) if config.same_code else ""
         if not other:
-            tell(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
+            eprint(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
             return Outcome(str(directory), "skipped", valid=_valid_score(directory))
-        tell(f"{directory} was finished with {other}: it is run again")
+        eprint(f"{directory} was finished with {other}: it is run again")
         runs.clear(directory)
     if previous is not None and not config.retry_failed and would_fail_again(previous, config, directory):
         message = f"{previous.reason} (as before; retry_failed=true runs it again)"
@@ -94,14 +94,14 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
         started_at=previous.started_at if previous else _now(),
     )
 
-    def say(line: str) -> None:
-        tell(line)
+    def log(line: str) -> None:
+        eprint(line)
         runs.append_log(directory, line + "\n")
 
     began, valid = time.monotonic(), None
     try:
-        with StopRequest() as stop, Trackers(directory, config, say) as trackers:
-            _train_and_score(config, directory, record, say, stop, trackers)
+        with StopRequest() as stop, Trackers(directory, config, log) as trackers:
+            _train_and_score(config, directory, record, log, stop, trackers)
         status, code, message, valid = "done", 0, "", _valid_score(directory)
     except Stopped as e:
         message = f"stopped by a signal after saving; the same command continues {directory}"
@@ -119,7 +119,7 @@ def _run_locked(config: RunConfig, directory: Path) -> Outcome:
 
 
 def _train_and_score(
-    config: RunConfig, directory: Path, record: RunRecord, say: Say, stop: StopRequest, trackers: Trackers
+    config: RunConfig, directory: Path, record: RunRecord, log: Log, stop: StopRequest, trackers: Trackers
 ) -> None:
     """The job itself; fills the record as it goes."""
     make_plan(make_shape(config), config.tying.ties)  # a scheme that does not fit is refused before any work
@@ -141,7 +141,7 @@ def _train_and_score(
     runs.write_json(directory / runs.PLAN, plan.to_json())
     runs.write_json(directory / runs.LEDGER, ledger_json(plan, config))
     for line in [*record.notes, *describe_plan(plan, config)]:
-        say(line)
+        log(line)
 
     # torch and everything above it is imported only now: settings and data errors come at once.
     from tietrain.model.audit import audit_model
@@ -168,7 +168,7 @@ def _train_and_score(
         hardware=hardware,
         directory=directory,
         fingerprints=record.fingerprints,
-        say=say,
+        log=log,
         stop=stop,
         trackers=trackers,
     )
@@ -182,13 +182,13 @@ def _train_and_score(
     audits["loaded"] = audit_model(model)
     runs.write_json(directory / runs.AUDIT, audits)
     totals = {**record.progress, "checkpoint": scored}
-    scores = score_all(config, task, model, prepared, directory, say, stop)
+    scores = score_all(config, task, model, prepared, directory, log, stop)
     primary = scores["splits"].get(config.declared["split"], {})
     finals = final_scores(config, count_params(plan).params, state.flops, primary)
-    add_results(directory, finals, record.progress, say)
+    add_results(directory, finals, record.progress, log)
     trackers.add_results(finals, record.progress)
     runs.write_json(directory / runs.EVAL, {**totals, **scores})
-    say(f"finished: {directory}")
+    log(f"finished: {directory}")
 
 
 def _build_model(config: RunConfig, plan: TyingPlan, record: RunRecord) -> Transformer:
@@ -201,10 +201,10 @@ def _build_model(config: RunConfig, plan: TyingPlan, record: RunRecord) -> Trans
         parent = runs.read_record(Path(config.init_from))
         for name, content in record.fingerprints.items():
             if name.startswith("vocabulary") and parent.fingerprints.get(name) != content:
-                is_so = f"its {name} has other pieces than this run's"
+                problem = f"its {name} has other pieces than this run's"
                 raise SettingsError(
                     f"init_from={config.init_from}",
-                    is_so,
+                    problem,
                     "start from a run with the same text and vocabulary settings",
                 )
         load_weights(Path(config.init_from), model)
@@ -266,8 +266,8 @@ def _explain(error: Exception, config: RunConfig, directory: Path) -> tuple[int,
         or "can't allocate memory" in str(error)  # torch's CPU allocator has no type of its own
     ):
         tokens = config.hardware.device_batch_tokens or config.train.batch_tokens
-        to_do = f"set hardware.device_batch_tokens below {tokens}, and the same run goes on"
-        return 7, f"out of memory: {tokens} tokens at once do not fit; {to_do}"
+        remedy = f"set hardware.device_batch_tokens below {tokens}, and the same run goes on"
+        return 7, f"out of memory: {tokens} tokens at once do not fit; {remedy}"
     if isinstance(error, OSError):
         return 5, f"{error.filename or directory}: the system says {error.strerror or error}; the same command goes on"
     what = f"{type(error).__name__}: {error} (see {directory / runs.LOG})"

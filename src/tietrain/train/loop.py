@@ -45,7 +45,7 @@ def fit(
     hardware: Hardware,
     directory: Path,
     fingerprints: Mapping[str, Any],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     stop: StopRequest,
     trackers: Trackers,
 ) -> TrainState:
@@ -68,11 +68,11 @@ def fit(
         StorageError: the disk refused; the last checkpoint is whole.
     """
     for note in hardware.notes:
-        say(note)
+        log(note)
     optimizer = build_optimizer(model, config.optim)
     identity = make_identity(config, hardware, fingerprints)
     smoothed = make_smoothed(model, config.train)
-    state = resume(directory, model, optimizer, smoothed, identity, say)
+    state = resume(directory, model, optimizer, smoothed, identity, log)
     evaluated = smoothed or model
     audit_model(model)
     audit_model(evaluated)
@@ -80,7 +80,7 @@ def fit(
 
     budgets, flop_ledger, saved = config.train.budgets, count_flops(model.shape), state.step
     compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
-    telemetry = Telemetry(directory, config, describe_plan(model.plan, config), hardware, say, trackers)
+    telemetry = Telemetry(directory, config, describe_plan(model.plan, config), hardware, log, trackers)
     with telemetry, _settled_heap():
         while fraction_spent(state.used, budgets) < 1 and stop.signal is None:
             began, before = time.perf_counter(), fraction_spent(state.used, budgets)
@@ -162,8 +162,8 @@ def _evaluate(model: Transformer, task: Task, state: TrainState, telemetry: Tele
     scores = task.evaluate(model)
     nats = float(scores["nats_per_token"])
     if not math.isfinite(nats):
-        to_do = "lower optim.lr, raise optim.warmup or set optim.clip_norm; no later weights were saved"
-        raise DivergedError(f"step {state.step}", f"the loss on valid is {nats}", to_do)
+        remedy = "lower optim.lr, raise optim.warmup or set optim.clip_norm; no later weights were saved"
+        raise DivergedError(f"step {state.step}", f"the loss on valid is {nats}", remedy)
     telemetry.add_valid_row(state, {**scores, "samples": task.samples(model)})
     return {"step": state.step, "nats_per_token": nats}
 

@@ -51,7 +51,7 @@ def resume(
     optimizer: Optimizer,
     smoothed: Transformer | None,
     identity: Mapping[str, Any],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> TrainState:
     """The state of the newest whole checkpoint, loaded into model and optimizer; step 0 where there is none.
 
@@ -63,23 +63,23 @@ def resume(
         DataError: there are checkpoints and none is whole.
     """
     check = partial(_check_same, directory, identity)
-    body = load_checkpoint(directory, model, optimizer, check, say, smoothed)
+    body = load_checkpoint(directory, model, optimizer, check, log, smoothed)
     if body is None:
         runs.cut_metrics(directory, 0)
         return TrainState()
     for name in BIT_CONDITIONS:
         before, now = body["machine"].get(name), identity["machine"].get(name)
         if before != now:
-            say(f"{name} was {before} and is {now}: the run goes on, but may differ in its last digits")
+            log(f"{name} was {before} and is {now}: the run goes on, but may differ in its last digits")
     state = _state(directory, body)
     seal = body.get("metrics")
     n_bytes = seal.get("bytes") if isinstance(seal, dict) else None
     if not isinstance(n_bytes, int) or seal != metrics_seal(directory, n_bytes):
         lost = f"rows before step {state.step} may be missing"
-        say(f"{directory / runs.METRICS} is not as the checkpoint left it: {lost}")
+        log(f"{directory / runs.METRICS} is not as the checkpoint left it: {lost}")
     runs.cut_metrics(directory, state.step)
-    restore_kept(directory, smoothed or model, state, say)
-    say(f"continuing after step {state.step}")
+    restore_kept(directory, smoothed or model, state, log)
+    log(f"continuing after step {state.step}")
     return state
 
 
@@ -94,8 +94,10 @@ def check_longer(directory: Path, before: Mapping[str, Any], now: Mapping[str, A
     """SettingsError unless the run can go on with another budget; see `schedule.check_longer_budget`."""
     whole = [path for path in step_checkpoints(directory / runs.CHECKPOINTS).values() if is_whole(path)]
     if not whole:
-        asked = f"run_dir={directory}"
-        raise SettingsError(asked, "no checkpoint is left to go on from", "give another run_dir for a longer budget")
+        requested = f"run_dir={directory}"
+        raise SettingsError(
+            requested, "no checkpoint is left to go on from", "give another run_dir for a longer budget"
+        )
     check_longer_budget(before, now, _state(directory, runs.read_json(whole[-1] / STATE)).used)
 
 
@@ -111,15 +113,15 @@ def _check_same(directory: Path, identity: Mapping[str, Any], body: Any) -> None
     if not isinstance(body, dict) or not all(isinstance(body.get(name), dict) for name in names):
         raise DataError(str(directory), "its checkpoint is of another make", "give another run_dir")
     before, now = body["settings"], identity["settings"]
-    is_so = f"the checkpoint in {directory} was made with"
+    problem = f"the checkpoint in {directory} was made with"
     changed = changed_settings(before, now)
     for key in changed:
         if key not in OF_BUDGET:
-            raise SettingsError(f"{key}={now.get(key)}", f"{is_so} {before.get(key)}", "give another run_dir")
+            raise SettingsError(f"{key}={now.get(key)}", f"{problem} {before.get(key)}", "give another run_dir")
     if changed:
         check_longer_budget(before, now, _state(directory, body).used)
     before, now = body["fingerprints"], identity["fingerprints"]
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
-            said = f"{is_so} {before.get(key)}, now it is {now.get(key)}"
+            said = f"{problem} {before.get(key)}, now it is {now.get(key)}"
             raise SettingsError(f"fingerprint of {key}", said, "give another run_dir")

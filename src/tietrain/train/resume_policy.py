@@ -31,8 +31,8 @@ def previous_record(config: RunConfig, directory: Path) -> RunRecord | None:
     previous = runs.read_record(directory)
     if previous.status != "done" and not has_work(directory):
         return previous
-    asked = result_settings(config)
-    changed = changed_settings(previous.settings, asked)
+    requested = result_settings(config)
+    changed = changed_settings(previous.settings, requested)
     for key in (key for key in changed if key not in OF_BUDGET):
         ties = _tie_difference(config, directory) if key.startswith("tying.") else ""
         raise SettingsError(
@@ -47,7 +47,7 @@ def previous_record(config: RunConfig, directory: Path) -> RunRecord | None:
     if changed:
         from tietrain.train.resume import check_longer
 
-        check_longer(directory, previous.settings, asked)
+        check_longer(directory, previous.settings, requested)
         previous.status = "interrupted"  # until the longer budget is spent
     return previous
 

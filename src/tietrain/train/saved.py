@@ -69,13 +69,15 @@ class SavedRun:
         """
         named = {direction.name: direction for direction in self.layout.directions}
         if name not in named and (name or len(named) > 1):
-            asked = f"--direction {name}" if name else "tietrain translate"
-            raise SettingsError(asked, f"the run has the directions {', '.join(named)}", "name one with --direction")
+            requested = f"--direction {name}" if name else "tietrain translate"
+            raise SettingsError(
+                requested, f"the run has the directions {', '.join(named)}", "name one with --direction"
+            )
         direction = named[name] if name else self.layout.directions[0]
         if read := [column for column in direction.sources if column in self.config.data.features]:
-            is_so = f"{direction.name} reads feature vectors ({read[0]}), which no line of text can hold"
-            to_do = "use `tietrain eval RUN data.splits.NAME=[...]` on files that hold them"
-            raise SettingsError("tietrain translate", is_so, to_do)
+            problem = f"{direction.name} reads feature vectors ({read[0]}), which no line of text can hold"
+            remedy = "use `tietrain eval RUN data.splits.NAME=[...]` on files that hold them"
+            raise SettingsError("tietrain translate", problem, remedy)
         return direction
 
     def translate(
@@ -113,8 +115,8 @@ class SavedRun:
         fields = {number: line.split("\t") if several else [line] for number, line in lines.items()}
         for number, texts in fields.items():
             if len(texts) != len(direction.sources):
-                is_so = f"it has {len(texts)} fields, and {direction.name} reads {len(direction.sources)}"
-                raise DataError(f"line {number}", is_so, "write a tab between the sources and nowhere else")
+                problem = f"it has {len(texts)} fields, and {direction.name} reads {len(direction.sources)}"
+                raise DataError(f"line {number}", problem, "write a tab between the sources and nowhere else")
         stacks = [self.layout.encoders[column] for column in direction.sources]
         columns = {stack: [texts[i] for texts in fields.values()] for i, stack in enumerate(stacks)}
         read = {stack: EncodedLines.of(self.vocabularies[stack].encode(texts)) for stack, texts in columns.items()}
@@ -144,11 +146,11 @@ class SavedRun:
             lines.append([]) if piece == EOS_ID else lines[-1].append(piece)
         return "\n".join(self.vocabularies["decoder"].decode(lines))
 
-    def _check_positions(self, asked: str, n_tokens: int) -> None:
+    def _check_positions(self, requested: str, n_tokens: int) -> None:
         model = self.config.model
         if model.positions == "learned" and n_tokens > model.max_len:
             raise DataError(
-                asked, f"{n_tokens} tokens, and the run learned {model.max_len} positions", "give it in parts"
+                requested, f"{n_tokens} tokens, and the run learned {model.max_len} positions", "give it in parts"
             )
 
 
@@ -167,8 +169,8 @@ def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig
     plan = make_plan(real_shape(config, vocabularies), config.tying.ties)
     difference = Difference(stored_record(directory), record_of(plan)).words()
     if difference:
-        is_so = f"its plan is not the one {runs.CONFIG} makes: {difference}"
-        raise DataError(str(directory / runs.PLAN), is_so, "restore both, or use the tietrain that wrote them")
+        problem = f"its plan is not the one {runs.CONFIG} makes: {difference}"
+        raise DataError(str(directory / runs.PLAN), problem, "restore both, or use the tietrain that wrote them")
     resolved = resolve_hardware(hardware or HardwareConfig())
     model = Transformer(plan, embed_scale=config.model.embed_factor)
     about = _load_weights(directory, checkpoint, config, model)
@@ -190,10 +192,10 @@ def _load_weights(directory: Path, checkpoint: str, config: RunConfig, model: Tr
         name = f"step_{int(checkpoint):08d}"
     if name not in names:
         there = f"whole are {', '.join(names)}" if names else "there is none"
-        is_so = f"the run has no such checkpoint: {there}"
-        to_do = "name one of them" if names else "let the run come so far"
+        problem = f"the run has no such checkpoint: {there}"
+        remedy = "name one of them" if names else "let the run come so far"
         if checkpoint == SCORED:
-            is_so, to_do = f"the run is not finished: {there}", "continue it, or choose another checkpoint"
-        raise DataError(f"{directory} --checkpoint {checkpoint}", is_so, to_do)
+            problem, remedy = f"the run is not finished: {there}", "continue it, or choose another checkpoint"
+        raise DataError(f"{directory} --checkpoint {checkpoint}", problem, remedy)
     load_model(folder / name / MODEL, model)
     return {"name": name}

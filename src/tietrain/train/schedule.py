@@ -65,23 +65,25 @@ def check_longer_budget(before: Mapping[str, Any], now: Mapping[str, Any], used:
     except TypeError as e:
         raise DataError(runs.RUN, f"its settings are not those of a run ({e})", "give another run_dir") from None
     (unit, limit), *more = new.items()
-    to_do = "give another run_dir"
+    remedy = "give another run_dir"
     if old == new:
         key = next(key for key in sorted(OF_BUDGET) if before.get(key) != now.get(key))
-        raise SettingsError(f"{key}={now.get(key)}", f"the run was made with {before.get(key)}", to_do)
-    asked = f"train.max_{unit}={limit}"
+        raise SettingsError(f"{key}={now.get(key)}", f"the run was made with {before.get(key)}", remedy)
+    requested = f"train.max_{unit}={limit}"
     if more or list(old) != [unit] or limit <= old[unit]:
-        is_so = f"the run was made with {', '.join(f'max_{u}={v}' for u, v in old.items())}"
-        raise SettingsError(asked, is_so, "a run goes on with the same budget or one of the same unit that is longer")
+        problem = f"the run was made with {', '.join(f'max_{u}={v}' for u, v in old.items())}"
+        raise SettingsError(
+            requested, problem, "a run goes on with the same budget or one of the same unit that is longer"
+        )
     for i in range(N_COMPARED + 1):
         amount = used[unit] * i / N_COMPARED
         rates = [learning_rate(s, amount / b[unit]) for s, b in zip(schedules, (old, new), strict=True)]
         if not math.isclose(*rates, rel_tol=1e-9):
             warmup = schedules[0].warmup * old[unit] / limit
             if schedules[0].schedule != "cosine" and not math.isclose(warmup, schedules[1].warmup):
-                to_do = f"try optim.warmup={warmup!r}, or give another run_dir"
-            is_so = f"with optim.schedule={schedules[0].schedule} other rates would have been used so far"
-            raise SettingsError(asked, is_so, to_do)
+                remedy = f"try optim.warmup={warmup!r}, or give another run_dir"
+            problem = f"with optim.schedule={schedules[0].schedule} other rates would have been used so far"
+            raise SettingsError(requested, problem, remedy)
 
 
 def _budgets(settings: Mapping[str, Any]) -> dict[str, float]:

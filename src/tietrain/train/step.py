@@ -66,8 +66,8 @@ def train_step(
     grad_norm = _clip(model, clip_norm)
     for name, value in (("loss", objective), ("gradient norm", grad_norm)):
         if not math.isfinite(value):
-            to_do = "lower optim.lr, raise optim.warmup or set optim.clip_norm; no later weights were saved"
-            raise DivergedError(f"step {step}", f"the {name} is {value}", to_do)
+            remedy = "lower optim.lr, raise optim.warmup or set optim.clip_norm; no later weights were saved"
+            raise DivergedError(f"step {step}", f"the {name} is {value}", remedy)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return StepSums(objective, nll, grad_norm, padded_tokens)

@@ -37,10 +37,10 @@ class Telemetry:
         config: RunConfig,
         plan: Sequence[str],
         hardware: Hardware,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         trackers: Trackers,
     ):
-        self._directory, self._config, self._plan, self._hardware, self._say = directory, config, plan, hardware, say
+        self._directory, self._config, self._plan, self._hardware, self._say = directory, config, plan, hardware, log
         self._trackers = trackers
         self._bar = _Bar() if sys.stderr.isatty() else None
 

@@ -41,8 +41,8 @@ class TensorBoard:
         config: for the run's row of the HParams table, and where to find it. plan: what is tied, as lines of text.
     """
 
-    def __init__(self, directory: Path, config: RunConfig, plan: Sequence[str], say: Callable[[str], None]):
-        self._say, self._failed = say, False
+    def __init__(self, directory: Path, config: RunConfig, plan: Sequence[str], log: Callable[[str], None]):
+        self._say, self._failed = log, False
         rows = runs.read_metrics(directory)
         self._guarded(lambda: self._open(directory, config, plan, rows))
         for row in rows:
@@ -78,7 +78,7 @@ class TensorBoard:
 
 
 def add_results(
-    directory: Path, finals: Mapping[str, float], totals: Mapping[str, float], say: Callable[[str], None]
+    directory: Path, finals: Mapping[str, float], totals: Mapping[str, float], log: Callable[[str], None]
 ) -> None:
     """Add the final scores of a run to the event file it has: what the table of runs shows of it.
 
@@ -91,7 +91,7 @@ def add_results(
         for tag, value in finals.items():
             file.scalar(tag, value, int(totals["tokens"]), totals["seconds"])
 
-    _tried(write, say)
+    _tried(write, log)
 
 
 def final_scores(config: RunConfig, params: int, flops: float, scores: Mapping[str, Any]) -> dict[str, float]:
@@ -109,12 +109,12 @@ def _finals(config: RunConfig) -> tuple[str, ...]:
     return ("params", "flops", *NATS, *config.task.metrics)
 
 
-def _tried(action: Callable[[], None], say: Callable[[str], None]) -> bool:
+def _tried(action: Callable[[], None], log: Callable[[str], None]) -> bool:
     """Whether the action went through; says why where it did not."""
     try:
         action()
     except Exception as e:
-        say(f"TensorBoard is off for this run: {e}")
+        log(f"TensorBoard is off for this run: {e}")
         return False
     return True
 

@@ -33,8 +33,8 @@ def check_installed(names: Sequence[str]) -> None:
     """SettingsError for a tracker that is asked for and not there."""
     for name in names:
         if getattr(find_spec(name), "origin", None) is None:  # a folder of that name, as wandb makes, is no module
-            asked, to_do = f"train.trackers=[{','.join(names)}]", f"pip install 'tietrain[{name}]'"
-            raise SettingsError(asked, f"{name} is not installed", to_do)
+            requested, remedy = f"train.trackers=[{','.join(names)}]", f"pip install 'tietrain[{name}]'"
+            raise SettingsError(requested, f"{name} is not installed", remedy)
 
 
 class Trackers:
@@ -45,8 +45,8 @@ class Trackers:
     tracker's first failure that is said, and it is left alone.
     """
 
-    def __init__(self, directory: Path, config: RunConfig, say: Callable[[str], None]):
-        self._directory, self._config, self._say = directory, config, say
+    def __init__(self, directory: Path, config: RunConfig, log: Callable[[str], None]):
+        self._directory, self._config, self._say = directory, config, log
         self._runs: dict[str, tuple[Any, int]] = {}  # name -> the tracker's run, and the first step it has not got
         self._step, self._values = 0, dict[str, float]()
 

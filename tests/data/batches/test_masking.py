@@ -21,13 +21,13 @@ def make_batches(rate=0.15, seed=1, n=2000):
 def test_a_share_of_every_row_is_asked_and_the_rest_is_read(rate, epoch):
     batches = make_batches(rate)
     batch, plain = batches.batch(epoch, 0), batches.windows.batch(epoch, 0)
-    asked = (batch.tgt_out_ids != PAD_ID).numpy()
-    assert set(asked.sum(axis=1)) == {max(1, round(rate * WINDOW))}
-    assert batch.n_tokens == asked.sum() == sum(batch.lengths["encoder?"])
+    requested = (batch.tgt_out_ids != PAD_ID).numpy()
+    assert set(requested.sum(axis=1)) == {max(1, round(rate * WINDOW))}
+    assert batch.n_tokens == requested.sum() == sum(batch.lengths["encoder?"])
     assert batch.lengths["encoder"] == plain.lengths["decoder"] and batch.stack == "encoder" and not batch.sources
     text, read = plain.tgt_out_ids.numpy(), batch.tgt_in_ids.numpy()
-    assert np.array_equal(read[~asked], text[~asked])
-    assert np.array_equal(batch.tgt_out_ids.numpy()[asked], text[asked])
+    assert np.array_equal(read[~requested], text[~requested])
+    assert np.array_equal(batch.tgt_out_ids.numpy()[requested], text[requested])
 
 
 def test_most_are_masked_some_another_piece_some_themselves():
@@ -35,8 +35,8 @@ def test_most_are_masked_some_another_piece_some_themselves():
     counts = np.zeros(3)
     for index in range(batches.n_batches(0)):
         batch, plain = batches.batch(0, index), batches.windows.batch(0, index)
-        asked = (batch.tgt_out_ids != PAD_ID).numpy()
-        text, read = plain.tgt_out_ids.numpy()[asked], batch.tgt_in_ids.numpy()[asked]
+        requested = (batch.tgt_out_ids != PAD_ID).numpy()
+        text, read = plain.tgt_out_ids.numpy()[requested], batch.tgt_in_ids.numpy()[requested]
         assert read.min() >= MASK_ID and read.max() < SIZE
         counts += [(read == MASK_ID).sum(), ((read != MASK_ID) & (read != text)).sum(), (read == text).sum()]
     # A random piece is the right one once in SIZE - 5 draws.

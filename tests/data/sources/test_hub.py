@@ -237,12 +237,12 @@ for settings in json.load(sys.stdin):
 """
 
 
-def ask(root, url, asked, **environment):
+def ask(root, url, requested, **environment):
     """What another process, with the hub at `url`, says to each of some settings."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     run = subprocess.run(
         [sys.executable, "-c", ASK],
-        input=json.dumps([vars(data(root, **settings)) for settings in asked]),
+        input=json.dumps([vars(data(root, **settings)) for settings in requested]),
         env={**clean, "HF_HOME": str(root / "home"), "HF_ENDPOINT": url, **environment},
         capture_output=True,
         text=True,

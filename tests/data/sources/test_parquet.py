@@ -56,7 +56,7 @@ def test_any_table_of_texts_is_read_exactly_or_refused_with_file_and_row(
             read(path, one_line=one_line)
         # The columns are read one after the other, so the first bad row of either is a true answer.
         first = [next((n for n in bad if not is_good(rows[n - 1][i])), None) for i in range(2)]
-        assert caught.value.asked in [f"{path}, row {number}" for number in first if number]
+        assert caught.value.setting in [f"{path}, row {number}" for number in first if number]
 
 
 @pytest.mark.parametrize(

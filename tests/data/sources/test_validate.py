@@ -89,7 +89,7 @@ def test_only_regular_files_are_read(tmp_path):
     for name in ("pipe", "dangling", "missing", ".", "real/below", "nul\0byte"):
         with pytest.raises(DataError, match=r"data\.splits\.train=") as caught:
             check_file(tmp_path / name, "data.splits.train=[x]", plain)
-        assert str(tmp_path) in caught.value.is_so
+        assert str(tmp_path) in caught.value.problem
     with pytest.raises(DataError, match="no regular file"):
         check_file(Path("/dev/null"), "x", plain)
 

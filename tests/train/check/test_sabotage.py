@@ -71,8 +71,8 @@ def test_a_load_that_does_nothing(model, monkeypatch):
 
 
 def test_a_resume_without_the_optimizers_state(model, monkeypatch):
-    def weights_alone(directory, m, optimizer, check, say):
-        load_checkpoint(directory, m, build_optimizer(m, ties.optimizer_config("adamw")), check, say)
+    def weights_alone(directory, m, optimizer, check, log):
+        load_checkpoint(directory, m, build_optimizer(m, ties.optimizer_config("adamw")), check, log)
 
     monkeypatch.setattr(ties, "load_checkpoint", weights_alone)
     with pytest.raises(

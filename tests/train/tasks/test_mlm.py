@@ -58,9 +58,9 @@ def test_every_token_is_asked_once_and_never_seen(task, model, monkeypatch):
     real = mlm.batch_nats
 
     def watch(model, batch):
-        asked = (batch.tgt_out_ids != 0).numpy()
-        assert (batch.tgt_in_ids.numpy()[asked] == task.vocabulary.tags[MASK]).all()
-        asked_of.append(batch.tgt_out_ids.numpy()[asked])
+        requested = (batch.tgt_out_ids != 0).numpy()
+        assert (batch.tgt_in_ids.numpy()[requested] == task.vocabulary.tags[MASK]).all()
+        asked_of.append(batch.tgt_out_ids.numpy()[requested])
         return real(model, batch)
 
     monkeypatch.setattr(mlm, "batch_nats", watch)

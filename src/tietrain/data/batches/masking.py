@@ -45,24 +45,24 @@ class MlmBatches:
         which, how, piece = drawn
         real = text != PAD_ID
         rank = np.where(real, which, 2.0).argsort(axis=1).argsort(axis=1)
-        asked = rank < np.maximum(1, np.round(self._rate * real.sum(axis=1, keepdims=True)))
+        requested = rank < np.maximum(1, np.round(self._rate * real.sum(axis=1, keepdims=True)))
         first = self._mask_id + 1
         other = np.where(how < MASKED, self._mask_id, first + (piece * (self._vocab_size - first)).astype(np.int64))
-        return ask(batch, text, asked, np.where(how < MASKED + RANDOM, other, text))
+        return ask(batch, text, requested, np.where(how < MASKED + RANDOM, other, text))
 
 
-def ask(batch: Batch, text: np.ndarray, asked: np.ndarray, instead: np.ndarray | int) -> Batch:
+def ask(batch: Batch, text: np.ndarray, requested: np.ndarray, instead: np.ndarray | int) -> Batch:
     """The windows of a batch with some tokens hidden and asked for.
 
     Args:
         text: [B, T], right-padded. asked: boolean [B, T]. instead: what is read in their place, [B, T] or one piece.
     """
-    counts = asked.sum(axis=1)
+    counts = requested.sum(axis=1)
     return replace(
         batch,
         stack=STACK,
-        tgt_in_ids=as_tensor(np.where(asked, instead, text)),
-        tgt_out_ids=as_tensor(np.where(asked, text, PAD_ID)),
+        tgt_in_ids=as_tensor(np.where(requested, instead, text)),
+        tgt_out_ids=as_tensor(np.where(requested, text, PAD_ID)),
         lengths={STACK: batch.lengths["decoder"], f"{STACK}?": counts.tolist()},
         n_tokens=int(counts.sum()),
     )

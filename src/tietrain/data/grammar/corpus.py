@@ -164,8 +164,8 @@ class GrammarCorpus:
         languages = [column for column in self.settings.columns if column in LANGUAGES]
         target = target or languages[-1]
         if target not in languages:
-            is_so = "no probability of it is known, and it is only ever a source"
-            raise SettingsError(f"target={target}", is_so, f"choose from {', '.join(languages)}")
+            problem = "no probability of it is known, and it is only ever a source"
+            raise SettingsError(f"target={target}", problem, f"choose from {', '.join(languages)}")
         return target
 
     def to_script(self, language: str, text: str) -> str:

@@ -75,26 +75,26 @@ class GrammarSettings:
             if not isinstance(value, int) or isinstance(value, bool):
                 raise SettingsError(f"data.{key}={value!r}", "it is not a whole number", "give one, e.g. 4")
         if not 1 <= self.difficulty <= MAX_DIFFICULTY:
-            to_do = f"choose a whole number from 1 to {MAX_DIFFICULTY}"
-            raise SettingsError(f"data.difficulty={self.difficulty}", "it is out of range", to_do)
+            remedy = f"choose a whole number from 1 to {MAX_DIFFICULTY}"
+            raise SettingsError(f"data.difficulty={self.difficulty}", "it is out of range", remedy)
         if not self.columns:
             object.__setattr__(self, "columns", ("a",) if self.task == "lm" else ("a", "b"))
         self._check_columns()
 
     def _check_columns(self) -> None:
-        asked = f"data.columns=[{','.join(self.columns)}]"
+        requested = f"data.columns=[{','.join(self.columns)}]"
         if self.task == "lm":
             if len(self.columns) > 1 or self.columns[0] not in LANGUAGES:
-                is_so = "a generated corpus of running text has one language"
-                raise SettingsError(asked, is_so, f"choose one of {', '.join(LANGUAGES)}")
+                problem = "a generated corpus of running text has one language"
+                raise SettingsError(requested, problem, f"choose one of {', '.join(LANGUAGES)}")
             return
         known = (*LANGUAGES, *FAULTY, FEATURES)
         if len(self.columns) < 2 or len(set(self.columns)) < len(self.columns) or not set(self.columns) <= set(known):
-            is_so = "a generated translation has two or more different columns, the target last"
-            raise SettingsError(asked, is_so, f"choose from {', '.join(known)}")
+            problem = "a generated translation has two or more different columns, the target last"
+            raise SettingsError(requested, problem, f"choose from {', '.join(known)}")
         if self.columns[-1] not in LANGUAGES:
-            is_so = f"{self.columns[-1]} is only ever a source"
-            raise SettingsError(asked, is_so, f"put one of {', '.join(LANGUAGES)} last")
+            problem = f"{self.columns[-1]} is only ever a source"
+            raise SettingsError(requested, problem, f"put one of {', '.join(LANGUAGES)} last")
 
     @property
     def sizes(self) -> Preset:

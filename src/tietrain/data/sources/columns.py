@@ -107,15 +107,15 @@ def _checked(column: pa.Array, name: str, where: str, one_line: bool, first_row:
     values: list[Any] = column.to_pylist()
     for row, value in enumerate(values, start=first_row):
         if value is None:
-            is_so, to_do = f"{name!r} is null", "write a text, or leave the row out"
+            problem, remedy = f"{name!r} is null", "write a text, or leave the row out"
         elif "\0" in value:
-            is_so, to_do = f"{name!r} has a NUL character", "remove it"
+            problem, remedy = f"{name!r} has a NUL character", "remove it"
         elif one_line and ("\n" in value or "\r" in value):
-            is_so, to_do = (
+            problem, remedy = (
                 f"{name!r} has a line break",
                 "write a sentence without one: translations are scored line by line",
             )
         else:
             continue
-        raise DataError(f"{where}, row {row}", is_so, to_do)
+        raise DataError(f"{where}, row {row}", problem, remedy)
     return values

@@ -109,7 +109,7 @@ def corpus_key(data: DataConfig, task: str) -> str:
         sums = stdlib_key()
     else:
         files = split_files(data, task)
-        sums = {split: [file_sha256(path, asked) for path, asked in named] for split, named in files.items()}
+        sums = {split: [file_sha256(path, requested) for path, requested in named] for split, named in files.items()}
     features = {"features": data.features} if data.features else {}
     return _sha256({"format": data.format, "task": task, "columns": columns, "files": sums, **features})
 
@@ -137,8 +137,8 @@ def grammar_settings(data: DataConfig, task: str) -> GrammarSettings:
     )
     vectors = {FEATURES: N_FEATURES} if FEATURES in settings.columns else {}
     if data.features != vectors:
-        is_so = f"the generated corpus of data.columns=[{','.join(settings.columns)}] has {vectors or 'none'}"
-        raise SettingsError(f"data.features={data.features}", is_so, f"give data.features={vectors}")
+        problem = f"the generated corpus of data.columns=[{','.join(settings.columns)}] has {vectors or 'none'}"
+        raise SettingsError(f"data.features={data.features}", problem, f"give data.features={vectors}")
     return settings
 
 
@@ -175,8 +175,8 @@ def _load_found(data: DataConfig, task: str) -> Corpus:
     for split, texts in read.texts.items():
         for column, lines in texts.items():
             if not any(lines):
-                asked = f"data.splits.{split}=[{','.join(data.splits.get(split, []))}]"
-                raise DataError(asked, f"there is no text in it, column {column}", "give a split with text")
+                requested = f"data.splits.{split}=[{','.join(data.splits.get(split, []))}]"
+                raise DataError(requested, f"there is no text in it, column {column}", "give a split with text")
     splits = {name: Split(texts, features=read.features.get(name, {})) for name, texts in read.texts.items()}
     return Corpus(read.name, read.columns, splits, "", read.notes)
 

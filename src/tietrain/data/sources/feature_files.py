@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 64
 
 
-def read_features(path: Path, asked: str, column: str, width: int) -> FeatureRows:
+def read_features(path: Path, requested: str, column: str, width: int) -> FeatureRows:
     """The feature vectors of each row of a file, .npz or .parquet; see `read_feature_npz` and `read_feature_parquet`.
 
     Args:
@@ -39,23 +39,25 @@ def read_features(path: Path, asked: str, column: str, width: int) -> FeatureRow
     """
     readers = {".npz": read_feature_npz, ".parquet": read_feature_parquet}
     if path.suffix not in readers:
-        is_so = f"column {column!r} holds feature vectors and {path.name} is neither .npz nor .parquet"
-        raise SettingsError(asked, is_so, "name a file of feature vectors, or leave the column out of data.features")
-    return readers[path.suffix](path, asked, column, width)
+        problem = f"column {column!r} holds feature vectors and {path.name} is neither .npz nor .parquet"
+        raise SettingsError(
+            requested, problem, "name a file of feature vectors, or leave the column out of data.features"
+        )
+    return readers[path.suffix](path, requested, column, width)
 
 
-def check_rows(asked: str, counts: Sequence[tuple[Path | str, int, str]]) -> None:
+def check_rows(requested: str, counts: Sequence[tuple[Path | str, int, str]]) -> None:
     """Raise DataError unless all files have as many rows.
 
     Args:
         asked: the setting that names them. counts: file, how many, and of what (`lines`, `rows`).
     """
     if len({n for _, n, _ in counts}) > 1:
-        is_so = " and ".join(f"{path} has {n} {what}" for path, n, what in counts)
-        raise DataError(asked, is_so, "line i of one must belong to line i of the other")
+        problem = " and ".join(f"{path} has {n} {what}" for path, n, what in counts)
+        raise DataError(requested, problem, "line i of one must belong to line i of the other")
 
 
-def read_feature_npz(path: Path, asked: str, column: str, width: int) -> FeatureRows:
+def read_feature_npz(path: Path, requested: str, column: str, width: int) -> FeatureRows:
     """The vectors of each row of an .npz file, as `numpy.savez` and `savez_compressed` write it.
 
     The array COLUMN is [rows, S, F] where all rows have as many vectors, [rows, F] where each is one vector, or, beside
@@ -64,7 +66,7 @@ def read_feature_npz(path: Path, asked: str, column: str, width: int) -> Feature
     Raises:
         DataError: naming file and row; arrays of Python objects are never unpickled.
     """
-    values, *stated = _read_npz(path, asked, column)
+    values, *stated = _read_npz(path, requested, column)
     if values.dtype.kind not in "fiu":
         raise DataError(str(path), f"{column!r} holds {values.dtype}, not numbers", "write floats")
     if values.ndim != 2 and (stated or values.ndim != 3):
@@ -79,9 +81,9 @@ def read_feature_npz(path: Path, asked: str, column: str, width: int) -> Feature
     return _checked(values.reshape(-1, width), offsets, str(path), column)
 
 
-def _read_npz(path: Path, asked: str, column: str) -> list[NDArray[Any]]:
+def _read_npz(path: Path, requested: str, column: str) -> list[NDArray[Any]]:
     """The array `column` and, where there is one, that of its offsets."""
-    with open_regular(path, asked) as f:
+    with open_regular(path, requested) as f:
         try:
             with ZipFile(f) as file:
                 names = [name.removesuffix(".npy") for name in file.namelist()]
@@ -101,23 +103,23 @@ def _read_npz(path: Path, asked: str, column: str) -> list[NDArray[Any]]:
             *(BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, KeyError, ValueError, SyntaxError),
             *(RuntimeError, MemoryError, tokenize.TokenError),
         ) as e:
-            is_so = f"it is no .npz file of numbers, or cut off or damaged ({str(e).partition(chr(10))[0]})"
-            raise DataError(str(path), is_so, "write it with numpy.savez, without Python objects") from None
+            problem = f"it is no .npz file of numbers, or cut off or damaged ({str(e).partition(chr(10))[0]})"
+            raise DataError(str(path), problem, "write it with numpy.savez, without Python objects") from None
 
 
 def _stated_offsets(where: str, name: str, offsets: NDArray[Any], n_vectors: int) -> Counts:
     if offsets.dtype.kind not in "iu" or offsets.ndim != 1 or not len(offsets):
-        is_so = f"{name!r} is {offsets.dtype} of shape {list(offsets.shape)}, not rows + 1 integers"
-        raise DataError(where, is_so, "write one integer a row and the end of the last")
+        problem = f"{name!r} is {offsets.dtype} of shape {list(offsets.shape)}, not rows + 1 integers"
+        raise DataError(where, problem, "write one integer a row and the end of the last")
     offsets = offsets.astype(np.int64)
     if offsets[0] != 0 or offsets[-1] != n_vectors:
-        is_so = f"{name!r} goes from {offsets[0]} to {offsets[-1]} and there are {n_vectors} vectors"
-        raise DataError(where, is_so, f"go from 0 to {n_vectors}")
+        problem = f"{name!r} goes from {offsets[0]} to {offsets[-1]} and there are {n_vectors} vectors"
+        raise DataError(where, problem, f"go from 0 to {n_vectors}")
     _refuse(np.flatnonzero(np.diff(offsets) < 0), where, 1, f"{name!r} falls", "let it rise from row to row")
     return offsets
 
 
-def read_feature_parquet(path: Path, asked: str, column: str, width: int) -> FeatureRows:
+def read_feature_parquet(path: Path, requested: str, column: str, width: int) -> FeatureRows:
     """The vectors of each row of a column of a Parquet file: a list of lists of numbers, or one list for one vector.
 
     Raises:
@@ -130,21 +132,21 @@ def read_feature_parquet(path: Path, asked: str, column: str, width: int) -> Fea
 
     parts = [FeatureRows(np.empty((0, width), np.float32), np.zeros(1, np.int64))]
     where, first_row, n_bytes = str(path), 1, 0
-    with open_regular(path, asked) as f:
+    with open_regular(path, requested) as f:
         try:
             file = pq.ParquetFile(f, page_checksum_verification=True)
             names, kind = find_column(file.schema_arrow, column, where)
             if (depth := _depth(kind)) not in (1, 2):
-                is_so = f"column {column!r} holds {kind}, not vectors"
-                raise DataError(where, is_so, "name a column of lists of numbers, or of lists of such lists")
+                problem = f"column {column!r} holds {kind}, not vectors"
+                raise DataError(where, problem, "name a column of lists of numbers, or of lists of such lists")
             for batch in file.iter_batches(BATCH_ROWS, columns=[column]):
                 read = _flat(column_at(batch, names, where, first_row), depth, width, where, column, first_row)
                 parts.append(read)
                 first_row, n_bytes = first_row + len(read), n_bytes + read.values.nbytes
                 _check_size(where, n_bytes)
         except (pa.ArrowException, OSError, ValueError) as e:
-            is_so = f"it is no Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
-            raise DataError(where, is_so, "get the whole file again") from None
+            problem = f"it is no Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
+            raise DataError(where, problem, "get the whole file again") from None
     return FeatureRows.joined(parts)
 
 
@@ -188,23 +190,23 @@ def _checked(values: NDArray[Any], offsets: Counts, where: str, column: str, fir
     empty, bad = np.flatnonzero(rows.lengths == 0), np.flatnonzero(~np.isfinite(rows.values).all(axis=1))
     _refuse(empty, where, first_row, f"{column!r} has no vector", "write one, or leave the row out")
     odd = np.searchsorted(offsets, bad, side="right") - 1
-    is_so = f"{column!r} has a number that is NaN or infinite as float32"
-    _refuse(odd, where, first_row, is_so, "write finite numbers, or leave the row out")
+    problem = f"{column!r} has a number that is NaN or infinite as float32"
+    _refuse(odd, where, first_row, problem, "write finite numbers, or leave the row out")
     return rows
 
 
-def _refuse(rows: Counts, where: str, first_row: int, is_so: str, to_do: str) -> None:
+def _refuse(rows: Counts, where: str, first_row: int, problem: str, remedy: str) -> None:
     """DataError for the first of the rows, if there are any."""
     if len(rows):
-        raise DataError(f"{where}, row {first_row + rows[0]}", is_so, to_do)
+        raise DataError(f"{where}, row {first_row + rows[0]}", problem, remedy)
 
 
 def _other_width(at: str, column: str, found: int, width: int) -> DataError:
-    is_so = f"{column!r} has a vector of {found} numbers and data.features.{column}={width}"
-    return DataError(at, is_so, "make all vectors equally wide, or set data.features to fit")
+    problem = f"{column!r} has a vector of {found} numbers and data.features.{column}={width}"
+    return DataError(at, problem, "make all vectors equally wide, or set data.features to fit")
 
 
 def _check_size(where: str, n_bytes: int) -> None:
     if n_bytes > MAX_BYTES:
-        is_so = f"it holds more than {MAX_BYTES // 2**30} GiB of feature vectors"
-        raise DataError(where, is_so, "keep fewer vectors a row, or split it")
+        problem = f"it holds more than {MAX_BYTES // 2**30} GiB of feature vectors"
+        raise DataError(where, problem, "keep fewer vectors a row, or split it")

@@ -58,7 +58,7 @@ def load_files(data: DataConfig, task: str, cache: Path) -> FileCorpus:
     parsers = {path: _parser(data.format, path, of_text, task) for named in texts_of.values() for path, _ in named}
     checks: dict[Path, FileCheck] = {}
     for split, named in texts_of.items():
-        checks |= {path: check_file(path, asked, parsers[path]) for path, asked in named}
+        checks |= {path: check_file(path, requested, parsers[path]) for path, requested in named}
         counts = [(path, checks[path].n_lines, "lines") for path, _ in named]
         counts += [(files[split][columns.index(c)][0], len(rows), "rows") for c, rows in features[split].items()]
         check_rows(named[0][1], counts)
@@ -78,8 +78,8 @@ def all_columns(data: DataConfig, task: str) -> list[str]:
     columns = data.columns or (["source", "target"] if task == "mt" else ["text"])
     if (len(columns) < 2 if task == "mt" else len(columns) != 1) or len(set(columns)) != len(columns):
         wanted = "two or more different columns" if task == "mt" else "one text column"
-        asked = f"data.columns=[{','.join(columns)}]"
-        raise SettingsError(asked, f"task={task} reads {wanted}", "set data.columns and data.splits to fit")
+        requested = f"data.columns=[{','.join(columns)}]"
+        raise SettingsError(requested, f"task={task} reads {wanted}", "set data.columns and data.splits to fit")
     if len(columns) > 2 and (bad := [column for column in columns if "/" in column]):
         raise SettingsError(f"data.columns=[{','.join(columns)}]", f"{bad[0]} becomes a file name", "leave out the /")
     return columns
@@ -94,8 +94,8 @@ def named_splits(data: DataConfig) -> dict[str, list[str]]:
     """Split -> what data.splits names for it; a split without any, as the plain presets have, is no split."""
     for split in data.splits:
         if not _SPLIT_NAME.fullmatch(split):
-            is_so = "the name of a split becomes a file name"
-            raise SettingsError(f"data.splits.{split}", is_so, "use letters, digits, '_', '-' and '.'")
+            problem = "the name of a split becomes a file name"
+            raise SettingsError(f"data.splits.{split}", problem, "use letters, digits, '_', '-' and '.'")
     what = "split" if data.format == "hub" else "file"
     for split in ("train", "valid"):
         if data.splits.get(split) == []:  # where it is not even a key, only what is scored is wanted, see `scored`
@@ -107,19 +107,19 @@ def named_splits(data: DataConfig) -> dict[str, list[str]]:
 def split_files(data: DataConfig, task: str) -> dict[str, list[Named]]:
     """Split -> its files."""
     if data.features and data.format not in ("text", "parquet"):
-        is_so = f"a file of data.format={data.format} holds text alone"
-        to_do = "choose data=text with a .npz or .parquet file in their place, or data=parquet"
-        raise SettingsError(f"data.features.{next(iter(data.features))}", is_so, to_do)
+        problem = f"a file of data.format={data.format} holds text alone"
+        remedy = "choose data=text with a .npz or .parquet file in their place, or data=parquet"
+        raise SettingsError(f"data.features.{next(iter(data.features))}", problem, remedy)
     root = Path(data.root or ".").expanduser()
     wanted = len(all_columns(data, task)) if data.format == "text" else 1
     found: dict[str, list[Named]] = {}
     for split, names in named_splits(data).items():
-        asked = f"data.splits.{split}=[{','.join(names)}]"
+        requested = f"data.splits.{split}=[{','.join(names)}]"
         if len(names) != wanted and data.format != "parquet":
             a_column = f"{wanted} files a split, one a column" if wanted > 1 else "1 file a split"
-            is_so = f"task={task} data.format={data.format} takes {a_column}"
-            raise SettingsError(asked, is_so, "name as many")
-        rooted = f"{asked} data.root={data.root}" if data.root else asked
+            problem = f"task={task} data.format={data.format} takes {a_column}"
+            raise SettingsError(requested, problem, "name as many")
+        rooted = f"{requested} data.root={data.root}" if data.root else requested
         found[split] = [((root / name).absolute(), rooted) for name in names]
     return found
 
@@ -159,14 +159,14 @@ def _load_lines(checks: dict[Path, FileCheck], cache: Path) -> dict[Path, list[s
     try:
         tables = datasets.load_dataset("text", data_files=files, cache_dir=str(cache))
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as e:
-        asked = ", ".join(map(str, checks))
-        raise DataError(asked, f"datasets cannot load it ({e})", f"rename the file, or make room in {cache}") from e
+        requested = ", ".join(map(str, checks))
+        raise DataError(requested, f"datasets cannot load it ({e})", f"rename the file, or make room in {cache}") from e
     loaded = {}
     for path, name in names.items():
         lines = list(tables[name]["text"])
         lines[0] = lines[0].removeprefix(BOM)
         if len(lines) != checks[path].n_lines or lines_sha256(lines) != checks[path].sha256:
-            to_do = f"delete {cache}, then start the same command again"
-            raise DataError(str(path), "datasets loaded other lines than the file holds", to_do)
+            remedy = f"delete {cache}, then start the same command again"
+            raise DataError(str(path), "datasets loaded other lines than the file holds", remedy)
         loaded[path] = lines
     return loaded

@@ -44,8 +44,8 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> FileCorpus:
 
     columns, splits, folder = text_columns(data, task), named_splits(data), _folder(data)
     for name in data.features:
-        is_so = "of data.format=hub only text is read"
-        raise SettingsError(f"data.features.{name}", is_so, "keep the vectors in a Parquet file, data=parquet")
+        problem = "of data.format=hub only text is read"
+        raise SettingsError(f"data.features.{name}", problem, "keep the vectors in a Parquet file, data=parquet")
     tables = _load(data, folder, cache)
     texts: dict[str, dict[str, list[str]]] = {}
     for split, specs in splits.items():
@@ -68,11 +68,11 @@ def hub_key(data: DataConfig) -> dict[str, Any]:
     return {"source": source, "subset": data.subset, "splits": named_splits(data)}
 
 
-def _file_sums(folder: Path, asked: str) -> dict[str, str]:
+def _file_sums(folder: Path, requested: str) -> dict[str, str]:
     """Name -> sha256 of every file of a folder but the hidden ones: .git, or the records a download leaves."""
     names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
     shown = {name: path for name, path in names.items() if not any(part.startswith(".") for part in name.split("/"))}
-    return {name: file_sha256(path, asked) for name, path in shown.items()}
+    return {name: file_sha256(path, requested) for name, path in shown.items()}
 
 
 def _asked(data: DataConfig) -> str:
@@ -92,15 +92,15 @@ def _folder(data: DataConfig) -> Path | None:
     if not folder.is_dir():
         if _HUB_ID.fullmatch(data.dataset):
             return None
-        is_so = f"there is no folder {folder}, and a dataset of the hub is written OWNER/NAME"
-        raise SettingsError(_asked(data), is_so, "correct the name, or set data.root to the folder it is in")
+        problem = f"there is no folder {folder}, and a dataset of the hub is written OWNER/NAME"
+        raise SettingsError(_asked(data), problem, "correct the name, or set data.root to the folder it is in")
     if data.revision is not None:
         raise SettingsError(
             f"data.revision={data.revision}", f"{folder} is a folder, without revisions", "leave it out"
         )
     if data.subset is not None and _is_saved(folder):
-        is_so = f"{folder} was written by save_to_disk and has no subsets"
-        raise SettingsError(f"data.subset={data.subset}", is_so, "leave it out")
+        problem = f"{folder} was written by save_to_disk and has no subsets"
+        raise SettingsError(f"data.subset={data.subset}", problem, "leave it out")
     return folder
 
 
@@ -115,8 +115,8 @@ def _commit(data: DataConfig) -> str:
     if not _is_offline():
         return _ask_hub(str(data.dataset), data.revision)
     if data.revision:
-        to_do = "name the commit with its 40 digits"
-        raise DataError(_asked(data), "without network nobody knows which commit that is", to_do)
+        remedy = "name the commit with its 40 digits"
+        raise DataError(_asked(data), "without network nobody knows which commit that is", remedy)
     commit: str = _builder(data, None).hash
     return commit
 
@@ -133,22 +133,22 @@ def _ask_hub(name: str, revision: str | None) -> str:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    asked = f"data.dataset={name}" + (f" data.revision={revision}" if revision else "")
+    requested = f"data.dataset={name}" + (f" data.revision={revision}" if revision else "")
     hub = constants.ENDPOINT
     try:
         info = _within(REACH_SECONDS, lambda: HfApi().dataset_info(name, revision=revision, timeout=REACH_SECONDS))
         return str(info.sha)
     except RepositoryNotFoundError:
-        is_so, to_do = (
+        problem, remedy = (
             f"{hub} has no such dataset, or it is closed to you",
             "look for its page, or log in with `hf auth`",
         )
     except RevisionNotFoundError:
-        is_so, to_do = f"the dataset has no revision {revision}", "name a branch, a tag or a commit it has"
+        problem, remedy = f"the dataset has no revision {revision}", "name a branch, a tag or a commit it has"
     except Exception as e:  # of the network, of whatever library the client uses for it
-        is_so = f"there is no such folder, and {hub} cannot be reached ({_said(e)})"
-        to_do = "load it where there is network; HF_HUB_OFFLINE=1 takes what has been loaded before"
-    raise DataError(asked, is_so, to_do)
+        problem = f"there is no such folder, and {hub} cannot be reached ({_said(e)})"
+        remedy = "load it where there is network; HF_HUB_OFFLINE=1 takes what has been loaded before"
+    raise DataError(requested, problem, remedy)
 
 
 def _within(seconds: float, call: Callable[[], Any]) -> Any:
@@ -179,11 +179,11 @@ def _builder(data: DataConfig, commit: str | None) -> Any:
     try:
         builder = datasets.load_dataset_builder(str(data.dataset), data.subset, revision=commit)
     except Exception as e:  # of the network, of its client, of the dataset's description
-        to_do = "load it once where there is network" if _is_offline() else "see its page for subsets and revisions"
-        raise DataError(_asked(data), f"datasets cannot find it ({_said(e)})", to_do) from e
+        remedy = "load it once where there is network" if _is_offline() else "see its page for subsets and revisions"
+        raise DataError(_asked(data), f"datasets cannot find it ({_said(e)})", remedy) from e
     if commit and builder.hash != commit:
-        is_so = f"of this dataset only commit {builder.hash} is on this machine, not {commit}"
-        raise DataError(_asked(data), is_so, "load it where there is network, or name that commit")
+        problem = f"of this dataset only commit {builder.hash} is on this machine, not {commit}"
+        raise DataError(_asked(data), problem, "load it where there is network, or name that commit")
     return builder
 
 
@@ -228,6 +228,8 @@ def _parts(
             {name: len(table) for name, table in tables.items()}
         )
     except ValueError as e:
-        asked = f"data.splits.{split}=[{spec}] data.dataset={data.dataset}"
-        raise SettingsError(asked, str(e).rstrip("."), "name a split as datasets does: train, or train[:90%]") from None
+        requested = f"data.splits.{split}=[{spec}] data.dataset={data.dataset}"
+        raise SettingsError(
+            requested, str(e).rstrip("."), "name a split as datasets does: train, or train[:90%]"
+        ) from None
     return [(tables[p.splitname], p.from_, p.to, f"{data.dataset} {p.splitname}") for p in parts]

@@ -24,8 +24,8 @@ def load_parquet(data: DataConfig, task: str) -> FileCorpus:
     for split, named in files.items():
         tables, beside = _apart(named, data.features)
         texts[split] = {column: [] for column in columns}
-        for path, asked in tables:
-            for column, read in zip(columns, read_parquet(path, asked, columns, task == "mt"), strict=True):
+        for path, requested in tables:
+            for column, read in zip(columns, read_parquet(path, requested, columns, task == "mt"), strict=True):
                 texts[split][column] += read
         n_rows = len(texts[split][columns[0]])
         features[split] = {
@@ -47,13 +47,13 @@ def _apart(named: list[Named], features: dict[str, int]) -> tuple[list[Named], d
 def _features(column: str, width: int, tables: list[Named], named: list[Named], n_rows: int) -> FeatureRows:
     """The vectors in `named`, as many rows as the text in `tables`."""
     read = read_feature_parquet if named is tables else read_features
-    rows = FeatureRows.joined([read(path, asked, column, width) for path, asked in named])
+    rows = FeatureRows.joined([read(path, requested, column, width) for path, requested in named])
     counts = [(" + ".join(str(p) for p, _ in f), n, "rows") for f, n in ((tables, n_rows), (named, len(rows)))]
     check_rows(named[0][1], counts)
     return rows
 
 
-def read_parquet(path: Path, asked: str, columns: list[str], one_line: bool) -> list[list[str]]:
+def read_parquet(path: Path, requested: str, columns: list[str], one_line: bool) -> list[list[str]]:
     """The texts of each column of a file; see `columns.read_texts`.
 
     Args:
@@ -66,12 +66,12 @@ def read_parquet(path: Path, asked: str, columns: list[str], one_line: bool) -> 
 
     from tietrain.data.sources.columns import find_columns, read_texts
 
-    with open_regular(path, asked) as f:
+    with open_regular(path, requested) as f:
         try:
             file = pq.ParquetFile(f, page_checksum_verification=True)
             paths = find_columns(file.schema_arrow, columns, str(path))
             batches = file.iter_batches(columns=[".".join(names) for names in paths])
             return read_texts(batches, paths, str(path), one_line)
         except (pa.ArrowException, OSError, ValueError) as e:
-            is_so = f"it is no Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
-            raise DataError(str(path), is_so, "get the whole file again") from None
+            problem = f"it is no Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
+            raise DataError(str(path), problem, "get the whole file again") from None

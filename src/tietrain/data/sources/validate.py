@@ -40,7 +40,7 @@ class FileCheck:
     notes: tuple[str, ...]
 
 
-def check_file(path: Path, asked: str, parser: Parser) -> FileCheck:
+def check_file(path: Path, requested: str, parser: Parser) -> FileCheck:
     """Check a plain or gzip file: readable, regular, whole, UTF-8, with text in it, each line as its format wants it.
 
     Args:
@@ -49,7 +49,7 @@ def check_file(path: Path, asked: str, parser: Parser) -> FileCheck:
     Raises:
         DataError: naming file and line.
     """
-    text = _decode(path, read_content(path, asked))
+    text = _decode(path, read_content(path, requested))
     notes = []
     if text.startswith(BOM):
         text = text[len(BOM) :]
@@ -89,31 +89,31 @@ def lines_sha256(lines: list[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def open_regular(path: Path, asked: str) -> BufferedReader:
+def open_regular(path: Path, requested: str) -> BufferedReader:
     """A regular file opened for reading; DataError for a missing or unreadable one, a folder, a pipe, a device."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError) as e:
         missing = isinstance(e, FileNotFoundError)
-        is_so = (
+        problem = (
             f"there is no file {path}" if missing else f"{path} cannot be opened ({getattr(e, 'strerror', None) or e})"
         )
-        raise DataError(asked, is_so, "correct the name, or set data.root to the folder it is in") from None
+        raise DataError(requested, problem, "correct the name, or set data.root to the folder it is in") from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise DataError(asked, f"{path} is no regular file", "name a text file, plain or .gz")
+        raise DataError(requested, f"{path} is no regular file", "name a text file, plain or .gz")
     return open(fd, "rb")
 
 
-def file_sha256(path: Path, asked: str) -> str:
+def file_sha256(path: Path, requested: str) -> str:
     """sha256 of the bytes of a file; raises as `open_regular` does."""
-    with open_regular(path, asked) as f:
+    with open_regular(path, requested) as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def read_content(path: Path, asked: str) -> bytes:
+def read_content(path: Path, requested: str) -> bytes:
     """The content of a file, unpacked where it is gzip."""
-    with open_regular(path, asked) as f:
+    with open_regular(path, requested) as f:
         packed = f.read(2) == b"\x1f\x8b"
         f.seek(0)
         if path.suffix == ".gz" and not packed:
@@ -218,8 +218,8 @@ def tsv_parser(path: Path, columns: list[str]) -> Parser:
             for column in columns:
                 if fields.count(column) != 1:
                     names = ", ".join(map(repr, fields))
-                    is_so = f"the header {names} names {column!r} {fields.count(column)} times, not once"
-                    raise DataError(f"{path}:1", is_so, "set data.columns to names of the header")
+                    problem = f"the header {names} names {column!r} {fields.count(column)} times, not once"
+                    raise DataError(f"{path}:1", problem, "set data.columns to names of the header")
             return None
         if len(fields) != len(header):
             raise DataError(

@@ -67,8 +67,8 @@ def compare_runs(a: Path, b: Path, split: str | None, metrics: Sequence[str], dr
     metrics = list(dict.fromkeys(metrics)) or _common_metrics(pair, split)
     of_texts, of_nats = ([name for name in metrics if name in names] for names in (METRICS, NATS))
     if of_texts and tasks[0] != "mt":
-        is_so = "a language model translates nothing"
-        raise SettingsError(f"--metric {of_texts[0]}", is_so, f"choose from {', '.join(NATS)}")
+        problem = "a language model translates nothing"
+        raise SettingsError(f"--metric {of_texts[0]}", problem, f"choose from {', '.join(NATS)}")
     results: dict[str, Paired] = {}
     notes: list[str] = []
     n_lines = 0
@@ -92,30 +92,30 @@ def _differences(pair: Pair) -> list[str]:
 
 def _finished(directory: Path) -> Side:
     if not (directory / runs.RUN).exists():
-        is_so = f"it is no run directory: there is no {runs.RUN}"
-        raise SettingsError(str(directory), is_so, "name two run directories")
+        problem = f"it is no run directory: there is no {runs.RUN}"
+        raise SettingsError(str(directory), problem, "name two run directories")
     run = read_run(directory, str(directory))
     if run.status != "done":
-        is_so = f"the run is {run.status.replace('_', ' ')}" + (f" ({run.reason})" if run.reason else "")
-        raise DataError(str(directory), is_so, "only finished runs are compared: let it finish, or name another")
+        problem = f"the run is {run.status.replace('_', ' ')}" + (f" ({run.reason})" if run.reason else "")
+        raise DataError(str(directory), problem, "only finished runs are compared: let it finish, or name another")
     return Side(directory, run)
 
 
-def _common_split(pair: Pair, asked: str | None) -> str:
+def _common_split(pair: Pair, requested: str | None) -> str:
     a, b = pair
     common = [split for split in a.run.scores if split in b.run.scores]
-    if asked is None:
+    if requested is None:
         unseen = [s for s in order_splits(common) if s.partition(".")[0] != "valid" and s not in a.run.means]
-        asked, what = (unseen[0] if unseen else ""), f"{a.directory} and {b.directory}"
+        requested, what = (unseen[0] if unseen else ""), f"{a.directory} and {b.directory}"
     else:
-        what = f"--split {asked}"
-    if asked not in common:
+        what = f"--split {requested}"
+    if requested not in common:
         has = [f"{side.directory} has scores of {', '.join(side.run.scores)}" for side in pair]
         raise SettingsError(what, " and ".join(has), "name a split of both with --split")
-    if asked in a.run.means:
-        to_do = f"name one of {', '.join(a.run.means[asked])}"
-        raise SettingsError(what, "it is a mean over directions and has no lines of its own", to_do)
-    return asked
+    if requested in a.run.means:
+        remedy = f"name one of {', '.join(a.run.means[requested])}"
+        raise SettingsError(what, "it is a mean over directions and has no lines of its own", remedy)
+    return requested
 
 
 def _common_metrics(pair: Pair, split: str) -> list[str]:
@@ -125,8 +125,8 @@ def _common_metrics(pair: Pair, split: str) -> list[str]:
         return ["nats_per_token" if a.run.target_vocabulary == b.run.target_vocabulary else "bits_per_byte"]
     found = [name for name in METRICS if all(name in side.run.scores[split] for side in pair)]
     if not found:
-        asked = f"{a.directory} and {b.directory}"
-        raise SettingsError(asked, "they recorded no score in common", "name one with --metric")
+        requested = f"{a.directory} and {b.directory}"
+        raise SettingsError(requested, "they recorded no score in common", "name one with --metric")
     return found
 
 
@@ -139,8 +139,8 @@ def _compare_texts(
     hypotheses, references = ([read_lines(path) for path in paths[what]] for what in paths)
     for i in (0, 1):
         if len(hypotheses[i]) != len(references[i]):
-            is_so = f"it has {len(hypotheses[i])} lines, and {paths['references'][i].name} {len(references[i])}"
-            raise DataError(str(paths["hypotheses"][i]), is_so, "restore both as the run wrote them")
+            problem = f"it has {len(hypotheses[i])} lines, and {paths['references'][i].name} {len(references[i])}"
+            raise DataError(str(paths["hypotheses"][i]), problem, "restore both as the run wrote them")
     check_references(paths["references"], references)
     results = {}
     for name in metrics:
@@ -162,24 +162,24 @@ def _check_signatures(pair: Pair, metrics: Sequence[str]) -> str:
     said += [("bleu", f"task.bleu_tokenize={cut}", f"task.bleu_tokenize={other}")] if "bleu" in metrics else []
     for name, here, there in said:
         if here and there and here != there:
-            asked = f"{name} of {pair[0].directory} and {pair[1].directory}"
-            to_do = "choose another score with --metric, or score one again as the other was"
-            raise SettingsError(asked, f"it is not one score: {here} and {there}", to_do)
+            requested = f"{name} of {pair[0].directory} and {pair[1].directory}"
+            remedy = "choose another score with --metric, or score one again as the other was"
+            raise SettingsError(requested, f"it is not one score: {here} and {there}", remedy)
     return cut
 
 
 def _compare_nats(pair: Pair, split: str, name: str, documents: Sequence[Documents], draws: Draws) -> Paired:
     a, b = pair
-    asked = f"{name} of {a.directory} and {b.directory}"
+    requested = f"{name} of {a.directory} and {b.directory}"
     if a.run.windows != b.run.windows:
-        is_so = f"they were read in windows of {a.run.windows} and {b.run.windows}"
-        raise SettingsError(asked, is_so, "score one again as the other was")
+        problem = f"they were read in windows of {a.run.windows} and {b.run.windows}"
+        raise SettingsError(requested, problem, "score one again as the other was")
     if name == "nats_per_token" and a.run.target_vocabulary != b.run.target_vocabulary:
-        raise SettingsError(asked, "their tokens are of other vocabularies", "compare with --metric bits_per_byte")
+        raise SettingsError(requested, "their tokens are of other vocabularies", "compare with --metric bits_per_byte")
     for side in pair:
         if name not in side.run.scores[split]:
             why = side.run.reasons.get(f"{split}.{name}", "it is not recorded")
-            raise SettingsError(asked, f"{side.directory} has none: {why}", "choose another with --metric")
+            raise SettingsError(requested, f"{side.directory} has none: {why}", "choose another with --metric")
     units = _column(documents[0], "tokens")
     if name == "bits_per_byte":
         units = math.log(2) * _column(documents[0], "bytes")

@@ -153,7 +153,7 @@ def check_flops(model: Transformer) -> str:
     Training is counted under its math kernel: the fused one computes scores again on the way back, which is work of the
     hardware and not of the model. Tying bugs 28 to 31: FLOPs that depend on what is tied.
     """
-    ledger, asked, total = count_flops(model.shape), 0, 0
+    ledger, requested, total = count_flops(model.shape), 0, 0
     for batch in draw_batches(model, 3, 5, 7):
         units = length_units(model.shape, batch.lengths)
         forward, training = ledger.forward(units), ledger.training(units)
@@ -164,8 +164,8 @@ def check_flops(model: Transformer) -> str:
             with sdpa_kernel(SDPBackend.MATH):
                 counted = count_matmul_flops(partial(_learn, m, batch))
             require(counted == training, f"{counted:,} FLOPs in training by {kind}", f"the ledger says {training:,}")
-        asked, total = asked + batch.n_tokens, total + forward
-    return f"{total:,} forward for {asked} target tokens"
+        requested, total = requested + batch.n_tokens, total + forward
+    return f"{total:,} forward for {requested} target tokens"
 
 
 def _logits(model: Transformer, batch: Batch) -> Tensor:

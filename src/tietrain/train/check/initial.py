@@ -57,8 +57,8 @@ def check_initial_loss(
     measured = fmean(initial_nats(model, batch) for model in models for batch in batches)
     wanted = fmean(predicted_nats(models[0], table_init_std, batch) for batch in batches)
     base = fmean(initial_nats(untied, batch) for batch in batches)
-    is_so = f"{wanted:.2f} nats follow from the initial distribution"
-    require(abs(measured - wanted) <= TOLERANCE, f"initial loss of {measured:.2f} nats a token", is_so)
+    problem = f"{wanted:.2f} nats follow from the initial distribution"
+    require(abs(measured - wanted) <= TOLERANCE, f"initial loss of {measured:.2f} nats a token", problem)
     flag = f"starts at {measured:.2f} nats a token, untied at {base:.2f}" if abs(measured - base) > FLAGGED else ""
     return f"{measured:.2f} nats, predicted {wanted:.2f}", flag
 

@@ -153,7 +153,7 @@ def check_ties(model: Transformer, ways: Mapping[str, Way] = WAYS) -> str:
             ]
             require(not changed, ", ".join(changed[:3]), "other values than before")
         except TietrainError as e:
-            raise CheckFailed(f"after {name}: {e.asked}", e.is_so) from e
+            raise CheckFailed(f"after {name}: {e.setting}", e.problem) from e
         except RuntimeError as e:  # torch's, for example of names a state dict has not
             raise CheckFailed(f"after {name}", first_line(e)) from e
     device = "to a GPU" if torch.cuda.is_available() else "within CPU memory: no GPU here"

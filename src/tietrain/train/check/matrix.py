@@ -48,7 +48,7 @@ MODELS = {
     ),
 }
 N_SEEDS = 3
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 # Check -> what it takes and what it says of a model, in the order of the columns.
 EXACT: dict[str, Callable[[Transformer], str]] = {
@@ -98,16 +98,16 @@ class Row:
         return f"{self.model} {self.scheme}"
 
 
-def check_configured(config: RunConfig, say: Say) -> Row:
+def check_configured(config: RunConfig, log: Log) -> Row:
     """The row of one configuration.
 
     Raises:
         TyingError: its ties do not fit its model.
     """
-    return _check_row(config, config.task.name, config.tying_label, say, compiles=True)
+    return _check_row(config, config.task.name, config.tying_label, log, compiles=True)
 
 
-def check_all(overrides: Sequence[str], config_dirs: Sequence[str], say: Say) -> list[Row]:
+def check_all(overrides: Sequence[str], config_dirs: Sequence[str], log: Log) -> list[Row]:
     """A row for every scheme of `lm` and `mt`, and for one scheme of every rule in the other kinds of model.
 
     Args:
@@ -130,9 +130,9 @@ def check_all(overrides: Sequence[str], config_dirs: Sequence[str], say: Say) ->
             try:
                 kinds = mechanisms(build_reference(config, NARROW).plan)
             except TyingError as e:
-                rows.append(Row(kind, scheme["name"], reason=e.is_so, cells=dict.fromkeys(CHECKS, Cell("n/a"))))
+                rows.append(Row(kind, scheme["name"], reason=e.problem, cells=dict.fromkeys(CHECKS, Cell("n/a"))))
                 continue
-            rows.append(_check_row(config, kind, scheme["name"], say, compiles=not kinds <= compiled))
+            rows.append(_check_row(config, kind, scheme["name"], log, compiles=not kinds <= compiled))
             compiled |= kinds
     return rows
 
@@ -158,10 +158,10 @@ def with_examples(config: RunConfig) -> RunConfig:
     return replace(config, tying=TyingConfig(ties))
 
 
-def _check_row(config: RunConfig, kind: str, scheme: str, say: Say, *, compiles: bool) -> Row:
+def _check_row(config: RunConfig, kind: str, scheme: str, log: Log, *, compiles: bool) -> Row:
     began, model = time.monotonic(), build_reference(config, NARROW)
     row = Row(kind, scheme, model.plan.hash)
-    say(f"checking {row.title}")
+    log(f"checking {row.title}")
     row.cells = {name: _cell(check, model) for name, check in EXACT.items()}
     row.cells["start"] = _cell(check_start, config)
     kinds = ", ".join(sorted(mechanisms(model.plan)))
@@ -184,7 +184,7 @@ def _cell(check: Callable[[Any], str | tuple[str, str]], what: Any) -> Cell:
         said = check(what)
         return Cell("pass", said) if isinstance(said, str) else Cell("pass", *said)
     except TietrainError as e:
-        return Cell("fail", f"{e.asked}: {e.is_so}")
+        return Cell("fail", f"{e.setting}: {e.problem}")
     except Exception as e:  # a check that cannot be carried out has not passed, and the others are still worth knowing
         return Cell("fail", f"{type(e).__name__}: {first_line(e)}")
 

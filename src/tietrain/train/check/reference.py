@@ -28,8 +28,8 @@ class CheckFailed(TietrainError):
 
     exit_code = 1
 
-    def __init__(self, asked: str, is_so: str):
-        super().__init__(asked, is_so, "runs of this scheme cannot be trusted; report this as a bug")
+    def __init__(self, requested: str, problem: str):
+        super().__init__(requested, problem, "runs of this scheme cannot be trusted; report this as a bug")
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def describe_reference(config: RunConfig) -> str:
 
 def _scaled(config: RunConfig, widths: Widths) -> str:
     """The settings a reference changes: `d_model 32 for 512, ...`; empty where none."""
-    asked, has = vars(config.model), vars(scale_down(config, widths).model)
-    return ", ".join(f"{key} {has[key]} for {asked[key]}" for key in asked if has[key] != asked[key])
+    requested, has = vars(config.model), vars(scale_down(config, widths).model)
+    return ", ".join(f"{key} {has[key]} for {requested[key]}" for key in requested if has[key] != requested[key])
 
 
 def build_reference(config: RunConfig, widths: Widths) -> Transformer:
@@ -130,10 +130,10 @@ def summed_loss(model: Transformer, batches: Sequence[Batch], label_smoothing: f
     return torch.stack([batch_loss(model, batch, label_smoothing).objective for batch in batches]).sum()
 
 
-def require(holds: bool, asked: str, is_so: str) -> None:
+def require(holds: bool, requested: str, problem: str) -> None:
     """CheckFailed unless it holds."""
     if not holds:
-        raise CheckFailed(asked, is_so)
+        raise CheckFailed(requested, problem)
 
 
 def require_close(what: str, got: Tensor, wanted: Tensor, *, rtol: float, atol: float) -> None:

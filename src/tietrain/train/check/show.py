@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tietrain.train.check.matrix import CHECKS, Row, Say, passed
+from tietrain.train.check.matrix import CHECKS, Log, Row, passed
 
 WORDS = {"pass": "pass", "fail": "FAIL", "seen": "seen", "n/a": "n/a"}
 UNBOUNDED, KIND = 10_000, 9  # columns
@@ -19,7 +19,7 @@ STYLES = {"pass": "green", "fail": "bold red", "seen": "dim", "n/a": "dim"}
 
 
 @contextmanager
-def progress() -> Iterator[Say]:
+def progress() -> Iterator[Log]:
     """A function that shows on stderr what is being done: one changing line on a terminal, a line each elsewhere."""
     if not sys.stderr.isatty():
         yield lambda line: print(line, file=sys.stderr, flush=True)

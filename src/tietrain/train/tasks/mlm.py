@@ -38,8 +38,8 @@ class MaskedLanguageModelling(LanguageModelling):
 
     def evaluate(self, model: Transformer) -> Scores:
         """`nats_per_token` of one share of the tokens of the first lines of `valid`."""
-        nats, asked = self._guessed(model, self._stream("valid", self.config.train.eval_sentences), 0)
-        return {"nats_per_token": float(nats[asked].mean())}
+        nats, requested = self._guessed(model, self._stream("valid", self.config.train.eval_sentences), 0)
+        return {"nats_per_token": float(nats[requested].mean())}
 
     def samples(self, model: Transformer) -> list[dict[str, str]]:
         """None: a masked model writes no text."""
@@ -65,8 +65,8 @@ class MaskedLanguageModelling(LanguageModelling):
         nats, train = np.zeros(len(stream)), self.config.train
         for batch, starts in lm_eval_windows(stream, self.config.task.window, None, train.batch_tokens):
             at = starts[:, None] + np.arange(batch.tgt_out_ids.shape[1])
-            asked = hidden[at] & (batch.tgt_out_ids.numpy() != PAD_ID)  # a last window has context, asked before
-            if asked.any():
-                guessed = batch_nats(model, ask(batch, stream[at], asked, self._mask_id))
-                nats[at[asked]] = guessed[asked]
+            requested = hidden[at] & (batch.tgt_out_ids.numpy() != PAD_ID)  # a last window has context, asked before
+            if requested.any():
+                guessed = batch_nats(model, ask(batch, stream[at], requested, self._mask_id))
+                nats[at[requested]] = guessed[requested]
         return nats, hidden
