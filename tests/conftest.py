@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +15,32 @@ os.environ.update(
 # A busy machine is not a failing test, and the same examples every time make a red suite repeatable.
 settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the texts of tests/golden/ anew")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, Mapping[str, str]], None]:
+    """Compare a family of texts (name -> text) with tests/golden/FAMILY.txt, or write that file with --update-golden.
+
+    A better sentence changes that one file; what a test asserts beside it is the exit code, the setting and the file.
+    """
+
+    def compare(family: str, texts: Mapping[str, str]) -> None:
+        path = GOLDEN / f"{family}.txt"
+        body = "".join(f"## {name}\n{text.rstrip()}\n\n" for name, text in texts.items())
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(body, encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == body, (
+            f"if the new text is better: pytest --update-golden {request.node.nodeid}"
+        )
+
+    return compare
 
 
 @pytest.fixture(autouse=True)
