@@ -31,7 +31,8 @@ from bench_grid import bench_grid
 from torch import Tensor, nn
 
 from tietrain.config import RunConfig, TyingConfig
-from tietrain.config.compose import compose_config, tying_choices
+from tietrain.config.compose import compose_config
+from tietrain.config.keys import tying_choices
 from tietrain.config.layout import make_layout, make_shape
 from tietrain.data.batches.batching import Batch, padding_efficiency
 from tietrain.data.batches.windows import LmBatches

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from tietrain.config.compose import compose_config, tying_choices
+from tietrain.config.compose import compose_config
+from tietrain.config.keys import tying_choices
 from tietrain.config.layout import make_shape
 from tietrain.plan.aliases import ALIASES, alias_yaml
 from tietrain.plan.catalogue import load_scheme, scheme_markdown, scheme_pages, scheme_rows

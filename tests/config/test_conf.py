@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from expected_ties import CHOSEN, EXPECTED, MORE_STACKS, NOT_FOR_LM, difference, six_layers
-from tietrain.config.compose import GROUPS, compose_config
+from tietrain.config.compose import compose_config
+from tietrain.config.keys import GROUPS
 from tietrain.config.layout import make_shape
 from tietrain.errors import TyingError
 from tietrain.plan.schemes import RULES, make_plan

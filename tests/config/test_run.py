@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from tietrain.config import DataConfig, RunConfig
-from tietrain.config.compose import compose_config, config_yaml, known_keys
-from tietrain.config.identity import VOLATILE, config_hash, flat_settings, run_name
+from tietrain.config.compose import compose_config, config_yaml
+from tietrain.config.identity import config_hash, flat_settings, run_name
+from tietrain.config.keys import ALL, VOLATILE
 from tietrain.config.layout import make_shape
 from tietrain.errors import SettingsError, TyingError
 from tietrain.plan.schemes import make_plan
@@ -94,7 +95,7 @@ def test_default_is_an_untied_language_model():
 
 
 def test_every_key_can_be_set_and_volatile_keys_exist():
-    assert set(known_keys()) >= VOLATILE
+    assert set(ALL) >= VOLATILE
     assert set(flat_settings(RunConfig())) >= VOLATILE
 
 

@@ -68,7 +68,7 @@ def make_layout(config: RunConfig) -> Layout:
     encoders |= _stacks("encoder", [s for s in sources if s in features], True)
     encoders = {source: encoders[source] for source in sources}
     only = "encoder" if config.task.name == "mlm" else "decoder"
-    decoders = _stacks(only, targets, config.model.decoders == "each")
+    decoders = _stacks(only, targets, config.model.decoders == "each" and bool(config.task.directions))
     read: dict[str, list[str]] = {}
     for column, stack in [*encoders.items(), *decoders.items()]:
         if column not in features:
