@@ -37,7 +37,7 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
     """The overrides among command-line words, each naming a key that exists.
 
     Raises:
-        SettingsError: a word is no override, or its key is unknown (`+key=value` included); the message proposes the
+        SettingsError: a word is not an override, or its key is unknown (`+key=value` included); the message proposes the
             nearest known key.
     """
     try:
@@ -63,7 +63,7 @@ def _check_not_written(key: str, override: Override) -> None:
 
 
 def check_tie_option(key: str) -> None:
-    """SettingsError where `tying.ties.LABEL.OPTION` names an option no rule has."""
+    """SettingsError if `tying.ties.LABEL.OPTION` names an option that no rule has."""
     parts = key.split(".")
     if parts[:2] == ["tying", "ties"] and len(parts) > 3:
         options = sorted({"rule", *(o for rule in RULES.values() for o in rule.options)})
@@ -113,7 +113,7 @@ def initialized(overrides: Sequence[str], config_dirs: Sequence[str]) -> Iterato
 
 
 def check_labels(overrides: Sequence[str], search: Sequence[str] = ()) -> None:
-    """SettingsError where two chosen files of `tying/` bring one label: Hydra would mix their options.
+    """SettingsError if two chosen files of `tying/` bring the same label: Hydra would mix their options.
 
     Hydra must be initialized; `search` are overrides that name its search path.
     """
@@ -180,7 +180,7 @@ def _baseline(text: str, search: Sequence[str]) -> tuple[dict[str, Any], dict[st
     for key in keys:
         if key != "tying" and not key.startswith(("tying.", "model.")):
             remedy = "write a choice of tying, then tying.ties... and model.KEY=VALUE"
-            raise SettingsError(requested, f"{key} is no part of a baseline", remedy)
+            raise SettingsError(requested, f"{key} is not part of a baseline", remedy)
     ties: dict[str, Any] = OmegaConf.to_container(cfg.tying.ties)  # type: ignore[assignment]
     return ties, {key: cfg.model[key] for key in (k.removeprefix("model.") for k in keys) if key in cfg.model}
 

@@ -1,4 +1,4 @@
-"""Where text comes from."""
+"""Sources of text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tietrain.config.setting import NOTHING, Condition, check, check_section, se
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
 # ruff: noqa: UP045
 
-# Where text can come from; those of OWN_SPLITS read no data.splits.
+# Sources of text; those of OWN_SPLITS read no data.splits.
 FORMATS = ("grammar", "text", "tsv", "jsonl", "parquet", "hub", "stdlib_docs")
 OWN_SPLITS = ("grammar", "stdlib_docs")
 
@@ -27,7 +27,7 @@ COLUMNS = Condition(
 
 @dataclass
 class DataConfig:
-    """Where text comes from and how it is cut into pieces."""
+    """The source of the text, and how it is cut into pieces."""
 
     format: str = setting(
         "grammar",

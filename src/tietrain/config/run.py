@@ -84,10 +84,10 @@ class RunConfig:
             problem = f"task={task.name} has no directions"
             check(task.name == "mt" or not getattr(task, key), f"task.{key}", problem, "choose task=mt")
         twice = [name for name in both if both.count(name) > 1]
-        check(not twice, f"task.directions={both}", f"{' and '.join(twice[:1])} stands there twice", "name each once")
+        check(not twice, f"task.directions={both}", f"{' and '.join(twice[:1])} is named twice", "name each once")
         trained = [d.name for d in self.directions]
         for name in task.train_pairs:
-            problem = f"it is no trained direction, those are {', '.join(trained)}"
+            problem = f"it is not a trained direction; those are {', '.join(trained)}"
             check(name in trained, f"task.train_pairs.{name}", problem, "name one of them")
         for direction in (*self.directions, *self.zero_shot):
             requested, problem = f"task.directions=[{direction.name}]", f"{direction.target} holds feature vectors"
@@ -114,7 +114,7 @@ class RunConfig:
         tunable = [key for key, found in settings_of(RunConfig).items() if found.spec.tunable]
         for i, point in enumerate(self.tune.points, start=1):
             for key in point:
-                problem = f"{key} is nothing a list may tune"
+                problem = f"{key} cannot be tuned"
                 check(key in tunable, f"tune={self.tune.name}, point {i}", problem, f"tune one of {', '.join(tunable)}")
 
     @property
@@ -165,5 +165,5 @@ class RunConfig:
 
     @property
     def typical_length(self) -> int:
-        """Tokens a sequence at which FLOPs a token are quoted: a window, or a sentence of 25 pieces."""
+        """Tokens per sequence at which FLOPs per token are quoted: a window, or a sentence of 25 pieces."""
         return 25 if self.task.name == "mt" else self.task.window

@@ -38,13 +38,13 @@ def read_run_config(directory: Path) -> RunConfig:
     """The configuration a run was made with.
 
     Raises:
-        SettingsError: the folder is no run directory, or a value is out of range.
+        SettingsError: the folder is not a run directory, or a value is out of range.
         DataError: its `config.yaml` is missing or damaged.
     """
     if not (directory / runs.RUN).exists():
         inside = runs.find_runs(directory)
         remedy = f"name one of those in it, for example {inside[0]}" if inside else "name a folder that tietrain wrote"
-        raise SettingsError(str(directory), f"it is no run directory: there is no {runs.RUN}", remedy)
+        raise SettingsError(str(directory), f"it is not a run directory: it has no {runs.RUN}", remedy)
     path = directory / runs.CONFIG
     content = runs.read_bytes(path)
     try:
@@ -60,7 +60,7 @@ def read_run_config(directory: Path) -> RunConfig:
 
 
 def stored_record(run: Path) -> PlanRecord:
-    """The record of a run's plan; DataError where the run directory holds none."""
+    """The record of a run's plan; DataError if the run directory holds none."""
     path = run / runs.PLAN
     body = runs.read_json(path)
     try:
@@ -77,7 +77,7 @@ def override_config(config: RunConfig, words: Sequence[str], config_dirs: Sequen
     """A configuration with some settings replaced: groups by their files, keys by their values.
 
     Raises:
-        SettingsError: a word is no override, or its value no value of the key.
+        SettingsError: a word is not an override, or its value does not fit the key.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -91,7 +91,7 @@ def override_config(config: RunConfig, words: Sequence[str], config_dirs: Sequen
         for override in sorted(parse_overrides(words), key=lambda o: o.key_or_group not in keys.GROUPS):
             key, value = override.key_or_group, override.value()
             if override.is_sweep_override() or override.is_delete():
-                raise SettingsError(str(override.input_line), "it is no single value", "write key=value")
+                raise SettingsError(str(override.input_line), "it is not a single value", "write key=value")
             if key in keys.GROUPS:
                 value = getattr(compose_config([f"task={config.task.name}", f"{key}={value}"], config_dirs), key)
             OmegaConf.update(tree, key, value, merge=isinstance(value, dict))
@@ -107,7 +107,7 @@ def _made(cls: Any, body: Any, key: str) -> Any:
     """
     hints = typing.get_type_hints(cls)
     if not isinstance(body, dict):
-        raise TypeError(f"{key or 'its content'} is no mapping")
+        raise TypeError(f"{key or 'its content'} is not a mapping")
     unknown = [name for name in body if name not in hints]
     if unknown:
         raise TypeError(f"there is no key {key}{unknown[0]}")

@@ -126,7 +126,7 @@ class TuneConfig:
         for i, point in enumerate(self.points, start=1):
             requested = f"tune={self.name}, point {i}"
             check(bool(point), requested, "it sets nothing", "give a mapping of full keys to values")
-            check(self.points.index(point) == i - 1, requested, "it stands there twice", "leave it out")
+            check(self.points.index(point) == i - 1, requested, "it is listed twice", "leave it out")
         for key in ("seeds", "reporting_seeds"):
             seeds = getattr(self, key)
             holds = bool(seeds) and min(seeds) >= 0 and len(set(seeds)) == len(seeds)

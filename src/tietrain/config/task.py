@@ -120,6 +120,6 @@ class TaskConfig:
             check(
                 name in METRICS and self.metrics.count(name) == 1,
                 f"task.metrics=[{','.join(self.metrics)}]",
-                f"{name} stands there twice" if name in METRICS else f"there is no metric {name!r}",
+                f"{name} is listed twice" if name in METRICS else f"there is no metric {name!r}",
                 f"choose one or more from {', '.join(METRICS)}",
             )

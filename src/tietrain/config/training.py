@@ -47,7 +47,7 @@ class OptimConfig:
     )
     min_lr_ratio: float = setting(
         0.0,
-        "Where the rate ends, as a share of its peak.",
+        "Final rate, as a share of the peak.",
         when("optim.schedule", "wsd", "cosine"),
         at_least=0,
         at_most=1,
@@ -144,7 +144,7 @@ class TrainConfig:
 
 @dataclass
 class HardwareConfig:
-    """Where and how fast; what is computed differs by rounding at most."""
+    """The device and its speed; results differ by rounding at most."""
 
     device: str = setting("auto", "Device.", choices=("auto", "cpu", "cuda"), at_eval=True)
     precision: str = setting(
@@ -167,7 +167,7 @@ class HardwareConfig:
     peak_flops: Optional[float] = setting(
         None, "FLOPs per second that the device reaches at best.", at_least=1, identity=False, at_eval=True
     )
-    peak_flops_source: str = setting("", "Where peak_flops was read.", identity=False, at_eval=True)
+    peak_flops_source: str = setting("", "Source of peak_flops.", identity=False, at_eval=True)
 
     def __post_init__(self) -> None:
         check_section(self, "hardware.")
