@@ -88,7 +88,7 @@ def _choice(text: str, requested: str) -> SettingsError | None:
         remedy = "`tietrain schemes` lists them"
     else:
         remedy = f"choose from {', '.join(options)}"
-    return SettingsError(f"{group}={name}", f"there is no such {group}", remedy)
+    return SettingsError(f"{group}={name}", f"{group} has no such choice", remedy)
 
 
 def _no_choice(text: str, requested: str) -> SettingsError | None:

@@ -143,10 +143,9 @@ def check_section(section: Any, prefix: str) -> None:
         for key, value in _values(prefix + field.name, getattr(section, field.name)):
             if spec.choices:
                 check_choice(key, value, spec.choices)
-            if spec.bounds:
-                check(
-                    spec.contains(value), f"{key}={value}", "the value is out of range", f"give a number {spec.bounds}"
-                )
+            if spec.bounds and not spec.contains(value):
+                kind = "number" if isinstance(value, int) or math.isfinite(value) else "finite number"
+                raise SettingsError(f"{key}={value}", "it is out of range", f"give a {kind} {spec.bounds}")
 
 
 def _values(key: str, value: Any) -> list[tuple[str, Any]]:

@@ -46,7 +46,7 @@ class ReportConfig:
 
     def __post_init__(self) -> None:
         check_section(self, "report.")
-        problem = "it has the unit of the primary score, which each task has its own of"
+        problem = "its unit is that of the primary score, which depends on the task"
         holds = self.margin is None or self.metric is not None
         check(holds, f"report.margin={self.margin}", problem, "set report.metric")
 
@@ -94,7 +94,7 @@ class MatchConfig:
         check_section(self, "match.")
         if self.by is not None:
             varied = MATCHED[self.by]
-            problem = f"match.by={self.by} is not reached by it"
+            problem = f"varying it cannot reach match.by={self.by}"
             check(self.vary in varied, f"match.vary={self.vary}", problem, f"choose {' or '.join(varied)}")
 
 

@@ -113,9 +113,7 @@ class TaskConfig:
         check_section(self, "task.")
         stride = self.eval_stride
         remedy = f"give a number from 1 to {self.window}"
-        check(
-            stride is None or stride <= self.window, f"task.eval_stride={stride}", "the value is out of range", remedy
-        )
+        check(stride is None or stride <= self.window, f"task.eval_stride={stride}", "it is out of range", remedy)
         for name in self.metrics or [""]:
             check(
                 name in METRICS and self.metrics.count(name) == 1,
