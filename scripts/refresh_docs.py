@@ -1,6 +1,7 @@
 """Write what is generated: tables between markers in the documents, and `conf/tying/alias/`; tests compare them."""
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tietrain.config.compose import compose_config, tying_choices
@@ -82,9 +83,14 @@ SECTIONS = {
 }
 
 
-def refreshed(text: str) -> str:
-    """The text with its marked sections as the code has them."""
-    return MARKED.sub(lambda found: found.group(1) + SECTIONS[found["name"]]() + found.group(3), text)
+def refreshed(text: str, sections: Mapping[str, Callable[[], str]] = SECTIONS) -> str:
+    """The text with its marked sections as the code has them; a mark without a section keeps what it has."""
+
+    def body(found: re.Match[str]) -> str:
+        name = found["name"]
+        return found.group(1) + sections[name]() + found.group(3) if name in sections else found.group()
+
+    return MARKED.sub(body, text)
 
 
 def alias_files() -> dict[Path, str]:
