@@ -41,7 +41,7 @@ def plan_of(*overrides: str) -> TyingPlan:
 
 
 def conventions_markdown() -> str:
-    """Training FLOPs a token of GPT-2 small by every convention, tied tables alone and with a shared stack."""
+    """Training FLOPs per token of GPT-2 small by every convention, tied tables alone and with a shared stack."""
     gpt2 = ("task=lm", "model=gpt2")
     plans = [
         plan_of(*gpt2, "tying=pre_softmax"),
@@ -63,8 +63,8 @@ def ledger_512(convention: str = CONVENTION) -> LengthLedger:
 
 
 def lengths_markdown() -> str:
-    """FLOPs a token by length, in shares, and the crossings by both conventions."""
-    lines = ["| tokens | FLOPs a token | " + " | ".join(KINDS) + " |", "|--:" * (2 + len(KINDS)) + "|"]
+    """FLOPs per token by length, in shares, and the crossings by both conventions."""
+    lines = ["| tokens | FLOPs per token | " + " | ".join(KINDS) + " |", "|--:" * (2 + len(KINDS)) + "|"]
     for row in ledger_512().to_json(parse_lengths(DEFAULT_LENGTHS))["rows"]:
         shares = " | ".join(f"{100 * row['shares'][kind]:.1f} %" for kind in KINDS)
         lines.append(f"| {row['length']:,} | {row['flops_per_token']:,} | {shares} |")
