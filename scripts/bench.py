@@ -249,7 +249,7 @@ def bench_task(task: str, options: argparse.Namespace) -> None:
     config, batch, vocab_size, efficiency = setting(task, options)
     m = config.model
     print(
-        f"{task}: d_model {m.d_model} x {m.n_layers}, {config.train.batch_tokens} tokens a step, fp32, {options.threads} threads"
+        f"{task}: d_model {m.d_model} x {m.n_layers}, {config.train.batch_tokens} tokens per step, fp32, {options.threads} threads"
     )
     ratios = paired_ratios({name: make(config, vocab_size) for name, make in ARMS.items()}, batch, options.rounds)
     show("speed, by hand = 1", ratios["tietrain"])
