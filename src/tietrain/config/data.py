@@ -47,7 +47,7 @@ class DataConfig:
     seed: int = setting(0, "Seed of the generated sentences.", GENERATED, unread=NOTHING, at_eval=True)
     language_seed: int = setting(0, "Seed of the generated languages.", GENERATED, unread=NOTHING, at_eval=True)
     difficulty: int = setting(
-        4, "Difficulty of the generated corpus.", GENERATED, at_least=1, at_most=12, unread=NOTHING, at_eval=True
+        4, "Difficulty of the generated corpus.", GENERATED, ge=1, le=12, unread=NOTHING, at_eval=True
     )
     alphabet_b: str = setting(
         "latin",
@@ -84,7 +84,7 @@ class DataConfig:
         {},
         "Columns of feature vectors instead of text -> width of a vector.",
         TRANSLATION,
-        at_least=1,
+        ge=1,
         open=True,
         at_eval=True,
     )

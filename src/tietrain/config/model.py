@@ -29,16 +29,16 @@ TWO_SOURCES = Condition(_has_two_sources, "task.directions", "a direction reads 
 class ModelConfig:
     """Shape and initial values of the Transformer; `plan.slots.ModelShape` says what decides parameters."""
 
-    d_model: int = setting(128, "Width of the residual stream.", at_least=1)
-    n_heads: int = setting(4, "Heads per attention.", at_least=1)
-    n_kv_heads: Optional[int] = setting(None, "Heads of keys and values; null for as many as n_heads.", at_least=1)
-    d_head: Optional[int] = setting(None, "Width of a head; null for d_model / n_heads.", at_least=1)
-    d_ff: int = setting(512, "Inner width of the feed-forward.", at_least=1)
+    d_model: int = setting(128, "Width of the residual stream.", ge=1)
+    n_heads: int = setting(4, "Heads per attention.", ge=1)
+    n_kv_heads: Optional[int] = setting(None, "Heads of keys and values; null for as many as n_heads.", ge=1)
+    d_head: Optional[int] = setting(None, "Width of a head; null for d_model / n_heads.", ge=1)
+    d_ff: int = setting(512, "Inner width of the feed-forward.", ge=1)
     n_layers: int = setting(
-        3, "Layers of the decoder, and of the encoder unless n_encoder_layers is set.", at_least=1, at_most=MAX_LAYERS
+        3, "Layers of the decoder, and of the encoder unless n_encoder_layers is set.", ge=1, le=MAX_LAYERS
     )
     n_encoder_layers: Optional[int] = setting(
-        None, "Layers of each encoder; null for as many as n_layers.", TRANSLATION, at_least=1
+        None, "Layers of each encoder; null for as many as n_layers.", TRANSLATION, ge=1
     )
     encoders: Optional[str] = setting(
         None,
@@ -57,9 +57,9 @@ class ModelConfig:
         choices=("one", "each"),
     )
     vocab_size: int = setting(
-        1000, "Pieces requested of each vocabulary; a run records what it got.", at_least=1, pieces=True
+        1000, "Pieces requested of each vocabulary; a run records what it got.", ge=1, pieces=True
     )
-    max_len: int = setting(512, "Rows of a learned table of positions.", when("model.positions", "learned"), at_least=1)
+    max_len: int = setting(512, "Rows of a learned table of positions.", when("model.positions", "learned"), ge=1)
     norm: str = setting("layer", "Normalisation.", choices=("layer", "rms"))
     norm_position: str = setting("pre", "Place of the norms: before or after each sub-layer.", choices=("pre", "post"))
     positions: str = setting("rotary", "Kind of positions.", choices=("learned", "sinusoidal", "rotary"))
@@ -68,7 +68,7 @@ class ModelConfig:
     ffn_bias: bool = setting(False, "Whether the projections of feed-forwards have a bias.")
     norm_bias: bool = setting(False, "Whether norms have a bias.")
     output_bias: bool = setting(False, "Whether the output projection has a bias.")
-    dropout: float = setting(0.1, "Dropout of embeddings and sub-layers.", at_least=0, at_most=0.99, tunable=True)
+    dropout: float = setting(0.1, "Dropout of embeddings and sub-layers.", ge=0, le=0.99, tunable=True)
     embed_scale: str = setting(
         "sqrt_d",
         "Factor on the embedding reading of a table; the output reading is never scaled.",
@@ -77,7 +77,7 @@ class ModelConfig:
     table_init_std: Optional[float] = setting(
         0.02,
         "Initial standard deviation of every table, tied or not; null is d_model ** -0.5.",
-        at_least=0,
+        ge=0,
         tunable=True,
     )
 

@@ -37,7 +37,7 @@ class RunConfig:
     tune: TuneConfig = field(default_factory=TuneConfig)
     study: str = setting("default", "Folder of `outputs/` that the run belongs to.", identity=False)
     run_dir: Optional[str] = setting(None, "Exactly this folder instead.", identity=False)
-    seed: int = setting(1, "Seed of initial values, dropout and data order; the corpus has data.seed.", at_least=0)
+    seed: int = setting(1, "Seed of initial values, dropout and data order; the corpus has data.seed.", ge=0)
     init_from: Optional[str] = setting(
         None, "Run directory whose final weights are the start; the run records its parent."
     )

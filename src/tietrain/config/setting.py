@@ -52,7 +52,7 @@ class Spec:
     budget: whether a finished run may go on with a larger value.
     at_eval: whether `tietrain eval` may change it.
     open: whether it is a mapping whose keys are the user's own. written: whether tietrain alone writes it.
-    choices, at_least, above, at_most, below: of the value, or of each value in a list or mapping.
+    choices, ge, gt, le, lt: of the value, or of each value in a list or mapping.
     unread: what identity holds if the run does not read the setting: DEFAULT, NOTHING, or the default of before, once the
         default has changed.
     absent: the value that meant what runs did before the setting existed; identity leaves it out. Of settings that were
@@ -69,27 +69,27 @@ class Spec:
     open: bool = False
     written: bool = False
     choices: tuple[str, ...] = ()
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
     unread: Any = DEFAULT
     absent: Any = NOTHING
 
     @property
     def bounds(self) -> str:
         """The range in words; empty if there is none."""
-        if self.at_least is not None and self.at_most is not None:
-            return f"from {self.at_least} to {self.at_most}"
-        words = (("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below))
+        if self.ge is not None and self.le is not None:
+            return f"from {self.ge} to {self.le}"
+        words = (("at least", self.ge), ("above", self.gt), ("at most", self.le), ("below", self.lt))
         return " and ".join(f"{word} {bound}" for word, bound in words if bound is not None)
 
     def contains(self, value: Any) -> bool:
         """Whether a number lies in the range."""
-        low = -math.inf if self.at_least is None else self.at_least
-        high = math.inf if self.at_most is None else self.at_most
-        above = self.above is None or value > self.above
-        below = self.below is None or value < self.below
+        low = -math.inf if self.ge is None else self.ge
+        high = math.inf if self.le is None else self.le
+        above = self.gt is None or value > self.gt
+        below = self.lt is None or value < self.lt
         finite = isinstance(value, int) or math.isfinite(value)
         return finite and low <= value <= high and above and below
 

@@ -41,7 +41,7 @@ class ReportConfig:
         None,
         "Largest difference of the primary score that does not matter, in its unit; null tests no equivalence.",
         identity=False,
-        above=0,
+        gt=0,
     )
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class MatchConfig:
         None,
         "Divisor of the solved value; null is 8 for d_ff and d_model, else 1.",
         IS_MATCHED,
-        at_least=1,
+        ge=1,
         unread=NOTHING,
     )
     solved: dict[str, Any] = setting(

@@ -28,21 +28,21 @@ class TaskConfig:
 
     name: str = setting("lm", "Language model, masked language model or translation.", choices=TASKS)
     window: int = setting(
-        128, "Tokens per training window; with train.batch_by=chars four times as many characters.", WINDOWS, at_least=2
+        128, "Tokens per training window; with train.batch_by=chars four times as many characters.", WINDOWS, ge=2
     )
     eval_stride: Optional[int] = setting(
         None,
         "Tokens scored per window, the others are context; null scores whole windows.",
         when("task.name", "lm"),
-        at_least=1,
+        ge=1,
         at_eval=True,
     )
     mask_rate: float = setting(
         0.15,
         "Share of the tokens of a window that a masked language model predicts.",
         when("task.name", "mlm"),
-        at_least=0.01,
-        at_most=1,
+        ge=0.01,
+        le=1,
     )
     directions: Optional[list[str]] = setting(
         None,
@@ -55,10 +55,10 @@ class TaskConfig:
         1.0,
         "A direction of n training pairs is drawn in proportion to n ** (1 / temperature). Source: Arivazhagan et al. 2019.",
         SEVERAL_DIRECTIONS,
-        above=0,
+        gt=0,
     )
     train_pairs: dict[str, int] = setting(
-        {}, "Direction -> most pairs of it to train on, to imitate few resources.", TRANSLATION, at_least=1, open=True
+        {}, "Direction -> most pairs of it to train on, to imitate few resources.", TRANSLATION, ge=1, open=True
     )
     disjoint: bool = setting(
         False,
@@ -70,35 +70,35 @@ class TaskConfig:
         "Pairs with more pieces on a side are left out of train and counted; with train.batch_by=chars, those with more"
         " than four times as many characters.",
         TRANSLATION,
-        at_least=2,
+        ge=2,
     )
     label_smoothing: float = setting(
         0.0,
         "Mass spread over the vocabulary in the training objective, never in a score.",
-        at_least=0,
-        at_most=0.999,
+        ge=0,
+        le=0.999,
         tunable=True,
     )
     beam: int = setting(
-        1, "Hypotheses of the search that is scored; 1 is greedy.", TRANSLATION, at_least=1, at_eval=True
+        1, "Hypotheses of the search that is scored; 1 is greedy.", TRANSLATION, ge=1, at_eval=True
     )
     length_penalty: float = setting(
         0.0,
         "A hypothesis's score is divided by ((5 + tokens) / 6) ** length_penalty; fields use 0 to 1. Source: Wu et al."
         " 2016, equation 14.",
         SEARCH,
-        at_least=0,
+        ge=0,
         at_eval=True,
     )
     max_output_ratio: float = setting(
         2.0,
         "A translation has at most ratio x source pieces + max_output_extra tokens, end mark included.",
         TRANSLATION,
-        at_least=0,
+        ge=0,
         at_eval=True,
     )
     max_output_extra: int = setting(
-        20, "The constant part of the longest translation, in tokens.", TRANSLATION, at_least=1, at_eval=True
+        20, "The constant part of the longest translation, in tokens.", TRANSLATION, ge=1, at_eval=True
     )
     metrics: list[str] = setting(["bleu", "chrf"], "Scores of the translations.", TRANSLATION, at_eval=True)
     bleu_tokenize: str = setting(

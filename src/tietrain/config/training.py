@@ -22,11 +22,11 @@ class OptimConfig:
     """Optimizer and schedule; warm-up and decay are fractions of the stated budget."""
 
     name: str = setting("adamw", "Optimizer.", choices=("adamw", "adam", "sgd"), tunable=True)
-    lr: float = setting(2e-3, "Peak learning rate.", above=0, tunable=True)
-    betas: list[float] = setting([0.9, 0.98], "Decay of the two moments.", ADAM, at_least=0, below=1, tunable=True)
-    eps: float = setting(1e-8, "Added to the root of the second moment.", ADAM, above=0, tunable=True)
-    weight_decay: float = setting(0.01, "Decay of matrices, never of vectors.", at_least=0, tunable=True)
-    momentum: float = setting(0.0, "Momentum.", when("optim.name", "sgd"), at_least=0, at_most=1, tunable=True)
+    lr: float = setting(2e-3, "Peak learning rate.", gt=0, tunable=True)
+    betas: list[float] = setting([0.9, 0.98], "Decay of the two moments.", ADAM, ge=0, lt=1, tunable=True)
+    eps: float = setting(1e-8, "Added to the root of the second moment.", ADAM, gt=0, tunable=True)
+    weight_decay: float = setting(0.01, "Decay of matrices, never of vectors.", ge=0, tunable=True)
+    momentum: float = setting(0.0, "Momentum.", when("optim.name", "sgd"), ge=0, le=1, tunable=True)
     schedule: str = setting(
         "wsd",
         "Learning rate over the budget; wsd: warm-up, stable, linear decay; constant: after warm-up.",
@@ -34,14 +34,14 @@ class OptimConfig:
         tunable=True,
     )
     warmup: float = setting(
-        0.1, "Share of the budget spent warming up.", at_least=0, at_most=1, tunable=True, budget=True
+        0.1, "Share of the budget spent warming up.", ge=0, le=1, tunable=True, budget=True
     )
     decay: float = setting(
         0.4,
         "Share of the budget that wsd spends decaying.",
         when("optim.schedule", "wsd"),
-        at_least=0,
-        at_most=1,
+        ge=0,
+        le=1,
         tunable=True,
         budget=True,
     )
@@ -49,11 +49,11 @@ class OptimConfig:
         0.0,
         "Final rate, as a share of the peak.",
         when("optim.schedule", "wsd", "cosine"),
-        at_least=0,
-        at_most=1,
+        ge=0,
+        le=1,
         tunable=True,
     )
-    clip_norm: Optional[float] = setting(1.0, "Largest norm of a gradient; null does not clip.", above=0, tunable=True)
+    clip_norm: Optional[float] = setting(1.0, "Largest norm of a gradient; null does not clip.", gt=0, tunable=True)
 
     def __post_init__(self) -> None:
         check_section(self, "optim.")
@@ -87,14 +87,14 @@ class TrainConfig:
     DEFAULT_STEPS steps.
     """
 
-    max_steps: Optional[int] = setting(None, "Budget in steps.", at_least=1, budget=True)
-    max_tokens: Optional[float] = setting(None, "Budget in target tokens.", at_least=1, budget=True)
+    max_steps: Optional[int] = setting(None, "Budget in steps.", ge=1, budget=True)
+    max_tokens: Optional[float] = setting(None, "Budget in target tokens.", ge=1, budget=True)
     max_flops: Optional[float] = setting(
-        None, "Budget in FLOPs of the ledger, forward and backward, over real lengths.", at_least=1, budget=True
+        None, "Budget in FLOPs of the ledger, forward and backward, over real lengths.", ge=1, budget=True
     )
-    max_seconds: Optional[float] = setting(None, "Budget in seconds of training.", above=0, budget=True)
+    max_seconds: Optional[float] = setting(None, "Budget in seconds of training.", gt=0, budget=True)
     batch_tokens: int = setting(
-        1024, "Target tokens of one step; of translation, in the reference vocabulary.", at_least=1, at_eval=True
+        1024, "Target tokens of one step; of translation, in the reference vocabulary.", ge=1, at_eval=True
     )
     batch_by: str = setting(
         "auto",
@@ -103,13 +103,13 @@ class TrainConfig:
         choices=("auto", "tokens", "chars"),
     )
     eval_every: Optional[int] = setting(
-        None, "Steps between two evaluations on valid; null evaluates ten times.", at_least=1
+        None, "Steps between two evaluations on valid; null evaluates ten times.", ge=1
     )
     eval_sentences: Optional[int] = setting(
-        500, "Lines of valid that are used while training; null for all. Final scores use all.", at_least=1
+        500, "Lines of valid that are used while training; null for all. Final scores use all.", ge=1
     )
-    checkpoint_every: int = setting(100, "Steps between two checkpoints.", at_least=1, identity=False)
-    log_every: int = setting(10, "Steps between two rows of metrics.jsonl.", at_least=1, identity=False)
+    checkpoint_every: int = setting(100, "Steps between two checkpoints.", ge=1, identity=False)
+    log_every: int = setting(10, "Steps between two rows of metrics.jsonl.", ge=1, identity=False)
     average: str = setting(
         "none",
         "Weights that are scored: those of the best evaluation, or the mean of those of the last or best n_averaged."
@@ -118,19 +118,19 @@ class TrainConfig:
         tunable=True,
     )
     n_averaged: int = setting(
-        5, "Evaluations whose weights are averaged.", when("train.average", "last", "best"), at_least=1
+        5, "Evaluations whose weights are averaged.", when("train.average", "last", "best"), ge=1
     )
     ema: Optional[float] = setting(
         None,
         "Decay of an exponential moving average of the weights, which is what is evaluated and scored; null for none.",
-        above=0,
-        below=1,
+        gt=0,
+        lt=1,
         tunable=True,
     )
     trackers: list[str] = setting(
         [], "Loggers that receive the metrics besides TensorBoard.", identity=False, choices=("wandb", "trackio")
     )
-    slow_step_seconds: float = setting(0.0, "Sleep after each step, for tests.", at_least=0, identity=False)
+    slow_step_seconds: float = setting(0.0, "Sleep after each step, for tests.", ge=0, identity=False)
 
     def __post_init__(self) -> None:
         check_section(self, "train.")
@@ -157,15 +157,15 @@ class HardwareConfig:
     device_batch_tokens: Optional[int] = setting(
         None,
         "Padded tokens that the device takes at once; a step is cut into micro-batches. null takes whole steps.",
-        at_least=1,
+        ge=1,
         identity=False,
         at_eval=True,
     )
     threads: Optional[int] = setting(
-        None, "Threads of the process; null leaves torch's default.", at_least=1, identity=False, at_eval=True
+        None, "Threads of the process; null leaves torch's default.", ge=1, identity=False, at_eval=True
     )
     peak_flops: Optional[float] = setting(
-        None, "FLOPs per second that the device reaches at best.", at_least=1, identity=False, at_eval=True
+        None, "FLOPs per second that the device reaches at best.", ge=1, identity=False, at_eval=True
     )
     peak_flops_source: str = setting("", "Source of peak_flops.", identity=False, at_eval=True)
 
