@@ -83,18 +83,18 @@ class GrammarSettings:
 
     def _check_columns(self) -> None:
         requested = f"data.columns=[{','.join(self.columns)}]"
+        languages = ", ".join(LANGUAGES)
         if self.task == "lm":
             if len(self.columns) > 1 or self.columns[0] not in LANGUAGES:
                 problem = "a generated corpus of running text has one language"
-                raise SettingsError(requested, problem, f"choose one of {', '.join(LANGUAGES)}")
+                raise SettingsError(requested, problem, f"choose one of {languages}")
             return
         known = (*LANGUAGES, *FAULTY, FEATURES)
         if len(self.columns) < 2 or len(set(self.columns)) < len(self.columns) or not set(self.columns) <= set(known):
             problem = "a generated translation has two or more different columns, the target last"
             raise SettingsError(requested, problem, f"choose from {', '.join(known)}")
         if self.columns[-1] not in LANGUAGES:
-            problem = f"{self.columns[-1]} is only ever a source"
-            raise SettingsError(requested, problem, f"put one of {', '.join(LANGUAGES)} last")
+            raise SettingsError(requested, f"{self.columns[-1]} can only be a source", f"put one of {languages} last")
 
     @property
     def sizes(self) -> Preset:
@@ -102,10 +102,20 @@ class GrammarSettings:
         return PRESETS[self.preset]
 
     @property
-    def identity(self) -> dict[str, object]:
-        """The settings as part of fingerprints: of `columns`, first and last, as when there were no others.
+    def max_clauses(self) -> int:
+        """Most clauses in a sentence at the difficulty."""
+        return 2 + self.difficulty // 3
 
-        A fingerprint takes in every column by name, so that none is lost.
+    @property
+    def stream_label(self) -> tuple[object, ...]:
+        """What names the streams of a corpus: neither columns nor alphabet, so that all of them share meanings."""
+        return (self.preset, self.difficulty, self.seed, self.language_seed)
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """The settings as part of the fingerprint: of `columns` the first and the last, as when there were no others.
+
+        The fingerprint takes in every column by name, so that none is lost.
         """
         stated = asdict(self)
         columns = stated.pop("columns")
