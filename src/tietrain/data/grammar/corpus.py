@@ -15,7 +15,7 @@ from tietrain.data.grammar.language_a import LanguageA
 from tietrain.data.grammar.language_b import LanguageB, LanguageC
 from tietrain.data.grammar.language_d import LanguageD
 from tietrain.data.grammar.lexicon import Lexicon
-from tietrain.data.grammar.meaning import Meaning, make_structure
+from tietrain.data.grammar.meaning import Meaning, Structure
 from tietrain.data.grammar.paragraph import Paragraph, ParagraphModel
 from tietrain.data.grammar.settings import FAULTY, FEATURES, GRAMMAR_VERSION, LANGUAGES, GrammarSettings
 from tietrain.data.grammar.spelling import Language, swap_script
@@ -80,7 +80,7 @@ class GrammarCorpus:
     @cached_property
     def paragraphs(self) -> ParagraphModel:
         """Draws paragraphs, for a language model, and knows their probability."""
-        return ParagraphModel(make_structure(self.settings.max_clauses), self.lexicon)
+        return ParagraphModel(Structure(self.settings.max_clauses), self.lexicon)
 
     def generator_nats(
         self, split_name: str, target: str | None = None, sources: Collection[str] | None = None

@@ -1,8 +1,7 @@
 """Meanings: the small trees that sentences spell, how they are drawn and how probable they are."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache
 from typing import NamedTuple
 
 from tietrain.data.grammar.draw import Table, Uniform
@@ -49,54 +48,40 @@ Meaning = tuple[Clause, ...]
 """A sentence: each clause hangs on the one before, so a chain is the whole tree."""
 
 
-@dataclass(frozen=True)
-class Structure:
-    """The tables that decide the shape of a meaning; its words come from the lexicon."""
+class Structure(NamedTuple):
+    """The tables that decide the shape of a meaning; its words come from the lexicon.
+
+    The defaults are ordinary text, of about ten words per sentence.
+    """
 
     max_clauses: int
-    kind: Table[str]
-    continues: Table[bool]
-    tense: Table[int]
-    subject_kind: Table[str]
-    place_kind: Table[str]
-    number: Table[int]
-    definite: Table[bool]
-    n_adjectives: Table[int]
-    has_relative: Table[bool]
-    relative_kind: Table[str]
-    adverb_kind: Table[str]
-    has_place: Table[bool]
+    kind: Table[str] = Table(("transitive", "intransitive", "clausal"), (11, 4, 2))
+    continues: Table[bool] = Table((True, False), (1, 4))
+    tense: Table[int] = Table((PRESENT, PAST, FUTURE), (5, 5, 2))
+    subject_kind: Table[str] = Table(("name", "person", "animal", "thing"), (6, 8, 3, 1))
+    place_kind: Table[str] = Table(("place", "thing"), (3, 1))
+    number: Table[int] = Table((SINGULAR, PLURAL, COUNTED), (12, 5, 2))
+    definite: Table[bool] = Table((True, False), (3, 2))
+    n_adjectives: Table[int] = Table((0, 1, 2), (11, 6, 2))
+    has_relative: Table[bool] = Table((True, False), (1, 11))
+    relative_kind: Table[str] = Table(("transitive", "intransitive"), (2, 1))
+    adverb_kind: Table[str] = Table(("", "time", "manner"), (7, 3, 3))
+    has_place: Table[bool] = Table((True, False), (1, 2))
 
-    @cached_property
-    def last_kind(self) -> Table[str]:
-        """Kinds of verb in a clause that no other may follow."""
-        weights = [self.kind.weights[place] * (kind != "clausal") for place, kind in enumerate(self.kind.items)]
-        return Table(self.kind.items, weights)
+    def kinds_of_verb(self, may_follow: bool) -> Table[str]:
+        """Kinds of verb in a clause, by whether another clause may follow."""
+        return self.kind if may_follow else _without_clausal(self.kind)
 
 
-def make_structure(max_clauses: int) -> Structure:
-    """The shapes of ordinary text; about ten words per sentence."""
-    return Structure(
-        max_clauses=max_clauses,
-        kind=Table(("transitive", "intransitive", "clausal"), (11, 4, 2)),
-        continues=Table((True, False), (1, 4)),
-        tense=Table((PRESENT, PAST, FUTURE), (5, 5, 2)),
-        subject_kind=Table(("name", "person", "animal", "thing"), (6, 8, 3, 1)),
-        place_kind=Table(("place", "thing"), (3, 1)),
-        number=Table((SINGULAR, PLURAL, COUNTED), (12, 5, 2)),
-        definite=Table((True, False), (3, 2)),
-        n_adjectives=Table((0, 1, 2), (11, 6, 2)),
-        has_relative=Table((True, False), (1, 11)),
-        relative_kind=Table(("transitive", "intransitive"), (2, 1)),
-        adverb_kind=Table(("", "time", "manner"), (7, 3, 3)),
-        has_place=Table((True, False), (1, 2)),
-    )
+@cache
+def _without_clausal(kinds: Table[str]) -> Table[str]:
+    return Table(kinds.items, [kinds.weights[place] * (kind != "clausal") for place, kind in enumerate(kinds.items)])
 
 
 def make_long_structure(max_clauses: int) -> Structure:
     """The same shapes with everything optional more often there."""
-    return replace(
-        make_structure(max_clauses),
+    return Structure(
+        max_clauses,
         kind=Table(("transitive", "intransitive", "clausal"), (11, 2, 4)),
         continues=Table((True, False), (4, 1)),
         n_adjectives=Table((0, 1, 2), (2, 2, 1)),
@@ -132,7 +117,7 @@ class MeaningDrawer:
         conjunction = NONE
         while True:
             may_follow = len(clauses) + 1 < shape.max_clauses
-            kind = (shape.kind if may_follow else shape.last_kind).draw(uniform)
+            kind = shape.kinds_of_verb(may_follow).draw(uniform)
             clauses.append(self._draw_clause(uniform, conjunction, kind))
             if kind == "clausal":
                 conjunction = self.that
@@ -273,7 +258,7 @@ class MeaningScore:
         kind = self.lexicon.kind[clause.verb]
         if clause.conjunction not in (NONE, self.lexicon.that):
             self.terms.append(Term("conjunction", clause.conjunction))
-        self.shape_nats += (shape.kind if may_follow else shape.last_kind).nats(kind)
+        self.shape_nats += shape.kinds_of_verb(may_follow).nats(kind)
         self.terms.append(Term(kind, clause.verb))
         self.shape_nats += shape.tense.nats(clause.tense)
         self._add_phrase(clause.subject, shape.subject_kind, True)

@@ -16,12 +16,12 @@ from tietrain.data.grammar.meaning import (
     NONE,
     Meaning,
     MeaningDrawer,
+    Structure,
     count_words,
     iterate_concepts,
     iterate_objects,
     iterate_phrases,
     make_long_structure,
-    make_structure,
 )
 from tietrain.data.grammar.settings import GrammarSettings
 from tietrain.errors import SettingsError
@@ -91,7 +91,7 @@ class PairSplits:
     def __init__(self, settings: GrammarSettings, lexicon: Lexicon) -> None:
         self.settings = settings
         self.lexicon = lexicon
-        self.ordinary = MeaningDrawer(make_structure(settings.max_clauses), lexicon)
+        self.ordinary = MeaningDrawer(Structure(settings.max_clauses), lexicon)
         self.elaborate = MeaningDrawer(make_long_structure(settings.max_clauses), lexicon)
         self.held = self._hold_out()
         self.seen: set[Meaning] = set()
