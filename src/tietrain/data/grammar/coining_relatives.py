@@ -41,11 +41,13 @@ PARTICLES = dict(zip(LanguageB.particles, LanguageC.particles, strict=True)) | {
 PLURALS = {"e": "a", "en": "en", "er": "er", "s": "s"}
 _CHANGE = re.compile("|".join(SOUND_CHANGES))
 
-PLURAL, DEFINITE = "ak", "un"
+PLURAL = "ak"
+DEFINITE = "un"
 CASES = ("", "ot", "as")
 """Of the subject, of the object, and before a postposition."""
 TENSES = ("a", "ud", "osh")
-VERB_PLURAL, PARTICIPLE = "nok", "va"
+VERB_PLURAL = "nok"
+PARTICIPLE = "va"
 FRONTED = str.maketrans("aou", "eiy")
 """Back vowels and their front ones; a word has one kind, and its suffixes follow."""
 IS_FRONT = Table((False, True), (1, 1))

@@ -10,7 +10,8 @@ from tietrain.data.grammar.lexicon import Word
 from tietrain.data.grammar.meaning import COUNTED, FUTURE, NONE, PAST, SINGULAR, Clause, Phrase, Relative, sense_of
 from tietrain.data.grammar.spelling import COMMA, OBJECT, PLACE, SUBJECT, Constituents, Language, WordChoice
 
-MASCULINE, MANY = 0, 3
+MASCULINE = 0
+MANY = 3
 """Columns of a table of articles or endings: the genders 0 to 2, then the plural of all three."""
 INFINITIVE = 4
 JOINED = 5
@@ -26,8 +27,8 @@ FIRST = {"S": 12, "A": 5, "P": 3, "O": 3}
 """What stands before the verb of a main clause, as far as the clause has it."""
 ADVERB_BEFORE_OBJECT = {"time": (3, 1), "manner": (1, 2)}
 """Weights of the adverb before and after the object."""
-PLACE_LAST, PLACE_FIRST = 4, 1
-"""Weights of the phrase of place after everything else, and before everything else."""
+PLACE_LAST = 4
+"""Weight of the phrase of place after everything else; before everything else it has 1."""
 
 
 def _make_middles(letters: str, adverb_kind: str) -> list[tuple[str, int]]:
@@ -42,7 +43,7 @@ def _make_middles(letters: str, adverb_kind: str) -> list[tuple[str, int]]:
     if not core:
         return [("P", 1)]
     with_place = [(core + "P", weight * PLACE_LAST) for core, weight in cores]
-    return with_place + [("P" + core, weight * PLACE_FIRST) for core, weight in cores]
+    return with_place + [("P" + core, weight) for core, weight in cores]
 
 
 @cache

@@ -182,8 +182,9 @@ def iterate_phrases(meaning: Meaning) -> Iterator[Phrase]:
 
 def iterate_objects(meaning: Meaning) -> Iterator[tuple[int, int]]:
     """Every verb with the noun of its object."""
-    relatives = [phrase.relative for phrase in iterate_phrases(meaning) if phrase.relative is not None]
-    for part in (*meaning, *relatives):
+    parts: list[Clause | Relative] = list(meaning)
+    parts += [phrase.relative for phrase in iterate_phrases(meaning) if phrase.relative is not None]
+    for part in parts:
         if part.object is not None:
             yield part.verb, part.object.noun
 

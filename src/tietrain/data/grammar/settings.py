@@ -10,8 +10,10 @@ GRAMMAR_VERSION = 1
 LANGUAGES = ("a", "b", "c", "d")
 FAULTY = {f"{language}_mt": language for language in LANGUAGES}
 """Column of a language after the fault channel -> the language."""
-FEATURES, N_FEATURES = "features", 32
-"""The column of vectors, and how wide one is."""
+FEATURES = "features"
+"""The column of feature vectors."""
+N_FEATURES = 32
+"""Width of a vector."""
 
 
 @dataclass(frozen=True)
