@@ -121,6 +121,7 @@ def test_rare_lines_each_have_a_rare_lexeme(small):
         rare = {concept for concept in iterate_concepts(meaning, small.lexicon) if 1 <= counts[concept] <= 5}
         assert rare
         used |= rare
+        assert all(len(set(phrase.adjectives)) == len(phrase.adjectives) for phrase in iterate_phrases(meaning))
     assert len(used) > 0.9 * n_rare
 
 
