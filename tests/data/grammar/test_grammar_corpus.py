@@ -11,7 +11,17 @@ from tietrain.config import DataConfig
 from tietrain.data.grammar import GRAMMAR_VERSION, PRESETS, GrammarSettings, generate
 from tietrain.data.grammar.draw import Table
 from tietrain.data.grammar.lexicon import NEUTRAL
-from tietrain.data.grammar.meaning import Structure, count_words, iterate_concepts, iterate_objects, iterate_phrases
+from tietrain.data.grammar.meaning import (
+    NONE,
+    PRESENT,
+    Clause,
+    Phrase,
+    Structure,
+    count_words,
+    iterate_concepts,
+    iterate_objects,
+    iterate_phrases,
+)
 from tietrain.data.grammar.paragraph import ParagraphModel, cast_nats
 from tietrain.data.grammar.spelling import swap_script
 from tietrain.data.grammar.splits import PairSplits
@@ -121,8 +131,18 @@ def test_rare_lines_each_have_a_rare_lexeme(small):
         rare = {concept for concept in iterate_concepts(meaning, small.lexicon) if 1 <= counts[concept] <= 5}
         assert rare
         used |= rare
-        assert all(len(set(phrase.adjectives)) == len(phrase.adjectives) for phrase in iterate_phrases(meaning))
     assert len(used) > 0.9 * n_rare
+
+
+def test_draw_rare_repeats_no_adjective(pairs):
+    splits = PairSplits(pairs.settings, pairs.lexicon)
+    first, second = pairs.lexicon.members("adjective")[:2]
+    (verb, *_), (noun, *_) = (pairs.lexicon.members(kind) for kind in ("intransitive", "person"))
+    meaning = (Clause(NONE, verb, PRESENT, Phrase(noun, adjectives=(first, second))),)
+    splits.ordinary.draw = lambda uniform: meaning
+    splits.rare = {"adjective": [first]}
+    assert splits._draw_rare(lambda: 0.0) == meaning
+    assert splits._draw_rare(lambda: 0.99) is None
 
 
 def test_long_lines_are_from_the_top_of_the_range(pairs):
