@@ -163,7 +163,7 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
         splits,
         made.fingerprint,
         list(made.notes),
-        dict(made.about),
+        {},
         settings,
     )
     corpus.grammar = made
