@@ -35,21 +35,19 @@ class RunConfig:
     report: ReportConfig = field(default_factory=ReportConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
-    study: str = setting("default", "Folder of `outputs/` that the run belongs to.", identity=False)
-    run_dir: Optional[str] = setting(None, "Exactly this folder instead.", identity=False)
-    seed: int = setting(1, "Seed of initial values, dropout and data order; the corpus has data.seed.", ge=0)
-    init_from: Optional[str] = setting(
-        None, "Run directory whose final weights are the start; the run records its parent."
-    )
-    retry_failed: bool = setting(
-        False, "Whether to run again what failed in a way that would fail again.", identity=False
-    )
-    same_code: bool = setting(
-        False,
-        "Whether to run again what was finished with another version of tietrain or torch, device, precision or number of"
-        " threads; its files are replaced.",
-        identity=False,
-    )
+    study: str = setting("default", identity=False)
+    """Folder of `outputs/` that the run belongs to."""
+    run_dir: Optional[str] = setting(None, identity=False)
+    """Exactly this folder instead."""
+    seed: int = setting(1, ge=0)
+    """Seed of initial values, dropout and data order; the corpus has data.seed."""
+    init_from: Optional[str] = setting(None)
+    """Run directory whose final weights are the start; the run records its parent."""
+    retry_failed: bool = setting(False, identity=False)
+    """Whether to run again what failed in a way that would fail again."""
+    same_code: bool = setting(False, identity=False)
+    """Whether to run again what was finished with another version of tietrain or torch, device, precision or number of
+    threads; its files are replaced."""
 
     def __post_init__(self) -> None:
         check_section(self, "")

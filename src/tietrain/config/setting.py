@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from tietrain.errors import SettingsError
@@ -44,7 +47,6 @@ def when_given(key: str) -> Condition:
 class Spec:
     """What stands at a field.
 
-    meaning: one line.
     read_if: conditions that must all hold; none means that every run reads it.
     identity: whether another value makes another run.
     tunable: whether a tuning list may vary it.
@@ -59,7 +61,6 @@ class Spec:
         added after version 0.2.0.
     """
 
-    meaning: str
     read_if: tuple[Condition, ...] = ()
     identity: bool = True
     tunable: bool = False
@@ -94,9 +95,9 @@ class Spec:
         return finite and low <= value <= high and above and below
 
 
-def setting(default: Any, meaning: str, *read_if: Condition, **spec: Any) -> Any:
-    """A field of a section: its default (a list or mapping is copied) and its `Spec`."""
-    metadata = {"spec": Spec(meaning, read_if, **spec)}
+def setting(default: Any, *read_if: Condition, **spec: Any) -> Any:
+    """A field of a section: its default (a list or mapping is copied) and its `Spec`; the text below it says its meaning."""
+    metadata = {"spec": Spec(read_if, **spec)}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -104,12 +105,13 @@ def setting(default: Any, meaning: str, *read_if: Condition, **spec: Any) -> Any
 
 @dataclass(frozen=True)
 class Setting:
-    """One key of the configuration. type: as it is annotated."""
+    """One key of the configuration. annotation: its type, as written. section: the class it is a field of."""
 
     key: str
-    type: str
+    annotation: str
     default: Any
     spec: Spec
+    section: type
 
     @property
     def stands_for_unread(self) -> Any:
@@ -117,6 +119,23 @@ class Setting:
         if self.spec.absent is not NOTHING:
             return NOTHING
         return self.default if self.spec.unread is DEFAULT else self.spec.unread
+
+    @property
+    def meaning(self) -> str:
+        """The text below its field."""
+        return _meanings(self.section)[self.key.rpartition(".")[2]]
+
+
+@cache
+def _meanings(section: type) -> dict[str, str]:
+    """Field -> the text that stands below it, on one line."""
+    found: dict[str, str] = {}
+    (body,) = ast.parse(inspect.getsource(section)).body
+    assert isinstance(body, ast.ClassDef)
+    for field, text in pairwise(body.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            found[ast.unparse(field.target)] = " ".join(ast.literal_eval(text.value).split())
+    return found
 
 
 @cache
@@ -131,7 +150,7 @@ def _walk(cls: type, prefix: str) -> Iterator[Setting]:
         if dataclasses.is_dataclass(made):
             yield from _walk(type(made), f"{prefix}{field.name}.")
         else:
-            yield Setting(prefix + field.name, str(field.type), made, field.metadata["spec"])
+            yield Setting(prefix + field.name, str(field.type), made, field.metadata["spec"], cls)
 
 
 def check_section(section: Any, prefix: str) -> None:
