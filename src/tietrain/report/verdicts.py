@@ -12,7 +12,6 @@ from tietrain.errors import DataError
 from tietrain.report.arms import UNTIED, Arm, Comparison, run_score
 from tietrain.report.differences import closest
 from tietrain.report.pages.markup import code, escape
-from tietrain.report.pages.tables import COLUMNS, SCORES, Score
 from tietrain.report.resampling import MIN_SEEDS, two_level_interval
 from tietrain.report.statistics import (
     LEVEL,
@@ -24,6 +23,7 @@ from tietrain.report.statistics import (
     smallest_effect,
 )
 from tietrain.runs.documents import nats_and_bits
+from tietrain.runs.scores import COLUMNS, SCORES, Score
 
 BASELINE, BETTER, WORSE, NO_DIFFERENCE, UNSTABLE = "baseline", "better", "worse", "no difference shown", "unstable"
 EQUIVALENT, EQUIVALENT_HERE = "equivalent", "equivalent at this rate"

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tietrain.report.figures.canvas import INK, OWN, Drawing, Look, Looks, figure_text, finish
-from tietrain.report.pages.tables import Score
 from tietrain.report.verdicts import Judged, Judgement
+from tietrain.runs.scores import Score
 
 WIDTH, ROW = 9.6, 0.42
 

@@ -8,10 +8,11 @@ from tietrain.report.arms import Comparison, Stat, make_stat
 from tietrain.report.figures.canvas import Looks
 from tietrain.report.figures.svg import variable
 from tietrain.report.pages.markup import count, fixed, powers
-from tietrain.report.pages.tables import Score, saved_percent
+from tietrain.report.pages.tables import saved_percent
 from tietrain.report.pages.verdict_text import difference_text
 from tietrain.report.statistics import half_width
 from tietrain.report.verdicts import Judged, Judgement
+from tietrain.runs.scores import Score
 
 
 @dataclass(frozen=True)

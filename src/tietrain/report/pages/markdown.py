@@ -14,7 +14,7 @@ from tietrain.report.differences import (
 )
 from tietrain.report.matching import describe_matching
 from tietrain.report.pages.markup import code, escape, join_words, markdown_table
-from tietrain.report.pages.tables import MEANINGS, score_table, shown_scores
+from tietrain.report.pages.tables import score_table, shown_scores
 from tietrain.report.pages.tuning_text import doubts, tuned_arms
 from tietrain.report.ties import describe_ties
 from tietrain.report.verdicts import Judgement
@@ -86,7 +86,7 @@ def score_notes(comparison: Comparison) -> list[str]:
             f"† Target vocabularies differ ({'; '.join(sizes)}): perplexities and nats a token are comparable only "
             "between arms of one vocabulary and are not ranked across them; bits per byte, BLEU and chrF may be."
         )
-    notes += [MEANINGS[score.name] + "." for score in shown_scores(comparison) if score.name in MEANINGS]
+    notes += [score.meaning + "." for score in shown_scores(comparison) if score.meaning]
     signatures = dict.fromkeys(
         f"{escape(name)}: {code(signature, in_table=False)}"
         for arm in comparison.arms

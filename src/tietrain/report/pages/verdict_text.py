@@ -6,10 +6,11 @@ import math
 
 from tietrain.report.arms import Comparison, make_stat
 from tietrain.report.pages.markup import code, escape, fixed, join_words, markdown_table
-from tietrain.report.pages.tables import SCORES, Score, stat_text
+from tietrain.report.pages.tables import stat_text
 from tietrain.report.pages.tuning_text import heading_words
 from tietrain.report.statistics import LEVEL, MAX_SEEDS, smallest_sign_flip_p
 from tietrain.report.verdicts import Judged, Judgement
+from tietrain.runs.scores import SCORES, Score
 
 # The fewest whose sign-flip p can fall below 0.05.
 ENOUGH_SEEDS = 6
