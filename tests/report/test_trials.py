@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tietrain.report.trials import DIVERGED, choose_point, edge_keys, expected_best, mean_score
+from tietrain.report.tuning import DIVERGED, choose_point, edge_keys, expected_best, mean_score
 
 SCORES = st.lists(st.floats(0.5, 9) | st.just(DIVERGED), min_size=1, max_size=4)
 
