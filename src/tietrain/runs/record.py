@@ -44,12 +44,9 @@ LOOK_SECONDS = 0.2
 MAX_BYTES = 256 * 1024 * 1024
 # The same for its JSON files, which take twenty times their bytes in memory.
 MAX_JSON_BYTES = 32 * 1024 * 1024
-
-
 MAKE_ROOM = "make room, then start the same command again"
-REMEDY = "give another run directory"
-# Fields that every record has, and how messages call the types of fields that are checked.
-REQUIRED = {"id", "study", "label", "task", "status"}
+OTHER_RUN = "give another run directory"
+# Types of fields that `read_record` checks, as messages call them.
 KINDS: dict[type, str] = {str: "text", int: "an integer", list: "a list", dict: "a mapping"}
 
 
@@ -128,13 +125,15 @@ def read_bytes(path: Path) -> bytes:
         try:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
-                raise DataError(str(path), f"it is not a regular file, or is larger than {MAX_BYTES >> 20} MB", REMEDY)
+                raise DataError(
+                    str(path), f"it is not a regular file, or is larger than {MAX_BYTES >> 20} MB", OTHER_RUN
+                )
             with open(fd, "rb", closefd=False) as f:
                 return f.read()
         finally:
             os.close(fd)
     except OSError as e:
-        raise DataError(str(path), f"it cannot be read ({e.strerror})", REMEDY) from e
+        raise DataError(str(path), f"it cannot be read ({e.strerror})", OTHER_RUN) from e
 
 
 def read_json(path: Path) -> Any:
@@ -157,14 +156,15 @@ def read_record(directory: Path) -> RunRecord:
     """The record of a run; DataError if `run.json` is missing, damaged or not such a record."""
     path = directory / RUN
     body = read_json(path)
-    if not isinstance(body, dict) or not body.keys() >= REQUIRED or body["status"] not in STATUSES:
-        raise DataError(str(path), "it is not the record of a run", REMEDY)
+    required = {"id", "study", "label", "task", "status"}
+    if not isinstance(body, dict) or not body.keys() >= required or body["status"] not in STATUSES:
+        raise DataError(str(path), "it is not the record of a run", OTHER_RUN)
     record = RunRecord(**{f.name: body[f.name] for f in fields(RunRecord) if f.name in body})
-    for name, default in asdict(RunRecord(*REQUIRED)).items():
-        kind = type(default)
+    for name, example in vars(RunRecord("", "", "", "", "")).items():
+        kind = type(example)
         value = getattr(record, name)
         if kind in KINDS and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise DataError(str(path), f"its {name} is not {KINDS[kind]}", REMEDY)
+            raise DataError(str(path), f"its {name} is not {KINDS[kind]}", OTHER_RUN)
     return record
 
 
