@@ -24,7 +24,7 @@ READ_WITH: tuple[tuple[str, tuple[Scalar, ...], tuple[str, ...]], ...] = (
     ("model.positions", ("learned",), ("model.max_len",)),
     ("train.average", ("last", "best"), ("train.n_averaged",)),
 )
-# Read only by runs of several directions or sources.
+# Read only by runs of several directions.
 DIRECTED = ("task.temperature", "task.disjoint", "model.decoders", "model.source_attention")
 
 
@@ -32,7 +32,15 @@ def used_settings(run: Run) -> dict[str, Scalar]:
     """Full key -> value; without hardware.*, because the record of the machine says what was used."""
     settings = run.settings
     unused = {TASK + key for tasks, keys in TASK_KEYS.items() if run.task not in tasks for key in keys}
-    unused |= {key for switch, values, keys in READ_WITH if settings.get(switch) not in values for key in keys}
-    unused |= set(DIRECTED) if settings.get("task.directions") is None else set()
-    unused |= {"task.length_penalty"} if settings.get("task.beam") == 1 else set()
+    for switch, values, keys in READ_WITH:
+        if settings.get(switch) not in values:
+            unused.update(keys)
+    directions = settings.get("task.directions")
+    if directions is None:
+        unused.update(DIRECTED)
+    elif "+" not in str(directions):
+        # No direction has two sources.
+        unused.add("model.source_attention")
+    if settings.get("task.beam") == 1:
+        unused.add("task.length_penalty")
     return {key: value for key, value in settings.items() if key not in unused and not key.startswith("hardware.")}
