@@ -18,7 +18,7 @@ from tietrain.report.pages.markup import csv_text
 from tietrain.report.pages.method import method_paragraph
 from tietrain.report.pages.page import make_page
 from tietrain.report.pages.tensorboard_report import write_board
-from tietrain.report.verdicts import Judgement, add_two_level, judge
+from tietrain.report.verdicts import Verdicts, add_two_level, judge
 from tietrain.runs import record as runs
 from tietrain.runs.view import Run, collect
 
@@ -74,13 +74,13 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     return paths
 
 
-def _judge_all(comparisons: Sequence[Comparison], directory: Path) -> dict[str, Judgement]:
+def _judge_all(comparisons: Sequence[Comparison], directory: Path) -> dict[str, Verdicts]:
     """Slug -> verdicts."""
     return {c.slug: add_two_level(judge(c, tuned=c.tuned), directory) for c in comparisons}
 
 
 def _arm_rows(
-    arms: Sequence[Arm], comparisons: Sequence[Comparison], judgements: Mapping[str, Judgement]
+    arms: Sequence[Arm], comparisons: Sequence[Comparison], judgements: Mapping[str, Verdicts]
 ) -> list[dict[str, Any]]:
     """In the order of the comparisons, then the arms that are in none."""
     compared = [arm_json(arm, judgements[c.slug]) for c in comparisons for arm in c.arms]

@@ -13,10 +13,10 @@ from tietrain.report.figures.model import draw_owner_map
 from tietrain.report.figures.parameters import draw_parts
 from tietrain.report.figures.scores import draw_quality
 from tietrain.report.figures.tuning import draw_tuning
-from tietrain.report.verdicts import Judgement
+from tietrain.report.verdicts import Verdicts
 
 
-def draw_all(comparison: Comparison, judgement: Judgement, looks: Looks) -> list[Drawing]:
+def draw_all(comparison: Comparison, judgement: Verdicts, looks: Looks) -> list[Drawing]:
     """One that would be empty is left out."""
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         drawings = [

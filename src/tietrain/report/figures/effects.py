@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tietrain.report.figures.canvas import INK, OWN, Drawing, Look, Looks, figure_text, finish
-from tietrain.report.pages.tables import Score
-from tietrain.report.verdicts import Judged, Judgement
+from tietrain.report.verdicts import ArmVerdict, Verdicts
+from tietrain.runs.scores import Score
 
 WIDTH, ROW = 9.6, 0.42
 
 
-def draw_effects(judgement: Judgement, looks: Looks) -> Drawing | None:
+def draw_effects(judgement: Verdicts, looks: Looks) -> Drawing | None:
     """A row an arm; None where no two have a seed in common."""
     declared, found = judgement.declared, [one for one in judgement.arms if one.differences]
     if not found:
@@ -41,7 +41,7 @@ def draw_effects(judgement: Judgement, looks: Looks) -> Drawing | None:
     return finish(figure, "differences", _caption(judgement, found), rows)
 
 
-def _draw_arm(ax: Axes, y: int, one: Judged, look: Look, score: Score) -> None:
+def _draw_arm(ax: Axes, y: int, one: ArmVerdict, look: Look, score: Score) -> None:
     """Seeds as small points, their mean with its interval, and at the right in words what came of it."""
     seeds = [difference * score.scale for difference in one.differences]
     mean, test = sum(seeds) / len(seeds), one.paired
@@ -56,7 +56,7 @@ def _draw_arm(ax: Axes, y: int, one: Judged, look: Look, score: Score) -> None:
     look.mark(text)
 
 
-def _size(one: Judged) -> list[str]:
+def _size(one: ArmVerdict) -> list[str]:
     """Stored parameters against those of the baseline, whose vocabulary may be another."""
     ours, theirs = one.arm.first.params, one.base.arm.first.params if one.base else None
     if ours is None or not theirs:
@@ -67,7 +67,7 @@ def _size(one: Judged) -> list[str]:
     )
 
 
-def _rows(one: Judged, score: Score) -> list[dict[str, Any]]:
+def _rows(one: ArmVerdict, score: Score) -> list[dict[str, Any]]:
     """A row a seed, and one of their mean."""
     assert one.base is not None
     seeds = sorted(one.values.keys() & one.base.values.keys())
@@ -82,7 +82,7 @@ def _rows(one: Judged, score: Score) -> list[dict[str, Any]]:
     return rows
 
 
-def _caption(judgement: Judgement, found: list[Judged]) -> str:
+def _caption(judgement: Verdicts, found: list[ArmVerdict]) -> str:
     caption = f"Difference of each arm to {judgement.declared.baseline} at the same seeds."
     if any(one.paired for one in found):
         caption += " Point and bar: mean and its 95 % t interval; strokes below: the seeds. The verdicts allow for the number of arms (Holm), "

@@ -14,11 +14,12 @@ from matplotlib.lines import Line2D
 from tietrain.report.arms import Arm, Comparison, Stat
 from tietrain.report.figures.canvas import Drawing, Look, Looks, add_legend, finish, line_handle, make_panels, scale_x
 from tietrain.report.figures.labels import Named, label_points
-from tietrain.report.pages.tables import Score, shown_scores
+from tietrain.report.pages.tables import shown_scores
+from tietrain.runs.scores import Score
 
 FRONTIER, CEILING = "#888888", "#777777"
-# Of perplexities the one a token; the one a word says the same on another scale.
-LOWER_IS_BETTER = ("excess_bits_per_byte", "excess_nats", "ppl_token", "bits_per_byte")
+# What is drawn beside BLEU; perplexity per word would show the same as per token on another scale.
+DRAWN = ("excess_bits_per_byte", "excess_nats", "ppl_token", "bits_per_byte")
 
 
 def draw_quality(comparison: Comparison, looks: Looks) -> Drawing | None:
@@ -100,7 +101,7 @@ def _plotted(comparison: Comparison, split: str) -> list[Score]:
     several = len(comparison.vocabularies) > 1
     scored = [s for s in shown_scores(comparison) if any(a.score(split, s.name) for a in comparison.arms)]
     usable = [s for s in scored if not (several and s.per_token)]
-    lower = [s for s in usable if s.name in LOWER_IS_BETTER]
+    lower = [s for s in usable if s.name in DRAWN]
     bleu = [s for s in usable if s.name == "bleu"]
     return lower[:1] + bleu if bleu else lower[:2]
 

@@ -8,10 +8,11 @@ from tietrain.report.arms import Comparison, Stat, make_stat
 from tietrain.report.figures.canvas import Looks
 from tietrain.report.figures.svg import variable
 from tietrain.report.pages.markup import count, fixed, powers
-from tietrain.report.pages.tables import Score, saved_percent
+from tietrain.report.pages.tables import saved_percent
 from tietrain.report.pages.verdict_text import difference_text
 from tietrain.report.statistics import half_width
-from tietrain.report.verdicts import Judged, Judgement
+from tietrain.report.verdicts import ArmVerdict, Verdicts
+from tietrain.runs.scores import Score
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Row:
     cells: tuple[Cell, ...]
 
 
-def make_header(judgement: Judgement) -> tuple[str, ...]:
+def make_header(judgement: Verdicts) -> tuple[str, ...]:
     """Titles of the columns after the arm's."""
     declared = judgement.declared
     better = "higher" if declared.score.sign > 0 else "lower"
@@ -52,7 +53,7 @@ def make_header(judgement: Judgement) -> tuple[str, ...]:
     )
 
 
-def make_rows(comparison: Comparison, judgement: Judgement, looks: Looks) -> list[Row]:
+def make_rows(comparison: Comparison, judgement: Verdicts, looks: Looks) -> list[Row]:
     """One an arm, in the order of the comparison."""
     rows = []
     for arm in comparison.arms:
@@ -86,7 +87,7 @@ def _mean(stat: Stat | None, *, powers_of_ten: bool = False) -> Cell:
     return Cell(show(stat.mean), stat.mean, f"± {show(stat.sd)}" if stat.sd else "")
 
 
-def _quality(one: Judged, score: Score) -> Cell:
+def _quality(one: ArmVerdict, score: Score) -> Cell:
     stat = make_stat([value * score.scale for value in one.values.values()])
     if stat is None:
         return Cell("—")
@@ -99,7 +100,7 @@ def _quality(one: Judged, score: Score) -> Cell:
     return Cell(fixed(stat.mean, score.decimals), stat.mean, low_high)
 
 
-def _difference(one: Judged, score: Score) -> Cell:
+def _difference(one: ArmVerdict, score: Score) -> Cell:
     text, _, interval = difference_text(one, score).partition(" ")
     by = one.paired.mean if one.paired else next(iter(one.differences), "")
     return Cell(text, by, interval)

@@ -9,7 +9,7 @@ from typing import Any
 from tietrain.report.arms import Arm
 from tietrain.report.statistics import smallest_sign_flip_p
 from tietrain.report.ties import describe_ties
-from tietrain.report.verdicts import Judgement
+from tietrain.report.verdicts import Verdicts
 from tietrain.runs.view import TOTALS, Run
 
 RUN_COLUMNS = (
@@ -34,7 +34,7 @@ def run_json(run: Run) -> dict[str, Any]:
     return {key: value for key, value in vars(run).items() if key not in ("curve", "owner", "shapes")}
 
 
-def arm_json(arm: Arm, judgement: Judgement | None) -> dict[str, Any]:
+def arm_json(arm: Arm, judgement: Verdicts | None) -> dict[str, Any]:
     """One arm for `arms.json`: scores as split -> score -> mean, sd, n; judgement: None for an arm that is in none."""
     first = arm.first
     names = [
@@ -72,7 +72,7 @@ def arm_json(arm: Arm, judgement: Judgement | None) -> dict[str, Any]:
     }
 
 
-def judged_json(arm: Arm, judgement: Judgement) -> dict[str, Any]:
+def judged_json(arm: Arm, judgement: Verdicts) -> dict[str, Any]:
     """An arm's verdict and every number behind it, in the unit of the score."""
     declared, one = judgement.declared, judgement.of(arm)
     test = one.paired

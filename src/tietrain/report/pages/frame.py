@@ -9,7 +9,7 @@ import pandas
 
 from tietrain.report.arms import Arm, compare, make_arms, run_score
 from tietrain.report.pages.exports import run_row
-from tietrain.report.verdicts import Judgement, judge
+from tietrain.report.verdicts import Verdicts, judge
 from tietrain.runs.view import Run, collect
 
 DECLARED = ("metric", "split", "baseline", "margin")
@@ -32,7 +32,7 @@ def load_frame(directory: Path) -> pandas.DataFrame:
     return pandas.DataFrame(rows).sort_values(["task", "arm", "seed", "path"], ignore_index=True)
 
 
-def _row(run: Run, arm: Arm, judgement: Judgement | None, differing: list[str]) -> dict[str, Any]:
+def _row(run: Run, arm: Arm, judgement: Verdicts | None, differing: list[str]) -> dict[str, Any]:
     row = run_row(run) | {"arm": arm.name, "arm_id": run.arm, "vocabulary": arm.target_vocabulary}
     row["flops_per_token"] = run.flops / run.tokens if run.flops and run.tokens else None
     row |= {f"declared.{name}": run.declared.get(name) for name in DECLARED}

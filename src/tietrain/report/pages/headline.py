@@ -16,9 +16,9 @@ from tietrain.report.verdicts import (
     NO_DIFFERENCE,
     UNSTABLE,
     WORSE,
+    ArmVerdict,
     Declared,
-    Judged,
-    Judgement,
+    Verdicts,
 )
 
 
@@ -32,7 +32,7 @@ class Headline:
     sure: str
 
 
-def make_headline(comparison: Comparison, judgement: Judgement) -> Headline:
+def make_headline(comparison: Comparison, judgement: Verdicts) -> Headline:
     """Recommended is, of the arms shown better than or equivalent to the baseline, the one that stores least."""
     fit = [one for one in judgement.arms if one.verdict in (BETTER, EQUIVALENT, EQUIVALENT_HERE)]
     others = [one for one in judgement.arms if one.base is not None]
@@ -55,7 +55,7 @@ def make_headline(comparison: Comparison, judgement: Judgement) -> Headline:
     return Headline(answer, saves, f"not known: no difference carries a verdict{_seen(judgement)}", sure)
 
 
-def _use(one: Judged, fit: list[Judged], judgement: Judgement) -> str:
+def _use(one: ArmVerdict, fit: list[ArmVerdict], judgement: Verdicts) -> str:
     base = one.base.arm.name if one.base else ""
     score = _score(judgement.declared)
     if one.verdict == EQUIVALENT_HERE:
@@ -68,7 +68,7 @@ def _use(one: Judged, fit: list[Judged], judgement: Judgement) -> str:
     return f"{said}." + (f" It stores least of those that are no worse; also: {join_words(rest)}." if rest else "")
 
 
-def _stores_less(one: Judged) -> bool:
+def _stores_less(one: ArmVerdict) -> bool:
     return one.base is not None and (one.arm.first.params or 0) < (one.base.arm.first.params or 0)
 
 
@@ -84,7 +84,7 @@ def saved_text(arm: Arm) -> str:
     return f"{count(run.params_saved)} parameters ({100 * run.params_saved / run.params_untied:.1f} %)"
 
 
-def _stored(one: Judged) -> str:
+def _stored(one: ArmVerdict) -> str:
     """The whole difference in size to the baseline, where not ties alone make it, but say another vocabulary."""
     ours, theirs = one.arm.first, one.base.arm.first if one.base else None
     if not ours.params or not theirs or not theirs.params or ours.params_untied == theirs.params:
@@ -93,7 +93,7 @@ def _stored(one: Judged) -> str:
     return f"; stores {abs(percent):.1f} % {'less' if percent < 0 else 'more'} than the baseline"
 
 
-def _costs(one: Judged, judgement: Judgement) -> str:
+def _costs(one: ArmVerdict, judgement: Verdicts) -> str:
     """Difference of the score, and FLOPs and seconds as a ratio to the baseline's."""
     score = judgement.declared.score
     parts = [f"{difference_text(one, score)} {score.title}"]
@@ -107,7 +107,7 @@ def _costs(one: Judged, judgement: Judgement) -> str:
     return ", ".join(parts)
 
 
-def _seen(judgement: Judgement) -> str:
+def _seen(judgement: Verdicts) -> str:
     """The range of the differences that were found; empty where there is none."""
     score = judgement.declared.score
     found = sorted((one for one in judgement.arms if one.differences), key=lambda one: fmean(one.differences))
@@ -115,13 +115,13 @@ def _seen(judgement: Judgement) -> str:
     return f"; seen: {' to '.join(ends)} {score.title}" if ends else ""
 
 
-def _evidence(one: Judged) -> str:
+def _evidence(one: ArmVerdict) -> str:
     p = one.p_holm if one.verdict == BETTER else one.p_equivalent
     said = f"{len(one.differences)} paired seeds" + (f", adjusted p {p_text(p)}" if p is not None else "")
     return f"{said}, diverged {one.n_diverged} of {one.n_ended}"
 
 
-def _sure(comparison: Comparison, judgement: Judgement) -> str:
+def _sure(comparison: Comparison, judgement: Verdicts) -> str:
     effects = [one.smallest_effect for one in judgement.arms if one.smallest_effect is not None]
     said = heading(comparison, judgement)
     if not effects:
@@ -131,13 +131,13 @@ def _sure(comparison: Comparison, judgement: Judgement) -> str:
     return f"{said}; smallest difference that could be seen: {' to '.join(ends)} {score.title}"
 
 
-def _why_none(comparison: Comparison, judgement: Judgement) -> list[str]:
+def _why_none(comparison: Comparison, judgement: Verdicts) -> list[str]:
     """Every reason once, with all arms it holds for."""
     if comparison.seeds[1] == 0:
         return ["no run has finished"]
     if len(comparison.arms) == 1:
         return ["there is one arm, and nothing to compare it with"]
-    groups: dict[str, list[Judged]] = {}
+    groups: dict[str, list[ArmVerdict]] = {}
     for one in judgement.arms:
         if one.base is not None or not judgement.declared.is_baseline(one.arm):
             groups.setdefault(one.verdict, []).append(one)
@@ -146,7 +146,7 @@ def _why_none(comparison: Comparison, judgement: Judgement) -> list[str]:
     return [why for why in whys if why != "exploratory"]
 
 
-def _why(verdict: str, group: list[Judged]) -> str:
+def _why(verdict: str, group: list[ArmVerdict]) -> str:
     names, one = join_words([one.arm.name for one in group]), len(group) == 1
     known = {
         NO_DIFFERENCE: f"{names} {'was' if one else 'were'} not shown to differ, nor to be equivalent",

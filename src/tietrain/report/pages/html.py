@@ -38,7 +38,7 @@ from tietrain.report.pages.page import FILES
 from tietrain.report.pages.tables import cost_table, left_out_table
 from tietrain.report.pages.tuning_text import tuning_text
 from tietrain.report.pages.verdict_text import heading, notes, verdict_table
-from tietrain.report.verdicts import Judgement
+from tietrain.report.verdicts import Verdicts
 from tietrain.runs.view import Run
 
 # What colours that are hard to see on a dark page are replaced by there.
@@ -78,7 +78,7 @@ class Section:
 def make_html(
     found: Sequence[Run],
     comparisons: Sequence[Comparison],
-    judgements: Mapping[str, Judgement],
+    judgements: Mapping[str, Verdicts],
     drawings: Mapping[str, Sequence[Drawing]],
     looks: Looks,
 ) -> str:
@@ -101,7 +101,7 @@ def make_html(
     )
 
 
-def _section(comparison: Comparison, judgement: Judgement, drawings: Sequence[Drawing], looks: Looks) -> Section:
+def _section(comparison: Comparison, judgement: Verdicts, drawings: Sequence[Drawing], looks: Looks) -> Section:
     slug = comparison.slug
     blocks = [("Verdicts in detail", verdict_table(judgement))] if comparison.seeds[1] else []
     blocks += [("Tuning", tuning_text(comparison))]

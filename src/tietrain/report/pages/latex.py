@@ -10,7 +10,7 @@ from tietrain.report.pages.headline import saved_text
 from tietrain.report.pages.markup import count, fixed, powers
 from tietrain.report.pages.tables import stat_text
 from tietrain.report.pages.verdict_text import difference_text, p_text
-from tietrain.report.verdicts import Judgement
+from tietrain.report.verdicts import Verdicts
 from tietrain.runs.view import clean_text
 
 SPECIAL = {
@@ -43,7 +43,7 @@ def escape_latex(text: str) -> str:
     )
 
 
-def arms_table(comparison: Comparison, judgement: Judgement) -> str:
+def arms_table(comparison: Comparison, judgement: Verdicts) -> str:
     """One row an arm: score, parameters, saved, FLOPs, seconds, seeds, diverged, verdict."""
     score = judgement.declared.score
     header = ["arm", f"{score.title} ({judgement.declared.split})", "parameters", "saved", "training FLOPs", "seconds"]
@@ -63,7 +63,7 @@ def arms_table(comparison: Comparison, judgement: Judgement) -> str:
     return _table([*header, "seeds", "diverged", "verdict"], rows, caption, f"tab:{comparison.slug}-arms")
 
 
-def verdicts_table(comparison: Comparison, judgement: Judgement) -> str:
+def verdicts_table(comparison: Comparison, judgement: Verdicts) -> str:
     """One row an arm: difference to the baseline with its interval, p values, verdict."""
     score = judgement.declared.score
     rows = []

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from tietrain.report.arms import Comparison, count_statuses, show_value
 from tietrain.report.differences import (
     describe_differences,
+    describe_matching,
     differing_settings,
     fingerprint_warnings,
     machine_warnings,
     signature_warnings,
 )
-from tietrain.report.matching import describe_matching
 from tietrain.report.pages.markup import code, escape, join_words, markdown_table
-from tietrain.report.pages.tables import MEANINGS, score_table, shown_scores
+from tietrain.report.pages.tables import score_table, shown_scores
 from tietrain.report.pages.tuning_text import doubts, tuned_arms
 from tietrain.report.ties import describe_ties
-from tietrain.report.verdicts import Judgement
+from tietrain.report.verdicts import Verdicts
 from tietrain.runs.view import Run
 
 INTRODUCTION = """An arm is everything but the seed: tying plan, vocabulary and every setting. Numbers are means over
@@ -66,7 +66,7 @@ def warnings(comparison: Comparison) -> list[str]:
     return found
 
 
-def scores(comparison: Comparison, judgement: Judgement) -> list[tuple[str, str]]:
+def scores(comparison: Comparison, judgement: Verdicts) -> list[tuple[str, str]]:
     """Heading and table of every scored split."""
     found = []
     for split in comparison.splits:
@@ -86,7 +86,7 @@ def score_notes(comparison: Comparison) -> list[str]:
             f"† Target vocabularies differ ({'; '.join(sizes)}): perplexities and nats a token are comparable only "
             "between arms of one vocabulary and are not ranked across them; bits per byte, BLEU and chrF may be."
         )
-    notes += [MEANINGS[score.name] + "." for score in shown_scores(comparison) if score.name in MEANINGS]
+    notes += [score.meaning + "." for score in shown_scores(comparison) if score.meaning]
     signatures = dict.fromkeys(
         f"{escape(name)}: {code(signature, in_table=False)}"
         for arm in comparison.arms

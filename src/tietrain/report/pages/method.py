@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tietrain.report.arms import Comparison, count_statuses, show_value
-from tietrain.report.differences import differing_settings
+from tietrain.report.differences import describe_matching, differing_settings
 from tietrain.report.effective_settings import used_settings
-from tietrain.report.matching import describe_matching
 from tietrain.report.pages.markup import code, count, escape, join_words
 from tietrain.report.pages.tuning_text import method_sentence
 from tietrain.report.statistics import LEVEL
 from tietrain.report.ties import describe_ties
-from tietrain.report.verdicts import Judgement
+from tietrain.report.verdicts import Verdicts
 from tietrain.runs.view import Run, Scalar
 
 
-def method_paragraph(comparison: Comparison, judgement: Judgement) -> str:
+def method_paragraph(comparison: Comparison, judgement: Verdicts) -> str:
     """How this was done, as plain text for a paper."""
     return " ".join(method_sentences(comparison, judgement))
 
 
-def method_sentences(comparison: Comparison, judgement: Judgement) -> list[str]:
+def method_sentences(comparison: Comparison, judgement: Verdicts) -> list[str]:
     """The sentences of `method_paragraph`, each from the records of the runs."""
     found = _runs(comparison)
     settings = _values([used_settings(run) for run in found])
@@ -114,7 +113,7 @@ def _joint(comparison: Comparison) -> str:
     return "".join(f" {kind}: {join_words(names)}." for kind, names in kinds.items())
 
 
-def _tuning(comparison: Comparison, judgement: Judgement) -> str:
+def _tuning(comparison: Comparison, judgement: Verdicts) -> str:
     if judgement.tuned:
         return method_sentence(comparison)
     if any(arm.tuning for arm in comparison.arms):
@@ -139,7 +138,7 @@ def _parents(found: Sequence[Run]) -> list[str]:
     return [f"Runs started from the weights of {join_words(parents)}."] if parents else []
 
 
-def _statistics(judgement: Judgement) -> str:
+def _statistics(judgement: Verdicts) -> str:
     declared = judgement.declared
     primary = f"{declared.score.title} on {declared.split}"
     if declared.doubt:

@@ -23,7 +23,7 @@ from tietrain.report.pages.method import method_details, method_sentences
 from tietrain.report.pages.tables import cost_table, left_out_table
 from tietrain.report.pages.tuning_text import tuning_text
 from tietrain.report.pages.verdict_text import heading, notes, verdict_table
-from tietrain.report.verdicts import Judgement
+from tietrain.report.verdicts import Verdicts
 from tietrain.runs.view import Run
 
 # What lies beside the pages, besides the files of figures.
@@ -40,7 +40,7 @@ FILES = {
 def make_page(
     found: Sequence[Run],
     comparisons: Sequence[Comparison],
-    judgements: Mapping[str, Judgement],
+    judgements: Mapping[str, Verdicts],
     drawings: Mapping[str, Sequence[Drawing]],
 ) -> str:
     """The whole of `report.md`; equal runs give equal text."""
@@ -55,7 +55,7 @@ def make_page(
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _comparison(comparison: Comparison, judgement: Judgement, drawings: Sequence[Drawing]) -> list[str]:
+def _comparison(comparison: Comparison, judgement: Verdicts, drawings: Sequence[Drawing]) -> list[str]:
     headline = make_headline(comparison, judgement)
     blocks = [f"## {escape(comparison.title)}", f"**{escape(headline.answer)}**"]
     said = {"Saves": headline.saves, "Costs": headline.costs, "How sure": headline.sure}

@@ -3,57 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from tietrain.report.arms import TASK_TITLES, Arm, Comparison, Stat
 from tietrain.report.pages.markup import code, count, escape, fixed, markdown_table, powers
+from tietrain.runs.scores import COLUMNS, SCORES, Score
 from tietrain.runs.view import Run
 
-
-@dataclass(frozen=True)
-class Score:
-    """How a score is shown. per_token: it depends on how the vocabulary cuts text into tokens; sign: 1 where more is better."""
-
-    name: str
-    title: str
-    decimals: int
-    per_token: bool = False
-    scale: float = 1.0
-    sign: int = -1
-
-
-SCORES = {
-    score.name: score
-    for score in (
-        Score("excess_nats", "excess nats/token", 3, per_token=True),
-        Score("excess_bits_per_byte", "excess bits/byte", 4),
-        Score("bleu", "BLEU", 1, sign=1),
-        Score("oracle_bleu", "oracle BLEU", 1, sign=1),
-        Score("chrf", "chrF", 1, sign=1),
-        Score("chrf++", "chrF++", 1, sign=1),
-        Score("ter", "TER", 1),
-        Score("length_ratio", "length ratio", 3),
-        Score("legal", "legal %", 1, scale=100.0, sign=1),
-        Score("ppl_token", "ppl/token", 2, per_token=True),
-        Score("ppl_word", "ppl/word", 2),
-        Score("bits_per_byte", "bits/byte", 3),
-    )
-}
-# The columns of a task, the primary score first; those no arm has, and no run gives a reason for, are left out.
-COLUMNS = {
-    "lm": ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats"),
-    "mt": ("excess_nats", "bleu", "oracle_bleu", "chrf", "chrf++", "ter", "length_ratio", "legal", "ppl_token"),
-}
-MEANINGS = {
-    "excess_nats": "excess nats: the model's nats a token minus those of the generator of the corpus, which none can beat",
-    "excess_bits_per_byte": "excess bits/byte: the same excess in a unit that no vocabulary changes",
-    "oracle_bleu": "oracle BLEU: the BLEU of the most probable spelling of the true meaning, the ceiling for BLEU",
-    "ter": "TER: edits a reference word, in percent; lower is better",
-    "length_ratio": "length ratio: BLEU's tokens of the translations over those of the references",
-    "legal": "legal: share of the translations that are a legal spelling of the true meaning",
-    "ppl_word": "ppl/word: perplexity a white-space word, with one end mark a line",
-    "bits_per_byte": "bits/byte: bits a UTF-8 byte of the raw text",
-}
 MOST_PATHS = 6
 COUNTS = (("steps", "steps"), ("tokens", "target tokens"), ("seconds", "training seconds"))
 

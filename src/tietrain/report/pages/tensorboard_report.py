@@ -13,7 +13,7 @@ from tietrain.report.arms import Arm, Comparison
 from tietrain.report.pages.markup import escape
 from tietrain.report.pages.tables import cost_table, score_table, shown_scores
 from tietrain.report.pages.verdict_text import heading, notes, verdict_table
-from tietrain.report.verdicts import Judgement
+from tietrain.report.verdicts import Verdicts
 from tietrain.runs import record as runs
 from tietrain.runs.events import FLOPS_A_STEP, EventFile
 from tietrain.runs.view import Point
@@ -22,7 +22,7 @@ from tietrain.runs.view import Point
 MAX_FOLDER = 120
 
 
-def write_board(folder: Path, comparisons: Sequence[Comparison], judgements: Mapping[str, Judgement]) -> None:
+def write_board(folder: Path, comparisons: Sequence[Comparison], judgements: Mapping[str, Verdicts]) -> None:
     """Write `folder` anew: the tables, and below it `SLUG/ARM`, whose curves have the tags of the runs' own.
 
     Raises:
@@ -40,7 +40,7 @@ def write_board(folder: Path, comparisons: Sequence[Comparison], judgements: Map
                 _write_arm(EventFile(folder / comparison.slug / name, now), arm, comparison, judgement)
 
 
-def _page(comparison: Comparison, judgement: Judgement) -> str:
+def _page(comparison: Comparison, judgement: Verdicts) -> str:
     blocks = [f"# {escape(comparison.title)}", escape(heading(comparison, judgement)), verdict_table(judgement)]
     blocks += ["\n".join(f"- {line}" for line in notes(judgement)), "## Costs", cost_table(comparison)]
     for split in comparison.splits:
@@ -54,7 +54,7 @@ def _names(arms: Sequence[Arm]) -> list[str]:
     return [f"{name}-{arm.id}" if names.count(name) > 1 else name for name, arm in zip(names, arms, strict=True)]
 
 
-def _write_arm(file: EventFile, arm: Arm, comparison: Comparison, judgement: Judgement) -> None:
+def _write_arm(file: EventFile, arm: Arm, comparison: Comparison, judgement: Verdicts) -> None:
     """Mean loss by tokens and by MFLOPs, and the mean scores by stored parameters and by MFLOPs of training."""
     for point in _mean_curve(arm):
         file.scalar("valid/nats_per_token", point.nats_per_token, round(point.tokens))

@@ -6,16 +6,17 @@ import math
 
 from tietrain.report.arms import Comparison, make_stat
 from tietrain.report.pages.markup import code, escape, fixed, join_words, markdown_table
-from tietrain.report.pages.tables import SCORES, Score, stat_text
+from tietrain.report.pages.tables import stat_text
 from tietrain.report.pages.tuning_text import heading_words
 from tietrain.report.statistics import LEVEL, MAX_SEEDS, smallest_sign_flip_p
-from tietrain.report.verdicts import Judged, Judgement
+from tietrain.report.verdicts import ArmVerdict, Verdicts
+from tietrain.runs.scores import SCORES, Score
 
 # The fewest whose sign-flip p can fall below 0.05.
 ENOUGH_SEEDS = 6
 
 
-def heading(comparison: Comparison, judgement: Judgement) -> str:
+def heading(comparison: Comparison, judgement: Verdicts) -> str:
     """What the numbers can carry, said before they are shown."""
     low, high = comparison.seeds
     if high == 0:
@@ -25,7 +26,7 @@ def heading(comparison: Comparison, judgement: Judgement) -> str:
     return f"{heading_words(comparison) or rate}, {seeds}"
 
 
-def verdict_table(judgement: Judgement) -> str:
+def verdict_table(judgement: Verdicts) -> str:
     """One row an arm: seeds, diverged, mean, median, difference with its interval, p values, verdict."""
     score = judgement.declared.score
     header = ["arm", "seeds", "diverged", f"mean {score.title}", "median", "difference [95 %]"]
@@ -58,13 +59,13 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
-def _median(one: Judged, score: Score) -> str:
+def _median(one: ArmVerdict, score: Score) -> str:
     if one.median is None:
         return "—"
     return fixed(one.median * score.scale, score.decimals) if math.isfinite(one.median) else "diverged"
 
 
-def difference_text(one: Judged, score: Score) -> str:
+def difference_text(one: ArmVerdict, score: Score) -> str:
     """`+0.12 [-0.01, +0.25]`, and the number of pairs where some seed has none."""
     if not one.differences:
         return "—"
@@ -80,7 +81,7 @@ def _signed(value: float, score: Score) -> str:
     return ("+" if value > 0 else "") + fixed(value * score.scale, score.decimals + 1)
 
 
-def notes(judgement: Judgement) -> list[str]:
+def notes(judgement: Verdicts) -> list[str]:
     """What the verdicts rest on, and what they could not rest on."""
     declared, pairs = judgement.declared, [len(one.differences) for one in judgement.arms if one.differences]
     lines = [_primary(judgement)]
@@ -105,7 +106,7 @@ def notes(judgement: Judgement) -> list[str]:
     return [*lines, *judgement.notes, *_power(judgement)]
 
 
-def _primary(judgement: Judgement) -> str:
+def _primary(judgement: Verdicts) -> str:
     declared = judgement.declared
     what = f"{declared.score.title} on {escape(declared.split)}"
     if declared.instead_of:
@@ -120,7 +121,7 @@ def _primary(judgement: Judgement) -> str:
     return f"Primary, stated before training: {what}; {margin}. Every other score and split here is exploratory."
 
 
-def _two_level(one: Judged, judgement: Judgement) -> str:
+def _two_level(one: ArmVerdict, judgement: Verdicts) -> str:
     low, high = (_signed(bound, SCORES["bits_per_byte"]) for bound in one.two_level or ())
     return (
         f"{code(one.arm.name)}: over seeds and documents drawn again together, the difference in bits/byte on "
@@ -128,7 +129,7 @@ def _two_level(one: Judged, judgement: Judgement) -> str:
     )
 
 
-def _power(judgement: Judgement) -> list[str]:
+def _power(judgement: Verdicts) -> list[str]:
     """The smallest difference the seeds of each arm could show, and how many would do; nothing where none has two."""
     score, parts = judgement.declared.score, []
     for one in judgement.arms:
