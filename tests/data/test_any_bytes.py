@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tietrain.data.sources.feature_files import read_features
+from tietrain.data.sources.features import read_features
 from tietrain.data.sources.files import _texts
 from tietrain.data.sources.parquet import read_parquet
 from tietrain.data.sources.validate import check_file, jsonl_parser, read_content, split_lines, tsv_parser

@@ -1,7 +1,6 @@
 import numpy as np
 
-from tietrain.data.characters import char_lengths, most_tokens, token_starts
-from tietrain.data.encoded import EncodedLines
+from tietrain.data.encoded import EncodedLines, char_lengths, most_tokens, token_starts
 
 
 def test_four_characters_are_a_token_and_a_rest_is_one_too():

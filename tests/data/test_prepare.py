@@ -105,7 +105,7 @@ def batches_of(config: RunConfig):
     prepared, size = prepare(config), config.train.batch_tokens
     if config.task.name == "lm":
         return LmBatches(make_stream(prepared.lines("train", "decoder", "en")), 8, size, 1, prepared.token_starts)
-    return MtBatches([prepared.learned(direction) for direction in config.directions], size, 1)
+    return MtBatches([prepared.training_pairs(direction) for direction in config.directions], size, 1)
 
 
 @pytest.mark.parametrize("task", ["lm", "mt"])
@@ -190,7 +190,7 @@ def test_long_pairs_are_left_out_and_counted_never_cut(mt):
         f"train: {300 - len(kept)} pairs with a side of more than task.max_len={limit} pieces are left out"
         in short.notes
     )
-    learned = short.learned(mt.directions[0])
+    learned = short.training_pairs(mt.directions[0])
     np.testing.assert_array_equal(learned.rows, kept)
     np.testing.assert_array_equal(learned.src_lengths, everything.reference_lengths["en"][kept])
     np.testing.assert_array_equal(learned.tgt_lengths, everything.reference_lengths["xx"][kept])

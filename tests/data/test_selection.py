@@ -62,7 +62,7 @@ def test_pairs_with_an_empty_side_are_left_out_of_their_direction_alone(config):
 def test_two_sources_are_read_together(config):
     prepared = prepare(requested(config, "en+fr-de"))
     (direction,) = prepared.layout.directions
-    learned = prepared.learned(direction)
+    learned = prepared.training_pairs(direction)
     assert sorted(set(range(200)) - set(learned.rows.tolist())) == [3, 5, 7]
     assert list(learned.pairs.sources.lines) == ["encoder_en", "encoder_fr"]
     longest = np.maximum(prepared.reference_lengths["en"], prepared.reference_lengths["fr"])
@@ -100,7 +100,7 @@ def test_arms_with_shared_and_with_own_decoders_have_the_same_batches(config, vo
     batches = []
     for arm in arms:
         prepared = prepare(arm)
-        learned = [prepared.learned(direction) for direction in arm.directions]
+        learned = [prepared.training_pairs(direction) for direction in arm.directions]
         batches.append(MtBatches(learned, 64, 1, arm.task.temperature))
     assert len({one.fingerprint for one in batches}) == 1
     tags = prepare(arms[0]).vocabularies["encoder"].tags
@@ -134,9 +134,9 @@ def test_vocabularies_are_of_the_columns_their_stacks_read(config):
 
 def test_rows_whose_source_stands_in_train_are_known(config):
     prepared = prepare(requested(config, "en-de"))
-    assert prepared.seen["test"]["en"].tolist() == list(range(10))
-    assert prepared.seen["test"]["de"].tolist() == [i for i in range(10) if i != 2]
-    assert not len(prepared.seen["valid"]["en"])
+    assert prepared.overlap_rows["test"]["en"].tolist() == list(range(10))
+    assert prepared.overlap_rows["test"]["de"].tolist() == [i for i in range(10) if i != 2]
+    assert not len(prepared.overlap_rows["valid"]["en"])
     overlap = load_corpus(config.data, "mt").about["overlap"]["test"]
     assert overlap == {"rows": 9, "lines of en": 10, "lines of de": 9, "lines of fr": 10, "lines of cs": 10}
 

@@ -32,7 +32,7 @@ class DataConfig:
     features: columns that hold a sequence of feature vectors a row instead of a text -> width of a vector.
     vocabulary: auto is joint where a tying rule needs it, else separate.
     kind: unigram, bpe, word or char; byte_fallback spells unknown characters as bytes.
-    cache: folder of vocabularies and encoded corpora, found again by content.
+    cache: folder of vocabularies and encoded corpora, found again by content; None is the user's cache folder.
     """
 
     format: str = "grammar"
@@ -51,7 +51,7 @@ class DataConfig:
     vocabulary: str = "auto"
     kind: str = "unigram"
     byte_fallback: bool = False
-    cache: str = "outputs/.cache"
+    cache: Optional[str] = None
 
     def __post_init__(self) -> None:
         check_choice("data.format", self.format, FORMATS)

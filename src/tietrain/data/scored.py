@@ -1,4 +1,4 @@
-"""Splits to be scored with vocabularies there are already: neither training text nor a cache is needed."""
+"""Splits to be scored with the vocabularies of a finished run: this needs neither training text nor the cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from copy import copy
 from tietrain.config import OWN_SPLITS, RunConfig
 from tietrain.config.layout import Layout, make_layout
 from tietrain.data.encoded import EncodedLines
-from tietrain.data.prepare import note_scored
+from tietrain.data.prepare import fingerprints, note_scored
 from tietrain.data.prepared import Prepared
 from tietrain.data.sources.corpora import blank_rows, load_corpus
 from tietrain.data.tokenizer import Vocabulary
@@ -16,11 +16,11 @@ from tietrain.errors import SettingsError
 
 
 def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], names: Collection[str]) -> Prepared:
-    """The named splits of a corpus, encoded; `train` is not there, nor what batches to learn from need.
+    """The named splits of a corpus, encoded, without `train` and without what training batches need.
 
     Args:
         vocabularies: stack -> vocabulary, of the run.
-        names: of splits; without any, all but `train`.
+        names: of splits; if empty, all but `train`.
     Raises:
         SettingsError: there is no such split, or none at all, or no stack of the run for one of its columns.
         DataError: see `load_corpus`.
@@ -52,11 +52,10 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
         features={split: read.features for split, read in corpus.splits.items()},
         reference_lengths={},
         rows={},
-        seen={split: {} for split in corpus.splits},
+        overlap_rows={split: {} for split in corpus.splits},
         token_starts=None,
         notes=[note for note in corpus.notes if not note.startswith("train: ")],
-        fingerprints={"corpus": corpus.fingerprint}
-        | {f"vocabulary.{s}": v.fingerprint for s, v in vocabularies.items()},
+        fingerprints=fingerprints(corpus.fingerprint, vocabularies),
     )
     if config.task.name == "mt":
         blank = {
@@ -67,7 +66,7 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
 
 
 def _check_stacks(config: RunConfig, layout: Layout, vocabularies: Mapping[str, Vocabulary]) -> None:
-    """SettingsError where columns have other stacks, or targets other tags, than the run that is scored."""
+    """SettingsError if columns have other stacks, or targets other tags, than the run that is scored."""
     tags = {tag for vocabulary in vocabularies.values() for tag in vocabulary.tags}
     if layout.vocabularies.keys() != vocabularies.keys() or set(layout.tags) != tags:
         requested = f"data.columns=[{','.join(config.columns)}]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import re
 import threading
@@ -95,7 +96,7 @@ class Vocabulary:
         ends = np.concatenate([[0], np.cumsum(sizes)])
         line_starts = ends[encoded.offsets[:-1]]
         # The later bytes of a character are of size 0 and begin where its first byte does.
-        starts = ends[1:] - np.maximum(sizes, 1) - np.repeat(line_starts, encoded.lengths)
+        starts: NDArray[np.int64] = ends[1:] - np.maximum(sizes, 1) - np.repeat(line_starts, encoded.lengths)
         n_spelled = np.fromiter(map(len, spelled), dtype=np.int64, count=len(spelled))
         for row in np.flatnonzero(ends[encoded.offsets[1:]] - line_starts != n_spelled).tolist():
             at = slice(encoded.offsets[row], encoded.offsets[row + 1])
@@ -122,9 +123,10 @@ class Vocabulary:
     def _starts_with_unknown(self, spelled: str, ids: Ids) -> list[int]:
         """Where the pieces of one line begin: an <unk> is a word, else all characters in a row that are no pieces."""
         if self.kind == "word":
-            words = np.asarray([len(word) + 1 for word in spelled.split(" ")[1:]])
-            return (np.cumsum(words) - words).tolist()
-        starts, at = [], 0
+            words = [len(word) + 1 for word in spelled.split(" ")[1:]]
+            return list(itertools.accumulate(words[:-1], initial=0))
+        starts: list[int] = []
+        at = 0
         for i in ids:
             starts.append(at)
             at += self._sizes[i]

@@ -12,8 +12,7 @@ from of_lengths import check_rows, lengths, lines_of, mt, pairs_of_lengths, quic
 from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig
 from tietrain.data.batches.batching import padding_efficiency, split_batch
 from tietrain.data.batches.pairs import MtBatches
-from tietrain.data.encoded import EncodedLines
-from tietrain.data.ordering import cut
+from tietrain.data.encoded import EncodedLines, cut
 from tietrain.data.prepare import prepare
 
 
@@ -73,5 +72,5 @@ def test_padding_on_multi30k(tmp_path):
     data = DataConfig(root=os.environ["TIETRAIN_DATA"], cache=str(tmp_path), vocabulary="joint", **values)
     config = RunConfig(task=TaskConfig(name="mt"), data=data, model=ModelConfig(vocab_size=8000))
     prepared = prepare(config)
-    batches = MtBatches([prepared.learned(config.directions[0])], 4096, 1)
+    batches = MtBatches([prepared.training_pairs(config.directions[0])], 4096, 1)
     assert padding_efficiency(batches)["both"] > 0.96

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tietrain.data.batches.masking import MlmBatches
-from tietrain.data.batches.windows import LmBatches
+from tietrain.data.batches.windows import LmBatches, MlmBatches
 from tietrain.data.tokenizer import PAD_ID
 
 MASK_ID, SIZE, WINDOW = 4, 50, 20

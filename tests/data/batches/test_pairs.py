@@ -197,5 +197,5 @@ def test_a_tag_stands_before_the_first_text_alone():
 def test_translations_are_as_long_as_the_longest_text_allows():
     texts, longer = EncodedLines.of([[7, 8], [9]]), EncodedLines.of([[7], [9, 9, 9]])
     vectors = FeatureRows.of([np.zeros((n, 2)) for n in (4, 9)])
-    assert Sources({"v": vectors, E1: texts, E2: longer}, tag=5).n_written_from.tolist() == [2, 3]
-    assert Sources({"v": vectors}).n_written_from.tolist() == [4, 9]
+    assert Sources({"v": vectors, E1: texts, E2: longer}, tag=5).length_basis.tolist() == [2, 3]
+    assert Sources({"v": vectors}).length_basis.tolist() == [4, 9]

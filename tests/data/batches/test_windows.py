@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from tietrain.data.batches.batching import split_batch
 from tietrain.data.batches.windows import LmBatches, lm_eval_windows, make_stream
-from tietrain.data.characters import CHARS_PER_TOKEN, most_tokens, token_starts
-from tietrain.data.encoded import EncodedLines
+from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, most_tokens, token_starts
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, train_vocabulary
 from tietrain.errors import SettingsError
 

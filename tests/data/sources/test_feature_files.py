@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tietrain.config import DataConfig
-from tietrain.data.sources import feature_files
+from tietrain.data.sources import features as feature_files
 from tietrain.data.sources.corpora import corpus_key, load_corpus
-from tietrain.data.sources.feature_files import check_rows, read_features
+from tietrain.data.sources.features import check_rows, read_features
 from tietrain.errors import DataError, SettingsError
 
 DRAW = np.random.default_rng(0)

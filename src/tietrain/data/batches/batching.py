@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tietrain.data.ordering import cut
+from tietrain.data.encoded import cut
 from tietrain.data.tokenizer import PAD_ID
 
 

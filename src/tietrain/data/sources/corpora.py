@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tietrain.config import DataConfig
+from tietrain.data.cache import cache_root, in_use
 from tietrain.data.encoded import Counts
 from tietrain.data.sources.features import FeatureRows
 from tietrain.data.sources.files import FileCorpus, all_columns, load_files, split_files
@@ -88,9 +89,9 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
     }
     corpus.about["overlap"] = count_overlap(corpus)
     for name, counts in corpus.about["overlap"].items():
-        said = [f"{n} of its {corpus.splits[name].n_lines} {what}" for what, n in counts.items() if n]
-        if said:
-            corpus.notes.append(f"{name}: {' and '.join(said)} also stand in train")
+        found = [f"{n} of its {corpus.splits[name].n_lines} {what}" for what, n in counts.items() if n]
+        if found:
+            corpus.notes.append(f"{name}: {' and '.join(found)} also stand in train")
     corpus.fingerprint = corpus.fingerprint or _fingerprint(corpus)
     return corpus
 
@@ -186,8 +187,11 @@ def _read(data: DataConfig, task: str) -> FileCorpus:
         return load_parquet(data, task)
     if data.format == "stdlib_docs":
         return load_stdlib_docs(data, task)
-    cache = Path(data.cache) / "datasets" / corpus_key(data, task)[:16]
-    return load_hub(data, task, cache) if data.format == "hub" else load_files(data, task, cache)
+    if data.format == "hub":
+        root = cache_root(data.cache)
+        with in_use(root):
+            return load_hub(data, task, root / "datasets" / corpus_key(data, task)[:16])
+    return load_files(data, task)
 
 
 def _leave_out_empty(corpus: Corpus) -> None:
@@ -213,9 +217,9 @@ def blank_rows(lines: list[str]) -> Counts:
     return np.asarray([i for i, line in enumerate(lines) if not line.strip()], dtype=np.int64)
 
 
-def seen_rows(lines: list[str], train: list[str]) -> Counts:
+def overlap_rows(lines: list[str], train: list[str]) -> Counts:
     """Numbers of the lines that also stand in train; blank ones not."""
-    known = set(train)
+    known = set(lines).intersection(train)
     return np.asarray([i for i, line in enumerate(lines) if line in known and line.strip()], dtype=np.int64)
 
 
@@ -229,28 +233,29 @@ def _count(lines: list[str]) -> dict[str, int]:
 
 
 def count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
-    """Split -> how many of its lines stand in train, blank ones not; of several columns, whole rows and lines of each.
+    """Split -> how many of its lines also stand in train, blank ones not.
 
-    Of a source and a target: pairs and source lines.
+    Of one column: lines. Of a source and a target: pairs and source lines. Of more columns: rows and lines of each.
     """
     if "train" not in corpus.splits:
         return {}
     columns = [column for column in corpus.columns if column in corpus.splits["train"].texts]
     pairs = len(corpus.columns) == len(columns) == 2
 
-    def rows(split: Split) -> list[tuple[str, ...]]:
-        return list(zip(*(split.texts[c] for c in columns), strict=True))
+    def rows(split: Split) -> Iterator[tuple[str, ...]]:
+        return zip(*(split.texts[c] for c in columns), strict=True)
 
-    whole, train = set(rows(corpus.splits["train"])), corpus.splits["train"].texts
+    train = corpus.splits["train"]
     overlap = {}
     for name, split in corpus.splits.items():
         if name == "train":
             continue
         what = "pairs" if pairs else "rows" if len(columns) > 1 else "lines"
-        counts = {what: sum(row in whole for row in rows(split) if row[0].strip())}
+        known = set(rows(split)).intersection(rows(train))
+        counts = {what: sum(row in known for row in rows(split) if row[0].strip())}
         for column in columns[: 1 if pairs else None] if len(columns) > 1 else []:
             what = "source lines" if pairs else f"lines of {column}"
-            counts[what] = len(seen_rows(split.texts[column], train[column]))
+            counts[what] = len(overlap_rows(split.texts[column], train.texts[column]))
         overlap[name] = counts
     return overlap
 

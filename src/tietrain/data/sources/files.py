@@ -1,22 +1,15 @@
-"""Text files -> lines of every split, through `datasets`; what is common to all corpora that are not generated.
-
-`datasets` loads and caches lines only: its csv and json loaders guess types, drop blank lines, fail on unused keys and
-turn dates into timestamps, so fields are read by the parsers of `validate`.
-"""
+"""Text files -> lines of every split; what is common to all corpora that are not generated."""
 
 from __future__ import annotations
 
-import glob
-import logging
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tietrain.config import DataConfig
-from tietrain.data.sources.feature_files import check_rows, read_features
-from tietrain.data.sources.features import FeatureRows
-from tietrain.data.sources.validate import BOM, FileCheck, Parser, check_file, jsonl_parser, lines_sha256, tsv_parser
-from tietrain.errors import DataError, SettingsError
+from tietrain.data.sources.features import FeatureRows, check_rows, read_features
+from tietrain.data.sources.validate import Parser, jsonl_parser, read_text_file, tsv_parser
+from tietrain.errors import SettingsError
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -39,36 +32,35 @@ class FileCorpus:
     features: dict[str, dict[str, FeatureRows]] = field(default_factory=dict)
 
 
-def load_files(data: DataConfig, task: str, cache: Path) -> FileCorpus:
+def load_files(data: DataConfig, task: str) -> FileCorpus:
     """The checked lines of every split.
 
-    Args:
-        cache: folder for `datasets`, one for every content: it knows a file by name, size and time only.
     Raises:
         SettingsError, DataError: see `corpora.load_corpus`.
     """
-    columns, files = all_columns(data, task), split_files(data, task)
-    of_text = [column for column in columns if column not in data.features]
-    read = [column for column in columns if column in data.features]
-    features = {
-        split: {c: read_features(*named[columns.index(c)], c, data.features[c]) for c in read}
-        for split, named in files.items()
-    }
-    texts_of = {s: [n for i, n in enumerate(named) if columns[i] not in read] for s, named in files.items()}
-    parsers = {path: _parser(data.format, path, of_text, task) for named in texts_of.values() for path, _ in named}
-    checks: dict[Path, FileCheck] = {}
-    for split, named in texts_of.items():
-        checks |= {path: check_file(path, requested, parsers[path]) for path, requested in named}
-        counts = [(path, checks[path].n_lines, "lines") for path, _ in named]
-        counts += [(files[split][columns.index(c)][0], len(rows), "rows") for c, rows in features[split].items()]
+    columns = all_columns(data, task)
+    files = split_files(data, task)
+    groups = [[column] for column in columns] if data.format == "text" else [columns]
+    texts: dict[str, dict[str, list[str]]] = {}
+    features: dict[str, dict[str, FeatureRows]] = {}
+    notes: dict[Path, list[str]] = {}
+    for split, named in files.items():
+        texts[split], features[split] = {}, {}
+        counts = []
+        for (path, requested), group in zip(named, groups, strict=True):
+            if group[0] in data.features:
+                rows = read_features(path, requested, group[0], data.features[group[0]])
+                features[split][group[0]] = rows
+                counts.append((path, len(rows), "rows"))
+            else:
+                file = read_text_file(path, requested, _parser(data.format, path, group, task), len(group))
+                texts[split] |= zip(group, file.columns, strict=True)
+                counts.append((path, len(file.columns[0]), "lines"))
+                notes[path] = file.notes
         check_rows(named[0][1], counts)
-    lines = _load_lines(checks, cache)
-    texts = {}
-    for split, named in texts_of.items():
-        rows = [_texts(path, lines[path], parsers[path]) for path, _ in named]
-        texts[split] = dict(zip(of_text, [column for columns in rows for column in columns], strict=True))
     name = "+".join(path.name for path, _ in files.get("train") or next(iter(files.values())))
-    return FileCorpus(name, columns, texts, [note for check in checks.values() for note in check.notes], features)
+    all_notes = [note for of_file in notes.values() for note in of_file]
+    return FileCorpus(name, columns, texts, all_notes, features)
 
 
 def all_columns(data: DataConfig, task: str) -> list[str]:
@@ -128,45 +120,3 @@ def _parser(data_format: str, path: Path, columns: list[str], task: str) -> Pars
     if data_format == "jsonl":
         return jsonl_parser(path, columns, one_line=task == "mt")
     return tsv_parser(path, columns) if data_format == "tsv" else lambda number, line: [line]
-
-
-def _texts(path: Path, lines: list[str], parser: Parser) -> list[list[str]]:
-    """The text columns of a file."""
-    rows = [row for number, line in enumerate(lines, start=1) if (row := parser(number, line)) is not None]
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    if not any(map(any, columns)):
-        raise DataError(str(path), "there is no text in it", "give a file with text")
-    return columns
-
-
-def quiet_datasets() -> None:
-    """Keep `datasets` from drawing, counting and logging: what goes wrong is raised, with the name of the file."""
-    import datasets
-
-    # Without this every load asks the hub to count it.
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
-    datasets.disable_progress_bars()
-    logging.getLogger("datasets").setLevel(logging.CRITICAL)
-
-
-def _load_lines(checks: dict[Path, FileCheck], cache: Path) -> dict[Path, list[str]]:
-    """The lines of each file through `datasets`, compared with what the validation pass saw."""
-    import datasets
-
-    quiet_datasets()
-    names = {path: f"file{i}" for i, path in enumerate(checks)}
-    files = {name: [glob.escape(str(path))] for path, name in names.items()}
-    try:
-        tables = datasets.load_dataset("text", data_files=files, cache_dir=str(cache))
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as e:
-        requested = ", ".join(map(str, checks))
-        raise DataError(requested, f"datasets cannot load it ({e})", f"rename the file, or make room in {cache}") from e
-    loaded = {}
-    for path, name in names.items():
-        lines = list(tables[name]["text"])
-        lines[0] = lines[0].removeprefix(BOM)
-        if len(lines) != checks[path].n_lines or lines_sha256(lines) != checks[path].sha256:
-            remedy = f"delete {cache}, then start the same command again"
-            raise DataError(str(path), "datasets loaded other lines than the file holds", remedy)
-        loaded[path] = lines
-    return loaded

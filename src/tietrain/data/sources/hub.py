@@ -7,6 +7,7 @@ and later have no loader for scripts, and none is asked for.
 from __future__ import annotations
 
 import functools
+import logging
 import queue
 import re
 import textwrap
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tietrain.config import DataConfig
-from tietrain.data.sources.files import FileCorpus, named_splits, quiet_datasets, text_columns
+from tietrain.data.sources.files import FileCorpus, named_splits, text_columns
 from tietrain.data.sources.validate import file_sha256
 from tietrain.errors import DataError, SettingsError
 
@@ -175,7 +176,7 @@ def _builder(data: DataConfig, commit: str | None) -> Any:
     """What loads a hub dataset; without network `datasets` finds the newest one it has, whatever is asked for."""
     import datasets
 
-    quiet_datasets()
+    _quiet_datasets()
     try:
         builder = datasets.load_dataset_builder(str(data.dataset), data.subset, revision=commit)
     except Exception as e:  # of the network, of its client, of the dataset's description
@@ -187,11 +188,21 @@ def _builder(data: DataConfig, commit: str | None) -> Any:
     return builder
 
 
+def _quiet_datasets() -> None:
+    """Keep `datasets` from drawing, counting and logging: what goes wrong is raised, with the name of the dataset."""
+    import datasets
+
+    # Without this every load asks the hub to count it.
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    datasets.disable_progress_bars()
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)
+
+
 def _load(data: DataConfig, folder: Path | None, cache: Path) -> Mapping[str, Dataset]:
     """The splits of the dataset, by the names it gives them."""
     import datasets
 
-    quiet_datasets()
+    _quiet_datasets()
     if folder is None:
         commit = _commit(data)
         if not _is_offline():

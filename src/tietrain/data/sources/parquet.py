@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tietrain.config import DataConfig
-from tietrain.data.sources.feature_files import check_rows, read_feature_parquet, read_features
-from tietrain.data.sources.features import FeatureRows
+from tietrain.data.sources.features import FeatureRows, check_rows, read_feature_parquet, read_features
 from tietrain.data.sources.files import FileCorpus, Named, all_columns, split_files, text_columns
 from tietrain.data.sources.validate import open_regular
 from tietrain.errors import DataError
