@@ -3,8 +3,6 @@ import json
 import os
 from pathlib import Path
 
-import pytest
-
 from refusals import refusal, spelled
 from tietrain.data.sources import validate
 from tietrain.data.sources.validate import jsonl_parser, lines_sha256, read_text_file, tsv_parser
