@@ -20,4 +20,6 @@ def refusal(call: Callable[..., Any], *args: Any) -> TietrainError:
 def spelled(error: TietrainError, folder: Path) -> str:
     """Exit code and message, without what differs between machines: the folder, and what other libraries say."""
     message = str(error).replace(str(folder), "DIR")
-    return f"exit {error.exit_code}: " + re.sub(r"(damaged|JSON object|find it|load it|reached) \(.*\)", r"\1 (...)", message)
+    return f"exit {error.exit_code}: " + re.sub(
+        r"(damaged|JSON object|find it|load it|reached) \(.*\)", r"\1 (...)", message
+    )

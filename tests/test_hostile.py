@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from refusals import refusal, spelled
 from tietrain.cli.main import main
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import run_name
@@ -143,18 +144,15 @@ def test_no_value_reads_the_environment(capsys, tmp_path, monkeypatch, word):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 99, b"\x0a\xff\xff\xff\xff\x0f"])
-def test_a_model_that_is_none_is_refused_by_a_process_of_its_own(tmp_path, content):
-    (tmp_path / "x.model").write_bytes(content)
-    with pytest.raises(DataError, match="it is no sentencepiece model"):
-        check_foreign_model(tmp_path / "x.model")
-
-
-def test_a_parser_that_dies_takes_nobody_with_it(tmp_path, monkeypatch):
-    (tmp_path / "x.model").write_bytes(b"x")
+def test_check_foreign_model_refuses_invalid_models_in_a_child_process(tmp_path, monkeypatch, golden):
+    path, texts = tmp_path / "x.model", {}
+    for content in (b"", b"x" * 99, b"\x0a\xff\xff\xff\xff\x0f"):
+        path.write_bytes(content)
+        texts["invalid"] = spelled(refusal(check_foreign_model, path), tmp_path)
     monkeypatch.setattr("tietrain.data.vocabularies.PARSE", "import os; os.abort()")
-    with pytest.raises(DataError, match="it killed the parser by SIGABRT"):
-        check_foreign_model(tmp_path / "x.model")
+    error = refusal(check_foreign_model, path)
+    assert isinstance(error, DataError) and error.setting == str(path)
+    golden("data_refusals_model", texts | {"crash": spelled(error, tmp_path)})
 
 
 SETTINGS = [

@@ -27,7 +27,7 @@ class Prepared:
 
     corpus: texts of the scored splits, not of `train`; `about` holds counts of every split: `about["splits"]` lines,
         words and bytes, `about["pieces"]` pieces and unk, `about["overlap"]`.
-    vocabularies: stack -> vocabulary, one object where several share it; none for feature vectors.
+    vocabularies: stack -> vocabulary, one object if several share it; none for feature vectors.
     encoded: split -> vocabulary of `layout` -> column -> lines of ids, without bos and eos. features: split -> column ->
         vectors.
     reference_lengths: column -> length of each row of train by which translation batches are cut. It does not depend on

@@ -153,7 +153,7 @@ class Vocabulary:
 
 
 def load_vocabulary(path: Path) -> Vocabulary:
-    """The vocabulary `Vocabulary.save` wrote; DataError where the files are missing or damaged."""
+    """The vocabulary `Vocabulary.save` wrote; DataError if the files are missing or damaged."""
     try:
         about = json.loads(path.with_name(path.name + ".json").read_bytes())
         vocabulary = Vocabulary(path.read_bytes(), about["kind"], about["lossless"])
@@ -168,7 +168,7 @@ def load_vocabulary(path: Path) -> Vocabulary:
 def train_vocabulary(
     lines: Iterable[str], kind: str, size: int, byte_fallback: bool = False, tags: Sequence[str] = ()
 ) -> Vocabulary:
-    """A vocabulary learned from lines of text: at most `size` pieces, fewer where the text supports no more.
+    """A vocabulary learned from lines of text: at most `size` pieces, fewer if the text supports no more.
 
     The same lines give the same pieces. No normalisation: text is taken as it is.
 
@@ -234,7 +234,7 @@ def _train(**options: Any) -> None:
 
 
 def _training_lines(lines: list[str], kind: str) -> Iterator[str]:
-    """What sentencepiece is shown: a regular sample, lines with characters the sample lacks, long lines in parts."""
+    """What sentencepiece learns from: a regular sample, lines with characters the sample lacks, long lines in parts."""
     step = -(-len(lines) // MAX_TRAINING_LINES)
     sample = lines[::step]
     if step > 1:
@@ -249,10 +249,10 @@ def _explain(message: str, size: int, byte_fallback: bool, n_tags: int) -> Setti
     too_small = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
     if too_small or "vocab_size) >=" in message:
         least = int(too_small.group(1)) if too_small else 260 + n_tags
-        bytes_too = " and 256 bytes (data.byte_fallback=true)" if byte_fallback else ""
+        bytes_too = ", and 256 bytes (data.byte_fallback=true)" if byte_fallback else ""
         return SettingsError(
             f"model.vocab_size={size}",
-            f"the special pieces, the characters of the training text{bytes_too} are more",
+            f"there are more special pieces and characters of the training text{bytes_too}",
             f"give at least {least}",
         )
     return DataError("learning a vocabulary", f"sentencepiece says: {message}", "check data.splits.train")

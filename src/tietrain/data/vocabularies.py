@@ -20,9 +20,9 @@ from tietrain.plan.slots import ModelShape
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, write_directory
 
-# Of a child that loads one model: seconds of computing and bytes of memory. A vocabulary of 256,000 pieces takes 1 s.
+# Limits of a child that loads one model: CPU seconds and bytes of memory. A vocabulary of 256,000 pieces takes 1 s.
 MAX_SECONDS, MAX_MEMORY = 60, 4 * 2**30
-# Everything that a vocabulary of ours is asked later.
+# Every use that `Vocabulary` makes of a model.
 PARSE = f"""
 import resource, sys
 for what, most in (("CPU", {MAX_SECONDS}), ("AS", {MAX_MEMORY}), ("FSIZE", 0), ("CORE", 0)):
@@ -49,7 +49,7 @@ def check_foreign_model(path: Path) -> None:
     except subprocess.TimeoutExpired:
         code = -signal.SIGXCPU
     if code:
-        how = f"it killed the parser by {signal.Signals(-code).name}" if code < 0 else "it is no sentencepiece model"
+        how = f"it ended the parser by {signal.Signals(-code).name}" if code < 0 else "it is not a sentencepiece model"
         raise DataError(str(path), how, "restore the run's own")
 
 
@@ -79,7 +79,9 @@ def load_vocabularies(run: Path, stacks: Iterable[str], fingerprints: Mapping[st
     """
     folder = run / runs.VOCABULARY
     if not is_whole(folder):
-        raise DataError(str(folder), "the run's vocabularies are missing or damaged", "restore it, or run it again")
+        raise DataError(
+            str(folder), "the run's vocabularies are missing or damaged", "restore the folder, or run it again"
+        )
     vocabularies = {}
     for stack in stacks:
         check_foreign_model(folder / f"{stack}.model")

@@ -46,7 +46,7 @@ class LmBatches:
         ).hexdigest()
 
     def _check_window(self, window: int) -> None:
-        """SettingsError where there is no window, or one could have no token."""
+        """SettingsError if the text is shorter than a window, or a window could have no token."""
         if self._size < self._width:
             unit = "tokens" if self._starts is None else f"characters and a window {self._width}"
             raise SettingsError(
@@ -104,7 +104,7 @@ def lm_eval_windows(stream: Ids, window: int, stride: int | None, batch_tokens: 
     if not n:
         return
     window = min(window, n)
-    # A last window ends with the stream: its start is earlier than a stride further where the rest is shorter.
+    # A last window ends with the stream: if the rest is shorter than a stride, it begins earlier than that.
     ends = np.minimum(np.arange(window, n + stride, stride), n)
     ends = ends[: np.searchsorted(ends, n) + 1]
     scored_from = np.concatenate([[0], ends[:-1]])
@@ -131,7 +131,8 @@ def _lm_batch(stream: Ids, inputs: Ids, begins: Counts, ends: Counts) -> Batch:
     return Batch({}, "decoder", tgt_in_ids, tgt_out_ids, {"decoder": lengths.tolist()}, int(lengths.sum()))
 
 
-# Of the tokens asked for in training, the shares read as the mask and as a random piece; the rest is read as it is.
+# Masked language models: of the tokens to predict, the shares read as the mask and as a random piece; the rest is read
+# as it is. STACK is the stack that predicts them.
 MASKED, RANDOM = 0.8, 0.1
 STACK = "encoder"
 
@@ -142,7 +143,7 @@ class MlmBatches:
     Args:
         windows: what is cut from the text; fingerprint, epochs and order are its own.
         mask_id: the piece that stands for a hidden token; pieces from mask_id + 1 to vocab_size are text.
-        rate: share of a row's tokens that is asked for, at least one.
+        rate: share of a row's tokens that is to be predicted, at least one token.
     Source: Devlin et al. 2019, section 3.1; masks drawn anew every time: Liu et al. 2019.
     """
 
@@ -172,10 +173,10 @@ class MlmBatches:
 
 
 def ask(batch: Batch, text: np.ndarray, requested: np.ndarray, instead: np.ndarray | int) -> Batch:
-    """The windows of a batch with some tokens hidden and asked for.
+    """The windows of a batch with some tokens hidden and to be predicted.
 
     Args:
-        text: [B, T], right-padded. asked: boolean [B, T]. instead: what is read in their place, [B, T] or one piece.
+        text: [B, T], right-padded. requested: boolean [B, T]. instead: what is read in their place, [B, T] or one piece.
     """
     counts = requested.sum(axis=1)
     return replace(

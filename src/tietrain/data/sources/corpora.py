@@ -62,7 +62,7 @@ class Corpus:
 
     @cached_property
     def grammar(self) -> GrammarCorpus | None:
-        """The generated corpus with its language, for exact references; made when first asked for. None for other text."""
+        """The generated corpus with its language, for exact references; made at the first use. None for other text."""
         if self.grammar_settings is None:
             return None
         from tietrain.data.grammar import generate
@@ -73,8 +73,8 @@ class Corpus:
 def load_corpus(data: DataConfig, task: str) -> Corpus:
     """The corpus a configuration names: two or more columns for `mt`, else one.
 
-    Pairs of `train` with an empty side are left out and counted; in other splits they are kept and counted. Where there are
-    more columns than a pair has sides, which rows are pairs depends on the direction: see `selection`.
+    Pairs of `train` with an empty side are left out and counted; in other splits they are kept and counted. With more than
+    two columns, which rows are pairs depends on the direction: see `prepared.training_rows`.
 
     Raises:
         SettingsError: splits or columns do not fit the format or the task.
@@ -97,7 +97,7 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
 
 
 def corpus_key(data: DataConfig, task: str) -> str:
-    """sha256 over all that decides the corpus, found without parsing: bytes of files, a commit, settings of the grammar."""
+    """sha256 over everything that decides the corpus, without parsing: bytes of files, a commit, settings of the grammar."""
     if data.format == "grammar":
         from tietrain.data.grammar.settings import GRAMMAR_VERSION
 
@@ -120,7 +120,7 @@ def _sha256(value: object) -> str:
 
 
 def grammar_settings(data: DataConfig, task: str) -> GrammarSettings:
-    """What the generator is asked for; data.columns names its languages, faulty lines and features.
+    """The settings of the generator; data.columns names its languages, faulty lines and features.
 
     Raises:
         SettingsError: no corpus can be generated so.
@@ -150,7 +150,7 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
     settings = grammar_settings(data, task)
     made = generate(settings)
     splits = {
-        # Nobody asks for the probability of training text, and it is slow to sum.
+        # The probability of training text is not used, and it is slow to sum.
         name: Split(
             {c: list(s.texts[c]) for c in made.columns},
             None if name == "train" else made.generator_nats(name),
@@ -224,7 +224,7 @@ def overlap_rows(lines: list[str], train: list[str]) -> Counts:
 
 
 def _count(lines: list[str]) -> dict[str, int]:
-    """Lines, whitespace words and UTF-8 bytes with one newline a line."""
+    """Lines, whitespace words and UTF-8 bytes with one newline per line."""
     return {
         "lines": len(lines),
         "words": sum(len(line.split()) for line in lines),

@@ -28,7 +28,7 @@ Vectors = NDArray[np.float32]
 
 
 class FeatureRows(Sequence[Vectors]):
-    """A sequence of float32 arrays [S, F], one a row; S differs between rows, F does not.
+    """A sequence of float32 arrays [S, F], one per row; S differs between rows, F does not.
 
     values: vectors of all rows [N, F], one row after the other. offsets: row i is `values[offsets[i]:offsets[i + 1]]`.
     """
@@ -94,7 +94,7 @@ def offsets_of(lengths: Sequence[int] | Counts) -> Counts:
 
 
 # Rows of a Parquet file decoded at a time: a row may hold hundreds of thousands of numbers. The file's own account of how
-# many it holds is not asked: pyarrow 26 ends the process where that is damaged.
+# many it holds is not used: pyarrow 26 ends the process if that is damaged.
 BATCH_ROWS = 64
 
 
@@ -102,7 +102,7 @@ def read_features(path: Path, requested: str, column: str, width: int) -> Featur
     """The feature vectors of each row of a file, .npz or .parquet; see `read_feature_npz` and `read_feature_parquet`.
 
     Args:
-        asked: the setting that names the file, for messages. width: numbers of a vector.
+        requested: the setting that names the file, for messages. width: numbers of a vector.
     Raises:
         SettingsError: the name is that of another file. DataError: naming file and row.
     """
@@ -119,7 +119,7 @@ def check_rows(requested: str, counts: Sequence[tuple[Path | str, int, str]]) ->
     """Raise DataError unless all files have as many rows.
 
     Args:
-        asked: the setting that names them. counts: file, how many, and of what (`lines`, `rows`).
+        requested: the setting that names them. counts: file, how many, and of what (`lines`, `rows`).
     """
     if len({n for _, n, _ in counts}) > 1:
         problem = " and ".join(f"{path} has {n} {what}" for path, n, what in counts)
@@ -129,7 +129,7 @@ def check_rows(requested: str, counts: Sequence[tuple[Path | str, int, str]]) ->
 def read_feature_npz(path: Path, requested: str, column: str, width: int) -> FeatureRows:
     """The vectors of each row of an .npz file, as `numpy.savez` and `savez_compressed` write it.
 
-    The array COLUMN is [rows, S, F] where all rows have as many vectors, [rows, F] where each is one vector, or, beside
+    The array COLUMN is [rows, S, F] if all rows have equally many vectors, [rows, F] if each has one vector, or, beside
     an array `COLUMN.offsets` of rows + 1 integers, [N, F] with row i in `COLUMN[offsets[i]:offsets[i + 1]]`.
 
     Raises:
@@ -140,7 +140,7 @@ def read_feature_npz(path: Path, requested: str, column: str, width: int) -> Fea
         raise DataError(str(path), f"{column!r} holds {values.dtype}, not numbers", "write floats")
     if values.ndim != 2 and (stated or values.ndim != 3):
         shapes = "[vectors, numbers]" if stated else "[rows, vectors, numbers] or [rows, numbers]"
-        raise DataError(str(path), f"{column!r} has shape {list(values.shape)}, not {shapes}", "write it so")
+        raise DataError(str(path), f"{column!r} has shape {list(values.shape)}, not {shapes}", "save it in this shape")
     if values.shape[-1] != width:
         raise _other_width(str(path), column, values.shape[-1], width)
     if stated:
@@ -151,7 +151,7 @@ def read_feature_npz(path: Path, requested: str, column: str, width: int) -> Fea
 
 
 def _read_npz(path: Path, requested: str, column: str) -> list[NDArray[Any]]:
-    """The array `column` and, where there is one, that of its offsets."""
+    """The array `column` and, if there is one, that of its offsets."""
     with open_regular(path, requested) as f:
         try:
             with ZipFile(f) as file:
@@ -172,19 +172,21 @@ def _read_npz(path: Path, requested: str, column: str) -> list[NDArray[Any]]:
             *(BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, KeyError, ValueError, SyntaxError),
             *(RuntimeError, MemoryError, tokenize.TokenError),
         ) as e:
-            problem = f"it is no .npz file of numbers, or cut off or damaged ({str(e).partition(chr(10))[0]})"
+            problem = f"it is not an .npz file of numbers, or cut off or damaged ({str(e).partition(chr(10))[0]})"
             raise DataError(str(path), problem, "write it with numpy.savez, without Python objects") from None
 
 
 def _stated_offsets(where: str, name: str, offsets: NDArray[Any], n_vectors: int) -> Counts:
     if offsets.dtype.kind not in "iu" or offsets.ndim != 1 or not len(offsets):
         problem = f"{name!r} is {offsets.dtype} of shape {list(offsets.shape)}, not rows + 1 integers"
-        raise DataError(where, problem, "write one integer a row and the end of the last")
+        raise DataError(where, problem, "write where each row begins, and the end of the last")
     offsets = offsets.astype(np.int64)
     if offsets[0] != 0 or offsets[-1] != n_vectors:
         problem = f"{name!r} goes from {offsets[0]} to {offsets[-1]} and there are {n_vectors} vectors"
         raise DataError(where, problem, f"go from 0 to {n_vectors}")
-    _refuse(np.flatnonzero(np.diff(offsets) < 0), where, 1, f"{name!r} falls", "let it rise from row to row")
+    _refuse(
+        np.flatnonzero(np.diff(offsets) < 0), where, 1, f"{name!r} decreases", "write where each row begins, in order"
+    )
     return offsets
 
 
@@ -214,13 +216,13 @@ def read_feature_parquet(path: Path, requested: str, column: str, width: int) ->
                 first_row, n_bytes = first_row + len(read), n_bytes + read.values.nbytes
                 _check_size(where, n_bytes)
         except (pa.ArrowException, OSError, ValueError) as e:
-            problem = f"it is no Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
+            problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
             raise DataError(where, problem, "get the whole file again") from None
     return FeatureRows.joined(parts)
 
 
 def _depth(kind: pa.DataType) -> int:
-    """How many lists are around numbers; 0 where something else is in them."""
+    """How many levels of lists are around numbers; 0 if the column does not hold numbers."""
     import pyarrow.types as types
 
     depth = 0
@@ -278,4 +280,4 @@ def _other_width(at: str, column: str, found: int, width: int) -> DataError:
 def _check_size(where: str, n_bytes: int) -> None:
     if n_bytes > MAX_BYTES:
         problem = f"it holds more than {MAX_BYTES // 2**30} GiB of feature vectors"
-        raise DataError(where, problem, "keep fewer vectors a row, or split it")
+        raise DataError(where, problem, "keep fewer vectors per row, or split it")

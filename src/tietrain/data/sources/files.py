@@ -64,9 +64,11 @@ def load_files(data: DataConfig, task: str) -> FileCorpus:
 
 
 def all_columns(data: DataConfig, task: str) -> list[str]:
-    """Names of the columns, text or not: data.columns, else `source` and `target` for mt, `text` for others."""
+    """Names of the columns, text or not: data.columns, else `source` and `target` for mt, `text` for other tasks."""
     if data.format == "stdlib_docs" and task == "mt":
-        raise SettingsError(f"task={task}", "data.format=stdlib_docs is one text, no translation", "choose task=lm")
+        raise SettingsError(
+            f"task={task}", "data.format=stdlib_docs is one text without translations", "choose task=lm"
+        )
     columns = data.columns or (["source", "target"] if task == "mt" else ["text"])
     if (len(columns) < 2 if task == "mt" else len(columns) != 1) or len(set(columns)) != len(columns):
         wanted = "two or more different columns" if task == "mt" else "one text column"
@@ -83,14 +85,14 @@ def text_columns(data: DataConfig, task: str) -> list[str]:
 
 
 def named_splits(data: DataConfig) -> dict[str, list[str]]:
-    """Split -> what data.splits names for it; a split without any, as the plain presets have, is no split."""
+    """Split -> what data.splits names for it. Splits with an empty list, as the plain presets have, are left out."""
     for split in data.splits:
         if not _SPLIT_NAME.fullmatch(split):
             problem = "the name of a split becomes a file name"
             raise SettingsError(f"data.splits.{split}", problem, "use letters, digits, '_', '-' and '.'")
     what = "split" if data.format == "hub" else "file"
     for split in ("train", "valid"):
-        if data.splits.get(split) == []:  # where it is not even a key, only what is scored is wanted, see `scored`
+        if data.splits.get(split) == []:  # a missing key is allowed: `scored` reads without train
             key = f"data.splits.{split}"
             raise SettingsError(f"{key}=[]", f"no {what} is named", f"give one: {key}=[{what.upper()}]")
     return {split: names for split, names in data.splits.items() if names}
@@ -99,8 +101,8 @@ def named_splits(data: DataConfig) -> dict[str, list[str]]:
 def split_files(data: DataConfig, task: str) -> dict[str, list[Named]]:
     """Split -> its files."""
     if data.features and data.format not in ("text", "parquet"):
-        problem = f"a file of data.format={data.format} holds text alone"
-        remedy = "choose data=text with a .npz or .parquet file in their place, or data=parquet"
+        problem = f"files of data.format={data.format} hold only text"
+        remedy = "choose data=text with a .npz or .parquet file for this column, or data=parquet"
         raise SettingsError(f"data.features.{next(iter(data.features))}", problem, remedy)
     root = Path(data.root or ".").expanduser()
     wanted = len(all_columns(data, task)) if data.format == "text" else 1
@@ -108,9 +110,9 @@ def split_files(data: DataConfig, task: str) -> dict[str, list[Named]]:
     for split, names in named_splits(data).items():
         requested = f"data.splits.{split}=[{','.join(names)}]"
         if len(names) != wanted and data.format != "parquet":
-            a_column = f"{wanted} files a split, one a column" if wanted > 1 else "1 file a split"
-            problem = f"task={task} data.format={data.format} takes {a_column}"
-            raise SettingsError(requested, problem, "name as many")
+            per_split = f"{wanted} files per split, one per column" if wanted > 1 else "1 file per split"
+            problem = f"task={task} data.format={data.format} takes {per_split}"
+            raise SettingsError(requested, problem, f"name {wanted}")
         rooted = f"{requested} data.root={data.root}" if data.root else requested
         found[split] = [((root / name).absolute(), rooted) for name in names]
     return found

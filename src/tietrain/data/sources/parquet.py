@@ -56,7 +56,7 @@ def read_parquet(path: Path, requested: str, columns: list[str], one_line: bool)
     """The texts of each column of a file; see `columns.read_texts`.
 
     Args:
-        asked: the setting that names the file, for messages.
+        requested: the setting that names the file, for messages.
     Raises:
         DataError: naming file and row.
     """
@@ -72,5 +72,5 @@ def read_parquet(path: Path, requested: str, columns: list[str], one_line: bool)
             batches = file.iter_batches(columns=[".".join(names) for names in paths])
             return read_texts(batches, paths, str(path), one_line)
         except (pa.ArrowException, OSError, ValueError) as e:
-            problem = f"it is no Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
+            problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
             raise DataError(str(path), problem, "get the whole file again") from None

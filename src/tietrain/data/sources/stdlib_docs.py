@@ -1,4 +1,4 @@
-"""Docstrings of the running Python's standard library as English text, a paragraph a line.
+"""Docstrings of the running Python's standard library as English text, one paragraph per line.
 
 They are found by parsing: no module is imported and none of its code runs. Another version of Python gives another
 corpus, so each names its version, and its fingerprint is of its lines.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,8 @@ from tietrain.errors import DataError
 # Rows are kept in memory: a file with more text than this is to be split.
 MAX_BYTES = 4 * 2**30
 BOM = "\ufeff"
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_LINE_BREAK = re.compile("[\r\n]")
 # Lines joined at a time to be hashed.
 HASHED_LINES = 10_000
 
@@ -96,14 +99,13 @@ def open_regular(path: Path, requested: str) -> BufferedReader:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError) as e:
-        missing = isinstance(e, FileNotFoundError)
-        problem = (
-            f"there is no file {path}" if missing else f"{path} cannot be opened ({getattr(e, 'strerror', None) or e})"
-        )
+        problem = f"{path} cannot be opened ({getattr(e, 'strerror', None) or e})"
+        if isinstance(e, FileNotFoundError):
+            problem = f"there is no file {path}"
         raise DataError(requested, problem, "correct the name, or set data.root to the folder it is in") from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise DataError(requested, f"{path} is no regular file", "name a text file, plain or .gz")
+        raise DataError(requested, f"{path} is not a regular file", "name a text file, plain or .gz")
     return open(fd, "rb")
 
 
@@ -119,7 +121,7 @@ def _raw_lines(path: Path, requested: str) -> Iterator[bytes]:
         packed = f.read(2) == b"\x1f\x8b"
         f.seek(0)
         if path.suffix == ".gz" and not packed:
-            raise DataError(str(path), "the name ends in .gz and the file is not a gzip file", "name it as what it is")
+            raise DataError(str(path), "the name ends in .gz and the file is not a gzip file", "rename the file")
         stream = GzipFile(fileobj=f) if packed else f
         left = MAX_BYTES
         try:
@@ -145,7 +147,7 @@ def _decode(path: Path, number: int, raw: bytes) -> str:
 
 
 def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
-    """Reads the named keys of a JSON object a line.
+    """Reads the named keys of JSON lines, one object per line.
 
     Args:
         one_line: whether a text with a line break in it is refused: translations are scored line by line.
@@ -156,36 +158,37 @@ def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
         try:
             record = json.loads(line, object_pairs_hook=_once)
         except (ValueError, RecursionError) as e:
-            raise DataError(at, f"it is not a JSON object ({e})", "write one object a line") from None
+            raise DataError(at, f"it is not a JSON object ({e})", "write one JSON object per line") from None
         if not isinstance(record, dict):
-            raise DataError(at, f"it is {_json_type(record)}, not an object", "write one object a line")
+            raise DataError(at, f"it is {_json_type(record)}, not an object", "write one JSON object per line")
         for column in columns:
             if column not in record:
-                raise DataError(
-                    at,
-                    f"there is no key {column!r}, only {', '.join(map(repr, record)) or 'none'}",
-                    "add it, or set data.columns",
-                )
-            value = record[column]
-            if not isinstance(value, str):
-                raise DataError(at, f"{column!r} is {_json_type(value)}, not a text", "write a string")
-            if any("\ud800" <= c <= "\udfff" or c == "\0" for c in value):
-                raise DataError(at, f"{column!r} has half a surrogate pair or a NUL character", "remove it")
-            if one_line and ("\n" in value or "\r" in value):
-                raise DataError(
-                    at,
-                    f"{column!r} has a line break",
-                    "write a sentence without one: translations are scored line by line",
-                )
-        return [record[c] for c in columns]
+                problem = f"there is no key {column!r}, only {', '.join(map(repr, record)) or 'none'}"
+                raise DataError(at, problem, "add it, or set data.columns")
+            if refused := text_problem(column, record[column], one_line):
+                raise DataError(at, *refused)
+        return [record[column] for column in columns]
 
     return parse
+
+
+def text_problem(name: str, value: object, one_line: bool) -> tuple[str, str] | None:
+    """Problem and remedy of a value that is to be a text; None if it is one. See `jsonl_parser`."""
+    if not isinstance(value, str):
+        return f"{name!r} is {_json_type(value)}, not a text", "write a text, or leave the row out"
+    if found := _NO_TEXT.search(value):
+        what = "a NUL character" if found.group() == "\0" else "half a surrogate pair"
+        return f"{name!r} has {what}", "remove it"
+    if one_line and _LINE_BREAK.search(value):
+        remedy = "write a sentence without one: translations are scored line by line"
+        return f"{name!r} has a line break", remedy
+    return None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key is repeated")
     return record
 
 
@@ -212,15 +215,12 @@ def tsv_parser(path: Path, columns: list[str]) -> Parser:
             for column in columns:
                 if fields.count(column) != 1:
                     names = ", ".join(map(repr, fields))
-                    problem = f"the header {names} names {column!r} {fields.count(column)} times, not once"
-                    raise DataError(f"{path}:1", problem, "set data.columns to names of the header")
+                    problem = f"the header must name {column!r} once, and it is {names}"
+                    raise DataError(f"{path}:1", problem, "set data.columns to fields of the header")
             return None
         if len(fields) != len(header):
-            raise DataError(
-                f"{path}:{number}",
-                f"there are {len(fields)} fields and the header has {len(header)}",
-                "write a tab between fields and nowhere else",
-            )
+            problem = f"the line has {len(fields)} fields and the header has {len(header)}"
+            raise DataError(f"{path}:{number}", problem, "write a tab between fields and nowhere else")
         return [fields[header.index(c)] for c in columns]
 
     return parse
