@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,14 @@ import numpy as np
 import sentencepiece
 from safetensors.numpy import load_file, save_file
 
-from tietrain.config import DataConfig, RunConfig
+from tietrain.config import OWN_SPLITS, DataConfig, RunConfig
 from tietrain.config.layout import Layout, make_layout
 from tietrain.data.cache import cache_root, cached
 from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, char_lengths, token_starts
-from tietrain.data.prepared import Prepared, label, note_empty, training_rows
-from tietrain.data.sources.corpora import (
-    Corpus,
-    Split,
-    blank_rows,
-    corpus_key,
-    grammar_settings,
-    load_corpus,
-    overlap_rows,
-)
+from tietrain.data.prepared import Prepared, note_scored, training_rows
+from tietrain.data.sources.corpora import blank_rows, corpus_key, grammar_settings, load_corpus, overlap_rows
 from tietrain.data.sources.features import FeatureRows
+from tietrain.data.sources.files import Corpus, Split
 from tietrain.data.tokenizer import UNK_ID, Vocabulary, load_vocabulary, train_vocabulary
 from tietrain.errors import SettingsError
 
@@ -117,20 +111,54 @@ def _measure(prepared: Prepared, config: RunConfig, arrays: Arrays) -> None:
     note_scored(prepared, config, blank)
 
 
-def note_scored(prepared: Prepared, config: RunConfig, blank: dict[str, dict[str, Any]]) -> None:
-    """Note what is unusual in the scored splits: pairs with an empty side, directions that are not trained.
+def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], names: Collection[str]) -> Prepared:
+    """The named splits of a corpus, encoded, without `train` and without what training batches need.
 
     Args:
-        blank: split -> column -> rows without text.
+        vocabularies: stack -> vocabulary, of the run.
+        names: of splits; if empty, all but `train`.
+    Raises:
+        SettingsError: there is no such split, or none at all, or no stack of the run for one of its columns.
+        DataError: see `load_corpus`.
     """
-    if len(prepared.corpus.columns) > 2:  # with two columns `load_corpus` has noted it
-        for split, direction in prepared.scored.values():
-            where = label(split, direction, prepared.layout.directions)
-            note_empty(direction, blank[split], where, prepared.notes)
-    if config.zero_shot:
-        names = ", ".join(direction.name for direction in config.zero_shot)
-        apart = "no row of train is" if config.task.disjoint else "task.disjoint=false: rows of train may be"
-        prepared.notes.append(f"zero-shot: {names} are scored and never trained; {apart} in more than one direction")
+    layout = make_layout(config)
+    _check_stacks(config, layout, vocabularies)
+    data = copy(config.data)
+    if data.format not in OWN_SPLITS:
+        data.splits = {name: files for name, files in data.splits.items() if _is_wanted(name, names)}
+        for name in names:
+            if not data.splits.get(name):
+                raise SettingsError(f"data.splits.{name}=[]", "no file is named", "name those of the split")
+    corpus = load_corpus(data, config.task.name)
+    corpus.splits = {name: split for name, split in corpus.splits.items() if _is_wanted(name, names)}
+    if not corpus.splits:
+        raise SettingsError("data.splits", "there is no split to score", "name one: data.splits.test=[FILE,FILE]")
+    of = {layout.vocabularies[stack]: vocabulary for stack, vocabulary in vocabularies.items()}
+    prepared = Prepared(
+        corpus=corpus,
+        layout=layout,
+        vocabularies=dict(vocabularies),
+        encoded={
+            split: {
+                name: {c: EncodedLines.of(of[name].encode(read.texts[c])) for c in columns}
+                for name, columns in layout.columns.items()
+            }
+            for split, read in corpus.splits.items()
+        },
+        features={split: read.features for split, read in corpus.splits.items()},
+        reference_lengths={},
+        rows={},
+        overlap_rows={split: {} for split in corpus.splits},
+        token_starts=None,
+        notes=[note for note in corpus.notes if not note.startswith("train: ")],
+        fingerprints=fingerprints(corpus.fingerprint, vocabularies),
+    )
+    if config.task.name == "mt":
+        blank = {
+            split: {c: blank_rows(lines) for c, lines in read.texts.items()} for split, read in corpus.splits.items()
+        }
+        note_scored(prepared, config, blank)
+    return prepared
 
 
 def _shared_use(prepared: Prepared, name: str) -> str:
@@ -240,3 +268,16 @@ def _load_texts(folder: Path, meta: dict[str, Any], data: DataConfig, task: str)
     splits = {name: Split(s["texts"], s["generator_nats"]) for name, s in scored.items()}
     settings = grammar_settings(data, task) if data.format == "grammar" else None
     return Corpus(meta["name"], meta["columns"], splits, meta["fingerprint"], meta["notes"], meta["about"], settings)
+
+
+def _check_stacks(config: RunConfig, layout: Layout, vocabularies: Mapping[str, Vocabulary]) -> None:
+    """SettingsError if columns have other stacks, or targets other tags, than the run that is scored."""
+    tags = {tag for vocabulary in vocabularies.values() for tag in vocabulary.tags}
+    if layout.vocabularies.keys() != vocabularies.keys() or set(layout.tags) != tags:
+        requested = f"data.columns=[{','.join(config.columns)}]"
+        has = ", ".join(vocabularies) + (f" and the tags {', '.join(sorted(tags))}" if tags else "")
+        raise SettingsError(requested, f"the run has the stacks {has}", "name the columns as the run does")
+
+
+def _is_wanted(split: str, names: Collection[str]) -> bool:
+    return split in names if names else split != "train"

@@ -12,8 +12,8 @@ from tietrain.config import RunConfig
 from tietrain.config.directions import Direction
 from tietrain.config.layout import Layout
 from tietrain.data.encoded import CHARS_PER_TOKEN, Counts, EncodedLines, draws, shuffle
-from tietrain.data.sources.corpora import Corpus
 from tietrain.data.sources.features import FeatureRows
+from tietrain.data.sources.files import Corpus
 from tietrain.data.tokenizer import Vocabulary
 from tietrain.errors import DataError
 
@@ -148,10 +148,21 @@ def empty_rows(direction: Direction, blank: Mapping[str, Counts]) -> Counts:
     return np.unique(np.concatenate([blank[column] for column in direction.columns if column in blank]))
 
 
-def note_empty(direction: Direction, blank: Mapping[str, Counts], where: str, notes: list[str]) -> None:
-    """Count the pairs of a scored split with an empty side."""
-    if n := len(empty_rows(direction, blank)):
-        notes.append(f"{where}: {n} pairs with an empty side are kept and scored")
+def note_scored(prepared: Prepared, config: RunConfig, blank: Mapping[str, Mapping[str, Counts]]) -> None:
+    """Note what is unusual in the scored splits: pairs with an empty side, directions that are not trained.
+
+    Args:
+        blank: split -> column -> rows without text.
+    """
+    if len(prepared.corpus.columns) > 2:  # with two columns `load_corpus` has noted it
+        for split, direction in prepared.scored.values():
+            where = label(split, direction, prepared.layout.directions)
+            if n := len(empty_rows(direction, blank[split])):
+                prepared.notes.append(f"{where}: {n} pairs with an empty side are kept and scored")
+    if config.zero_shot:
+        names = ", ".join(direction.name for direction in config.zero_shot)
+        apart = "no row of train is" if config.task.disjoint else "task.disjoint=false: rows of train may be"
+        prepared.notes.append(f"zero-shot: {names} are scored and never trained; {apart} in more than one direction")
 
 
 def _with_text(rows: Counts, direction: Direction, blank: Mapping[str, Counts], where: str, notes: list[str]) -> Counts:

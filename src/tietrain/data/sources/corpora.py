@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +13,7 @@ from tietrain.config import DataConfig
 from tietrain.data.cache import cache_root, in_use
 from tietrain.data.encoded import Counts
 from tietrain.data.sources.features import FeatureRows
-from tietrain.data.sources.files import FileCorpus, all_columns, load_files, split_files
+from tietrain.data.sources.files import Corpus, Split, all_columns, load_files, split_files
 from tietrain.data.sources.hub import hub_key, load_hub
 from tietrain.data.sources.parquet import load_parquet
 from tietrain.data.sources.stdlib_docs import load_stdlib_docs, stdlib_key
@@ -23,51 +21,7 @@ from tietrain.data.sources.validate import file_sha256, lines_sha256
 from tietrain.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
-    from tietrain.data.grammar import GrammarCorpus, GrammarSettings
-
-
-@dataclass
-class Split:
-    """Lines of one split.
-
-    texts: column -> lines; features: column -> vectors, of columns without text. Row i of every column belongs together.
-    generator_nats: -log p of each line under the grammar that made it; None for real text and for train.
-    """
-
-    texts: dict[str, list[str]]
-    generator_nats: list[float] | None = None
-    features: dict[str, FeatureRows] = field(default_factory=dict)
-
-    @property
-    def n_lines(self) -> int:
-        """Lines of each column."""
-        return len(next(iter(self.texts.values())))
-
-
-@dataclass
-class Corpus:
-    """Rows of every split.
-
-    columns: all, text or not. fingerprint: sha256 over splits, columns and lines, never over paths.
-    notes: what a reader of the results should know. about: counts, for `tietrain data` and the run record.
-    """
-
-    name: str
-    columns: list[str]
-    splits: dict[str, Split]
-    fingerprint: str
-    notes: list[str] = field(default_factory=list)
-    about: dict[str, Any] = field(default_factory=dict)
-    grammar_settings: GrammarSettings | None = None
-
-    @cached_property
-    def grammar(self) -> GrammarCorpus | None:
-        """The generated corpus with its language, for exact references; made at the first use. None for other text."""
-        if self.grammar_settings is None:
-            return None
-        from tietrain.data.grammar import generate
-
-        return generate(self.grammar_settings)
+    from tietrain.data.grammar import GrammarSettings
 
 
 def load_corpus(data: DataConfig, task: str) -> Corpus:
@@ -172,17 +126,16 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
 
 
 def _load_found(data: DataConfig, task: str) -> Corpus:
-    read = _read(data, task)
-    for split, texts in read.texts.items():
-        for column, lines in texts.items():
+    corpus = _read(data, task)
+    for name, split in corpus.splits.items():
+        for column, lines in split.texts.items():
             if not any(lines):
-                requested = f"data.splits.{split}=[{','.join(data.splits.get(split, []))}]"
+                requested = f"data.splits.{name}=[{','.join(data.splits.get(name, []))}]"
                 raise DataError(requested, f"there is no text in it, column {column}", "give a split with text")
-    splits = {name: Split(texts, features=read.features.get(name, {})) for name, texts in read.texts.items()}
-    return Corpus(read.name, read.columns, splits, "", read.notes)
+    return corpus
 
 
-def _read(data: DataConfig, task: str) -> FileCorpus:
+def _read(data: DataConfig, task: str) -> Corpus:
     if data.format == "parquet":
         return load_parquet(data, task)
     if data.format == "stdlib_docs":

@@ -1,15 +1,20 @@
-"""Text files -> lines of every split; what is common to all corpora that are not generated."""
+"""What a corpus is, how settings name its columns and files; and text files -> lines of every split."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tietrain.config import DataConfig
 from tietrain.data.sources.features import FeatureRows, check_rows, read_features
 from tietrain.data.sources.validate import Parser, jsonl_parser, read_text_file, tsv_parser
 from tietrain.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tietrain.data.grammar import GrammarCorpus, GrammarSettings
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -17,22 +22,51 @@ _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 Named = tuple[Path, str]
 
 
-@dataclass(frozen=True)
-class FileCorpus:
-    """Rows as they were found.
+@dataclass
+class Split:
+    """Lines of one split.
 
-    columns: all. texts: split -> column -> lines. features: split -> column -> vectors, of columns without text.
-    notes: what is unusual in them, or worth knowing.
+    texts: column -> lines; features: column -> vectors, of columns without text. Row i of every column belongs together.
+    generator_nats: -log p of each line under the grammar that made it; None for real text and for train.
+    """
+
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    generator_nats: list[float] | None = None
+    features: dict[str, FeatureRows] = field(default_factory=dict)
+
+    @property
+    def n_lines(self) -> int:
+        """Lines of each column."""
+        return len(next(iter(self.texts.values())))
+
+
+@dataclass
+class Corpus:
+    """Rows of every split.
+
+    columns: all, text or not. fingerprint: sha256 over splits, columns and lines, never over paths.
+    notes: what a reader of the results should know. about: counts, for `tietrain data` and the run record.
     """
 
     name: str
     columns: list[str]
-    texts: dict[str, dict[str, list[str]]]
-    notes: list[str]
-    features: dict[str, dict[str, FeatureRows]] = field(default_factory=dict)
+    splits: dict[str, Split] = field(default_factory=dict)
+    fingerprint: str = ""
+    notes: list[str] = field(default_factory=list)
+    about: dict[str, Any] = field(default_factory=dict)
+    grammar_settings: GrammarSettings | None = None
+
+    @cached_property
+    def grammar(self) -> GrammarCorpus | None:
+        """The generated corpus with its language, for exact references; made at the first use. None for other text."""
+        if self.grammar_settings is None:
+            return None
+        from tietrain.data.grammar import generate
+
+        return generate(self.grammar_settings)
 
 
-def load_files(data: DataConfig, task: str) -> FileCorpus:
+def load_files(data: DataConfig, task: str) -> Corpus:
     """The checked lines of every split.
 
     Raises:
@@ -41,26 +75,29 @@ def load_files(data: DataConfig, task: str) -> FileCorpus:
     columns = all_columns(data, task)
     files = split_files(data, task)
     groups = [[column] for column in columns] if data.format == "text" else [columns]
-    texts: dict[str, dict[str, list[str]]] = {}
-    features: dict[str, dict[str, FeatureRows]] = {}
+    corpus = Corpus("+".join(first_files(files)), columns)
     notes: dict[Path, list[str]] = {}
     for split, named in files.items():
-        texts[split], features[split] = {}, {}
+        read = corpus.splits[split] = Split()
         counts = []
         for (path, requested), group in zip(named, groups, strict=True):
             if group[0] in data.features:
                 rows = read_features(path, requested, group[0], data.features[group[0]])
-                features[split][group[0]] = rows
+                read.features[group[0]] = rows
                 counts.append((path, len(rows), "rows"))
             else:
                 file = read_text_file(path, requested, _parser(data.format, path, group, task), len(group))
-                texts[split] |= zip(group, file.columns, strict=True)
+                read.texts |= zip(group, file.columns, strict=True)
                 counts.append((path, len(file.columns[0]), "lines"))
                 notes[path] = file.notes
         check_rows(named[0][1], counts)
-    name = "+".join(path.name for path, _ in files.get("train") or next(iter(files.values())))
-    all_notes = [note for of_file in notes.values() for note in of_file]
-    return FileCorpus(name, columns, texts, all_notes, features)
+    corpus.notes += [note for of_file in notes.values() for note in of_file]
+    return corpus
+
+
+def first_files(files: dict[str, list[Named]]) -> list[str]:
+    """Names of the files that a corpus is named after: those of train, or of its first split."""
+    return [path.name for path, _ in files.get("train") or next(iter(files.values()))]
 
 
 def all_columns(data: DataConfig, task: str) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tietrain.config import DataConfig
-from tietrain.data.sources.files import FileCorpus, named_splits, text_columns
+from tietrain.data.sources.files import Corpus, Split, named_splits, text_columns
 from tietrain.data.sources.validate import file_sha256
 from tietrain.errors import DataError, SettingsError
 
@@ -32,7 +32,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SAVED = ("state.json", "dataset_dict.json")
 
 
-def load_hub(data: DataConfig, task: str, cache: Path) -> FileCorpus:
+def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
     """The lines of every split.
 
     Args:
@@ -48,18 +48,20 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> FileCorpus:
         problem = "of data.format=hub only text is read"
         raise SettingsError(f"data.features.{name}", problem, "keep the vectors in a Parquet file, data=parquet")
     tables = _load(data, folder, cache)
-    texts: dict[str, dict[str, list[str]]] = {}
+    name = folder.name if folder else str(data.dataset)
+    corpus = Corpus(f"{name} {data.subset}" if data.subset else name, columns)
+    if not folder:
+        corpus.notes.append(f"commit {_commit(data)} of {data.dataset}")
     for split, specs in splits.items():
-        texts[split] = {column: [] for column in columns}
+        texts: dict[str, list[str]] = {column: [] for column in columns}
         for table, start, stop, where in (part for spec in specs for part in _parts(tables, spec, split, data)):
             paths = find_columns(table.features.arrow_schema, columns, where)
             used = table.select_columns(list(dict.fromkeys(path[0] for path in paths)))
             batches = used.with_format("arrow")[start:stop].to_batches()
             for column, read in zip(columns, read_texts(batches, paths, where, task == "mt", start + 1), strict=True):
-                texts[split][column] += read
-    name = folder.name if folder else str(data.dataset)
-    notes = [] if folder else [f"commit {_commit(data)} of {data.dataset}"]
-    return FileCorpus(f"{name} {data.subset}" if data.subset else name, columns, texts, notes)
+                texts[column] += read
+        corpus.splits[split] = Split(texts)
+    return corpus
 
 
 def hub_key(data: DataConfig) -> dict[str, Any]:

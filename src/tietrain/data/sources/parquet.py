@@ -6,34 +6,32 @@ from pathlib import Path
 
 from tietrain.config import DataConfig
 from tietrain.data.sources.features import FeatureRows, check_rows, read_feature_parquet, read_features
-from tietrain.data.sources.files import FileCorpus, Named, all_columns, split_files, text_columns
+from tietrain.data.sources.files import Corpus, Named, Split, all_columns, first_files, split_files, text_columns
 from tietrain.data.sources.validate import open_regular
 from tietrain.errors import DataError
 
 
-def load_parquet(data: DataConfig, task: str) -> FileCorpus:
+def load_parquet(data: DataConfig, task: str) -> Corpus:
     """The rows of every split: those of its files, one file after the other.
 
     Raises:
         SettingsError, DataError: see `corpora.load_corpus`.
     """
     columns, files = text_columns(data, task), split_files(data, task)
-    texts: dict[str, dict[str, list[str]]] = {}
-    features: dict[str, dict[str, FeatureRows]] = {}
+    first, *more = first_files(files)
+    corpus = Corpus(f"{first} and {len(more)} more" if more else first, all_columns(data, task))
     for split, named in files.items():
         tables, beside = _apart(named, data.features)
-        texts[split] = {column: [] for column in columns}
+        texts: dict[str, list[str]] = {column: [] for column in columns}
         for path, requested in tables:
             for column, read in zip(columns, read_parquet(path, requested, columns, task == "mt"), strict=True):
-                texts[split][column] += read
-        n_rows = len(texts[split][columns[0]])
-        features[split] = {
-            column: _features(column, width, tables, beside.get(column, tables), n_rows)
-            for column, width in data.features.items()
-        }
-    first, *more = (path.name for path, _ in files.get("train") or next(iter(files.values())))
-    name = f"{first} and {len(more)} more" if more else first
-    return FileCorpus(name, all_columns(data, task), texts, [], features)
+                texts[column] += read
+        n_rows = len(texts[columns[0]])
+        corpus.splits[split] = Split(texts)
+        for column, width in data.features.items():
+            rows = _features(column, width, tables, beside.get(column, tables), n_rows)
+            corpus.splits[split].features[column] = rows
+    return corpus
 
 
 def _apart(named: list[Named], features: dict[str, int]) -> tuple[list[Named], dict[str, list[Named]]]:
