@@ -293,6 +293,7 @@ def bench_start(options: argparse.Namespace) -> None:
             with subprocess.Popen(
                 [sys.executable, "-m", "tietrain", *words, f"run_dir=run{i}"],
                 cwd=folder,
+                env={**os.environ, "XDG_CACHE_HOME": folder},
                 stderr=subprocess.PIPE,
                 text=True,
             ) as process:

@@ -18,7 +18,7 @@ from tietrain.config import (
     TyingConfig,
 )
 from tietrain.config.layout import make_shape
-from tietrain.data.batches.pairs import Learned, MtBatches, Pairs, Sources
+from tietrain.data.batches.pairs import MtBatches, Pairs, Sources, TrainingPairs
 from tietrain.data.batches.windows import LmBatches
 from tietrain.data.encoded import EncodedLines
 from tietrain.model.transformer import Transformer
@@ -76,8 +76,8 @@ class RandomTask:
             for _ in range(2)
         )
         pairs = Pairs(Sources({"encoder": src}), "decoder", tgt)
-        learned = Learned("src-tgt", pairs, np.arange(len(tgt)), src.lengths, tgt.lengths)
-        self.batches = MtBatches([learned], config.train.batch_tokens, config.seed)
+        direction = TrainingPairs("src-tgt", pairs, np.arange(len(tgt)), src.lengths, tgt.lengths)
+        self.batches = MtBatches([direction], config.train.batch_tokens, config.seed)
 
     def loss(self, model, batch):
         return batch_loss(model, batch, 0.1)

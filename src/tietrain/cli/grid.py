@@ -47,6 +47,8 @@ def prepare(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) ->
         raise SettingsError(f"hydra/sweeper={sweeper_of(common)}", problem, "leave out one of the two")
     RunConfig(study=common.study)  # a name that is none is refused before a folder is made of it
     added, study = launchers.shared_cores(common), Path(common.hydra.sweep.dir)
+    if study == Path("outputs", common.study):
+        runs.make_own_folder(study)
     with runs.writing(study):
         study.mkdir(parents=True, exist_ok=True)
     is_ours = study == Path("outputs", common.study) and "study" not in swept and not common.run_dir

@@ -134,7 +134,7 @@ def generate(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Score a trained run on other text, or with another search: RUN/eval_NAME.json; eval.json stays as it is."""
-    from tietrain.data.scored import prepare_scored
+    from tietrain.data.prepare import prepare_scored
     from tietrain.train.final_scores import add_means, add_scores, brief, no_scores
     from tietrain.train.job import make_task
 

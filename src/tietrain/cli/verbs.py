@@ -50,6 +50,8 @@ def run(verb: str, argv: list[str]) -> int:
         parser.add_argument("--watch", action="store_true", help="keep the table up to date until Ctrl-C")
     if verb == "report":
         parser.add_argument("--tensorboard", action="store_true", help="the comparison for TensorBoard too: report/tb/")
+    if verb == "data":
+        parser.add_argument("--clear-cache", action="store_true", help="empty the cache instead (data.cache)")
     if verb == "check":
         parser.add_argument("--all", action="store_true", help="every scheme under every kind of model, on small ones")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -195,6 +197,8 @@ def check(args: argparse.Namespace) -> int:
 
 def data(args: argparse.Namespace) -> int:
     """Validate and describe a corpus: its splits, its vocabulary, overlap, and the scores nothing can beat."""
+    if args.clear_cache:
+        return _clear_cache(args)
     from tietrain.data.description import description_lines
     from tietrain.train.tasks.describe import describe_data
 
@@ -203,6 +207,18 @@ def data(args: argparse.Namespace) -> int:
         _print_json(description)
     else:
         print("\n".join(description_lines(description)))
+    return 0
+
+
+def _clear_cache(args: argparse.Namespace) -> int:
+    from tietrain.data.cache import cache_root, clear_cache
+
+    root = cache_root(_compose(args).data.cache)
+    n_bytes = clear_cache(root)
+    if args.json:
+        _print_json({"cache": str(root), "freed_bytes": n_bytes})
+    else:
+        print(f"{root}: {n_bytes / 1e6:,.1f} MB freed")
     return 0
 
 

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from tietrain.data.batches.pairs import Sources
-from tietrain.data.encoded import Counts
-from tietrain.data.ordering import cut
+from tietrain.data.encoded import Counts, cut
 from tietrain.data.tokenizer import BOS_ID, EOS_ID
 from tietrain.model.beam import Hypothesis, Search, search_batch
 from tietrain.model.transformer import Memory, Transformer, device_of

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tietrain.data.ordering import draws
+from tietrain.data.encoded import draws
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from tietrain.model.cache import Cache
 from tietrain.model.transformer import Transformer, device_of

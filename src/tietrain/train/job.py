@@ -18,7 +18,7 @@ from tietrain.config.describe import describe_plan, ledger_json
 from tietrain.config.identity import result_settings, run_name
 from tietrain.config.layout import make_shape
 from tietrain.config.match import describe_match
-from tietrain.data.characters import most_tokens
+from tietrain.data.encoded import most_tokens
 from tietrain.data.sources.corpora import corpus_key
 from tietrain.errors import SettingsError, TietrainError, eprint
 from tietrain.plan.params import count_params
@@ -64,6 +64,8 @@ def run_job(config: RunConfig) -> Outcome:
     directory = directory_of(config)
     try:
         check_installed(config.train.trackers)
+        if not config.run_dir:
+            runs.make_own_folder(directory.parent)
         with runs.locked(directory):
             return _run_locked(config, directory)
     except TietrainError as e:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tietrain.data.batches.batching import Batch, split_batch
-from tietrain.data.ordering import draws
+from tietrain.data.encoded import draws
 from tietrain.errors import DivergedError
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer

@@ -10,7 +10,7 @@ from tietrain.config.layout import make_layout
 from tietrain.data.batches.pairs import mt_eval_batches
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.prepared import Prepared
-from tietrain.data.sources.corpora import Split
+from tietrain.data.sources.files import Split
 from tietrain.data.tokenizer import BOS_ID, EOS_ID
 from tietrain.train.tasks.lm import LanguageModelling
 from tietrain.train.tasks.mt import Translation

@@ -7,9 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from tietrain.config.layout import MASK
-from tietrain.data.batches.masking import STACK, MlmBatches, ask
-from tietrain.data.batches.windows import lm_eval_windows
-from tietrain.data.ordering import draws
+from tietrain.data.batches.windows import STACK, MlmBatches, ask, lm_eval_windows
+from tietrain.data.encoded import draws
 from tietrain.data.tokenizer import PAD_ID
 from tietrain.model.transformer import Transformer
 from tietrain.train.tasks.lm import LanguageModelling

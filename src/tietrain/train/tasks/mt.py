@@ -42,7 +42,7 @@ class Translation:
     @cached_property
     def batches(self) -> MtBatches:
         """What to learn from; needs `train`, as nothing else does."""
-        learned = [self.prepared.learned(direction) for direction in self.config.directions]
+        learned = [self.prepared.training_pairs(direction) for direction in self.config.directions]
         train = self.config.train
         return MtBatches(learned, train.batch_tokens, self.config.seed, self.config.task.temperature)
 
@@ -103,7 +103,7 @@ class Translation:
         self, split: str, direction: Direction, hypotheses: Sequence[str], references: Sequence[str]
     ) -> Scores:
         """Of a split some of whose sources also stand in train: how many rows those are, and the scores of the others."""
-        known = self.prepared.seen[split]
+        known = self.prepared.overlap_rows[split]
         columns = [set(known[column].tolist()) for column in direction.sources if column in known]
         seen = set.intersection(*columns) if columns else set()
         new = [row for row in range(len(references)) if row not in seen]
@@ -155,7 +155,7 @@ def translations(
         batch_tokens: see `decoding.search`.
     """
     prefixes = [()] * len(sources) if prefixes is None else prefixes
-    read = sources.n_written_from.tolist()
+    read = sources.length_basis.tolist()
     limits = [max(1, max_output(config, n) - len(p)) for n, p in zip(read, prefixes, strict=True)]
     for row, found in search(model, sources, prefixes, limits, settings, batch_tokens, stack):
         # Byte pieces can spell a line end, and translations are kept one a line.

@@ -1,4 +1,4 @@
-"""Rows of several directions: which are learned, what is left out, and what is said of it."""
+"""Rows of several directions: which are trained on, what is left out, and what the notes say about it."""
 
 import dataclasses
 import itertools
@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from refusals import refusal, spelled
 from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig
 from tietrain.data.batches.pairs import MtBatches
 from tietrain.data.description import describe, description_lines
@@ -44,12 +45,11 @@ def requested(config, *directions, model=None, vocabulary="auto", **task):
     )
 
 
-def test_pairs_with_an_empty_side_are_left_out_of_their_direction_alone(config):
+def test_training_rows_leave_out_empty_sides_of_their_direction_alone(config):
     prepared = prepare(requested(config, "en-de", "en-fr", "fr-de"))
     left_out = {name: sorted(set(range(200)) - set(rows.tolist())) for name, rows in prepared.rows.items()}
     assert left_out == {"en-de": [3, 7], "en-fr": [5], "fr-de": [3, 5, 7]}
-    said = [note for note in prepared.notes if "empty side" in note]
-    assert said == [
+    assert [note for note in prepared.notes if "empty side" in note] == [
         "train en-de: 2 pairs with an empty side are left out",
         "train en-fr: 1 pairs with an empty side are left out",
         "train fr-de: 3 pairs with an empty side are left out",
@@ -59,18 +59,18 @@ def test_pairs_with_an_empty_side_are_left_out_of_their_direction_alone(config):
     assert prepare(requested(config, "en-cs")).rows["en-cs"].tolist() == list(range(200))
 
 
-def test_two_sources_are_read_together(config):
+def test_training_pairs_of_two_sources(config):
     prepared = prepare(requested(config, "en+fr-de"))
     (direction,) = prepared.layout.directions
-    learned = prepared.learned(direction)
-    assert sorted(set(range(200)) - set(learned.rows.tolist())) == [3, 5, 7]
-    assert list(learned.pairs.sources.lines) == ["encoder_en", "encoder_fr"]
+    pairs = prepared.training_pairs(direction)
+    assert sorted(set(range(200)) - set(pairs.rows.tolist())) == [3, 5, 7]
+    assert list(pairs.pairs.sources.lines) == ["encoder_en", "encoder_fr"]
     longest = np.maximum(prepared.reference_lengths["en"], prepared.reference_lengths["fr"])
-    np.testing.assert_array_equal(learned.src_lengths, longest[learned.rows])
+    np.testing.assert_array_equal(pairs.src_lengths, longest[pairs.rows])
     assert list(prepared.scored) == ["valid", "test"]
 
 
-def test_disjoint_rows_are_of_one_direction_each(config):
+def test_training_rows_disjoint_belong_to_one_direction_each(config):
     directions = ("en-de", "de-en", "en-fr", "fr-en")
     prepared = prepare(requested(config, *directions, disjoint=True, zero_shot=["de-fr"]))
     rows = [set(rows.tolist()) for rows in prepared.rows.values()]
@@ -84,24 +84,23 @@ def test_disjoint_rows_are_of_one_direction_each(config):
     assert all((prepare(other).rows[name] == found).all() for name, found in prepared.rows.items())
 
 
-def test_few_resources_are_the_first_of_more(config):
+def test_training_rows_of_train_pairs_are_subsets_of_more(config):
     few, more = (prepare(requested(config, "en-de", "en-fr", train_pairs={"en-de": n})) for n in (10, 40))
     assert set(few.rows["en-de"].tolist()) < set(more.rows["en-de"].tolist())
     assert (len(few.rows["en-de"]), len(more.rows["en-de"]), len(few.rows["en-fr"])) == (10, 40, 199)
     assert "train en-de: 10 of 198 pairs are learned, as task.train_pairs asks" in few.notes
 
 
-@pytest.mark.parametrize("vocabulary", ["joint", "separate"])
-def test_arms_with_shared_and_with_own_decoders_have_the_same_batches(config, vocabulary):
+def test_batches_are_the_same_with_shared_and_own_decoders(config):
     arms = [
         requested(config, "en-de", "en-fr", model=model, vocabulary=v, temperature=2.0, train_pairs={"en-fr": 50})
-        for model, v in (({}, vocabulary), ({"decoders": "each"}, vocabulary), ({}, "joint"))
+        for model, v in (({}, "separate"), ({"decoders": "each"}, "separate"), ({}, "joint"))
     ]
     batches = []
     for arm in arms:
         prepared = prepare(arm)
-        learned = [prepared.learned(direction) for direction in arm.directions]
-        batches.append(MtBatches(learned, 64, 1, arm.task.temperature))
+        pairs = [prepared.training_pairs(direction) for direction in arm.directions]
+        batches.append(MtBatches(pairs, 64, 1, arm.task.temperature))
     assert len({one.fingerprint for one in batches}) == 1
     tags = prepare(arms[0]).vocabularies["encoder"].tags
     assert set(tags) == {"de", "fr"} and not prepare(arms[1]).vocabularies["encoder"].tags
@@ -113,7 +112,7 @@ def test_arms_with_shared_and_with_own_decoders_have_the_same_batches(config, vo
         assert (plain.sources["encoder"][:, 0] > EOS_ID).all()
 
 
-def test_vocabularies_are_of_the_columns_their_stacks_read(config):
+def test_prepare_learns_vocabularies_of_the_columns_that_stacks_read(config):
     prepared = prepare(requested(config, "en-de", "fr-de", vocabulary="separate"))
     assert {stack: prepared.layout.vocabularies[stack] for stack in prepared.vocabularies} == {
         "encoder": "en+fr",
@@ -132,39 +131,21 @@ def test_vocabularies_are_of_the_columns_their_stacks_read(config):
     )
 
 
-def test_rows_whose_source_stands_in_train_are_known(config):
+def test_overlap_rows_are_those_that_stand_in_train(config):
     prepared = prepare(requested(config, "en-de"))
-    assert prepared.seen["test"]["en"].tolist() == list(range(10))
-    assert prepared.seen["test"]["de"].tolist() == [i for i in range(10) if i != 2]
-    assert not len(prepared.seen["valid"]["en"])
+    assert prepared.overlap_rows["test"]["en"].tolist() == list(range(10))
+    assert prepared.overlap_rows["test"]["de"].tolist() == [i for i in range(10) if i != 2]
+    assert not len(prepared.overlap_rows["valid"]["en"])
     overlap = load_corpus(config.data, "mt").about["overlap"]["test"]
     assert overlap == {"rows": 9, "lines of en": 10, "lines of de": 9, "lines of fr": 10, "lines of cs": 10}
 
 
-def test_a_third_file_of_another_length_is_refused_with_both_counts(config, tmp_path):
-    with open(tmp_path / "train.fr", "a") as f:
-        f.write("one more\n")
-    with pytest.raises(DataError, match=r"train\.en has 200 lines and .*train\.fr has 201 lines"):
-        load_corpus(config.data, "mt")
-
-
-@pytest.mark.parametrize(
-    ("task", "error", "says"),
-    [
-        (
-            {"directions": ["en-it"]},
-            SettingsError,
-            r"task\.directions=en-it: it is no direction between different columns",
-        ),
-        ({"directions": ["en-de"], "max_len": 2}, DataError, "every training pair is longer"),
-    ],
-)
-def test_refusals(config, task, error, says):
-    with pytest.raises(error, match=says):
-        prepare(dataclasses.replace(config, task=TaskConfig(name="mt", **task)))
-
-
-def test_a_direction_without_pairs_is_refused(config, tmp_path):
-    (tmp_path / "train.cs").write_text("\n" * 3 + "x\n" + "\n" * 196)  # where there is no German
-    with pytest.raises(DataError, match="no row of train is a pair of cs-de"):
-        prepare(requested(config, "en-de", "cs-de"))
+def test_prepare_refuses_directions_without_pairs(config, tmp_path, golden):
+    error = refusal(lambda: prepare(requested(config, "en-it")))
+    assert isinstance(error, SettingsError) and error.setting == "task.directions=en-it"
+    error = refusal(prepare, requested(config, "en-de", max_len=2))
+    assert isinstance(error, DataError) and error.setting == "task.max_len=2"
+    texts = {"too long": spelled(error, tmp_path)}
+    (tmp_path / "train.cs").write_text("\n" * 3 + "x\n" + "\n" * 196)  # text only where German has none
+    texts["no pair"] = spelled(refusal(prepare, requested(config, "en-de", "cs-de")), tmp_path)
+    golden("data_refusals_directions", texts)
