@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from refusals import refusal, spelled
 from tietrain.cli.main import main
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import run_name
