@@ -1,17 +1,17 @@
-"""The verbs beside a run: plan, schemes, check, data, status, report, compare, and those of `run_verbs`. Each has `--help`, and `--json` for programs."""
+"""The commands beside a run: plan, schemes, check, data, status, report, compare. `use` holds those that use a trained run."""
 
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tietrain.cli import use as run_verbs
+from tietrain.cli.registry import CONFIG_DIR, OVERRIDES, Number, argument, print_json, verb
 from tietrain.config import RunConfig
 from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
 from tietrain.config.layout import make_shape
@@ -28,123 +28,123 @@ from tietrain.plan.slots import ModelShape
 from tietrain.runs import record as runs
 from tietrain.runs.scores import METRICS, NATS
 
-# More would not fit in memory: every draw holds a number a line.
+# More would not fit in memory: every sample holds one number per line.
 MOST_SAMPLES = 100_000
+# Options of `plan` that describe one configuration, not a grid.
+OF_ONE_PLAN = ("ledger", "against", "lengths", "figure")
+FIGURES = (".png", ".svg")
+DIRECTORY = argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
 
 
-def run(verb: str, argv: list[str]) -> int:
-    """Run one verb; returns its exit code."""
-    parser = argparse.ArgumentParser(prog=f"tietrain {verb}", description=inspect.getdoc(VERBS[verb]))
-    if verb in ("report", "status"):
-        parser.add_argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
-    elif verb in ("plan", "check", "data"):
-        parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as for a run")
-        parser.add_argument("-cd", "--config-dir", action="append", default=[], help="folder with configs of your own")
-    elif verb == "compare":
-        _add_compare_options(parser)
-    elif verb != "schemes":
-        run_verbs.add_arguments(verb, parser)
-    if verb == "plan":
-        _add_plan_options(parser)
-    if verb == "status":
-        parser.add_argument("--watch", action="store_true", help="keep the table up to date until Ctrl-C")
-    if verb == "report":
-        parser.add_argument("--tensorboard", action="store_true", help="the comparison for TensorBoard too: report/tb/")
-    if verb == "check":
-        parser.add_argument("--all", action="store_true", help="every scheme under every kind of model, on small ones")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    return VERBS[verb](parser.parse_intermixed_args(argv))
-
-
-def _add_plan_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-m", "--multirun", action="store_true", help="the cells of a grid: key=a,b tying='glob(*)'")
-    parser.add_argument("--ledger", action="store_true", help="owner map, roles, loads, published FLOP conventions")
-    parser.add_argument(
-        "--against", metavar="WHAT", help="difference from a run directory, or from overrides in quotes"
-    )
-    parser.add_argument("--lengths", metavar="LIST", help="FLOPs by sequence length: 64,...,65536 or 100,1000,10000")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw them too, as .png or .svg")
-    parser.add_argument("--convention", choices=CONVENTIONS, default=CONVENTION, help="how --lengths counts attention")
-
-
-def _add_compare_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_a", type=Path, help="a finished run directory")
-    parser.add_argument("run_b", type=Path, help="another of the same task, scored on the same lines")
-    parser.add_argument("--split", help="default: test, or the first that did not choose the weights")
-    choices = ", ".join((*METRICS, *NATS))
-    parser.add_argument("--metric", action="append", default=[], metavar="NAME", help=f"of {choices}; may be repeated")
-    parser.add_argument("--samples", type=int, metavar="N", help="of each test; default: 1,000 and 10,000")
-    parser.add_argument("--seed", type=int, metavar="K", help="of the samples; default: sacrebleu's 12345")
-
-
+@verb(
+    "plan",
+    OVERRIDES,
+    CONFIG_DIR,
+    argument("-m", "--multirun", action="store_true", help="show the cells of a grid: key=a,b tying='glob(*)'"),
+    argument("--ledger", action="store_true", help="show owner map, roles, loads and published FLOP conventions"),
+    argument("--against", metavar="WHAT", help="show the difference from a run directory, or from overrides in quotes"),
+    argument("--lengths", metavar="LIST", help="FLOPs by sequence length: 64,...,65536 or 100,1000,10000"),
+    argument("--figure", type=Path, metavar="FILE", help="draw the FLOPs by length, as .png or .svg"),
+    argument("--convention", choices=CONVENTIONS, default=CONVENTION, help="how --lengths counts attention"),
+)
 def plan(args: argparse.Namespace) -> int:
     """Show what a configuration ties, how many parameters it has and what it computes, without training or data.
 
-    Of a grid (-m, or an experiment that carries one) a line for each cell.
+    For a grid (-m, or an experiment file that contains one), show one line per cell.
     """
-    from tietrain.cli.plan_grid import cells_json, is_grid, preview, show_cells
+    from tietrain.cli.plan_grid import is_grid
 
-    detail = [name for name in ("ledger", "against", "lengths", "figure") if getattr(args, name)]
+    detail = [f"--{name}" for name in OF_ONE_PLAN if getattr(args, name)]
     if args.multirun and detail:
-        raise SettingsError(f"--{detail[0]}", "it is about one plan, and -m asks for those of a grid", "leave one out")
+        raise SettingsError(detail[0], "it describes one plan, and -m shows a grid", "leave out one of the two")
     if args.multirun or (not detail and is_grid(args.overrides, args.config_dir)):
-        cells = preview(args.overrides, args.config_dir)
-        if args.json:
-            _print_json(cells_json(cells))
-        else:
-            show_cells(cells)
-        return 0
-    config = _compose(args)
-    tying_plan = make_plan(make_shape(config), config.tying.ties)
-    difference = _difference(args, tying_plan) if args.against else None
-    lengths = parse_lengths(args.lengths or DEFAULT_LENGTHS) if args.lengths or args.figure else []
-    by_length = count_by_length(tying_plan.slots.shape, args.convention)
-    if args.figure:
-        _draw_lengths(args.figure, by_length.to_json(lengths), tying_plan.slots.shape)
-    if args.json:
-        heading = {"label": config.tying_label, "task": config.task.name, "plan_hash": tying_plan.hash}
-        groups = {owner: list(names) for owner, names in tying_plan.groups.items()}
-        extra = {"difference": difference.to_json()} if difference else {}
-        extra |= {"lengths": by_length.to_json(lengths)} if lengths else {}
-        if config.match.by:
-            extra["match"] = asdict(found := compare_match(config)) | {"percent": found.percent}
-        _print_json({**heading, "groups": groups, **ledger_json(tying_plan, config), **extra})
-        return 0
-    lines = [*describe_plan(tying_plan, config), *describe_match(config)]
-    lines += [f"tuning: {config.tune.name}, {config.tune.trials}"] if config.tune.name else []
-    lines += describe_ledgers(tying_plan, config) if args.ledger else []
-    lines += describe_difference(difference, args.against) if difference else []
-    lines += describe_lengths(by_length, lengths) if lengths else []
-    print("\n".join(lines))
+        _plan_grid(args)
+    else:
+        _plan_one(args)
     return 0
 
 
+def _plan_grid(args: argparse.Namespace) -> None:
+    from tietrain.cli.plan_grid import preview, show_cells
+
+    cells = preview(args.overrides, args.config_dir)
+    if args.json:
+        print_json([asdict(cell) for cell in cells])
+    else:
+        show_cells(cells)
+
+
+def _plan_one(args: argparse.Namespace) -> None:
+    config = _compose(args)
+    tying_plan = make_plan(make_shape(config), config.tying.ties)
+    shape = tying_plan.slots.shape
+    difference = _difference(args, tying_plan) if args.against else None
+    lengths = parse_lengths(args.lengths or DEFAULT_LENGTHS) if args.lengths or args.figure else []
+    by_length = count_by_length(shape, args.convention)
+    if args.figure:
+        _draw_lengths(args.figure, by_length.to_json(lengths), shape)
+    if args.json:
+        body = _plan_json(config, tying_plan)
+        if difference:
+            body["difference"] = difference.to_json()
+        if lengths:
+            body["lengths"] = by_length.to_json(lengths)
+        if config.match.by:
+            match = compare_match(config)
+            body["match"] = {**asdict(match), "percent": match.percent}
+        print_json(body)
+        return
+    lines = [*describe_plan(tying_plan, config), *describe_match(config)]
+    if config.tune.name:
+        lines.append(f"tuning: {config.tune.name}, {config.tune.trials}")
+    if args.ledger:
+        lines += describe_ledgers(tying_plan, config)
+    if difference:
+        lines += describe_difference(difference, args.against)
+    if lengths:
+        lines += describe_lengths(by_length, lengths)
+    print("\n".join(lines))
+
+
+def _plan_json(config: RunConfig, tying_plan: TyingPlan) -> dict[str, Any]:
+    return {
+        "label": config.tying_label,
+        "task": config.task.name,
+        "plan_hash": tying_plan.hash,
+        "groups": {owner: list(names) for owner, names in tying_plan.groups.items()},
+        **ledger_json(tying_plan, config),
+    }
+
+
 def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
-    """How the plan differs from a run's, or from the one that other overrides give the same command line."""
-    from tietrain.config.compose import compose_config, parse_overrides
+    """How the plan differs from that of a run, or of the same command line with other overrides."""
+    from tietrain.config.compose import compose_config
 
     if Path(args.against).is_dir():
         return Difference(stored_record(Path(args.against)), record_of(here))
+    setting = f"--against {args.against}"
     if "=" not in args.against:
         remedy = "name a run directory, or overrides in quotes: 'tying=cycle'"
-        raise SettingsError(f"--against {args.against}", "it is no folder and no override", remedy)
+        raise SettingsError(setting, "it is neither a folder nor an override", remedy)
     try:
         words = shlex.split(args.against)
     except ValueError as e:
-        raise SettingsError(f"--against {args.against}", str(e).rstrip("."), "close its quotation marks") from None
-    replaced = [override.key_or_group for override in parse_overrides(words)]
-    # What a replaced choice was told, tying.ties.cycle.n_unique=2, goes with it.
-    kept = [
-        word
-        for word, override in zip(args.overrides, parse_overrides(args.overrides), strict=True)
-        if not any(f"{override.key_or_group}.".startswith(f"{key}.") for key in replaced)
-    ]
-    there = compose_config([*kept, *words], args.config_dir)
+        raise SettingsError(setting, str(e).rstrip("."), "close its quotation marks") from None
+    there = compose_config([*_not_replaced(args.overrides, words), *words], args.config_dir)
     return Difference(record_of(make_plan(make_shape(there), there.tying.ties)), record_of(here))
 
 
-def _draw_lengths(path: Path, body: dict[str, Any], shape: ModelShape) -> None:
-    if path.suffix not in (".png", ".svg"):
+def _not_replaced(overrides: list[str], words: list[str]) -> list[str]:
+    """The overrides that `words` do not replace. The options of a replaced choice (tying.ties.cycle.n_unique=2) go too."""
+    from tietrain.config.compose import parse_overrides
+
+    replaced = tuple(f"{override.key_or_group}." for override in parse_overrides(words))
+    keys = [f"{override.key_or_group}." for override in parse_overrides(overrides)]
+    return [word for word, key in zip(overrides, keys, strict=True) if not key.startswith(replaced)]
+
+
+def _draw_lengths(path: Path, body: Mapping[str, Any], shape: ModelShape) -> None:
+    if path.suffix not in FIGURES:
         raise SettingsError(f"--figure {path}", "it ends in neither .png nor .svg", "name a file that does")
     from tietrain.report.figures.lengths import draw_lengths
 
@@ -153,78 +153,95 @@ def _draw_lengths(path: Path, body: dict[str, Any], shape: ModelShape) -> None:
     runs.write_bytes(path, drawing.png if path.suffix == ".png" else drawing.svg.encode())
 
 
+@verb("schemes")
 def schemes(args: argparse.Namespace) -> int:
     """List the tying schemes: what each shares, what it needs, and its source."""
     from tietrain.config.compose import tying_choices
 
     rows = scheme_rows(tying_choices())
     if args.json:
-        _print_json(rows)
+        print_json(rows)
         return 0
     for row in rows:
         only = "" if row["for"] == "every model" else f" ({row['for']} only)"
         print(f"{row['name']:<22} {row['catalogue']:<6} {row['shares']}{only}")
-        details = [f"{key}={json.dumps(value)}" for key, value in row["options"].items()]
-        print(f"{'':<30}{'; '.join([*details, 'source: ' + row['source']])}")
-    print("\nNames of other toolkits:")
+        options = [f"{key}={json.dumps(value)}" for key, value in row["options"].items()]
+        print(f"{'':<30}{'; '.join([*options, 'source: ' + row['source']])}")
+    print("\nNames in other toolkits:")
     for row in rows:
-        print("".join(f"  tying={alias} is {row['name']}\n" for alias in row["aliases"]), end="")
+        for alias in row["aliases"]:
+            print(f"  tying={alias} is {row['name']}")
     print(
-        "\nCombine with tying=[three_way,cross_layer]; `tietrain plan tying=NAME` shows what a scheme does to a model."
+        "\nCombine schemes with tying=[three_way,cross_layer]. `tietrain plan tying=NAME` shows the effect on a model."
     )
     return 0
 
 
+@verb(
+    "check",
+    OVERRIDES,
+    CONFIG_DIR,
+    argument("--all", action="store_true", help="check every scheme with every kind of model, on small models"),
+)
 def check(args: argparse.Namespace) -> int:
-    """Prove on small models that what is tied is tied and what is counted is true; exit code 1 where it is not."""
+    """Prove on small models that tied parameters stay tied and that the ledgers count correctly; exit code 1 if not."""
     from tietrain.train.check import matrix, show
     from tietrain.train.check.reference import describe_reference
 
     with show.progress() as log:
         if args.all:
-            heading, rows = matrix.describe_all(args.overrides), matrix.check_all(args.overrides, args.config_dir, log)
+            heading = matrix.describe_all(args.overrides)
+            rows = matrix.check_all(args.overrides, args.config_dir, log)
         else:
             config = _compose(args)
-            heading, rows = describe_reference(config), [matrix.check_configured(config, log)]
+            heading = describe_reference(config)
+            rows = [matrix.check_configured(config, log)]
     if args.json:
-        _print_json(show.to_json(rows, heading))
+        print_json(show.to_json(rows, heading))
     else:
         show.show_rows(rows, heading)
     return 0 if matrix.passed(rows) else 1
 
 
+@verb("data", OVERRIDES, CONFIG_DIR)
 def data(args: argparse.Namespace) -> int:
-    """Validate and describe a corpus: its splits, its vocabulary, overlap, and the scores nothing can beat."""
+    """Validate and describe a corpus: its splits, its vocabulary, overlap, and the best possible scores."""
     from tietrain.data.description import description_lines
     from tietrain.train.tasks.describe import describe_data
 
     description = describe_data(_compose(args))
     if args.json:
-        _print_json(description)
+        print_json(description)
     else:
         print("\n".join(description_lines(description)))
     return 0
 
 
+@verb("status", DIRECTORY, argument("--watch", action="store_true", help="keep the table up to date until Ctrl-C"))
 def status(args: argparse.Namespace) -> int:
     """Show where the runs of a folder stand: state, progress, speed, time left, loss, and why one failed."""
-    from tietrain.cli.status import read_status, show_status, status_json
+    from tietrain.cli.status import read_status, show_status
 
     if args.json and args.watch:
         raise SettingsError("--watch", "JSON is written once", "leave out --watch or --json")
     if args.json:
-        _print_json(status_json(read_status(args.directory)))
+        print_json([asdict(row) for row in read_status(args.directory)])
     else:
         show_status(args.directory, args.watch)
     return 0
 
 
+@verb(
+    "report",
+    DIRECTORY,
+    argument("--tensorboard", action="store_true", help="write the comparison for TensorBoard too, to report/tb/"),
+)
 def report(args: argparse.Namespace) -> int:
     """Compare the runs of a folder: tables and figures in DIR/report/, from the run directories alone."""
     from tietrain.report.write import report_rows, write_report
 
     if args.json:
-        _print_json(report_rows(args.directory))
+        print_json(report_rows(args.directory))
         return 0
     paths = write_report(args.directory, tensorboard=args.tensorboard)
     print(paths.markdown.read_text(encoding="utf-8"))
@@ -232,6 +249,19 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
+@verb(
+    "compare",
+    argument("run_a", type=Path, help="a finished run directory"),
+    argument("run_b", type=Path, help="another one of the same task, scored on the same lines"),
+    argument("--split", help="default: test, or the first split that did not choose the weights"),
+    argument(
+        "--metric", action="append", default=[], metavar="NAME", help=f"{', '.join((*METRICS, *NATS))}; repeatable"
+    ),
+    argument("--samples", number=Number(int, 1, MOST_SAMPLES), metavar="N", help="per test; default: 1,000 and 10,000"),
+    argument(
+        "--seed", number=Number(int, 0, 2**32 - 1), metavar="K", help="of the samples; default: sacrebleu's 12345"
+    ),
+)
 def compare(args: argparse.Namespace) -> int:
     """Compare two trained models on one test set: paired bootstrap and approximate randomisation of their stored output."""
     from tietrain.report.pair.pair import compare_runs
@@ -242,14 +272,11 @@ def compare(args: argparse.Namespace) -> int:
     if unknown:
         remedy = f"choose from {', '.join((*METRICS, *NATS))}"
         raise SettingsError(f"--metric {unknown[0]}", "there is no such metric", remedy)
-    for key, value, low, high in (("samples", args.samples, 1, MOST_SAMPLES), ("seed", args.seed, 0, 2**32 - 1)):
-        if value is not None and not low <= value <= high:
-            raise SettingsError(f"--{key} {value}", "the value is out of range", f"give a number from {low} to {high}")
     requested = {"n_bootstrap": args.samples, "n_exchanged": args.samples, "seed": args.seed}
     draws = Draws(**{key: value for key, value in requested.items() if value is not None})
     found = compare_runs(args.run_a, args.run_b, args.split, args.metric, draws)
     if args.json:
-        _print_json(to_json(found))
+        print_json(to_json(found))
     else:
         print("\n".join(describe(found)))
     return 0
@@ -259,12 +286,3 @@ def _compose(args: argparse.Namespace) -> RunConfig:
     from tietrain.config.compose import compose_config
 
     return compose_config(args.overrides, args.config_dir)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
-
-
-VERBS = {"plan": plan, "schemes": schemes, "check": check, "data": data, "status": status}
-VERBS |= {"report": report, "compare": compare}
-VERBS |= {"translate": run_verbs.translate, "generate": run_verbs.generate, "eval": run_verbs.evaluate}
