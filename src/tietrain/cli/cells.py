@@ -5,8 +5,6 @@ has begun, `{"cell": its words, "run": name of the directory}`. Lines are only a
 share the file. Only `tietrain status` reads it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The cells of a grid: each is run and noted, and none can end the others."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -11,6 +9,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -75,7 +74,7 @@ def split_cells(common: DictConfig) -> list[list[str]]:
     return split_sweep([*_sweeper_params(common.hydra), *common.hydra.overrides.task])
 
 
-def swept_keys(settings: DictConfig, words: Sequence[str]) -> set[str]:
+def swept_keys(settings: Any, words: Sequence[str]) -> set[str]:
     """Keys with several values in a grid.
 
     Args:
@@ -85,7 +84,7 @@ def swept_keys(settings: DictConfig, words: Sequence[str]) -> set[str]:
     return {key for key, override in last.items() if override.is_sweep_override()}
 
 
-def _sweeper_params(settings: DictConfig) -> list[str]:
+def _sweeper_params(settings: Any) -> list[str]:
     return [f"{key}={values}" for key, values in (settings.sweeper.get("params") or {}).items()]
 
 
@@ -191,17 +190,10 @@ def _refused(cfg: DictConfig, error: Exception) -> Outcome:
         return outcome
     requested = sorted(HydraConfig.get().overrides.task)
     name = runs.REFUSED + hashlib.sha256(json.dumps(requested).encode()).hexdigest()[:8]
-    record = runs.RunRecord(
-        id=name,
-        study=str(cfg.study),
-        label="+".join(cfg.tying.ties),
-        task=cfg.task.name,
-        status=outcome.status,
-        seed=cfg.seed,
-        reason=outcome.message,
-        exit_code=outcome.exit_code,
-        settings=dict(word.partition("=")[::2] for word in requested),
-    )
+    record = runs.RunRecord(name, str(cfg.study), "+".join(cfg.tying.ties), cfg.task.name, outcome.status, cfg.seed)
+    record.reason = outcome.message
+    record.exit_code = outcome.exit_code
+    record.settings = dict(word.partition("=")[::2] for word in requested)
     directory = Path("outputs", record.study, name)
     _list_run(directory)
     try:

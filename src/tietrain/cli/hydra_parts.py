@@ -1,7 +1,5 @@
 """What tietrain needs of Hydra that is not its public interface."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Cells of a grid side by side on one machine: jobs x threads stay within its cores, and a signal to one stops all."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
@@ -50,7 +48,7 @@ def shared_cores(common: DictConfig) -> list[str]:
     return []
 
 
-def threads_of_cell(settings: DictConfig, requested: int | None) -> int | None:
+def threads_of_cell(settings: Any, requested: int | None) -> int | None:
     """Threads of one cell: the requested number, or its share of the cores if cells run side by side.
 
     Args:
@@ -59,15 +57,15 @@ def threads_of_cell(settings: DictConfig, requested: int | None) -> int | None:
     key = _jobs_key(settings)
     if key is None or requested is not None:
         return requested
-    return max(1, n_cores() // OmegaConf.select(settings, key.removeprefix("hydra.")))
+    return max(1, n_cores() // int(OmegaConf.select(settings, key.removeprefix("hydra."))))
 
 
-def _jobs_key(settings: DictConfig) -> str | None:
+def _jobs_key(settings: Any) -> str | None:
     """The key that limits the cells at once; None if they run one after another, or on other machines."""
     launcher = settings.runtime.choices["hydra/launcher"]
     if launcher == "submitit_local" and settings.runtime.choices["hydra/sweeper"] == "optuna":
         return "hydra.sweeper.n_jobs"  # Optuna proposes this many cells at once
-    return JOBS_KEY.get(launcher)
+    return JOBS_KEY.get(str(launcher))
 
 
 def in_worker() -> bool:

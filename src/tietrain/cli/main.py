@@ -1,7 +1,5 @@
 """`tietrain`: the first word is a command, or all words are settings of a run or grid. Loads neither torch nor datasets."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """`tietrain plan -m`: the cells of a grid before it runs, with what each stores and computes, or why it cannot run."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -31,9 +29,7 @@ from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
 from tietrain.train.job import directory_of
 
-NOTE = (
-    "FLOPs: forward, per target token. Memory: parameters, gradients and optimizer state; activations are not counted."
-)
+NOTE = "FLOPs: forward, per target token. Memory: parameters, gradients, optimizer state; no activations."
 
 
 @dataclass(frozen=True)
@@ -59,18 +55,15 @@ class CellPreview:
     reason: str = ""
 
 
-def is_grid(words: Sequence[str], config_dirs: Sequence[str]) -> bool:
-    """Whether a configuration contains its own grid."""
-    return bool(compose_grid(words, config_dirs).hydra.mode == RunMode.MULTIRUN)
-
-
-def preview(words: Sequence[str], config_dirs: Sequence[str]) -> list[CellPreview]:
-    """The cells of a grid, in the order in which they would run.
+def preview(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) -> list[CellPreview] | None:
+    """The cells of a grid, in the order in which they would run; None if neither -m nor the configuration asks for one.
 
     Raises:
         SettingsError: something would end the grid before its first cell, or its sweeper chooses cells as it goes.
     """
     common = compose_grid(words, config_dirs)
+    if not multirun and common.hydra.mode != RunMode.MULTIRUN:
+        return None
     sweeper = sweeper_of(common)
     if sweeper != "basic":
         raise SettingsError(f"hydra/sweeper={sweeper}", "it chooses its cells as it goes", "plan one of them")

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import io
+import itertools
+import json
 import re
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tietrain.cli.lines import (
-    Progress,
-    best_line,
-    chunks,
-    json_line,
-    nbest_lines,
-    open_prefixes,
-    read_lines,
-    write_utf8,
-)
-from tietrain.cli.registry import CONFIG_DIR, Number, argument, print_json, verb
+from tietrain.cli.registry import CONFIG_DIR, argument, print_json, verb
 from tietrain.config import HardwareConfig
 from tietrain.config.stored import override_config, read_run_config
-from tietrain.errors import SettingsError
+from tietrain.errors import DataError, SettingsError
 from tietrain.runs import record as runs
 
 if TYPE_CHECKING:
-    from tietrain.model.beam import Search
-    from tietrain.model.sampling import Sampling
     from tietrain.train.saved import SavedRun
     from tietrain.train.tasks.mt import Translated
 
-# Command -> the task of the runs it uses; eval uses those of every task.
+# Command -> the task of the runs it uses; eval uses runs of every task.
 TASKS = {"translate": "mt", "generate": "lm"}
 # Lines read, translated and written together; lines typed on a terminal are translated one by one.
 LINES_AT_ONCE = 1024
@@ -46,90 +38,79 @@ OF_THE_VOCABULARY = ("data.vocabulary", "data.kind", "data.byte_fallback")
 
 RUN = argument("run", type=Path, help="a run directory")
 HARDWARE = argument("overrides", nargs="*", metavar="key=value", help="hardware settings")
-CHECKPOINT = argument(
-    "--checkpoint",
-    default="scored",
-    metavar="WHICH",
-    help="scored (default), last, best, average, final, or the number of a step",
-)
-COUNT = Number(int, 1)
+WHICH = "scored (default), last, best, average, final, or a step"
+CHECKPOINT = argument("--checkpoint", default="scored", metavar="WHICH", help=WHICH)
+COUNT: dict[str, Any] = {"type": int, "holds": lambda n: n >= 1, "wanted": "a whole number of at least 1"}
+NOT_NEGATIVE: dict[str, Any] = {"holds": lambda n: n >= 0, "wanted": "a number of at least 0"}
+POSITIVE: dict[str, Any] = {"type": float, "holds": lambda x: x > 0, "wanted": "a number above 0"}
+SHARE: dict[str, Any] = {"type": float, "holds": lambda p: 0 < p <= 1, "wanted": "a number above 0 and at most 1"}
+PENALTY = "divide scores by ((5 + tokens) / 6) ** ALPHA; default: the run's"
 
 
 @verb(
     "translate",
-    RUN,
-    HARDWARE,
-    CONFIG_DIR,
-    CHECKPOINT,
-    argument("--beam", number=COUNT, metavar="K", help="hypotheses kept alive; default: as the run"),
+    *(RUN, HARDWARE, CONFIG_DIR, CHECKPOINT),
+    argument("--beam", **COUNT, metavar="K", help="hypotheses kept alive; default: the run's"),
     argument("--direction", metavar="SOURCE-TARGET", help="which direction, if the run has several"),
-    argument(
-        "--length-penalty",
-        number=Number(float, 0),
-        metavar="ALPHA",
-        help="scores are divided by ((5 + tokens) / 6) ** ALPHA; default: as the run",
-    ),
-    argument("--nbest", number=COUNT, metavar="N", help="write N translations per line: LINE ||| TEXT ||| SCORE"),
+    argument("--length-penalty", type=float, **NOT_NEGATIVE, metavar="ALPHA", help=PENALTY),
+    argument("--nbest", **COUNT, metavar="N", help="write N translations per line: LINE ||| TEXT ||| SCORE"),
     argument("--prefix", type=Path, metavar="FILE", help="how each translation begins, one prefix per line"),
-    argument("--batch-tokens", number=COUNT, metavar="N", help="source tokens times beam in one batch"),
+    argument("--batch-tokens", **COUNT, metavar="N", help="source tokens times beam in one batch"),
 )
 def translate(args: argparse.Namespace) -> int:
     """Translate standard input line by line with a trained run. Separate several sources by tabs. Blank lines stay blank."""
     saved = _open(args, "translate")
     direction = saved.direction(args.direction)
-    settings = _translation_search(args, saved)
-    show = json_line if args.json else nbest_lines if args.nbest else best_line
-    lines = read_lines(sys.stdin.buffer, "standard input")
-    at_once = 1 if sys.stdin.isatty() else LINES_AT_ONCE
-    write_utf8()
-    with Progress() as progress, open_prefixes(args.prefix) as prefixes:
-        for first, chunk, own in chunks(lines, prefixes, str(args.prefix), at_once):
-            found: dict[int, list[Translated]] = {}
-            for row, hypotheses in saved.translate(direction, chunk, settings, own, args.batch_tokens, first + 1):
-                found[row] = hypotheses
-                progress.show(first + len(found))
-            for row in range(len(chunk)):
-                print(show(first + row, found.get(row, [])))
-            sys.stdout.flush()
-    return 0
-
-
-def _translation_search(args: argparse.Namespace, saved: SavedRun) -> Search:
     from tietrain.model.beam import Search
 
     task = saved.config.task
-    beam = args.beam or task.beam
     penalty = task.length_penalty if args.length_penalty is None else args.length_penalty
-    _check_beam("--nbest", args.nbest or 1, beam)
-    return Search(beam, penalty, args.nbest or 1)
+    settings = Search(args.beam or task.beam, penalty, args.nbest or 1)
+    _check_beam("--nbest", settings)
+    show = _json_line if args.json else _nbest_lines if args.nbest else _line
+    lines = read_lines(sys.stdin.buffer, "standard input")
+    pairs = _with_prefixes(lines, args.prefix) if args.prefix else ((line, "") for line in lines)
+    at_once = 1 if sys.stdin.isatty() else LINES_AT_ONCE
+    n_before = 0
+    _write_utf8()
+    with _Progress() as progress:
+        while chunk := list(itertools.islice(pairs, at_once)):
+            texts = [text for text, _ in chunk]
+            prefixes = [prefix for _, prefix in chunk] if args.prefix else None
+            found: dict[int, list[Translated]] = {}
+            for row, best in saved.translate(direction, texts, settings, prefixes, args.batch_tokens, n_before + 1):
+                found[row] = best
+                progress.show(n_before + len(found))
+            for row in range(len(chunk)):
+                print(show(n_before + row, found.get(row, [])))
+            sys.stdout.flush()
+            n_before += len(chunk)
+    return 0
 
 
 @verb(
     "generate",
-    RUN,
-    HARDWARE,
-    CONFIG_DIR,
-    CHECKPOINT,
-    argument("--beam", number=COUNT, metavar="K", help="search the most probable lines instead of sampling"),
+    *(RUN, HARDWARE, CONFIG_DIR, CHECKPOINT),
+    argument("--beam", **COUNT, metavar="K", help="search for the most probable lines instead of sampling"),
     argument("--prompt", default="", help="text to continue"),
-    argument("--n", number=COUNT, default=1, help="number of continuations"),
-    argument("--length", number=COUNT, default=100, help="pieces per continuation"),
-    argument("--temperature", number=Number(float, 0, above=True), default=1.0, help="logits are divided by it"),
-    argument("--top-k", number=COUNT, metavar="K", help="sample from the K most probable pieces only"),
-    argument(
-        "--top-p",
-        number=Number(float, 0, 1, above=True),
-        default=1.0,
-        metavar="P",
-        help="sample from the most probable pieces with total probability P only",
-    ),
-    argument("--seed", number=Number(int, 0), default=1),
+    argument("--n", **COUNT, default=1, help="number of continuations"),
+    argument("--length", **COUNT, default=100, help="pieces per continuation"),
+    argument("--temperature", **POSITIVE, default=1.0, help="divide logits by it"),
+    argument("--top-k", **COUNT, metavar="K", help="sample from the K most probable pieces only"),
+    argument("--top-p", **SHARE, default=1.0, metavar="P", help="sample from the most probable pieces of mass P only"),
+    argument("--seed", type=int, **NOT_NEGATIVE, default=1),
 )
 def generate(args: argparse.Namespace) -> int:
     """Write text with a trained language model: sampled, or with --beam the most probable lines."""
     saved = _open(args, "generate")
-    settings = _generation_settings(args)
-    write_utf8()
+    from tietrain.model.beam import Search
+    from tietrain.model.sampling import Sampling
+
+    settings: Search | Sampling = Sampling(args.temperature, args.top_k, args.top_p, args.seed)
+    if args.beam:
+        settings = Search(beam=args.beam, n_best=args.n)
+        _check_beam("--n", settings)
+    _write_utf8()
     texts = saved.continuations(args.prompt, args.n, args.length, settings)
     if args.json:
         print_json(texts)
@@ -139,43 +120,28 @@ def generate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _generation_settings(args: argparse.Namespace) -> Search | Sampling:
-    from tietrain.model.beam import Search
-    from tietrain.model.sampling import Sampling
-
-    if not args.beam:
-        return Sampling(args.temperature, args.top_k, args.top_p, args.seed)
-    _check_beam("--n", args.n, args.beam)
-    return Search(beam=args.beam, n_best=args.n)
-
-
 @verb(
     "eval",
     RUN,
-    argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="data=..., data.splits.NAME=[...], task.beam=..., hardware settings",
-    ),
-    CONFIG_DIR,
-    CHECKPOINT,
-    argument("--name", help="of the file RUN/eval_NAME.json; default: made from the overrides"),
+    argument("overrides", nargs="*", metavar="key=value", help="data.splits.NAME=[...], task.beam=..., hardware..."),
+    *(CONFIG_DIR, CHECKPOINT),
+    argument("--name", help="of the file RUN/eval_NAME.json; default: from the overrides"),
 )
 def evaluate(args: argparse.Namespace) -> int:
-    """Score a trained run on other text, or with other search settings, in RUN/eval_NAME.json; eval.json does not change."""
+    """Score a trained run on other text, or with another search: RUN/eval_NAME.json; eval.json stays as it is."""
     from tietrain.data.scored import prepare_scored
     from tietrain.train.final_scores import add_means, add_scores, brief, no_scores
     from tietrain.train.job import make_task
 
-    requested = [*args.overrides]
-    if args.checkpoint != "scored":
-        requested.append(f"checkpoint={args.checkpoint}")
-    path = args.run / f"eval_{_evaluation_name(args.name, requested)}.json"
+    requested = [*args.overrides, *([] if args.checkpoint == "scored" else [f"checkpoint={args.checkpoint}"])]
+    name = args.name or re.sub(r"[^A-Za-z0-9_.=+-]+", "_", "+".join(requested)).strip("_.+-=")[:80] or "again"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.=+-]*", name):
+        raise SettingsError(f"--name {name}", "it becomes part of a file name", "use letters, digits, '_', '-', '.'")
+    path = args.run / f"eval_{name}.json"
     saved = _open(args, "eval")
     config = override_config(saved.config, args.overrides, args.config_dir)
     if path.exists() and runs.read_json(path).get("asked") != requested:
-        raise SettingsError(f"eval {args.run}", f"{path} holds another evaluation", "give another --name")
+        raise SettingsError(f"--name {name}", f"{path} holds another evaluation", "give another --name")
     prepared = prepare_scored(config, saved.vocabularies, _named_splits(args.overrides))
     for note in prepared.notes:
         print(note, file=sys.stderr)
@@ -188,14 +154,8 @@ def evaluate(args: argparse.Namespace) -> int:
     for split, means in add_means(scores, config, prepared).items():
         if not args.json:
             print(f"{split}: {brief(means)}")
-    body = {
-        "run": saved.record.id,
-        "asked": requested,
-        "checkpoint": saved.checkpoint,
-        "fingerprints": prepared.fingerprints,
-        "machine": saved.hardware.describe(),
-        **scores,
-    }
+    about = {"run": saved.record.id, "asked": requested, "checkpoint": saved.checkpoint}
+    body = {**about, "fingerprints": prepared.fingerprints, "machine": saved.hardware.describe(), **scores}
     runs.write_json(path, body)
     if args.json:
         print_json(body)
@@ -206,19 +166,10 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluation_name(name: str | None, requested: Sequence[str]) -> str:
-    """The part of a file name that was given, or one made from the overrides."""
-    name = name or re.sub(r"[^A-Za-z0-9_.=+-]+", "_", "+".join(requested)).strip("_.+-=")[:80] or "again"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.=+-]*", name):
-        remedy = "begin with a letter or digit, then use letters, digits, '_', '-', '.', '=', '+'"
-        raise SettingsError(f"--name {name}", "it becomes part of a file name", remedy)
-    return name
-
-
 def _open(args: argparse.Namespace, verb: str) -> SavedRun:
     """The run of the command line, on the hardware of its overrides; SettingsError if the command does not fit its task.
 
-    `eval` computes in float32; the other commands use the precision of the hardware.
+    `eval` computes in float32, the other commands in the precision of the hardware.
     """
     from tietrain.config.compose import parse_overrides
 
@@ -241,19 +192,18 @@ def _open(args: argparse.Namespace, verb: str) -> SavedRun:
 
 
 def _check_override(key: str, requested: str, *, is_eval: bool) -> None:
-    """SettingsError for a setting that would change the trained model."""
     group = key.partition(".")[0]
-    if group == "hardware":
-        return
-    if is_eval and (group == "data" or key in EVAL_KEYS) and key not in OF_THE_VOCABULARY:
+    of_text = group == "data" or key in EVAL_KEYS
+    if group == "hardware" or (is_eval and of_text and key not in OF_THE_VOCABULARY):
         return
     allowed = f"data, hardware and {', '.join(EVAL_KEYS)}" if is_eval else "hardware"
-    raise SettingsError(requested, "a trained run cannot change it", f"change only {allowed}")
+    raise SettingsError(requested, "a trained run stays as it was trained", f"set only {allowed}")
 
 
-def _check_beam(option: str, n: int, beam: int) -> None:
-    if n > beam:
-        raise SettingsError(f"{option} {n}", f"a beam of {beam} finds at most {beam}", "raise --beam")
+def _check_beam(option: str, settings: Any) -> None:
+    if settings.n_best > settings.beam:
+        problem = f"a beam of {settings.beam} finds at most {settings.beam}"
+        raise SettingsError(f"{option} {settings.n_best}", problem, "raise --beam")
 
 
 def _named_splits(words: Sequence[str]) -> list[str]:
@@ -268,3 +218,77 @@ def _named_splits(words: Sequence[str]) -> list[str]:
         elif key == "data.splits" and isinstance(value := override.value(), dict):
             names += map(str, value)
     return [name for name in dict.fromkeys(names) if name != "train"]
+
+
+def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
+    """The lines of a stream, without their ends (LF or CRLF); DataError with the number of a line that is not UTF-8."""
+    for number, line in enumerate(stream, start=1):
+        try:
+            text = line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+        except UnicodeDecodeError as e:
+            problem = f"it is not UTF-8 (byte 0x{line[e.start]:02x}: {e.reason})"
+            raise DataError(f"{name}:{number}", problem, "convert it, for example with iconv -t UTF-8") from None
+        yield text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _with_prefixes(lines: Iterator[str], path: Path) -> Iterator[tuple[str, str]]:
+    """Each line with the prefix of its translation; DataError if the file has not exactly one prefix per line."""
+    number = 0
+    try:
+        stream = path.open("rb")
+    except OSError as e:
+        raise DataError(f"--prefix {path}", f"the system says {e.strerror}", "name a text file") from None
+    with stream:
+        prefixes = read_lines(stream, str(path))
+        for number, line in enumerate(lines, start=1):
+            prefix = next(prefixes, None)
+            if prefix is None:
+                problem = f"the file ends, and standard input has a line {number}"
+                raise DataError(f"{path}:{number - 1}", problem, "give one prefix per line")
+            yield line, prefix
+        if next(prefixes, None) is not None:
+            problem = f"standard input ends after line {number}"
+            raise DataError(f"{path}:{number + 1}", problem, "give one prefix per line")
+
+
+def _write_utf8() -> None:
+    """Make standard output UTF-8, whatever the locale says."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+
+
+def _line(_number: int, hypotheses: list[Translated]) -> str:
+    return hypotheses[0].text if hypotheses else ""
+
+
+def _nbest_lines(number: int, hypotheses: list[Translated]) -> str:
+    """The format of Moses, lines counted from 0; a blank line has one blank translation."""
+    rows = [(h.text, f"{h.score:.6f}") for h in hypotheses] or [("", "0")]
+    return "\n".join(f"{number} ||| {text} ||| {score}" for text, score in rows)
+
+
+def _json_line(number: int, hypotheses: list[Translated]) -> str:
+    return json.dumps({"line": number, "translations": [h._asdict() for h in hypotheses]}, ensure_ascii=False)
+
+
+class _Progress:
+    """Lines done and lines per second on stderr, if that is a terminal and standard output is not."""
+
+    def __init__(self) -> None:
+        self._on = sys.stderr.isatty() and not sys.stdout.isatty()
+        self._began = time.monotonic()
+        self._shown = 0.0
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def show(self, n_lines: int) -> None:
+        now = time.monotonic()
+        if self._on and now - self._shown > 0.2:
+            self._shown = now
+            speed = n_lines / (now - self._began)
+            print(f"\r{n_lines:,} lines, {speed:,.1f} per second ", end="", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            print(file=sys.stderr)

@@ -1,17 +1,14 @@
 """The commands beside a run: plan, schemes, check, data, status, report, compare. `use` holds those that use a trained run."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tietrain.cli.registry import CONFIG_DIR, OVERRIDES, Number, argument, print_json, verb
+from tietrain.cli.registry import CONFIG_DIR, OVERRIDES, argument, print_json, verb
 from tietrain.config import RunConfig
 from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
 from tietrain.config.layout import make_shape
@@ -28,23 +25,23 @@ from tietrain.plan.slots import ModelShape
 from tietrain.runs import record as runs
 from tietrain.runs.scores import METRICS, NATS
 
-# More would not fit in memory: every sample holds one number per line.
-MOST_SAMPLES = 100_000
+SCORES = (*METRICS, *NATS)
+# More samples would not fit in memory: each holds one number per line.
+SAMPLES: dict[str, Any] = {"type": int, "holds": lambda n: 1 <= n <= 10**5, "wanted": "a number from 1 to 100000"}
+SEED: dict[str, Any] = {"type": int, "holds": lambda n: 0 <= n < 2**32, "wanted": "a number from 0 to 4294967295"}
 # Options of `plan` that describe one configuration, not a grid.
 OF_ONE_PLAN = ("ledger", "against", "lengths", "figure")
-FIGURES = (".png", ".svg")
 DIRECTORY = argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
 
 
 @verb(
     "plan",
-    OVERRIDES,
-    CONFIG_DIR,
+    *(OVERRIDES, CONFIG_DIR),
     argument("-m", "--multirun", action="store_true", help="show the cells of a grid: key=a,b tying='glob(*)'"),
     argument("--ledger", action="store_true", help="show owner map, roles, loads and published FLOP conventions"),
     argument("--against", metavar="WHAT", help="show the difference from a run directory, or from overrides in quotes"),
     argument("--lengths", metavar="LIST", help="FLOPs by sequence length: 64,...,65536 or 100,1000,10000"),
-    argument("--figure", type=Path, metavar="FILE", help="draw the FLOPs by length, as .png or .svg"),
+    argument("--figure", type=Path, metavar="FILE", help="draw FLOPs by length, as .png or .svg"),
     argument("--convention", choices=CONVENTIONS, default=CONVENTION, help="how --lengths counts attention"),
 )
 def plan(args: argparse.Namespace) -> int:
@@ -52,39 +49,33 @@ def plan(args: argparse.Namespace) -> int:
 
     For a grid (-m, or an experiment file that contains one), show one line per cell.
     """
-    from tietrain.cli.plan_grid import is_grid
+    from tietrain.cli.plan_grid import preview, show_cells
 
     detail = [f"--{name}" for name in OF_ONE_PLAN if getattr(args, name)]
     if args.multirun and detail:
         raise SettingsError(detail[0], "it describes one plan, and -m shows a grid", "leave out one of the two")
-    if args.multirun or (not detail and is_grid(args.overrides, args.config_dir)):
-        _plan_grid(args)
-    else:
+    cells = None if detail else preview(args.overrides, args.config_dir, args.multirun)
+    if cells is None:
         _plan_one(args)
-    return 0
-
-
-def _plan_grid(args: argparse.Namespace) -> None:
-    from tietrain.cli.plan_grid import preview, show_cells
-
-    cells = preview(args.overrides, args.config_dir)
-    if args.json:
+    elif args.json:
         print_json([asdict(cell) for cell in cells])
     else:
         show_cells(cells)
+    return 0
 
 
 def _plan_one(args: argparse.Namespace) -> None:
     config = _compose(args)
     tying_plan = make_plan(make_shape(config), config.tying.ties)
-    shape = tying_plan.slots.shape
     difference = _difference(args, tying_plan) if args.against else None
     lengths = parse_lengths(args.lengths or DEFAULT_LENGTHS) if args.lengths or args.figure else []
-    by_length = count_by_length(shape, args.convention)
+    by_length = count_by_length(tying_plan.slots.shape, args.convention)
     if args.figure:
-        _draw_lengths(args.figure, by_length.to_json(lengths), shape)
+        _draw_lengths(args.figure, by_length.to_json(lengths), tying_plan.slots.shape)
     if args.json:
-        body = _plan_json(config, tying_plan)
+        heading = {"label": config.tying_label, "task": config.task.name, "plan_hash": tying_plan.hash}
+        groups = {owner: list(names) for owner, names in tying_plan.groups.items()}
+        body = {**heading, "groups": groups, **ledger_json(tying_plan, config)}
         if difference:
             body["difference"] = difference.to_json()
         if lengths:
@@ -104,16 +95,6 @@ def _plan_one(args: argparse.Namespace) -> None:
     if lengths:
         lines += describe_lengths(by_length, lengths)
     print("\n".join(lines))
-
-
-def _plan_json(config: RunConfig, tying_plan: TyingPlan) -> dict[str, Any]:
-    return {
-        "label": config.tying_label,
-        "task": config.task.name,
-        "plan_hash": tying_plan.hash,
-        "groups": {owner: list(names) for owner, names in tying_plan.groups.items()},
-        **ledger_json(tying_plan, config),
-    }
 
 
 def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
@@ -143,8 +124,8 @@ def _not_replaced(overrides: list[str], words: list[str]) -> list[str]:
     return [word for word, key in zip(overrides, keys, strict=True) if not key.startswith(replaced)]
 
 
-def _draw_lengths(path: Path, body: Mapping[str, Any], shape: ModelShape) -> None:
-    if path.suffix not in FIGURES:
+def _draw_lengths(path: Path, body: dict[str, Any], shape: ModelShape) -> None:
+    if path.suffix not in (".png", ".svg"):
         raise SettingsError(f"--figure {path}", "it ends in neither .png nor .svg", "name a file that does")
     from tietrain.report.figures.lengths import draw_lengths
 
@@ -177,12 +158,7 @@ def schemes(args: argparse.Namespace) -> int:
     return 0
 
 
-@verb(
-    "check",
-    OVERRIDES,
-    CONFIG_DIR,
-    argument("--all", action="store_true", help="check every scheme with every kind of model, on small models"),
-)
+@verb("check", OVERRIDES, CONFIG_DIR, argument("--all", action="store_true", help="every scheme, every kind of model"))
 def check(args: argparse.Namespace) -> int:
     """Prove on small models that tied parameters stay tied and that the ledgers count correctly; exit code 1 if not."""
     from tietrain.train.check import matrix, show
@@ -231,11 +207,7 @@ def status(args: argparse.Namespace) -> int:
     return 0
 
 
-@verb(
-    "report",
-    DIRECTORY,
-    argument("--tensorboard", action="store_true", help="write the comparison for TensorBoard too, to report/tb/"),
-)
+@verb("report", DIRECTORY, argument("--tensorboard", action="store_true", help="write report/tb/ for TensorBoard too"))
 def report(args: argparse.Namespace) -> int:
     """Compare the runs of a folder: tables and figures in DIR/report/, from the run directories alone."""
     from tietrain.report.write import report_rows, write_report
@@ -254,13 +226,9 @@ def report(args: argparse.Namespace) -> int:
     argument("run_a", type=Path, help="a finished run directory"),
     argument("run_b", type=Path, help="another one of the same task, scored on the same lines"),
     argument("--split", help="default: test, or the first split that did not choose the weights"),
-    argument(
-        "--metric", action="append", default=[], metavar="NAME", help=f"{', '.join((*METRICS, *NATS))}; repeatable"
-    ),
-    argument("--samples", number=Number(int, 1, MOST_SAMPLES), metavar="N", help="per test; default: 1,000 and 10,000"),
-    argument(
-        "--seed", number=Number(int, 0, 2**32 - 1), metavar="K", help="of the samples; default: sacrebleu's 12345"
-    ),
+    argument("--metric", action="append", default=[], metavar="NAME", help=f"{', '.join(SCORES)}; may be repeated"),
+    argument("--samples", **SAMPLES, metavar="N", help="per test; default: 1,000 and 10,000"),
+    argument("--seed", **SEED, metavar="K", help="of the samples; default: sacrebleu's 12345"),
 )
 def compare(args: argparse.Namespace) -> int:
     """Compare two trained models on one test set: paired bootstrap and approximate randomisation of their stored output."""
@@ -268,10 +236,9 @@ def compare(args: argparse.Namespace) -> int:
     from tietrain.report.pair.show import describe, to_json
     from tietrain.report.pair.significance import Draws
 
-    unknown = [name for name in args.metric if name not in (*METRICS, *NATS)]
+    unknown = [name for name in args.metric if name not in SCORES]
     if unknown:
-        remedy = f"choose from {', '.join((*METRICS, *NATS))}"
-        raise SettingsError(f"--metric {unknown[0]}", "there is no such metric", remedy)
+        raise SettingsError(f"--metric {unknown[0]}", "there is no such metric", f"choose from {', '.join(SCORES)}")
     requested = {"n_bootstrap": args.samples, "n_exchanged": args.samples, "seed": args.seed}
     draws = Draws(**{key: value for key, value in requested.items() if value is not None})
     found = compare_runs(args.run_a, args.run_b, args.split, args.metric, draws)
