@@ -50,7 +50,7 @@ def _run_verb(name: str, argv: list[str]) -> int:
 
     if name not in VERBS:
         near = get_close_matches(name, VERBS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(VERBS)}"
+        hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(sorted(VERBS))}"
         raise SettingsError(f"tietrain {name}", "there is no such command", f"{hint} (write settings as key=value)")
     args = VERBS[name].parse_intermixed_args(argv)
     code: int = args.function(args)

@@ -38,7 +38,7 @@ OF_THE_VOCABULARY = ("data.vocabulary", "data.kind", "data.byte_fallback")
 
 RUN = argument("run", type=Path, help="a run directory")
 HARDWARE = argument("overrides", nargs="*", metavar="key=value", help="hardware settings")
-WHICH = "scored (default), last, best, average, final, or a step"
+WHICH = "weights to use: scored (default), last, best, average, final, or a step"
 CHECKPOINT = argument("--checkpoint", default="scored", metavar="WHICH", help=WHICH)
 COUNT: dict[str, Any] = {"type": int, "holds": lambda n: n >= 1, "wanted": "a whole number of at least 1"}
 NOT_NEGATIVE: dict[str, Any] = {"holds": lambda n: n >= 0, "wanted": "a number of at least 0"}
@@ -98,7 +98,7 @@ def translate(args: argparse.Namespace) -> int:
     argument("--temperature", **POSITIVE, default=1.0, help="divide logits by it"),
     argument("--top-k", **COUNT, metavar="K", help="sample from the K most probable pieces only"),
     argument("--top-p", **SHARE, default=1.0, metavar="P", help="sample from the most probable pieces of mass P only"),
-    argument("--seed", type=int, **NOT_NEGATIVE, default=1),
+    argument("--seed", type=int, **NOT_NEGATIVE, default=1, help="of the samples; default: 1"),
 )
 def generate(args: argparse.Namespace) -> int:
     """Write text with a trained language model: sampled, or with --beam the most probable lines."""
@@ -125,10 +125,10 @@ def generate(args: argparse.Namespace) -> int:
     RUN,
     argument("overrides", nargs="*", metavar="key=value", help="data.splits.NAME=[...], task.beam=..., hardware..."),
     *(CONFIG_DIR, CHECKPOINT),
-    argument("--name", help="of the file RUN/eval_NAME.json; default: from the overrides"),
+    argument("--name", help="NAME in RUN/eval_NAME.json; default: made from the overrides"),
 )
 def evaluate(args: argparse.Namespace) -> int:
-    """Score a trained run on other text, or with another search: RUN/eval_NAME.json; eval.json stays as it is."""
+    """Score a trained run on other text or with other search settings; writes RUN/eval_NAME.json, never eval.json."""
     from tietrain.data.scored import prepare_scored
     from tietrain.train.final_scores import add_means, add_scores, brief, no_scores
     from tietrain.train.job import make_task
@@ -196,8 +196,10 @@ def _check_override(key: str, requested: str, *, is_eval: bool) -> None:
     of_text = group == "data" or key in EVAL_KEYS
     if group == "hardware" or (is_eval and of_text and key not in OF_THE_VOCABULARY):
         return
-    allowed = f"data, hardware and {', '.join(EVAL_KEYS)}" if is_eval else "hardware"
-    raise SettingsError(requested, "a trained run stays as it was trained", f"set only {allowed}")
+    allowed = "hardware settings"
+    if is_eval:
+        allowed += f", {', '.join(EVAL_KEYS)}, and data settings except {', '.join(OF_THE_VOCABULARY)}"
+    raise SettingsError(requested, "it cannot be changed after training", f"set only {allowed}")
 
 
 def _check_beam(option: str, settings: Any) -> None:

@@ -158,7 +158,12 @@ def schemes(args: argparse.Namespace) -> int:
     return 0
 
 
-@verb("check", OVERRIDES, CONFIG_DIR, argument("--all", action="store_true", help="every scheme, every kind of model"))
+@verb(
+    "check",
+    OVERRIDES,
+    CONFIG_DIR,
+    argument("--all", action="store_true", help="check every scheme in every kind of model"),
+)
 def check(args: argparse.Namespace) -> int:
     """Prove on small models that tied parameters stay tied and that the ledgers count correctly; exit code 1 if not."""
     from tietrain.train.check import matrix, show
@@ -225,10 +230,10 @@ def report(args: argparse.Namespace) -> int:
     "compare",
     argument("run_a", type=Path, help="a finished run directory"),
     argument("run_b", type=Path, help="another one of the same task, scored on the same lines"),
-    argument("--split", help="default: test, or the first split that did not choose the weights"),
+    argument("--split", help="split to compare; default: test, or the first that did not choose the weights"),
     argument("--metric", action="append", default=[], metavar="NAME", help=f"{', '.join(SCORES)}; may be repeated"),
-    argument("--samples", **SAMPLES, metavar="N", help="per test; default: 1,000 and 10,000"),
-    argument("--seed", **SEED, metavar="K", help="of the samples; default: sacrebleu's 12345"),
+    argument("--samples", **SAMPLES, metavar="N", help="samples per test; default: 1,000 and 10,000"),
+    argument("--seed", **SEED, metavar="K", help="seed of the samples; default: sacrebleu's 12345"),
 )
 def compare(args: argparse.Namespace) -> int:
     """Compare two trained models on one test set: paired bootstrap and approximate randomisation of their stored output."""
