@@ -143,7 +143,7 @@ def test_main_reports_a_bug_with_70_and_a_log(tietrain_cli, monkeypatch):
     def broken():
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("tietrain.config.compose.tying_choices", broken)
+    monkeypatch.setattr("tietrain.cli.verbs.tying_choices", broken)
     ran = tietrain_cli("schemes")
     assert ran.code == 70 and "Traceback" not in ran.err
     log = Path(re.search(r"\(see (.+)\)", ran.err).group(1))

@@ -56,10 +56,12 @@ def add_run(study: Path, words: Iterable[str], name: str) -> None:
 
 
 def read_cells(study: Path) -> list[GridCell]:
-    """The cells listed in a study, in the order of the grids; damaged lines are left out."""
+    """The cells listed in a study, in the order of the grids; damaged lines and files, and links, are left out."""
+    path = study / runs.GRID
     cells: dict[tuple[str, ...], GridCell] = {}
     with suppress(DataError):
-        for line in _read(study / runs.GRID).split(b"\n"):
+        content = b"" if path.is_symlink() else runs.read_bytes(path)
+        for line in content.split(b"\n") if len(content) <= MAX_BYTES else []:
             with suppress(ValueError, RecursionError):
                 _take(json.loads(line), cells)
     return list(cells.values())
@@ -83,14 +85,6 @@ def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise ValueError("not a list of words")
     return tuple(value)
-
-
-def _read(path: Path) -> bytes:
-    """DataError if it is a link, empty or too large."""
-    content = b"" if path.is_symlink() else runs.read_bytes(path)
-    if not content or len(content) > MAX_BYTES:
-        raise DataError(str(path), "it does not list the cells of a grid", "delete it")
-    return content
 
 
 def _append(study: Path, lines: Sequence[dict[str, Any]]) -> None:

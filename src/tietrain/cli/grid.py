@@ -109,7 +109,7 @@ def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> in
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     # Cells of a grid can run on other machines, which share its folder but not /tmp.
     with tempfile.TemporaryDirectory(prefix=".grid-", dir=study) as folder:
-        outcomes = Outcomes.create(Path(folder))
+        outcomes = Outcomes(Path(folder))
         try:
             with launchers.passing_on_signals(outcomes.stopped) if study else nullcontext():
                 app()
@@ -118,7 +118,7 @@ def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> in
         except SystemExit as e:  # Hydra's parser of flags
             return e.code if isinstance(e.code, int) else 2
         except KeyboardInterrupt:
-            if outcomes.are_empty():
+            if not outcomes.path.stat().st_size:
                 raise
         except Exception as e:  # from a launcher or sweeper: no cell raises
             if study is None:
@@ -138,7 +138,7 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     """
     if launchers.in_worker():
         launchers.ignore_signals()
-    if Outcomes.current().stopped.exists():
+    if Outcomes().stopped.exists():
         return None
     settings = HydraConfig.get()
     try:
@@ -149,7 +149,7 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
             return tune.run_arm(tune.make_points(cfg, settings.overrides.task, swept), _run)
         return _run(to_run_config(cfg, swept)).valid
     except Exception as e:
-        Outcomes.current().add(_refused(cfg, e))
+        Outcomes().add(_refused(cfg, e))
         return None
     except KeyboardInterrupt:
         if launchers.in_worker():
@@ -165,7 +165,7 @@ def _run(config: RunConfig) -> Outcome:
     outcome = job.run_job(config)
     if outcome.status == "diverged" and config.tune.role == "tuning":
         outcome.exit_code = 0  # the search is there to find out which points diverge
-    Outcomes.current().add(outcome)
+    Outcomes().add(outcome)
     return outcome
 
 

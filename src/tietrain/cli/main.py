@@ -1,11 +1,9 @@
 """`tietrain`: the first word is a command, or all words are settings of a run or grid. Loads neither torch nor datasets."""
 
-import argparse
 import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
 from difflib import get_close_matches
 
 from tietrain import __version__
@@ -64,7 +62,10 @@ def _run_hydra(argv: list[str]) -> int:
     from tietrain.config import compose
 
     flags = parse_flags(argv)
-    _check_flags(flags, argv)
+    looks = (flags.cfg, flags.info, flags.shell_completion)
+    if sum(map(bool, (flags.run, flags.multirun, *looks))) > 1:
+        names = "--run, --multirun, --cfg, --info and --shell-completion"
+        raise SettingsError(" ".join(argv), f"{names} exclude one another", "give only one of them")
     # With --shell-completion the words belong to the shell, not to a configuration.
     words = [] if flags.shell_completion else flags.overrides
     compose.parse_overrides(words)
@@ -73,19 +74,7 @@ def _run_hydra(argv: list[str]) -> int:
     compose.register_schema()
     study = None
     # A configuration of the user's own (-cp, -cn) describes its grid itself.
-    if not (_only_prints(flags) or flags.config_path or flags.config_name):
-        config_dirs = [flags.config_dir] if flags.config_dir else []
-        added, study = grid.prepare(words, config_dirs, flags.multirun)
+    if not any((*looks, flags.help, flags.hydra_help, flags.config_path, flags.config_name)):
+        added, study = grid.prepare(words, [flags.config_dir] if flags.config_dir else [], flags.multirun)
         argv = [*argv, *added]
     return grid.run_app(argv, words, study)
-
-
-def _check_flags(flags: argparse.Namespace, argv: Sequence[str]) -> None:
-    exclusive = (flags.run, flags.multirun, flags.cfg, flags.info, flags.shell_completion)
-    if sum(map(bool, exclusive)) > 1:
-        names = "--run, --multirun, --cfg, --info and --shell-completion"
-        raise SettingsError(" ".join(argv), f"{names} exclude one another", "give only one of them")
-
-
-def _only_prints(flags: argparse.Namespace) -> bool:
-    return any((flags.cfg, flags.info, flags.shell_completion, flags.help, flags.hydra_help))

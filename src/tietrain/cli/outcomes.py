@@ -1,7 +1,5 @@
 """How the runs of one command ended, noted in one file by every process that takes part, and the exit code they give."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter
@@ -15,27 +13,20 @@ VARIABLE = "TIETRAIN_OUTCOMES"
 
 
 class Outcomes:
-    """The outcomes of one command, one JSON line per run in `outcomes.jsonl`.
+    """The outcomes of the command that this process works for, one JSON line per run.
 
-    stopped: the file that appears when a signal stops the grid; it holds the number of the signal.
+    Args:
+        folder: where to begin an empty file; None to use the one that the command began.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.stopped = path.with_name("stopped")
-
-    @classmethod
-    def create(cls, folder: Path) -> Outcomes:
-        """An empty file of outcomes, which this process and those it starts use."""
-        path = folder.absolute() / "outcomes.jsonl"
-        path.touch()
-        os.environ[VARIABLE] = str(path)
-        return cls(path)
-
-    @classmethod
-    def current(cls) -> Outcomes:
-        """The outcomes of the command that this process works for."""
-        return cls(Path(os.environ[VARIABLE]))
+    def __init__(self, folder: Path | None = None) -> None:
+        if folder is not None:
+            path = folder.absolute() / "outcomes.jsonl"
+            path.touch()
+            os.environ[VARIABLE] = str(path)
+        self.path = Path(os.environ[VARIABLE])
+        # Appears when a signal stops the grid, and holds its number.
+        self.stopped = self.path.with_name("stopped")
 
     def add(self, outcome: Outcome) -> None:
         """Print why a run failed, and note how it ended. KeyboardInterrupt if a signal stopped it: that stops its grid too."""
@@ -47,26 +38,16 @@ class Outcomes:
             self.stopped.write_text(str(outcome.exit_code - 128))
             raise KeyboardInterrupt
 
-    def are_empty(self) -> bool:
-        """Whether no run has ended yet."""
-        return not self.path.stat().st_size
-
     def exit_code(self) -> int:
-        """The code of the only run. Of a grid, print a summary and give 1 if a cell failed, 6 if others run elsewhere."""
+        """The code of a single run. For a grid, print a summary; 1 if a cell failed, else 6 if one runs elsewhere."""
         ended = [Outcome(**json.loads(line)) for line in self.path.read_text(encoding="utf-8").splitlines()]
         if len(ended) < 2 and not self.stopped.exists():
             return max((outcome.exit_code for outcome in ended), default=0)
-        counts = Counter(_words(outcome.status) for outcome in ended)
+        counts = Counter(outcome.status.replace("_", " ") for outcome in ended)
         eprint(f"grid: {', '.join(f'{n} {status}' for status, n in counts.items())}")
         failed = [outcome for outcome in ended if outcome.exit_code and outcome.status != "not_applicable"]
         for outcome in failed:
-            eprint(f"  {_words(outcome.status)}: {outcome.directory} {outcome.message}")
+            eprint(f"  {outcome.status.replace('_', ' ')}: {outcome.directory} {outcome.message}")
         if self.stopped.exists():
             return 128 + int(self.stopped.read_text())
-        if any(outcome.exit_code != 6 for outcome in failed):
-            return 1
-        return 6 if failed else 0
-
-
-def _words(status: str) -> str:
-    return status.replace("_", " ")
+        return 1 if any(outcome.exit_code != 6 for outcome in failed) else 6 if failed else 0

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tietrain.cli.registry import CONFIG_DIR, argument, print_json, verb
 from tietrain.config import HardwareConfig
+from tietrain.config.compose import parse_overrides
 from tietrain.config.stored import override_config, read_run_config
 from tietrain.errors import DataError, SettingsError
 from tietrain.runs import record as runs
@@ -171,8 +172,6 @@ def _open(args: argparse.Namespace, verb: str) -> SavedRun:
 
     `eval` computes in float32, the other commands in the precision of the hardware.
     """
-    from tietrain.config.compose import parse_overrides
-
     for override in parse_overrides(args.overrides):
         _check_override(override.key_or_group, str(override.input_line), is_eval=verb == "eval")
     config = read_run_config(args.run)
@@ -210,8 +209,6 @@ def _check_beam(option: str, settings: Any) -> None:
 
 def _named_splits(words: Sequence[str]) -> list[str]:
     """Splits whose files the overrides name, without train; only these are scored."""
-    from tietrain.config.compose import parse_overrides
-
     names: list[str] = []
     for override in parse_overrides(words):
         key = override.key_or_group

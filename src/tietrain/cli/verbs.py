@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tietrain.cli.registry import CONFIG_DIR, OVERRIDES, argument, print_json, verb
-from tietrain.config import RunConfig
+from tietrain.config.compose import compose_config, parse_overrides, tying_choices
 from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
 from tietrain.config.layout import make_shape
 from tietrain.config.match import compare_match, describe_match
@@ -65,7 +65,7 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def _plan_one(args: argparse.Namespace) -> None:
-    config = _compose(args)
+    config = compose_config(args.overrides, args.config_dir)
     tying_plan = make_plan(make_shape(config), config.tying.ties)
     difference = _difference(args, tying_plan) if args.against else None
     lengths = parse_lengths(args.lengths or DEFAULT_LENGTHS) if args.lengths or args.figure else []
@@ -99,8 +99,6 @@ def _plan_one(args: argparse.Namespace) -> None:
 
 def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
     """How the plan differs from that of a run, or of the same command line with other overrides."""
-    from tietrain.config.compose import compose_config
-
     if Path(args.against).is_dir():
         return Difference(stored_record(Path(args.against)), record_of(here))
     setting = f"--against {args.against}"
@@ -111,17 +109,14 @@ def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
         words = shlex.split(args.against)
     except ValueError as e:
         raise SettingsError(setting, str(e).rstrip("."), "close its quotation marks") from None
-    there = compose_config([*_not_replaced(args.overrides, words), *words], args.config_dir)
-    return Difference(record_of(make_plan(make_shape(there), there.tying.ties)), record_of(here))
-
-
-def _not_replaced(overrides: list[str], words: list[str]) -> list[str]:
-    """The overrides that `words` do not replace. The options of a replaced choice (tying.ties.cycle.n_unique=2) go too."""
-    from tietrain.config.compose import parse_overrides
-
     replaced = tuple(f"{override.key_or_group}." for override in parse_overrides(words))
-    keys = [f"{override.key_or_group}." for override in parse_overrides(overrides)]
-    return [word for word, key in zip(overrides, keys, strict=True) if not key.startswith(replaced)]
+    kept = []
+    for word, override in zip(args.overrides, parse_overrides(args.overrides), strict=True):
+        # The options of a replaced choice (tying.ties.cycle.n_unique=2) go with it.
+        if not f"{override.key_or_group}.".startswith(replaced):
+            kept.append(word)
+    there = compose_config([*kept, *words], args.config_dir)
+    return Difference(record_of(make_plan(make_shape(there), there.tying.ties)), record_of(here))
 
 
 def _draw_lengths(path: Path, body: dict[str, Any], shape: ModelShape) -> None:
@@ -137,8 +132,6 @@ def _draw_lengths(path: Path, body: dict[str, Any], shape: ModelShape) -> None:
 @verb("schemes")
 def schemes(args: argparse.Namespace) -> int:
     """List the tying schemes: what each shares, what it needs, and its source."""
-    from tietrain.config.compose import tying_choices
-
     rows = scheme_rows(tying_choices())
     if args.json:
         print_json(rows)
@@ -174,7 +167,7 @@ def check(args: argparse.Namespace) -> int:
             heading = matrix.describe_all(args.overrides)
             rows = matrix.check_all(args.overrides, args.config_dir, log)
         else:
-            config = _compose(args)
+            config = compose_config(args.overrides, args.config_dir)
             heading = describe_reference(config)
             rows = [matrix.check_configured(config, log)]
     if args.json:
@@ -190,7 +183,7 @@ def data(args: argparse.Namespace) -> int:
     from tietrain.data.description import description_lines
     from tietrain.train.tasks.describe import describe_data
 
-    description = describe_data(_compose(args))
+    description = describe_data(compose_config(args.overrides, args.config_dir))
     if args.json:
         print_json(description)
     else:
@@ -252,9 +245,3 @@ def compare(args: argparse.Namespace) -> int:
     else:
         print("\n".join(describe(found)))
     return 0
-
-
-def _compose(args: argparse.Namespace) -> RunConfig:
-    from tietrain.config.compose import compose_config
-
-    return compose_config(args.overrides, args.config_dir)
