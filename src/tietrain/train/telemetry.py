@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from tietrain.config import RunConfig
 from tietrain.runs import record as runs
+from tietrain.runs.view import clock
 from tietrain.train.hardware import Hardware
 from tietrain.train.state import TrainState
 from tietrain.train.tensorboard import TensorBoard
@@ -93,7 +94,7 @@ class Telemetry:
     def _progress_line(self, row: Mapping[str, Any], state: TrainState, fraction: float) -> str:
         left = state.seconds / fraction * max(0.0, 1 - fraction)
         loss, speed = row["nats_per_token"], row["tokens_per_second"]
-        line = f"step {state.step}: loss {loss:.4f}, {speed:,.0f} tokens/s, ETA {_clock(left)}"
+        line = f"step {state.step}: loss {loss:.4f}, {speed:,.0f} tokens/s, ETA {clock(left)}"
         if self._hardware.peak_flops:
             line += f", {state.flops / state.seconds / self._hardware.peak_flops:.1%} of peak FLOP/s"
         return line
@@ -126,13 +127,3 @@ def _where(state: TrainState, split: str) -> dict[str, Any]:
 
 def _scores(nats_per_token: float) -> dict[str, float]:
     return {"nats_per_token": nats_per_token, "ppl": math.exp(min(nats_per_token, MAX_EXPONENT))}
-
-
-def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds.
-
-    >>> _clock(3725.4)
-    '1:02:05'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
