@@ -12,7 +12,6 @@ from tietrain.errors import DataError
 from tietrain.report.arms import UNTIED, Arm, Comparison, run_score
 from tietrain.report.differences import closest
 from tietrain.report.pages.markup import code, escape
-from tietrain.report.pages.tables import COLUMNS, SCORES, Score
 from tietrain.report.resampling import MIN_SEEDS, two_level_interval
 from tietrain.report.statistics import (
     LEVEL,
@@ -24,6 +23,7 @@ from tietrain.report.statistics import (
     smallest_effect,
 )
 from tietrain.runs.documents import nats_and_bits
+from tietrain.runs.scores import COLUMNS, SCORES, Score
 
 BASELINE, BETTER, WORSE, NO_DIFFERENCE, UNSTABLE = "baseline", "better", "worse", "no difference shown", "unstable"
 EQUIVALENT, EQUIVALENT_HERE = "equivalent", "equivalent at this rate"
@@ -56,7 +56,7 @@ class Declared:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ArmVerdict:
     """An arm against its baseline, on the primary score.
 
     base: None for a baseline. values: seed -> score of each finished run. n_diverged, n_ended: seeds. median: diverged
@@ -65,7 +65,7 @@ class Judged:
     """
 
     arm: Arm
-    base: Judged | None
+    base: ArmVerdict | None
     values: dict[int, float]
     n_diverged: int
     n_ended: int
@@ -81,12 +81,12 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Verdicts:
     """All arms of a comparison. tuned: whether each was trained at a rate of its own. notes: what could not be done."""
 
     declared: Declared
     tuned: bool
-    arms: tuple[Judged, ...]
+    arms: tuple[ArmVerdict, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -94,11 +94,11 @@ class Judgement:
         """Holm's strictest: what the smallest p is held against."""
         return LEVEL / max(1, sum(one.paired is not None for one in self.arms))
 
-    def of(self, arm: Arm) -> Judged:
+    def of(self, arm: Arm) -> ArmVerdict:
         return next(judged for judged in self.arms if judged.arm is arm)
 
 
-def judge(comparison: Comparison, *, tuned: bool) -> Judgement:
+def judge(comparison: Comparison, *, tuned: bool) -> Verdicts:
     """Verdicts of a comparison."""
     declared = read_declared(comparison)
     bases = {arm.id: _measured(arm, None, declared) for arm in comparison.arms if declared.is_baseline(arm)}
@@ -114,7 +114,7 @@ def judge(comparison: Comparison, *, tuned: bool) -> Judgement:
     p_holm, margin = adjusted(lambda test: test.p), declared.margin
     p_equivalent = adjusted(lambda test: equivalence_p(test, margin)) if margin else {}
     judged = [replace(one, p_holm=p_holm.get(one.arm.id), p_equivalent=p_equivalent.get(one.arm.id)) for one in judged]
-    judgement = Judgement(declared, tuned, tuple(judged))
+    judgement = Verdicts(declared, tuned, tuple(judged))
     return replace(judgement, arms=tuple(_with_verdict(one, judgement) for one in judged))
 
 
@@ -139,14 +139,14 @@ def read_declared(comparison: Comparison) -> Declared:
     return Declared(score, str(split), str(baseline), margin, doubt, instead_of)
 
 
-def _measured(arm: Arm, base: Judged | None, declared: Declared) -> Judged:
+def _measured(arm: Arm, base: ArmVerdict | None, declared: Declared) -> ArmVerdict:
     scores = {run.seed: run_score(run, declared.split, declared.score.name) for run in arm.done}
     values = {seed: value for seed, value in scores.items() if value is not None}
     n_diverged = len({run.seed for run in arm.runs if run.status == "diverged"} - scores.keys())
     theirs = base.values if base else {}
     pairs = [(values[seed], theirs[seed]) for seed in sorted(values.keys() & theirs.keys())]
     differences = tuple(0.0 if math.isclose(ours, other, rel_tol=SAME) else ours - other for ours, other in pairs)
-    return Judged(
+    return ArmVerdict(
         arm=arm,
         base=base,
         values=values,
@@ -168,7 +168,7 @@ def median_with_diverged(values: Sequence[float], n_diverged: int, sign: int) ->
     return statistics.median(ended) if ended else None
 
 
-def _with_verdict(one: Judged, judgement: Judgement) -> Judged:
+def _with_verdict(one: ArmVerdict, judgement: Verdicts) -> ArmVerdict:
     """The verdict of an arm and what its seeds could and should show."""
     declared = judgement.declared
     if declared.is_baseline(one.arm):
@@ -184,7 +184,7 @@ def _with_verdict(one: Judged, judgement: Judgement) -> Judged:
     return replace(one, verdict=_verdict(one, declared.score.sign, tuned=judgement.tuned))
 
 
-def _why_none(one: Judged, declared: Declared) -> str:
+def _why_none(one: ArmVerdict, declared: Declared) -> str:
     """Why an arm has no verdict; empty where it has one."""
     if one.base is None:
         return f"no arm {declared.baseline}"
@@ -199,7 +199,7 @@ def _why_none(one: Judged, declared: Declared) -> str:
     return "exploratory" if declared.doubt else ""
 
 
-def _verdict(one: Judged, sign: int, *, tuned: bool) -> str:
+def _verdict(one: ArmVerdict, sign: int, *, tuned: bool) -> str:
     """A difference inside the margin is what was said not to matter, significant or not."""
     assert one.paired is not None and one.p_holm is not None
     if one.p_equivalent is not None and one.p_equivalent < LEVEL:
@@ -211,7 +211,7 @@ def _verdict(one: Judged, sign: int, *, tuned: bool) -> str:
     return BETTER if one.paired.mean * sign > 0 else WORSE
 
 
-def add_two_level(judgement: Judgement, directory: Path) -> Judgement:
+def add_two_level(judgement: Verdicts, directory: Path) -> Verdicts:
     """With intervals over seeds and documents for arms of at least MIN_SEEDS pairs; notes say where one is missing.
 
     Args:

@@ -1,22 +1,98 @@
-"""Scores of translations by name, each sacrebleu's own with its signature. sacrebleu is loaded when one is made."""
+"""The scores of runs: how each is called and shown, and how sacrebleu computes those of translations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
 
+# Scores of translations.
 METRICS = ("bleu", "chrf", "chrf++", "ter")
-# What teacher-forced nats of a text are divided by.
+# Teacher-forced nats of a text, per token or (in bits) per byte.
 NATS = ("nats_per_token", "bits_per_byte")
 # What cuts text into BLEU's tokens with no package or download besides sacrebleu.
 TOKENIZERS = ("13a", "none", "char", "intl", "zh")
 
 
+@dataclass(frozen=True)
+class Score:
+    """How a score is shown.
+
+    decimals: of the score times `scale`; a difference of two scores has one more.
+    per_token: whether the score depends on how the vocabulary cuts text into tokens.
+    sign: 1 if more is better, -1 if less is. meaning: a sentence for readers who may not know the score.
+    """
+
+    name: str
+    title: str
+    decimals: int
+    meaning: str = ""
+    per_token: bool = False
+    scale: float = 1.0
+    sign: int = -1
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.sign < 0
+
+
+_SCORES = (
+    Score(
+        "excess_nats",
+        "excess nats/token",
+        3,
+        "excess nats: the model's nats per token minus those of the generator of the corpus, which no model can beat",
+        per_token=True,
+    ),
+    Score(
+        "excess_bits_per_byte",
+        "excess bits/byte",
+        4,
+        "excess bits/byte: the same excess in a unit that does not depend on the vocabulary",
+    ),
+    Score("bleu", "BLEU", 1, sign=1),
+    Score(
+        "oracle_bleu",
+        "oracle BLEU",
+        1,
+        "oracle BLEU: the BLEU of the most probable spelling of the true meaning, the ceiling for BLEU",
+        sign=1,
+    ),
+    Score("chrf", "chrF", 1, sign=1),
+    Score("chrf++", "chrF++", 1, sign=1),
+    Score("ter", "TER", 1, "TER: edits per reference word, in percent; lower is better"),
+    Score(
+        "length_ratio",
+        "length ratio",
+        3,
+        "length ratio: BLEU's tokens of the translations over those of the references",
+    ),
+    Score(
+        "legal",
+        "legal %",
+        1,
+        "legal: share of the translations that are a legal spelling of the true meaning",
+        scale=100.0,
+        sign=1,
+    ),
+    Score("nats_per_token", "nats/token", 3, per_token=True),
+    Score("ppl_token", "ppl/token", 2, per_token=True),
+    Score("ppl_word", "ppl/word", 2, "ppl/word: perplexity per white-space word, with one end mark per line"),
+    Score("bits_per_byte", "bits/byte", 3, "bits/byte: bits per UTF-8 byte of the raw text"),
+)
+SCORES = {score.name: score for score in _SCORES}
+# Task -> the scores of its tables, the primary one first.
+COLUMNS = {
+    "lm": ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats"),
+    "mt": ("excess_nats", "bleu", "oracle_bleu", "chrf", "chrf++", "ter", "length_ratio", "legal", "ppl_token"),
+}
+
+
 def make_metric(name: str, tokenize: str) -> Metric:
-    """One of METRICS as sacrebleu computes it.
+    """One of METRICS as sacrebleu computes it; sacrebleu is imported here, on first use.
 
     Args:
         tokenize: one of TOKENIZERS, for BLEU; `none` for text that is tokenised already, `char` for Japanese.
@@ -27,7 +103,7 @@ def make_metric(name: str, tokenize: str) -> Metric:
     from sacrebleu.metrics.ter import TER
 
     if name == "bleu":
-        # Text that is scored as it is cut need not be warned of.
+        # `force` silences the warning about text that is tokenised already: here that is intended.
         return BLEU(tokenize=tokenize, force=tokenize in ("none", "char"))
     return TER() if name == "ter" else CHRF(word_order=2 if name == "chrf++" else 0)
 

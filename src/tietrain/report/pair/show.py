@@ -7,11 +7,8 @@ from typing import Any
 
 from tietrain.report.pages.markup import count
 from tietrain.report.pair.pair import Comparison
-from tietrain.runs.scores import METRICS, NATS
+from tietrain.runs.scores import METRICS, SCORES
 
-TITLES = {"bleu": "BLEU", "chrf": "chrF", "chrf++": "chrF++", "ter": "TER"}
-TITLES |= {"nats_per_token": "nats/token", "bits_per_byte": "bits/byte"}
-LOWER_IS_BETTER = ("ter", *NATS)
 SCOPE = (
     "These two trained models on these lines only: the tests redraw the lines and hold the models fixed. They say nothing "
     "about other seeds, and so nothing about the schemes."
@@ -22,7 +19,7 @@ def to_json(found: Comparison) -> dict[str, Any]:
     """The comparison for programs."""
     heads = [{k: getattr(side.run, k) for k in ("path", "id", "label", "seed", "arm")} for side in found.pair]
     results = {
-        name: {**asdict(paired), "difference": paired.b - paired.a, "lower_is_better": name in LOWER_IS_BETTER}
+        name: {**asdict(paired), "difference": paired.b - paired.a, "lower_is_better": SCORES[name].lower_is_better}
         for name, paired in found.results.items()
     }
     where = {"split": found.split, "n_lines": found.n_lines, **asdict(found.draws)}
@@ -43,7 +40,7 @@ def describe(found: Comparison) -> list[str]:
     if any(name in METRICS for name in found.results):
         lines.append("the bootstrap p of translations is sacrebleu's, of one tail: about half of a two-sided one")
     signatures = {name: paired.signature for name, paired in found.results.items() if paired.signature}
-    lines += [f"signature of {TITLES[name]}: {signature}" for name, signature in signatures.items()]
+    lines += [f"signature of {SCORES[name].title}: {signature}" for name, signature in signatures.items()]
     return [*lines, *found.notes, SCOPE]
 
 
@@ -51,12 +48,13 @@ def _table(found: Comparison) -> list[str]:
     """A line a metric."""
     rows = [["", "A", "B", "B - A", "p bootstrap", "p randomisation"]]
     for name, paired in found.results.items():
-        places = 4 if name in NATS else 2
-        scores = [(paired.a, paired.a_ci), (paired.b, paired.b_ci)]
+        score = SCORES[name]
+        places = score.decimals + 1
+        values = [(paired.a, paired.a_ci), (paired.b, paired.b_ci)]
         rows.append(
             [
-                TITLES[name] + (", lower is better" if name in LOWER_IS_BETTER else ""),
-                *(f"{score:.{places}f} ± {ci:.{places}f}" for score, ci in scores),
+                score.title + (", lower is better" if score.lower_is_better else ""),
+                *(f"{value:.{places}f} ± {ci:.{places}f}" for value, ci in values),
                 f"{paired.b - paired.a:+.{places}f}",
                 *(f"{p:.4f}" for p in (paired.p_bootstrap, paired.p_randomisation)),
             ]
