@@ -151,12 +151,15 @@ def _why_none(comparison: Comparison, verdicts: Verdicts) -> list[str]:
 def _reason(verdict: str, group: list[ArmVerdict]) -> str:
     names = join_words([v.arm.name for v in group])
     single = len(group) == 1
+    why = verdict.removeprefix("no verdict (").removesuffix(")")
     known = {
         NO_DIFFERENCE: f"{names} {'was' if single else 'were'} shown neither to differ nor to be equivalent",
         DIFFERS_HERE: f"{names} {'differs' if single else 'differ'}, but at one common rate, which may favour an arm",
         UNSTABLE: join_words([f"{v.arm.name} diverged {v.n_diverged} of {v.n_ended} times" for v in group]),
         WORSE: f"{names} {'is' if single else 'are'} worse",
-        "no verdict (not scored)": f"{names} {'is' if single else 'are'} not scored",
-        "no verdict (one seed)": "one seed per arm cannot show whether a difference is chance",
+        "not scored": f"{names} {'is' if single else 'are'} not scored",
+        "one seed": "one seed per arm cannot show whether a difference is chance",
+        "no common seed": f"{names} {'has' if single else 'have'} no seed in common with the baseline",
+        "the same difference at every seed": f"{names}: all seeds show the same difference, so chance cannot be estimated",
     }
-    return known.get(verdict) or verdict.removeprefix("no verdict (").removesuffix(")")
+    return known.get(verdict) or known.get(why) or why

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from jinja2 import Environment
 from markdown_it import MarkdownIt
@@ -19,13 +20,12 @@ from markupsafe import Markup
 
 from tietrain.report.arms import Arm, Comparison, Stat, make_stat
 from tietrain.report.figures.canvas import COLOURS, ArmStyles, Drawing, css_colour, inline_svg
-from tietrain.report.pages.headline import Headline, make_headline
+from tietrain.report.pages.headline import make_headline
 from tietrain.report.pages.markdown import (
     FILES,
     INTRODUCTION,
     LEFT_OUT,
     WARNINGS,
-    Section,
     make_sections,
     run_counts,
     title,
@@ -66,38 +66,6 @@ class Row:
     cells: tuple[TableCell, ...]
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure on the page; stem: of the names of its files."""
-
-    stem: str
-    caption: str
-    svg: Markup
-
-
-@dataclass(frozen=True)
-class Block:
-    """A section on the page."""
-
-    title: Markup
-    text: Markup
-    figures: tuple[Figure, ...]
-    is_warning: bool
-
-
-@dataclass(frozen=True)
-class ComparisonPart:
-    """A comparison on the page."""
-
-    slug: str
-    title: str
-    heading: str
-    headline: Headline
-    header: tuple[str, ...]
-    rows: tuple[Row, ...]
-    blocks: tuple[Block, ...]
-
-
 def make_html(
     found: Sequence[Run],
     comparisons: Sequence[Comparison],
@@ -111,15 +79,16 @@ def make_html(
         verdicts, drawings: of each comparison, by its slug.
     """
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    left_out = [run for run in found if run.status != "done"]
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"text": _text, "line": _line, "svg": _svg}
     return environment.from_string((TEMPLATES / "report.html").read_text(encoding="utf-8")).render(
-        title=_line(title(found)),
+        title=title(found),
         run_counts=run_counts(found, comparisons),
         introduction=INTRODUCTION,
-        comparisons=[_part(c, verdicts[c.slug], drawings.get(c.slug, ()), styles) for c in comparisons],
+        comparisons=[_parts(c, verdicts[c.slug], drawings.get(c.slug, ()), styles) for c in comparisons],
+        warnings=WARNINGS,
         left_out_title=LEFT_OUT,
-        left_out=_text(left_out_table(left_out)) if left_out else "",
+        left_out=left_out_table([run for run in found if run.status != "done"]),
         files=FILES,
         colours=list(enumerate(COLOURS)),
         dark=[(i, DARK[colour]) for i, colour in enumerate(COLOURS) if colour in DARK],
@@ -129,33 +98,39 @@ def make_html(
     )
 
 
-def _part(comparison: Comparison, verdicts: Verdicts, drawings: Sequence[Drawing], styles: ArmStyles) -> ComparisonPart:
-    return ComparisonPart(
-        slug=comparison.slug,
-        title=comparison.title,
-        heading=heading(comparison, verdicts),
-        headline=make_headline(comparison, verdicts),
-        header=_header(verdicts),
-        rows=tuple(_row(arm, verdicts, styles) for arm in comparison.arms),
-        blocks=tuple(_block(section, comparison.slug) for section in make_sections(comparison, verdicts, drawings)),
-    )
+def _parts(
+    comparison: Comparison, verdicts: Verdicts, drawings: Sequence[Drawing], styles: ArmStyles
+) -> dict[str, Any]:
+    """What the template shows of a comparison."""
+    return {
+        "slug": comparison.slug,
+        "title": comparison.title,
+        "heading": heading(comparison, verdicts),
+        "headline": make_headline(comparison, verdicts),
+        "header": _header(verdicts),
+        "rows": [_row(arm, verdicts, styles) for arm in comparison.arms],
+        "sections": make_sections(comparison, verdicts, drawings),
+    }
 
 
-def _block(section: Section, slug: str) -> Block:
-    figures = tuple(
-        Figure(f"{slug}_{d.name}", d.caption, Markup(inline_svg(d, f"{slug}-{d.name}"))) for d in section.figures
-    )
-    return Block(_line(section.title), _text(section.text), figures, section.title == WARNINGS)
+def _svg(drawing: Drawing, stem: str) -> Markup:
+    return Markup(inline_svg(drawing, stem))
 
 
-def _text(markdown: str) -> Markup:
-    """Markdown of ours as HTML; what looks like HTML in it is shown as text."""
+def _text(markdown: str, label: str) -> Markup:
+    """Markdown of ours as HTML; what looks like HTML in it is shown as text, and each table can be scrolled.
+
+    Args:
+        label: says to a screen reader what the tables show.
+    """
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = renderer.parse(markdown)
     for token in tokens:
         if token.type == "th_open":
             token.attrSet("scope", "col")
-    return Markup(renderer.renderer.render(tokens, renderer.options, {}))
+    text = Markup(renderer.renderer.render(tokens, renderer.options, {}))
+    scroll = Markup('<div class="scroll" tabindex="0" role="region" aria-label="{}"><table>').format(label)
+    return text.replace(Markup("<table>"), scroll).replace(Markup("</table>"), Markup("</table></div>"))
 
 
 def _line(markdown: str) -> Markup:

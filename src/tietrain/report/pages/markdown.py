@@ -47,7 +47,7 @@ FILES = {
 
 @dataclass(frozen=True)
 class Section:
-    """Part of a comparison: its title and text as Markdown, and figures that follow the text."""
+    """Part of a comparison: its title and text as Markdown, and the figures that follow the text."""
 
     title: str
     text: str
@@ -94,9 +94,8 @@ def make_markdown(
         for section in make_sections(comparison, own, drawings.get(comparison.slug, ())):
             blocks += [f"### {section.title}", section.text]
             blocks += [_figure(comparison, drawing) for drawing in section.figures]
-    left_out = [run for run in found if run.status != "done"]
-    if left_out:
-        blocks += [f"## {LEFT_OUT}", left_out_table(left_out)]
+    if left_out := left_out_table([run for run in found if run.status != "done"]):
+        blocks += [f"## {LEFT_OUT}", left_out]
     files = [f"[{name}]({name}): {holds}" for name, holds in FILES.items() if name != "report.md"]
     blocks += ["## Files", bullets(files)]
     return "\n\n".join(block for block in blocks if block) + "\n"

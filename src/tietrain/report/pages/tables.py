@@ -108,7 +108,9 @@ def _score_cell(arm: Arm, split: str, score: Score, reasons: dict[str, int]) -> 
 
 
 def left_out_table(runs: Sequence[Run]) -> str:
-    """Runs that are in no mean, how they ended and why; runs that differ only in their seed share a row."""
+    """Runs that are in no mean, how they ended and why; those that differ only in their seed share a row. Empty if none."""
+    if not runs:
+        return ""
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.status == "not_applicable"):
         groups.setdefault((run.status, run.task, run.label, run.reason), []).append(run)

@@ -27,11 +27,11 @@ def heading(comparison: Comparison, verdicts: Verdicts) -> str:
 
 
 def verdict_table(verdicts: Verdicts) -> str:
-    """One row per arm: seeds, diverged, mean, median, difference with its interval, p values, verdict."""
+    """One row per arm: verdict, seeds, diverged, mean, median, difference with its interval, p values."""
     score = verdicts.declared.score
-    header = ["arm", "seeds", "diverged", f"mean {score.title}", "median", "difference [95 %]"]
-    header += ["p sign-flip (smallest possible)", "p Holm", "verdict"]
-    return markdown_table(header, [_row(arm_verdict, score) for arm_verdict in verdicts.arms])
+    header = ["arm", "verdict", "seeds", "diverged", f"mean {score.title}", "median", "difference [95 %]"]
+    header += ["p sign-flip (smallest possible)", "p Holm"]
+    return markdown_table(header, [_row(arm_verdict, score) for arm_verdict in verdicts.arms], n_text=2)
 
 
 def _row(arm_verdict: ArmVerdict, score: Score) -> list[str]:
@@ -39,6 +39,7 @@ def _row(arm_verdict: ArmVerdict, score: Score) -> list[str]:
     test = arm_verdict.paired
     return [
         code(arm_verdict.arm.name),
+        escape(arm_verdict.verdict),
         str(len(arm_verdict.values)),
         f"{arm_verdict.n_diverged} of {arm_verdict.n_ended}",
         stat_text(stat, lambda value: fixed(value, score.decimals)),
@@ -46,7 +47,6 @@ def _row(arm_verdict: ArmVerdict, score: Score) -> list[str]:
         difference_text(arm_verdict, score),
         f"{p_text(test.p_sign_flip)} ({p_text(smallest_sign_flip_p(test.n))})" if test else "—",
         p_text(arm_verdict.p_holm),
-        escape(arm_verdict.verdict),
     ]
 
 
