@@ -160,6 +160,7 @@ def _reason(verdict: str, group: list[ArmVerdict]) -> str:
         "not scored": f"{names} {'is' if single else 'are'} not scored",
         "one seed": "one seed per arm cannot show whether a difference is chance",
         "no common seed": f"{names} {'has' if single else 'have'} no seed in common with the baseline",
+        "unstable baseline": "the baseline diverged",
         "the same difference at every seed": f"{names}: all seeds show the same difference, so chance cannot be estimated",
     }
-    return known.get(verdict) or known.get(why) or why
+    return known.get(verdict) or known.get(why) or f"there is {why} to compare with"

@@ -95,9 +95,10 @@ def notes(verdicts: Verdicts) -> list[str]:
             f"`seed={','.join(map(str, range(1, ENOUGH_SEEDS + 1)))}` is the smallest grid whose sign-flip p can fall below {LEVEL}."
         )
     if few := sorted({n for n in pairs if 1 < n < ENOUGH_SEEDS}):
-        smallest = join_words([f"with {n} seeds below {p_text(smallest_sign_flip_p(n))}" for n in few])
+        smallest = join_words([f"{p_text(smallest_sign_flip_p(n))} with {n} seeds" for n in few])
         lines.append(
-            f"No sign-flip p can fall {smallest}: interval, p Holm and verdict assume normally distributed differences."
+            f"The sign-flip p cannot be below {smallest}; the interval, p Holm and the verdict assume normally distributed "
+            "differences."
         )
     if pairs and not verdicts.tuned:
         some = any(arm_verdict.arm.tuning for arm_verdict in verdicts.arms)
@@ -134,16 +135,17 @@ def _two_level(arm_verdict: ArmVerdict, verdicts: Verdicts) -> str:
 
 
 def _power(verdicts: Verdicts) -> list[str]:
-    """The smallest difference that each arm's seeds could show, and how many are needed; empty without two seeds."""
+    """The smallest difference that each arm's seeds can detect, and how many are needed; empty without two seeds."""
     score = verdicts.declared.score
+    target = "the margin" if verdicts.declared.margin else "the difference found"
     parts = []
     for arm_verdict in verdicts.arms:
         if arm_verdict.paired is not None and arm_verdict.smallest_effect is not None:
+            smallest = fixed(arm_verdict.smallest_effect * score.scale, score.decimals + 1)
             needed = arm_verdict.seeds_needed
-            shown = fixed(arm_verdict.smallest_effect * score.scale, score.decimals + 1)
+            seeds = f"more than {MAX_SEEDS:,}" if needed is None else str(needed)
             parts.append(
-                f"{code(arm_verdict.arm.name)} could show {shown} with its {arm_verdict.paired.n} seeds and needs "
-                + (f"more than {MAX_SEEDS:,}" if needed is None else str(needed))
+                f"{code(arm_verdict.arm.name)} can detect a difference of {smallest} with its {arm_verdict.paired.n} seeds, "
+                f"and needs {seeds} seeds to detect {target}"
             )
-    target = "the margin" if verdicts.declared.margin else "the difference found"
-    return [f"Power, 80 % at level {verdicts.level:.2g}, to show {target}: {'; '.join(parts)}."] if parts else []
+    return [f"Power (80 %, level {verdicts.level:.2g}): {'; '.join(parts)}."] if parts else []
