@@ -1,4 +1,4 @@
-"""Arms, their names and means; comparisons and what they may be read for."""
+"""Arms, their names and means; comparisons, their splits, vocabularies and titles."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ def test_make_stat():
     assert make_stat([1.0, 3.0]) == Stat(2.0, 2**0.5, 2)
 
 
-def test_seeds_are_one_arm_and_unfinished_runs_are_in_no_mean(tmp_path):
+def test_make_arms_joins_seeds_and_leaves_unfinished_runs_out_of_means(tmp_path):
     for seed, loss in ((1, 2.0), (2, 3.0)):
         write_run(tmp_path, make_config("lm", "none", seed), loss=loss)
     write_run(tmp_path, make_config("lm", "none", 3), loss=9.0, status="diverged")
@@ -31,14 +31,14 @@ def test_seeds_are_one_arm_and_unfinished_runs_are_in_no_mean(tmp_path):
     assert arm.score("valid", "nats_per_token") == Stat(2.5, 0.5**0.5, 2)
 
 
-def test_a_seed_run_twice_counts_once(tmp_path):
+def test_done_counts_a_repeated_seed_once(tmp_path):
     for folder in ("a", "b"):
         write_run(tmp_path, make_config("lm", "none", 1), folder=folder)
     arm = arms_of(tmp_path)["none"]
     assert [run.path for run in arm.done] == ["a"] and [run.path for run in arm.repeated] == ["b"]
 
 
-def test_names_say_what_sets_arms_of_one_label_apart(tmp_path):
+def test_make_arms_names_what_differs(tmp_path):
     config = make_config("lm", "cross_layer", 1)
     for n in (1, 2):
         tie = {**TIES["cross_layer"]["cross_layer"], "n_unique": n}
@@ -52,13 +52,13 @@ def test_names_say_what_sets_arms_of_one_label_apart(tmp_path):
     }
 
 
-def test_names_fall_back_to_the_arm(tmp_path):
+def test_make_arms_names_fall_back_to_the_hash(tmp_path):
     for arm in ("aaaaaaaaaa", "bbbbbbbbbb"):
         write_run(tmp_path, make_config("lm", "none", 1), arm=arm, folder=arm)
     assert arms_of(tmp_path).keys() == {"none (aaaaaa)", "none (bbbbbb)"}
 
 
-def test_comparisons_are_of_one_task_on_one_corpus(tmp_path):
+def test_compare_groups_by_task_and_corpus(tmp_path):
     write_study(tmp_path)
     other = {"corpus": digest("other"), "vocabulary.decoder": digest("v")}
     write_run(tmp_path, make_config("lm", "none", 1), folder="other", arm="other", fingerprints=other)
@@ -73,7 +73,7 @@ def test_comparisons_are_of_one_task_on_one_corpus(tmp_path):
     assert list(mt.vocabularies.values()) == ["A", "B"]
 
 
-def test_the_primary_split_comes_first_then_tests_and_those_of_valid_last(tmp_path):
+def test_splits_order_is_primary_then_test_then_valid(tmp_path):
     found = ["valid.a-b", "valid.mean", "test.a-b", "test.mean", "held.mean", "train.a-b"]
     scores = {"bleu": 1.0}
     for name, stated in (("mean", "test.mean"), ("other", "held.mean")):
@@ -87,8 +87,8 @@ def test_the_primary_split_comes_first_then_tests_and_those_of_valid_last(tmp_pa
     assert other.splits == ["held.mean", "test.mean", *rest]
 
 
-def test_scored_vocabularies_are_those_of_every_decoder(tmp_path):
-    """Two decoders, one of whose vocabularies is another in one arm: perplexities are not compared."""
+def test_vocabularies_are_those_of_every_decoder(tmp_path):
+    """Two decoders, and in one arm one of them has another vocabulary: perplexities are not compared."""
     slots = [
         {"slot": f"decoder_{x}.{part}.weight", "owner": "", "shape": [9, 4]}
         for x in "ab"
@@ -104,17 +104,18 @@ def test_scored_vocabularies_are_those_of_every_decoder(tmp_path):
     assert {arm.vocab_size for arm in comparison.arms} == {9}
 
 
-@pytest.mark.parametrize(("rates", "expected"), [((0.002,), 1), ((0.001, 0.002, 0.004), 3)])
-def test_rates_are_counted_within_a_way_of_tying(tmp_path, rates, expected):
-    for label in ("none", "pre_softmax"):
-        for rate in rates:
-            config = make_config("lm", label, 1)
-            write_run(tmp_path, replace(config, optim=replace(config.optim, lr=rate)))
-    (comparison,) = compare(make_arms(collect(tmp_path)))
-    assert comparison.n_rates == expected
+def test_n_rates_counts_within_one_way_of_tying(tmp_path):
+    for rates in ((0.002,), (0.001, 0.002, 0.004)):
+        root = tmp_path / str(len(rates))
+        for label in ("none", "pre_softmax"):
+            for rate in rates:
+                config = make_config("lm", label, 1)
+                write_run(root, replace(config, optim=replace(config.optim, lr=rate)))
+        (comparison,) = compare(make_arms(collect(root)))
+        assert comparison.n_rates == len(rates)
 
 
-def test_excess_bits_per_byte_needs_bytes_that_are_true(tmp_path):
+def test_excess_bits_per_byte_needs_bits_per_byte(tmp_path):
     write_run(tmp_path, make_config("mt", "none", 1), loss=2.5)
     arm = arms_of(tmp_path)["none"]
     stat = arm.score("valid", "excess_bits_per_byte")
@@ -122,7 +123,7 @@ def test_excess_bits_per_byte_needs_bytes_that_are_true(tmp_path):
     assert arm.reason("held", "excess_bits_per_byte").startswith("3 tokens")
 
 
-def test_titles_name_the_corpus(tmp_path):
+def test_title_names_the_corpus(tmp_path):
     write_run(tmp_path, make_config("lm", "none", 1), folder="generated")
     files = make_config("mt", "none", 1)
     files = replace(

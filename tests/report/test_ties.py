@@ -1,7 +1,5 @@
 """Ties in words, from real plans."""
 
-import pytest
-
 from fabricated import TIES, make_config
 from tietrain.config.layout import make_shape
 from tietrain.plan.schemes import make_plan
@@ -14,28 +12,22 @@ def described(label, ties=None):
     return describe_ties(make_plan(make_shape(config), ties or TIES[label]).owner)
 
 
-@pytest.mark.parametrize(
-    ("label", "expected"),
-    [
-        ("none", []),
-        ("shared_vocab", []),
-        ("embeddings", ["`decoder.embed.weight` = `encoder.embed.weight`"]),
-        ("pre_softmax", ["`decoder.output.weight` = `decoder.embed.weight`"]),
-        ("three_way", ["`decoder.output.weight` = `decoder.embed.weight` = `encoder.embed.weight`"]),
-        (
-            "cross_layer",
-            [
-                "`encoder` layers 0 = … = 5: `self_attn` with its norm, `ffn` with its norm",
-                "`decoder` layers 0 = … = 5: `self_attn` with its norm, `cross_attn` with its norm, `ffn` with its norm",
-            ],
-        ),
-    ],
-)
-def test_schemes(label, expected):
-    assert described(label) == expected
+def test_describe_ties_of_schemes():
+    expected = {
+        "none": [],
+        "shared_vocab": [],
+        "embeddings": ["`decoder.embed.weight` = `encoder.embed.weight`"],
+        "pre_softmax": ["`decoder.output.weight` = `decoder.embed.weight`"],
+        "three_way": ["`decoder.output.weight` = `decoder.embed.weight` = `encoder.embed.weight`"],
+        "cross_layer": [
+            "`encoder` layers 0 = … = 5: `self_attn` with its norm, `ffn` with its norm",
+            "`decoder` layers 0 = … = 5: `self_attn` with its norm, `cross_attn` with its norm, `ffn` with its norm",
+        ],
+    }
+    assert {label: described(label) for label in TIES} == expected
 
 
-def test_sets_of_layers_and_single_parts():
+def test_describe_ties_of_sets_of_layers():
     tie = {
         "rule": "cross_layer",
         "order": "sequence",
@@ -47,7 +39,7 @@ def test_sets_of_layers_and_single_parts():
     assert described("cross_layer", {"cross_layer": tie}) == ["`decoder` layers 0 = 1, 2 = 3, 4 = 5: `ffn`"]
 
 
-def test_single_tensors():
+def test_describe_ties_of_single_tensors():
     owner = {
         f"decoder.{i}.self_attn.{leaf}.weight": f"decoder.{i}.self_attn.{leaf}.weight"
         for i in range(2)

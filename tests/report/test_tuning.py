@@ -1,15 +1,20 @@
-"""What the report makes of a tuned study: trials apart from what is compared, and a verdict only where all were tried."""
+"""Trials of a tuned study: which point is chosen, what n trials find, and when a comparison of tuned arms has verdicts."""
 
 import csv
+import itertools
+import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fabricated import make_config, write_run
 from tietrain.config import TuneConfig
 from tietrain.report.arms import compare, make_arms
 from tietrain.report.pages.markdown import make_markdown
 from tietrain.report.pages.method import method_paragraph
+from tietrain.report.tuning import DIVERGED, choose_point, edge_keys, expected_best, mean_score
 from tietrain.report.verdicts import judge
 from tietrain.report.write import write_report
 from tietrain.runs.view import collect
@@ -17,7 +22,7 @@ from tietrain.runs.view import collect
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 POINTS = [{"optim.lr": lr, "optim.warmup": warmup} for lr in RATES for warmup in (0.05, 0.2)]
 LIST = TuneConfig("rates", POINTS, seeds=[101, 102], reporting_seeds=[1, 2, 3, 4, 5, 6])
-# Arm -> loss of each rate; the longer warm-up is 0.01 better.
+# Arm -> loss of each rate, None if it diverges; the longer warm-up is 0.01 better.
 LOSSES = {"none": (3.0, 2.8, 2.6, 2.7, None), "pre_softmax": (3.0, 2.8, 2.6, 2.4, 2.3), "cross_layer": (None,) * 5}
 
 
@@ -55,7 +60,7 @@ def study(tmp_path_factory):
     return root
 
 
-def test_the_page_of_a_tuned_study(study):
+def test_page_of_a_tuned_study(study):
     comparison, page = read(study)
     assert comparison.tuned
     assert "(tuned: rates, 10 trials per arm, 0 to 6 seeds)" in page
@@ -74,7 +79,7 @@ def test_the_page_of_a_tuned_study(study):
     assert "tune.point" not in page.split("What differs between")[1].split("What is tied")[0]
 
 
-def test_figures_and_their_data(study):
+def test_write_report_of_a_tuned_study(study):
     paths = write_report(study)
     names = {path.name for path in paths.files}
     stems = ("lm_tuning", "lm_tuning_expected")
@@ -98,7 +103,7 @@ def test_figures_and_their_data(study):
         (4, [], "the tuning runs that are here choose point 10, not the point that is reported"),
     ],
 )
-def test_an_arm_that_is_not_at_its_best_has_no_verdict(tmp_path, chosen, leave_out, said):
+def test_comparison_is_not_tuned_if_an_arm_is_not_at_its_best(tmp_path, chosen, leave_out, said):
     write_arm(tmp_path, "none", 6)
     write_arm(tmp_path, "pre_softmax", chosen, leave_out)
     comparison, page = read(tmp_path)
@@ -109,7 +114,7 @@ def test_an_arm_that_is_not_at_its_best_has_no_verdict(tmp_path, chosen, leave_o
     assert "| better |" not in page
 
 
-def test_an_arm_beside_it_without_tuning(tmp_path):
+def test_comparison_is_not_tuned_if_an_arm_was_not(tmp_path):
     write_arm(tmp_path, "none", 6)
     for seed in LIST.reporting_seeds:
         write_run(tmp_path, make_config("lm", "pre_softmax", seed), loss=2.0 + 0.01 * seed)
@@ -117,8 +122,45 @@ def test_an_arm_beside_it_without_tuning(tmp_path):
     assert not comparison.tuned and "not every arm tuned in the same way" in page
 
 
-def test_another_list_of_the_same_name_is_another_budget(tmp_path, monkeypatch):
+def test_comparison_is_not_tuned_by_two_lists_of_one_name(tmp_path, monkeypatch):
     write_arm(tmp_path, "none", 6)
     monkeypatch.setattr(f"{__name__}.LIST", replace(LIST, seeds=[101]))
     write_arm(tmp_path, "pre_softmax", 10)
     assert not read(tmp_path)[0].tuned
+
+
+SCORES = st.lists(st.floats(0.5, 9) | st.just(DIVERGED), min_size=1, max_size=4)
+
+
+@given(SCORES, st.integers(1, 4))
+def test_expected_best_is_the_mean_over_all_draws(scores, n):
+    best = [min(draw) for draw in itertools.product(scores, repeat=n)]
+    finite = [score for score in best if math.isfinite(score)]
+    found = expected_best(scores, n)
+    assert found == (pytest.approx(math.fsum(finite) / len(finite)) if finite else None)
+
+
+@given(SCORES)
+def test_expected_best_of_more_trials_is_no_worse(scores):
+    found = [expected_best(scores, n) for n in range(1, 6)]
+    if found[0] is not None:
+        assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(found))
+        assert found[-1] >= min(scores) - 1e-9
+
+
+def test_choose_point_takes_the_lowest_mean():
+    assert choose_point({1: [3.0], 2: [2.0], 3: [2.5]}) == 2
+    assert choose_point({1: [2.0, 3.0], 2: [2.4, 2.4]}) == 2
+    assert choose_point({2: [2.0], 1: [2.0]}) == 1  # of equal ones the first in the list
+    assert choose_point({1: [1.0, DIVERGED], 2: [5.0, 5.0]}) == 2
+    assert choose_point({1: [DIVERGED], 2: [DIVERGED]}) == 1
+    assert choose_point({1: [DIVERGED], 2: [9.0]}) == 2
+
+
+def test_mean_score_does_not_depend_on_the_order_of_seeds():
+    assert mean_score([0.1, 0.2, 0.3]) == mean_score([0.3, 0.1, 0.2])
+
+
+def test_edge_keys_are_those_with_interior_points():
+    points = {i: {"lr": lr, "warmup": i % 2, "name": "a"} for i, lr in enumerate((1, 2, 3, 4), start=1)}
+    assert [edge_keys(points, best) for best in points] == [{"lr": "lowest"}, {}, {}, {"lr": "highest"}]

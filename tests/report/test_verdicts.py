@@ -24,7 +24,7 @@ def write_arm(root, task, label, losses, report=None, *, diverged=(), **changes)
 
 
 def judged(root, *, tuned=True):
-    """Name -> Judged, of the one comparison there is."""
+    """Name -> ArmVerdict, of the one comparison there is."""
     (comparison,) = compare(make_arms(collect(root)))
     judgement = judge(comparison, tuned=tuned)
     return judgement, {one.arm.name: one for one in judgement.arms}

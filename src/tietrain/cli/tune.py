@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tietrain.config import RunConfig
 from tietrain.config.compose import first_line, known_keys, parse_overrides, suggestion, to_run_config
 from tietrain.errors import SettingsError, eprint
-from tietrain.report.trials import DIVERGED, choose_point, edge_keys, mean_score
+from tietrain.report.tuning import DIVERGED, choose_point, edge_keys, mean_score
 from tietrain.train.job import Outcome
 
 

@@ -236,7 +236,7 @@ def compare(args: argparse.Namespace) -> int:
     """Compare two trained models on one test set: paired bootstrap and approximate randomisation of their stored output."""
     from tietrain.report.pair.pair import compare_runs
     from tietrain.report.pair.show import describe, to_json
-    from tietrain.report.pair.significance import Draws
+    from tietrain.report.statistics import Draws
 
     unknown = [name for name in args.metric if name not in (*METRICS, *NATS)]
     if unknown:

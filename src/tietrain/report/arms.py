@@ -12,7 +12,7 @@ from tietrain.report.ties import shared_uses
 from tietrain.report.tuning import Tuning, group_of, group_trials, is_trial, read_tuning
 from tietrain.runs.view import Run, Scalar
 
-# The scheme that ties nothing: where it is present, others are read against it.
+# The scheme that ties nothing: the default baseline.
 UNTIED = "none"
 TASK_TITLES = {"lm": "Language model", "mlm": "Masked language model", "mt": "Translation"}
 MAX_NAME = 60
@@ -39,7 +39,7 @@ def make_stat(values: Sequence[float]) -> Stat | None:
 
 @dataclass(frozen=True)
 class Arm:
-    """Runs that differ in nothing but their seed; trials: those by which what they were trained with was chosen."""
+    """Runs that differ only in their seed; trials: the tuning runs that chose their settings."""
 
     id: str
     name: str
@@ -48,7 +48,7 @@ class Arm:
 
     @cached_property
     def done(self) -> tuple[Run, ...]:
-        """Finished runs, one a seed: a seed run twice (two folders, two labels of one plan) counts once."""
+        """Finished runs, one per seed: a seed that was run twice (two folders, two labels of one plan) counts once."""
         by_seed: dict[int, Run] = {}
         for run in self.runs:
             if run.status == "done":
@@ -57,17 +57,17 @@ class Arm:
 
     @cached_property
     def repeated(self) -> tuple[Run, ...]:
-        """Finished runs of a seed that is counted already."""
+        """Finished runs whose seed is already counted."""
         return tuple(run for run in self.runs if run.status == "done" and run not in self.done)
 
     @cached_property
     def first(self) -> Run:
-        """A finished run, where there is one: what all seeds have in common is read from it."""
+        """A finished run, if there is one: what all seeds have in common is read from it."""
         return self.done[0] if self.done else max(self.runs, key=lambda r: r.params is not None)
 
     @cached_property
     def tuning(self) -> Tuning | None:
-        """What the trials showed; None where the arm was not tuned."""
+        """What the trials showed; None if the arm was not tuned."""
         return read_tuning(self.first, self.trials)
 
     @property
@@ -88,7 +88,7 @@ class Arm:
 
     @property
     def vocab_size(self) -> int | None:
-        """Pieces of that vocabulary; None of several of unlike size."""
+        """Pieces of that vocabulary; None if there are several of different sizes."""
         shapes = {self.first.shapes.get(f"{stack}.embed.weight", ()) for stack in self.first.predictors}
         return next(iter(shapes))[0] if len(shapes) == 1 and all(shapes) else None
 
@@ -99,15 +99,15 @@ class Arm:
 
     @cached_property
     def ties(self) -> dict[str, list[str]]:
-        """Owner -> its uses, where there are several."""
+        """Owner -> the slots that use it, if there are several."""
         return shared_uses(self.first.owner)
 
     def stat(self, value: Callable[[Run], float | None]) -> Stat | None:
-        """Of a number of each finished run; None where no run has it."""
+        """Of a number of each finished run; None if no run has it."""
         return make_stat([v for run in self.done if (v := value(run)) is not None])
 
     def total(self, name: str) -> Stat | None:
-        """Of one of `collect.TOTALS`."""
+        """Of one of `view.TOTALS`."""
         return self.stat(lambda run: getattr(run, name))
 
     def score(self, split: str, name: str) -> Stat | None:
@@ -115,7 +115,7 @@ class Arm:
         return self.stat(lambda run: run_score(run, split, name))
 
     def reason(self, split: str, name: str) -> str:
-        """Why a score is empty, as the runs say it."""
+        """Why a score is empty, as the runs recorded it."""
         if not self.done:
             return "no finished run"
         if name == "excess_bits_per_byte":
@@ -132,9 +132,9 @@ def count_statuses(runs: Iterable[Run]) -> dict[str, int]:
 
 
 def run_score(run: Run, split: str, name: str) -> float | None:
-    """A score of a split; `excess_bits_per_byte` is worked out here from nats, generator_nats and bytes.
+    """A score of a split; `excess_bits_per_byte` is computed here from nats, generator_nats and bytes.
 
-    It is the excess over the generator in a unit that no vocabulary changes, so it is empty where bits per byte are.
+    It is the excess over the generator in a unit that does not depend on the vocabulary, so it needs bits per byte.
     """
     scores = run.scores.get(split, {})
     if name != "excess_bits_per_byte":
@@ -164,7 +164,7 @@ class Comparison:
 
     @property
     def vocabularies(self) -> dict[str, str]:
-        """Content of each target vocabulary -> a letter, in order of the arms."""
+        """Fingerprint of each target vocabulary -> a letter, in order of the arms."""
         contents = dict.fromkeys(arm.target_vocabulary for arm in self.arms)
         return {content: _letter(i) for i, content in enumerate(contents)}
 
@@ -184,7 +184,7 @@ class Comparison:
 
     @property
     def n_rates(self) -> int:
-        """Most learning rates that one way of tying was trained with."""
+        """The largest number of learning rates that one way of tying was trained with."""
         rates: dict[str, set[Scalar]] = {}
         for arm in self.arms:
             rates.setdefault(arm.label, set()).add(arm.first.settings.get("optim.lr"))
@@ -192,14 +192,14 @@ class Comparison:
 
     @property
     def tuned(self) -> bool:
-        """Whether every arm is at the best point of one list, each of whose points was tried."""
+        """Whether all arms share one list, tried every point of it, and report their best one."""
         tunings = [arm.tuning for arm in self.arms]
         alike = len({tuning.budget for tuning in tunings if tuning}) == 1
         return alike and all(tuning and tuning.best == tuning.chosen is not None for tuning in tunings)
 
 
 def order_splits(splits: Iterable[str]) -> list[str]:
-    """Test first and valid last, which chose the checkpoint; of a split its mean over directions first. None is train.
+    """Test first, valid last (it chose the checkpoint); of each split its mean over directions first. Train is left out.
 
     >>> order_splits(["valid.mean", "held.mean", "test.a-b", "test.mean", "train.a-b"])
     ['test.mean', 'test.a-b', 'held.mean', 'valid.mean']
@@ -213,13 +213,15 @@ def order_splits(splits: Iterable[str]) -> list[str]:
 
 
 def make_arms(runs: Iterable[Run]) -> list[Arm]:
-    """All arms, named so that no two of a task have one name. Runs that never became an arm are grouped by label.
+    """All arms, named so that no two of a task share a name. Runs that never became an arm are grouped by label.
 
-    Runs that only served to choose a point are in none: they are the trials of the arm that was chosen.
+    Tuning runs are in no arm: they are the trials of the arm whose point they chose.
     """
     groups: dict[tuple[str, ...], list[Run]] = {}
     runs = list(runs)
-    for run in (run for run in runs if not is_trial(run)):
+    for run in runs:
+        if is_trial(run):
+            continue
         key = (run.task, run.arm) if run.arm else (run.task, "", run.label or run.path, run.status)
         groups.setdefault(key, []).append(run)
     trials = group_trials(runs)
@@ -231,7 +233,7 @@ def make_arms(runs: Iterable[Run]) -> list[Arm]:
 
 
 def compare(arms: Iterable[Arm]) -> list[Comparison]:
-    """Arms by task and corpus; arms without an id never got as far as data and are in none."""
+    """Arms by task and corpus; arms without an id never reached their data and are in no comparison."""
     groups: dict[tuple[str, str], list[Arm]] = {}
     for arm in arms:
         if arm.id:
@@ -250,19 +252,19 @@ def _arm_order(arm: Arm) -> tuple[bool, int, str]:
 
 
 def _name(arm: Arm, alike: list[Arm]) -> str:
-    """The label, and what sets the arm apart from others of that label: options of the tie first."""
+    """The label and, in brackets, the settings in which the arm differs from others of that label: the tie's first."""
     shown = arm.label or "(no label)"
     if len(alike) == 1:
         return shown
     every = [other.first.settings for other in alike]
-    keys = {key for settings in every for key in settings} - {"seed", "tune.point"}
+    keys = set().union(*every) - {"seed", "tune.point"}
     apart = [key for key in keys if len({repr(settings.get(key)) for settings in every}) > 1]
     apart.sort(key=lambda key: (not key.startswith("tying."), key))
     leaves = [key.rsplit(".", 1)[-1] for key in apart]
     named = {key: leaf if leaves.count(leaf) == 1 else key for key, leaf in zip(apart, leaves, strict=True)}
-    said = [", ".join(f"{named[k]}={show_value(settings[k])}" for k in apart if k in settings) for settings in every]
-    own = said[alike.index(arm)]
-    clear = own and said.count(own) == 1 and len(own) <= MAX_NAME
+    texts = [", ".join(f"{named[k]}={show_value(settings[k])}" for k in apart if k in settings) for settings in every]
+    own = texts[alike.index(arm)]
+    clear = own and texts.count(own) == 1 and len(own) <= MAX_NAME
     return f"{shown} ({own})" if clear else f"{shown} ({arm.id[:6] or arm.first.status})"
 
 

@@ -1,22 +1,23 @@
-"""In what arms differ: the reader is told of everything that is not the tie."""
+"""In what arms differ besides the tie, and in what they were made equal, as far as their runs recorded it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
 from tietrain.report.arms import Arm, Comparison, show_value
-from tietrain.report.pages.markup import code, join_words
+from tietrain.report.pages.markup import code, escape, join_words
+from tietrain.report.ties import LAYERED
 from tietrain.runs.view import Run, Scalar
 
-# A setting of the hardware may change rounding and speed only; it is compared with the machine, not as a treatment.
+# Settings of the hardware change only rounding and speed: they are compared as part of the machine.
 HARDWARE = "hardware."
 TYING = "tying."
-# As in config.py: what decides the pieces of a vocabulary, and so the batches that are cut by them.
+# As in the configuration: what decides the pieces of a vocabulary, and so the batches that are cut by tokens.
 VOCABULARY_KEYS = ("model.vocab_size", "data.kind", "data.byte_fallback")
 REMEDY = (
-    f"batches were cut by the tokens of unlike vocabularies, {code('train.batch_by=chars')} makes them the same text"
+    f"the batches were cut by tokens of different vocabularies; {code('train.batch_by=chars')} makes them the same text"
 )
-# Which run it is, where it was made, and what its speed is compared with: no condition of its result.
+# Which run it is, where it was made, and what its speed is compared with: not conditions of its result.
 NOT_A_CONDITION = ("seed", "tune.point", "host", "hostname", "pid", "peak_flops", "peak_flops_source")
 
 
@@ -31,8 +32,8 @@ def _conditions(arm: Arm) -> list[str]:
     return [k for k in arm.first.settings if not k.startswith((TYING, HARDWARE)) and k not in NOT_A_CONDITION]
 
 
-def things(arm: Arm, base: Arm) -> list[str]:
-    """What sets one arm apart from another, in words: tying, vocabulary, corpus, batches, settings."""
+def distinct_settings(arm: Arm, base: Arm) -> list[str]:
+    """In what one arm differs from another, in words: tying, vocabulary, corpus, settings, batches."""
     found = ["tying"] if arm.ties != base.ties else []
     if _vocabularies(arm) != _vocabularies(base):
         found.append("vocabulary")
@@ -41,7 +42,7 @@ def things(arm: Arm, base: Arm) -> list[str]:
     keys = sorted({*_conditions(arm), *_conditions(base)})
     changed = [k for k in keys if arm.first.settings.get(k) != base.first.settings.get(k)]
     found += [f"{code(k)} ({_shown(arm, k)}, not {_shown(base, k)})" for k in changed]
-    # Batches follow from vocabulary, settings and seed: named only where those do not explain them.
+    # Batches follow from vocabulary, settings and seed: named only if those do not explain the difference.
     if not changed and "vocabulary" not in found and _batches_differ(arm, base):
         found.append("batches")
     return found
@@ -52,7 +53,8 @@ def _vocabularies(arm: Arm) -> dict[str, Scalar]:
 
 
 def _batches_differ(arm: Arm, base: Arm) -> bool:
-    ours, theirs = ({run.seed: run.fingerprints.get("batches") for run in a.done} for a in (arm, base))
+    ours = {run.seed: run.fingerprints.get("batches") for run in arm.done}
+    theirs = {run.seed: run.fingerprints.get("batches") for run in base.done}
     return any(ours[seed] != theirs[seed] for seed in ours.keys() & theirs.keys())
 
 
@@ -61,9 +63,9 @@ def _shown(arm: Arm, key: str) -> str:
 
 
 def base_of(arm: Arm, comparison: Comparison) -> Arm | None:
-    """The arm to read another against: untied, differing in the fewest things besides tie and vocabulary.
+    """The untied arm that an arm is compared with: the closest one.
 
-    An untied arm is read against those before it, and the first of all against none.
+    An untied arm is compared with those before it, so the first of all has none.
     """
     before = comparison.arms[: comparison.arms.index(arm)]
     untied = [other for other in (comparison.arms if arm.ties else before) if not other.ties]
@@ -71,21 +73,21 @@ def base_of(arm: Arm, comparison: Comparison) -> Arm | None:
 
 
 def closest(arm: Arm, others: Sequence[Arm]) -> Arm | None:
-    """The one that differs in the fewest things besides tie and vocabulary; the first of several."""
-    return min(others, key=lambda other: len(set(things(arm, other)) - {"tying", "vocabulary"}), default=None)
+    """The arm with the fewest differences besides tie and vocabulary; the first of several."""
+    return min(others, key=lambda other: len({*distinct_settings(arm, other)} - {"tying", "vocabulary"}), default=None)
 
 
 def describe_differences(comparison: Comparison) -> list[str]:
-    """One sentence an arm: what sets it apart from the arm it is read against, and the chain where two things do."""
+    """One sentence per arm: in what it differs from the arm it is compared with, and the arm between the two, if any."""
     sentences = []
     for arm in comparison.arms:
         base = base_of(arm, comparison)
         if base is None:
             continue
-        found = things(arm, base)
+        found = distinct_settings(arm, base)
         if not found:
             sentences.append(
-                f"{code(arm.name)} and {code(base.name)} differ in nothing that is recorded but their names."
+                f"{code(arm.name)} and {code(base.name)} differ only in their names, as far as the runs recorded it."
             )
             continue
         sentence = f"{code(arm.name)} differs from {code(base.name)} in {_how_many(len(found))}: {join_words(found)}"
@@ -96,11 +98,11 @@ def describe_differences(comparison: Comparison) -> list[str]:
 
 
 def _chain(arm: Arm, base: Arm, comparison: Comparison) -> str:
-    """The arm between: the vocabulary of the one, the ties (none) of the other."""
+    """The arm between: it has the vocabulary of `arm` and, like `base`, no ties."""
     for between in comparison.arms:
-        if things(between, base) == ["vocabulary"] and _vocabularies(between) == _vocabularies(arm):
-            return f"read the chain {code(base.name)} → {code(between.name)} → {code(arm.name)}"
-    return "no arm here has one of the two alone, so their effects cannot be told apart"
+        if distinct_settings(between, base) == ["vocabulary"] and _vocabularies(between) == _vocabularies(arm):
+            return f"read it in steps: {code(base.name)} → {code(between.name)} → {code(arm.name)}"
+    return "no arm here differs in only one of the two, so their effects cannot be separated"
 
 
 def _how_many(n: int) -> str:
@@ -109,28 +111,30 @@ def _how_many(n: int) -> str:
 
 
 def machine_warnings(comparison: Comparison) -> list[str]:
-    """One sentence for each machine or hardware value that is not the same in all finished runs."""
+    """One sentence per machine or hardware value that differs between finished runs."""
     return [f"{code(key)} is not the same in all runs: {sides}" for key, sides in _unlike(comparison, _machine)]
 
 
 def signature_warnings(comparison: Comparison) -> list[str]:
-    """One sentence for each score, and the search, that is not signed alike in all finished runs that have it."""
+    """One sentence per signature, of a score or of decoding, that differs between the finished runs that have it."""
     return [
-        f"{_SIGNED.get(name, f'{code(name)} was not computed alike and is not comparable')}: {sides}"
+        f"{_SIGNED.get(name, f'{code(name)} was not computed in the same way in all runs and cannot be compared')}: {sides}"
         for name, sides in _unlike(comparison, lambda run: run.signatures, optional=True)
     ]
 
 
-_SIGNED = {"decoding": "translations were not searched for alike, which is part of every difference of their scores"}
+_SIGNED = {
+    "decoding": "translations were not decoded in the same way, which is part of every difference of their scores"
+}
 
 
 def _unlike(
     comparison: Comparison, values_of: Callable[[Run], Mapping[str, Scalar]], *, optional: bool = False
 ) -> list[tuple[str, str]]:
-    """Each key whose value is not the same in all finished runs, and which runs have which value.
+    """Each key whose value differs between finished runs, and which runs have which value.
 
     Args:
-        optional: whether a run without a value is left out, or has the value null.
+        optional: whether a run without a value is left out; otherwise it has the value null.
     """
     everywhere = [(f"{code(arm.name)} seed {run.seed}", values_of(run)) for arm in comparison.arms for run in arm.done]
     unlike = []
@@ -156,7 +160,7 @@ def _some(names: Sequence[str], most: int = 4) -> str:
 
 
 def fingerprint_warnings(comparison: Comparison) -> list[str]:
-    """One sentence for each seed whose batches are not the same in all arms, with the remedy where vocabularies differ."""
+    """One sentence per seed whose batches differ between arms, with the remedy if vocabularies differ."""
     sentences = []
     groups: dict[int, dict[Scalar, list[str]]] = {}
     runs: dict[int, list[Run]] = {}
@@ -167,12 +171,93 @@ def fingerprint_warnings(comparison: Comparison) -> list[str]:
     for seed, found in groups.items():
         if len(found) > 1:
             sides = " against ".join(", ".join(map(code, names)) for names in found.values())
-            said = f"seed {seed}: the arms did not see the same batches ({sides})"
-            sentences.append(said + (f"; {REMEDY}" if _cut_by_unlike_tokens(runs[seed]) else ""))
+            remedy = f"; {REMEDY}" if _cut_by_unlike_tokens(runs[seed]) else ""
+            sentences.append(f"seed {seed}: the arms were not trained on the same batches ({sides}){remedy}")
     return sentences
 
 
 def _cut_by_unlike_tokens(runs: Sequence[Run]) -> bool:
-    """Whether settings of the vocabulary differ, and not every run's batches were cut by characters."""
+    """Whether settings of the vocabulary differ and some run's batches were not cut by characters."""
     vocabularies = {tuple(run.settings.get(key) for key in VOCABULARY_KEYS) for run in runs}
     return len(vocabularies) > 1 and any(run.settings.get("train.batch_by") != "chars" for run in runs)
+
+
+def layers_run(run: Run) -> int:
+    """Layers on the route of a run's model, a shared one counted each time it is run."""
+    found = [LAYERED.fullmatch(slot) for slot in run.owner]
+    layers = {(m[1], m[2]) for m in found if m}
+    return sum(not run.route or stack in run.route for stack, _ in layers)
+
+
+BUDGETS = tuple(f"train.max_{unit}" for unit in ("steps", "tokens", "flops", "seconds"))
+
+
+# match.by -> what was made equal, and its value as a run recorded it.
+MATCHED: dict[str, tuple[str, Callable[[Run], float | None]]] = {
+    "params": ("stored parameters", lambda run: run.params),
+    "flops": ("training FLOPs", lambda run: run.flops),
+    "depth": ("layers run", layers_run),
+    "seconds": ("seconds of training", lambda run: run.seconds),
+}
+# As in the configuration: arms that differ by more percent are not called matched.
+WARN_PERCENT = 2.0
+
+
+def describe_matching(comparison: Comparison) -> list[str]:
+    """One sentence per arm, if any arm was matched."""
+    if not any(arm.first.settings.get("match.by") for arm in comparison.arms):
+        return []
+    return [_sentence(arm, comparison) for arm in comparison.arms]
+
+
+def _sentence(arm: Arm, comparison: Comparison) -> str:
+    settings = arm.first.settings
+    if settings.get("match.by") not in MATCHED:
+        return f"{code(arm.name)} was not matched."
+    unit, count = MATCHED[str(settings["match.by"])]
+    base = _baseline_arm(settings, comparison)
+    if base is arm:
+        return f"{code(arm.name)} is the baseline that other arms are matched to, by {unit}."
+    baseline = code(str(settings.get("match.baseline")))
+    text = f"{code(arm.name)} was matched to {baseline} by {unit} ({_varied(settings)})"
+    if base is None:
+        notes = [note.removeprefix("match: ") for note in arm.first.notes if note.startswith("match: ")]
+        recorded = f" Its runs recorded: {escape('; '.join(notes))}." if notes else ""
+        return f"{text}; no arm here is that baseline.{recorded}"
+    ours = arm.stat(count)
+    theirs = base.stat(count)
+    if not ours or not theirs or not theirs.mean:
+        return f"{text}."
+    percent = 100 * (ours.mean / theirs.mean - 1)
+    verdict = "" if abs(percent) <= WARN_PERCENT else ": these are **not matched**"
+    alike = arm.first.shapes == base.first.shapes
+    shapes = "" if alike else " Shapes differ: initial values are equal only for parameters of equal name and shape."
+    return f"{text}: {ours.mean:,.0f} against {theirs.mean:,.0f}, {percent:+.2f} %{verdict}.{shapes}"
+
+
+def _varied(settings: dict[str, Scalar]) -> str:
+    """The size or budget that was solved for, and its value before."""
+    keys = (f"model.{settings.get('match.vary')}", *BUDGETS)
+    key = next((key for key in keys if settings.get(key) is not None), None)
+    if key is None:
+        return "its budget"
+    return f"{code(key)} {show_value(settings[key])}, was {show_value(settings.get('match.solved.was'))}"
+
+
+def _baseline_arm(settings: dict[str, Scalar], comparison: Comparison) -> Arm | None:
+    """The arm that settings of match.* describe: its ties, the size before it was varied, and its other sizes."""
+    wanted = _under("match.solved.model.", settings)
+    vary = str(settings.get("match.vary"))
+    if vary != "steps":
+        wanted = {vary: settings.get("match.solved.was"), **wanted}
+    for arm in comparison.arms:
+        there = arm.first.settings
+        if _under("tying.ties.", there) == _under("match.solved.ties.", settings):
+            model = _under("model.", there)
+            if all(model.get(key) == value for key, value in wanted.items()):
+                return arm
+    return None
+
+
+def _under(prefix: str, settings: dict[str, Scalar]) -> dict[str, Scalar]:
+    return {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}

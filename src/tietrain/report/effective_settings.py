@@ -1,22 +1,21 @@
-"""Which of a run's settings were read: of another task, search, optimizer or schedule, a setting says nothing."""
+"""Which of a run's settings it used: those of another task, search, optimizer or schedule had no effect."""
 
 from __future__ import annotations
 
 from tietrain.runs.view import Run, Scalar
 
 TASK = "task."
-# Tasks -> the settings of task.* that they alone read; others are read by all.
+# Tasks -> the settings of task.* that only they read; all tasks read the others.
 TASK_KEYS = {
     ("lm",): ("eval_stride",),
     ("mlm",): ("mask_rate",),
     ("lm", "mlm"): ("window",),
-    ("lm", "mt"): ("label_smoothing",),
     ("mt",): (
         *("directions", "zero_shot", "temperature", "train_pairs", "disjoint", "max_len", "metrics", "bleu_tokenize"),
         *("beam", "length_penalty", "max_output_ratio", "max_output_extra"),
     ),
 }
-# Setting, values with which others are read, and those.
+# A setting, its values with which other settings are read, and those settings.
 READ_WITH: tuple[tuple[str, tuple[Scalar, ...], tuple[str, ...]], ...] = (
     ("optim.name", ("sgd",), ("optim.momentum",)),
     ("optim.name", ("adam", "adamw"), ("optim.betas", "optim.eps")),
@@ -25,12 +24,12 @@ READ_WITH: tuple[tuple[str, tuple[Scalar, ...], tuple[str, ...]], ...] = (
     ("model.positions", ("learned",), ("model.max_len",)),
     ("train.average", ("last", "best"), ("train.n_averaged",)),
 )
-# What several directions or sources are needed for, and a beam.
+# Read only by runs of several directions or sources.
 DIRECTED = ("task.temperature", "task.disjoint", "model.decoders", "model.source_attention")
 
 
 def used_settings(run: Run) -> dict[str, Scalar]:
-    """Full key -> value; without hardware.*, of which the machine's record says what was made."""
+    """Full key -> value; without hardware.*, because the record of the machine says what was used."""
     settings = run.settings
     unused = {TASK + key for tasks, keys in TASK_KEYS.items() if run.task not in tasks for key in keys}
     unused |= {key for switch, values, keys in READ_WITH if settings.get(switch) not in values for key in keys}

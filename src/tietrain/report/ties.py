@@ -1,4 +1,4 @@
-"""The ties of a plan in words: layers of a stack by ranges, tables slot by slot."""
+"""The ties of a stored plan in words: layers of a stack by ranges, tables slot by slot."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tietrain.report.pages.markup import code
 
+# Slot of a layer: stack, layer, part, leaf. Tables and final norms do not match.
 LAYERED = re.compile(r"([^.]+)\.(\d{1,6})\.([^.]+)\.(.+)")
 
 
 def shared_uses(owner: Mapping[str, str]) -> dict[str, list[str]]:
-    """Owner -> the slots that read it, where there are several; owner is slot -> owner, as `plan.json` has it."""
+    """Owner -> the slots that read it, if there are several; `owner` is slot -> owner, as in `plan.json`."""
     uses: dict[str, list[str]] = {}
     for slot, root in owner.items():
         uses.setdefault(root, []).append(slot)
@@ -19,10 +20,10 @@ def shared_uses(owner: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def describe_ties(owner: Mapping[str, str]) -> list[str]:
-    """One Markdown line a kind of tie.
+    """One Markdown line per kind of tie.
 
     Args:
-        owner: slot -> the slot whose parameters it uses, as `plan.json` has it.
+        owner: slot -> the slot whose parameters it uses, as in `plan.json`.
 
     >>> describe_ties({"decoder.embed.weight": "decoder.embed.weight", "decoder.output.weight": "decoder.embed.weight"})
     ['`decoder.output.weight` = `decoder.embed.weight`']
@@ -50,7 +51,7 @@ def _first(root: str, slots: Sequence[str]) -> list[str]:
 def _layer_lines(
     layered: Mapping[tuple[str, tuple[int, ...]], list[tuple[str, str]]], owner: Mapping[str, str]
 ) -> list[str]:
-    """Layer sets of a stack that share the same parts are one line."""
+    """One line per stack and set of shared parts."""
     lines: dict[tuple[str, str], list[str]] = {}
     for (stack, layers), leaves in layered.items():
         lines.setdefault((stack, _parts(stack, leaves, owner)), []).append(_chain(layers))
@@ -58,7 +59,7 @@ def _layer_lines(
 
 
 def _parts(stack: str, leaves: Iterable[tuple[str, str]], owner: Mapping[str, str]) -> str:
-    """Parts whose every leaf is tied by name, others leaf by leaf; a norm goes with its part."""
+    """A part by its name if all its leaves are tied, otherwise leaf by leaf; a norm is named with its part."""
     leaves = list(leaves)
     names: list[str] = []
     for part in dict.fromkeys(part for part, _ in leaves):

@@ -1,4 +1,4 @@
-"""Arms -> verdicts: each against the baseline that its runs stated before they were trained, paired by training seed."""
+"""Arms -> verdicts: each against the baseline that its runs stated before training, paired by training seed."""
 
 from __future__ import annotations
 
@@ -12,33 +12,36 @@ from tietrain.errors import DataError
 from tietrain.report.arms import UNTIED, Arm, Comparison, run_score
 from tietrain.report.differences import closest
 from tietrain.report.pages.markup import code, escape
-from tietrain.report.resampling import MIN_SEEDS, two_level_interval
 from tietrain.report.statistics import (
     LEVEL,
-    Paired,
+    MIN_SEEDS,
+    PairedSeeds,
     adjust_holm,
-    compare_paired,
+    compare_seeds,
     equivalence_p,
     seeds_needed,
     smallest_effect,
+    two_level_interval,
 )
 from tietrain.runs.documents import nats_and_bits
 from tietrain.runs.scores import COLUMNS, SCORES, Score
+from tietrain.runs.view import Run
 
 BASELINE, BETTER, WORSE, NO_DIFFERENCE, UNSTABLE = "baseline", "better", "worse", "no difference shown", "unstable"
 EQUIVALENT, EQUIVALENT_HERE = "equivalent", "equivalent at this rate"
 DIFFERS_HERE = "no verdict (differs at this rate)"
-# Scores that agree to so many parts are the same but for rounding.
+# Scores that differ by a smaller part than this are equal but for rounding.
 SAME = 1e-12
-# What a score that depends on how text is cut is read as where vocabularies differ.
+# Score per token -> the score that replaces it if vocabularies differ; bits per byte for those that are not here.
 UNCUT = {"excess_nats": "excess_bits_per_byte"}
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What the runs of a comparison stated before training; doubt: why no verdict can rest on it, else empty.
+    """What the runs of a comparison stated before training.
 
-    instead_of: the score that was stated, where vocabularies differ and it depends on them; a margin does not hold then.
+    doubt: why no verdict can rest on it; empty if one can.
+    instead_of: the stated score, if it was replaced because vocabularies differ; the stated margin is dropped then.
     """
 
     score: Score
@@ -59,9 +62,10 @@ class Declared:
 class ArmVerdict:
     """An arm against its baseline, on the primary score.
 
-    base: None for a baseline. values: seed -> score of each finished run. n_diverged, n_ended: seeds. median: diverged
-    seeds count as worst, infinitely so. paired: None below two common seeds. p_holm, p_equivalent: over all arms.
-    seeds_needed: to see the margin, or without one the difference found. two_level: of the difference in bits a byte.
+    base: None for a baseline. values: seed -> score of each finished run. n_diverged, n_ended: numbers of seeds.
+    median: diverged seeds count as infinitely bad. paired: None with fewer than two common seeds.
+    p_holm, p_equivalent: adjusted over all arms. seeds_needed: to show the margin, or without one the difference found.
+    two_level: interval over seeds and documents of the difference in bits per byte.
     """
 
     arm: Arm
@@ -71,7 +75,7 @@ class ArmVerdict:
     n_ended: int
     median: float | None
     differences: tuple[float, ...]
-    paired: Paired | None = None
+    paired: PairedSeeds | None = None
     p_holm: float | None = None
     p_equivalent: float | None = None
     verdict: str = BASELINE
@@ -82,7 +86,10 @@ class ArmVerdict:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """All arms of a comparison. tuned: whether each was trained at a rate of its own. notes: what could not be done."""
+    """The verdicts of all arms of a comparison.
+
+    tuned: whether every arm was tuned by the same list. notes: what could not be computed, and why.
+    """
 
     declared: Declared
     tuned: bool
@@ -91,50 +98,61 @@ class Verdicts:
 
     @property
     def level(self) -> float:
-        """Holm's strictest: what the smallest p is held against."""
-        return LEVEL / max(1, sum(one.paired is not None for one in self.arms))
+        """The strictest level of Holm's procedure: the one for the smallest p."""
+        return LEVEL / max(1, sum(arm_verdict.paired is not None for arm_verdict in self.arms))
 
     def of(self, arm: Arm) -> ArmVerdict:
-        return next(judged for judged in self.arms if judged.arm is arm)
+        return next(arm_verdict for arm_verdict in self.arms if arm_verdict.arm is arm)
 
 
 def judge(comparison: Comparison, *, tuned: bool) -> Verdicts:
     """Verdicts of a comparison."""
     declared = read_declared(comparison)
     bases = {arm.id: _measured(arm, None, declared) for arm in comparison.arms if declared.is_baseline(arm)}
-    judged = []
+    measured = []
     for arm in comparison.arms:
-        base = closest(arm, [one.arm for one in bases.values()])
-        judged.append(bases.get(arm.id) or _measured(arm, bases[base.id] if base else None, declared))
-    tests = {one.arm.id: one.paired for one in judged if one.paired}
+        base = closest(arm, [arm_verdict.arm for arm_verdict in bases.values()])
+        measured.append(bases.get(arm.id) or _measured(arm, bases[base.id] if base else None, declared))
+    verdicts = Verdicts(declared, tuned, tuple(_adjusted(measured, declared.margin)))
+    return replace(verdicts, arms=tuple(_with_verdict(arm_verdict, verdicts) for arm_verdict in verdicts.arms))
 
-    def adjusted(p_of: Callable[[Paired], float]) -> dict[str, float]:
+
+def _adjusted(measured: Sequence[ArmVerdict], margin: float | None) -> list[ArmVerdict]:
+    """With p values that are adjusted over all arms that have a test."""
+    tests = {arm_verdict.arm.id: arm_verdict.paired for arm_verdict in measured if arm_verdict.paired}
+
+    def adjusted(p_of: Callable[[PairedSeeds], float]) -> dict[str, float]:
         return dict(zip(tests, adjust_holm([p_of(test) for test in tests.values()]), strict=True))
 
-    p_holm, margin = adjusted(lambda test: test.p), declared.margin
+    p_holm = adjusted(lambda test: test.p)
     p_equivalent = adjusted(lambda test: equivalence_p(test, margin)) if margin else {}
-    judged = [replace(one, p_holm=p_holm.get(one.arm.id), p_equivalent=p_equivalent.get(one.arm.id)) for one in judged]
-    judgement = Verdicts(declared, tuned, tuple(judged))
-    return replace(judgement, arms=tuple(_with_verdict(one, judgement) for one in judged))
+    return [replace(m, p_holm=p_holm.get(m.arm.id), p_equivalent=p_equivalent.get(m.arm.id)) for m in measured]
 
 
 def read_declared(comparison: Comparison) -> Declared:
-    """What all runs stated alike; where they do not, the task's first score and no ground for a verdict."""
+    """What all runs stated alike; if they did not, the task's first score, on which no verdict can rest."""
     stated = [run.declared for arm in comparison.arms for run in arm.runs if run.status in ("done", "diverged")]
-    name, split, baseline, margin = (
-        stated[0].get(k) if stated else None for k in ("metric", "split", "baseline", "margin")
-    )
+    declared = stated[0] if stated else {}
+    name = declared.get("metric")
+    split = declared.get("split")
+    baseline = declared.get("baseline")
+    margin = declared.get("margin")
     doubt = ""
-    if any(other != stated[0] for other in stated):
+    if any(other != declared for other in stated):
         doubt = "the runs did not state one primary score, split, baseline and margin"
     elif name not in SCORES or not split or not baseline:
         doubt = "the runs did not state a primary score"
     if doubt:
-        first = COLUMNS.get(comparison.task, COLUMNS["mt"])[0]
-        name, split, baseline, margin = first, (comparison.splits or ["test"])[0], UNTIED, None
-    score, instead_of = SCORES[str(name)], None
+        name = COLUMNS.get(comparison.task, COLUMNS["mt"])[0]
+        split = (comparison.splits or ["test"])[0]
+        baseline = UNTIED
+        margin = None
+    score = SCORES[str(name)]
+    instead_of = None
     if score.per_token and len(comparison.vocabularies) > 1:
-        score, instead_of, margin = SCORES[UNCUT.get(score.name, "bits_per_byte")], score, None
+        instead_of = score
+        score = SCORES[UNCUT.get(score.name, "bits_per_byte")]
+        margin = None
     margin = margin if isinstance(margin, float) and margin > 0 else None
     return Declared(score, str(split), str(baseline), margin, doubt, instead_of)
 
@@ -154,7 +172,7 @@ def _measured(arm: Arm, base: ArmVerdict | None, declared: Declared) -> ArmVerdi
         n_ended=len(scores) + n_diverged,
         median=median_with_diverged(list(values.values()), n_diverged, declared.score.sign),
         differences=differences,
-        paired=compare_paired(differences) if len(differences) > 1 else None,
+        paired=compare_seeds(differences) if len(differences) > 1 else None,
     )
 
 
@@ -168,73 +186,83 @@ def median_with_diverged(values: Sequence[float], n_diverged: int, sign: int) ->
     return statistics.median(ended) if ended else None
 
 
-def _with_verdict(one: ArmVerdict, judgement: Verdicts) -> ArmVerdict:
-    """The verdict of an arm and what its seeds could and should show."""
-    declared = judgement.declared
-    if declared.is_baseline(one.arm):
-        return replace(one, verdict=f"{BASELINE}, {UNSTABLE}") if one.n_diverged else one
-    if one.paired:
-        wanted, sd = declared.margin or one.paired.mean, one.paired.sd
-        needed = seeds_needed(wanted, sd, judgement.level)
-        one = replace(one, seeds_needed=needed, smallest_effect=smallest_effect(one.paired.n, sd, judgement.level))
-    if one.n_diverged:
-        return replace(one, verdict=UNSTABLE)
-    if why := _why_none(one, declared):
-        return replace(one, verdict=f"no verdict ({why})")
-    return replace(one, verdict=_verdict(one, declared.score.sign, tuned=judgement.tuned))
+def _with_verdict(arm_verdict: ArmVerdict, verdicts: Verdicts) -> ArmVerdict:
+    """With the verdict of an arm, and what its seeds could show."""
+    declared = verdicts.declared
+    if declared.is_baseline(arm_verdict.arm):
+        return replace(arm_verdict, verdict=f"{BASELINE}, {UNSTABLE}") if arm_verdict.n_diverged else arm_verdict
+    if arm_verdict.paired:
+        sd = arm_verdict.paired.sd
+        needed = seeds_needed(declared.margin or arm_verdict.paired.mean, sd, verdicts.level)
+        smallest = smallest_effect(arm_verdict.paired.n, sd, verdicts.level)
+        arm_verdict = replace(arm_verdict, seeds_needed=needed, smallest_effect=smallest)
+    if arm_verdict.n_diverged:
+        return replace(arm_verdict, verdict=UNSTABLE)
+    if why := _why_none(arm_verdict, declared):
+        return replace(arm_verdict, verdict=f"no verdict ({why})")
+    return replace(arm_verdict, verdict=_verdict(arm_verdict, declared.score.sign, tuned=verdicts.tuned))
 
 
-def _why_none(one: ArmVerdict, declared: Declared) -> str:
-    """Why an arm has no verdict; empty where it has one."""
-    if one.base is None:
+def _why_none(arm_verdict: ArmVerdict, declared: Declared) -> str:
+    """Why an arm has no verdict; empty if it has one."""
+    if arm_verdict.base is None:
         return f"no arm {declared.baseline}"
-    if one.base.n_diverged:
+    if arm_verdict.base.n_diverged:
         return "unstable baseline"
-    if not one.differences:
-        return "no common seed" if one.values and one.base.values else "not scored"
-    if one.paired is None:
+    if not arm_verdict.differences:
+        return "no common seed" if arm_verdict.values and arm_verdict.base.values else "not scored"
+    if arm_verdict.paired is None:
         return "one seed"
-    if one.paired.mean and one.paired.sd <= SAME * max(map(abs, one.values.values())):
-        return "the same difference at every seed"  # of which no t test can say how far chance reaches
+    if arm_verdict.paired.mean and arm_verdict.paired.sd <= SAME * max(map(abs, arm_verdict.values.values())):
+        # A t test needs differences that vary.
+        return "the same difference at every seed"
     return "exploratory" if declared.doubt else ""
 
 
-def _verdict(one: ArmVerdict, sign: int, *, tuned: bool) -> str:
-    """A difference inside the margin is what was said not to matter, significant or not."""
-    assert one.paired is not None and one.p_holm is not None
-    if one.p_equivalent is not None and one.p_equivalent < LEVEL:
+def _verdict(arm_verdict: ArmVerdict, sign: int, *, tuned: bool) -> str:
+    """A difference inside the margin was stated not to matter, whether or not it is significant."""
+    assert arm_verdict.paired is not None and arm_verdict.p_holm is not None
+    if arm_verdict.p_equivalent is not None and arm_verdict.p_equivalent < LEVEL:
         return EQUIVALENT if tuned else EQUIVALENT_HERE
-    if one.p_holm >= LEVEL:
+    if arm_verdict.p_holm >= LEVEL:
         return NO_DIFFERENCE
     if not tuned:
         return DIFFERS_HERE
-    return BETTER if one.paired.mean * sign > 0 else WORSE
+    return BETTER if arm_verdict.paired.mean * sign > 0 else WORSE
 
 
-def add_two_level(judgement: Verdicts, directory: Path) -> Verdicts:
-    """With intervals over seeds and documents for arms of at least MIN_SEEDS pairs; notes say where one is missing.
+def add_two_level(verdicts: Verdicts, directory: Path) -> Verdicts:
+    """With intervals over seeds and documents for arms of at least MIN_SEEDS pairs; notes say why one is missing.
 
     Args:
         directory: what the paths of the runs are relative to.
     """
-    arms, notes = [], list(judgement.notes)
-    for one in judgement.arms:
-        if one.base is not None and len(one.differences) >= MIN_SEEDS:
+    arms = []
+    notes = list(verdicts.notes)
+    for arm_verdict in verdicts.arms:
+        if arm_verdict.base is not None and len(arm_verdict.differences) >= MIN_SEEDS:
             try:
-                one = replace(one, two_level=_two_level(one.arm, one.base.arm, judgement.declared.split, directory))
+                interval = _two_level(arm_verdict.arm, arm_verdict.base.arm, verdicts.declared.split, directory)
+                arm_verdict = replace(arm_verdict, two_level=interval)
             except DataError as e:
-                notes.append(f"{code(one.arm.name)}: no interval over seeds and documents, {escape(e.problem)}.")
-        arms.append(one)
-    return replace(judgement, arms=tuple(arms), notes=tuple(notes))
+                notes.append(
+                    f"{code(arm_verdict.arm.name)}: no interval over seeds and documents, {escape(e.problem)}."
+                )
+        arms.append(arm_verdict)
+    return replace(verdicts, arms=tuple(arms), notes=tuple(notes))
 
 
 def _two_level(arm: Arm, base: Arm, split: str, directory: Path) -> tuple[float, float]:
-    """Of the difference in bits a byte, which both must have."""
-    ours, theirs = (
-        {r.seed: r for r in a.done if run_score(r, split, "bits_per_byte") is not None} for a in (arm, base)
-    )
+    """Interval of the difference in bits per byte, which both arms must have."""
+    ours = _by_seed(arm, split, "bits_per_byte")
+    theirs = _by_seed(base, split, "bits_per_byte")
     seeds = sorted(ours.keys() & theirs.keys())
     if len(seeds) < MIN_SEEDS:
-        raise DataError(f"{split}, {arm.name}", f"{len(seeds)} common seeds have bits a byte", f"run {MIN_SEEDS}")
+        raise DataError(f"{split}, {arm.name}", f"{len(seeds)} common seeds have bits per byte", f"run {MIN_SEEDS}")
     nats, units = nats_and_bits(directory, split, [runs[seed] for runs in (ours, theirs) for seed in seeds])
     return two_level_interval(nats[:, : len(seeds)] - nats[:, len(seeds) :], units)
+
+
+def _by_seed(arm: Arm, split: str, score: str) -> dict[int, Run]:
+    """Seed -> finished run that has the score."""
+    return {run.seed: run for run in arm.done if run_score(run, split, score) is not None}

@@ -1,4 +1,4 @@
-"""What runs stored of each line they were scored on."""
+"""What runs stored about each line they were scored on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Documents = list[dict[str, Any]]
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a file; DataError where it cannot be read or is not UTF-8."""
+    """The lines of a file; DataError if it cannot be read or is not UTF-8."""
     try:
         lines = runs.read_bytes(path).decode("utf-8").split("\n")
     except UnicodeDecodeError as e:
@@ -29,46 +29,46 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_documents(directory: Path, split: str, run: Run) -> Documents:
-    """What a run stored of each line of a split, checked against its scores."""
+    """What a run stored about each line of a split, checked against its scores."""
     path = directory / runs.DOCUMENTS
     try:
         rows = [json.loads(line) for line in read_lines(path)]
         found = [row for row in rows if row["split"] == split]
         sums = {key: math.fsum(row[key] for row in found) for key in ("nats", "tokens", "bytes")}
-        whole = all(sums[key] == run.scores[split].get(key) for key in sums) and all(row["sha256"] for row in found)
+        adds_up = all(sums[key] == run.scores[split].get(key) for key in sums)
+        whole = adds_up and all(row["sha256"] for row in found)
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
         whole = False
     if not whole:
-        raise DataError(
-            str(path), f"its lines do not add up to the scores of {split}", "restore the run as it was written"
-        )
+        problem = f"its lines do not add up to the scores of {split}"
+        raise DataError(str(path), problem, "restore the run as it was written")
     return found
 
 
 def nats_and_bits(directory: Path, split: str, found: Sequence[Run]) -> tuple[Numbers, Numbers]:
     """Nats of every document [texts, runs, documents], and its bytes times ln 2 [texts, documents].
 
-    A split is one text; the mean over directions has one each, in which document i is the same line.
+    A split is one text. A mean over directions has one text per direction; document i is the same line in all of them.
 
     Args:
         directory: what the paths of the runs are relative to.
     Raises:
-        DataError: a run lacks them, or was scored on other text than the first, or directions have unlike documents.
+        DataError: a run has no documents or was scored on different text than the first, or directions differ in number.
     """
     names = found[0].means.get(split, (split,))
     parts = [_nats_and_bits(directory, name, found) for name in names]
     if len({units.shape for _, units in parts}) > 1:
-        raise DataError(split, "its directions have unlike numbers of documents", "report.split=SPLIT.DIRECTION")
+        raise DataError(split, "its directions have different numbers of documents", "report.split=SPLIT.DIRECTION")
     nats, units = zip(*parts, strict=True)
     return np.stack(nats), np.stack(units)
 
 
 def _nats_and_bits(directory: Path, split: str, found: Sequence[Run]) -> tuple[Numbers, Numbers]:
-    """Those of one text: [runs, documents], [documents]."""
+    """The same for one text: [runs, documents], [documents]."""
     documents = [read_documents(directory / run.path, split, run) for run in found]
     texts = [[(row["sha256"], row["bytes"]) for row in rows] for rows in documents]
     for run, text in zip(found, texts, strict=True):
         if text != texts[0]:
-            raise DataError(run.path, f"its {split} is other text than that of {found[0].path}", "compare like runs")
+            raise DataError(run.path, f"its {split} is not the text of {found[0].path}", "compare runs of one text")
     nats = np.array([[row["nats"] for row in rows] for rows in documents])
     return nats, np.array([n_bytes for _, n_bytes in texts[0]]) * math.log(2)

@@ -1,4 +1,4 @@
-"""Directories that are there whole or not at all: written beside, synced, described by a manifest, then renamed."""
+"""Directories that exist whole or not at all: written under another name, synced, listed in a manifest, renamed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tietrain.errors import DataError, StorageError
 from tietrain.runs import record as runs
 
 MANIFEST = "manifest.json"
-# Left free beside what is written, for the small files of a run.
+# Left free on the disk for the small files of a run.
 SPARE_BYTES = 1_000_000
-# Folders above a directory that may be new themselves: of a first checkpoint those of checkpoints, run and study.
+# Folders above a directory that may be new too: of a first checkpoint `checkpoints`, the run and the study.
 N_SYNCED = 3
 
 
 def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0) -> None:
     """Make `target` hold what `fill` writes into a folder, and a manifest with the sha256 of every file.
 
-    A crash at any moment leaves the old directory, the new one, or none under this name; never a part of one.
+    A crash at any moment leaves the old directory, the new one, or none under this name, but never a part of one.
 
     Args:
         fill: writes files, no folders, into the path it is given.
-        n_bytes: about how much that is; refused before writing where the disk has less.
+        n_bytes: about how much that is; if the disk has less, nothing is written.
     Raises:
         StorageError: naming the path; what was at `target` is untouched.
     """
@@ -38,7 +38,9 @@ def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0
         target.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(target.parent).free
         if free < n_bytes + SPARE_BYTES:
-            raise StorageError(f"writing {target}", f"{n_bytes:,} bytes are needed and {free:,} are free", _MAKE_ROOM)
+            raise StorageError(
+                f"writing {target}", f"{n_bytes:,} bytes are needed and {free:,} are free", runs.MAKE_ROOM
+            )
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
         fill(beside)
@@ -53,19 +55,15 @@ def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0
             _sync(folder)
     except (OSError, SafetensorError) as e:
         shutil.rmtree(beside, ignore_errors=True)
-        raise StorageError(
-            f"writing {target}", f"the system says {getattr(e, 'strerror', None) or e}", _MAKE_ROOM
-        ) from e
+        problem = f"the system says {getattr(e, 'strerror', None) or e}"
+        raise StorageError(f"writing {target}", problem, runs.MAKE_ROOM) from e
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
 
 
-_MAKE_ROOM = "make room, then start the same command again"
-
-
 def _replace(beside: Path, target: Path) -> None:
-    """Rename onto the target; its old content goes first, whole, to a name that `sweep` deletes."""
+    """Rename onto the target; its old content is first renamed to what `sweep` deletes."""
     if target.exists():
         old = _set_aside(target)
         os.rename(beside, target)
@@ -75,7 +73,7 @@ def _replace(beside: Path, target: Path) -> None:
 
 
 def remove_directory(target: Path) -> None:
-    """Delete a directory such that a crash leaves it whole or gone; one that cannot be deleted stays."""
+    """Delete a directory so that a crash leaves it whole or gone; if it cannot be deleted it stays."""
     with suppress(OSError):
         shutil.rmtree(_set_aside(target), ignore_errors=True)
 
@@ -99,17 +97,18 @@ def is_whole(directory: Path) -> bool:
 
 def _matches(path: Path, entry: dict[str, object]) -> bool:
     info = os.lstat(path)
-    # Nothing but a regular file of the right size is opened: a pipe would block, a device would never end.
+    # Only a regular file of the right size is opened: a pipe would block, a device would never end.
     return stat.S_ISREG(info.st_mode) and info.st_size == entry["bytes"] and _sha256(path) == entry["sha256"]
 
 
 def sweep(*folders: Path) -> None:
     """Delete what writers left half-written in these folders: `*.tmp`."""
-    for path in (path for folder in folders for path in folder.glob("*.tmp")):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    for folder in folders:
+        for path in folder.glob("*.tmp"):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written without torch: one folder is one run of TensorBoard."""
+"""TensorBoard's event files, written without torch; TensorBoard shows each folder as one run."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-# TensorBoard reads the files of this name.
+# TensorBoard reads files whose names begin like this.
 NAME = "events.out.tfevents."
 # Step axes hold one 64-bit integer; FLOPs are counted in millions.
 FLOPS_A_STEP = 1_000_000
 
 
 class EventFile:
-    """The event file of a folder; the one that is there is gone on with.
+    """The event file of a folder; an existing one is continued.
 
-    It is open only while a record is written, by the caller's thread: SummaryWriter's own thread prints a traceback where
+    It is open only while a record is written, in the caller's thread: SummaryWriter's own thread prints a traceback if
     the disk is full.
 
     Args:
-        origin: wall clock, in seconds since 1970, of the zeroth second.
+        origin: wall clock at second 0, in seconds since 1970.
     """
 
     def __init__(self, folder: Path, origin: float):
@@ -41,7 +41,7 @@ class EventFile:
         self._path = found[0] if found else folder / f"{NAME}{time.time():.0f}.tietrain"
         if not found:
             self._write(0.0, file_version="brain.Event:2")
-            # A page that is open forgets what an earlier file of this folder held.
+            # An open page forgets what an earlier file of this folder held.
             self._write(0.0, step=0, session_log=SessionLog(status=SessionLog.START))
 
     def scalar(self, tag: str, value: float, step: int, seconds: float = 0.0) -> None:
@@ -53,7 +53,7 @@ class EventFile:
         self._write(seconds, step=step, summary=text_pb(tag, markdown))
 
     def charts(self, category: str, charts: Mapping[str, Sequence[str]]) -> None:
-        """Lay out a category of Custom Scalars: title of each chart -> the tags of its lines, regular expressions."""
+        """Lay out a category of Custom Scalars: title of each chart -> regular expressions for the tags of its lines."""
         drawn = [
             layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=tags))
             for title, tags in charts.items()
@@ -67,11 +67,11 @@ class EventFile:
         self._write(0.0, summary=Summary(value=[value]))
 
     def table_row(self, name: str, settings: Mapping[str, Any], first: Sequence[str], metrics: Sequence[str]) -> None:
-        """Add this run's row to the HParams table, whose columns are those of any one run.
+        """Add this run's row to the HParams table, whose columns are those of all runs.
 
         Args:
-            name: of the row. settings: column -> bool, number or text. first: columns that go before the others.
-            metrics: tags of scalars of this run that are columns too.
+            name: of the row. settings: column -> bool, number or text. first: columns that come before the others.
+            metrics: tags of scalars of this run that are also columns.
         """
         infos = [api_pb2.HParamInfo(name=column, differs=column in first) for column in settings]
         shown = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics]

@@ -6,11 +6,11 @@ A run directory is `outputs/<study>/<task>-<tying>-s<seed>-<hash>/`:
     config.yaml     the resolved configuration          plan.json    slot -> owner, shapes
     ledger.json     parameters and FLOPs                audit.json   did the ties hold, at each stage
     metrics.jsonl   a row per log point                 eval.json    final scores with their signatures
-    eval_documents.jsonl                                nats, tokens, bytes and a hash of each line that was scored
+    eval_documents.jsonl                                nats, tokens, bytes and a hash of each scored line
     hypotheses.<split>.txt references.<split>.txt sources.<split>.txt     (translation)
     tb/             TensorBoard, a view of metrics.jsonl    checkpoints/    vocabulary/    train.log
 
-Beside the runs of grids, `outputs/<study>/grid.jsonl` lists the cells they were told to run (see `cells`).
+Beside the runs of grids, `outputs/<study>/grid.jsonl` lists the cells of those grids (see `cli.cells`).
 """
 
 from __future__ import annotations
@@ -34,16 +34,20 @@ METRICS, EVAL, LOG, LOCK = "metrics.jsonl", "eval.json", "train.log", ".lock"
 DOCUMENTS, GRID = "eval_documents.jsonl", "grid.jsonl"
 TENSORBOARD, CHECKPOINTS, VOCABULARY = "tb", "checkpoints", "vocabulary"
 
-# The directory of a cell that is no configuration begins with it.
+# The directory of a cell with an invalid configuration begins with it.
 REFUSED = "refused-"
 
 STATUSES = ("running", "done", "failed", "diverged", "interrupted", "not_applicable")
-# A look at a lock (`is_locked`) holds it for less than this many seconds.
+# `is_locked` holds a lock for less than this many seconds.
 LOOK_SECONDS = 0.2
-# No file of a run directory that a reader takes whole is larger than this; a larger one is not ours.
+# No file of a run that is read as a whole is larger than this; tietrain did not write a larger one.
 MAX_BYTES = 256 * 1024 * 1024
-# Nor is any of its JSON files larger than this: in memory it takes twenty times its bytes.
+# The same for its JSON files, which take twenty times their bytes in memory.
 MAX_JSON_BYTES = 32 * 1024 * 1024
+MAKE_ROOM = "make room, then start the same command again"
+OTHER_RUN = "give another run directory"
+# Types of fields that `read_record` checks, as messages call them.
+KINDS: dict[type, str] = {str: "text", int: "an integer", list: "a list", dict: "a mapping"}
 
 
 @dataclass
@@ -52,9 +56,9 @@ class RunRecord:
 
     `settings` are the full keys that decide the result; `arm` is a hash of them without the seeds.
     `fingerprints` are content hashes: corpus, vocabulary of every stack, batches.
-    `machine` says device, precision, threads, compile and versions; arms that differ in it are flagged.
-    `exit_code` is that of a run alone; it says whether a failure would come again.
-    `declared` is what was stated before training of how runs are to be compared: metric, split, baseline, margin.
+    `machine` holds device, precision, threads, compile and versions; the report warns of arms that differ in it.
+    `exit_code` is that of this run; it tells whether a failure would happen again.
+    `declared` is what was stated before training about the comparison: metric, split, baseline, margin.
     """
 
     id: str
@@ -81,21 +85,20 @@ class RunRecord:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """StorageError that names the path where the disk refuses what is done inside."""
+    """StorageError that names the path if an OSError is raised inside."""
     try:
         yield
     except OSError as e:
-        remedy = "make room, then start the same command again"
-        raise StorageError(f"writing {path}", f"the system says {e.strerror or e}", remedy) from e
+        raise StorageError(f"writing {path}", f"the system says {e.strerror or e}", MAKE_ROOM) from e
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of UTF-8; what has no UTF-8 form (a lone surrogate) becomes a question mark."""
+    """`write_bytes` of UTF-8; a character without a UTF-8 form (a lone surrogate) becomes a question mark."""
     write_bytes(path, text.encode("utf-8", errors="replace"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file beside its place, then rename it there: a reader sees the old one or the new one."""
+    """Write a whole file under another name, then rename it: a reader finds the old one or the new one."""
     beside = path.with_name(path.name + ".tmp")
     with writing(path):
         try:
@@ -122,17 +125,19 @@ def read_bytes(path: Path) -> bytes:
         try:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
-                raise DataError(str(path), "it is no regular file of reasonable size", "give another run directory")
+                raise DataError(
+                    str(path), f"it is not a regular file, or is larger than {MAX_BYTES >> 20} MB", OTHER_RUN
+                )
             with open(fd, "rb", closefd=False) as f:
                 return f.read()
         finally:
             os.close(fd)
     except OSError as e:
-        raise DataError(str(path), f"it cannot be read ({e.strerror})", "give another run directory") from e
+        raise DataError(str(path), f"it cannot be read ({e.strerror})", OTHER_RUN) from e
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value of a file; DataError where it holds none."""
+    """The JSON value of a file; DataError if it holds none."""
     content = read_bytes(path)
     try:
         if len(content) > MAX_JSON_BYTES:
@@ -148,25 +153,23 @@ def write_record(directory: Path, record: RunRecord) -> None:
 
 
 def read_record(directory: Path) -> RunRecord:
-    """The record of a run; DataError where `run.json` is missing, damaged or of another make."""
+    """The record of a run; DataError if `run.json` is missing, damaged or not such a record."""
     path = directory / RUN
     body = read_json(path)
-    names = {f.name for f in fields(RunRecord)}
-    if (
-        not isinstance(body, dict)
-        or not {"id", "study", "label", "task", "status"} <= body.keys()
-        or body["status"] not in STATUSES
-        or not all(
-            isinstance(body.get(name, {}), dict)
-            for name in ("settings", "fingerprints", "machine", "declared", "progress")
-        )
-    ):
-        raise DataError(str(path), "it is not the record of a run", "give another run directory")
-    return RunRecord(**{k: v for k, v in body.items() if k in names})
+    required = {"id", "study", "label", "task", "status"}
+    if not isinstance(body, dict) or not body.keys() >= required or body["status"] not in STATUSES:
+        raise DataError(str(path), "it is not the record of a run", OTHER_RUN)
+    record = RunRecord(**{f.name: body[f.name] for f in fields(RunRecord) if f.name in body})
+    for name, example in vars(RunRecord("", "", "", "", "")).items():
+        kind = type(example)
+        value = getattr(record, name)
+        if kind in KINDS and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise DataError(str(path), f"its {name} is not {KINDS[kind]}", OTHER_RUN)
+    return record
 
 
 def _plain(path: str, flags: int) -> int:
-    """Opens for `open`: follows no link, and a pipe that nobody reads is an error instead of a wait."""
+    """Opener for `open` that follows no link; a pipe without a reader is an error instead of a wait."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
@@ -178,7 +181,7 @@ def append_metrics(directory: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def append(path: Path, content: bytes) -> None:
-    """Append to a file, or begin it, in one write; OSError where the system refuses, or something else lies there."""
+    """Append to a file, or begin it, in one write; OSError if the system refuses or it is not a regular file."""
     with open(path, "ab", opener=_plain) as f:
         f.write(content)
 
@@ -206,14 +209,14 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
 
 
 def cut_metrics(directory: Path, step: int) -> None:
-    """Keep the rows up to a step: what a resumed run has not done yet must not be there twice."""
+    """Keep the rows up to a step: a resumed run writes the later ones again."""
     rows = [row for row in read_metrics(directory) if row["step"] <= step]
     write_text(directory / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the run directory for writing; LockedError at once where another process holds it.
+    """Hold the run directory for writing; LockedError at once if another process holds it.
 
     The lock is the kernel's (flock): it ends with its process, so a dead writer never blocks.
     """
@@ -221,11 +224,10 @@ def locked(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         lock = open(directory / LOCK, "a", encoding="utf-8", opener=_plain)  # noqa: SIM115
     except OSError as e:
-        raise StorageError(
-            f"run_dir={directory}", f"the system says {e.strerror}", "give a folder that can be written"
-        ) from e
+        problem = f"the system says {e.strerror}"
+        raise StorageError(f"run_dir={directory}", problem, "give a folder that can be written") from e
     with lock:
-        # Of two tries the first can meet somebody who only looks.
+        # The first try can meet a process in `is_locked`, which lets go at once.
         if not _lock(lock.fileno(), fcntl.LOCK_EX):
             time.sleep(LOOK_SECONDS)
             if not _lock(lock.fileno(), fcntl.LOCK_EX):
@@ -243,7 +245,7 @@ def _lock(fd: int, kind: int) -> bool:
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether a process is writing this run; not so where there is no lock that can be read."""
+    """Whether a process is writing this run; False if there is no lock that can be read."""
     try:
         fd = os.open(directory / LOCK, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
@@ -259,7 +261,7 @@ def is_locked(directory: Path) -> bool:
 def clear(directory: Path) -> None:
     """Remove what a finished run left and a new one would not replace.
 
-    The scores go last: until then it is the finished run, and there are no checkpoints that another could continue.
+    The scores go last: until then the directory is the finished run, without checkpoints that could be continued.
     """
     with writing(directory):
         for name in (CHECKPOINTS, TENSORBOARD):
@@ -275,7 +277,7 @@ def find_runs(directory: Path) -> list[Path]:
 
 
 def find_grids(directory: Path) -> list[Path]:
-    """Every study at or below a folder that lists cells of grids, found as runs are."""
+    """Every study at or below a folder with a `grid.jsonl`; links and hidden folders are not followed."""
     return _find(directory, GRID)
 
 
@@ -284,6 +286,6 @@ def _find(directory: Path, name: str) -> list[Path]:
     for root, folders, files in os.walk(directory):
         if name in files:
             found.append(Path(root))
-        # What a run holds is no run.
+        # A run directory contains no other runs.
         folders[:] = [] if RUN in files else [folder for folder in folders if not folder.startswith(".")]
     return sorted(found)

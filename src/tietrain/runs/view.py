@@ -1,8 +1,8 @@
 """Run directories -> `Run` values: the only reader of the report. Never opens a checkpoint or an event file.
 
-Whatever a file holds, the answer is a Run: one that cannot be read is `unreadable`, one that says `done` and lacks
-what a finished run has is `damaged`, both with the reason. Text is cleaned here, so that nothing behind this module
-meets a control character, an unpaired surrogate, or a number that is not finite.
+Whatever the files hold, the answer is a Run: `unreadable` if its record cannot be read, `damaged` if the record says
+`done` but a file of a finished run is missing or wrong, both with the reason. Text and numbers are cleaned here: no
+later module meets a control character, an unpaired surrogate, or a number that is not finite.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from tietrain.runs import record as runs
 
 Scalar = str | int | float | bool | None
 
-# No count or score of ours comes near this; a larger number is damage, and its square must still be finite.
+# No count or score comes near this: a larger number is damage. Its square is still finite.
 LARGEST = 1e100
-# What is read of a run, lines of its documents included.
+# The files that are read, here or in `documents`.
 FILES = (runs.RUN, runs.PLAN, runs.LEDGER, runs.EVAL, runs.METRICS, runs.DOCUMENTS)
 TEXTS = ("id", "study", "label", "task", "status", "arm", "plan_hash", "reason", "started_at", "ended_at")
 TOTALS = ("steps", "tokens", "flops", "seconds")
@@ -29,14 +29,14 @@ MAPS = ("settings", "fingerprints", "machine", "declared")
 # Kinds of a term of the FLOP ledger.
 FLOP_KINDS = ("projections", "ffn", "logits", "scores")
 MAX_TEXT = 1000
-# Looks at the validation split that are kept; of more every other one is left out until they fit.
+# Evaluations that are kept of a curve; while there are more, every other one is left out.
 MAX_POINTS = 1000
 MAX_DEPTH = 12
 
 
 @dataclass(frozen=True)
 class Point:
-    """One look at the validation split while training; seconds: None where not recorded."""
+    """One evaluation on the validation split while training; seconds: None if not recorded."""
 
     step: int
     tokens: float
@@ -51,11 +51,11 @@ class Run:
 
     status: of `runs.STATUSES`, or `unreadable` or `damaged`; only `done` runs enter a mean.
     settings, fingerprints, machine, declared: full dotted key -> value. owner, shapes: slot -> owner, slot -> shape.
-    flops_by_kind: kind of FLOP_KINDS -> forward FLOPs of a target token, with those of its sources, which are as long, along
-        the route of stacks; `scores` for each token of length.
-    steps, tokens (target), flops (training), seconds: totals so far; None where not recorded.
-    checkpoint_step, chosen_by: of the weights that were scored, and why they were.
-    no_curve: why metrics that are there could not be read.
+    flops_by_kind: kind of FLOP_KINDS -> forward FLOPs per target token along the route of stacks, with sources as long as
+        targets; `scores` per token and per token of length.
+    steps, tokens (target), flops (training), seconds: totals so far; None if not recorded.
+    checkpoint_step, chosen_by: the step of the scored weights, and how they were chosen.
+    no_curve: why existing metrics could not be read.
     scores: split -> score -> number; reasons: `split.score` -> why it is empty. means: split that is the mean over
         directions -> the splits it is the mean of.
     """
@@ -105,13 +105,13 @@ class Run:
 
     @property
     def predictors(self) -> list[str]:
-        """The stacks that have an output projection; a decoder where no plan was recorded."""
+        """The stacks that have an output projection; `decoder` if no plan was recorded."""
         found = dict.fromkeys(slot.partition(".")[0] for slot in self.owner if slot.endswith(".output.weight"))
         return list(found) or ["decoder"]
 
     @property
     def target_vocabulary(self) -> str:
-        """Content of the vocabulary whose tokens are scored; of several decoders, of each that is another."""
+        """Fingerprint of the vocabulary whose tokens are scored; several decoders may have several."""
         contents = [str(self.fingerprints.get(f"vocabulary.{stack}", "")) for stack in self.predictors]
         return "+".join(dict.fromkeys(contents))
 
@@ -126,9 +126,7 @@ def collect(directory: Path) -> list[Run]:
         raise DataError(str(directory), "there is no such folder", "give a folder of runs, for example outputs/default")
     found = runs.find_runs(directory)
     if not found:
-        remedy = (
-            "give a folder that holds run directories (each has a run.json), or make one with `tietrain study=NAME`"
-        )
+        remedy = "give a folder of run directories (each has a run.json), or make one with `tietrain study=NAME`"
         raise DataError(str(directory), "no runs found", remedy)
     return [read_run(path, str(path.relative_to(directory))) for path in found]
 
@@ -151,35 +149,31 @@ def read_run(directory: Path, shown: str) -> Run:
 
 
 def _refuse_links(directory: Path, names: Sequence[str]) -> None:
-    """No file of a run is read through a link that leads out of it."""
+    """DataError if a file is a link that leads out of the run."""
     for name in names:
         path = directory / name
-        # Of a circle of links `realpath` makes a path, `Path.resolve` an error.
+        # For a circle of links `Path.resolve` raises an error; `realpath` does not.
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):
             raise DataError(str(path), f"{name} is a link that leads out of the run", "put the file in its place")
 
 
 def _from_record(record: runs.RunRecord, shown: str) -> Run:
-    if not isinstance(record.seed, int) or isinstance(record.seed, bool):
-        raise DataError(shown, f"its seed is {clean_text(str(record.seed))}", "")
-    texts: dict[str, Any] = {k: clean_text(_typed(record, k, str)) for k in TEXTS}
-    maps: dict[str, Any] = {k: _flat(_typed(record, k, dict)) for k in MAPS}
-    notes = tuple(clean_text(str(note)) for note in _typed(record, "notes", list))
-    parent, total = clean_text(str(record.parent or "")), number(record.total_seconds)
-    return Run(shown, seed=record.seed, notes=notes, parent=parent, total_seconds=total, **texts, **maps)
-
-
-def _typed(record: runs.RunRecord, name: str, wanted: type) -> Any:
-    value = getattr(record, name)
-    if not isinstance(value, wanted):
-        raise DataError(runs.RUN, f"its {name} is no {wanted.__name__}", "")
-    return value
+    texts: dict[str, Any] = {k: clean_text(getattr(record, k)) for k in TEXTS}
+    maps: dict[str, Any] = {k: _flat(getattr(record, k)) for k in MAPS}
+    return Run(
+        shown,
+        seed=record.seed,
+        notes=tuple(clean_text(str(note)) for note in record.notes),
+        parent=clean_text(str(record.parent or "")),
+        total_seconds=number(record.total_seconds),
+        **texts,
+        **maps,
+    )
 
 
 def _with_files(run: Run, directory: Path) -> tuple[Run, list[str]]:
-    """The run with what ledger, plan and scores add, and what is wrong with those a finished run must have."""
+    """The run with its ledger, plan and scores, and what is wrong with the files that a finished run must have."""
     damages: list[str] = []
-    # A run that is still at work has no scores yet: only what is wrong with a finished run is kept.
     readers: tuple[tuple[str, Callable[[Any], dict[str, Any]]], ...] = (
         (runs.LEDGER, _ledger_fields),
         (runs.PLAN, _plan_fields),
@@ -193,7 +187,7 @@ def _with_files(run: Run, directory: Path) -> tuple[Run, list[str]]:
         except (DataError, OSError) as e:
             damages.append(f"{name}: {_why(e)}")
         except (KeyError, TypeError, AttributeError, ValueError):
-            damages.append(f"{name}: it is not what a run writes there")
+            damages.append(f"{name}: a run does not write this there")
     return run, damages
 
 
@@ -208,7 +202,7 @@ def _ledger_fields(body: Any) -> dict[str, Any]:
 
 
 def _by_kind(flops: Any) -> dict[str, int]:
-    """Of a ledger of an earlier version, which says no route, the sum over all stacks; empty where it says no terms."""
+    """Kind -> FLOPs; older ledgers have no route: the sum over all stacks, or empty if there are no terms."""
     if "per_token" in flops:
         return {kind: _count(flops["per_token"][kind]) for kind in FLOP_KINDS}
     terms = flops.get("terms", [])
@@ -248,14 +242,14 @@ def _eval_fields(body: Any) -> dict[str, Any]:
 
 
 def _with_progress(run: Run, record: runs.RunRecord) -> Run:
-    """Totals that the scores did not give: of the record, else of the last look at the validation split."""
-    progress = record.progress if isinstance(record.progress, dict) else {}
+    """With totals that the scores did not give: from the record, else from the last evaluation."""
     last = run.curve[-1] if run.curve else None
     totals: dict[str, Any] = {}
     for name in TOTALS:
-        seen = getattr(last, "step" if name == "steps" else name, None)
-        said = number(progress.get(name))
-        totals[name] = next((v for v in (getattr(run, name), said, seen) if v is not None), None)
+        of_scores = getattr(run, name)
+        of_record = number(record.progress.get(name))
+        of_curve = getattr(last, "step" if name == "steps" else name, None)
+        totals[name] = next((v for v in (of_scores, of_record, of_curve) if v is not None), None)
     return replace(run, **totals)
 
 
@@ -277,7 +271,7 @@ def _with_curve(run: Run, directory: Path) -> Run:
 
 
 def number(value: Any) -> float | None:
-    """The value where it is a finite number of sensible size, else None; JSON as Python reads it knows NaN."""
+    """The value if it is a number of sensible size, else None; Python reads NaN and Infinity from JSON."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if abs(value) < LARGEST else None
@@ -314,7 +308,7 @@ def _join(prefix: str, key: Any) -> str:
 
 
 def clean_text(text: str) -> str:
-    """One line of printable text of bounded length; what cannot be printed becomes U+FFFD, white space a space."""
+    """One line of printable text of bounded length; white space becomes a space, what cannot be printed U+FFFD."""
     if not isinstance(text, str):
         raise TypeError("not text")
     if len(text) > MAX_TEXT:

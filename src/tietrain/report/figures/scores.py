@@ -34,8 +34,8 @@ from tietrain.runs.scores import Score
 
 WIDTH, ROW = 9.6, 0.42
 FRONTIER, CEILING = "#888888", "#777777"
-# Of the two perplexities the one per token; the one per word says the same on another scale.
-LOWER_IS_BETTER = ("excess_bits_per_byte", "excess_nats", "ppl_token", "bits_per_byte")
+# What is drawn beside BLEU; perplexity per word would show the same as per token on another scale.
+DRAWN = ("excess_bits_per_byte", "excess_nats", "ppl_token", "bits_per_byte")
 # Directions of a label from its point; the first free one is taken: right, left, above, below, then the corners.
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 # In points: the size of a label, the side of a marker, and the gap between the two.
@@ -159,7 +159,7 @@ def _plotted(comparison: Comparison, split: str) -> list[Score]:
     scores = [score for score in shown_scores(comparison) if any(a.score(split, score.name) for a in comparison.arms)]
     if len(comparison.vocabularies) > 1:
         scores = [score for score in scores if not score.per_token]
-    lower = [score for score in scores if score.name in LOWER_IS_BETTER]
+    lower = [score for score in scores if score.name in DRAWN]
     bleu = [score for score in scores if score.name == "bleu"]
     return lower[:1] + bleu if bleu else lower[:2]
 

@@ -20,8 +20,7 @@ from tietrain.report.figures.canvas import (
     make_panels,
 )
 from tietrain.report.pages.tuning_text import tuned_arms
-from tietrain.report.trials import expected_best, is_number
-from tietrain.report.tuning import Tuning
+from tietrain.report.tuning import Tuning, expected_best, is_number
 
 LOSS = "nats per token on valid"
 # Keys whose values span more than this ratio are drawn on a logarithmic axis.

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from tietrain.report.arms import Comparison, count_statuses, show_value
 from tietrain.report.differences import (
     describe_differences,
+    describe_matching,
     differing_settings,
     fingerprint_warnings,
     machine_warnings,
     signature_warnings,
 )
 from tietrain.report.figures.canvas import Drawing
-from tietrain.report.matching import describe_matching
 from tietrain.report.pages.headline import make_headline
 from tietrain.report.pages.markup import bullets, code, escape, join_words, markdown_table
 from tietrain.report.pages.method import method_details, method_sentences

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from tietrain.report.arms import Comparison, count_statuses, show_value
-from tietrain.report.differences import differing_settings
+from tietrain.report.differences import describe_matching, differing_settings
 from tietrain.report.effective_settings import used_settings
-from tietrain.report.matching import describe_matching
 from tietrain.report.pages.markup import code, count, escape, join_words
 from tietrain.report.pages.tuning_text import method_sentence
 from tietrain.report.statistics import LEVEL

@@ -6,8 +6,7 @@ import math
 
 from tietrain.report.arms import Arm, Comparison, show_value
 from tietrain.report.pages.markup import bullets, code, fixed, markdown_table
-from tietrain.report.trials import edge_keys, expected_best
-from tietrain.report.tuning import Tuning
+from tietrain.report.tuning import Tuning, edge_keys, expected_best
 
 DECIMALS = 4
 EXPLANATION = (

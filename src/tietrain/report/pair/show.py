@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tietrain.report.pages.markup import count
-from tietrain.report.pair.pair import Comparison
+from tietrain.report.pair.pair import PairComparison
 from tietrain.runs.scores import METRICS, SCORES
 
 SCOPE = (
@@ -15,7 +15,7 @@ SCOPE = (
 )
 
 
-def to_json(found: Comparison) -> dict[str, Any]:
+def to_json(found: PairComparison) -> dict[str, Any]:
     """The comparison for programs."""
     heads = [{k: getattr(side.run, k) for k in ("path", "id", "label", "seed", "arm")} for side in found.pair]
     results = {
@@ -26,7 +26,7 @@ def to_json(found: Comparison) -> dict[str, Any]:
     return {"a": heads[0], "b": heads[1], **where, "metrics": results, "notes": found.notes, "scope": SCOPE}
 
 
-def describe(found: Comparison) -> list[str]:
+def describe(found: PairComparison) -> list[str]:
     """The comparison for people."""
     lines = [
         f"{name}: {side.run.label}, seed {side.run.seed}, {count(side.run.params)} parameters, {side.run.path}"
@@ -36,16 +36,16 @@ def describe(found: Comparison) -> list[str]:
     drawn = f"{draws.n_bootstrap:,} bootstrap samples and {draws.n_exchanged:,} exchanges, seed {draws.seed}"
     lines.append(f"{found.split}, {found.n_lines:,} lines; {drawn}")
     lines += _table(found)
-    lines.append("±: half of the interval that holds 95 % of the bootstrap samples; p: of no difference, two-sided")
+    lines.append("±: half of the interval that holds 95 % of the bootstrap samples; p: two-sided, of no difference")
     if any(name in METRICS for name in found.results):
-        lines.append("the bootstrap p of translations is sacrebleu's, of one tail: about half of a two-sided one")
+        lines.append("for translations the bootstrap p is sacrebleu's: one tail, about half of a two-sided p")
     signatures = {name: paired.signature for name, paired in found.results.items() if paired.signature}
     lines += [f"signature of {SCORES[name].title}: {signature}" for name, signature in signatures.items()]
     return [*lines, *found.notes, SCOPE]
 
 
-def _table(found: Comparison) -> list[str]:
-    """A line a metric."""
+def _table(found: PairComparison) -> list[str]:
+    """One line per metric."""
     rows = [["", "A", "B", "B - A", "p bootstrap", "p randomisation"]]
     for name, paired in found.results.items():
         score = SCORES[name]
