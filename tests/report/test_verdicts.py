@@ -1,4 +1,4 @@
-"""Each arm against the baseline that its runs stated, by seed: which verdict, on which score, and when none."""
+"""Each arm against the baseline that its runs stated, paired by seed: its verdict and score, or why it has none."""
 
 import json
 import math
@@ -17,17 +17,17 @@ LOSSES = (2.50, 2.56, 2.47, 2.53)
 
 
 def write_arm(root, task, label, losses, report=None, *, diverged=(), **changes):
-    """One run a loss, seeds from 1 on; a nat of loss costs 12 BLEU, and 0.34 bits a byte."""
+    """One run per loss, with seeds from 1 on; a nat of loss costs 12 BLEU and 0.34 bits per byte."""
     for seed, loss in enumerate(losses, start=1):
         config = replace(make_config(task, label, seed), report=report or ReportConfig())
         write_run(root, config, loss=loss, status="diverged" if seed in diverged else "done", **changes)
 
 
 def judged(root, *, tuned=True):
-    """Name -> ArmVerdict, of the one comparison there is."""
+    """Verdicts of the only comparison, and name -> ArmVerdict."""
     (comparison,) = compare(make_arms(collect(root)))
-    judgement = judge(comparison, tuned=tuned)
-    return judgement, {one.arm.name: one for one in judgement.arms}
+    verdicts = judge(comparison, tuned=tuned)
+    return verdicts, {one.arm.name: one for one in verdicts.arms}
 
 
 def shifted(by, *extra):
@@ -37,31 +37,28 @@ def shifted(by, *extra):
 
 
 @pytest.mark.parametrize(
-    ("by", "margin", "tuned", "verdict"),
+    ("by", "margin", "tuned", "at_one_rate"),
     [
-        (-0.1, None, True, "better"),
-        (0.1, None, True, "worse"),
-        (0.0, None, True, "no difference shown"),
-        (0.1, 0.01, True, "worse"),
-        (0.01, 0.01, True, "equivalent"),  # significant, and smaller than what matters
-        (0.0, 0.0001, True, "no difference shown"),
-        (-0.1, None, False, "no verdict (differs at this rate)"),
-        (0.1, None, False, "no verdict (differs at this rate)"),
-        (0.0, None, False, "no difference shown"),
-        (0.0, 0.01, False, "equivalent at this rate"),
+        (-0.1, None, "better", "no verdict (differs at this rate)"),
+        (0.1, 0.01, "worse", "no verdict (differs at this rate)"),
+        (0.0, None, "no difference shown", "no difference shown"),
+        (0.0, 0.0001, "no difference shown", "no difference shown"),
+        (0.01, 0.01, "equivalent", "equivalent at this rate"),  # significant, and smaller than what matters
     ],
 )
-def test_verdicts_of_a_language_model(tmp_path, by, margin, tuned, verdict):
+def test_judge_verdicts(tmp_path, by, margin, tuned, at_one_rate):
     report = ReportConfig(metric="bits_per_byte", margin=margin)
     write_arm(tmp_path, "lm", "none", LOSSES, report)
     write_arm(tmp_path, "lm", "pre_softmax", shifted(by), report)
-    judgement, arms = judged(tmp_path, tuned=tuned)
+    verdicts, arms = judged(tmp_path)
     assert arms["none"].verdict == "baseline" and arms["none"].paired is None
-    assert arms["pre_softmax"].verdict == verdict
-    assert (judgement.declared.score.name, judgement.declared.split) == ("bits_per_byte", "test")
+    assert arms["pre_softmax"].verdict == tuned
+    assert (verdicts.declared.score.name, verdicts.declared.split) == ("bits_per_byte", "test")
+    _, arms = judged(tmp_path, tuned=False)
+    assert arms["pre_softmax"].verdict == at_one_rate
 
 
-def test_more_is_better_of_bleu(tmp_path):
+def test_judge_bleu_more_is_better(tmp_path):
     write_arm(tmp_path, "mt", "none", LOSSES)
     write_arm(tmp_path, "mt", "pre_softmax", shifted(-0.1))
     _, arms = judged(tmp_path)
@@ -69,7 +66,7 @@ def test_more_is_better_of_bleu(tmp_path):
     assert arms["pre_softmax"].paired.mean == pytest.approx(1.2, abs=0.02)
 
 
-def test_seeds_are_paired(tmp_path):
+def test_judge_pairs_seeds(tmp_path):
     """Seeds that vary far more than the arms differ: the difference at each seed is what counts."""
     losses = (2.0, 2.6, 2.3, 2.9)
     write_arm(tmp_path, "lm", "none", losses)
@@ -80,19 +77,19 @@ def test_seeds_are_paired(tmp_path):
     assert found.verdict == "worse"
 
 
-def test_holm_over_all_arms(tmp_path):
+def test_judge_adjusts_p_over_all_arms(tmp_path):
     write_arm(tmp_path, "lm", "none", LOSSES)
     write_arm(tmp_path, "lm", "pre_softmax", shifted(0.003))
     write_arm(tmp_path, "lm", "cross_layer", shifted(0.1))
-    judgement, arms = judged(tmp_path)
+    verdicts, arms = judged(tmp_path)
     weak, strong = arms["pre_softmax"], arms["cross_layer"]
-    assert judgement.level == 0.025
+    assert verdicts.level == 0.025
     assert strong.p_holm == pytest.approx(2 * strong.paired.p) and weak.p_holm == pytest.approx(weak.paired.p)
 
 
 @pytest.mark.parametrize("n", [2, 6])
-def test_a_difference_that_never_varies_gives_no_verdict(tmp_path, n):
-    """A t test of it has p 0 with any two seeds; a coarse score, or rounding, can make it so."""
+def test_judge_gives_no_verdict_on_a_difference_that_never_varies(tmp_path, n):
+    """A t test of it has p 0 with any two seeds; a coarse score or rounding can cause it."""
     report = ReportConfig(metric="bits_per_byte", margin=0.01)
     write_arm(tmp_path, "lm", "none", [2.5 + 0.1 * i for i in range(n)], report)
     write_arm(tmp_path, "lm", "pre_softmax", [2.4 + 0.1 * i for i in range(n)], report)
@@ -103,7 +100,7 @@ def test_a_difference_that_never_varies_gives_no_verdict(tmp_path, n):
     assert (same.differences, same.paired.p, same.verdict) == ((0.0,) * n, 1.0, "equivalent")
 
 
-def test_diverged_seeds(tmp_path):
+def test_judge_counts_diverged_seeds(tmp_path):
     write_arm(tmp_path, "lm", "none", LOSSES)
     write_arm(tmp_path, "lm", "pre_softmax", shifted(-0.1, 2.4), diverged=(5,))
     write_arm(tmp_path, "lm", "cross_layer", shifted(-0.1), diverged=(1, 2, 3))
@@ -114,26 +111,26 @@ def test_diverged_seeds(tmp_path):
     assert (many.n_diverged, many.n_ended, many.median, many.paired) == (3, 4, math.inf, None)
 
 
-def test_a_seed_that_diverged_and_was_run_again_counts_as_it_ended(tmp_path):
+def test_judge_counts_a_seed_that_was_run_again_as_it_ended(tmp_path):
     write_arm(tmp_path, "lm", "none", LOSSES)
     write_run(tmp_path, make_config("lm", "none", 1), status="diverged", folder="first")
     _, arms = judged(tmp_path)
     assert (arms["none"].n_diverged, arms["none"].n_ended, arms["none"].verdict) == (0, 4, "baseline")
 
 
-def test_worst_of_a_score_that_is_better_high():
+def test_median_with_diverged_of_a_score_that_is_better_high():
     assert median_with_diverged([30.0, 31.0, 32.0], 1, 1) == 30.5
     assert median_with_diverged([30.0], 1, 1) == -math.inf
 
 
-def test_an_unstable_baseline_gives_no_verdict(tmp_path):
+def test_judge_gives_no_verdict_against_an_unstable_baseline(tmp_path):
     write_arm(tmp_path, "lm", "none", [*LOSSES, 2.5], diverged=(5,))
     write_arm(tmp_path, "lm", "pre_softmax", shifted(-0.1))
     _, arms = judged(tmp_path)
     assert [one.verdict for one in arms.values()] == ["baseline, unstable", "no verdict (unstable baseline)"]
 
 
-def test_one_seed_and_no_common_seed(tmp_path):
+def test_judge_gives_no_verdict_on_one_seed_or_no_common_seed(tmp_path):
     write_arm(tmp_path, "lm", "none", LOSSES[:1])
     write_arm(tmp_path, "lm", "pre_softmax", [2.4])
     write_run(tmp_path, make_config("lm", "cross_layer", 7), loss=2.4)
@@ -143,7 +140,7 @@ def test_one_seed_and_no_common_seed(tmp_path):
     assert arms["cross_layer"].verdict == "no verdict (no common seed)"
 
 
-def test_the_baseline_is_the_one_declared_and_may_be_missing(tmp_path):
+def test_judge_compares_with_the_declared_baseline(tmp_path):
     for i, label in enumerate(("shared_vocab", "three_way")):
         losses = [loss * (1 + 0.04 * i) for loss in LOSSES]
         write_arm(tmp_path / "stated", "mt", label, losses, ReportConfig(baseline="shared_vocab"))
@@ -154,7 +151,7 @@ def test_the_baseline_is_the_one_declared_and_may_be_missing(tmp_path):
     assert {one.verdict for one in arms.values()} == {"no verdict (no arm none)"}
 
 
-def test_each_rate_has_its_own_baseline(tmp_path):
+def test_judge_compares_each_rate_with_its_own_baseline(tmp_path):
     for label, by in (("none", 0.0), ("pre_softmax", 0.05)):
         for lr in (0.001, 0.004):
             for seed, loss in enumerate(shifted(by + 100 * lr), start=1):
@@ -167,38 +164,37 @@ def test_each_rate_has_its_own_baseline(tmp_path):
         assert found.paired.mean == pytest.approx(0.05 * 10_000 / math.log(2) / 42_000)
 
 
-@pytest.mark.parametrize(
-    "change", [{"declared": {}}, {"declared": {"metric": "luck", "split": "test", "baseline": "none", "margin": None}}]
-)
-def test_nothing_stated_before_training_gives_no_verdict(tmp_path, change):
-    write_arm(tmp_path, "lm", "none", LOSSES, **change)
-    write_arm(tmp_path, "lm", "pre_softmax", shifted(-0.1), **change)
-    judgement, arms = judged(tmp_path)
-    assert arms["pre_softmax"].verdict == "no verdict (exploratory)" and arms["pre_softmax"].paired
-    assert "did not state a primary score" in judgement.declared.doubt
+def test_judge_is_exploratory_if_nothing_was_stated(tmp_path):
+    unknown = {"metric": "luck", "split": "test", "baseline": "none", "margin": None}
+    for name, declared in (("nothing", {}), ("unknown", unknown)):
+        write_arm(tmp_path / name, "lm", "none", LOSSES, declared=declared)
+        write_arm(tmp_path / name, "lm", "pre_softmax", shifted(-0.1), declared=declared)
+        verdicts, arms = judged(tmp_path / name)
+        assert arms["pre_softmax"].verdict == "no verdict (exploratory)" and arms["pre_softmax"].paired
+        assert verdicts.declared.doubt
 
 
-def test_a_margin_stated_for_some_runs_alone_gives_no_verdict(tmp_path):
+def test_judge_is_exploratory_if_runs_stated_different_margins(tmp_path):
     write_arm(tmp_path, "lm", "none", LOSSES)
     write_arm(tmp_path, "lm", "pre_softmax", shifted(0.0), ReportConfig(metric="bits_per_byte", margin=0.5))
-    judgement, arms = judged(tmp_path)
+    verdicts, arms = judged(tmp_path)
     assert arms["pre_softmax"].verdict == "no verdict (exploratory)"
-    assert judgement.declared.margin is None and "one primary score" in judgement.declared.doubt
+    assert verdicts.declared.margin is None and verdicts.declared.doubt
 
 
-def test_perplexities_over_unlike_vocabularies_become_bits_a_byte(tmp_path):
+def test_read_declared_replaces_perplexity_if_vocabularies_differ(tmp_path):
     report = ReportConfig(metric="ppl_token", margin=5.0)
     other = {"corpus": digest("corpus"), "vocabulary.decoder": digest("other")}
     write_arm(tmp_path, "lm", "none", LOSSES, report)
     write_arm(tmp_path, "lm", "pre_softmax", shifted(0.1), report, fingerprints=other)
-    judgement, arms = judged(tmp_path)
-    declared = judgement.declared
+    verdicts, arms = judged(tmp_path)
+    declared = verdicts.declared
     assert (declared.score.name, declared.instead_of.name, declared.margin) == ("bits_per_byte", "ppl_token", None)
     assert arms["pre_softmax"].verdict == "worse"
 
 
 def with_documents(root, n_documents=30):
-    """Give every run below documents that add up to its scores of the test split."""
+    """Give every run documents that add up to its scores of the test split."""
     for directory in runs.find_runs(root):
         body = json.loads((directory / runs.EVAL).read_text())
         scores = body["splits"]["test"]
@@ -215,19 +211,19 @@ def with_documents(root, n_documents=30):
 
 
 def two_levels(root):
-    judgement, _ = judged(root)
-    return add_two_level(judgement, root)
+    verdicts, _ = judged(root)
+    return add_two_level(verdicts, root)
 
 
 @pytest.mark.parametrize("n_seeds", [7, 8])
-def test_seeds_and_documents_from_eight_seeds_on(tmp_path, n_seeds):
+def test_add_two_level_from_eight_seeds_on(tmp_path, n_seeds):
     losses = [2.5 + 0.01 * (seed % 3) for seed in range(n_seeds)]
     write_arm(tmp_path, "lm", "none", losses)
     write_arm(tmp_path, "lm", "pre_softmax", [loss - 0.1 + 0.001 * (i % 2) for i, loss in enumerate(losses)])
     with_documents(tmp_path)
-    judgement = two_levels(tmp_path)
-    one = judgement.arms[1]
-    assert judgement.notes == ()
+    verdicts = two_levels(tmp_path)
+    one = verdicts.arms[1]
+    assert verdicts.notes == ()
     if n_seeds < 8:
         assert one.two_level is None
     else:
@@ -237,7 +233,7 @@ def test_seeds_and_documents_from_eight_seeds_on(tmp_path, n_seeds):
         )
 
 
-def test_of_several_directions_the_interval_is_of_the_mean_of_their_bits_a_byte(tmp_path):
+def test_add_two_level_of_a_mean_over_directions(tmp_path):
     """One direction has ten times the bytes: the mean is over directions, as the score's own."""
     write_arm(tmp_path, "lm", "none", [2.5 + 0.01 * (seed % 3) for seed in range(8)])
     write_arm(tmp_path, "lm", "pre_softmax", [2.4 + 0.01 * (seed % 3) for seed in range(8)])
@@ -256,21 +252,20 @@ def test_of_several_directions_the_interval_is_of_the_mean_of_their_bits_a_byte(
         record = json.loads((directory / runs.RUN).read_text())
         record["declared"]["split"] = "test.mean"
         runs.write_json(directory / runs.RUN, record)
-    judgement = two_levels(tmp_path)
-    one = next(one for one in judgement.arms if one.arm.name == "pre_softmax")
-    assert judgement.notes == () and one.paired.mean == pytest.approx(-0.1 / math.log(2))
+    verdicts = two_levels(tmp_path)
+    one = next(one for one in verdicts.arms if one.arm.name == "pre_softmax")
+    assert verdicts.notes == () and one.paired.mean == pytest.approx(-0.1 / math.log(2))
     assert one.two_level == (pytest.approx(one.paired.mean), pytest.approx(one.paired.mean))
 
 
-def test_documents_that_are_missing_or_of_other_text_are_named(tmp_path):
+def test_add_two_level_notes_missing_and_other_documents(tmp_path):
     write_arm(tmp_path, "lm", "none", [2.5] * 8)
     write_arm(tmp_path, "lm", "pre_softmax", [2.4] * 8)
     with_documents(tmp_path)
     paths = [directory / runs.DOCUMENTS for directory in runs.find_runs(tmp_path)]
     paths[3].write_text(paths[3].read_text().replace('"sha256": "a"', '"sha256": "b"'))
-    judgement = two_levels(tmp_path)
-    assert judgement.arms[1].two_level is None
-    assert "`pre_softmax`: no interval over seeds and documents" in judgement.notes[0]
-    assert "other text" in judgement.notes[0]
+    verdicts = two_levels(tmp_path)
+    assert verdicts.arms[1].two_level is None
+    assert "`pre_softmax`" in verdicts.notes[0] and "is not the text of" in verdicts.notes[0]
     paths[0].unlink()
     assert "cannot be read" in two_levels(tmp_path).notes[0]

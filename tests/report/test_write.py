@@ -1,4 +1,4 @@
-"""The report as files: what it says, what it never says, and that equal runs give equal bytes."""
+"""The report as files: its page, its tables, and that equal runs give equal bytes."""
 
 import csv
 import json
@@ -10,13 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from fabricated import MACHINE, make_config, write_run, write_study
+from fabricated import MACHINE, digest, make_config, write_run, write_study
+from tietrain.config import MatchConfig
 from tietrain.errors import DataError, StorageError
 from tietrain.report.arms import compare, make_arms
-from tietrain.report.pages.markdown import make_markdown
-from tietrain.report.verdicts import judge
+from tietrain.report.differences import (
+    describe_differences,
+    describe_matching,
+    fingerprint_warnings,
+    signature_warnings,
+)
 from tietrain.report.write import report_rows, write_report
 from tietrain.runs import record as runs
+from tietrain.runs.scores import SCORES
 from tietrain.runs.view import collect
 
 FIGURES = (
@@ -25,11 +31,11 @@ FIGURES = (
 )
 
 
-def page_of(root) -> str:
-    """`report.md` without its figures, which take most of the time."""
-    found = collect(root)
-    comparisons = compare(make_arms(found))
-    return make_markdown(found, comparisons, {c.slug: judge(c, tuned=c.tuned) for c in comparisons}, {})
+@pytest.fixture
+def page_of(monkeypatch):
+    """The page of a folder of runs, without figures."""
+    monkeypatch.setattr("tietrain.report.write.draw_all", lambda *_: [])
+    return lambda root: write_report(root).markdown.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +45,7 @@ def study(tmp_path_factory):
     return root, write_report(root)
 
 
-def test_files(study):
+def test_write_report_files(study):
     root, paths = study
     names = {path.name for path in paths.files}
     drawn = {f"{task}_{figure}.{ext}" for task in ("lm", "mt") for figure in FIGURES for ext in ("png", "svg", "csv")}
@@ -49,7 +55,7 @@ def test_files(study):
     assert paths.markdown == root / "report" / "report.md"
 
 
-def test_page_links_and_headings(study):
+def test_page_has_links_and_headings(study):
     root, paths = study
     page = paths.markdown.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)]+)\)", page):
@@ -61,10 +67,11 @@ def test_page_links_and_headings(study):
     assert "| `three_way` | 1 of 1 | 1 | 1,506,432 | 256,000 (14.5 %) |" in page
     assert "oracle BLEU" in page and "`nrefs:1|case:mixed" in page
     assert "left out of every mean" not in page
+    assert "empty:" not in page  # the runs give a reason for bits per byte of `held`, and the value too
     assert not re.search(r"\b(best arm|winner|wins|outperforms)\b", page)
 
 
-def test_vocabularies_that_differ_are_not_ranked(study):
+def test_page_does_not_rank_across_vocabularies(study):
     _, paths = study
     page = paths.markdown.read_text(encoding="utf-8")
     lm, mt = page.split("## Translation")
@@ -74,12 +81,7 @@ def test_vocabularies_that_differ_are_not_ranked(study):
     assert {row["score"] for row in rows} == {"excess_bits_per_byte", "bleu"}
 
 
-def test_a_value_needs_no_reason(study):
-    """The fabricated runs give a reason for bits a byte of `held`, and the value too."""
-    assert "empty:" not in study[1].markdown.read_text(encoding="utf-8")
-
-
-def test_scores_that_some_run_has_and_test_sets_by_their_names(tmp_path):
+def test_page_has_the_scores_and_splits_of_any_run(tmp_path, page_of):
     for label in ("none", "shared_vocab"):
         directory = write_run(tmp_path, make_config("mt", label, 1))
     body = json.loads((directory / runs.EVAL).read_text())
@@ -90,7 +92,7 @@ def test_scores_that_some_run_has_and_test_sets_by_their_names(tmp_path):
     page = page_of(tmp_path)
     heading = "| arm | vocabulary | stored parameters | excess bits/byte | BLEU | oracle BLEU | chrF | chrF++ | TER | length ratio |"
     assert page.count(heading) == 5  # test and held, test_2017 and test_coco, valid
-    assert "| 51.2 | 44.1 | 0.988 |" in page
+    assert "| 51.2 | 44.1 | 0.988 |" in page and SCORES["ter"].meaning in page
     titles = [title.replace("\\", "") for title in re.findall(r"### Scores on (\S+)", page)]
     assert titles == ["test", "held", "test_2017", "test_coco", "valid"]
     assert (
@@ -98,7 +100,7 @@ def test_scores_that_some_run_has_and_test_sets_by_their_names(tmp_path):
     )
 
 
-def test_reason_of_an_empty_cell(tmp_path):
+def test_page_gives_reasons_for_empty_cells(tmp_path, page_of):
     directory = write_run(tmp_path, make_config("lm", "none", 1))
     body = json.loads((directory / runs.EVAL).read_text())
     body["splits"]["held"]["bits_per_byte"] = None
@@ -109,7 +111,7 @@ def test_reason_of_an_empty_cell(tmp_path):
     assert "(1) empty: not recorded by the run" in page
 
 
-def test_several_seeds(tmp_path):
+def test_page_of_several_seeds(tmp_path, page_of):
     for seed, loss in ((1, 2.0), (2, 2.2), (3, 2.4)):
         write_run(tmp_path, make_config("lm", "none", seed), loss=loss)
     write_run(tmp_path, make_config("lm", "none", 4), status="diverged", reason="loss is nan | at <step> `150`")
@@ -126,7 +128,7 @@ def test_several_seeds(tmp_path):
     }
 
 
-def test_every_ending_is_shown(tmp_path):
+def test_page_lists_runs_of_every_status(tmp_path, page_of):
     write_run(tmp_path, make_config("lm", "none", 1))
     for seed, status in enumerate(("running", "failed", "diverged", "interrupted", "not_applicable"), start=2):
         arm = {"arm": ""} if status == "not_applicable" else {}
@@ -147,8 +149,8 @@ def test_every_ending_is_shown(tmp_path):
     ]
 
 
-def test_cells_of_one_fate_are_one_row(tmp_path):
-    """Seeds of a scheme that does not fit are told once, after what failed, and no reason twice."""
+def test_page_joins_left_out_runs_of_one_reason(tmp_path, page_of):
+    """Seeds of a scheme that does not fit are one row, after those that failed."""
     write_run(tmp_path, make_config("lm", "none", 1))
     for seed in (1, 2, 3):
         for label in ("three_way", "shared_vocab"):
@@ -162,28 +164,40 @@ def test_cells_of_one_fate_are_one_row(tmp_path):
     assert page.count("joins two languages") == 2
 
 
-def test_nothing_finished(tmp_path):
+def test_page_without_finished_runs(tmp_path, page_of):
     write_run(tmp_path, make_config("lm", "none", 1), status="running")
     page = page_of(tmp_path)
     assert "(no finished run)" in page and "| running |" in page
 
 
-def test_only_unreadable_runs(tmp_path):
+def test_page_of_unreadable_runs(tmp_path, page_of):
     (tmp_path / runs.RUN).write_text("[]")
     page = page_of(tmp_path)
     assert "nothing to compare" in page and "| unreadable | — | — | — | — | " in page
 
 
-def test_warnings(tmp_path):
+def test_page_shows_warnings(tmp_path, page_of):
+    """Of machines, seeds, signatures and batches; and sentences about matching."""
     write_run(tmp_path, make_config("lm", "none", 1))
-    write_run(tmp_path, make_config("lm", "pre_softmax", 2), machine=MACHINE | {"device": "cuda"})
+    config = replace(make_config("lm", "pre_softmax", 2), match=MatchConfig(by="params", baseline="none"))
+    write_run(tmp_path, config, machine=MACHINE | {"device": "cuda"})
+    directory = write_run(tmp_path, make_config("lm", "cross_layer", 1), fingerprints={"corpus": digest("corpus")})
+    body = json.loads((directory / runs.EVAL).read_text())
+    runs.write_json(directory / runs.EVAL, body | {"signatures": {"bleu": "a"}})
+    sign = write_run(tmp_path, make_config("lm", "none", 3))
+    runs.write_json(sign / runs.EVAL, json.loads((sign / runs.EVAL).read_text()) | {"signatures": {"bleu": "b"}})
     page = page_of(tmp_path)
     assert "**Warning:** `machine device` is not the same in all runs" in page
     assert "not run with the same seeds" in page
+    (comparison,) = compare(make_arms(collect(tmp_path)))
+    for sentence in (*signature_warnings(comparison), *fingerprint_warnings(comparison)):
+        assert f"**Warning:** {sentence}" in page
+    for sentence in (*describe_differences(comparison), *describe_matching(comparison)):
+        assert sentence in page
 
 
-def test_hostile_text_and_extreme_numbers(tmp_path):
-    """Labels that are markup, formulas or mathematics, and numbers at the edge, give a page and figures all the same."""
+def test_write_report_of_hostile_text_and_extreme_numbers(tmp_path):
+    """Labels that are markup, formulas or mathematics, and extreme numbers, still give a page and figures."""
     hostile = "=$x^{$ <b>|`\u4e2d\u202e\n## x"
     directory = write_run(tmp_path, make_config("mt", "none", 1), label=hostile, study=hostile, notes=[hostile])
     record = (directory / runs.RUN).read_text(encoding="utf-8")
@@ -201,33 +215,37 @@ def test_hostile_text_and_extreme_numbers(tmp_path):
     assert (tmp_path / "report" / "arms.csv").read_text().splitlines()[1].split(",")[1].startswith("'=")
 
 
-def test_many_arms(tmp_path):
-    for i in range(30):
+def test_write_report_of_many_arms(tmp_path):
+    for i in range(12):
         config = make_config("lm", "none", 1)
         write_run(tmp_path, replace(config, optim=replace(config.optim, lr=0.001 * (i + 1))))
-    assert "at 30 rates, none of them tuned, 1 seed" in write_report(tmp_path).markdown.read_text(encoding="utf-8")
+    page = write_report(tmp_path).markdown.read_text(encoding="utf-8")
+    assert "at 12 rates, none of them tuned, 1 seed" in page
 
 
-def test_equal_runs_give_equal_bytes(tmp_path):
+def test_write_report_gives_equal_bytes_for_equal_runs(tmp_path):
     write_run(tmp_path, make_config("mt", "three_way", 1))
     first, second = ({p: p.read_bytes() for p in write_report(tmp_path).files} for _ in range(2))
     assert first == second
 
 
-def test_no_runs(tmp_path):
-    with pytest.raises(DataError, match="no runs found"):
+def test_write_report_refuses_a_folder_without_runs(tmp_path):
+    with pytest.raises(DataError) as refused:
         write_report(tmp_path)
+    assert refused.value.setting == str(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_that_cannot_be_written(tmp_path):
+def test_write_report_refuses_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("tietrain.report.write.draw_all", lambda *_: [])
     write_run(tmp_path, make_config("lm", "none", 1))
     (tmp_path / "report").write_text("in the way")
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError) as refused:
         write_report(tmp_path)
+    assert str(tmp_path / "report") in refused.value.setting
 
 
-def test_works_without_torch():
+def test_write_report_loads_no_torch():
     """On another machine, years later: the report loads neither torch nor any configuration library, nor pyplot."""
     program = (
         "import sys, tietrain.report.write;"

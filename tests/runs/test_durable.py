@@ -1,10 +1,8 @@
-"""What reaches the disk in which order, and what a crash between any two system calls leaves."""
+"""In which order things reach the disk, and what a crash between any two system calls leaves."""
 
 import json
 import os
 import shutil
-
-import pytest
 
 from tietrain.runs.durable import MANIFEST, is_whole, remove_directory, sweep, write_directory
 
@@ -44,7 +42,7 @@ def recorded(monkeypatch, work):
     return seen
 
 
-def test_every_byte_is_synced_before_the_name_and_the_name_before_anything_is_deleted(tmp_path, monkeypatch):
+def test_write_directory_syncs_before_it_renames(tmp_path, monkeypatch):
     target = tmp_path / "run" / "checkpoints" / "step"
     seen = recorded(monkeypatch, lambda: write_directory(target, filler("x")))
     beside = f"{target}.tmp"
@@ -73,7 +71,7 @@ def die_before(n_calls):
         setattr(os, name, dying(getattr(os, name)))
 
 
-def test_a_crash_between_any_two_calls_leaves_the_old_or_the_new(tmp_path):
+def test_write_directory_survives_a_crash_at_any_call(tmp_path):
     """A process of its own ends without warning before its n-th call, for every n."""
     left = set()
     for n_calls in range(1, 40):
@@ -100,7 +98,7 @@ def test_a_crash_between_any_two_calls_leaves_the_old_or_the_new(tmp_path):
     assert code == 0 and n_calls > 8 and left == {"old", "new"}
 
 
-def test_a_manifest_names_files_of_its_folder_alone(tmp_path):
+def test_is_whole_refuses_names_outside_the_folder(tmp_path):
     (tmp_path / "outside").write_text("x")
     write_directory(tmp_path / "inside", filler("x"))
     manifest = json.loads((tmp_path / "inside" / MANIFEST).read_text())
@@ -110,16 +108,14 @@ def test_a_manifest_names_files_of_its_folder_alone(tmp_path):
         assert not is_whole(tmp_path / "inside"), name
 
 
-@pytest.mark.parametrize(
-    "body", ["[]", "3", '{"files": 3}', '{"files": {}}', '{"files": {"a": 3}}', '{"files": {"\\u0000": {}}}']
-)
-def test_a_manifest_of_another_kind_is_none(tmp_path, body):
+def test_is_whole_refuses_other_manifests(tmp_path):
     write_directory(tmp_path / "x", filler("x"))
-    (tmp_path / "x" / MANIFEST).write_text(body)
-    assert not is_whole(tmp_path / "x")
+    for body in ("[]", "3", '{"files": 3}', '{"files": {}}', '{"files": {"a": 3}}', '{"files": {"\\u0000": {}}}'):
+        (tmp_path / "x" / MANIFEST).write_text(body)
+        assert not is_whole(tmp_path / "x"), body
 
 
-def test_what_a_link_names_is_never_deleted(tmp_path):
+def test_sweep_and_remove_directory_delete_no_target_of_a_link(tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").write_text("x")
     folder = tmp_path / "checkpoints"

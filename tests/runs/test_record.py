@@ -13,13 +13,13 @@ from tietrain.runs import record as runs
 from tietrain.runs.record import RunRecord
 
 
-def test_record_round_trip(tmp_path):
+def test_read_record_round_trip(tmp_path):
     record = RunRecord(id="a", study="s", label="none", task="lm", status="done", seed=3, settings={"optim.lr": 0.1})
     runs.write_record(tmp_path, record)
     assert runs.read_record(tmp_path) == record
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_write_json_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "x.json"
     runs.write_json(path, {"a": 1})
 
@@ -27,14 +27,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match="No space left") as refused:
+    with pytest.raises(StorageError) as refused:
         runs.write_json(path, {"a": 2})
-    assert refused.value.exit_code == 5
+    assert refused.value.exit_code == 5 and str(path) in refused.value.setting
+    assert "No space left" in refused.value.problem
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
-def test_pipes_and_folders_are_no_files(tmp_path):
+def test_read_bytes_refuses_pipes_and_folders(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", "missing", "."):
         with pytest.raises(DataError):
@@ -42,7 +43,7 @@ def test_pipes_and_folders_are_no_files(tmp_path):
 
 
 @given(st.binary(max_size=300))
-def test_damaged_records_are_data_errors(tmp_path_factory, content):
+def test_read_record_refuses_damaged_records(tmp_path_factory, content):
     directory = tmp_path_factory.mktemp("run")
     (directory / runs.RUN).write_bytes(content)
     with pytest.raises(TietrainError):
@@ -50,7 +51,7 @@ def test_damaged_records_are_data_errors(tmp_path_factory, content):
 
 
 @given(st.integers(0, 200))
-def test_metrics_cut_at_any_byte_keep_whole_rows(tmp_path_factory, cut):
+def test_read_metrics_keeps_whole_rows(tmp_path_factory, cut):
     directory = tmp_path_factory.mktemp("run")
     rows = [{"step": i, "loss": i / 3} for i in range(6)]
     runs.append_metrics(directory, rows)
@@ -60,7 +61,7 @@ def test_metrics_cut_at_any_byte_keep_whole_rows(tmp_path_factory, cut):
     assert kept == rows[: len(kept)]
 
 
-def test_cut_metrics_drops_what_is_not_done(tmp_path):
+def test_cut_metrics_drops_later_rows(tmp_path):
     runs.append_metrics(tmp_path, [{"step": i} for i in range(5)])
     runs.cut_metrics(tmp_path, 2)
     assert [row["step"] for row in runs.read_metrics(tmp_path)] == [0, 1, 2]
@@ -74,7 +75,7 @@ def _try_lock(directory, answer):
         answer.put(e.exit_code)
 
 
-def test_second_writer_is_refused_and_a_dead_one_never_blocks(tmp_path):
+def test_locked_refuses_a_second_writer(tmp_path):
     context = multiprocessing.get_context("fork")
     answer = context.Queue()
     with runs.locked(tmp_path):
