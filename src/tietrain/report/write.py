@@ -56,21 +56,21 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     arms = make_arms(found)
     comparisons = compare(arms)
     styles = ArmStyles(arm for comparison in comparisons for arm in comparison.arms)
-    judgements = _judge_all(comparisons, directory)
-    drawings = {c.slug: draw_all(c, judgements[c.slug], styles) for c in comparisons}
-    files = _data_files(found, _arm_rows(arms, comparisons, judgements))
+    verdicts = _judge_all(comparisons, directory)
+    drawings = {c.slug: draw_all(c, verdicts[c.slug], styles) for c in comparisons}
+    files = _data_files(found, _arm_rows(arms, comparisons, verdicts))
     for slug, drawn in drawings.items():
         for drawing in drawn:
             files |= _figure_files(slug, drawing)
     for c in comparisons:
-        files[f"{c.slug}_arms.tex"] = arms_table(c, judgements[c.slug])
-        files[f"{c.slug}_verdicts.tex"] = verdicts_table(c, judgements[c.slug])
-        files[f"{c.slug}_method.txt"] = method_paragraph(c, judgements[c.slug]) + "\n"
-    files["report.html"] = make_html(found, comparisons, judgements, drawings, styles)
-    files["report.md"] = make_markdown(found, comparisons, judgements, drawings)
+        files[f"{c.slug}_arms.tex"] = arms_table(c, verdicts[c.slug])
+        files[f"{c.slug}_verdicts.tex"] = verdicts_table(c, verdicts[c.slug])
+        files[f"{c.slug}_method.txt"] = method_paragraph(c, verdicts[c.slug]) + "\n"
+    files["report.html"] = make_html(found, comparisons, verdicts, drawings, styles)
+    files["report.md"] = make_markdown(found, comparisons, verdicts, drawings)
     paths = _write_all(directory / FOLDER, files)
     if tensorboard:
-        write_tensorboard_report(directory / FOLDER / runs.TENSORBOARD, comparisons, judgements)
+        write_tensorboard_report(directory / FOLDER / runs.TENSORBOARD, comparisons, verdicts)
     return paths
 
 
@@ -80,10 +80,10 @@ def _judge_all(comparisons: Sequence[Comparison], directory: Path) -> dict[str, 
 
 
 def _arm_rows(
-    arms: Sequence[Arm], comparisons: Sequence[Comparison], judgements: Mapping[str, Verdicts]
+    arms: Sequence[Arm], comparisons: Sequence[Comparison], verdicts: Mapping[str, Verdicts]
 ) -> list[dict[str, Any]]:
     """In the order of the comparisons, then the arms that are in none."""
-    compared = [arm_json(arm, judgements[c.slug]) for c in comparisons for arm in c.arms]
+    compared = [arm_json(arm, verdicts[c.slug]) for c in comparisons for arm in c.arms]
     return compared + [arm_json(arm, None) for arm in arms if not arm.id]
 
 
