@@ -41,7 +41,10 @@ fuzz: install  ## a minute of coverage-guided fuzzing for each reader of foreign
 docs: install  ## refresh the generated tables of README and docs
 	$(BIN)/python scripts/refresh_docs.py
 
+examples: install  ## make the reports of docs/examples again from the run records kept there
+	$(BIN)/python scripts/examples.py
+
 clean:  ## remove what builds and tests leave; .venv and outputs stay
 	rm -rf build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache src/*.egg-info
 
-.PHONY: help install demo test test-all lint bench torture fuzz docs clean
+.PHONY: help install demo test test-all lint bench torture fuzz docs examples clean

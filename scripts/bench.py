@@ -31,7 +31,8 @@ from bench_grid import bench_grid
 from torch import Tensor, nn
 
 from tietrain.config import RunConfig, TyingConfig
-from tietrain.config.compose import compose_config, tying_choices
+from tietrain.config.compose import compose_config
+from tietrain.config.keys import tying_choices
 from tietrain.config.layout import make_layout, make_shape
 from tietrain.data.batches.batching import Batch, padding_efficiency
 from tietrain.data.batches.windows import LmBatches
@@ -248,7 +249,7 @@ def bench_task(task: str, options: argparse.Namespace) -> None:
     config, batch, vocab_size, efficiency = setting(task, options)
     m = config.model
     print(
-        f"{task}: d_model {m.d_model} x {m.n_layers}, {config.train.batch_tokens} tokens a step, fp32, {options.threads} threads"
+        f"{task}: d_model {m.d_model} x {m.n_layers}, {config.train.batch_tokens} tokens per step, fp32, {options.threads} threads"
     )
     ratios = paired_ratios({name: make(config, vocab_size) for name, make in ARMS.items()}, batch, options.rounds)
     show("speed, by hand = 1", ratios["tietrain"])

@@ -83,7 +83,7 @@ def batches_of(sources: Sources) -> list[Tensor]:
 
 
 def transformers_decoder(config: RunConfig) -> Decoder:
-    """MarianMT of the same shape; ImportError where transformers is not installed."""
+    """MarianMT of the same shape; ImportError if transformers is not installed."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from transformers import MarianConfig, MarianMTModel
 

@@ -57,7 +57,7 @@ def bench_durable(threads: int) -> None:
 def _show(config: RunConfig, training: tuple[float, float], spent: dict[str, list[tuple[float, float]]]) -> None:
     (wall, cpu), train = training, config.train
     print(
-        f"durable: {config.task.name}, d_model {config.model.d_model} x {config.model.n_layers}, {train.batch_tokens} tokens a step,"
+        f"durable: {config.task.name}, d_model {config.model.d_model} x {config.model.n_layers}, {train.batch_tokens} tokens per step,"
         f" {train.max_steps} steps, a checkpoint every {train.checkpoint_every}, {wall:.0f} s of training, load {os.getloadavg()[0]:.1f}"
     )
     total = [sum(part) for part in zip(*(pair for pairs in spent.values() for pair in pairs), strict=True)]

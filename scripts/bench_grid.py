@@ -1,4 +1,4 @@
-"""What a grid adds to its cells: seconds between two of them, and a grid of tiny cells against one command a cell.
+"""What a grid adds to its cells: seconds between two of them, and a grid of tiny cells against one command per cell.
 
 Run as a program it is a grid that watches itself: it prints one JSON line with the times of its cells.
 """
@@ -38,14 +38,16 @@ def bench_grid(rounds: int) -> None:
                 times[name] += values
     print(f"grid: {N_CELLS} cells of 5 steps, model=tiny, one process, {rounds} rounds; medians and worst")
     titles = {
-        "between": "s from the end of a cell to the next one's begin",
-        "start": "s from the end of a cell to the next one's first step",
-        "cpu start": "the same, of the CPU",
+        "between": "s from the end of a cell to the start of the next",
+        "start": "s from the end of a cell to the first step of the next",
+        "cpu start": "the same in CPU seconds",
         "cell": "s of a whole cell",
     }
     for name, title in titles.items():
         print(f"  {title:<56} {statistics.median(times[name]):6.3f}   {max(times[name]):6.3f}")
-    print(f"  {'one command a cell / one grid':<56} {statistics.median(ratios):6.2f}   {min(ratios):6.2f}", flush=True)
+    print(
+        f"  {'one command per cell / one grid':<56} {statistics.median(ratios):6.2f}   {min(ratios):6.2f}", flush=True
+    )
 
 
 def watch(argv: list[str]) -> dict[str, list[float]]:

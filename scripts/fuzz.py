@@ -35,7 +35,7 @@ def run_directory(data: bytes) -> None:
 
 
 def configuration(data: bytes) -> None:
-    """Words of a command line, one a line."""
+    """Words of a command line, one per line."""
     parse_overrides(data.decode("utf-8", errors="replace").split("\n"))
 
 
@@ -48,7 +48,7 @@ def corpora(data: bytes) -> None:
 
 
 def guarded(target: Callable[[bytes], None]) -> Callable[[bytes], None]:
-    """The target, whose own errors are no findings."""
+    """The target, whose TietrainErrors are not findings."""
 
     def one(data: bytes) -> None:
         if data:

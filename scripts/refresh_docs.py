@@ -1,9 +1,11 @@
 """Write what is generated: tables between markers in the documents, and `conf/tying/alias/`; tests compare them."""
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tietrain.config.compose import compose_config, tying_choices
+from tietrain.config.compose import compose_config
+from tietrain.config.keys import tying_choices
 from tietrain.config.layout import make_shape
 from tietrain.plan.aliases import ALIASES, alias_yaml
 from tietrain.plan.catalogue import load_scheme, scheme_markdown, scheme_pages, scheme_rows
@@ -40,7 +42,7 @@ def plan_of(*overrides: str) -> TyingPlan:
 
 
 def conventions_markdown() -> str:
-    """Training FLOPs a token of GPT-2 small by every convention, tied tables alone and with a shared stack."""
+    """Training FLOPs per token of GPT-2 small by every convention, tied tables alone and with a shared stack."""
     gpt2 = ("task=lm", "model=gpt2")
     plans = [
         plan_of(*gpt2, "tying=pre_softmax"),
@@ -62,8 +64,8 @@ def ledger_512(convention: str = CONVENTION) -> LengthLedger:
 
 
 def lengths_markdown() -> str:
-    """FLOPs a token by length, in shares, and the crossings by both conventions."""
-    lines = ["| tokens | FLOPs a token | " + " | ".join(KINDS) + " |", "|--:" * (2 + len(KINDS)) + "|"]
+    """FLOPs per token by length, in shares, and the crossings by both conventions."""
+    lines = ["| tokens | FLOPs per token | " + " | ".join(KINDS) + " |", "|--:" * (2 + len(KINDS)) + "|"]
     for row in ledger_512().to_json(parse_lengths(DEFAULT_LENGTHS))["rows"]:
         shares = " | ".join(f"{100 * row['shares'][kind]:.1f} %" for kind in KINDS)
         lines.append(f"| {row['length']:,} | {row['flops_per_token']:,} | {shares} |")
@@ -82,9 +84,14 @@ SECTIONS = {
 }
 
 
-def refreshed(text: str) -> str:
-    """The text with its marked sections as the code has them."""
-    return MARKED.sub(lambda found: found.group(1) + SECTIONS[found["name"]]() + found.group(3), text)
+def refreshed(text: str, sections: Mapping[str, Callable[[], str]] = SECTIONS) -> str:
+    """The text with its marked sections as the code has them; a mark without a section keeps what it has."""
+
+    def body(found: re.Match[str]) -> str:
+        name = found["name"]
+        return found.group(1) + sections[name]() + found.group(3) if name in sections else found.group()
+
+    return MARKED.sub(body, text)
 
 
 def alias_files() -> dict[Path, str]:

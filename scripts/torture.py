@@ -1,10 +1,10 @@
 """Put the promises of docs/reliability.md to the test: kills, signals, full disks, racers, damage, attacks. One table.
 
-    python scripts/torture.py            the long version; --kills 10 and so on for other counts
+    python scripts/torture.py            the long version; --kills 10 and the like set other counts
     python scripts/torture.py --short    a little of everything, as in the test suite
 
 Every run is real: the command line, training, checkpoints, scores. It is compared bit for bit with an uninterrupted one.
-Exit code 1 where anything was lost.
+Exit code 1 if anything was lost.
 """
 
 import argparse
@@ -22,7 +22,7 @@ os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="
 TESTS = Path(__file__).parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "torture")]
 
-# How often each: name -> (long, short).
+# How often each is tried: name -> (long, short).
 COUNTS = {
     "kills": (200, 4),
     "signals": (27, 1),
@@ -41,7 +41,7 @@ COUNTS = {
 
 
 def main() -> int:
-    """Run what is asked; returns 1 where a promise was broken."""
+    """Run what is asked; returns 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="the short counts")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random moments and damages")
@@ -61,7 +61,7 @@ def main() -> int:
         try:
             _torture(Path(folder), counts, random.Random(args.seed), table)
         except KeyboardInterrupt:
-            table.notes.append("interrupted: the table is of what was tried until then")
+            table.notes.append("interrupted: the table counts what was tried until then")
     print(f"\n{table}")
     return int(any(row.lost for row in table.rows))
 

@@ -3,7 +3,8 @@
 from functools import cache
 
 from tietrain.config import RunConfig
-from tietrain.config.compose import compose_config, tying_choices
+from tietrain.config.compose import compose_config
+from tietrain.config.keys import tying_choices
 from tietrain.model.transformer import Transformer
 from tietrain.plan.catalogue import load_scheme
 from tietrain.train.check.matrix import MODELS, REFERENCE, with_examples

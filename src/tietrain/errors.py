@@ -1,4 +1,4 @@
-"""The one error a user sees: what was asked, what is so, what to do; and the exit code it ends with."""
+"""The one error a user sees: the setting, the problem, the remedy; and the exit code."""
 
 import os
 import sys
@@ -8,9 +8,9 @@ class TietrainError(Exception):
     """A refusal that names its cause.
 
     Args:
-        setting: what was asked, as the full key and value, or the file and line.
-        problem: what is the case.
-        remedy: what to do about it.
+        setting: the full key and value, or the file and line.
+        problem: what is wrong with it.
+        remedy: what to do.
     """
 
     exit_code = 70
@@ -63,8 +63,16 @@ class LockedError(TietrainError):
 
 
 def eprint(line: str) -> None:
-    """Print a line on stderr. Where nothing can be written there, as on a full disk, the rest goes unsaid and nothing stops."""
+    """Print a line on stderr.
+
+    If stderr is not writable (for example a full disk), later messages are dropped and the run continues.
+    """
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (stays open: Python flushes it at its end)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

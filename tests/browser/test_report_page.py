@@ -17,7 +17,7 @@ def page(tmp_path):
     return (tmp_path / "report" / "report.html").as_uri()
 
 
-def test_the_page_is_whole_sorts_and_hides_arms(page, quiet):
+def test_report_page_sorts_and_hides_arms(page, quiet):
     with quiet(page) as browser:
         browser.get(page)
         check_the_table_sorts(browser)

@@ -1,4 +1,4 @@
-"""TensorBoard itself over a study: it loads, draws the scalars, and its HParams table has one row a run."""
+"""TensorBoard itself over a study: it loads, draws the scalars, and its HParams table has one row per run."""
 
 import http.client
 import json
@@ -70,7 +70,7 @@ def address(study):
             served.send_signal(signal.SIGKILL)
 
 
-def test_the_table_has_one_row_a_run(address, until):
+def test_hparams_table_has_one_row_per_run(address, until):
     found = until(lambda: len(groups := rows(address)) == 2 and groups)
     assert sorted(row["hparams"]["tying"] for row in found) == ["none", "three_way"]
     assert [row["hparams"]["model.d_model"] for row in found] == ["16", "16"]
@@ -83,7 +83,7 @@ def test_the_table_has_one_row_a_run(address, until):
     ("tab", "wanted"),
     [("hparams", ("s/none", "s/three_way", "final/bleu", " 16 ")), ("scalars", ("valid", "by_flops"))],
 )
-def test_a_page_shows_the_runs(address, quiet, until, tab, wanted):
+def test_tensorboard_tabs_show_the_runs(address, quiet, until, tab, wanted):
     until(lambda: len(rows(address)) == 2)
     with quiet(address) as browser:
         browser.get(f"{address}#{tab}")

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from tietrain.cli import launchers
 from tietrain.cli.main import main
 from tietrain.cli.status import read_status
-from tietrain.config.compose import compose_grid, hydra_error
+from tietrain.config.compose import compose_grid
+from tietrain.config.hydra_errors import hydra_error
 from tietrain.errors import SettingsError
 from tietrain.runs import record as runs
 

@@ -7,7 +7,7 @@ import pytest
 
 import tietrain.train.job
 from tietrain.cli.main import main
-from tietrain.config.compose import tying_choices
+from tietrain.config.keys import tying_choices
 from tietrain.runs import record as runs
 
 

@@ -132,33 +132,41 @@ def test_what_comes_no_nearer_is_said():
     assert any("warning" in line and "not matched" in line for line in describe_match(config))
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["match.by=params", "match.vary=steps"], r"match\.vary=steps: .* choose d_ff or d_model or n_layers"),
-        (["match.by=depth"], r"match\.vary=d_ff: .* choose n_layers"),
-        (["match.by=seconds", "match.vary=d_model"], r"match\.vary=d_model: .* choose steps"),
-        (["match.by=words"], r"match\.by=words"),
-        (["match.vary=n_heads"], r"match\.vary=n_heads"),
-        (["match.multiple_of=0"], r"match\.multiple_of=0"),
-        (["match.by=seconds", "match.vary=steps"], r"match\.by=seconds: .*train\.max_steps=400"),
-        (["match.by=flops", "train.max_seconds=9"], r"match\.by=flops: .*train\.max_seconds=9"),
-        (["match.by=flops", "train.max_flops=1e9"], r"match\.by=flops: .*all runs take the same"),
-        (["match.by=flops", "match.vary=steps", "train.max_flops=1e9", "train.max_steps=3"], "state one of them"),
-        (["match.by=params", "match.baseline=nope"], r"match\.baseline=nope: tying=nope: .*did you mean"),
-        (["match.by=params", "match.baseline=three_way"], r"match\.baseline=three_way: .*one stack"),
-        (["match.by=params", "match.baseline='none seed=3'"], "seed is no part of a baseline"),
-        (["match.by=params", "match.baseline='none model.d_modl=3'"], r"did you mean model\.d_model"),
-        (["match.by=params", "match.baseline='none model.n_heads=3'"], r"match\.baseline=none model\.n_heads=3: model"),
-        (["match.by=params", "match.baseline=''"], "nothing is chosen"),
-        (["match.by=params", "match.solved={was: 3}"], "leave it out"),
-        (["match.by=params", "match.baseline=pre_softmax", "match.multiple_of=2199023255552"], "give a smaller one"),
-        (["match.by=params", "match.vary=n_layers", "tying=cross_layer"], "no depth up to 128"),
-    ],
-)
-def test_refusals_name_the_key(words, said):
-    with pytest.raises(SettingsError, match=said):
-        compose_config(words)
+# Words, and the setting that the refusal names.
+REFUSED = [
+    (["match.by=params", "match.vary=steps"], "match.vary=steps"),
+    (["match.by=depth"], "match.vary=d_ff"),
+    (["match.by=seconds", "match.vary=d_model"], "match.vary=d_model"),
+    (["match.by=words"], "match.by=words"),
+    (["match.vary=n_heads"], "match.vary=n_heads"),
+    (["match.multiple_of=0"], "match.multiple_of=0"),
+    (["match.by=seconds", "match.vary=steps"], "match.by=seconds"),
+    (["match.by=flops", "train.max_seconds=9"], "match.by=flops"),
+    (["match.by=flops", "train.max_flops=1e9"], "match.by=flops"),
+    (["match.by=flops", "match.vary=steps", "train.max_flops=1e9", "train.max_steps=3"], "match.vary=steps"),
+    (["match.by=params", "match.baseline=nope"], "match.baseline=nope"),
+    (["match.by=params", "match.baseline=three_way"], "match.baseline=three_way"),
+    (["match.by=params", "match.baseline='none seed=3'"], "match.baseline=none seed=3"),
+    (["match.by=params", "match.baseline='none model.d_modl=3'"], "match.baseline=none model.d_modl=3"),
+    (["match.by=params", "match.baseline='none model.n_heads=3'"], "match.baseline=none model.n_heads=3"),
+    (["match.by=params", "match.baseline=''"], "match.baseline="),
+    (["match.by=params", "match.solved={was: 3}"], "match.solved={was: 3}"),
+    (
+        ["match.by=params", "match.baseline=pre_softmax", "match.multiple_of=2199023255552"],
+        "match.multiple_of=2199023255552",
+    ),
+    (["match.by=params", "match.vary=n_layers", "tying=cross_layer"], "tying=cross_layer match.vary=n_layers"),
+]
+
+
+def test_compose_config_refuses_matches_by_key(golden):
+    texts = {}
+    for words, setting in REFUSED:
+        with pytest.raises(SettingsError) as refused:
+            compose_config(words)
+        assert refused.value.setting == setting
+        texts[" ".join(words)] = str(refused.value)
+    golden("match_refusals", texts)
 
 
 SCHEMES = ["none", "pre_softmax", "cross_layer", "mirror", "sandwich", "middle_cycle", "query_key"]
@@ -285,7 +293,7 @@ def test_a_plan_says_what_was_matched(tiny, capsys):
 def test_a_vocabulary_the_arm_does_not_read_is_said_to_be_unknown(tiny):
     config = match("task=mt", "three_way", "match.by=params")
     lines = describe_match(config, dict.fromkeys(("encoder", "decoder"), 777))
-    assert any("777 pieces; the baseline has others" in line for line in lines)
+    assert any(" 777 " in line and "baseline" in line for line in lines)
 
 
 def test_a_baseline_that_is_no_tie_of_the_model_makes_the_cell_inapplicable():

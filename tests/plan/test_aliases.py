@@ -2,12 +2,12 @@
 
 import pytest
 from hydra import initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from expected_ties import EXPECTED, difference, six_layers
-from tietrain.config.compose import compose_config, tying_choices
+from tietrain.config.compose import compose_config
+from tietrain.config.hydra_parts import GlobalHydra, OverridesParser
 from tietrain.config.identity import config_hash, run_name
+from tietrain.config.keys import tying_choices
 from tietrain.errors import SettingsError
 from tietrain.plan.aliases import ALIASES, our_name
 from tietrain.plan.schemes import make_plan

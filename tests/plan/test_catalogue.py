@@ -7,7 +7,7 @@ import pytest
 
 from expected_ties import EXPECTED, MORE_STACKS, NOT_FOR_LM
 from tietrain.cli.main import main
-from tietrain.config.compose import tying_choices
+from tietrain.config.keys import tying_choices
 from tietrain.plan.aliases import ALIASES
 from tietrain.plan.catalogue import load_scheme, scheme_markdown, scheme_pages, scheme_rows
 

@@ -3,7 +3,7 @@
 import pytest
 
 from expected_ties import MORE_STACKS, ties_of
-from tietrain.config.compose import tying_choices
+from tietrain.config.keys import tying_choices
 from tietrain.plan.params import count_params
 from tietrain.plan.schemes import make_plan
 from tiny_models import make_shape

@@ -19,7 +19,8 @@ from expected_ties import (
     six_layers,
     ties_of,
 )
-from tietrain.config.compose import compose_config, tying_choices
+from tietrain.config.compose import compose_config
+from tietrain.config.keys import tying_choices
 from tietrain.config.layout import make_shape as shape_of_config
 from tietrain.errors import TyingError
 from tietrain.plan.schemes import RULES, make_plan, needs_joint_vocabulary, tying_label

@@ -8,7 +8,7 @@ from pathlib import Path
 SCRIPT = Path(__file__).parents[2] / "scripts" / "torture.py"
 
 
-def test_nothing_is_lost():
+def test_torture_loses_nothing():
     command = [sys.executable, str(SCRIPT), "--short", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tietrain.config.identity import VOLATILE
+from tietrain.config.keys import VOLATILE
 from tietrain.runs import record as runs
 from tietrain.train.tensorboard import TensorBoard, add_results, final_scores, settings_row
 from tiny_run import tiny_config, train

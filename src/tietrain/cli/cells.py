@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tietrain.config.identity import VOLATILE
+from tietrain.config.keys import VOLATILE
 from tietrain.errors import DataError
 from tietrain.runs import record as runs
 

@@ -11,16 +11,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from tietrain.cli import cells, launchers, tune
 from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, parse_overrides, to_run_config
+from tietrain.config.hydra_parts import BasicSweeper, GlobalHydra, OverridesParser, RunMode
 from tietrain.errors import SettingsError, TietrainError, eprint
 from tietrain.runs import record as runs
 from tietrain.train import job

@@ -63,7 +63,6 @@ def _run_verb(argv: list[str]) -> int:
 
 def _run_hydra(argv: list[str]) -> int:
     import hydra
-    from hydra._internal.utils import get_args_parser
     from hydra.errors import HydraException
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
@@ -71,6 +70,8 @@ def _run_hydra(argv: list[str]) -> int:
 
     from tietrain.cli import grid, launchers
     from tietrain.config import compose
+    from tietrain.config.hydra_errors import hydra_error
+    from tietrain.config.hydra_parts import get_args_parser
 
     args = get_args_parser().parse_args(argv)
     # Completion has words of its own in the place of overrides.
@@ -105,7 +106,7 @@ def _run_hydra(argv: list[str]) -> int:
             with launchers.passing_on_signals(grid.stopped_of(outcomes)) if study else nullcontext():
                 app()
         except (HydraException, OmegaConfBaseException, YAMLError) as e:
-            raise compose.hydra_error(e, words) from None
+            raise hydra_error(e, words) from None
         except SystemExit as e:  # argparse
             return e.code if isinstance(e.code, int) else 2
         except KeyboardInterrupt:

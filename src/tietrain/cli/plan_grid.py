@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
 from omegaconf import open_dict
 from rich.console import Console, Group
 from rich.table import Table
@@ -22,6 +20,7 @@ from tietrain.cli.tune import is_tuned, make_points, tuning_runs
 from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, to_run_config
 from tietrain.config.describe import megabytes
+from tietrain.config.hydra_parts import GlobalHydra, RunMode
 from tietrain.config.layout import make_shape
 from tietrain.config.match import compare_match
 from tietrain.errors import SettingsError, TietrainError

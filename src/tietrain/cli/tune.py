@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tietrain.config import RunConfig
-from tietrain.config.compose import first_line, known_keys, parse_overrides, suggestion, to_run_config
-from tietrain.errors import SettingsError, eprint
+from tietrain.config.compose import parse_overrides, to_run_config
+from tietrain.config.keys import ALL, suggestion
+from tietrain.errors import SettingsError, eprint, first_line
 from tietrain.report.tuning import DIVERGED, choose_point, edge_keys, mean_score
 from tietrain.train.job import Outcome
 
@@ -47,7 +48,7 @@ def make_points(
             try:
                 OmegaConf.update(own, key, value)
             except OmegaConfBaseException as e:
-                remedy = suggestion(key, known_keys())
+                remedy = suggestion(key, ALL)
                 raise SettingsError(requested, f"{key}={value}: {first_line(e)}", remedy) from None
         try:
             points.append(to_run_config(own, swept, search))

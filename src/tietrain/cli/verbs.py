@@ -155,7 +155,7 @@ def _draw_lengths(path: Path, body: dict[str, Any], shape: ModelShape) -> None:
 
 def schemes(args: argparse.Namespace) -> int:
     """List the tying schemes: what each shares, what it needs, and its source."""
-    from tietrain.config.compose import tying_choices
+    from tietrain.config.keys import tying_choices
 
     rows = scheme_rows(tying_choices())
     if args.json:

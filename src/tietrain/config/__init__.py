@@ -6,17 +6,15 @@ The YAML files of `conf/` hold values; the types, the checks and the meaning of 
 from tietrain.config.data import OWN_SPLITS, DataConfig
 from tietrain.config.model import ModelConfig, TyingConfig
 from tietrain.config.run import RunConfig
-from tietrain.config.study import MATCHED, TUNABLE, MatchConfig, ReportConfig, TuneConfig
+from tietrain.config.study import MATCHED, MatchConfig, ReportConfig, TuneConfig
 from tietrain.config.task import TASKS, TaskConfig
-from tietrain.config.training import DEFAULT_STEPS, VOCABULARY_KEYS, HardwareConfig, OptimConfig, TrainConfig
+from tietrain.config.training import DEFAULT_STEPS, HardwareConfig, OptimConfig, TrainConfig
 
 __all__ = [
     "DEFAULT_STEPS",
     "MATCHED",
     "OWN_SPLITS",
     "TASKS",
-    "TUNABLE",
-    "VOCABULARY_KEYS",
     "DataConfig",
     "HardwareConfig",
     "MatchConfig",

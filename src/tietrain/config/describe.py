@@ -19,10 +19,11 @@ from tietrain.plan.words import describe_manifest, make_manifest
 def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
     """Counts as plain integers; FLOPs are forward, as coefficients in lengths.
 
-    `flops.per_token` is of a target token of `flops.route`, the first that sentences take, S = T; its scores are those for
+    `flops.per_token` is of a target token of `flops.route`, the first route of sentences, S = T; its scores are those for
     each token of length. What needs one length, conventions and decoding, is at the configuration's typical one.
     """
-    ledger, flops = count_params(plan), count_flops(plan.slots.shape)
+    ledger = count_params(plan)
+    flops = count_flops(plan.slots.shape)
     return {
         "convention": CONVENTION,
         "params": ledger.params,
@@ -59,7 +60,8 @@ def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
 
 def describe_plan(plan: TyingPlan, config: RunConfig) -> list[str]:
     """Tie groups, parameters by part, FLOPs and memory, as lines of text."""
-    ledger, length = count_params(plan), config.typical_length
+    ledger = count_params(plan)
+    length = config.typical_length
     share = 100 * ledger.params_saved / ledger.params_untied
     lines = [f"{config.title} (plan {plan.hash})"]
     lines += [f"  {line}" for line in describe_ties(plan)] or ["  nothing is tied"]
@@ -68,10 +70,11 @@ def describe_plan(plan: TyingPlan, config: RunConfig) -> list[str]:
         f"parameters: {ledger.params:,} stored, {ledger.params_saved:,} saved by tying ({share:.1f} % of {ledger.params_untied:,})"
     )
     lines += _columns(ledger.by_part, ledger.saved_by_part)
-    per_token, routes = columns(plan.slots.shape, length)["with attention"] // 3, plan.slots.shape.routes
+    per_token = columns(plan.slots.shape, length)["with attention"] // 3
+    routes = plan.slots.shape.routes
     of = f" of {' + '.join(routes[0])}, the first of {len(routes)} routes," if len(routes) > 1 else ""
     lines.append(
-        f"FLOPs: {per_token:,} forward a target token{of} at {length} tokens a sequence, three times that in training "
+        f"FLOPs: {per_token:,} forward per target token{of} at {length} tokens per sequence, three times that in training "
         f"({CONVENTION})"
     )
     return [*lines, *_decoding_lines(plan, config), *_memory_lines(_memory(plan, config), config)]
@@ -79,16 +82,18 @@ def describe_plan(plan: TyingPlan, config: RunConfig) -> list[str]:
 
 def describe_ledgers(plan: TyingPlan, config: RunConfig) -> list[str]:
     """Owner map, parameters by role, loads, conventions and FLOPs by kind, as lines of text: `tietrain plan --ledger`."""
-    ledger, length, shape = count_params(plan), config.typical_length, plan.slots.shape
+    ledger = count_params(plan)
+    length = config.typical_length
+    shape = plan.slots.shape
     lines = ["owner of every layer's parameters", *(f"  {line}" for line in owner_map(plan))]
     lines += ["parameters by role, biases apart", *_columns(ledger.by_role, ledger.saved_by_role)]
     lines.append(f"not in tables: {ledger.n_once:,} read once, {ledger.n_repeated:,} read repeatedly; load")
     lines += [f"  {x.role:<24}{x.n_numbers:>14,}   read {x.n_uses}x, tensors: {x.n_tensors}" for x in ledger.loads]
     flops = count_flops(shape)
-    lines.append(f"FLOPs by kind, forward a target token at {length} tokens a sequence")
+    lines.append(f"FLOPs by kind, forward per target token at {length} tokens per sequence")
     by_kind = flops.by_kind(equal_lengths(shape, length))
     lines += [f"  {kind:<24}{n // length:>14,}" for kind, n in by_kind.items()]
-    lines.append(f"training FLOPs a target token, every use counted: N_eff = {flops.n_effective:,}")
+    lines.append(f"training FLOPs per target token, every use counted: N_eff = {flops.n_effective:,}")
     lines += [f"  {name:<24}{n:>14,}" for name, n in columns(shape, length).items()]
     lines.append("the same by published conventions, N counted as stored (docs/flops.md)")
     for name in PUBLISHED:
@@ -99,7 +104,7 @@ def describe_ledgers(plan: TyingPlan, config: RunConfig) -> list[str]:
 
 
 def describe_ties(plan: TyingPlan) -> list[str]:
-    """Tie groups: tables by block, `decoder.embed = decoder.output`, and a line for each kind of shared layer."""
+    """Tie groups: tables by block, `decoder.embed = decoder.output`, and one line per kind of shared layer."""
     place = {slot.name: slot for slot in plan.slots}
     tables = [names for names in plan.groups.values() if any(place[name].layer is None for name in names)]
     groups = dict.fromkeys(tuple(place[name].block for name in names) for names in tables)
@@ -116,10 +121,15 @@ def _columns(stored: dict[str, int], saved: dict[str, int]) -> list[str]:
 
 def _decoding_at(plan: TyingPlan, config: RunConfig) -> dict[str, int]:
     """What the last token and the whole of a sentence of typical length cost."""
-    n, decoding = config.typical_length, count_decoding(plan.slots.shape)
+    n = config.typical_length
+    decoding = count_decoding(plan.slots.shape)
     n_source = n if len(plan.slots.shape.routes[0]) > 1 else 0
-    last, sentence = decoding.token(n - 1, n_source), decoding.sentence(n, n_source)
-    return {"n_tokens": n, "n_source": n_source, "last_token": last, "sentence": sentence}
+    return {
+        "n_tokens": n,
+        "n_source": n_source,
+        "last_token": decoding.token(n - 1, n_source),
+        "sentence": decoding.sentence(n, n_source),
+    }
 
 
 def _decodes(config: RunConfig) -> bool:
@@ -142,8 +152,8 @@ def _memory(plan: TyingPlan, config: RunConfig) -> MemoryLedger:
 
 def _memory_lines(memory: MemoryLedger, config: RunConfig) -> list[str]:
     held = [("parameters", memory.parameters), ("gradients", memory.gradients), (config.optim.name, memory.optimizer)]
-    source = f", {memory.kv_per_source_token:,} a source token" if memory.kv_per_source_token else ""
-    cache = f"; cache of decoding {memory.kv_per_token:,} bytes a token{source}" if _decodes(config) else ""
+    source = f", {memory.kv_per_source_token:,} per source token" if memory.kv_per_source_token else ""
+    cache = f"; cache of decoding {memory.kv_per_token:,} bytes per token{source}" if _decodes(config) else ""
     return [f"memory: {', '.join(f'{name} {megabytes(n)}' for name, n in held)}{cache}"]
 
 

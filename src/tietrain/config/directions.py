@@ -31,7 +31,7 @@ def parse_direction(key: str, text: str, columns: Sequence[str]) -> Direction:
     Args:
         key: the setting that names it, for messages. columns: of the corpus; their names may hold `-` and `+` too.
     Raises:
-        SettingsError: it is none between columns of the corpus.
+        SettingsError: it is not a direction between columns of the corpus.
 
     >>> parse_direction("task.directions", "src+mt-pe", ["src", "mt", "pe"])
     Direction(sources=('src', 'mt'), target='pe')
@@ -43,5 +43,5 @@ def parse_direction(key: str, text: str, columns: Sequence[str]) -> Direction:
         sources = (read,) if read in columns else tuple(read.split("+"))
         if set(sources) <= set(columns) and len({*sources, target}) == len(sources) + 1:
             return Direction(sources, target)
-    problem = f"it is no direction between different columns of {', '.join(columns)}"
+    problem = f"it is not a direction between different columns of {', '.join(columns)}"
     raise SettingsError(f"{key}={text}", problem, "write SOURCE-TARGET or SOURCE+SOURCE-TARGET, or set data.columns")

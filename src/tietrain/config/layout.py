@@ -22,7 +22,7 @@ class Layout:
     encoders, decoders: column -> the stack that reads it as a source, writes it as a target. directions: those that are
     trained, then those of task.zero_shot. vocabularies: stack -> name of its vocabulary; none for feature vectors.
     columns: vocabulary -> the columns it is learned from. tags: names of pieces that stand for no text: of targets, put
-    before the first source where a decoder writes several languages (Johnson et al. 2017); MASK of a masked
+    before the first source if a decoder writes several languages (Johnson et al. 2017); MASK of a masked
     language model.
     """
 
@@ -60,7 +60,7 @@ def make_layout(config: RunConfig) -> Layout:
     several = max(len(d.sources) for d in directions) > 1
     if several and config.model.encoders == "one":
         requested = next(d.name for d in directions if len(d.sources) > 1)
-        problem = f"{requested} has several sources, read by an encoder each"
+        problem = f"{requested} has several sources, and each needs its own encoder"
         raise SettingsError("model.encoders=one", problem, "choose model.encoders=each with tying=one_encoder")
     features = config.data.features
     each = config.model.encoders == "each" or several
@@ -68,7 +68,7 @@ def make_layout(config: RunConfig) -> Layout:
     encoders |= _stacks("encoder", [s for s in sources if s in features], True)
     encoders = {source: encoders[source] for source in sources}
     only = "encoder" if config.task.name == "mlm" else "decoder"
-    decoders = _stacks(only, targets, config.model.decoders == "each")
+    decoders = _stacks(only, targets, config.model.decoders == "each" and bool(config.task.directions))
     read: dict[str, list[str]] = {}
     for column, stack in [*encoders.items(), *decoders.items()]:
         if column not in features:

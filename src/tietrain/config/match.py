@@ -21,10 +21,11 @@ from tietrain.plan.plan import TyingPlan
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape
 
-# Percent of the baseline from which a remainder is told as a warning.
+# A remainder above this percentage of the baseline gives a warning.
 WARN_PERCENT = 2.0
 # The most layers that are tried, deeper than anyone compares, and the largest of all other sizes.
-MOST_LAYERS, LARGEST = 128, 2**40
+MOST_LAYERS = 128
+LARGEST = 2**40
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def solve(config: RunConfig, ties: Mapping[str, Any], model: Mapping[str, Any]) 
     Args:
         ties, model: of the baseline, and fields of model.* in which it is not the configured one.
     Raises:
-        TyingError: the arm or the baseline is no model, or no depth gives the arm as much as the baseline.
+        TyingError: the arm or the baseline is not a valid model, or no depth gives the arm as much as the baseline.
         SettingsError: the stated budgets contradict match.by, or no size is admissible.
     """
     _check_budgets(config)
@@ -78,7 +79,8 @@ def solve(config: RunConfig, ties: Mapping[str, Any], model: Mapping[str, Any]) 
 def baseline_of(config: RunConfig) -> RunConfig:
     """What a solved configuration was matched to."""
     key, _ = _varied(config)
-    before, solved = _with(config, key, config.match.solved["was"]), config.match.solved
+    solved = config.match.solved
+    before = _with(config, key, solved["was"])
     return replace(before, tying=TyingConfig(solved["ties"]), model=replace(before.model, **solved["model"]))
 
 
@@ -94,7 +96,8 @@ def compare_match(config: RunConfig, vocab_sizes: Mapping[str, int] | None = Non
 
 
 def _check_budgets(config: RunConfig) -> None:
-    match, budgets = config.match, config.train.budgets
+    match = config.match
+    budgets = config.train.budgets
     stated = ", ".join(f"train.max_{unit}={limit:g}" for unit, limit in budgets.items())
     requested = f"match.by={match.by}"
     if match.by == "seconds" and set(budgets) != {"seconds"}:
@@ -103,7 +106,7 @@ def _check_budgets(config: RunConfig) -> None:
     if match.by != "flops":
         return
     if "seconds" in budgets:
-        problem = f"with {stated} nobody knows before it how many FLOPs a run takes"
+        problem = f"with {stated} the FLOPs of a run are not known in advance"
         raise SettingsError(requested, problem, "state train.max_steps or train.max_tokens alone")
     if match.vary == "steps" and len(budgets) > 1:
         raise SettingsError("match.vary=steps", f"the run ends by the first of {stated}", "state one of them")
@@ -133,20 +136,23 @@ def _measure(config: RunConfig, vocab_sizes: Mapping[str, int] | None = None) ->
 
 def _flops(plan: TyingPlan, config: RunConfig) -> float:
     """Training FLOPs of the whole run at typical lengths, the mean over routes."""
-    budgets, shape, length = config.train.budgets, plan.slots.shape, config.typical_length
+    budgets = config.train.budgets
+    shape = plan.slots.shape
+    length = config.typical_length
     if "flops" in budgets:
         return budgets["flops"]
-    n_asked = max(1, round(length * config.task.mask_rate)) if config.task.name == "mlm" else length
+    n_predicted = max(1, round(length * config.task.mask_rate)) if config.task.name == "mlm" else length
     ledger = count_flops(shape)
-    of_routes = [ledger.training(_one_sentence(shape, route, length, n_asked)) for route in shape.routes]
-    steps, tokens = budgets.get("steps", math.inf), budgets.get("tokens", math.inf)
-    n_sentences = min(steps * config.train.batch_tokens / length, tokens / n_asked)
+    of_routes = [ledger.training(_one_sentence(shape, route, length, n_predicted)) for route in shape.routes]
+    steps = budgets.get("steps", math.inf)
+    tokens = budgets.get("tokens", math.inf)
+    n_sentences = min(steps * config.train.batch_tokens / length, tokens / n_predicted)
     return n_sentences * sum(of_routes) / len(of_routes)
 
 
-def _one_sentence(shape: ModelShape, route: tuple[str, ...], length: int, n_asked: int) -> dict[str, int]:
+def _one_sentence(shape: ModelShape, route: tuple[str, ...], length: int, n_predicted: int) -> dict[str, int]:
     lengths = {name: [length] for name in route}
-    return length_units(shape, {asked_unit(shape.stack(route[-1])): [n_asked]} | lengths)
+    return length_units(shape, {asked_unit(shape.stack(route[-1])): [n_predicted]} | lengths)
 
 
 def _depth(plan: TyingPlan, config: RunConfig) -> float:
@@ -170,12 +176,13 @@ MEASURES: dict[str, tuple[str, Callable[[TyingPlan, RunConfig], float]]] = {
 
 def _nearest(config: RunConfig, key: str, target: float) -> int:
     """The admissible size that comes nearest to the target, the smaller of two that do, by bisection."""
-    step, name = _step(config), key.partition(".")[2]
+    step = _step(config)
+    name = key.partition(".")[2]
     most = MOST_LAYERS if name == "n_layers" else LARGEST
 
     @cache
     def value(size: int) -> float | None:
-        """What the arm has at this size; None where it is no model."""
+        """What the arm has at this size; None if it is not a valid model."""
         try:
             return _measure(_with(config, key, size))
         except SettingsError:
@@ -189,7 +196,7 @@ def _nearest(config: RunConfig, key: str, target: float) -> int:
     below = next((size for size in reversed(sizes[:high]) if value(size) is not None), None)
     above = next((size for size in sizes[high:] if value(size) is not None), None)
     if above is None and name == "n_layers":
-        problem = f"with no depth up to {most} layers it has the {MEASURES[str(config.match.by)][0]} of {target:,.0f}"
+        problem = f"no depth up to {most} layers gives it the {MEASURES[str(config.match.by)][0]} of {target:,.0f}"
         raise TyingError(f"tying={config.tying_label} match.vary=n_layers", problem, "set match.vary=d_ff")
     found = [size for size in (below, above) if size is not None]
     if not found:
@@ -198,12 +205,13 @@ def _nearest(config: RunConfig, key: str, target: float) -> int:
 
 
 def first_not_below(value: Callable[[int], float | None], sizes: range, target: float) -> int:
-    """The index of the first size whose value is at least the target; of the end where none is.
+    """The index of the first size whose value is at least the target; the end if none is.
 
     Args:
         value: does not fall with the size; None has no say.
     """
-    low, high = 0, len(sizes)
+    low = 0
+    high = len(sizes)
     while low < high:
         middle = (low + high) // 2
         at = next((i for i in range(middle, high) if value(sizes[i]) is not None), None)
@@ -216,7 +224,8 @@ def first_not_below(value: Callable[[int], float | None], sizes: range, target: 
 
 def _step(config: RunConfig) -> int:
     """What every size is a multiple of."""
-    model, match = config.model, config.match
+    model = config.model
+    match = config.match
     step = match.multiple_of or (8 if match.vary in ("d_ff", "d_model") else 1)
     if match.vary == "d_model" and model.d_head is None:
         step = math.lcm(step, model.n_heads * (2 if model.positions == "rotary" else 1))
@@ -224,29 +233,30 @@ def _step(config: RunConfig) -> int:
 
 
 def describe_match(config: RunConfig, vocab_sizes: Mapping[str, int] | None = None) -> list[str]:
-    """What was matched to what, by what, and what is left, as lines of text; none where nothing is matched.
+    """What was matched to what, by what, and what is left, as lines of text; none if nothing is matched.
 
     Args:
-        vocab_sizes: stack -> real size; the remainder is then told with these too.
+        vocab_sizes: stack -> real size; adds the remainder with these.
     """
     if config.match.by is None:
         return []
-    found, base = compare_match(config), baseline_of(config)
+    found = compare_match(config)
+    base = baseline_of(config)
     lines = [f"match: {found.change}, {_against(found)} of {config.match.baseline}"]
     if abs(found.percent) > WARN_PERCENT:
         lines.append(_warning(f"no admissible size comes nearer than {found.percent:+.2f} %"))
     if vocab_sizes is not None and config.match.by in ("params", "flops"):
         lines += _real_lines(config, base, vocab_sizes)
     if config.model != base.model:
-        lines.append(
-            "match: shapes differ from the baseline's; initial values are the same only where name and shape are"
-        )
+        lines.append("match: shapes differ from the baseline's; initial values are equal only if name and shape are")
     if config.match.vary == "steps" and found.was != found.is_now:
-        lines.append(f"match: warm-up and decay are shares of the budget, so they are of {_number(found.is_now)} now")
+        lines.append(
+            f"match: warm-up and decay are shares of the budget, so they are now shares of {_number(found.is_now)}"
+        )
     if config.match.by == "flops":
-        lines.append(f"match: FLOPs are counted at {config.typical_length} tokens a sequence, in whole batches")
+        lines.append(f"match: FLOPs are counted at {config.typical_length} tokens per sequence, in whole batches")
     if config.match.by == "seconds":
-        lines.append("match: how far a run comes in its seconds depends on the machine, and on what else runs there")
+        lines.append("match: how far a run gets in its seconds depends on the machine and on its load")
     return lines
 
 
@@ -266,13 +276,13 @@ def _number(x: float) -> str:
 def _real_lines(config: RunConfig, base: RunConfig, vocab_sizes: Mapping[str, int]) -> list[str]:
     sizes = ", ".join(f"{size:,}" for size in dict.fromkeys(vocab_sizes.values()))
     if make_layout(config).vocabularies != make_layout(base).vocabularies:
-        said = f"the real vocabulary has {sizes} pieces; the baseline has others, of sizes not known here"
+        text = f"the real vocabulary has {sizes} pieces; the baseline has other vocabularies, whose sizes are not known here"
     elif set(vocab_sizes.values()) == {config.model.vocab_size}:
         return []
     else:
         real = compare_match(config, vocab_sizes)
-        said = f"with the {sizes} pieces there really are, {_against(real)}"
+        text = f"with the real {sizes} pieces, {_against(real)}"
         if abs(real.percent) > WARN_PERCENT:
-            problem = f"model.vocab_size={config.model.vocab_size}, by which sizes were solved, is not the real size"
-            return [f"match: {said}", _warning(problem)]
-    return [f"match: {said}"]
+            problem = f"model.vocab_size={config.model.vocab_size}, with which sizes were solved, is not the real size"
+            return [f"match: {text}", _warning(problem)]
+    return [f"match: {text}"]

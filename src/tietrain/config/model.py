@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional
 
-from tietrain.config.checks import check, check_choice, check_range
+from tietrain.config.data import TRANSLATION
+from tietrain.config.setting import Condition, check, check_section, setting, when, when_given
 from tietrain.plan.schemes import check_ties
 
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
@@ -14,61 +15,74 @@ from tietrain.plan.schemes import check_ties
 MAX_LAYERS = 1000
 
 
+def _has_two_sources(flat: Any) -> bool:
+    directions = flat.get("task.directions")
+    if directions:
+        return any("+" in name for name in directions)
+    return len(flat.get("data.columns") or []) > 2
+
+
+TWO_SOURCES = Condition(_has_two_sources, "task.directions", "a direction reads two sources")
+
+
 @dataclass
 class ModelConfig:
-    """Shape and initial values of the Transformer; see `tying.slots.ModelShape` for what decides parameters.
+    """Shape and initial values of the Transformer; `plan.slots.ModelShape` says what decides parameters."""
 
-    n_layers: layers of the decoder, and of the encoder unless n_encoder_layers says otherwise.
-    encoders, decoders: one for all sources (targets), or each its own; encoders None: one, or each where a direction has
-        several sources. source_attention: one cross-attention over all that a direction's encoders read, or each encoder
-        its own. Source: Libovicky et al. 2018, flat and serial combination.
-    n_kv_heads: None for as many as n_heads; d_head: None for d_model / n_heads.
-    vocab_size: pieces asked of each vocabulary; a run records what it got.
-    max_len: rows of a learned position table.
-    embed_scale: factor on the embedding reading of a table, 1 or sqrt_d; the output reading is never scaled.
-    table_init_std: of every table, tied or not; None is d_model ** -0.5.
-    """
-
-    d_model: int = 128
-    n_heads: int = 4
-    n_kv_heads: Optional[int] = None
-    d_head: Optional[int] = None
-    d_ff: int = 512
-    n_layers: int = 3
-    n_encoder_layers: Optional[int] = None
-    encoders: Optional[str] = None
-    decoders: str = "one"
-    source_attention: str = "one"
-    vocab_size: int = 1000
-    max_len: int = 512
-    norm: str = "layer"
-    norm_position: str = "pre"
-    positions: str = "rotary"
-    activation: str = "gelu"
-    attn_bias: bool = False
-    ffn_bias: bool = False
-    norm_bias: bool = False
-    output_bias: bool = False
-    dropout: float = 0.1
-    embed_scale: str = "sqrt_d"
-    table_init_std: Optional[float] = 0.02
+    d_model: int = setting(128, "Width of the residual stream.", at_least=1)
+    n_heads: int = setting(4, "Heads per attention.", at_least=1)
+    n_kv_heads: Optional[int] = setting(None, "Heads of keys and values; null for as many as n_heads.", at_least=1)
+    d_head: Optional[int] = setting(None, "Width of a head; null for d_model / n_heads.", at_least=1)
+    d_ff: int = setting(512, "Inner width of the feed-forward.", at_least=1)
+    n_layers: int = setting(
+        3, "Layers of the decoder, and of the encoder unless n_encoder_layers is set.", at_least=1, at_most=MAX_LAYERS
+    )
+    n_encoder_layers: Optional[int] = setting(
+        None, "Layers of each encoder; null for as many as n_layers.", TRANSLATION, at_least=1
+    )
+    encoders: Optional[str] = setting(
+        None,
+        "One encoder for all sources or one each; null is one, or each if a direction has several sources.",
+        TRANSLATION,
+        choices=("one", "each"),
+    )
+    decoders: str = setting(
+        "one", "One decoder for all targets or one each.", when_given("task.directions"), choices=("one", "each")
+    )
+    source_attention: str = setting(
+        "one",
+        "One cross-attention over all that the encoders of a direction read, or one per encoder. Source: Libovicky et al."
+        " 2018, flat and serial combination.",
+        TWO_SOURCES,
+        choices=("one", "each"),
+    )
+    vocab_size: int = setting(
+        1000, "Pieces requested of each vocabulary; a run records what it got.", at_least=1, pieces=True
+    )
+    max_len: int = setting(512, "Rows of a learned table of positions.", when("model.positions", "learned"), at_least=1)
+    norm: str = setting("layer", "Normalisation.", choices=("layer", "rms"))
+    norm_position: str = setting("pre", "Place of the norms: before or after each sub-layer.", choices=("pre", "post"))
+    positions: str = setting("rotary", "Kind of positions.", choices=("learned", "sinusoidal", "rotary"))
+    activation: str = setting("gelu", "Activation of the feed-forward.", choices=("relu", "gelu", "swiglu"))
+    attn_bias: bool = setting(False, "Whether the projections of attentions have a bias.")
+    ffn_bias: bool = setting(False, "Whether the projections of feed-forwards have a bias.")
+    norm_bias: bool = setting(False, "Whether norms have a bias.")
+    output_bias: bool = setting(False, "Whether the output projection has a bias.")
+    dropout: float = setting(0.1, "Dropout of embeddings and sub-layers.", at_least=0, at_most=0.99, tunable=True)
+    embed_scale: str = setting(
+        "sqrt_d",
+        "Factor on the embedding reading of a table; the output reading is never scaled.",
+        choices=("1", "sqrt_d"),
+    )
+    table_init_std: Optional[float] = setting(
+        0.02,
+        "Initial standard deviation of every table, tied or not; null is d_model ** -0.5.",
+        at_least=0,
+        tunable=True,
+    )
 
     def __post_init__(self) -> None:
-        for key in ("d_model", "n_heads", "d_ff", "vocab_size", "max_len"):
-            check_range(f"model.{key}", getattr(self, key), 1)
-        check_range("model.n_layers", self.n_layers, 1, MAX_LAYERS)
-        for key in ("n_kv_heads", "d_head", "n_encoder_layers"):
-            check_range(f"model.{key}", getattr(self, key), 1, optional=True)
-        for key in ("encoders", "decoders", "source_attention"):
-            if (choice := getattr(self, key)) is not None:
-                check_choice(f"model.{key}", choice, ("one", "each"))
-        check_choice("model.norm", self.norm, ("layer", "rms"))
-        check_choice("model.norm_position", self.norm_position, ("pre", "post"))
-        check_choice("model.positions", self.positions, ("learned", "sinusoidal", "rotary"))
-        check_choice("model.activation", self.activation, ("relu", "gelu", "swiglu"))
-        check_choice("model.embed_scale", self.embed_scale, ("1", "sqrt_d"))
-        check_range("model.dropout", self.dropout, 0, 0.99)
-        check_range("model.table_init_std", self.table_init_std, 0, optional=True)
+        check_section(self, "model.")
         check(
             self.d_head is not None or self.d_model % self.n_heads == 0,
             f"model.n_heads={self.n_heads}",
@@ -100,7 +114,9 @@ class ModelConfig:
 class TyingConfig:
     """Labelled tying rules: label -> {rule: NAME, options of that rule}."""
 
-    ties: dict[str, Any] = field(default_factory=dict)
+    ties: dict[str, Any] = setting(
+        {}, "Label -> {rule: NAME, options of the rule}; `tietrain schemes` lists the rules.", open=True
+    )
 
     def __post_init__(self) -> None:
         check_ties(self.ties)

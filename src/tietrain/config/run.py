@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
-from tietrain.config.checks import check, check_choice, check_range
 from tietrain.config.data import OWN_SPLITS, DataConfig
 from tietrain.config.directions import Direction, parse_direction
 from tietrain.config.model import ModelConfig, TyingConfig
+from tietrain.config.setting import check, check_choice, check_section, setting, settings_of
 from tietrain.config.study import MatchConfig, ReportConfig, TuneConfig
 from tietrain.config.task import TaskConfig
 from tietrain.config.training import HardwareConfig, OptimConfig, TrainConfig
@@ -23,14 +23,7 @@ NATS_SCORES = ("bits_per_byte", "ppl_word", "ppl_token", "excess_nats")
 
 @dataclass
 class RunConfig:
-    """One experiment.
-
-    study: folder of `outputs/` a run belongs to. run_dir: exactly this folder instead.
-    seed: of initial values, dropout and data order; the corpus has data.seed.
-    init_from: run directory whose final weights are the start; the parent is recorded.
-    retry_failed: run again what failed in a way that would fail again. same_code: run again what was finished with another
-        version of tietrain or torch, device, precision or number of threads; its files are replaced.
-    """
+    """One experiment."""
 
     task: TaskConfig = field(default_factory=TaskConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -42,15 +35,24 @@ class RunConfig:
     report: ReportConfig = field(default_factory=ReportConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
-    study: str = "default"
-    run_dir: Optional[str] = None
-    seed: int = 1
-    init_from: Optional[str] = None
-    retry_failed: bool = False
-    same_code: bool = False
+    study: str = setting("default", "Folder of `outputs/` that the run belongs to.", identity=False)
+    run_dir: Optional[str] = setting(None, "Exactly this folder instead.", identity=False)
+    seed: int = setting(1, "Seed of initial values, dropout and data order; the corpus has data.seed.", at_least=0)
+    init_from: Optional[str] = setting(
+        None, "Run directory whose final weights are the start; the run records its parent."
+    )
+    retry_failed: bool = setting(
+        False, "Whether to run again what failed in a way that would fail again.", identity=False
+    )
+    same_code: bool = setting(
+        False,
+        "Whether to run again what was finished with another version of tietrain or torch, device, precision or number of"
+        " threads; its files are replaced.",
+        identity=False,
+    )
 
     def __post_init__(self) -> None:
-        check_range("seed", self.seed, 0)
+        check_section(self, "")
         check(
             bool(self.study) and "/" not in self.study and not self.study.startswith("."),
             f"study={self.study}",
@@ -71,6 +73,7 @@ class RunConfig:
             "leave data.vocabulary=auto",
         )
         self._check_directions()
+        self._check_tuning()
         if self.report.metric is not None:
             scores = (*NATS_SCORES, *(self.task.metrics if self.task.name == "mt" else ()))
             check_choice("report.metric", self.report.metric, scores)
@@ -81,10 +84,10 @@ class RunConfig:
             problem = f"task={task.name} has no directions"
             check(task.name == "mt" or not getattr(task, key), f"task.{key}", problem, "choose task=mt")
         twice = [name for name in both if both.count(name) > 1]
-        check(not twice, f"task.directions={both}", f"{' and '.join(twice[:1])} stands there twice", "name each once")
+        check(not twice, f"task.directions={both}", f"{' and '.join(twice[:1])} is named twice", "name each once")
         trained = [d.name for d in self.directions]
         for name in task.train_pairs:
-            problem = f"it is no trained direction, those are {', '.join(trained)}"
+            problem = f"it is not a trained direction; those are {', '.join(trained)}"
             check(name in trained, f"task.train_pairs.{name}", problem, "name one of them")
         for direction in (*self.directions, *self.zero_shot):
             requested, problem = f"task.directions=[{direction.name}]", f"{direction.target} holds feature vectors"
@@ -106,6 +109,13 @@ class RunConfig:
         problem = f"{', '.join(both)} do not all read the same two sources"
         remedy = "leave it one, or name two source columns"
         check(self.model.source_attention == "one" or two, "model.source_attention=each", problem, remedy)
+
+    def _check_tuning(self) -> None:
+        tunable = [key for key, found in settings_of(RunConfig).items() if found.spec.tunable]
+        for i, point in enumerate(self.tune.points, start=1):
+            for key in point:
+                problem = f"{key} cannot be tuned"
+                check(key in tunable, f"tune={self.tune.name}, point {i}", problem, f"tune one of {', '.join(tunable)}")
 
     @property
     def columns(self) -> list[str]:
@@ -155,5 +165,5 @@ class RunConfig:
 
     @property
     def typical_length(self) -> int:
-        """Tokens a sequence at which FLOPs a token are quoted: a window, or a sentence of 25 pieces."""
+        """Tokens per sequence at which FLOPs per token are quoted: a window, or a sentence of 25 pieces."""
         return 25 if self.task.name == "mt" else self.task.window

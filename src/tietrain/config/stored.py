@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from tietrain.config import RunConfig
+from tietrain.config import RunConfig, keys
+from tietrain.config.setting import NOTHING
 from tietrain.errors import DataError, SettingsError
 from tietrain.plan.difference import PlanRecord, record_of
 from tietrain.plan.wording import place_of
@@ -24,7 +25,7 @@ from tietrain.runs import record as runs
 MAX_YAML_BYTES = 1_000_000
 
 
-class _PlainLoader(yaml.SafeLoader):
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
     """Plain values, each written out: no tag makes an object, and no alias repeats a value without end."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -37,19 +38,20 @@ def read_run_config(directory: Path) -> RunConfig:
     """The configuration a run was made with.
 
     Raises:
-        SettingsError: the folder is no run directory, or a value is out of range.
+        SettingsError: the folder is not a run directory, or a value is out of range.
         DataError: its `config.yaml` is missing or damaged.
     """
     if not (directory / runs.RUN).exists():
         inside = runs.find_runs(directory)
         remedy = f"name one of those in it, for example {inside[0]}" if inside else "name a folder that tietrain wrote"
-        raise SettingsError(str(directory), f"it is no run directory: there is no {runs.RUN}", remedy)
+        raise SettingsError(str(directory), f"it is not a run directory: it has no {runs.RUN}", remedy)
     path = directory / runs.CONFIG
     content = runs.read_bytes(path)
     try:
         if len(content) > MAX_YAML_BYTES:
             raise ValueError(f"{len(content):,} bytes are too many")
-        return _made(RunConfig, yaml.load(content, _PlainLoader), "")
+        config: RunConfig = _made(RunConfig, yaml.load(content, _PlainLoader), "")
+        return config
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         problem = str(e).partition("\n")[0]
         raise DataError(str(path), f"it is not YAML ({problem})", "restore it") from None
@@ -58,7 +60,7 @@ def read_run_config(directory: Path) -> RunConfig:
 
 
 def stored_record(run: Path) -> PlanRecord:
-    """The record of a run's plan; DataError where the run directory holds none."""
+    """The record of a run's plan; DataError if the run directory holds none."""
     path = run / runs.PLAN
     body = runs.read_json(path)
     try:
@@ -75,21 +77,22 @@ def override_config(config: RunConfig, words: Sequence[str], config_dirs: Sequen
     """A configuration with some settings replaced: groups by their files, keys by their values.
 
     Raises:
-        SettingsError: a word is no override, or its value no value of the key.
+        SettingsError: a word is not an override, or its value does not fit the key.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from tietrain.config.compose import GROUPS, compose_config, hydra_error, parse_overrides, to_run_config
+    from tietrain.config.compose import compose_config, parse_overrides, to_run_config
+    from tietrain.config.hydra_errors import hydra_error
 
     tree = OmegaConf.structured(config)
     try:
         # Groups first: a file says less than a value beside it.
-        for override in sorted(parse_overrides(words), key=lambda o: o.key_or_group not in GROUPS):
+        for override in sorted(parse_overrides(words), key=lambda o: o.key_or_group not in keys.GROUPS):
             key, value = override.key_or_group, override.value()
             if override.is_sweep_override() or override.is_delete():
-                raise SettingsError(str(override.input_line), "it is no single value", "write key=value")
-            if key in GROUPS:
+                raise SettingsError(str(override.input_line), "it is not a single value", "write key=value")
+            if key in keys.GROUPS:
                 value = getattr(compose_config([f"task={config.task.name}", f"{key}={value}"], config_dirs), key)
             OmegaConf.update(tree, key, value, merge=isinstance(value, dict))
         return to_run_config(tree)
@@ -98,14 +101,22 @@ def override_config(config: RunConfig, words: Sequence[str], config_dirs: Sequen
 
 
 def _made(cls: Any, body: Any, key: str) -> Any:
-    """An instance of a configuration class, of nested mappings; TypeError names the key that does not fit."""
+    """An instance of a configuration class, of nested mappings; TypeError names the key that does not fit.
+
+    A setting that was added later has the value that meant its absence.
+    """
     hints = typing.get_type_hints(cls)
     if not isinstance(body, dict):
-        raise TypeError(f"{key or 'its content'} is no mapping")
+        raise TypeError(f"{key or 'its content'} is not a mapping")
     unknown = [name for name in body if name not in hints]
     if unknown:
         raise TypeError(f"there is no key {key}{unknown[0]}")
-    return cls(**{name: _typed(hints[name], value, f"{key}{name}") for name, value in body.items()})
+    values = {name: _typed(hints[name], value, f"{key}{name}") for name, value in body.items()}
+    for name in hints.keys() - body.keys():
+        found = keys.ALL.get(key + name)
+        if found is not None and found.spec.absent is not NOTHING:
+            values[name] = found.spec.absent
+    return cls(**values)
 
 
 def _typed(hint: Any, value: Any, key: str) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
-from tietrain.config.checks import check, check_choice, check_range
+from tietrain.config.data import TRANSLATION
+from tietrain.config.setting import Condition, check, check_section, setting, when
 from tietrain.runs.scores import METRICS, TOKENIZERS
 
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
@@ -13,67 +14,110 @@ from tietrain.runs.scores import METRICS, TOKENIZERS
 
 TASKS = ("lm", "mlm", "mt")
 
+WINDOWS = when("task.name", "lm", "mlm")
+SEVERAL_DIRECTIONS = Condition(
+    lambda flat: len(flat.get("task.directions") or []) > 1, "task.directions", "task.directions names several"
+)
+SEARCH = Condition(lambda flat: flat.get("task.beam") != 1, "task.beam", "task.beam is above 1")
+BLEU = Condition(lambda flat: "bleu" in (flat.get("task.metrics") or []), "task.metrics", "task.metrics has bleu")
+
 
 @dataclass
 class TaskConfig:
-    """What is learned: a language model (`lm`), a masked one (`mlm`) or translation (`mt`).
+    """What is learned: a language model, a masked one or translation."""
 
-    window: tokens a training window of a language model; with train.batch_by=chars four times as many characters.
-    eval_stride: tokens scored per window; the rest of a window is context. None scores whole windows. Of lm alone.
-    mask_rate: share of the tokens of a window that a masked language model is asked for.
-    directions: which columns are read and which is written, `en-de`, or `src+mt-pe` where two are read together; None
-        reads all columns but the last. zero_shot: directions that are scored and never trained.
-    temperature: a direction of n training pairs is drawn as often as n ** (1 / temperature) says; 1 as often as it has
-        pairs. Source: Arivazhagan et al. 2019.
-    train_pairs: direction -> most pairs of it to train on, to make it one of few resources. disjoint: whether every row
-        of train is a pair of one direction alone, drawn by its number, so that zero_shot directions have no pivot.
-    max_len: translation pairs with more pieces than this on a side are left out of train and counted; with
-        train.batch_by=chars those with more than four times as many characters.
-    label_smoothing: mass spread over the vocabulary in the training objective, never in a score.
-    beam, length_penalty: of the translations that are scored; beam 1 is greedy. A score is divided by
-        ((5 + tokens) / 6) ** length_penalty (Wu et al. 2016, equation 14); fields use 0 to 1.
-    max_output_ratio, max_output_extra: a translation has at most ratio x source pieces + extra tokens, end mark included.
-    metrics: scores of the translations, of `metrics.METRICS`. bleu_tokenize: how BLEU cuts text: 13a for plain text,
-        none for text that is tokenised already, char for Japanese; no other score depends on it.
-    """
-
-    name: str = "lm"
-    window: int = 128
-    eval_stride: Optional[int] = None
-    mask_rate: float = 0.15
-    directions: Optional[list[str]] = None
-    zero_shot: list[str] = field(default_factory=list)
-    temperature: float = 1.0
-    train_pairs: dict[str, int] = field(default_factory=dict)
-    disjoint: bool = False
-    max_len: int = 256
-    label_smoothing: float = 0.0
-    beam: int = 1
-    length_penalty: float = 0.0
-    max_output_ratio: float = 2.0
-    max_output_extra: int = 20
-    metrics: list[str] = field(default_factory=lambda: ["bleu", "chrf"])
-    bleu_tokenize: str = "13a"
+    name: str = setting("lm", "Language model, masked language model or translation.", choices=TASKS)
+    window: int = setting(
+        128, "Tokens per training window; with train.batch_by=chars four times as many characters.", WINDOWS, at_least=2
+    )
+    eval_stride: Optional[int] = setting(
+        None,
+        "Tokens scored per window, the others are context; null scores whole windows.",
+        when("task.name", "lm"),
+        at_least=1,
+        at_eval=True,
+    )
+    mask_rate: float = setting(
+        0.15,
+        "Share of the tokens of a window that a masked language model predicts.",
+        when("task.name", "mlm"),
+        at_least=0.01,
+        at_most=1,
+    )
+    directions: Optional[list[str]] = setting(
+        None,
+        "Which columns are read and which is written: `en-de`, or `src+mt-pe` to read two together; null reads all columns"
+        " but the last.",
+        TRANSLATION,
+    )
+    zero_shot: list[str] = setting([], "Directions that are scored and never trained.", TRANSLATION)
+    temperature: float = setting(
+        1.0,
+        "A direction of n training pairs is drawn in proportion to n ** (1 / temperature). Source: Arivazhagan et al. 2019.",
+        SEVERAL_DIRECTIONS,
+        above=0,
+    )
+    train_pairs: dict[str, int] = setting(
+        {}, "Direction -> most pairs of it to train on, to imitate few resources.", TRANSLATION, at_least=1, open=True
+    )
+    disjoint: bool = setting(
+        False,
+        "Whether each row of train is a pair of one direction alone, so that zero_shot directions have no pivot.",
+        SEVERAL_DIRECTIONS,
+    )
+    max_len: int = setting(
+        256,
+        "Pairs with more pieces on a side are left out of train and counted; with train.batch_by=chars, those with more"
+        " than four times as many characters.",
+        TRANSLATION,
+        at_least=2,
+    )
+    label_smoothing: float = setting(
+        0.0,
+        "Mass spread over the vocabulary in the training objective, never in a score.",
+        at_least=0,
+        at_most=0.999,
+        tunable=True,
+    )
+    beam: int = setting(
+        1, "Hypotheses of the search that is scored; 1 is greedy.", TRANSLATION, at_least=1, at_eval=True
+    )
+    length_penalty: float = setting(
+        0.0,
+        "A hypothesis's score is divided by ((5 + tokens) / 6) ** length_penalty; fields use 0 to 1. Source: Wu et al."
+        " 2016, equation 14.",
+        SEARCH,
+        at_least=0,
+        at_eval=True,
+    )
+    max_output_ratio: float = setting(
+        2.0,
+        "A translation has at most ratio x source pieces + max_output_extra tokens, end mark included.",
+        TRANSLATION,
+        at_least=0,
+        at_eval=True,
+    )
+    max_output_extra: int = setting(
+        20, "The constant part of the longest translation, in tokens.", TRANSLATION, at_least=1, at_eval=True
+    )
+    metrics: list[str] = setting(["bleu", "chrf"], "Scores of the translations.", TRANSLATION, at_eval=True)
+    bleu_tokenize: str = setting(
+        "13a",
+        "How BLEU cuts text: 13a for plain text, none for tokenized text, char for Japanese.",
+        BLEU,
+        choices=TOKENIZERS,
+        at_eval=True,
+    )
 
     def __post_init__(self) -> None:
-        check_choice("task.name", self.name, TASKS)
-        check_range("task.window", self.window, 2)
-        check_range("task.eval_stride", self.eval_stride, 1, self.window, optional=True)
-        check_range("task.mask_rate", self.mask_rate, 0.01, 1)
-        check(self.temperature > 0, f"task.temperature={self.temperature}", "it is not positive", "give 1 or more")
-        for name, n in self.train_pairs.items():
-            check_range(f"task.train_pairs.{name}", n, 1)
-        check_range("task.max_len", self.max_len, 2)
-        check_range("task.label_smoothing", self.label_smoothing, 0, 0.999)
-        check_range("task.beam", self.beam, 1)
-        check_range("task.length_penalty", self.length_penalty, 0)
-        check_range("task.max_output_ratio", self.max_output_ratio, 0)
-        check_range("task.max_output_extra", self.max_output_extra, 1)
+        check_section(self, "task.")
+        stride = self.eval_stride
+        remedy = f"give a number from 1 to {self.window}"
+        check(stride is None or stride <= self.window, f"task.eval_stride={stride}", "it is out of range", remedy)
         for name in self.metrics or [""]:
             check(
                 name in METRICS and self.metrics.count(name) == 1,
                 f"task.metrics=[{','.join(self.metrics)}]",
-                f"{name} stands there twice" if name in METRICS else f"there is no metric {name!r}",
+                f"{name} is listed twice" if name in METRICS else f"there is no metric {name!r}",
                 f"choose one or more from {', '.join(METRICS)}",
             )
-        check_choice("task.bleu_tokenize", self.bleu_tokenize, TOKENIZERS)

@@ -2,66 +2,69 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
-from tietrain.config.checks import check, check_choice, check_range
+from tietrain.config.setting import check, check_section, setting, when
 
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
 # ruff: noqa: UP045
 
 DEFAULT_STEPS = 400
-# What decides the pieces of a vocabulary, besides the text it is learned from.
-VOCABULARY_KEYS = ("model.vocab_size", "data.kind", "data.byte_fallback")
+# Units of a training budget, each a key train.max_UNIT.
+BUDGET_UNITS = ("steps", "tokens", "flops", "seconds")
+
+ADAM = when("optim.name", "adamw", "adam")
 
 
 @dataclass
 class OptimConfig:
-    """Optimizer and schedule; warm-up and decay are fractions of the stated budget.
+    """Optimizer and schedule; warm-up and decay are fractions of the stated budget."""
 
-    schedule: inverse_sqrt, cosine, wsd (warm-up, stable, linear decay) or constant (after warm-up).
-    decay: share of the budget that wsd spends decaying; min_lr_ratio: where cosine and wsd end.
-    clip_norm: None for no clipping.
-    """
-
-    name: str = "adamw"
-    lr: float = 2e-3
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
-    eps: float = 1e-8
-    weight_decay: float = 0.01
-    momentum: float = 0.0
-    schedule: str = "wsd"
-    warmup: float = 0.1
-    decay: float = 0.4
-    min_lr_ratio: float = 0.0
-    clip_norm: Optional[float] = 1.0
+    name: str = setting("adamw", "Optimizer.", choices=("adamw", "adam", "sgd"), tunable=True)
+    lr: float = setting(2e-3, "Peak learning rate.", above=0, tunable=True)
+    betas: list[float] = setting([0.9, 0.98], "Decay of the two moments.", ADAM, at_least=0, below=1, tunable=True)
+    eps: float = setting(1e-8, "Added to the root of the second moment.", ADAM, above=0, tunable=True)
+    weight_decay: float = setting(0.01, "Decay of matrices, never of vectors.", at_least=0, tunable=True)
+    momentum: float = setting(0.0, "Momentum.", when("optim.name", "sgd"), at_least=0, at_most=1, tunable=True)
+    schedule: str = setting(
+        "wsd",
+        "Learning rate over the budget; wsd: warm-up, stable, linear decay; constant: after warm-up.",
+        choices=("inverse_sqrt", "cosine", "wsd", "constant"),
+        tunable=True,
+    )
+    warmup: float = setting(
+        0.1, "Share of the budget spent warming up.", at_least=0, at_most=1, tunable=True, budget=True
+    )
+    decay: float = setting(
+        0.4,
+        "Share of the budget that wsd spends decaying.",
+        when("optim.schedule", "wsd"),
+        at_least=0,
+        at_most=1,
+        tunable=True,
+        budget=True,
+    )
+    min_lr_ratio: float = setting(
+        0.0,
+        "Final rate, as a share of the peak.",
+        when("optim.schedule", "wsd", "cosine"),
+        at_least=0,
+        at_most=1,
+        tunable=True,
+    )
+    clip_norm: Optional[float] = setting(1.0, "Largest norm of a gradient; null does not clip.", above=0, tunable=True)
 
     def __post_init__(self) -> None:
-        check_choice("optim.name", self.name, ("adamw", "adam", "sgd"))
-        check_choice("optim.schedule", self.schedule, ("inverse_sqrt", "cosine", "wsd", "constant"))
-        check(
-            self.lr > 0 and math.isfinite(self.lr),
-            f"optim.lr={self.lr}",
-            "the rate is not a positive number",
-            "give one, for example 2e-3",
-        )
-        for key in ("warmup", "decay", "min_lr_ratio", "momentum"):
-            check_range(f"optim.{key}", getattr(self, key), 0, 1)
-        check_range("optim.weight_decay", self.weight_decay, 0)
+        check_section(self, "optim.")
         check(
             self.momentum == 0 or self.name == "sgd",
             f"optim.momentum={self.momentum}",
             f"optim.name={self.name} has no such setting",
             "choose optim=sgd, or set the first of optim.betas",
         )
-        check(self.eps > 0, f"optim.eps={self.eps}", "it is not positive", "give a small positive number")
-        check(
-            len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas),
-            f"optim.betas={self.betas}",
-            "they are not two numbers from 0 to below 1",
-            "give for example [0.9,0.98]",
-        )
+        remedy = "give for example [0.9,0.98]"
+        check(len(self.betas) == 2, f"optim.betas={self.betas}", "they are not two numbers", remedy)
         check(
             self.schedule != "wsd" or self.warmup + self.decay <= 1,
             f"optim.warmup={self.warmup}",
@@ -74,102 +77,97 @@ class OptimConfig:
             "optim.schedule=inverse_sqrt is measured in warm-ups",
             "give a positive optim.warmup",
         )
-        check(
-            self.clip_norm is None or self.clip_norm > 0,
-            f"optim.clip_norm={self.clip_norm}",
-            "it is not positive",
-            "give a norm or null",
-        )
 
 
 @dataclass
 class TrainConfig:
     """How long and in which steps.
 
-    max_steps, max_tokens, max_flops, max_seconds: budgets; training ends with the first one spent, and schedules
-        follow the fraction spent. With none stated a run takes 400 steps. Tokens are target tokens; FLOPs are
-        those of the ledger, forward and backward, over real lengths.
-    batch_tokens: target tokens of one step, in the reference vocabulary for translation (see `data.batching`).
-    batch_by: tokens, or chars: windows and lengths are counted in characters of the text, four as one token, so that
-        arms of any vocabulary have the same text in the same batches. auto is chars in every cell of a grid that sweeps
-        one of VOCABULARY_KEYS, else tokens; `compose.to_run_config` decides, so that a run is known by what it became.
-    eval_every, checkpoint_every, log_every: in steps; None evaluates ten times a run.
-    eval_sentences: lines of `valid` used while training; None for all. Final scores always use all.
-    average, n_averaged: which weights are scored: none, those of the best evaluation; last or best, the mean of those of
-        the last or best n_averaged evaluations (of all, where there were fewer). Best is lowest nats_per_token on valid.
-    ema: decay of an exponential moving average of the weights, or None. It is what every evaluation sees, what is best,
-        averaged and scored; training goes on from the weights themselves. See `train.averaging`.
-    trackers: what else is told of a run as it trains, wandb and trackio, see `train.trackers`.
-    slow_step_seconds: sleep after every step, for tests.
+    Training ends with the first of the budgets spent, and schedules follow the fraction spent. Without a budget a run takes
+    DEFAULT_STEPS steps.
     """
 
-    max_steps: Optional[int] = None
-    max_tokens: Optional[float] = None
-    max_flops: Optional[float] = None
-    max_seconds: Optional[float] = None
-    batch_tokens: int = 1024
-    batch_by: str = "auto"
-    eval_every: Optional[int] = None
-    eval_sentences: Optional[int] = 500
-    checkpoint_every: int = 100
-    log_every: int = 10
-    average: str = "none"
-    n_averaged: int = 5
-    ema: Optional[float] = None
-    trackers: list[str] = field(default_factory=list)
-    slow_step_seconds: float = 0.0
+    max_steps: Optional[int] = setting(None, "Budget in steps.", at_least=1, budget=True)
+    max_tokens: Optional[float] = setting(None, "Budget in target tokens.", at_least=1, budget=True)
+    max_flops: Optional[float] = setting(
+        None, "Budget in FLOPs of the ledger, forward and backward, over real lengths.", at_least=1, budget=True
+    )
+    max_seconds: Optional[float] = setting(None, "Budget in seconds of training.", above=0, budget=True)
+    batch_tokens: int = setting(
+        1024, "Target tokens of one step; of translation, in the reference vocabulary.", at_least=1, at_eval=True
+    )
+    batch_by: str = setting(
+        "auto",
+        "Unit of windows and lengths: tokens, or characters (four as one token), so that arms of any vocabulary have the"
+        " same text in the same batches. auto is chars in each cell of a grid that sweeps the pieces, else tokens.",
+        choices=("auto", "tokens", "chars"),
+    )
+    eval_every: Optional[int] = setting(
+        None, "Steps between two evaluations on valid; null evaluates ten times.", at_least=1
+    )
+    eval_sentences: Optional[int] = setting(
+        500, "Lines of valid that are used while training; null for all. Final scores use all.", at_least=1
+    )
+    checkpoint_every: int = setting(100, "Steps between two checkpoints.", at_least=1, identity=False)
+    log_every: int = setting(10, "Steps between two rows of metrics.jsonl.", at_least=1, identity=False)
+    average: str = setting(
+        "none",
+        "Weights that are scored: those of the best evaluation, or the mean of those of the last or best n_averaged."
+        " Best is lowest nats per token on valid.",
+        choices=("none", "last", "best"),
+        tunable=True,
+    )
+    n_averaged: int = setting(
+        5, "Evaluations whose weights are averaged.", when("train.average", "last", "best"), at_least=1
+    )
+    ema: Optional[float] = setting(
+        None,
+        "Decay of an exponential moving average of the weights, which is what is evaluated and scored; null for none.",
+        above=0,
+        below=1,
+        tunable=True,
+    )
+    trackers: list[str] = setting(
+        [], "Loggers that receive the metrics besides TensorBoard.", identity=False, choices=("wandb", "trackio")
+    )
+    slow_step_seconds: float = setting(0.0, "Sleep after each step, for tests.", at_least=0, identity=False)
 
     def __post_init__(self) -> None:
-        for key in ("max_steps", "max_tokens", "max_flops", "eval_every", "eval_sentences"):
-            check_range(f"train.{key}", getattr(self, key), 1, optional=True)
-        check(
-            self.max_seconds is None or self.max_seconds > 0,
-            f"train.max_seconds={self.max_seconds}",
-            "it is not positive",
-            "give seconds",
-        )
-        check_choice("train.batch_by", self.batch_by, ("auto", "tokens", "chars"))
-        check_choice("train.average", self.average, ("none", "last", "best"))
-        for name in self.trackers:
-            check_choice("train.trackers", name, ("wandb", "trackio"))
-        for key in ("batch_tokens", "checkpoint_every", "log_every", "n_averaged"):
-            check_range(f"train.{key}", getattr(self, key), 1)
-        check(
-            self.ema is None or 0 < self.ema < 1,
-            f"train.ema={self.ema}",
-            "a decay lies between 0 and 1",
-            "give for example 0.999, or null",
-        )
-        check_range("train.slow_step_seconds", self.slow_step_seconds, 0)
+        check_section(self, "train.")
 
     @property
     def budgets(self) -> dict[str, float]:
-        """Unit -> limit for every stated budget: steps, tokens, flops, seconds."""
-        stated = {u: getattr(self, f"max_{u}") for u in ("steps", "tokens", "flops", "seconds")}
-        return {u: v for u, v in stated.items() if v is not None} or {"steps": DEFAULT_STEPS}
+        """Unit -> limit for each stated budget."""
+        stated = {unit: getattr(self, f"max_{unit}") for unit in BUDGET_UNITS}
+        return {unit: limit for unit, limit in stated.items() if limit is not None} or {"steps": DEFAULT_STEPS}
 
 
 @dataclass
 class HardwareConfig:
-    """Where and how fast; never what is computed, up to rounding.
+    """The device and its speed; results differ by rounding at most."""
 
-    Of these only device and precision are part of a run's identity: with the others changed it goes on where it stood.
-
-    device: auto, cpu or cuda. precision: auto (bf16 where the device computes it fast), fp32 or bf16.
-    device_batch_tokens: padded tokens the device takes at once; a step is cut into micro-batches. None: whole steps.
-    threads: of one process; None leaves the default. peak_flops: of the device, per second, with its source.
-    """
-
-    device: str = "auto"
-    precision: str = "auto"
-    compile: bool = False
-    device_batch_tokens: Optional[int] = None
-    threads: Optional[int] = None
-    peak_flops: Optional[float] = None
-    peak_flops_source: str = ""
+    device: str = setting("auto", "Device.", choices=("auto", "cpu", "cuda"), at_eval=True)
+    precision: str = setting(
+        "auto",
+        "Numbers of the forward pass; auto is bf16 if the device computes it fast.",
+        choices=("auto", "fp32", "bf16"),
+        at_eval=True,
+    )
+    compile: bool = setting(False, "Whether the model is compiled.", identity=False, at_eval=True)
+    device_batch_tokens: Optional[int] = setting(
+        None,
+        "Padded tokens that the device takes at once; a step is cut into micro-batches. null takes whole steps.",
+        at_least=1,
+        identity=False,
+        at_eval=True,
+    )
+    threads: Optional[int] = setting(
+        None, "Threads of the process; null leaves torch's default.", at_least=1, identity=False, at_eval=True
+    )
+    peak_flops: Optional[float] = setting(
+        None, "FLOPs per second that the device reaches at best.", at_least=1, identity=False, at_eval=True
+    )
+    peak_flops_source: str = setting("", "Source of peak_flops.", identity=False, at_eval=True)
 
     def __post_init__(self) -> None:
-        check_choice("hardware.device", self.device, ("auto", "cpu", "cuda"))
-        check_choice("hardware.precision", self.precision, ("auto", "fp32", "bf16"))
-        for key in ("device_batch_tokens", "threads", "peak_flops"):
-            check_range(f"hardware.{key}", getattr(self, key), 1, optional=True)
+        check_section(self, "hardware.")

@@ -1,22 +1,29 @@
-"""Which of a run's settings it used: those of another task, search, optimizer or schedule had no effect."""
+"""Which of a run's settings it used: those of another task, corpus, search, optimizer or schedule had no effect."""
 
 from __future__ import annotations
 
 from tietrain.runs.view import Run, Scalar
 
-TASK = "task."
-# Tasks -> the settings of task.* that only they read; all tasks read the others.
-TASK_KEYS = {
-    ("lm",): ("eval_stride",),
-    ("mlm",): ("mask_rate",),
-    ("lm", "mlm"): ("window",),
-    ("mt",): (
-        *("directions", "zero_shot", "temperature", "train_pairs", "disjoint", "max_len", "metrics", "bleu_tokenize"),
-        *("beam", "length_penalty", "max_output_ratio", "max_output_extra"),
-    ),
-}
-# A setting, its values with which other settings are read, and those settings.
+# A setting, its values with which other settings are read, and those settings. Settings that are not here are always read.
 READ_WITH: tuple[tuple[str, tuple[Scalar, ...], tuple[str, ...]], ...] = (
+    ("task.name", ("lm",), ("task.eval_stride",)),
+    ("task.name", ("mlm",), ("task.mask_rate",)),
+    ("task.name", ("lm", "mlm"), ("task.window",)),
+    (
+        "task.name",
+        ("mt",),
+        (
+            *("task.directions", "task.zero_shot", "task.temperature", "task.train_pairs", "task.disjoint"),
+            *("task.max_len", "task.metrics", "task.bleu_tokenize", "task.beam", "task.length_penalty"),
+            *("task.max_output_ratio", "task.max_output_extra", "data.features", "data.vocabulary"),
+            *("model.n_encoder_layers", "model.encoders", "model.decoders", "model.source_attention"),
+        ),
+    ),
+    (
+        "data.format",
+        ("grammar",),
+        ("data.preset", "data.seed", "data.language_seed", "data.difficulty", "data.alphabet_b"),
+    ),
     ("optim.name", ("sgd",), ("optim.momentum",)),
     ("optim.name", ("adam", "adamw"), ("optim.betas", "optim.eps")),
     ("optim.schedule", ("wsd",), ("optim.decay",)),
@@ -24,15 +31,25 @@ READ_WITH: tuple[tuple[str, tuple[Scalar, ...], tuple[str, ...]], ...] = (
     ("model.positions", ("learned",), ("model.max_len",)),
     ("train.average", ("last", "best"), ("train.n_averaged",)),
 )
-# Read only by runs of several directions or sources.
-DIRECTED = ("task.temperature", "task.disjoint", "model.decoders", "model.source_attention")
 
 
 def used_settings(run: Run) -> dict[str, Scalar]:
     """Full key -> value; without hardware.*, because the record of the machine says what was used."""
-    settings = run.settings
-    unused = {TASK + key for tasks, keys in TASK_KEYS.items() if run.task not in tasks for key in keys}
-    unused |= {key for switch, values, keys in READ_WITH if settings.get(switch) not in values for key in keys}
-    unused |= set(DIRECTED) if settings.get("task.directions") is None else set()
-    unused |= {"task.length_penalty"} if settings.get("task.beam") == 1 else set()
-    return {key: value for key, value in settings.items() if key not in unused and not key.startswith("hardware.")}
+    settings = run.settings | {"task.name": run.task}
+    unused: set[str] = set()
+    for switch, values, keys in READ_WITH:
+        if settings.get(switch) not in values:
+            unused.update(keys)
+    # Lists are stored as their JSON text.
+    directions = str(settings.get("task.directions") or "[]")
+    if directions == "[]":
+        unused.add("model.decoders")
+    if "," not in directions:
+        unused.update(("task.temperature", "task.disjoint"))
+    if "+" not in directions:
+        unused.add("model.source_attention")
+    if '"bleu"' not in str(settings.get("task.metrics")):
+        unused.add("task.bleu_tokenize")
+    if settings.get("task.beam") == 1:
+        unused.add("task.length_penalty")
+    return {k: v for k, v in run.settings.items() if not (k in unused or k.startswith("hardware."))}

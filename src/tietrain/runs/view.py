@@ -19,9 +19,9 @@ from tietrain.runs import record as runs
 
 Scalar = str | int | float | bool | None
 
-# No count or score comes near this: a larger number is damage. Its square is still finite.
+# No count or score of ours comes near this; a larger number is damage, and its square must still be finite.
 LARGEST = 1e100
-# The files that are read, here or in `documents`.
+# What is read of a run, lines of its documents included.
 FILES = (runs.RUN, runs.PLAN, runs.LEDGER, runs.EVAL, runs.METRICS, runs.DOCUMENTS)
 TEXTS = ("id", "study", "label", "task", "status", "arm", "plan_hash", "reason", "started_at", "ended_at")
 TOTALS = ("steps", "tokens", "flops", "seconds")

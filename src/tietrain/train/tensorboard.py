@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tietrain.config import RunConfig
-from tietrain.config.identity import VOLATILE, flat_settings
+from tietrain.config.identity import flat_settings
+from tietrain.config.keys import VOLATILE
 from tietrain.runs import record as runs
 from tietrain.runs.events import FLOPS_A_STEP, EventFile, verbatim
 from tietrain.runs.scores import NATS

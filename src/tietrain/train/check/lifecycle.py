@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from tietrain.config import OptimConfig
-from tietrain.config.compose import first_line
-from tietrain.errors import TietrainError
+from tietrain.errors import TietrainError, first_line
 from tietrain.model.audit import audit_model, audit_optimizer
 from tietrain.model.transformer import Transformer
 from tietrain.train.averaging import mean_weights, smooth

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tietrain.config import RunConfig, TyingConfig
-from tietrain.config.compose import compose_config, first_line, parse_overrides, tying_choices
-from tietrain.errors import SettingsError, TietrainError, TyingError
+from tietrain.config.compose import compose_config, parse_overrides
+from tietrain.config.keys import tying_choices
+from tietrain.errors import SettingsError, TietrainError, TyingError, first_line
 from tietrain.model.transformer import Transformer
 from tietrain.plan.catalogue import load_scheme, scheme_rows
 from tietrain.plan.plan import TyingPlan

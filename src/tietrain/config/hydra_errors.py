@@ -1,0 +1,139 @@
+"""What Hydra and OmegaConf refuse, said in our three parts: the setting, the problem, the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+
+from yaml import MarkedYAMLError
+
+from tietrain.config.keys import ALL, suggestion, tying_choices
+from tietrain.errors import SettingsError, TietrainError, first_line
+from tietrain.plan.aliases import our_name
+
+# Launchers and sweepers of Hydra plugins -> the extra that installs them.
+PLUGINS = {**dict.fromkeys(("joblib", "submitit_local", "submitit_slurm"), "launchers"), "optuna": "search"}
+# Types of OmegaConf -> what a value is not, and what to give.
+TYPES = {
+    "Integer": ("an integer", "a whole number"),
+    "Float": ("a number", "a number"),
+    "Boolean": ("true or false", "true or false"),
+    "String": ("text", "text"),
+}
+# Mappings of the user's own keys -> how to add one.
+ADDED = {"data.splits": "NAME=[FILE]", "data.features": "COLUMN=WIDTH", "task.train_pairs": "DIRECTION=PAIRS"}
+
+
+def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError:
+    """The refusal that an error of Hydra stands for; a TietrainError among its causes is returned as it is."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, TietrainError):
+            return cause
+    if isinstance(error, MarkedYAMLError) and error.problem_mark:
+        where = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}"
+        return SettingsError(where, f"it is not YAML ({error.problem})", "correct the file")
+    text = "\n".join(map(str, causes))
+    requested = " ".join(overrides)
+    for explain in (_unknown_key, _plugin, _choice, _no_choice, _type, _several_values, _not_there, _split):
+        if found := explain(text, requested):
+            return found
+    remedy = "`tietrain --help` shows the groups and their choices"
+    return SettingsError(requested or "the configuration", first_line(error), remedy)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came from: OmegaConf's own error says which value was wrong."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _unknown_key(text: str, requested: str) -> SettingsError | None:
+    found = re.search(r"In '([^']+)': .*?Key '([^']+)' not in", text, re.DOTALL)
+    if not found:
+        return None
+    group, key = found.groups()
+    return SettingsError(f"{group}.yaml: {key}", "there is no such key", suggestion(key, ALL))
+
+
+def _plugin(text: str, requested: str) -> SettingsError | None:
+    found = re.search(r"Could not (?:find|load) 'hydra/(launcher|sweeper)/([^']+)'", text)
+    if not found:
+        return None
+    kind, name = found.groups()
+    remedy = f"choose from basic, {', '.join(PLUGINS)}"
+    if name in PLUGINS:
+        remedy = f"pip install 'tietrain[{PLUGINS[name]}]'"
+    return SettingsError(f"hydra/{kind}={name}", f"no installed package has the {kind} {name}", remedy)
+
+
+def _choice(text: str, requested: str) -> SettingsError | None:
+    found = re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text)
+    if not found:
+        return None
+    group, name = found.groups()
+    listed = re.search(r"Available options in '\w+':\n((?:\s+\S+\n?)+)", text)
+    options = listed.group(1).split() if listed else []
+    if group == "tying":
+        options = options or tying_choices()
+    ours = our_name(name) if group == "tying" else None
+    near = get_close_matches(name, options, n=1)
+    if ours:
+        remedy = f"here it is called tying={ours}"
+    elif near:
+        remedy = f"did you mean {group}={near[0]}?"
+    elif group == "tying":
+        remedy = "`tietrain schemes` lists them"
+    else:
+        remedy = f"choose from {', '.join(options)}"
+    return SettingsError(f"{group}={name}", f"{group} has no such choice", remedy)
+
+
+def _no_choice(text: str, requested: str) -> SettingsError | None:
+    found = re.search(r"Could not find '([\w/]+)/'", text)
+    if not found:
+        return None
+    group = found.group(1)
+    return SettingsError(f"{group}=", "nothing is chosen", f"`tietrain --help` lists the choices of {group}")
+
+
+def _type(text: str, requested: str) -> SettingsError | None:
+    found = re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text)
+    if not found:
+        return None
+    value, type_name = found.groups()
+    key = re.search(r"full_key: (\S+)", text) or re.search(r"Error merging override (\S+?)=", text)
+    kind, wanted = TYPES.get(type_name, (f"of type {type_name.lower()}", f"a value of type {type_name.lower()}"))
+    setting = f"{key.group(1)}={value}" if key else requested
+    return SettingsError(setting, f'"{value}" is not {kind}', f"give {wanted}")
+
+
+def _several_values(text: str, requested: str) -> SettingsError | None:
+    found = re.search(r"Ambiguous value for argument '([^']+)'", text)
+    if not found:
+        return None
+    remedy = "add -m to run it, or brackets for a list: key=[a,b]"
+    return SettingsError(found.group(1), "several values are a grid", remedy)
+
+
+def _not_there(text: str, requested: str) -> SettingsError | None:
+    found = re.search(r"Could not override '([^']+)'", text)
+    if not found:
+        return None
+    key = found.group(1)
+    for mapping, how in ADDED.items():
+        if key.startswith(mapping):
+            return SettingsError(key, "no file names it, so it must be added", f"write +{mapping}.{how}")
+    is_tie = key.startswith("tying.ties.")
+    remedy = f"choose it first: tying={key.split('.')[2]}" if is_tie else suggestion(key, ALL)
+    return SettingsError(key, "there is no such key", remedy)
+
+
+def _split(text: str, requested: str) -> SettingsError | None:
+    found = re.search(r"Error merging override (data\.splits\S*?)=(\S+)", text)
+    if not found:
+        return None
+    key, given = found.groups()
+    return SettingsError(f"{key}={given}", "it is not a list of files", f"write data.splits.train=[{given}]")

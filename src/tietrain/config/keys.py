@@ -1,0 +1,88 @@
+"""Every key of the configuration, and what a flat configuration means by it: which keys are read, what identity holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from importlib.resources import files
+from typing import Any
+
+from tietrain.config.run import RunConfig
+from tietrain.config.setting import NOTHING, Flat, Setting, settings_of
+from tietrain.config.training import BUDGET_UNITS
+
+# The package of the YAML files.
+CONF = "tietrain.conf"
+ALL: Mapping[str, Setting] = settings_of(RunConfig)
+# Groups of files in conf/.
+GROUPS = ("task", "data", "model", "tying", "optim", "train", "hardware", "tune", "experiment")
+# Another value of these makes no other run.
+VOLATILE = frozenset(key for key, found in ALL.items() if not found.spec.identity)
+PIECES = tuple(key for key, found in ALL.items() if found.spec.pieces)
+BUDGET = frozenset(key for key, found in ALL.items() if found.spec.budget)
+AT_EVAL = tuple(key for key, found in ALL.items() if found.spec.at_eval)
+WRITTEN = tuple(key for key, found in ALL.items() if found.spec.written)
+# Mappings whose keys are the user's own.
+OPEN = tuple(key for key, found in ALL.items() if found.spec.open)
+# Budgets of training, each with its unit.
+LIMITS = tuple(f"train.max_{unit}" for unit in BUDGET_UNITS)
+
+
+def setting_of(key: str) -> Setting | None:
+    """The setting that a full key, or a key inside of its mapping or list, belongs to; None if there is none."""
+    while key not in ALL:
+        if "." not in key:
+            return None
+        key = key.rpartition(".")[0]
+    return ALL[key]
+
+
+def is_read(key: str, flat: Flat) -> bool:
+    """Whether a run of this flat configuration reads the setting; what this version does not know counts as read."""
+    found = setting_of(key)
+    if found is None:
+        return True
+    return all(
+        condition.holds(flat) and (condition.key == found.key or is_read(condition.key, flat))
+        for condition in found.spec.read_if
+    )
+
+
+def read_settings(flat: Flat) -> dict[str, Any]:
+    """Those settings that the run reads."""
+    return {key: value for key, value in flat.items() if is_read(key, flat)}
+
+
+def identity_of(flat: Flat) -> dict[str, Any]:
+    """What makes a run another run: key -> value.
+
+    A setting that is not read stands there at its default (see `Spec.unread`), whatever it was set to; one that was added
+    later (`Spec.absent`) is left out while it has the value that meant its absence.
+    """
+    kept: dict[str, Any] = {}
+    for key, value in flat.items():
+        found = setting_of(key)
+        if found is None:
+            kept[key] = value
+        elif found.spec.identity and is_read(key, flat):
+            if value != found.spec.absent:
+                kept[key] = value
+        elif found.spec.identity and found.stands_for_unread is not NOTHING:
+            kept[found.key] = found.stands_for_unread
+    return kept
+
+
+def suggestion(word: str, choices: Iterable[str]) -> str:
+    """`did you mean ...?` for the nearest choice, by whole key or by its last part."""
+    choices = list(choices)
+    near = get_close_matches(word, choices, n=1, cutoff=0.75)
+    if not near:
+        last = {choice.rsplit(".", 1)[-1]: choice for choice in choices}
+        near = [last[name] for name in get_close_matches(word.rsplit(".", 1)[-1], list(last), n=1, cutoff=0.7)]
+    return f"did you mean {near[0]}?" if near else "`tietrain settings` lists every key"
+
+
+def tying_choices() -> list[str]:
+    """Names that can follow `tying=`."""
+    folder = files(CONF) / "tying"
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))

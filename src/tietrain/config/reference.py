@@ -1,0 +1,96 @@
+"""What every setting means: lines for a terminal, tables for docs/settings.md, plain values for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+from typing import Any
+
+from tietrain.config.keys import ALL, suggestion
+from tietrain.config.run import RunConfig
+from tietrain.config.setting import Setting
+from tietrain.errors import SettingsError
+
+
+def find_settings(name: str) -> list[Setting]:
+    """The setting of a full key, or those of a group; all for an empty name.
+
+    Raises:
+        SettingsError: there is neither such a key nor such a group.
+    """
+    found = [setting for key, setting in ALL.items() if not name or key == name or key.startswith(f"{name}.")]
+    if not found:
+        raise SettingsError(f"settings {name}", "there is no such key or group", suggestion(name, ALL))
+    return found
+
+
+def setting_json(setting: Setting) -> dict[str, Any]:
+    """A setting in plain values."""
+    spec = setting.spec
+    return {
+        "key": setting.key,
+        "type": setting.type,
+        "default": setting.default,
+        "values": values_of(setting),
+        "meaning": spec.meaning,
+        "read_if": [condition.words for condition in spec.read_if],
+        "identity": spec.identity,
+        "tunable": spec.tunable,
+        "written_by_tietrain": spec.written,
+    }
+
+
+def values_of(setting: Setting) -> str:
+    """The choices or the range, in words; else the type."""
+    if setting.spec.choices:
+        return ", ".join(setting.spec.choices)
+    return setting.spec.bounds or re.sub(r"^Optional\[(.*)\]$", r"\1", setting.type)
+
+
+def notes_of(setting: Setting) -> list[str]:
+    """What else is to be known: who reads it, and what another value does."""
+    spec = setting.spec
+    notes = [f"read if {' and '.join(condition.words for condition in spec.read_if)}"] if spec.read_if else []
+    notes += ["another value is not another run"] if not spec.identity else []
+    notes += ["a tuning list may vary it"] if spec.tunable else []
+    notes += ["`tietrain eval` may change it"] if spec.at_eval else []
+    notes += ["a finished run may go on with more"] if spec.budget else []
+    notes += ["tietrain writes it"] if spec.written else []
+    return notes
+
+
+def settings_lines(name: str = "") -> list[str]:
+    """One line per setting; of a single one, all that is known."""
+    found = find_settings(name)
+    if len(found) > 1:
+        return [f"{setting.key}={_written(setting.default)}  {setting.spec.meaning}" for setting in found]
+    (setting,) = found
+    about = [f"  values: {values_of(setting)}", *(f"  {note}" for note in notes_of(setting))]
+    return [f"{setting.key}={_written(setting.default)}", f"  {setting.spec.meaning}", *about]
+
+
+def settings_markdown() -> str:
+    """The tables of docs/settings.md: one per group."""
+    lines: list[str] = []
+    for field in dataclasses.fields(RunConfig):
+        section = field.default_factory
+        if isinstance(section, type):
+            lines += [f"## {field.name}", "", str(inspect.getdoc(section)), "", *_table(find_settings(field.name)), ""]
+    alone = [setting for setting in ALL.values() if "." not in setting.key]
+    return "\n".join([*lines, "## The run", "", *_table(alone)]) + "\n"
+
+
+def _table(settings: list[Setting]) -> list[str]:
+    rows = ["| key | default | values | meaning |", "|---|---|---|---|"]
+    for setting in settings:
+        meaning = " ".join([setting.spec.meaning, *(f"{note[0].upper()}{note[1:]}." for note in notes_of(setting))])
+        cells = (f"`{setting.key}`", f"`{_written(setting.default)}`", values_of(setting), meaning)
+        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return rows
+
+
+def _written(value: Any) -> str:
+    """A value as a command line takes it."""
+    return value if isinstance(value, str) else json.dumps(value).replace('"', "")

@@ -1,0 +1,40 @@
+"""The scripts can be imported, and what they watch or patch in the package is still there."""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+
+
+@pytest.mark.parametrize("name", ["bench", "torture"])
+def test_script_can_be_imported(name):
+    # bench imports the benchmarks beside it; examples and refresh_docs have tests of their own.
+    assert callable(import_module(name).main)
+
+
+def test_bench_durable_watches_functions_that_exist():
+    watched = [place for places in import_module("bench_durable").WATCHED.values() for place in places]
+    assert watched and not [(module, name) for module, name in watched if not callable(getattr(module, name, None))]
+
+
+def test_fuzz_targets_accept_any_bytes():
+    pytest.importorskip("atheris", reason="atheris is installed by `make fuzz`")
+    fuzz = import_module("fuzz")
+    for target in fuzz.TARGETS.values():
+        for data in (b"", b"\0{}", b"\1a\tb\n", b"seed=1\nx", bytes(range(256))):
+            fuzz.guarded(target)(data)
+
+
+def test_pre_commit_hooks_are_local_and_run_what_lint_runs():
+    (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert repo["repo"] == "local" and {hook["language"] for hook in repo["hooks"]} == {"system"}
+    entries = {hook["entry"] for hook in repo["hooks"]}
+    assert {".venv/bin/ruff check", ".venv/bin/ruff format --check", ".venv/bin/mypy"} <= entries
