@@ -21,7 +21,7 @@ from tietrain.plan.lengths import (
 )
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.schemes import make_plan
-from tietrain.report.figures.lengths import draw_lengths
+from tietrain.report.figures.flops import draw_lengths
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/schemes.md", "docs/flops.md")

@@ -124,7 +124,7 @@ def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
 def _draw_lengths(path: Path, body: dict[str, Any], shape: ModelShape) -> None:
     if path.suffix not in (".png", ".svg"):
         raise SettingsError(f"--figure {path}", "it ends in neither .png nor .svg", "name a file that does")
-    from tietrain.report.figures.lengths import draw_lengths
+    from tietrain.report.figures.flops import draw_lengths
 
     layers = " + ".join(str(shape.stack(name).n_layers) for name in body["route"])
     drawing = draw_lengths(body, f"d_model {shape.d_model:,}, d_ff {shape.d_ff:,}, {layers} layers")
