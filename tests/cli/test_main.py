@@ -127,12 +127,13 @@ def test_an_unexpected_error_is_70_with_a_log(capsys, monkeypatch):
 def cells(monkeypatch, tmp_path):
     """Configurations that the command line would run."""
     import tietrain.train.job
+    from tietrain.train.outcome import Outcome
 
     found = []
 
     def run_job(config):
         found.append(config)
-        return tietrain.train.job.Outcome("", "done")
+        return Outcome("", "done")
 
     monkeypatch.setattr(tietrain.train.job, "run_job", run_job)
     monkeypatch.chdir(tmp_path)

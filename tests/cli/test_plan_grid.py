@@ -9,6 +9,8 @@ import tietrain.train.job
 from tietrain.cli.main import main
 from tietrain.config.compose import tying_choices
 from tietrain.runs import record as runs
+from tietrain.train.experiment import Experiment
+from tietrain.train.outcome import Outcome
 
 
 @pytest.fixture
@@ -57,8 +59,8 @@ def test_the_cells_are_those_that_run(plan, monkeypatch):
     ran = []
 
     def run_job(config):
-        ran.append(str(tietrain.train.job.directory_of(config)))
-        return tietrain.train.job.Outcome("", "done")
+        ran.append(str(Experiment(config).directory))
+        return Outcome("", "done")
 
     monkeypatch.setattr(tietrain.train.job, "run_job", run_job)
     words = ["-m", "seed=range(1,3)", "model.vocab_size=200,400", "tying=none,[pre_softmax,cross_layer]", "study=s"]

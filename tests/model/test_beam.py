@@ -8,8 +8,7 @@ import torch
 from slow_decoding import log_probs, peaked, plain_beam, read, score_of
 
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
-from tietrain.model.beam import Search, best_pieces, penalty
-from tietrain.model.decoding import search
+from tietrain.model.beam import Search, best_pieces, penalty, search
 from tiny_models import CASES, build
 
 SOURCES = [[4, 9, 4, 7, 12, 5, 6], [5], [20, 21], [11, 11, 11, 4], [8, 7, 6, 5, 4], [22]]

@@ -12,8 +12,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tietrain.config.identity import VOLATILE
 from tietrain.runs import record as runs
-from tietrain.train.tensorboard import TensorBoard, add_results, final_scores, settings_row
-from tiny_run import tiny_config, train
+from tietrain.train.tensorboard import TensorBoard, add_results, final_scalars, settings_row
+from tiny_run import experiment_in, tiny_config, train
 
 
 def read_back(directory):
@@ -43,7 +43,7 @@ def test_every_row_is_one_point_by_tokens_and_by_flops(tmp_path, stops):
 def test_relative_time_is_seconds_of_training(tmp_path):
     rows = [{"step": i, "split": "train", "tokens": i, "flops": i, "seconds": 10.0 * i, "ppl": 2.0} for i in (1, 2, 3)]
     runs.append_metrics(tmp_path, rows)
-    TensorBoard(tmp_path, tiny_config(), [], print)
+    TensorBoard(experiment_in(tmp_path, tiny_config()), print)
     times = [p.wall_time for p in read_back(tmp_path).Scalars("train/ppl")]
     assert [b - a for a, b in pairwise(times)] == pytest.approx([10.0, 10.0])
 
@@ -81,7 +81,8 @@ def test_a_run_is_one_row_with_its_settings_and_final_scores(tmp_path):
     config = replace(tiny_config("pre_softmax", seed=3), study="s")
     train(tmp_path / "run", config)
     totals, scores = {"tokens": 500, "flops": 7e9, "seconds": 3.0}, {"nats_per_token": 1.5, "bleu": 30.0, "words": 12}
-    add_results(tmp_path / "run", final_scores(config, 999, totals["flops"], scores), totals, print)
+    experiment = experiment_in(tmp_path / "run", config)
+    add_results(tmp_path / "run", final_scalars(experiment, totals["flops"], scores), totals, print)
     events = read_back(tmp_path / "run")
     row, table = hparams(events, "session_start_info").session_start_info, hparams(events, "experiment").experiment
     assert row.group_name == "s/run"
@@ -100,7 +101,7 @@ def test_a_run_is_one_row_with_its_settings_and_final_scores(tmp_path):
         tag: [(p.step, p.value) for p in events.Scalars(tag)] for tag in finals if tag in events.Tags()["scalars"]
     }
     assert written == {
-        "final/params": [(500, 999)],
+        "final/params": [(500, experiment.params.params)],
         "final/flops": [(500, pytest.approx(7e9))],
         "final/nats_per_token": [(500, 1.5)],
         "final/bleu": [(500, 30)],

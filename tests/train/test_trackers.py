@@ -18,7 +18,7 @@ from tietrain.runs import record as runs
 from tietrain.train import trackers
 from tietrain.train.job import run_job
 from tietrain.train.trackers import WANDB_SETTINGS, Trackers, check_installed
-from tiny_run import tiny_config, train
+from tiny_run import experiment_in, tiny_config, train
 
 FINALS = {"final/params": 999, "final/bleu": 30.0}
 
@@ -119,11 +119,11 @@ def test_a_kill_while_evaluating_loses_no_score(tmp_path, fake):
         {"step": i, "split": "train", "tokens": i, "flops": i, "seconds": 1.0, "ppl": 2.0} for i in range(1, 10)
     ]
     valid_row = {**train_rows[7], "split": "valid"}
-    killed = Trackers(tmp_path, config, print)
+    killed = Trackers(experiment_in(tmp_path, config), print)
     killed.start([])
     for row in train_rows[:8]:
         killed.add_row(row)
-    with Trackers(tmp_path, config, print) as continued:
+    with Trackers(experiment_in(tmp_path, config), print) as continued:
         continued.start(train_rows[:4])
         for row in (*train_rows[4:8], valid_row, train_rows[8]):
             continued.add_row(row)
@@ -135,7 +135,7 @@ def test_final_scores_follow_the_last_step_once(tmp_path, fake):
     module, config = fake(), with_trackers("wandb")
     totals = {"steps": 7, "tokens": 70, "flops": 7e19, "seconds": 3.0}
     for _ in range(2):
-        with Trackers(tmp_path, config, print) as tracker:
+        with Trackers(experiment_in(tmp_path, config), print) as tracker:
             tracker.start([])
             tracker.add_results(FINALS, totals)
     assert module.points == [(8, {**FINALS, "tokens": 70.0, "flops": 7e19, "seconds": 3.0})]
@@ -224,12 +224,12 @@ APART = """
 import os, signal, sys
 from pathlib import Path
 from dataclasses import replace
-from test_trackers import FINALS, with_trackers
+from test_trackers import FINALS, experiment_in, with_trackers
 from tietrain.train.trackers import Trackers
 directory = Path(sys.argv[1])
 directory.mkdir(exist_ok=True)
 row = lambda i: {"step": i, "split": "valid", "tokens": 10 * i, "flops": 10 * i, "seconds": i, "nats_per_token": 2.0}
-with Trackers(directory, with_trackers(sys.argv[2]), print) as tracker:
+with Trackers(experiment_in(directory, with_trackers(sys.argv[2])), print) as tracker:
     tracker.start([row(i) for i in range(1, 5)])
     for i in range(5, 13):
         tracker.add_row(row(i))

@@ -24,7 +24,8 @@ from tietrain.config.compose import check_labels, compose_grid, initialized, par
 from tietrain.errors import SettingsError, TietrainError, eprint
 from tietrain.runs import record as runs
 from tietrain.train import job
-from tietrain.train.job import Outcome
+from tietrain.train.experiment import Experiment
+from tietrain.train.outcome import Outcome
 
 # Where jobs, in this process or in a launcher's, note how they ended: one JSON line a run.
 OUTCOMES = "TIETRAIN_OUTCOMES"
@@ -115,7 +116,7 @@ def _run(config: RunConfig) -> Outcome:
     """One run to its end, noted."""
     if _in_grid():
         config.hardware.threads = launchers.threads_of_cell(HydraConfig.get(), config.hardware.threads)
-        _list_run(job.directory_of(config))
+        _list_run(Experiment(config).directory)
     outcome = job.run_job(config)
     if outcome.status == "diverged" and config.tune.role == "tuning":
         outcome.exit_code = 0  # that a point diverges is what the search is to find out

@@ -22,15 +22,12 @@ from tietrain.cli.tune import is_tuned, make_points, tuning_runs
 from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, to_run_config
 from tietrain.config.describe import megabytes
-from tietrain.config.layout import make_shape
 from tietrain.config.match import compare_match
 from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.conventions import columns
 from tietrain.plan.memory import count_memory
-from tietrain.plan.params import count_params
-from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
-from tietrain.train.job import directory_of
+from tietrain.train.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -86,34 +83,32 @@ def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> Cell:
             check_labels(words, of_hydra)
         if is_tuned(cfg):
             return _tuned(shown, make_points(cfg, words, swept, of_hydra))
-        config = to_run_config(cfg, swept, of_hydra)
-        directory = directory_of(config)
-        return _counted(Cell(shown, _state(directory), str(directory)), config)
+        experiment = Experiment(to_run_config(cfg, swept, of_hydra))
+        return _counted(Cell(shown, _state(experiment.directory), str(experiment.directory)), experiment)
     except TietrainError as e:
         return Cell(shown, e.status, reason=str(e))
 
 
 def _tuned(shown: list[str], points: list[RunConfig]) -> Cell:
     """An arm with a list of points: new, or how many of its tuning runs have come to an end."""
-    configs = [config for point in points for config in tuning_runs(point)]
-    n = sum(_state(directory_of(config)) in ("done", "diverged") for config in configs)
-    state = f"{n} of {len(configs)} tuning runs" if n else "new"
-    cell = Cell(shown, state, str(directory_of(configs[0]).parent), trials=points[0].tune.trials)
-    return _counted(cell, points[0])
+    directories = [Experiment(config).directory for point in points for config in tuning_runs(point)]
+    n = sum(_state(directory) in ("done", "diverged") for directory in directories)
+    state = f"{n} of {len(directories)} tuning runs" if n else "new"
+    cell = Cell(shown, state, str(directories[0].parent), trials=points[0].tune.trials)
+    return _counted(cell, Experiment(points[0]))
 
 
 def _state(directory: Path) -> str:
     return runs.read_record(directory).status if (directory / runs.RUN).exists() else "new"
 
 
-def _counted(cell: Cell, config: RunConfig) -> Cell:
-    plan = make_plan(make_shape(config), config.tying.ties)
-    ledger = count_params(plan)
+def _counted(cell: Cell, experiment: Experiment) -> Cell:
+    config, plan = experiment.config, experiment.plan
     match = compare_match(config) if config.match.by else None
     counts = {
         "matched": f"{match.change}: {match.percent:+.2f} %" if match else "",
-        "params": ledger.params,
-        "params_saved": ledger.params_saved,
+        "params": experiment.params.params,
+        "params_saved": experiment.params.params_saved,
         "flops_per_token": columns(plan.slots.shape, config.typical_length)["with attention"] // 3,
         "training_bytes": count_memory(plan, config.optim.name, config.optim.momentum).training,
     }

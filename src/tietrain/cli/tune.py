@@ -14,7 +14,7 @@ from tietrain.config import RunConfig
 from tietrain.config.compose import first_line, known_keys, parse_overrides, suggestion, to_run_config
 from tietrain.errors import SettingsError, eprint
 from tietrain.report.trials import DIVERGED, choose_point, edge_keys, mean_score
-from tietrain.train.job import Outcome
+from tietrain.train.outcome import Outcome
 
 
 def is_tuned(cfg: DictConfig) -> bool:

@@ -14,7 +14,6 @@ from typing import Any
 from tietrain.cli import use as run_verbs
 from tietrain.config import RunConfig
 from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
-from tietrain.config.layout import make_shape
 from tietrain.config.match import compare_match, describe_match
 from tietrain.config.stored import stored_record
 from tietrain.errors import SettingsError
@@ -23,10 +22,10 @@ from tietrain.plan.difference import Difference, describe_difference, record_of
 from tietrain.plan.flops import CONVENTION, CONVENTIONS
 from tietrain.plan.lengths import DEFAULT_LENGTHS, count_by_length, describe_lengths, parse_lengths
 from tietrain.plan.plan import TyingPlan
-from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape
 from tietrain.runs import record as runs
 from tietrain.runs.scores import METRICS, NATS
+from tietrain.train.experiment import Experiment
 
 # More would not fit in memory: every draw holds a number a line.
 MOST_SAMPLES = 100_000
@@ -95,7 +94,7 @@ def plan(args: argparse.Namespace) -> int:
             show_cells(cells)
         return 0
     config = _compose(args)
-    tying_plan = make_plan(make_shape(config), config.tying.ties)
+    tying_plan = Experiment(config).plan
     difference = _difference(args, tying_plan) if args.against else None
     lengths = parse_lengths(args.lengths or DEFAULT_LENGTHS) if args.lengths or args.figure else []
     by_length = count_by_length(tying_plan.slots.shape, args.convention)
@@ -140,7 +139,7 @@ def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
         if not any(f"{override.key_or_group}.".startswith(f"{key}.") for key in replaced)
     ]
     there = compose_config([*kept, *words], args.config_dir)
-    return Difference(record_of(make_plan(make_shape(there), there.tying.ties)), record_of(here))
+    return Difference(record_of(Experiment(there).plan), record_of(here))
 
 
 def _draw_lengths(path: Path, body: dict[str, Any], shape: ModelShape) -> None:
@@ -177,19 +176,19 @@ def schemes(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> int:
     """Prove on small models that what is tied is tied and what is counted is true; exit code 1 where it is not."""
-    from tietrain.train.check import matrix, show
+    from tietrain.train.check import matrix
     from tietrain.train.check.reference import describe_reference
 
-    with show.progress() as log:
+    with matrix.progress() as log:
         if args.all:
             heading, rows = matrix.describe_all(args.overrides), matrix.check_all(args.overrides, args.config_dir, log)
         else:
             config = _compose(args)
             heading, rows = describe_reference(config), [matrix.check_configured(config, log)]
     if args.json:
-        _print_json(show.to_json(rows, heading))
+        _print_json(matrix.to_json(rows, heading))
     else:
-        show.show_rows(rows, heading)
+        matrix.show_rows(rows, heading)
     return 0 if matrix.passed(rows) else 1
 
 

@@ -6,20 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tietrain.config import RunConfig
-from tietrain.config.layout import make_shape
 from tietrain.data.model_guard import check_foreign_model
 from tietrain.data.tokenizer import Vocabulary, load_vocabulary
 from tietrain.errors import DataError
-from tietrain.plan.slots import ModelShape
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, write_directory
-
-
-def real_shape(config: RunConfig, vocabularies: Mapping[str, Vocabulary]) -> ModelShape:
-    """The model's shape with the sizes and contents of the vocabularies there are."""
-    sizes = {stack: vocabulary.size for stack, vocabulary in vocabularies.items()}
-    return make_shape(config, sizes, {stack: vocabulary.fingerprint for stack, vocabulary in vocabularies.items()})
 
 
 def save_vocabularies(run: Path, vocabularies: Mapping[str, Vocabulary]) -> None:

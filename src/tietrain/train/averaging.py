@@ -39,7 +39,7 @@ Evaluation = dict[str, Any]
 
 
 def make_smoothed(model: Transformer, config: TrainConfig) -> Transformer | None:
-    """The model whose weights are the exponential moving average, at its start; None where none is asked."""
+    """The model whose weights are the exponential moving average, at its start; None if train.ema is not set."""
     return None if config.ema is None else deepcopy(model)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tietrain.config import RunConfig
@@ -15,32 +14,33 @@ from tietrain.runs.scores import METRICS, NATS
 if TYPE_CHECKING:
     from tietrain.data.prepared import Prepared
     from tietrain.model.transformer import Transformer
+    from tietrain.train.experiment import Experiment
     from tietrain.train.stop import StopRequest
     from tietrain.train.tasks.scoring import SplitScores
     from tietrain.train.tasks.task import Task
 
 
 def score_all(
-    config: RunConfig,
+    experiment: Experiment,
     task: Task,
     model: Transformer,
     prepared: Prepared,
-    directory: Path,
     log: Callable[[str], None],
     stop: StopRequest,
 ) -> dict[str, Any]:
     """Final scores of every split but train, in every direction, each scored once with the weights chosen on valid."""
-    scores = no_scores(config)
+    directory = experiment.directory
+    scores = no_scores(experiment.config)
     documents: list[dict[str, Any]] = []
     for split in prepared.scored:
-        with stop.at_once():
+        with stop.interruptible():
             result = task.score(model, split)
         add_scores(scores, split, result)
         documents += [{"split": split, **document} for document in result.documents]
         for name, lines in result.texts.items():
             runs.write_text(directory / f"{name}.{split}.txt", "".join(line + "\n" for line in lines))
         log(f"{split}: {brief(result.scores)}")
-    for name, means in add_means(scores, config, prepared).items():
+    for name, means in add_means(scores, experiment.config, prepared).items():
         log(f"{name}: {brief(means)}")
     runs.write_text(directory / runs.DOCUMENTS, "".join(json.dumps(document) + "\n" for document in documents))
     return scores

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,23 @@ import torch
 
 from tietrain.config import HardwareConfig, RunConfig
 from tietrain.config.directions import Direction
-from tietrain.config.layout import Layout, make_layout
+from tietrain.config.layout import Layout
 from tietrain.config.stored import read_run_config, stored_record
 from tietrain.data.batches.pairs import Sources
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.tokenizer import EOS_ID, Vocabulary
-from tietrain.data.vocabularies import load_vocabularies, real_shape
+from tietrain.data.vocabularies import load_vocabularies
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.audit import audit_model
-from tietrain.model.beam import Search
-from tietrain.model.decoding import search
+from tietrain.model.beam import Search, search
 from tietrain.model.sampling import Sampling, sample
 from tietrain.model.transformer import Transformer
 from tietrain.plan.difference import Difference, record_of
-from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
 from tietrain.train.averaging import load_scored
 from tietrain.train.checkpoint import MODEL, load_model, step_checkpoints
+from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware, resolve_hardware
 from tietrain.train.tasks.mt import Translated, translations
 
@@ -44,7 +42,7 @@ class SavedRun:
     """A run ready for use. checkpoint: which weights these are."""
 
     directory: Path
-    config: RunConfig
+    experiment: Experiment
     record: runs.RunRecord
     vocabularies: Mapping[str, Vocabulary]
     model: Transformer
@@ -56,10 +54,15 @@ class SavedRun:
         if self.hardware.precision == "bf16":
             self.model.to(torch.bfloat16)
 
-    @cached_property
+    @property
+    def config(self) -> RunConfig:
+        """What the run was made with."""
+        return self.experiment.config
+
+    @property
     def layout(self) -> Layout:
         """Which stack reads what."""
-        return make_layout(self.config)
+        return self.experiment.layout
 
     def direction(self, name: str | None) -> Direction:
         """The direction of that name; None for the only one.
@@ -164,18 +167,19 @@ def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig
         SettingsError: it is no run directory, or its configuration is out of range.
         DataError: something in it is missing or damaged, or does not fit the rest.
     """
-    config, record = read_run_config(directory), runs.read_record(directory)
-    vocabularies = load_vocabularies(directory, make_layout(config).vocabularies, record.fingerprints)
-    plan = make_plan(real_shape(config, vocabularies), config.tying.ties)
-    difference = Difference(stored_record(directory), record_of(plan)).words()
+    experiment = Experiment(read_run_config(directory))
+    record = runs.read_record(directory)
+    vocabularies = load_vocabularies(directory, experiment.layout.vocabularies, record.fingerprints)
+    experiment = experiment.with_vocabularies(vocabularies)
+    difference = Difference(stored_record(directory), record_of(experiment.plan)).words()
     if difference:
         problem = f"its plan is not the one {runs.CONFIG} makes: {difference}"
         raise DataError(str(directory / runs.PLAN), problem, "restore both, or use the tietrain that wrote them")
     resolved = resolve_hardware(hardware or HardwareConfig())
-    model = Transformer(plan, embed_scale=config.model.embed_factor)
-    about = _load_weights(directory, checkpoint, config, model)
+    model = Transformer(experiment.plan, embed_scale=experiment.config.model.embed_factor)
+    about = _load_weights(directory, checkpoint, experiment.config, model)
     audit_model(model)
-    return SavedRun(directory, config, record, vocabularies, model.to(resolved.device), resolved, about)
+    return SavedRun(directory, experiment, record, vocabularies, model.to(resolved.device), resolved, about)
 
 
 def _load_weights(directory: Path, checkpoint: str, config: RunConfig, model: Transformer) -> dict[str, Any]:

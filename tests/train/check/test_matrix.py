@@ -10,8 +10,8 @@ from every_scheme import build, configure
 from tietrain.cli.main import main
 from tietrain.config.compose import compose_config
 from tietrain.errors import SettingsError
-from tietrain.train.check import matrix, show
-from tietrain.train.check.matrix import CHECKS, Cell, Row, check_all, mechanisms, passed
+from tietrain.train.check import matrix
+from tietrain.train.check.matrix import CHECKS, CheckResult, Row, check_all, mechanisms, passed
 from tietrain.train.check.reference import NARROW, WIDE, CheckFailed, describe_reference, scale_down
 
 SCHEMES = ("none", "three_way", "universal", "cycle", "query_key", "encoder_decoder")
@@ -28,7 +28,6 @@ def quick(monkeypatch):
     monkeypatch.setattr(matrix, "check_start", lambda config: ("as predicted", ""))
     monkeypatch.setattr(matrix, "check_compile", lambda model: "compiled")
     monkeypatch.setattr(matrix, "CHECKS", {name: CHECKS[name] for name in ("params", "start", "compile")})
-    monkeypatch.setattr(show, "CHECKS", matrix.CHECKS)
     monkeypatch.setattr(matrix, "tying_choices", lambda: SCHEMES)
 
 
@@ -102,11 +101,11 @@ def test_all_as_text(quick, monkeypatch, capsys):
 
 def test_a_terminal_gets_a_table(quick, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    show.show_rows([Row("lm", "cycle", cells={name: Cell("pass") for name in matrix.CHECKS})], "heading")
+    matrix.show_rows([Row("lm", "cycle", cells={name: CheckResult("pass") for name in matrix.CHECKS})], "heading")
     out = capsys.readouterr().out
     assert "\x1b[32mpass" in out and "all checks passed: 3 passed" in out
     monkeypatch.setenv("COLUMNS", "20")  # too narrow for a table
-    show.show_rows([Row("lm", "cycle", cells={name: Cell("pass") for name in matrix.CHECKS})], "heading")
+    matrix.show_rows([Row("lm", "cycle", cells={name: CheckResult("pass") for name in matrix.CHECKS})], "heading")
     assert "lm        cycle pass" in capsys.readouterr().out
 
 
@@ -116,7 +115,7 @@ def test_the_documents_list_the_checks():
 
 
 def test_nothing_checked_is_not_passed():
-    assert not passed([Row("lm", "x", reason="why", cells=dict.fromkeys(CHECKS, Cell("n/a")))])
+    assert not passed([Row("lm", "x", reason="why", cells=dict.fromkeys(CHECKS, CheckResult("n/a")))])
 
 
 @pytest.mark.parametrize("word", ["tying=cycle", "task=mt", "tying.ties.cycle.n_unique=2"])

@@ -13,7 +13,7 @@ from tietrain.model.transformer import Transformer
 from tietrain.plan.flops import count_flops
 from tietrain.plan.params import count_params
 from tietrain.train.averaging import mean_weights, smooth
-from tietrain.train.check import checks, counter
+from tietrain.train.check import checks
 from tietrain.train.check import lifecycle as ties
 from tietrain.train.check.checks import (
     check_cache,
@@ -22,8 +22,8 @@ from tietrain.train.check.checks import (
     check_gradients,
     check_optimizers,
     check_params,
+    count_matmul_flops,
 )
-from tietrain.train.check.counter import count_matmul_flops
 from tietrain.train.check.lifecycle import WAYS, check_compile, check_ties
 from tietrain.train.check.matrix import check_start
 from tietrain.train.check.reference import CheckFailed, draw_batches
@@ -296,7 +296,7 @@ def test_training_that_computes_more_than_three_times_forward(model, monkeypatch
 
 
 def test_an_attention_kernel_no_counter_knows(model, monkeypatch):
-    monkeypatch.setattr(counter, "FUSED", {})
+    monkeypatch.setattr(checks, "FUSED", {})
     with pytest.raises(CheckFailed, match=r"flash_attention_for_cpu.*no formula"), torch.no_grad():
         count_matmul_flops(lambda: model.double()(None, draw_batches(model, 2, 3, 4)[0].tgt_in_ids))
 
@@ -307,5 +307,7 @@ def test_a_table_with_the_scale_of_another_role(monkeypatch, tying, std):
     """Tying bugs 23 to 26: initial losses of 400, 110, or a table five times too small."""
     initialize = Transformer.initialize
     monkeypatch.setattr(Transformer, "initialize", lambda self, seed, table_init_std: initialize(self, seed, std))
-    with pytest.raises(CheckFailed, match=r"initial loss of .* nats a token: .* follow from the initial distribution"):
+    with pytest.raises(
+        CheckFailed, match=r"initial loss of .* nats per token: .* follow from the initial distribution"
+    ):
         check_start(configure("lm", tying))

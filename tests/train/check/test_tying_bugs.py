@@ -35,8 +35,7 @@ from tietrain.plan.flops import count_flops, length_units
 from tietrain.plan.params import count_params
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape
-from tietrain.train.check.checks import check_decay, check_gradients, check_params
-from tietrain.train.check.counter import count_matmul_flops
+from tietrain.train.check.checks import check_decay, check_gradients, check_params, count_matmul_flops
 from tietrain.train.check.lifecycle import WAYS, check_compile, check_ties
 from tietrain.train.check.reference import draw_batches, untied_twin
 from tietrain.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_final

@@ -9,9 +9,8 @@ import torch
 from tietrain.config.compose import compose_config
 from tietrain.config.layout import MASK
 from tietrain.data.prepare import prepare
-from tietrain.data.vocabularies import real_shape
 from tietrain.model.transformer import Transformer
-from tietrain.plan.schemes import make_plan
+from tietrain.train.experiment import Experiment
 from tietrain.train.tasks import mlm
 from tietrain.train.tasks.mlm import MaskedLanguageModelling
 
@@ -29,7 +28,7 @@ def task(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(task):
-    model = Transformer(make_plan(real_shape(task.config, task.prepared.vocabularies), task.config.tying.ties))
+    model = Transformer(Experiment(task.config, task.prepared.vocabularies).plan)
     model.initialize(1, 0.02)
     return model
 

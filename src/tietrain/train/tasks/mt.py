@@ -14,8 +14,7 @@ from tietrain.data.batches.batching import Batch
 from tietrain.data.batches.pairs import MtBatches, Pairs, Sources, mt_eval_batches
 from tietrain.data.prepared import Prepared
 from tietrain.data.tokenizer import UNK_ID, Vocabulary
-from tietrain.model.beam import Search
-from tietrain.model.decoding import Pieces, search
+from tietrain.model.beam import Pieces, Search, search
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
 from tietrain.train.tasks.scoring import (
