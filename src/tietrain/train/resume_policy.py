@@ -39,12 +39,13 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
         return previous
     changed = changed_settings(previous.settings, experiment.settings)
     for key in (key for key in changed if key not in OF_BUDGET):
-        ties = _tie_difference(experiment) if key.startswith("tying.") else ""
-        raise SettingsError(
-            f"{key}={flat_settings(config).get(key)}",
-            f"{directory} holds a run with {key}={previous.settings.get(key)}{ties}",
-            "give another run_dir",
-        )
+        setting, before = f"{key}={flat_settings(config).get(key)}", f"{key}={previous.settings.get(key)}"
+        ties = ""
+        if key.startswith("tying."):
+            ties = _tie_difference(experiment)
+            if previous.label != config.tying_label:
+                setting, before = f"tying={config.tying_label}", f"tying={previous.label}"
+        raise SettingsError(setting, f"{directory} holds a run with {before}{ties}", "give another run_dir")
     if previous.fingerprints.get("source") != experiment.corpus_key:
         raise SettingsError(
             f"data.root={config.data.root}", f"{directory} holds a run on other text", "give another run_dir"
