@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from tietrain.train.hardware import resolve_hardware
-from tietrain.train.optim import build_optimizer
-from tietrain.train.step import _row_seeds, train_step
+from tietrain.train.optim import _row_seeds, build_optimizer, train_step
 from tiny_run import RandomTask, build_model, tiny_config
 
 

@@ -136,7 +136,7 @@ def evaluate(args: argparse.Namespace) -> int:
     """Score a trained run on other text, or with another search: RUN/eval_NAME.json; eval.json stays as it is."""
     from tietrain.data.scored import prepare_scored
     from tietrain.train.final_scores import add_means, add_scores, brief, no_scores
-    from tietrain.train.tasks.table import make_task
+    from tietrain.train.tasks import make_task
 
     requested = [*args.overrides, *([] if args.checkpoint == "scored" else [f"checkpoint={args.checkpoint}"])]
     name = args.name or re.sub(r"[^A-Za-z0-9_.=+-]+", "_", "+".join(requested)).strip("_.+-=")[:80] or "again"

@@ -70,8 +70,7 @@ def feed_forward(x: Tensor, weights: Weights, activation: str) -> Tensor:
 
 def split_heads(x: Tensor, d_head: int) -> Tensor:
     """[B, T, H K] -> [B, T, H, K]."""
-    heads: Tensor = x.unflatten(-1, (-1, d_head))
-    return heads
+    return torch.unflatten(x, -1, (-1, d_head))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False) -> Tensor:

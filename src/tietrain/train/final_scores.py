@@ -1,4 +1,4 @@
-"""What a trained model scores on every split, as `eval.json` says it."""
+"""The scores of a trained model on every split, as in `eval.json`."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ def score_all(
 
 
 def no_scores(config: RunConfig) -> dict[str, Any]:
-    """What `eval.json` says before a split is scored."""
+    """The content of `eval.json` before a split is scored."""
     task = config.task
     windows = {"window": task.window, "stride": task.eval_stride or task.window} if task.name == "lm" else {}
     return {"splits": {}, "signatures": {}, "reasons": {}, "windows": windows}
 
 
 def add_scores(scores: dict[str, Any], split: str, result: SplitScores) -> None:
-    """Add those of one split to what `eval.json` says."""
+    """Add those of one split."""
     scores["splits"][split] = result.scores
     scores["signatures"] |= result.signatures
     scores["reasons"] |= {f"{split}.{name}": why for name, why in result.reasons.items()}
 
 
 def add_means(scores: dict[str, Any], config: RunConfig, prepared: Prepared) -> dict[str, dict[str, Any]]:
-    """Add, where a split was scored in several directions, the mean over those that are trained, and over the others.
+    """Add, if a split was scored in several directions, the mean over those that are trained, and over the others.
 
     Returns:
         `SPLIT.mean` and `SPLIT.zero_shot` -> mean of each of task.metrics and of the nats, and the directions meant.
@@ -70,9 +70,13 @@ def add_means(scores: dict[str, Any], config: RunConfig, prepared: Prepared) -> 
     for split in prepared.corpus.splits if len(prepared.layout.directions) > 1 else ():
         for suffix, directions in (("mean", config.directions), ("zero_shot", config.zero_shot)):
             of = {d.name: scores["splits"][f"{split}.{d.name}"] for d in directions if split != "train"}
-            keys = [key for key in (*config.task.metrics, *NATS) if all(one[key] is not None for one in of.values())]
+            keys = [
+                key for key in (*config.task.metrics, *NATS) if all(found[key] is not None for found in of.values())
+            ]
             if of:
-                means[f"{split}.{suffix}"] = {key: statistics.fmean(one[key] for one in of.values()) for key in keys}
+                means[f"{split}.{suffix}"] = {
+                    key: statistics.fmean(found[key] for found in of.values()) for key in keys
+                }
                 means[f"{split}.{suffix}"]["directions"] = list(of)
     scores["splits"] |= means
     return means
@@ -80,9 +84,5 @@ def add_means(scores: dict[str, Any], config: RunConfig, prepared: Prepared) -> 
 
 def brief(scores: dict[str, Any]) -> str:
     """The scores people look at first, in one line."""
-    shown = [
-        (name, scores[name])
-        for name in ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats", *METRICS, "legal")
-        if scores.get(name) is not None
-    ]
-    return ", ".join(f"{name} {value:.4g}" for name, value in shown)
+    names = ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats", *METRICS, "legal")
+    return ", ".join(f"{name} {scores[name]:.4g}" for name in names if scores.get(name) is not None)

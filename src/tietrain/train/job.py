@@ -111,7 +111,7 @@ def _train_and_score(
     from tietrain.train.checkpoint import save_final
     from tietrain.train.hardware import resolve_hardware
     from tietrain.train.loop import fit
-    from tietrain.train.tasks.table import make_task
+    from tietrain.train.tasks import make_task
     from tietrain.train.tensorboard import add_results, final_scalars
 
     hardware = resolve_hardware(config.hardware)

@@ -23,10 +23,16 @@ from tietrain.train.averaging import keep_weights, make_smoothed, note_evaluatio
 from tietrain.train.checkpoint import save_checkpoint
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware
-from tietrain.train.optim import build_optimizer, fraction_spent, learning_rate, set_learning_rate
+from tietrain.train.optim import (
+    StepSums,
+    build_optimizer,
+    fraction_spent,
+    learning_rate,
+    set_learning_rate,
+    train_step,
+)
 from tietrain.train.resume import make_identity, metrics_seal, resume
 from tietrain.train.state import Interval, TrainState
-from tietrain.train.step import StepSums, train_step
 from tietrain.train.stop import StopRequest
 from tietrain.train.tasks.task import Task
 from tietrain.train.telemetry import Telemetry

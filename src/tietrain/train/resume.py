@@ -1,4 +1,4 @@
-"""Going on where a run stopped, and refusing to go on with another experiment."""
+"""Continuing a run where it stopped, and refusing to continue it as another experiment."""
 
 from __future__ import annotations
 
@@ -29,19 +29,8 @@ from tietrain.train.state import TrainState
 # Places at which the rates of two schedules are compared.
 N_COMPARED = 1000
 # Conditions of bit-for-bit equality: if one changes, the run continues and logs it.
-BIT_CONDITIONS = (
-    "device",
-    "precision",
-    "compile",
-    "device_batch_tokens",
-    "tietrain",
-    "device_name",
-    "threads",
-    "cpu_capability",
-    "torch",
-    "python",
-    "platform",
-)
+BIT_CONDITIONS = ("device", "device_name", "precision", "compile", "device_batch_tokens", "threads", "cpu_capability")
+BIT_CONDITIONS += ("tietrain", "torch", "python", "platform")
 
 
 def make_identity(experiment: Experiment, hardware: Hardware, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,10 +49,10 @@ def resume(
     identity: Mapping[str, Any],
     log: Callable[[str], None],
 ) -> TrainState:
-    """The state of the newest whole checkpoint, loaded into model and optimizer; step 0 where there is none.
+    """The state of the newest whole checkpoint, loaded into model and optimizer; step 0 if there is none.
 
     Args:
-        smoothed: the model that holds the moving average of the weights, loaded too; None where there is none.
+        smoothed: the model that holds the moving average of the weights, loaded too; None without train.ema.
 
     Raises:
         SettingsError: the checkpoint is of other settings, contents or ties; it names the first that differs.
@@ -77,7 +66,7 @@ def resume(
     for name in BIT_CONDITIONS:
         before, now = body["machine"].get(name), identity["machine"].get(name)
         if before != now:
-            log(f"{name} was {before} and is {now}: the run goes on, but may differ in its last digits")
+            log(f"{name} was {before} and is {now}: the run continues, but may differ in its last digits")
     state = _state(directory, body)
     seal = body.get("metrics")
     n_bytes = seal.get("bytes") if isinstance(seal, dict) else None
@@ -98,13 +87,11 @@ def metrics_seal(directory: Path, n_bytes: int | None = None) -> dict[str, Any]:
 
 
 def check_longer(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """SettingsError unless the run can go on with another budget; see `schedule.check_longer_budget`."""
+    """SettingsError unless the run can continue with another budget; see `check_longer_budget`."""
     whole = [path for path in step_checkpoints(directory / runs.CHECKPOINTS).values() if is_whole(path)]
     if not whole:
-        requested = f"run_dir={directory}"
-        raise SettingsError(
-            requested, "no checkpoint is left to go on from", "give another run_dir for a longer budget"
-        )
+        remedy = "give another run_dir for a longer budget"
+        raise SettingsError(f"run_dir={directory}", "no checkpoint is left to continue from", remedy)
     check_longer_budget(before, now, _state(directory, runs.read_json(whole[-1] / STATE)).used)
 
 
@@ -164,8 +151,8 @@ def _check_same(directory: Path, identity: Mapping[str, Any], body: Any) -> None
     names = ("state", "settings", "fingerprints", "machine")
     if not isinstance(body, dict) or not all(isinstance(body.get(name), dict) for name in names):
         raise DataError(str(directory), "its checkpoint is of another make", "give another run_dir")
-    before, now = body["settings"], identity["settings"]
     problem = f"the checkpoint in {directory} was made with"
+    before, now = body["settings"], identity["settings"]
     changed = changed_settings(before, now)
     for key in changed:
         if key not in OF_BUDGET:
@@ -175,5 +162,5 @@ def _check_same(directory: Path, identity: Mapping[str, Any], body: Any) -> None
     before, now = body["fingerprints"], identity["fingerprints"]
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
-            said = f"{problem} {before.get(key)}, now it is {now.get(key)}"
-            raise SettingsError(f"fingerprint of {key}", said, "give another run_dir")
+            difference = f"{problem} {before.get(key)}, now it is {now.get(key)}"
+            raise SettingsError(f"fingerprint of {key}", difference, "give another run_dir")

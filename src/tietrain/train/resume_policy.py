@@ -1,4 +1,4 @@
-"""What a run directory already holds, and what follows: it is finished, goes on, would fail again, or is another run's."""
+"""What a run directory already holds, and what follows: it is finished, continues, would fail again, or is another run's."""
 
 from __future__ import annotations
 
@@ -47,9 +47,8 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
                 setting, before = f"tying={config.tying_label}", f"tying={previous.label}"
         raise SettingsError(setting, f"{directory} holds a run with {before}{ties}", "give another run_dir")
     if previous.fingerprints.get("source") != experiment.corpus_key:
-        raise SettingsError(
-            f"data.root={config.data.root}", f"{directory} holds a run on other text", "give another run_dir"
-        )
+        problem = f"{directory} holds a run on other text"
+        raise SettingsError(f"data.root={config.data.root}", problem, "give another run_dir")
     if changed:
         from tietrain.train.resume import check_longer
 

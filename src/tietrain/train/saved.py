@@ -1,4 +1,4 @@
-"""A run directory opened again: configuration, plan, vocabularies and weights, compared with one another."""
+"""A run directory opened again: configuration, plan, vocabularies and weights, checked against one another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 
 from tietrain.config import HardwareConfig, RunConfig
 from tietrain.config.directions import Direction
-from tietrain.config.layout import Layout
 from tietrain.config.stored import read_run_config, stored_record
 from tietrain.data.batches.pairs import Sources
 from tietrain.data.encoded import EncodedLines
@@ -59,26 +58,21 @@ class SavedRun:
         """What the run was made with."""
         return self.experiment.config
 
-    @property
-    def layout(self) -> Layout:
-        """Which stack reads what."""
-        return self.experiment.layout
-
     def direction(self, name: str | None) -> Direction:
         """The direction of that name; None for the only one.
 
         Raises:
-            SettingsError: there is none, or several, or it reads what no line of text can hold.
+            SettingsError: there is none, or several, or it reads what a line of text cannot hold.
         """
-        named = {direction.name: direction for direction in self.layout.directions}
+        named = {direction.name: direction for direction in self.experiment.layout.directions}
         if name not in named and (name or len(named) > 1):
             requested = f"--direction {name}" if name else "tietrain translate"
             raise SettingsError(
                 requested, f"the run has the directions {', '.join(named)}", "name one with --direction"
             )
-        direction = named[name] if name else self.layout.directions[0]
+        direction = named[name] if name else self.experiment.layout.directions[0]
         if read := [column for column in direction.sources if column in self.config.data.features]:
-            problem = f"{direction.name} reads feature vectors ({read[0]}), which no line of text can hold"
+            problem = f"{direction.name} reads feature vectors ({read[0]}), which a line of text cannot hold"
             remedy = "use `tietrain eval RUN data.splits.NAME=[...]` on files that hold them"
             raise SettingsError("tietrain translate", problem, remedy)
         return direction
@@ -95,14 +89,14 @@ class SavedRun:
         """Row and best translations of each line, as its batch is done; blank lines have none.
 
         Args:
-            lines: texts of the direction's sources, with a TAB between them where they are several.
+            lines: texts of the direction's sources, with a TAB between them if there are several.
             prefixes: what each translation begins with. first_line: number of the first line, for messages.
         Raises:
             DataError: a line has another number of texts; or it or its prefix is longer than a learned table of positions.
         """
         rows = [row for row, line in enumerate(lines) if line.strip()]
         sources = self._sources(direction, {first_line + row: lines[row] for row in rows})
-        stack = self.layout.decoders[direction.target]
+        stack = self.experiment.layout.decoders[direction.target]
         vocabulary, forced = self.vocabularies[stack], None
         if prefixes is not None:
             forced = vocabulary.encode([prefixes[row] for row in rows])
@@ -120,11 +114,11 @@ class SavedRun:
             if len(texts) != len(direction.sources):
                 problem = f"it has {len(texts)} fields, and {direction.name} reads {len(direction.sources)}"
                 raise DataError(f"line {number}", problem, "write a tab between the sources and nowhere else")
-        stacks = [self.layout.encoders[column] for column in direction.sources]
+        stacks = [self.experiment.layout.encoders[column] for column in direction.sources]
         columns = {stack: [texts[i] for texts in fields.values()] for i, stack in enumerate(stacks)}
         read = {stack: EncodedLines.of(self.vocabularies[stack].encode(texts)) for stack, texts in columns.items()}
         tags = self.vocabularies[stacks[0]].tags
-        return Sources(dict(read), tags[direction.target] if direction.target in self.layout.tags else None)
+        return Sources(dict(read), tags[direction.target] if direction.target in self.experiment.layout.tags else None)
 
     def continuations(self, prompt: str, n: int, length: int, settings: Sampling | Search) -> list[str]:
         """Prompt and what follows it, n times: drawn, or by beam search the n most probable ways to end the line."""
@@ -164,7 +158,7 @@ def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig
         checkpoint: `scored`, `last`, the number of a step, or the name of a folder in `checkpoints/`.
         hardware: None for what this machine has; the run's own may be another one's.
     Raises:
-        SettingsError: it is no run directory, or its configuration is out of range.
+        SettingsError: it is not a run directory, or its configuration is out of range.
         DataError: something in it is missing or damaged, or does not fit the rest.
     """
     experiment = Experiment(read_run_config(directory))
@@ -183,7 +177,7 @@ def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig
 
 
 def _load_weights(directory: Path, checkpoint: str, config: RunConfig, model: Transformer) -> dict[str, Any]:
-    """Load the weights that are asked for; says which they are."""
+    """Load the requested weights; returns which they are."""
     folder = directory / runs.CHECKPOINTS
     steps = step_checkpoints(folder)
     names = [path.name for path in sorted(folder.glob("*")) if is_whole(path)]
@@ -197,7 +191,7 @@ def _load_weights(directory: Path, checkpoint: str, config: RunConfig, model: Tr
     if name not in names:
         there = f"whole are {', '.join(names)}" if names else "there is none"
         problem = f"the run has no such checkpoint: {there}"
-        remedy = "name one of them" if names else "let the run come so far"
+        remedy = "name one of them" if names else "continue the run first"
         if checkpoint == SCORED:
             problem, remedy = f"the run is not finished: {there}", "continue it, or choose another checkpoint"
         raise DataError(f"{directory} --checkpoint {checkpoint}", problem, remedy)

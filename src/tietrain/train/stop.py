@@ -70,6 +70,6 @@ class StopRequest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._previous.items():
-            # A process that was asked to stop says so and ends: a second signal may not cut that short.
+            # A process that is stopping reports it and ends: a second signal may not cut that short.
             signal.signal(number, handler if self.signal is None else signal.SIG_IGN)
         self._previous = {}

@@ -17,12 +17,12 @@ from tietrain.runs.scores import NATS
 from tietrain.train.experiment import Experiment
 
 AXES = ("step", "split", "tokens", "flops", "seconds")
-# One quantity a chart: each title says its axes, and the tags it draws are regular expressions.
+# One quantity per chart: each title says its axes, and the tags it draws are regular expressions.
 CHARTS = {
-    "loss (nats a token) by target tokens": ("train/nats_per_token", "valid/nats_per_token"),
-    "loss (nats a token) by training MFLOPs": ("by_flops/train/nats_per_token", "by_flops/valid/nats_per_token"),
+    "loss (nats per token) by target tokens": ("train/nats_per_token", "valid/nats_per_token"),
+    "loss (nats per token) by training MFLOPs": ("by_flops/train/nats_per_token", "by_flops/valid/nats_per_token"),
     "learning rate by target tokens": ("train/lr",),
-    "target tokens a second by target tokens": ("train/tokens_per_second",),
+    "target tokens per second by target tokens": ("train/tokens_per_second",),
 }
 # Columns that the table of runs shows; the page offers the others, and opens with five.
 FIRST = ("tying", "task.name", "seed", "optim.lr", "model.d_model")
@@ -52,8 +52,7 @@ class TensorBoard:
         self._guarded(lambda: self._write_row(row))
 
     def _guarded(self, action: Callable[[], None]) -> None:
-        if not self._failed:
-            self._failed = not _tried(action, self._log)
+        self._failed = self._failed or not succeeds("TensorBoard", action, self._log)
 
     def _open(self, experiment: Experiment, seconds: float) -> None:
         config, directory = experiment.config, experiment.directory
@@ -91,7 +90,7 @@ def add_results(
         for tag, value in finals.items():
             file.scalar(tag, value, int(totals["tokens"]), totals["seconds"])
 
-    _tried(write, log)
+    succeeds("TensorBoard", write, log)
 
 
 def final_scalars(experiment: Experiment, flops: float, scores: Mapping[str, Any]) -> dict[str, float]:
@@ -109,12 +108,12 @@ def _finals(config: RunConfig) -> tuple[str, ...]:
     return ("params", "flops", *NATS, *config.task.metrics)
 
 
-def _tried(action: Callable[[], None], log: Callable[[str], None]) -> bool:
-    """Whether the action succeeded; logs why if it did not."""
+def succeeds(name: str, action: Callable[[], None], log: Callable[[str], None]) -> bool:
+    """Whether an action of a view of the run succeeds; logs why if it does not, and nothing stops."""
     try:
         action()
     except Exception as e:
-        log(f"TensorBoard is off for this run: {e}")
+        log(f"{name} is off for this run: {e}")
         return False
     return True
 

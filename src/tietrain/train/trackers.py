@@ -13,6 +13,7 @@ from typing import Any
 
 from tietrain.errors import SettingsError
 from tietrain.train.experiment import Experiment
+from tietrain.train.tensorboard import succeeds
 
 # What a score can be drawn against, besides the step.
 AXES = ("tokens", "flops", "seconds")
@@ -30,7 +31,7 @@ WANDB_SETTINGS = {
 def check_installed(names: Sequence[str]) -> None:
     """SettingsError for a tracker that is requested and not installed."""
     for name in names:
-        if getattr(find_spec(name), "origin", None) is None:  # a folder of that name, as wandb makes, is no module
+        if getattr(find_spec(name), "origin", None) is None:  # a folder of that name, as wandb makes, is not a module
             requested, remedy = f"train.trackers=[{','.join(names)}]", f"pip install 'tietrain[{name}]'"
             raise SettingsError(requested, f"{name} is not installed", remedy)
 
@@ -80,7 +81,7 @@ class Trackers:
         if step != self._step:
             self._send()
         self._step = step
-        # As floats: the FLOPs of a long run are no 64-bit integer.
+        # As floats: the FLOPs of a long run do not fit a 64-bit integer.
         self._values |= {k: float(value) for k, value in {**{axis: where[axis] for axis in AXES}, **scores}.items()}
 
     def _send(self) -> None:
@@ -94,12 +95,13 @@ class Trackers:
         self._runs[name] = OPEN[name](importlib.import_module(name), self._experiment)
 
     def _guarded(self, name: str, action: Callable[[], None]) -> None:
-        try:
-            with redirect_stdout(io.StringIO()):  # what trackio says of itself
-                action()
-        except Exception as e:
+        if not succeeds(name, lambda: _silently(action), self._log):
             self._runs.pop(name, None)
-            self._log(f"{name} is off for this run: {e}")
+
+
+def _silently(action: Callable[[], None]) -> None:
+    with redirect_stdout(io.StringIO()):  # what trackio prints about itself
+        action()
 
 
 def _open_wandb(wandb: Any, experiment: Experiment) -> tuple[Any, int]:
@@ -131,7 +133,7 @@ def _open_trackio(trackio: Any, experiment: Experiment) -> tuple[Any, int]:
         auto_log_cpu=False,
         auto_log_gpu=False,
     )
-    return run, run._next_step  # it tells nowhere else what it has, and stores a step again that it has
+    return run, run._next_step  # only this tells which steps it has; it would store them twice
 
 
 OPEN: dict[str, Callable[[Any, Experiment], tuple[Any, int]]] = {"wandb": _open_wandb, "trackio": _open_trackio}

@@ -41,8 +41,7 @@ from tietrain.train.check.lifecycle import WAYS, check_compile, check_ties
 from tietrain.train.check.reference import draw_batches, untied_twin
 from tietrain.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_final
 from tietrain.train.hardware import resolve_hardware
-from tietrain.train.optim import build_optimizer
-from tietrain.train.step import train_step
+from tietrain.train.optim import build_optimizer, train_step
 from tietrain.train.tasks.task import batch_loss
 from tiny_models import make_shape
 from tiny_run import RandomTask, build_model, tiny_config
