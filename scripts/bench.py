@@ -43,8 +43,7 @@ from tietrain.model.transformer import Transformer
 from tietrain.plan.catalogue import Scheme, load_scheme
 from tietrain.plan.schemes import make_plan
 from tietrain.train.hardware import resolve_hardware
-from tietrain.train.optim import build_optimizer
-from tietrain.train.step import train_step
+from tietrain.train.optim import build_optimizer, train_step
 from tietrain.train.tasks.mt import Translation
 from tietrain.train.tasks.task import batch_loss
 

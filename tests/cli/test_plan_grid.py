@@ -9,7 +9,7 @@ from tietrain.config.compose import initialized
 from tietrain.config.hydra_parts import split_sweep
 from tietrain.config.keys import tying_choices
 from tietrain.runs import record as runs
-from tietrain.train.job import directory_of
+from tietrain.train.experiment import Experiment
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_split_sweep_takes_glob_for_every_scheme():
 def test_preview_lists_the_cells_that_run(plan, tietrain_cli, configs):
     words = ["-m", "model.vocab_size=200,400", "tying=none,[pre_softmax,cross_layer]", "study=s"]
     assert tietrain_cli(*words).code == 0
-    directories = [str(directory_of(config)) for config in configs]
+    directories = [str(Experiment(config).directory) for config in configs]
     assert [cell["directory"] for cell in plan(*words)] == directories
     assert len(set(directories)) == 4
 

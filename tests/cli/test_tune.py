@@ -14,7 +14,7 @@ from tietrain.config.stored import read_run_config
 from tietrain.errors import SettingsError
 from tietrain.runs import record as runs
 from tietrain.train import job
-from tietrain.train.job import Outcome
+from tietrain.train.outcome import Outcome
 
 TWO = """name: two
 points:

@@ -244,7 +244,7 @@ def test_train_vocabulary_does_not_delay_a_signal():
     draw, n_threads = Random(0), threading.active_count()
     words = ["".join(draw.choices("abcdefghijklmnop", k=draw.randint(2, 9))) for _ in range(20_000)]
     lines = [" ".join(draw.choices(words, k=12)) for _ in range(8000)]
-    with StopRequest() as stop, pytest.raises(Stopped), stop.at_once():
+    with StopRequest() as stop, pytest.raises(Stopped), stop.interruptible():
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
         train_vocabulary(lines, "unigram", 4000)
     assert threading.active_count() > n_threads  # it is still learning

@@ -12,7 +12,7 @@ from tietrain.model.transformer import Transformer
 from tietrain.plan.flops import CAUSAL, count_flops, equal_lengths, length_units
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape, Stack
-from tietrain.train.check.counter import count_matmul_flops
+from tietrain.train.check.checks import count_matmul_flops
 from tietrain.train.check.reference import untied_twin
 from tiny_models import build, make_shape, sources_of
 

@@ -6,8 +6,7 @@ import torch
 from tietrain.config import HardwareConfig, OptimConfig
 from tietrain.plan.memory import count_memory
 from tietrain.train.hardware import resolve_hardware
-from tietrain.train.optim import build_optimizer
-from tietrain.train.step import train_step
+from tietrain.train.optim import build_optimizer, train_step
 from tiny_models import SCHEMES, plan_of
 from tiny_run import RandomTask, build_model, tiny_config
 

@@ -15,7 +15,7 @@ from tietrain.plan.flops import count_flops, length_units
 from tietrain.plan.params import count_params
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import Slots
-from tietrain.train.check.counter import count_matmul_flops
+from tietrain.train.check.checks import count_matmul_flops
 from tiny_models import make_shape
 
 SETS = {

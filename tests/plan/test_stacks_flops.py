@@ -16,8 +16,8 @@ from tietrain.train.check.checks import (
     check_gradients,
     check_optimizers,
     check_params,
+    count_matmul_flops,
 )
-from tietrain.train.check.counter import count_matmul_flops
 from tietrain.train.check.lifecycle import check_ties
 
 LENGTHS = {A: 6, B: 3}

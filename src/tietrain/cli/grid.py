@@ -27,7 +27,8 @@ from tietrain.config.hydra_parts import RunMode, split_sweep
 from tietrain.errors import SettingsError, TietrainError, eprint
 from tietrain.runs import record as runs
 from tietrain.train import job
-from tietrain.train.job import Outcome
+from tietrain.train.experiment import Experiment
+from tietrain.train.outcome import Outcome
 
 
 def prepare(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) -> tuple[list[str], Path | None]:
@@ -163,7 +164,7 @@ def _run(config: RunConfig) -> Outcome:
     """Carry out one run and note its outcome."""
     if _in_grid():
         config.hardware.threads = launchers.threads_of_cell(HydraConfig.get(), config.hardware.threads)
-        _list_run(job.directory_of(config))
+        _list_run(Experiment(config).directory)
     outcome = job.run_job(config)
     if outcome.status == "diverged" and config.tune.role == "tuning":
         outcome.exit_code = 0  # the search is there to find out which points diverge

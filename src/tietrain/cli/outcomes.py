@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from tietrain.errors import eprint
-from tietrain.train.job import Outcome
+from tietrain.train.outcome import Outcome
 
 # The variable that names the file to processes which a launcher starts.
 VARIABLE = "TIETRAIN_OUTCOMES"

@@ -19,15 +19,12 @@ from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, to_run_config
 from tietrain.config.describe import megabytes
 from tietrain.config.hydra_parts import RunMode
-from tietrain.config.layout import make_shape
 from tietrain.config.match import compare_match
 from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.conventions import columns
 from tietrain.plan.memory import count_memory
-from tietrain.plan.params import count_params
-from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
-from tietrain.train.job import directory_of
+from tietrain.train.experiment import Experiment
 
 NOTE = "FLOPs: forward, per target token. Memory: parameters, gradients, optimizer state; no activations."
 
@@ -82,9 +79,9 @@ def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> CellPrev
             check_labels(words, of_hydra)
         if is_tuned(cfg):
             return _tuned(shown, make_points(cfg, words, swept, of_hydra))
-        config = to_run_config(cfg, swept, of_hydra)
-        directory = directory_of(config)
-        return _counted(CellPreview(shown, _state(directory), str(directory)), config)
+        experiment = Experiment(to_run_config(cfg, swept, of_hydra))
+        cell = CellPreview(shown, _state(experiment.directory), str(experiment.directory))
+        return _counted(cell, experiment)
     except TietrainError as e:
         return CellPreview(shown, e.status, reason=str(e))
 
@@ -93,25 +90,25 @@ def _tuned(shown: list[str], points: list[RunConfig]) -> CellPreview:
     """A tuned arm: new, or how many of its tuning runs have ended."""
     directories: list[Path] = []
     for point in points:
-        directories += map(directory_of, tuning_runs(point))
+        directories += [Experiment(run).directory for run in tuning_runs(point)]
     n_ended = sum(_state(directory) in ("done", "diverged") for directory in directories)
     state = f"{n_ended} of {len(directories)} tuning runs" if n_ended else "new"
     cell = CellPreview(shown, state, str(directories[0].parent), trials=points[0].tune.trials)
-    return _counted(cell, points[0])
+    return _counted(cell, Experiment(points[0]))
 
 
 def _state(directory: Path) -> str:
     return runs.read_record(directory).status if (directory / runs.RUN).exists() else "new"
 
 
-def _counted(cell: CellPreview, config: RunConfig) -> CellPreview:
-    plan = make_plan(make_shape(config), config.tying.ties)
-    ledger = count_params(plan)
+def _counted(cell: CellPreview, experiment: Experiment) -> CellPreview:
+    config = experiment.config
+    plan = experiment.plan
     match = compare_match(config) if config.match.by else None
     return replace(
         cell,
-        params=ledger.params,
-        params_saved=ledger.params_saved,
+        params=experiment.params.params,
+        params_saved=experiment.params.params_saved,
         flops_per_token=columns(plan.slots.shape, config.typical_length)["with attention"] // 3,
         training_bytes=count_memory(plan, config.optim.name, config.optim.momentum).training,
         matched=f"{match.change}: {match.percent:+.2f} %" if match else "",

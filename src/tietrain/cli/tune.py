@@ -13,7 +13,7 @@ from tietrain.config.compose import parse_overrides, to_run_config
 from tietrain.config.keys import ALL, suggestion
 from tietrain.errors import SettingsError, eprint, first_line
 from tietrain.report.tuning import DIVERGED, choose_point, edge_keys, mean_score
-from tietrain.train.job import Outcome
+from tietrain.train.outcome import Outcome
 
 
 def is_tuned(cfg: DictConfig) -> bool:

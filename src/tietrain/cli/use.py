@@ -124,7 +124,7 @@ def evaluate(args: argparse.Namespace) -> int:
     """Score a trained run on other text or with other search settings; writes RUN/eval_NAME.json, never eval.json."""
     from tietrain.data.prepare import prepare_scored
     from tietrain.train.final_scores import add_means, add_scores, brief, no_scores
-    from tietrain.train.job import make_task
+    from tietrain.train.tasks import make_task
 
     requested = [*args.overrides, *([] if args.checkpoint == "scored" else [f"checkpoint={args.checkpoint}"])]
     name = args.name or re.sub(r"[^A-Za-z0-9_.=+-]+", "_", "+".join(requested)).strip("_.+-=")[:80] or "again"

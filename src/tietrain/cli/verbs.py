@@ -12,7 +12,6 @@ from tietrain.cli.registry import CONFIG_DIR, OVERRIDES, argument, print_json, v
 from tietrain.config.compose import compose_config, parse_overrides
 from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
 from tietrain.config.keys import tying_choices
-from tietrain.config.layout import make_shape
 from tietrain.config.match import compare_match, describe_match
 from tietrain.config.reference import find_settings, setting_json, settings_lines
 from tietrain.config.stored import stored_record
@@ -22,10 +21,10 @@ from tietrain.plan.difference import Difference, describe_difference, record_of
 from tietrain.plan.flops import CONVENTION, CONVENTIONS
 from tietrain.plan.lengths import DEFAULT_LENGTHS, count_by_length, describe_lengths, parse_lengths
 from tietrain.plan.plan import TyingPlan
-from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape
 from tietrain.runs import record as runs
 from tietrain.runs.scores import METRICS, NATS
+from tietrain.train.experiment import Experiment
 
 SCORES = (*METRICS, *NATS)
 # More samples would not fit in memory: each holds one number per line.
@@ -68,7 +67,7 @@ def plan(args: argparse.Namespace) -> int:
 
 def _plan_one(args: argparse.Namespace) -> None:
     config = compose_config(args.overrides, args.config_dir)
-    tying_plan = make_plan(make_shape(config), config.tying.ties)
+    tying_plan = Experiment(config).plan
     difference = _difference(args, tying_plan) if args.against else None
     lengths = parse_lengths(args.lengths or DEFAULT_LENGTHS) if args.lengths or args.figure else []
     by_length = count_by_length(tying_plan.slots.shape, args.convention)
@@ -118,7 +117,7 @@ def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
         if not f"{override.key_or_group}.".startswith(replaced):
             kept.append(word)
     there = compose_config([*kept, *words], args.config_dir)
-    return Difference(record_of(make_plan(make_shape(there), there.tying.ties)), record_of(here))
+    return Difference(record_of(Experiment(there).plan), record_of(here))
 
 
 def _draw_lengths(path: Path, body: dict[str, Any], shape: ModelShape) -> None:
@@ -161,10 +160,10 @@ def schemes(args: argparse.Namespace) -> int:
 )
 def check(args: argparse.Namespace) -> int:
     """Prove on small models that tied parameters stay tied and that the ledgers count correctly; exit code 1 if not."""
-    from tietrain.train.check import matrix, show
+    from tietrain.train.check import matrix
     from tietrain.train.check.reference import describe_reference
 
-    with show.progress() as log:
+    with matrix.progress() as log:
         if args.all:
             heading = matrix.describe_all(args.overrides)
             rows = matrix.check_all(args.overrides, args.config_dir, log)
@@ -173,9 +172,9 @@ def check(args: argparse.Namespace) -> int:
             heading = describe_reference(config)
             rows = [matrix.check_configured(config, log)]
     if args.json:
-        print_json(show.to_json(rows, heading))
+        print_json(matrix.to_json(rows, heading))
     else:
-        show.show_rows(rows, heading)
+        matrix.show_rows(rows, heading)
     return 0 if matrix.passed(rows) else 1
 
 

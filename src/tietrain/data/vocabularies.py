@@ -12,11 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tietrain.config import RunConfig
-from tietrain.config.layout import make_shape
 from tietrain.data.tokenizer import Vocabulary, load_vocabulary
 from tietrain.errors import DataError
-from tietrain.plan.slots import ModelShape
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, write_directory
 
@@ -51,12 +48,6 @@ def check_foreign_model(path: Path) -> None:
     if code:
         how = f"it ended the parser by {signal.Signals(-code).name}" if code < 0 else "it is not a sentencepiece model"
         raise DataError(str(path), how, "restore the run's own")
-
-
-def real_shape(config: RunConfig, vocabularies: Mapping[str, Vocabulary]) -> ModelShape:
-    """The model's shape with the sizes and contents of the vocabularies there are."""
-    sizes = {stack: vocabulary.size for stack, vocabulary in vocabularies.items()}
-    return make_shape(config, sizes, {stack: vocabulary.fingerprint for stack, vocabulary in vocabularies.items()})
 
 
 def save_vocabularies(run: Path, vocabularies: Mapping[str, Vocabulary]) -> None:

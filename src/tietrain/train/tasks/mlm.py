@@ -19,7 +19,7 @@ from tietrain.train.tasks.task import batch_nats
 class MaskedLanguageModelling(LanguageModelling):
     """The masked language model: scores are those of guessing each token while a share of the others is hidden too.
 
-    They are no probability of the text, so perplexities and bits per byte compare with those of masked models alone
+    They are not a probability of the text, so perplexities and bits per byte compare with those of masked models alone
     (pseudo-likelihood, Salazar et al. 2020, with many tokens hidden at once).
     """
 
@@ -41,7 +41,7 @@ class MaskedLanguageModelling(LanguageModelling):
         return {"nats_per_token": float(nats[requested].mean())}
 
     def samples(self, model: Transformer) -> list[dict[str, str]]:
-        """None: a masked model writes no text."""
+        """None: a masked model does not write text."""
         return []
 
     def score(self, model: Transformer, split: str) -> SplitScores:

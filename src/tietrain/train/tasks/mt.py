@@ -14,8 +14,7 @@ from tietrain.data.batches.batching import Batch
 from tietrain.data.batches.pairs import MtBatches, Pairs, Sources, mt_eval_batches
 from tietrain.data.prepared import Prepared
 from tietrain.data.tokenizer import UNK_ID, Vocabulary
-from tietrain.model.beam import Search
-from tietrain.model.decoding import Pieces, search
+from tietrain.model.beam import Pieces, Search, search
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
 from tietrain.train.tasks.scoring import (
@@ -68,7 +67,7 @@ class Translation:
         return [{name: lines[row] for name, lines in shown.items()} for row in range(len(pairs.target))]
 
     def score(self, model: Transformer, name: str) -> SplitScores:
-        """Nats and translations of one of `prepared.scored`; against its generator where that is known."""
+        """Nats and translations of one of `prepared.scored`; against its generator if that is known."""
         split, direction = self.prepared.scored[name]
         pairs, task = self.prepared.pairs(split, direction), self.config.task
         texts = self.prepared.corpus.splits[split].texts
@@ -115,7 +114,7 @@ class Translation:
         return {f"{name}_new": scores[name] for name in task.metrics} | {"n_seen_sources": len(seen)}
 
     def _add_generator(self, result: SplitScores, split: str, direction: Direction) -> None:
-        """Add what the generator of the corpus says of the pairs and of the hypotheses."""
+        """Add what the generator of the corpus knows about the pairs and the hypotheses."""
         grammar, task, target = self.prepared.corpus.grammar, self.config.task, direction.target
         if grammar is None:
             return
@@ -158,7 +157,7 @@ def translations(
     read = sources.length_basis.tolist()
     limits = [max(1, max_output(config, n) - len(p)) for n, p in zip(read, prefixes, strict=True)]
     for row, found in search(model, sources, prefixes, limits, settings, batch_tokens, stack):
-        # Byte pieces can spell a line end, and translations are kept one a line.
+        # Byte pieces can spell a line end, and translations are kept one per line.
         texts = [" ".join(text.splitlines()) for text in vocabulary.decode([h.pieces for h in found])]
         yield row, [Translated(text, h.score) for text, h in zip(texts, found, strict=True)]
 
