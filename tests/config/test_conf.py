@@ -9,7 +9,8 @@ from expected_ties import CHOSEN, EXPECTED, MORE_STACKS, NOT_FOR_LM, difference,
 from tietrain.config.compose import GROUPS, compose_config
 from tietrain.config.layout import make_shape
 from tietrain.errors import TyingError
-from tietrain.plan.schemes import RULES, make_plan
+from tietrain.plan.rules import RULES
+from tietrain.plan.schemes import make_plan
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))

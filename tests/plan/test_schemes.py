@@ -22,7 +22,8 @@ from expected_ties import (
 from tietrain.config.compose import compose_config, tying_choices
 from tietrain.config.layout import make_shape as shape_of_config
 from tietrain.errors import TyingError
-from tietrain.plan.schemes import RULES, make_plan, needs_joint_vocabulary, tying_label
+from tietrain.plan.rules import RULES
+from tietrain.plan.schemes import make_plan, needs_joint_vocabulary, tying_label
 from tiny_models import make_shape
 
 CASES = [(task, name) for name in EXPECTED for task in ("lm", "mt") if task == "mt" or name not in NOT_FOR_LM]

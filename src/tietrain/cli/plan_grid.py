@@ -26,8 +26,7 @@ from tietrain.config.layout import make_shape
 from tietrain.config.match import compare_match
 from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.conventions import columns
-from tietrain.plan.memory import count_memory
-from tietrain.plan.params import count_params
+from tietrain.plan.params import count_memory, count_params
 from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
 from tietrain.train.job import directory_of

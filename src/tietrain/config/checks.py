@@ -6,17 +6,13 @@ import math
 from typing import Any
 
 from tietrain.errors import SettingsError
+from tietrain.errors import check_choice as check_choice
 
 
 def check(holds: bool, requested: str, problem: str, remedy: str) -> None:
     """Raise SettingsError where something does not hold."""
     if not holds:
         raise SettingsError(requested, problem, remedy)
-
-
-def check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise SettingsError for a value that is none of the choices."""
-    check(value in choices, f"{key}={value}", "there is no such choice", f"choose from {', '.join(choices)}")
 
 
 def check_range(key: str, value: Any, low: float, high: float = math.inf, *, optional: bool = False) -> None:

@@ -28,7 +28,7 @@ from tietrain.config import VOCABULARY_KEYS, RunConfig
 from tietrain.config.match import solve
 from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.aliases import our_name
-from tietrain.plan.schemes import RULES
+from tietrain.plan.rules import RULES
 
 CONF = "tietrain.conf"
 GROUPS = ("task", "data", "model", "tying", "optim", "train", "hardware", "tune", "experiment")

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from tietrain.errors import SettingsError
+from tietrain.errors import SettingsError, check_choice
 
 GRAMMAR_VERSION = 1
 """Raised by every change that moves one byte of any corpus; part of the fingerprint."""
@@ -67,9 +67,9 @@ class GrammarSettings:
     columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_choice("task", self.task, ("lm", "mt"))
-        _check_choice("data.preset", self.preset, tuple(PRESETS))
-        _check_choice("data.alphabet_b", self.alphabet_b, ("latin", "other"))
+        check_choice("task", self.task, ("lm", "mt"))
+        check_choice("data.preset", self.preset, tuple(PRESETS))
+        check_choice("data.alphabet_b", self.alphabet_b, ("latin", "other"))
         for key in ("seed", "language_seed", "difficulty"):
             value = getattr(self, key)
             if not isinstance(value, int) or isinstance(value, bool):
@@ -110,8 +110,3 @@ class GrammarSettings:
         stated = asdict(self)
         columns = stated.pop("columns")
         return stated | {"source": columns[0], "target": "b" if self.task == "lm" else columns[-1]}
-
-
-def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise SettingsError(f"{key}={value}", "there is no such choice", f"choose from {', '.join(choices)}")

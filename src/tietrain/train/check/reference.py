@@ -13,7 +13,7 @@ from tietrain.config.layout import make_shape
 from tietrain.data.batches.batching import Batch
 from tietrain.errors import TietrainError
 from tietrain.model.transformer import Transformer
-from tietrain.plan.flops import asked_unit
+from tietrain.plan.flops import predicted_unit
 from tietrain.plan.plan import resolve
 from tietrain.plan.schemes import make_plan
 from tietrain.train.tasks.task import batch_loss
@@ -118,7 +118,7 @@ def draw_batches(model: Transformer, rows: int, src_len: int, tgt_len: int, seed
     batches = []
     for *sources, target in model.shape.routes:
         lengths = dict.fromkeys(sources, [src_len] * rows) | {target: [tgt_len] * rows}
-        lengths[asked_unit(model.shape.stack(target))] = [tgt_len] * rows
+        lengths[predicted_unit(model.shape.stack(target))] = [tgt_len] * rows
         read = {name: draw(name, src_len) for name in sources}
         tgt_in, tgt_out = (draw(target, tgt_len) for _ in range(2))
         batches.append(Batch(read, target, tgt_in, tgt_out, lengths, rows * tgt_len))
