@@ -4,9 +4,9 @@ import pytest
 from counted_decoding import ROWS, STEPS, S, decode_counted
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tietrain.plan.decoding import count_decoding
 from tietrain.plan.memory import count_memory
+
 from tiny_models import CASES, build, make_shape, plan_of
 
 

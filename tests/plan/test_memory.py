@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from tietrain.plan.memory import count_memory
 
 from tietrain.config import HardwareConfig, OptimConfig
-from tietrain.plan.memory import count_memory
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.optim import build_optimizer
 from tietrain.train.step import train_step

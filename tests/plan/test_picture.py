@@ -1,9 +1,9 @@
 """Owner maps as they are printed."""
 
 import pytest
+from tietrain.plan.picture import owner_map
 
 from expected_ties import ties_of
-from tietrain.plan.picture import owner_map
 from tietrain.plan.plan import resolve
 from tietrain.plan.schemes import make_plan
 from tiny_models import make_shape

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from counted_decoding import ROWS, STEPS, S, decode_counted
+from tietrain.plan.decoding import count_decoding
+from tietrain.plan.memory import count_memory
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from several_stacks import KINDS, ROUTES, A, B, build_several, draw, shape_of
-from tietrain.plan.decoding import count_decoding
 from tietrain.plan.flops import CAUSAL, count_flops, length_units
-from tietrain.plan.memory import count_memory
 from tietrain.train.check.checks import (
     check_cache,
     check_decay,

@@ -34,7 +34,7 @@ class Convention:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Training FLOPs per token by one convention; None with a reason if it does not cover the model."""
+    """Training FLOPs per token by one convention; None if it does not cover the model, with the reason in `ledger.json`."""
 
     flops: int | None
     reason: str = ""
@@ -60,7 +60,7 @@ def estimate(name: str, plan: TyingPlan, length: int) -> Estimate:
     chosen = PUBLISHED[name]
     shape = plan.slots.shape
     if len(shape.stacks) > 1:
-        return Estimate(None, "stated for decoder-only models; source and target have different lengths")
+        return Estimate(None, "stated for decoder-only models; source and target have lengths of their own")
     reason = chosen.excludes(shape)
     return Estimate(None, reason) if reason else Estimate(chosen.flops(plan, length))
 
@@ -102,7 +102,7 @@ def kaplan(plan: TyingPlan, length: int) -> int:
 def _no_chinchilla(shape: ModelShape) -> str:
     if len(shape.ffn_matrices) != 2:
         return "stated for feed-forward layers of two matrices"
-    return "stated for equal numbers of key and query heads" if shape.n_kv_heads != shape.n_heads else ""
+    return "stated for as many key as query heads" if shape.n_kv_heads != shape.n_heads else ""
 
 
 @convention(
@@ -140,7 +140,7 @@ def nanochat(plan: TyingPlan, length: int) -> int:
 
 
 def _no_eleuther(shape: ModelShape) -> str:
-    return "stated for heads with a total width of d_model" if shape.d_q != shape.d_model else ""
+    return "stated for heads that together are as wide as d_model" if shape.d_q != shape.d_model else ""
 
 
 @convention(

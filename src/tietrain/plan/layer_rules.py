@@ -58,7 +58,7 @@ def _first_readers(layer_map: Callable[..., Sequence[Hashable]], stack: Stack, o
     try:
         sets = list(layer_map(stack.n_layers, **options))
     except TyingError as e:
-        problem = f"stack {stack.name} has {stack.n_layers} layers, {e.problem}"
+        problem = f"stack {stack.name} has depth {stack.n_layers}: {e.problem}"
         raise TyingError(e.setting, problem, e.remedy) from None
     return [sets.index(s) for s in sets]
 
@@ -89,7 +89,7 @@ def cross_layer(n_layers: int, order: str = "sequence", n_unique: int = 1) -> li
     >>> cross_layer(6, "sequence", 3), cross_layer(6, "cycle", 3), cross_layer(6, "cycle_rev", 3)
     ([0, 0, 1, 1, 2, 2], [0, 1, 2, 0, 1, 2], [0, 1, 2, 2, 1, 0])
     """
-    check_choice("order", order, ORDERS)
+    check_choice("order", order, ORDERS, TyingError)
     _check_between("n_unique", n_unique, 1, n_layers)
     return [ORDERS[order](i, n_layers, n_unique) for i in range(n_layers)]
 
@@ -183,7 +183,7 @@ def prelude_loop_coda(n_layers: int, prelude: int = 1, coda: int = 1, repeats: i
     if looped < repeats or looped % repeats:
         raise TyingError(
             f"repeats={repeats}",
-            f"and {prelude} before and {coda} after the repeated block leave {looped} for the block",
+            f"prelude={prelude} and coda={coda} leave {looped} layers for the repeated block",
             f"choose a depth of {prelude + coda} plus a multiple of {repeats}, or another number of repeats",
         )
     block = looped // repeats
@@ -205,7 +205,7 @@ def execution(n_layers: int, blocks: Sequence[int | str] | None = None) -> list[
     # Only numbers below the depth: a larger number leaves a gap there too, and may be huge.
     unused = sorted(set(range(min(max(listed), n_layers))) - set(listed))
     if unused:
-        raise TyingError(requested, f"and block {unused[0]} never runs", "number the blocks from 0 without gaps")
+        raise TyingError(requested, f"block {unused[0]} never runs", "number the blocks from 0 without gaps")
     return listed
 
 
@@ -223,11 +223,11 @@ def index_vector(n_layers: int, layers: Sequence[int] | None = None) -> list[int
     _check_one_per_layer(requested, len(entries), n_layers)
     for number, entry in enumerate(entries, start=1):
         if type(entry) is not int or not 1 <= entry <= n_layers:
-            raise TyingError(requested, f"and {entry!r} is not one of them", f"number the layers from 1 to {n_layers}")
+            raise TyingError(requested, f"there is no layer {entry!r}", f"number the layers from 1 to {n_layers}")
         if entries[entry - 1] != entry:
             raise TyingError(
                 requested,
-                f"and layer {number} reads layer {entry}, which reads layer {entries[entry - 1]}: a cycle or a chain",
+                f"layer {number} reads layer {entry}, which reads layer {entries[entry - 1]}: a cycle or a chain",
                 f"name only layers that read themselves, such as {entry} if entry {entry} is {entry}",
             )
     return entries
@@ -238,7 +238,7 @@ def _block_range(requested: str, entry: int | str) -> range:
     ends = str(entry).split("-")
     if len(ends) <= 2 and all(map(str.isdecimal, ends)) and int(ends[0]) <= int(ends[-1]):
         return range(int(ends[0]), int(ends[-1]) + 1)
-    raise TyingError(requested, f"and {entry} is not a block or a range of blocks", "write them as [0-5,3-5,3-10]")
+    raise TyingError(requested, f"{str(entry)!r} is not a block or a range of blocks", "write them as [0-5,3-5,3-10]")
 
 
 def _written(values: Sequence[object] | None) -> str:
@@ -249,7 +249,7 @@ def _check_one_per_layer(requested: str, n_listed: int, n_layers: int) -> None:
     if n_listed != n_layers:
         raise TyingError(
             requested,
-            f"and the list has {n_listed}",
+            f"the list has {n_listed} entries",
             "list one entry per layer, or change stacks=[...] or model.n_layers",
         )
 
@@ -257,4 +257,4 @@ def _check_one_per_layer(requested: str, n_listed: int, n_layers: int) -> None:
 def _check_between(option: str, value: object, least: int, most: int | None = None) -> None:
     if type(value) is not int or value < least or (most is not None and value > most):
         span = f"{least} or more" if most is None else f"{least} to {most}"
-        raise TyingError(f"{option}={value}", f"and {option} is out of range", f"choose {span}")
+        raise TyingError(f"{option}={value}", "the value is out of range", f"choose {span}")

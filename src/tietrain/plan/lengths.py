@@ -50,7 +50,9 @@ class LengthLedger:
             flops = self.at(length)
             total = sum(flops.values())
             shares = {kind: round(value / total, 4) for kind, value in flops.items()}
-            rows.append({"length": length, "flops_per_token": total, **flops, "shares": shares})
+            row: dict[str, Any] = {"length": length, "flops_per_token": total}
+            row.update(flops)
+            rows.append(row | {"shares": shares})
         return {
             "convention": self.convention,
             "route": list(self.route),

@@ -98,7 +98,7 @@ def _corresponding(slots: Slots, left: str, right: str) -> Iterable[Pair]:
         leaves.append({slot.name.removeprefix(prefix): slot for slot in found})
     first, second = leaves
     if first.keys() != second.keys():
-        odd = sorted(first.keys() ^ second.keys())
+        odd = sorted(leaf.removeprefix(".") for leaf in first.keys() ^ second.keys())
         raise TyingError(requested, f"only one of them has {', '.join(odd)}", "tie only leaves that both have")
     for leaf, a in first.items():
         b = second[leaf]

@@ -114,7 +114,8 @@ def same_role(
     stacks = [stack for stack in slots.shape.stacks if stack.has_output == (role == "decoder")]
     if len(stacks) < 2:
         problem = f"this model has {len(stacks)} {role} stack{'' if len(stacks) == 1 else 's'}"
-        remedy = f"read two sources in task.directions, or set model.{role}s=each with several languages"
+        sources = "read two sources in task.directions, or " if role == "encoder" else ""
+        remedy = f"{sources}set model.{role}s=each with several languages"
         raise TyingError(f"role={role}", problem, remedy)
     names = choose_parts(slots, stacks, parts)
     if norms:

@@ -131,7 +131,7 @@ def clip_length(model: HasPositions, n_tokens: int) -> int:
 def check_length(model: HasPositions, n_tokens: int, what: str) -> None:
     """SettingsError if `what`, a sequence of n_tokens, is longer than a learned position table."""
     if clip_length(model, n_tokens) < n_tokens:
-        problem = f"the learned position table is too short: {what} has {n_tokens} tokens"
+        problem = f"{what} has {n_tokens} tokens, and the learned position table has fewer rows"
         raise SettingsError(f"model.max_len={model.max_len}", problem, f"set model.max_len={n_tokens} or more")
 
 

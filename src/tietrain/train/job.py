@@ -24,6 +24,7 @@ from tietrain.errors import SettingsError, TietrainError, eprint
 from tietrain.plan.params import count_params
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.schemes import make_plan
+from tietrain.plan.slots import check_length
 from tietrain.runs import record as runs
 from tietrain.runs.record import RunRecord
 from tietrain.train.final_scores import score_all
@@ -221,10 +222,7 @@ def _check_positions(config: RunConfig, prepared: Prepared) -> None:
         what, longest = "training window", 0 if starts is None else most_tokens(starts, config.task.window)
     else:
         what, longest = "sentence", prepared.most_tokens
-    if longest > config.model.max_len:
-        raise SettingsError(
-            f"model.max_len={config.model.max_len}", f"a {what} has {longest} tokens", f"give at least {longest}"
-        )
+    check_length(config.model, longest, f"a {what}")
 
 
 def make_task(config: RunConfig, prepared: Prepared) -> Task:

@@ -265,7 +265,7 @@ def test_grammar_corpus_every_difficulty_fills_every_split(task, difficulty):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"preset": "tinny"}, "data.preset=tinny: there is no such choice; choose from tiny, small, full"),
+        ({"preset": "tinny"}, "data.preset=tinny: there is no such choice; did you mean tiny?"),
         ({"task": "summaries"}, "task=summaries: there is no such choice; choose from lm, mt"),
         ({"alphabet_b": "runes"}, "data.alphabet_b=runes: there is no such choice; choose from latin, other"),
         ({"difficulty": 13}, "data.difficulty=13: it is out of range; choose a whole number from 1 to 12"),

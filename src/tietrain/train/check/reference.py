@@ -16,6 +16,7 @@ from tietrain.model.transformer import Transformer
 from tietrain.plan.flops import predicted_unit
 from tietrain.plan.plan import resolve
 from tietrain.plan.schemes import make_plan
+from tietrain.plan.slots import clip_length
 from tietrain.train.tasks.task import batch_loss
 
 MIN_D_HEAD = 4
@@ -103,8 +104,8 @@ def untied_twin(model: Transformer) -> Transformer:
 
 def draw_batches(model: Transformer, rows: int, src_len: int, tgt_len: int, seed: int = 0) -> list[Batch]:
     """Random pieces or vectors in every row, a batch a route; cut to the rows of a learned table of positions."""
-    longest = model.shape.max_len if model.shape.positions == "learned" else tgt_len + src_len
-    src_len, tgt_len = min(src_len, longest), min(tgt_len, longest)
+    src_len = clip_length(model.shape, src_len)
+    tgt_len = clip_length(model.shape, tgt_len)
     generator = torch.Generator().manual_seed(seed)
 
     def draw(name: str, length: int) -> Tensor:
