@@ -75,7 +75,7 @@ def _released_code(n_layers: int, order: str = "sequence", n_unique: int = 1) ->
     if n_layers % n_unique == 0:
         return None
     return (
-        f"order={order}: {n_layers} layers are not a multiple of {n_unique} sets; tietrain uses the paper's formula; "
+        f"order={order}: n_unique={n_unique} does not divide {n_layers} layers; tietrain uses the paper's formula; "
         "the released code uses a group size and may give another map"
     )
 
@@ -95,7 +95,7 @@ def cross_layer(n_layers: int, order: str = "sequence", n_unique: int = 1) -> li
 
 
 def _odd_depth(n_layers: int) -> str | None:
-    return f"with {n_layers} layers, one layer runs once; the paper runs every layer twice" if n_layers % 2 else None
+    return f"one of {n_layers} layers runs only once; the paper runs every layer twice" if n_layers % 2 else None
 
 
 @layer_rule(source="Liu et al. 2024 (MobileLLM, reverse)", note=_odd_depth)
