@@ -1,4 +1,4 @@
-"""Write what is generated: tables between markers in the documents, and `conf/tying/alias/`; tests compare them."""
+"""Write the generated parts: tables between markers in the documents, and `conf/tying/alias/`; tests compare them."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ MARKED = re.compile(r"(<!-- (?P<name>[\w-]+) -->\n).*?(<!-- /(?P=name) -->)", re
 
 
 def aliases_markdown() -> str:
-    """Other toolkits' names, their file and ours, as a Markdown table."""
+    """Names of other toolkits, the alias file and the scheme, as a Markdown table."""
     lines = ["| toolkit | option | `tying=` | here |", "|---|---|---|---|"]
     lines += [f"| {a.toolkit} | `{a.option}` | `alias/{a.file}` | `{a.scheme}` |" for a in ALIASES]
     return "\n".join(lines) + "\n"
@@ -40,7 +40,7 @@ def plan_of(*overrides: str) -> TyingPlan:
 
 
 def conventions_markdown() -> str:
-    """Training FLOPs a token of GPT-2 small by every convention, tied tables alone and with a shared stack."""
+    """Training FLOPs per token of GPT-2 small by every convention, with tied tables, and with a shared stack too."""
     gpt2 = ("task=lm", "model=gpt2")
     plans = [
         plan_of(*gpt2, "tying=pre_softmax"),
@@ -62,12 +62,12 @@ def ledger_512(convention: str = CONVENTION) -> LengthLedger:
 
 
 def lengths_markdown() -> str:
-    """FLOPs a token by length, in shares, and the crossings by both conventions."""
-    lines = ["| tokens | FLOPs a token | " + " | ".join(KINDS) + " |", "|--:" * (2 + len(KINDS)) + "|"]
+    """FLOPs per token by length, in shares, and the crossings by both conventions."""
+    lines = ["| tokens | FLOPs per token | " + " | ".join(KINDS) + " |", "|--:" * (2 + len(KINDS)) + "|"]
     for row in ledger_512().to_json(parse_lengths(DEFAULT_LENGTHS))["rows"]:
         shares = " | ".join(f"{100 * row['shares'][kind]:.1f} %" for kind in KINDS)
         lines.append(f"| {row['length']:,} | {row['flops_per_token']:,} | {shares} |")
-    lines += ["", f"| the stack alone, without logits | `{CONVENTION}` | `{CAUSAL}` |", "|---|--:|--:|"]
+    lines += ["", f"| layers only, without logits | `{CONVENTION}` | `{CAUSAL}` |", "|---|--:|--:|"]
     full, half = ledger_512().crossings, ledger_512(CAUSAL).crossings
     lines += [f"| {name} | {crossing_words(full[name])} | {crossing_words(half[name])} |" for name in CROSSINGS]
     return "\n".join(lines) + "\n"

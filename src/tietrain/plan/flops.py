@@ -63,9 +63,9 @@ class FlopLedger:
         adapters = sum(t.per_unit * units[t.unit] for t in self.terms if t.slot.endswith(".adapter"))
         return 3 * self.forward(units) - adapters
 
-    def by_kind(self, units: Units) -> dict[Kind, int]:
+    def by_kind(self, units: Units) -> dict[str, int]:
         """Kind -> forward FLOPs."""
-        sums = dict.fromkeys(KINDS, 0)
+        sums: dict[str, int] = dict.fromkeys(KINDS, 0)
         for term in self.terms:
             sums[term.kind] += term.per_unit * units[term.unit]
         return sums

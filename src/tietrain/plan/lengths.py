@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tietrain.errors import SettingsError
-from tietrain.plan.flops import CONVENTION, KINDS, Kind, count_flops, equal_lengths
+from tietrain.plan.flops import CONVENTION, KINDS, count_flops, equal_lengths
 from tietrain.plan.slots import ModelShape
 
 LONGEST = 10**9
@@ -27,9 +27,9 @@ class LengthLedger:
 
     convention: str
     route: tuple[str, ...]
-    by_kind: Mapping[Kind, int]
+    by_kind: Mapping[str, int]
 
-    def at(self, length: int) -> dict[Kind, int]:
+    def at(self, length: int) -> dict[str, int]:
         """Kind -> forward FLOPs per target token in sequences of this length."""
         return {kind: flops * (length if kind == "scores" else 1) for kind, flops in self.by_kind.items()}
 
@@ -50,9 +50,7 @@ class LengthLedger:
             flops = self.at(length)
             total = sum(flops.values())
             shares = {kind: round(value / total, 4) for kind, value in flops.items()}
-            row: dict[str, Any] = {"length": length, "flops_per_token": total}
-            row.update(flops)
-            rows.append(row | {"shares": shares})
+            rows.append({"length": length, "flops_per_token": total, **flops, "shares": shares})
         return {
             "convention": self.convention,
             "route": list(self.route),
