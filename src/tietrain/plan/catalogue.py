@@ -38,8 +38,7 @@ def _base(*stacks: Stack, routes: tuple[tuple[str, ...], ...] = ()) -> ModelShap
     return replace(_BASE, stacks=stacks, routes=routes)
 
 
-# Models for language modelling, masked language modelling, translation, translation from two sources, and translation
-# between two languages with separate stacks.
+# One model per kind of task; `languages` translates between two languages with separate stacks.
 REFERENCE = {
     "lm": _BASE,
     "mlm": _base(replace(_ENCODER, has_output=True)),
@@ -99,10 +98,7 @@ def load_scheme(name: str) -> Scheme:
 
 
 def scheme_rows(names: Iterable[str]) -> list[dict[str, Any]]:
-    """One row per scheme in catalogue order.
-
-    Keys: name, catalogue, shares, models (of REFERENCE), for, options, source, aliases.
-    """
+    """One row per scheme in catalogue order: name, catalogue, shares, models, for, options, source, aliases."""
     return [_row(scheme) for scheme in _load_in_order(names)]
 
 

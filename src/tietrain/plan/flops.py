@@ -38,6 +38,11 @@ class FlopTerm:
     unit: str
     per_unit: int
 
+    @property
+    def stacks(self) -> set[str]:
+        """The stack of the slot and those of the unit."""
+        return {self.slot.split(".")[0], *self.unit.removesuffix("?").replace("->", "*").split("*")}
+
 
 @dataclass(frozen=True)
 class FlopLedger:
@@ -74,11 +79,7 @@ class FlopLedger:
     def n_effective(self) -> int:
         """Matmul weights of the first route, counted at every use: N of 6 N D for models that share layers."""
         weights = [term for term in self.terms if term.kind != "scores"]
-        return sum(term.per_unit for term in weights if self._on_route(term)) // 2
-
-    def _on_route(self, term: FlopTerm) -> bool:
-        stacks = {term.slot.split(".")[0], *_stacks_of(term.unit)}
-        return stacks <= set(self.route)
+        return sum(term.per_unit for term in weights if term.stacks <= {*self.route}) // 2
 
 
 def count_flops(shape: ModelShape, convention: str = CONVENTION) -> FlopLedger:
@@ -127,10 +128,6 @@ def _read_units(shape: ModelShape, stack: Stack, memories: tuple[str, ...]) -> d
 def predicted_unit(stack: Stack) -> str:
     """The unit of the tokens that a stack predicts: all of them, except in a masked model."""
     return stack.name if stack.causal else f"{stack.name}?"
-
-
-def _stacks_of(unit: str) -> list[str]:
-    return unit.removesuffix("?").replace("->", "*").split("*")
 
 
 def pair_unit(stack: str, memory: str) -> str:

@@ -181,11 +181,8 @@ def prelude_loop_coda(n_layers: int, prelude: int = 1, coda: int = 1, repeats: i
     _check_between("repeats", repeats, 1)
     looped = max(n_layers - prelude - coda, 0)
     if looped < repeats or looped % repeats:
-        raise TyingError(
-            f"repeats={repeats}",
-            f"prelude={prelude} and coda={coda} leave {looped} layers for the repeated block",
-            f"choose a depth of {prelude + coda} plus a multiple of {repeats}, or another number of repeats",
-        )
+        remedy = f"choose a depth of {prelude + coda} plus a multiple of {repeats}, or another number of repeats"
+        raise TyingError(f"repeats={repeats}", f"{looped} layers are left for the repeated block", remedy)
     block = looped // repeats
     body = [prelude + i % block for i in range(block * repeats)]
     return [*range(prelude), *body, *range(prelude + block, prelude + block + coda)]
@@ -225,11 +222,9 @@ def index_vector(n_layers: int, layers: Sequence[int] | None = None) -> list[int
         if type(entry) is not int or not 1 <= entry <= n_layers:
             raise TyingError(requested, f"there is no layer {entry!r}", f"number the layers from 1 to {n_layers}")
         if entries[entry - 1] != entry:
-            raise TyingError(
-                requested,
-                f"layer {number} reads layer {entry}, which reads layer {entries[entry - 1]}: a cycle or a chain",
-                f"name only layers that read themselves, such as {entry} if entry {entry} is {entry}",
-            )
+            problem = f"layer {number} reads layer {entry}, which reads layer {entries[entry - 1]}: a cycle or a chain"
+            remedy = f"name only layers that read themselves, such as {entry} if entry {entry} is {entry}"
+            raise TyingError(requested, problem, remedy)
     return entries
 
 
@@ -247,11 +242,8 @@ def _written(values: Sequence[object] | None) -> str:
 
 def _check_one_per_layer(requested: str, n_listed: int, n_layers: int) -> None:
     if n_listed != n_layers:
-        raise TyingError(
-            requested,
-            f"the list has {n_listed} entries",
-            "list one entry per layer, or change stacks=[...] or model.n_layers",
-        )
+        remedy = "list one entry per layer, or change stacks=[...] or model.n_layers"
+        raise TyingError(requested, f"the list has {n_listed} entries", remedy)
 
 
 def _check_between(option: str, value: object, least: int, most: int | None = None) -> None:

@@ -36,12 +36,9 @@ class LengthLedger:
     @property
     def crossings(self) -> dict[str, float | None]:
         """Each of CROSSINGS -> length, without logits; None if it holds at every length."""
-        ffn = self.by_kind["ffn"]
-        projections = self.by_kind["projections"]
-        crossings: dict[str, float | None] = {}
-        for name, side in zip(CROSSINGS, (ffn - projections, ffn, ffn + projections), strict=True):
-            crossings[name] = side / self.by_kind["scores"] if side > 0 else None
-        return crossings
+        ffn, projections, scores = (self.by_kind[kind] for kind in ("ffn", "projections", "scores"))
+        sides = (ffn - projections, ffn, ffn + projections)
+        return {name: side / scores if side > 0 else None for name, side in zip(CROSSINGS, sides, strict=True)}
 
     def to_json(self, lengths: list[int]) -> dict[str, Any]:
         """Rows of FLOPs and shares, and crossings."""
@@ -85,36 +82,22 @@ def parse_lengths(text: str) -> list[int]:
                 raise SettingsError(requested, "there is no number before the dots", remedy)
             doubling = True
             continue
-        length = _length(word)
-        if length is None:
+        # Digits are cut before int() refuses thousands of them.
+        length = int(word[:11]) if word.isascii() and word.isdigit() else 0
+        if not 1 <= length <= LONGEST:
             problem = f"{word or 'an empty entry'} is not a length from 1 to {LONGEST}"
             raise SettingsError(requested, problem, remedy)
         if lengths and length <= lengths[-1]:
             raise SettingsError(requested, f"{length} comes after {lengths[-1]}", "give rising lengths")
-        if doubling:
-            lengths += _doubled(lengths[-1], length)
-            if 2 * lengths[-1] != length:
-                raise SettingsError(requested, f"doubling does not reach {length}", remedy)
+        while doubling and 2 * lengths[-1] < length:
+            lengths.append(2 * lengths[-1])
+        if doubling and 2 * lengths[-1] != length:
+            raise SettingsError(requested, f"doubling does not reach {length}", remedy)
         lengths.append(length)
         doubling = False
     if doubling:
         raise SettingsError(requested, "there is no number after the dots", remedy)
     return lengths
-
-
-def _length(word: str) -> int | None:
-    if not (word.isascii() and word.isdigit() and len(word) <= len(str(LONGEST))):
-        return None
-    return int(word) if 1 <= int(word) <= LONGEST else None
-
-
-def _doubled(length: int, end: int) -> list[int]:
-    """Twice the length, four times, ... below the end."""
-    found = []
-    while 2 * length < end:
-        length *= 2
-        found.append(length)
-    return found
 
 
 def describe_lengths(ledger: LengthLedger, lengths: list[int]) -> list[str]:

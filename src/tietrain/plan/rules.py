@@ -118,9 +118,3 @@ def layer_blocks(slots: Slots, stacks: Iterable[Stack], parts: Sequence[str]) ->
                 block = f"{stack.name}.{layer}.{part}"
                 if slots.under(block):
                     yield block
-
-
-def same_blocks(slots: Slots, stacks: Sequence[Stack], part: str) -> list[str]:
-    """The blocks that the stacks have of one name below the stack, `3.ffn`: one per stack."""
-    blocks = (f"{stack.name}.{part}" for stack in stacks)
-    return [block for block in blocks if slots.under(block)]

@@ -13,16 +13,7 @@ from typing import Any
 from tietrain.errors import TyingError, check_choice
 from tietrain.plan import layer_rules  # noqa: F401  (fills RULES)
 from tietrain.plan.plan import Pair, TyingPlan, resolve
-from tietrain.plan.rules import (
-    ATTENTION,
-    RULES,
-    Rule,
-    choose_parts,
-    choose_stacks,
-    layer_blocks,
-    rule,
-    same_blocks,
-)
+from tietrain.plan.rules import ATTENTION, RULES, Rule, choose_parts, choose_stacks, layer_blocks, rule
 from tietrain.plan.slots import ModelShape, Slots, Stack
 
 Ties = Mapping[str, Mapping[str, Any]]
@@ -63,11 +54,9 @@ def three_way(slots: Slots) -> list[Pair]:
 def positions(slots: Slots) -> list[Pair]:
     """All stacks share one learned position table."""
     if slots.shape.positions != "learned":
-        raise TyingError(
-            f"model.positions={slots.shape.positions}",
-            "these positions have no parameters, and all stacks use the same ones already",
-            "set model.positions=learned to share a table",
-        )
+        problem = "these positions have no parameters, and all stacks use the same ones already"
+        remedy = "set model.positions=learned to share a table"
+        raise TyingError(f"model.positions={slots.shape.positions}", problem, remedy)
     return list(pairwise(f"{stack.name}.positions" for stack in slots.shape.stacks))
 
 
@@ -121,9 +110,7 @@ def same_role(
     if norms:
         names += dict.fromkeys(f"{name.split('.')[0]}_norm" for name in names)
     pairs = _same_layers(slots, stacks, names)
-    if parts is None and norms:
-        pairs += pairwise(same_blocks(slots, stacks, "final_norm"))
-    return pairs
+    return pairs + _across(slots, stacks, "final_norm") if parts is None and norms else pairs
 
 
 @rule(source="no reported ablation is known; separate ones are the serial combination of Libovicky et al. 2018")
@@ -147,11 +134,8 @@ def query_key(slots: Slots, stacks: Sequence[str] | None = None, parts: Sequence
     """
     shape = slots.shape
     if shape.n_kv_heads != shape.n_heads:
-        raise TyingError(
-            f"model.n_kv_heads={shape.n_kv_heads}",
-            f"grouped keys are narrower than the queries of model.n_heads={shape.n_heads}",
-            "set model.n_kv_heads=null",
-        )
+        problem = f"grouped keys are narrower than the queries of model.n_heads={shape.n_heads}"
+        raise TyingError(f"model.n_kv_heads={shape.n_kv_heads}", problem, "set model.n_kv_heads=null")
     chosen = choose_stacks(slots, stacks)
     for name in parts or ():
         check_choice("parts", name, (*ATTENTION, "attention"), TyingError)
@@ -160,12 +144,17 @@ def query_key(slots: Slots, stacks: Sequence[str] | None = None, parts: Sequence
 
 
 def _same_layers(slots: Slots, stacks: Sequence[Stack], parts: Sequence[str]) -> list[Pair]:
-    """Layer i of every stack that has a part is tied to layer i of the stack before, for stacks of equal depth."""
     pairs: list[Pair] = []
     for layer in range(stacks[0].n_layers):
         for part in parts:
-            pairs += pairwise(same_blocks(slots, stacks, f"{layer}.{part}"))
+            pairs += _across(slots, stacks, f"{layer}.{part}")
     return pairs
+
+
+def _across(slots: Slots, stacks: Sequence[Stack], block: str) -> list[Pair]:
+    """A block, `3.ffn`, of every stack that has it is tied to that of the stack before."""
+    names = [f"{stack.name}.{block}" for stack in stacks]
+    return list(pairwise(name for name in names if slots.under(name)))
 
 
 def check_ties(ties: Ties) -> None:
@@ -184,11 +173,8 @@ def check_ties(ties: Ties) -> None:
             raise TyingError(f"{key}.{e.setting}", e.problem, e.remedy) from None
     if len(ties) > 1 and "none" in ties:
         others = ", ".join(label for label in ties if label != "none")
-        raise TyingError(
-            f"tying=[{', '.join(ties)}]",
-            "none ties nothing and cannot be combined with other schemes",
-            f"leave out none to tie by {others}",
-        )
+        problem = "none ties nothing and cannot be combined with other schemes"
+        raise TyingError(f"tying=[{', '.join(ties)}]", problem, f"leave out none to tie by {others}")
 
 
 def _options(tie: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,29 +227,21 @@ def make_plan(shape: ModelShape, ties: Ties) -> TyingPlan:
 
 def _check_fits(shape: ModelShape, label: str, chosen: Rule) -> None:
     if chosen.joint_vocabulary and len({stack.vocabulary for stack in shape.stacks if not stack.n_features}) > 1:
-        raise TyingError(
-            f"tying={label}",
-            "it needs one vocabulary for both languages, and this model has one per language",
-            "leave data.vocabulary=auto",
-        )
+        problem = "it needs one vocabulary for both languages, and this model has one per language"
+        raise TyingError(f"tying={label}", problem, "leave data.vocabulary=auto")
     if chosen.encoder and len(shape.stacks) < 2:
         tables = ", ".join(f"{stack.name}.embed, {stack.name}.output" for stack in shape.stacks)
-        raise TyingError(
-            f"tying={label}",
-            f"it joins source and target, and this model has one stack: {tables}",
-            "a language model ties its tables by tying=pre_softmax and its layers by tying=cross_layer",
-        )
+        problem = f"it joins source and target, and this model has one stack: {tables}"
+        remedy = "a language model ties its tables by tying=pre_softmax and its layers by tying=cross_layer"
+        raise TyingError(f"tying={label}", problem, remedy)
 
 
 def _identical_predictors(plan: TyingPlan) -> list[str]:
     """A note for every two stacks that predict and read exactly the same parameters."""
     predictors = [stack.name for stack in plan.slots.shape.predictors]
     read = {name: [plan.owner[slot.name] for slot in plan.slots.under(name)] for name in predictors}
-    identical = [f"{a} and {b}" for a, b in combinations(read, 2) if read[a] == read[b]]
-    problem = (
-        "read only the same parameters: nothing tells the model which language to write (model.decoders=one has tags)"
-    )
-    return [f"{pair} {problem}" for pair in identical]
+    problem = "read the same parameters: nothing tells the model which language to write (model.decoders=one has tags)"
+    return [f"{a} and {b} {problem}" for a, b in combinations(read, 2) if read[a] == read[b]]
 
 
 def _rule_notes(slots: Slots, chosen: Rule, options: Mapping[str, Any]) -> list[str]:

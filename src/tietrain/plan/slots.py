@@ -114,17 +114,16 @@ class ModelShape:
 
 
 class HasPositions(Protocol):
-    """A model's shape or its settings: `max_len` rows if positions are `learned`."""
+    """A model's shape or its settings."""
 
     @property
     def positions(self) -> str: ...
-
     @property
     def max_len(self) -> int: ...
 
 
 def clip_length(model: HasPositions, n_tokens: int) -> int:
-    """The longest sequence, up to n_tokens, that the model has positions for; only a learned table is limited."""
+    """n_tokens, or fewer if a learned position table has fewer rows."""
     return min(n_tokens, model.max_len) if model.positions == "learned" else n_tokens
 
 
@@ -154,8 +153,6 @@ def place_of(slot: str) -> Place:
 
     >>> place_of("decoder.3.self_attn.q.weight")
     Place(stack='decoder', layer=3, part='self_attn', leaf='q.weight')
-    >>> place_of("decoder.embed.weight")
-    Place(stack='decoder', layer=None, part='embed', leaf='weight')
     """
     stack, rest = slot.split(".", 1)
     first, after = rest.split(".", 1)

@@ -35,14 +35,10 @@ def part_words(leaves: Iterable[str], have: Iterable[str]) -> list[str]:
     words: list[str] = []
     for part, every in by_part.items():
         chosen = [leaf for leaf in every if leaf in wanted]
-        if not chosen:
-            continue
-        if chosen == every:
-            words.append(part)
-        elif chosen == [leaf for leaf in every if leaf.endswith("weight")]:
-            words.append(f"{part} weights")
-        elif chosen == [leaf for leaf in every if leaf.endswith("bias")]:
-            words.append(f"{part} biases")
+        weights = [leaf for leaf in every if leaf.endswith("weight")]
+        biases = [leaf for leaf in every if leaf.endswith("bias")]
+        if chosen in (every, weights, biases) and chosen:
+            words.append(part if chosen == every else f"{part} {'weights' if chosen == weights else 'biases'}")
         else:
             words += chosen
     return words
@@ -61,12 +57,9 @@ def runs_of_layers(layers: Sequence[int]) -> str:
         end = i
         while abs(step) == 1 and end + 1 < len(layers) and layers[end + 1] - layers[end] == step:
             end += 1
-        if end - i >= 2:
-            words.append(f"{layers[i]}-{layers[end]}")
-            i = end + 1
-        else:
-            words.append(str(layers[i]))
-            i += 1
+        long = end - i >= 2
+        words.append(f"{layers[i]}-{layers[end]}" if long else str(layers[i]))
+        i = end + 1 if long else i + 1
     return ", ".join(_shortened(words))
 
 
