@@ -22,7 +22,7 @@ from tietrain.config.hydra_parts import RunMode
 from tietrain.config.match import compare_match
 from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.conventions import columns
-from tietrain.plan.memory import count_memory
+from tietrain.plan.params import count_memory
 from tietrain.runs import record as runs
 from tietrain.train.experiment import Experiment
 

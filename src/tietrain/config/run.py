@@ -8,11 +8,13 @@ from typing import Any, Optional
 from tietrain.config.data import OWN_SPLITS, DataConfig
 from tietrain.config.directions import Direction, parse_direction
 from tietrain.config.model import ModelConfig, TyingConfig
-from tietrain.config.setting import check, check_choice, check_section, setting, settings_of
+from tietrain.config.setting import check, check_section, setting, settings_of
 from tietrain.config.study import MatchConfig, ReportConfig, TuneConfig
 from tietrain.config.task import TaskConfig
 from tietrain.config.training import HardwareConfig, OptimConfig, TrainConfig
+from tietrain.errors import check_choice
 from tietrain.plan.schemes import needs_joint_vocabulary, tying_label
+from tietrain.plan.slots import check_length
 
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
 # ruff: noqa: UP045
@@ -58,12 +60,8 @@ class RunConfig:
             "use letters, digits, '-', '_' (run_dir=PATH writes anywhere)",
         )
         longest = self.task.max_len + 1 if self.task.name == "mt" else self.task.window
-        check(
-            self.model.positions != "learned" or self.model.max_len >= longest,
-            f"model.max_len={self.model.max_len}",
-            f"the table of learned positions is shorter than a training sequence of {longest}",
-            "raise it, or lower task.window (lm, mlm) or task.max_len (mt)",
-        )
+        key = "task.max_len" if self.task.name == "mt" else "task.window"
+        check_length(self.model, longest, f"a training sequence (see {key})")
         check(
             self.task.name == "mt" or self.data.vocabulary != "joint",
             "data.vocabulary=joint",

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from tietrain.errors import SettingsError
+from tietrain.errors import SettingsError, check_choice
 
 # Full key -> value of every leaf of a configuration.
 Flat = Mapping[str, Any]
@@ -182,8 +182,3 @@ def check(holds: bool, setting: str, problem: str, remedy: str) -> None:
     """Raise SettingsError if something does not hold."""
     if not holds:
         raise SettingsError(setting, problem, remedy)
-
-
-def check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise SettingsError for a value that is none of the choices."""
-    check(value in choices, f"{key}={value}", "there is no such choice", f"choose from {', '.join(choices)}")

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tietrain.data.tokenizer import PAD_ID
-from tietrain.errors import SettingsError
 from tietrain.model.cache import Cache, KeysValues
 from tietrain.model.layers import (
     Weights,
@@ -37,7 +36,7 @@ from tietrain.model.layers import (
     token_seeds,
 )
 from tietrain.plan.plan import TyingPlan
-from tietrain.plan.slots import Slot, Stack
+from tietrain.plan.slots import Slot, Stack, check_length
 
 POSITION_INIT_STD = 0.02
 
@@ -273,12 +272,7 @@ class Transformer(nn.Module):
             if self.embed_scale != 1.0:
                 x = x * self.embed_scale
         if self.shape.positions == "learned":
-            if end > self.shape.max_len:
-                raise SettingsError(
-                    f"model.max_len={self.shape.max_len}",
-                    f"a sequence has {end} tokens",
-                    f"set model.max_len={end} or more",
-                )
+            check_length(self.shape, end, "a sequence")
             x = x + self._weights(f"{stack.name}.positions")["weight"][end - len(positions) : end]
         elif self.shape.positions == "sinusoidal":
             x = x + sinusoids(positions, self.shape.d_model).to(x.dtype)

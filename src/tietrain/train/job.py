@@ -13,6 +13,7 @@ from tietrain.config.compose import config_yaml
 from tietrain.config.match import describe_match
 from tietrain.data.encoded import most_tokens
 from tietrain.errors import SettingsError, TietrainError, eprint
+from tietrain.plan.slots import check_length
 from tietrain.runs import record as runs
 from tietrain.runs.record import RunRecord
 from tietrain.train.experiment import Experiment
@@ -176,10 +177,7 @@ def _check_positions(config: RunConfig, prepared: Prepared) -> None:
         what, longest = "training window", 0 if starts is None else most_tokens(starts, config.task.window)
     else:
         what, longest = "sentence", prepared.most_tokens
-    if longest > config.model.max_len:
-        raise SettingsError(
-            f"model.max_len={config.model.max_len}", f"a {what} has {longest} tokens", f"give at least {longest}"
-        )
+    check_length(config.model, longest, f"a {what}")
 
 
 def _now() -> str:

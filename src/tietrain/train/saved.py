@@ -22,6 +22,7 @@ from tietrain.model.beam import Search, search
 from tietrain.model.sampling import Sampling, sample
 from tietrain.model.transformer import Transformer
 from tietrain.plan.difference import Difference, record_of
+from tietrain.plan.slots import clip_length
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
 from tietrain.train.averaging import load_scored
@@ -129,8 +130,7 @@ class SavedRun:
             self._check_positions(f"--length {length}", 1 + len(ids) + length)
             ((_, found),) = search(self.model, None, [ids], [length], settings)
             return [self._text(hypothesis.pieces) for hypothesis in found]
-        window = self.config.task.window
-        window = min(window, self.config.model.max_len) if self.config.model.positions == "learned" else window
+        window = clip_length(self.config.model, self.config.task.window)
         drawn: list[list[int]] = []
         for start in range(0, n, SAMPLE_ROWS):
             numbers = range(start, min(start + SAMPLE_ROWS, n))
@@ -144,11 +144,10 @@ class SavedRun:
         return "\n".join(self.vocabularies["decoder"].decode(lines))
 
     def _check_positions(self, requested: str, n_tokens: int) -> None:
-        model = self.config.model
-        if model.positions == "learned" and n_tokens > model.max_len:
-            raise DataError(
-                requested, f"{n_tokens} tokens, and the run learned {model.max_len} positions", "give it in parts"
-            )
+        n_positions = clip_length(self.config.model, n_tokens)
+        if n_positions < n_tokens:
+            problem = f"it has {n_tokens} tokens, and the model has learned {n_positions} positions"
+            raise DataError(requested, problem, "give it in parts")
 
 
 def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig | None = None) -> SavedRun:

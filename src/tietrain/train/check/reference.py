@@ -12,8 +12,9 @@ from tietrain.config import RunConfig
 from tietrain.data.batches.batching import Batch
 from tietrain.errors import TietrainError
 from tietrain.model.transformer import Transformer
-from tietrain.plan.flops import asked_unit
+from tietrain.plan.flops import predicted_unit
 from tietrain.plan.plan import resolve
+from tietrain.plan.slots import clip_length
 from tietrain.train.experiment import Experiment
 from tietrain.train.tasks.task import batch_loss
 
@@ -99,8 +100,8 @@ def untied_twin(model: Transformer) -> Transformer:
 
 def draw_batches(model: Transformer, rows: int, src_len: int, tgt_len: int, seed: int = 0) -> list[Batch]:
     """Random pieces or vectors in every row, one batch per route; cut to the rows of a learned table of positions."""
-    longest = model.shape.max_len if model.shape.positions == "learned" else tgt_len + src_len
-    src_len, tgt_len = min(src_len, longest), min(tgt_len, longest)
+    src_len = clip_length(model.shape, src_len)
+    tgt_len = clip_length(model.shape, tgt_len)
     generator = torch.Generator().manual_seed(seed)
 
     def draw(name: str, length: int) -> Tensor:
@@ -114,7 +115,7 @@ def draw_batches(model: Transformer, rows: int, src_len: int, tgt_len: int, seed
     batches = []
     for *sources, target in model.shape.routes:
         lengths = dict.fromkeys(sources, [src_len] * rows) | {target: [tgt_len] * rows}
-        lengths[asked_unit(model.shape.stack(target))] = [tgt_len] * rows
+        lengths[predicted_unit(model.shape.stack(target))] = [tgt_len] * rows
         read = {name: draw(name, src_len) for name in sources}
         tgt_in, tgt_out = (draw(target, tgt_len) for _ in range(2))
         batches.append(Batch(read, target, tgt_in, tgt_out, lengths, rows * tgt_len))

@@ -17,6 +17,7 @@ from tietrain.data.tokenizer import UNK_ID, Vocabulary
 from tietrain.model.beam import Pieces, Search, search
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
+from tietrain.plan.slots import clip_length
 from tietrain.train.tasks.scoring import (
     N_REDRAWN,
     Scores,
@@ -165,7 +166,7 @@ def translations(
 def max_output(config: RunConfig, n_pieces: int) -> int:
     """Most tokens written for a source of n_pieces, end mark included."""
     limit = int(config.task.max_output_ratio * n_pieces) + config.task.max_output_extra
-    return min(limit, config.model.max_len) if config.model.positions == "learned" else limit
+    return clip_length(config.model, limit)
 
 
 def decoding_signature(config: RunConfig) -> str:
