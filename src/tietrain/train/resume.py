@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from tietrain.config import OptimConfig, TrainConfig
 from tietrain.config.identity import changed_settings
+from tietrain.config.keys import BUDGET, LIMITS
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.transformer import Transformer
 from tietrain.runs import record as runs
@@ -23,7 +24,6 @@ from tietrain.train.checkpoint import STATE, load_checkpoint, step_checkpoints
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware
 from tietrain.train.optim import learning_rate
-from tietrain.train.resume_policy import BUDGETS, OF_BUDGET
 from tietrain.train.state import TrainState
 
 # Places at which the rates of two schedules are compared.
@@ -109,7 +109,7 @@ def check_longer_budget(before: Mapping[str, Any], now: Mapping[str, Any], used:
     That is possible for a constant rate, inverse_sqrt, and wsd before its decay, if the warm-up is as long as before.
 
     Args:
-        before, now: full key -> value, which differ in keys of OF_BUDGET.
+        before, now: full key -> value, which differ in keys of BUDGET.
         used: unit -> amount used so far.
     """
     try:
@@ -120,7 +120,7 @@ def check_longer_budget(before: Mapping[str, Any], now: Mapping[str, Any], used:
     (unit, limit), *more = new.items()
     remedy = "give another run_dir"
     if old == new:
-        key = next(key for key in sorted(OF_BUDGET) if before.get(key) != now.get(key))
+        key = next(key for key in sorted(BUDGET) if before.get(key) != now.get(key))
         raise SettingsError(f"{key}={now.get(key)}", f"the run was made with {before.get(key)}", remedy)
     requested = f"train.max_{unit}={limit}"
     if more or list(old) != [unit] or limit <= old[unit]:
@@ -140,7 +140,7 @@ def check_longer_budget(before: Mapping[str, Any], now: Mapping[str, Any], used:
 
 
 def _budgets(settings: Mapping[str, Any]) -> dict[str, float]:
-    stated: dict[str, Any] = {key.removeprefix("train."): settings.get(key) for key in BUDGETS}
+    stated: dict[str, Any] = {key.removeprefix("train."): settings.get(key) for key in LIMITS}
     return TrainConfig(**stated).budgets
 
 
@@ -163,7 +163,7 @@ def _check_same(directory: Path, identity: Mapping[str, Any], body: Any) -> None
     before, now = body["settings"], identity["settings"]
     changed = changed_settings(before, now)
     for key in changed:
-        if key not in OF_BUDGET:
+        if key not in BUDGET:
             raise SettingsError(f"{key}={now.get(key)}", f"{problem} {before.get(key)}", "give another run_dir")
     if changed:
         check_longer_budget(before, now, _state(directory, body).used)

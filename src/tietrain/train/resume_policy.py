@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tietrain.config import RunConfig
 from tietrain.config.identity import changed_settings, flat_settings
+from tietrain.config.keys import BUDGET
 from tietrain.config.stored import stored_record
 from tietrain.errors import DataError, SettingsError, eprint
 from tietrain.plan.difference import Difference, first_of, record_of
@@ -20,9 +21,6 @@ from tietrain.train.outcome import Outcome, valid_score
 SAME_CODE = ("tietrain", "torch", "device", "precision", "threads")
 # Exit codes of failures that come again: settings, data, divergence, bugs. A full disk or memory may have room next time.
 LASTING = (2, 3, 4, 70)
-# Settings that a longer budget may come with: warm-up and decay are shares of it.
-BUDGETS = tuple(f"train.max_{unit}" for unit in ("steps", "tokens", "flops", "seconds"))
-OF_BUDGET = frozenset([*BUDGETS, "optim.warmup", "optim.decay"])
 
 
 def previous_record(experiment: Experiment) -> RunRecord | None:
@@ -38,7 +36,7 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
     if previous.status != "done" and not has_work(directory):
         return previous
     changed = changed_settings(previous.settings, experiment.settings)
-    for key in (key for key in changed if key not in OF_BUDGET):
+    for key in (key for key in changed if key not in BUDGET):
         setting, before = f"{key}={flat_settings(config).get(key)}", f"{key}={previous.settings.get(key)}"
         ties = ""
         if key.startswith("tying."):

@@ -11,7 +11,7 @@ from typing import Any
 
 from tietrain.config import RunConfig
 from tietrain.config.identity import flat_settings
-from tietrain.config.keys import VOLATILE
+from tietrain.config.keys import NESTED, VOLATILE
 from tietrain.runs import record as runs
 from tietrain.runs.events import FLOPS_A_STEP, EventFile, verbatim
 from tietrain.runs.scores import NATS
@@ -27,8 +27,6 @@ CHARTS = {
 }
 # Columns that the table of runs shows; the page offers the others, and opens with five.
 FIRST = ("tying", "task.name", "seed", "optim.lr", "model.d_model")
-# Their keys differ between runs, and a table has one set of columns.
-UNEVEN = ("tying.", "data.splits", "data.features", "task.train_pairs", "match.solved", "tune.points.")
 # Where the final scores are: columns of the table of runs.
 FINAL = "final/"
 
@@ -124,7 +122,7 @@ def settings_row(config: RunConfig) -> dict[str, Any]:
 
     Whole numbers are text: the page writes a number 1 as 1.0000 and offers a range of them, of text each value.
     """
-    flat = {k: v for k, v in flat_settings(config).items() if k not in VOLATILE and not k.startswith(UNEVEN)}
+    flat = {k: v for k, v in flat_settings(config).items() if k not in VOLATILE and not k.startswith(NESTED)}
     shown = {k: v if isinstance(v, bool | float | str) else json.dumps(v) for k, v in flat.items()}
     return {"tying": config.tying_label, **shown}
 
