@@ -242,3 +242,17 @@ def test_data_clear_cache(tmp_path, monkeypatch, capsys, golden):
         assert main(words) == 2
         texts[how] = capsys.readouterr().err
     golden("data_cache", texts)
+
+
+def test_study_that_tietrain_makes_is_ignored_by_git(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs" / "old").mkdir(parents=True)
+    (tmp_path / "outputs" / "old" / "notes.txt").write_text("mine")
+    words = ["data=text", "data.splits.train=[none]", "data.splits.valid=[none]"]
+    for more in (["study=demo"], ["study=old"], ["run_dir=mine/run"]):
+        assert main([*words, *more]) == 3
+    assert main(["-m", *words, "study=grid", "seed=1,2"]) == 1
+    ignored = {path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob(".gitignore")}
+    assert ignored == {"outputs/demo", "outputs/grid"}
+    assert (tmp_path / "outputs" / "demo" / ".gitignore").read_text() == "*\n"
+    assert (tmp_path / "mine" / "run").is_dir() and list((tmp_path / "outputs" / "old").glob("lm-*"))

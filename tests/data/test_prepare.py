@@ -231,6 +231,7 @@ def test_prepare_learns_a_vocabulary_once_for_all_arms(mt, monkeypatch):
     learned = []
 
     def train(lines, *settings):
+        lines = list(lines)
         learned.append(len(lines))
         return trainer(lines, *settings)
 

@@ -55,7 +55,8 @@ def describe(prepared: Prepared) -> dict[str, Any]:
 
 def _read_by(stack: str, layout: Layout) -> list[str]:
     """The columns a stack reads or writes."""
-    return list(dict.fromkeys(c for of in (layout.encoders, layout.decoders) for c, s in of.items() if s == stack))
+    pairs = [*layout.encoders.items(), *layout.decoders.items()]
+    return list(dict.fromkeys(column for column, name in pairs if name == stack))
 
 
 def _count_shared(prepared: Prepared, used: dict[str, dict[str, set[int]]]) -> int | None:
@@ -93,13 +94,12 @@ def description_lines(description: dict[str, Any]) -> list[str]:
     lines += [
         f"{split}: no line is also in train" for split, n in description["overlap"].items() if not any(n.values())
     ]
+    signatures: dict[str, None] = {}
     for name, columns in description.get("copies", {}).items():
         for column, copied in columns.items():
             lines.append(f"{name}, {column} copied: " + ", ".join(f"{k} {v:.2f}" for k, v in copied["scores"].items()))
-    for signature in dict.fromkeys(
-        s for c in description.get("copies", {}).values() for x in c.values() for s in x["signatures"].values()
-    ):
-        lines.append(signature)
+            signatures |= dict.fromkeys(copied["signatures"].values())
+    lines += signatures
     for split, scores in description.get("ceilings", {}).items():
         lines.append(f"{split} at best: " + ", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
     return [*lines, *description["notes"]]

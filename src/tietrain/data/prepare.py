@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Collection, Mapping
 from copy import copy
@@ -179,7 +180,7 @@ def _check_tags(config: RunConfig, layout: Layout) -> None:
 
 def _text_columns(layout: Layout) -> list[str]:
     """The columns of text that are read, each once."""
-    return list(dict.fromkeys(column for columns in layout.columns.values() for column in columns))
+    return list(dict.fromkeys(itertools.chain.from_iterable(layout.columns.values())))
 
 
 def _key(*parts: object) -> str:
@@ -255,8 +256,7 @@ def _vocabulary(config: RunConfig, key_parts: list[str], texts: list[list[str]],
     settings = (config.data.kind, config.model.vocab_size, config.data.byte_fallback)
 
     def build(folder: Path) -> None:
-        lines = [line for lines in texts for line in lines]
-        train_vocabulary(lines, *settings, tags).save(folder / "vocabulary.model")
+        train_vocabulary(itertools.chain(*texts), *settings, tags).save(folder / "vocabulary.model")
 
     key = _key(*settings, tags, *key_parts)
     with cached(cache_root(config.data.cache), "vocabulary", key, build) as folder:

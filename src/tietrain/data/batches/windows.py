@@ -100,7 +100,9 @@ def lm_eval_windows(stream: Ids, window: int, stride: int | None, batch_tokens: 
 
     Token (b, t) of the batch is position `starts[b] + t` of the stream.
     """
-    stride, n, inputs = stride or window, len(stream), _shifted(stream)
+    stride = stride or window
+    n = len(stream)
+    inputs = _shifted(stream)
     if not n:
         return
     window = min(window, n)

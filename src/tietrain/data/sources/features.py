@@ -202,7 +202,8 @@ def read_feature_parquet(path: Path, requested: str, column: str, width: int) ->
     from tietrain.data.sources.columns import column_at, find_column
 
     parts = [FeatureRows(np.empty((0, width), np.float32), np.zeros(1, np.int64))]
-    where, first_row, n_bytes = str(path), 1, 0
+    where = str(path)
+    first_row, n_bytes = 1, 0
     with open_regular(path, requested) as f:
         try:
             file = pq.ParquetFile(f, page_checksum_verification=True)
@@ -213,7 +214,8 @@ def read_feature_parquet(path: Path, requested: str, column: str, width: int) ->
             for batch in file.iter_batches(BATCH_ROWS, columns=[column]):
                 read = _flat(column_at(batch, names, where, first_row), depth, width, where, column, first_row)
                 parts.append(read)
-                first_row, n_bytes = first_row + len(read), n_bytes + read.values.nbytes
+                first_row += len(read)
+                n_bytes += read.values.nbytes
                 _check_size(where, n_bytes)
         except (pa.ArrowException, OSError, ValueError) as e:
             problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
@@ -258,7 +260,8 @@ def _checked(values: NDArray[Any], offsets: Counts, where: str, column: str, fir
     """The rows as float32; DataError for the first that is empty or has a number that is not finite."""
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
         rows = FeatureRows(values.astype(np.float32, copy=False), offsets)
-    empty, bad = np.flatnonzero(rows.lengths == 0), np.flatnonzero(~np.isfinite(rows.values).all(axis=1))
+    empty = np.flatnonzero(rows.lengths == 0)
+    bad = np.flatnonzero(~np.isfinite(rows.values).all(axis=1))
     _refuse(empty, where, first_row, f"{column!r} has no vector", "write one, or leave the row out")
     odd = np.searchsorted(offsets, bad, side="right") - 1
     problem = f"{column!r} has a number that is NaN or infinite as float32"

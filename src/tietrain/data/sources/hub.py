@@ -43,7 +43,9 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
     """
     from tietrain.data.sources.columns import find_columns, read_texts
 
-    columns, splits, folder = text_columns(data, task), named_splits(data), _folder(data)
+    columns = text_columns(data, task)
+    splits = named_splits(data)
+    folder = _folder(data)
     for name in data.features:
         problem = "of data.format=hub only text is read"
         raise SettingsError(f"data.features.{name}", problem, "keep the vectors in a Parquet file, data=parquet")
@@ -142,12 +144,11 @@ def _ask_hub(name: str, revision: str | None) -> str:
         info = _within(REACH_SECONDS, lambda: HfApi().dataset_info(name, revision=revision, timeout=REACH_SECONDS))
         return str(info.sha)
     except RepositoryNotFoundError:
-        problem, remedy = (
-            f"{hub} has no such dataset, or you have no access",
-            "look for its page, or log in with `hf auth`",
-        )
+        problem = f"{hub} has no such dataset, or you have no access"
+        remedy = "look for its page, or log in with `hf auth`"
     except RevisionNotFoundError:
-        problem, remedy = f"the dataset has no revision {revision}", "name a branch, a tag or a commit it has"
+        problem = f"the dataset has no revision {revision}"
+        remedy = "name a branch, a tag or a commit it has"
     except Exception as e:  # of the network, of whatever library the client uses for it
         problem = f"there is no such folder, and {hub} cannot be reached ({_one_line(e)})"
         remedy = "load it with network; HF_HUB_OFFLINE=1 uses what was loaded before"

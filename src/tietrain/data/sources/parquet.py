@@ -17,7 +17,8 @@ def load_parquet(data: DataConfig, task: str) -> Corpus:
     Raises:
         SettingsError, DataError: see `corpora.load_corpus`.
     """
-    columns, files = text_columns(data, task), split_files(data, task)
+    columns = text_columns(data, task)
+    files = split_files(data, task)
     first, *more = first_files(files)
     corpus = Corpus(f"{first} and {len(more)} more" if more else first, all_columns(data, task))
     for split, named in files.items():
