@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from tietrain.runs.view import Run, Scalar
 
+OF_TRANSLATION = (
+    *("task.directions", "task.zero_shot", "task.temperature", "task.train_pairs", "task.disjoint", "task.max_len"),
+    *("task.metrics", "task.bleu_tokenize", "task.beam", "task.length_penalty", "task.max_output_ratio"),
+    *("task.max_output_extra", "data.features", "data.vocabulary", "model.n_encoder_layers", "model.encoders"),
+    *("model.decoders", "model.source_attention"),
+)
+OF_GRAMMAR = ("data.preset", "data.seed", "data.language_seed", "data.difficulty", "data.alphabet_b")
 # A setting, its values with which other settings are read, and those settings. Settings that are not here are always read.
 READ_WITH: tuple[tuple[str, tuple[Scalar, ...], tuple[str, ...]], ...] = (
     ("task.name", ("lm",), ("task.eval_stride",)),
     ("task.name", ("mlm",), ("task.mask_rate",)),
     ("task.name", ("lm", "mlm"), ("task.window",)),
-    (
-        "task.name",
-        ("mt",),
-        (
-            *("task.directions", "task.zero_shot", "task.temperature", "task.train_pairs", "task.disjoint"),
-            *("task.max_len", "task.metrics", "task.bleu_tokenize", "task.beam", "task.length_penalty"),
-            *("task.max_output_ratio", "task.max_output_extra", "data.features", "data.vocabulary"),
-            *("model.n_encoder_layers", "model.encoders", "model.decoders", "model.source_attention"),
-        ),
-    ),
-    (
-        "data.format",
-        ("grammar",),
-        ("data.preset", "data.seed", "data.language_seed", "data.difficulty", "data.alphabet_b"),
-    ),
+    ("task.name", ("mt",), OF_TRANSLATION),
+    ("data.format", ("grammar",), OF_GRAMMAR),
     ("optim.name", ("sgd",), ("optim.momentum",)),
     ("optim.name", ("adam", "adamw"), ("optim.betas", "optim.eps")),
     ("optim.schedule", ("wsd",), ("optim.decay",)),

@@ -200,7 +200,7 @@ def left_out(n: int) -> float:
     Source: Hesterberg 2014, expanded percentile interval.
 
     >>> round(left_out(8), 4), round(left_out(1000), 4)
-    (0.0057, 0.0249)
+    (0.0057, 0.0248)
     """
     t = stats.t.ppf(1 - LEVEL / 2, n - 1)
     return float(stats.norm.cdf(-t * math.sqrt(n / (n - 1))))
