@@ -43,8 +43,7 @@ from tietrain.model.transformer import Transformer
 from tietrain.plan.catalogue import Scheme, load_scheme
 from tietrain.plan.schemes import make_plan
 from tietrain.train.hardware import resolve_hardware
-from tietrain.train.optim import build_optimizer
-from tietrain.train.step import train_step
+from tietrain.train.optim import build_optimizer, train_step
 from tietrain.train.tasks.mt import Translation
 from tietrain.train.tasks.task import batch_loss
 
@@ -293,6 +292,7 @@ def bench_start(options: argparse.Namespace) -> None:
             with subprocess.Popen(
                 [sys.executable, "-m", "tietrain", *words, f"run_dir=run{i}"],
                 cwd=folder,
+                env={**os.environ, "XDG_CACHE_HOME": folder},
                 stderr=subprocess.PIPE,
                 text=True,
             ) as process:

@@ -21,9 +21,8 @@ from tietrain.data.batches import pairs
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.prepare import prepare
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
-from tietrain.model.beam import Search
+from tietrain.model.beam import Search, search
 from tietrain.model.cache import Cache
-from tietrain.model.decoding import search
 from tietrain.model.transformer import Transformer
 from tietrain.plan.schemes import make_plan
 

@@ -6,6 +6,7 @@ Run as a program it is a grid that watches itself: it prints one JSON line with 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -89,8 +90,9 @@ def watch(argv: list[str]) -> dict[str, list[float]]:
 def _run(folder: str, *words: str) -> str:
     words = (str(Path(words[0]).resolve()), *words[1:]) if words[0] != "-m" else words
     command = [sys.executable, *words]
+    env = {**os.environ, "XDG_CACHE_HOME": folder}
     return subprocess.run(
-        command, cwd=folder, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, cwd=folder, env=env, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ).stdout
 
 

@@ -14,7 +14,7 @@ import atheris
 with atheris.instrument_imports(include=["tietrain", "yaml", "omegaconf", "json"]):
     from tietrain.config.compose import parse_overrides
     from tietrain.config.stored import read_run_config
-    from tietrain.data.sources.validate import check_file, jsonl_parser, tsv_parser
+    from tietrain.data.sources.validate import jsonl_parser, read_text_file, tsv_parser
     from tietrain.errors import TietrainError
     from tietrain.runs import record as runs
     from tietrain.runs.durable import is_whole
@@ -44,7 +44,7 @@ def corpora(data: bytes) -> None:
     path = FOLDER / "x"
     path.write_bytes(data[1:])
     parser = tsv_parser(path, ["a", "b"]) if data[0] % 2 else jsonl_parser(path, ["a", "b"], one_line=True)
-    check_file(path, "x", parser)
+    read_text_file(path, "x", parser, 2)
 
 
 def guarded(target: Callable[[bytes], None]) -> Callable[[bytes], None]:

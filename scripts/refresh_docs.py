@@ -1,4 +1,4 @@
-"""Write what is generated: tables between markers in the documents, and `conf/tying/alias/`; tests compare them."""
+"""Write the generated parts: tables between markers in the documents, and `conf/tying/alias/`; tests compare them."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from tietrain.plan.lengths import (
 )
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.schemes import make_plan
-from tietrain.report.figures.lengths import draw_lengths
+from tietrain.report.figures.flops import draw_lengths
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/schemes.md", "docs/flops.md")
@@ -29,7 +29,7 @@ MARKED = re.compile(r"(<!-- (?P<name>[\w-]+) -->\n).*?(<!-- /(?P=name) -->)", re
 
 
 def aliases_markdown() -> str:
-    """Other toolkits' names, their file and ours, as a Markdown table."""
+    """Names of other toolkits, the alias file and the scheme, as a Markdown table."""
     lines = ["| toolkit | option | `tying=` | here |", "|---|---|---|---|"]
     lines += [f"| {a.toolkit} | `{a.option}` | `alias/{a.file}` | `{a.scheme}` |" for a in ALIASES]
     return "\n".join(lines) + "\n"
@@ -69,7 +69,7 @@ def lengths_markdown() -> str:
     for row in ledger_512().to_json(parse_lengths(DEFAULT_LENGTHS))["rows"]:
         shares = " | ".join(f"{100 * row['shares'][kind]:.1f} %" for kind in KINDS)
         lines.append(f"| {row['length']:,} | {row['flops_per_token']:,} | {shares} |")
-    lines += ["", f"| the stack alone, without logits | `{CONVENTION}` | `{CAUSAL}` |", "|---|--:|--:|"]
+    lines += ["", f"| layers only, without logits | `{CONVENTION}` | `{CAUSAL}` |", "|---|--:|--:|"]
     full, half = ledger_512().crossings, ledger_512(CAUSAL).crossings
     lines += [f"| {name} | {crossing_words(full[name])} | {crossing_words(half[name])} |" for name in CROSSINGS]
     return "\n".join(lines) + "\n"

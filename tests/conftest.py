@@ -43,6 +43,16 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, Mapping[str, str]],
     return compare
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One cache for the whole session, whatever its processes; tests write nothing in the user's home."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(shared / "caches"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def stop_signals() -> Iterator[None]:
     """A run that was stopped ignores signals until its process ends; this process goes on."""

@@ -21,10 +21,25 @@ COMBINED = [
     ("mt", "cross_layer tying.ties.cross_layer.stacks=[decoder] tying.ties.cross_layer.parts=[cross_attn]"),
 ]
 CASES = SCHEMES + COMBINED
-# Every scheme of the two common kinds of model, and of the others one for every rule that is not a layer map.
-_TELLING = ("none", "embeddings", "pre_softmax", "three_way", "cycle_rev", "positions", "encoder_decoder", "query_key")
-_TELLING += ("one_encoder", "one_decoder", "partial_decoders", "cross_attentions")
-QUICK = [(model, tying) for model, tying in CASES if model in ("lm", "mt") or tying in _TELLING]
+# Every scheme in the smallest kind of model it applies to, and in the others one scheme for every rule that is not a map of
+# layers: those act within a stack.
+_ONE_PER_RULE = (
+    "none",
+    "embeddings",
+    "pre_softmax",
+    "three_way",
+    "cycle_rev",
+    "positions",
+    "encoder_decoder",
+    "query_key",
+)
+_ONE_PER_RULE += ("one_encoder", "one_decoder", "partial_decoders", "cross_attentions")
+_OF_LM = [name for model, name in SCHEMES if model == "lm"]
+QUICK = COMBINED + [
+    (model, name)
+    for model, name in SCHEMES
+    if model == "lm" or name in _ONE_PER_RULE or (model == "mt" and name not in _OF_LM)
+]
 
 
 @cache

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tietrain.data.batches.batching import Batch
-from tietrain.data.batches.pairs import Learned, MtBatches, Pairs, Sources
+from tietrain.data.batches.pairs import MtBatches, Pairs, Sources, TrainingPairs
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
@@ -27,15 +27,15 @@ def pairs_of(sizes) -> Pairs:
     return Pairs(Sources({"encoder": src}), "decoder", tgt)
 
 
-def learned(sizes, own=None, name="a-b", rows=None, pairs=None) -> Learned:
+def training_pairs(sizes, own=None, name="a-b", rows=None, pairs=None) -> TrainingPairs:
     """A direction with these reference lengths; `own` are those in the arm's vocabularies, `rows` those that are learned."""
     rows = np.arange(len(sizes)) if rows is None else np.asarray(rows)
     src, tgt = np.asarray(sizes).T
-    return Learned(name, pairs or pairs_of(own or sizes), rows, src[rows], tgt[rows])
+    return TrainingPairs(name, pairs or pairs_of(own or sizes), rows, src[rows], tgt[rows])
 
 
 def mt(sizes, batch_tokens=60, seed=1, own=None) -> MtBatches:
-    return MtBatches([learned(sizes, own)], batch_tokens, seed)
+    return MtBatches([training_pairs(sizes, own)], batch_tokens, seed)
 
 
 def epoch_rows(batches, epoch) -> list[list[int]]:

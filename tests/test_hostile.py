@@ -15,7 +15,7 @@ from tietrain.cli.main import main
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import run_name
 from tietrain.config.stored import read_run_config
-from tietrain.data.model_guard import check_foreign_model
+from tietrain.data.vocabularies import check_foreign_model
 from tietrain.errors import DataError, StorageError, TietrainError
 from tietrain.report.write import write_report
 from tietrain.runs import record as runs
@@ -176,7 +176,7 @@ def test_check_foreign_model_refuses_an_invalid_model(tmp_path, content):
 
 def test_check_foreign_model_survives_a_parser_that_dies(tmp_path, monkeypatch):
     (tmp_path / "x.model").write_bytes(b"x")
-    monkeypatch.setattr("tietrain.data.model_guard.PARSE", "import os; os.abort()")
+    monkeypatch.setattr("tietrain.data.vocabularies.PARSE", "import os; os.abort()")
     with pytest.raises(DataError, match="SIGABRT"):
         check_foreign_model(tmp_path / "x.model")
 

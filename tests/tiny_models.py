@@ -1,5 +1,6 @@
 """Small shapes and every first scheme, for tests of the plan, the ledgers and the model."""
 
+import pytest
 import torch
 
 from tietrain.model.transformer import Transformer
@@ -38,6 +39,10 @@ SCHEMES = {
     },
 }
 CASES = [(task, scheme) for task, schemes in SCHEMES.items() for scheme in schemes]
+# One for each way to tie: nothing, tables, layers, parts of layers, layers in mirrored order, several at once.
+MECHANISMS = [("lm", "none"), ("lm", "pre_softmax"), ("lm", "cycle_rev-2"), ("lm", "ffn-only"), ("mt", "sequence-3")]
+MECHANISMS += [("mt", "decoder-cross_attn"), ("mt", "three_way+cycle-2")]
+MECHANISMS_FIRST = [case if case in MECHANISMS else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
 
 
 def make_shape(task: str, *, vocab_size: int = 23, n_layers: int = N_LAYERS, **options) -> ModelShape:

@@ -3,6 +3,7 @@
 import itertools
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,12 @@ from tietrain.config import (
     TrainConfig,
     TyingConfig,
 )
-from tietrain.config.layout import make_shape
-from tietrain.data.batches.pairs import Learned, MtBatches, Pairs, Sources
+from tietrain.data.batches.pairs import MtBatches, Pairs, Sources, TrainingPairs
 from tietrain.data.batches.windows import LmBatches
 from tietrain.data.encoded import EncodedLines
 from tietrain.model.transformer import Transformer
-from tietrain.plan.schemes import make_plan
 from tietrain.train.checkpoint import save_final
+from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.loop import fit
 from tietrain.train.state import TrainState
@@ -56,9 +56,14 @@ def tiny_config(
 
 def build_model(config: RunConfig) -> Transformer:
     """The initialized model of a configuration."""
-    model = Transformer(make_plan(make_shape(config), config.tying.ties), dropout=config.model.dropout)
+    model = Transformer(Experiment(config).plan, dropout=config.model.dropout)
     model.initialize(config.seed, config.model.table_init_std)
     return model
+
+
+def experiment_in(directory: Path, config: RunConfig) -> Experiment:
+    """The experiment of a configuration that is run in a directory."""
+    return Experiment(replace(config, run_dir=str(directory)))
 
 
 class RandomTask:
@@ -76,8 +81,8 @@ class RandomTask:
             for _ in range(2)
         )
         pairs = Pairs(Sources({"encoder": src}), "decoder", tgt)
-        learned = Learned("src-tgt", pairs, np.arange(len(tgt)), src.lengths, tgt.lengths)
-        self.batches = MtBatches([learned], config.train.batch_tokens, config.seed)
+        direction = TrainingPairs("src-tgt", pairs, np.arange(len(tgt)), src.lengths, tgt.lengths)
+        self.batches = MtBatches([direction], config.train.batch_tokens, config.seed)
 
     def loss(self, model, batch):
         return batch_loss(model, batch, 0.1)
@@ -107,10 +112,11 @@ def train(
         stop_after: SIGTERM comes during this step of this call.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    experiment = experiment_in(directory, config)
     hardware = resolve_hardware(config.hardware)
     model, task = build_model(config).to(hardware.device), task or RandomTask(config)
     learn, steps = task.loss, itertools.count(1)
-    with StopRequest() as stop, Trackers(directory, config, log) as trackers:
+    with StopRequest() as stop, Trackers(experiment, log) as trackers:
 
         def counted(model, batch):
             if next(steps) == stop_after:
@@ -118,17 +124,8 @@ def train(
             return learn(model, batch)
 
         task.loss = counted
-        state = fit(
-            model,
-            task,
-            config=config,
-            hardware=hardware,
-            directory=directory,
-            fingerprints=fingerprints or {"corpus": "c", "batches": task.batches.fingerprint},
-            log=log,
-            stop=stop,
-            trackers=trackers,
-        )
+        contents = fingerprints or {"corpus": "c", "batches": task.batches.fingerprint}
+        state = fit(experiment, model, task, hardware, contents, log=log, stop=stop, trackers=trackers)
     return state, model
 
 

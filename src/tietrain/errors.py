@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Collection
+from difflib import get_close_matches
 
 
 class TietrainError(Exception):
@@ -60,6 +62,17 @@ class LockedError(TietrainError):
 
     exit_code = 6
     status = "running_elsewhere"
+
+
+def check_choice(
+    setting: str, value: object, choices: Collection[str], error: type[TietrainError] = SettingsError
+) -> None:
+    """Raise an error if a value is not one of the choices; the remedy names the nearest choice, or all of them."""
+    if isinstance(value, str) and value in choices:
+        return
+    near = get_close_matches(value, choices, n=1) if isinstance(value, str) else []
+    remedy = f"did you mean {near[0]}?" if near else f"choose from {', '.join(choices)}"
+    raise error(f"{setting}={value}", "there is no such choice", remedy)
 
 
 def eprint(line: str) -> None:

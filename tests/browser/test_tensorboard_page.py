@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tietrain.runs import record as runs
-from tietrain.train.tensorboard import TensorBoard, add_results, final_scores
-from tiny_run import tiny_config
+from tietrain.train.tensorboard import TensorBoard, add_results, final_scalars
+from tiny_run import experiment_in, tiny_config
 
 # Text of a page, that of its shadow roots included.
 TEXT = """
@@ -47,8 +47,9 @@ def study(tmp_path_factory):
         samples = [{"a": "un", "reference": "one", "hypothesis": "two"}]
         rows = [{**at, "split": split, "nats_per_token": 3.0} for at in where for split in ("train", "valid")]
         runs.append_metrics(directory, [{**row, "samples": samples} for row in rows])
-        TensorBoard(directory, config, ["nothing is tied"], print)
-        finals = final_scores(config, 12345, where[-1]["flops"], {"bleu": 31.25, "nats_per_token": 2.5})
+        experiment = experiment_in(directory, config)
+        TensorBoard(experiment, print)
+        finals = final_scalars(experiment, where[-1]["flops"], {"bleu": 31.25, "nats_per_token": 2.5})
         add_results(directory, finals, where[-1], print)
     return place
 

@@ -1,36 +1,31 @@
-"""`grid.jsonl`: what grids were told to run, whoever writes it, whatever it holds."""
+"""`grid.jsonl`: the cells of grids, whoever writes it, whatever it holds."""
 
 import json
 import os
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tietrain.cli import cells
-from tietrain.cli.cells import Cell, add_cells, add_run, cell_words, read_cells
+from tietrain.cli.cells import GridCell, add_cells, add_run, cell_words, read_cells
 from tietrain.runs import record as runs
 
 
 def a_cell(*words, n_runs=1):
-    return Cell(cell_words(words), tuple(words), n_runs)
+    return GridCell(cell_words(words), tuple(words), n_runs)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["tying=none", "seed=1"],
+def test_cell_words_are_the_same_however_a_cell_is_typed():
+    for words in (
         ["seed=1", "tying=none"],
         ["tying=three_way", "seed=1", "tying=none"],
         ["seed=1", "retry_failed=true", "tying=none", "study=x", "data.cache=/tmp"],
-    ],
-)
-def test_a_cell_is_known_however_it_is_typed(words):
-    assert cell_words(words) == ("seed=1", "tying=none")
-    assert cell_words(["seed=1", "tying=none", "optim.lr=0.1"]) != cell_words(words)
+    ):
+        assert cell_words(words) == ("seed=1", "tying=none")
+    assert cell_words(["seed=1", "tying=none", "optim.lr=0.1"]) == ("optim.lr=0.1", "seed=1", "tying=none")
 
 
-def test_commands_add_to_one_another(tmp_path):
+def test_add_cells_and_add_run_add_only_what_is_new(tmp_path):
     add_cells(tmp_path, [a_cell("tying=a", "seed=1"), a_cell("tying=a", "seed=2")])
     add_run(tmp_path, ["seed=2", "tying=a"], "run-2")
     before = (tmp_path / runs.GRID).read_bytes()
@@ -47,7 +42,7 @@ def test_commands_add_to_one_another(tmp_path):
     ]
 
 
-def test_a_line_that_a_crash_cut_off_spoils_no_other(tmp_path):
+def test_add_cells_survives_a_line_that_a_crash_cut_off(tmp_path):
     add_cells(tmp_path, [a_cell("seed=1"), a_cell("seed=2")])
     whole = (tmp_path / runs.GRID).read_bytes()
     (tmp_path / runs.GRID).write_bytes(whole[:-7])
@@ -55,7 +50,7 @@ def test_a_line_that_a_crash_cut_off_spoils_no_other(tmp_path):
     assert [cell.words for cell in read_cells(tmp_path)] == [("seed=1",), ("seed=2",)]
 
 
-def test_what_is_no_file_of_cells_is_neither_read_nor_written(tmp_path, monkeypatch):
+def test_read_cells_and_add_cells_refuse_links_pipes_folders_and_large_files(tmp_path, monkeypatch):
     good = json.dumps({"cell": ["seed=1"], "swept": [], "runs": 1})
     (tmp_path / "outside").write_text(good)
     for name in ("link", "pipe", "folder", "large"):
@@ -71,29 +66,29 @@ def test_what_is_no_file_of_cells_is_neither_read_nor_written(tmp_path, monkeypa
     assert (tmp_path / "outside").read_text() == (tmp_path / "large" / runs.GRID).read_text() == good
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        [],
-        {"cell": "seed=2", "swept": [], "runs": 1},
-        {"cell": [2], "swept": [], "runs": 1},
-        {"cell": ["seed=2"], "swept": None, "runs": 1},
-        {"cell": ["seed=2"], "swept": [], "runs": 0},
-        {"cell": ["seed=2"], "swept": [], "runs": 10**9},
-        {"cell": ["seed=2"], "swept": [], "runs": "1"},
-        {"cell": ["seed=2"], "run": "of no cell"},
-        {"cell": ["seed=1"], "run": ["x"]},
-    ],
+DAMAGED = (
+    [],
+    {"cell": "seed=2", "swept": [], "runs": 1},
+    {"cell": [2], "swept": [], "runs": 1},
+    {"cell": ["seed=2"], "swept": None, "runs": 1},
+    {"cell": ["seed=2"], "swept": [], "runs": 0},
+    {"cell": ["seed=2"], "swept": [], "runs": 10**9},
+    {"cell": ["seed=2"], "swept": [], "runs": "1"},
+    {"cell": ["seed=2"], "run": "of a cell that is not listed"},
+    {"cell": ["seed=1"], "run": ["x"]},
 )
-def test_lines_of_another_make_are_left_out(tmp_path, body):
+
+
+def test_read_cells_leaves_out_damaged_lines(tmp_path):
     add_cells(tmp_path, [a_cell("seed=1")])
-    with open(tmp_path / runs.GRID, "a", encoding="utf-8") as f:
-        f.write(json.dumps(body) + "\n" + "[" * 100_000 + "\n")
-    assert read_cells(tmp_path) == [a_cell("seed=1")]
+    for body in DAMAGED:
+        with open(tmp_path / runs.GRID, "a", encoding="utf-8") as f:
+            f.write(json.dumps(body) + "\n" + "[" * 100_000 + "\n")
+        assert read_cells(tmp_path) == [a_cell("seed=1")], body
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_can_be_read_and_added_to(tmp_path_factory, content):
+def test_add_cells_adds_to_any_bytes(tmp_path_factory, content):
     study = tmp_path_factory.mktemp("study")
     (study / runs.GRID).write_bytes(content)
     add_cells(study, [a_cell("seed=1")])

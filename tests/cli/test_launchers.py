@@ -12,7 +12,6 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from tietrain.cli import launchers
-from tietrain.cli.main import main
 from tietrain.cli.status import read_status
 from tietrain.config.compose import compose_grid
 from tietrain.config.hydra_errors import hydra_error
@@ -27,83 +26,67 @@ def needs(launcher):
     return pytest.importorskip(f"hydra_plugins.hydra_{launcher}", reason=f"pip install hydra-{launcher}")
 
 
-@pytest.mark.parametrize(
-    ("words", "added", "threads"),
-    [
-        ([], [], None),
-        (["hardware.threads=8"], [], 8),
-        (["hydra/launcher=joblib"], ["hydra.launcher.n_jobs=8"], 1),
-        (["hydra/launcher=joblib", "hardware.threads=3"], ["hydra.launcher.n_jobs=2"], 3),
-        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=3"], [], 2),
-        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=8"], [], 1),
-        (["hydra/launcher=submitit_local"], ["hydra.sweeper.max_batch_size=8"], 1),
-        (["hydra/launcher=submitit_local", "hydra.sweeper.max_batch_size=2"], [], 4),
-        (["hydra/launcher=submitit_local", "hydra/sweeper=optuna"], [], 4),
-        (["hydra/launcher=submitit_slurm"], [], None),
-    ],
-)
-def test_jobs_and_threads_share_the_cores(monkeypatch, words, added, threads):
+# Words -> the override that is added, and the threads of each cell, on a machine with 8 cores.
+SHARED = {
+    "hardware.threads=8": ([], 8),
+    "hydra/launcher=joblib": (["hydra.launcher.n_jobs=8"], 1),
+    "hydra/launcher=joblib hardware.threads=3": (["hydra.launcher.n_jobs=2"], 3),
+    "hydra/launcher=joblib hydra.launcher.n_jobs=3": ([], 2),
+    "hydra/launcher=submitit_local": (["hydra.sweeper.max_batch_size=8"], 1),
+    "hydra/launcher=submitit_local hydra/sweeper=optuna": ([], 4),
+    "hydra/launcher=submitit_slurm": ([], None),
+}
+
+
+def test_shared_cores_fits_jobs_and_threads_into_the_cores(monkeypatch):
     for plugin in ("joblib_launcher", "submitit_launcher", "optuna_sweeper"):
         needs(plugin)
     monkeypatch.setattr(launchers, "n_cores", lambda: 8)
-    assert launchers.shared_cores(compose_grid(words)) == added
-    common = compose_grid([*words, *added])
-    assert launchers.threads_of_cell(common.hydra, common.hardware.threads) == threads
-
-
-def test_more_jobs_times_threads_than_cores_are_refused(monkeypatch):
-    needs("joblib_launcher")
-    monkeypatch.setattr(launchers, "n_cores", lambda: 8)
-    with pytest.raises(SettingsError, match=r"n_jobs=3: with hardware.threads=3 they take 9 cores, and there are 8"):
+    for line, (added, threads) in SHARED.items():
+        words = line.split()
+        assert launchers.shared_cores(compose_grid(words)) == added, line
+        common = compose_grid([*words, *added])
+        assert launchers.threads_of_cell(common.hydra, common.hardware.threads) == threads, line
+    with pytest.raises(SettingsError) as e:
         launchers.shared_cores(compose_grid(["hydra/launcher=joblib", "hydra.launcher.n_jobs=3", "hardware.threads=3"]))
+    assert e.value.setting == "hydra.launcher.n_jobs=3"
+
+
+def test_hydra_error_names_the_extra_of_a_plugin_that_is_not_installed():
+    for name, remedy in (("launcher/joblib", "tietrain[launchers]"), ("sweeper/optuna", "tietrain[search]")):
+        error = hydra_error(HydraException(f"In 'hydra/config': Could not find 'hydra/{name}'"), [])
+        assert error.exit_code == 2 and error.setting == f"hydra/{name.replace('/', '=')}" and remedy in error.remedy
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("line", "setting"),
     [
-        ("launcher/joblib", r"pip install 'tietrain\[launchers\]'"),
-        ("sweeper/optuna", r"pip install 'tietrain\[search\]'"),
-        ("launcher/ray", "choose from basic, joblib"),
+        ("hydra/sweeper=optuna tune=rates model.d_ff=choice(64,128)", "hydra/sweeper=optuna"),
+        ("hydra/launcher=ray seed=1,2", "hydra/launcher=ray"),
     ],
 )
-def test_a_plugin_that_is_not_installed_is_named_with_its_extra(name, said):
-    error = hydra_error(HydraException(f"In 'hydra/config': Could not find 'hydra/{name}'"), [])
-    with pytest.raises(SettingsError, match=said):
-        raise error
-
-
-def test_a_search_over_tuned_arms_is_refused_before_any_cell(tmp_path, monkeypatch, capsys):
-    needs("optuna_sweeper")
-    monkeypatch.chdir(tmp_path)
-    words = ["-m", "hydra/sweeper=optuna", "tune=rates", "model.d_ff=choice(64,128)"]
-    assert main(words) == 2
-    said = capsys.readouterr().err
-    assert "hydra/sweeper=optuna: tune=rates gives every arm the same trials" in said and said.count("\n") == 1
-    assert not (tmp_path / "outputs").exists()
-
-
-def test_an_unknown_launcher_is_refused_before_any_cell(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["-m", "hydra/launcher=ray", "seed=1,2"]) == 2
-    assert "no package that is installed brings the launcher ray" in capsys.readouterr().err
+def test_prepare_refuses_before_any_cell(tietrain_cli, tmp_path, line, setting):
+    if "optuna" in line:
+        needs("optuna_sweeper")
+    ran = tietrain_cli("-m", *line.split())
+    assert ran.is_refusal() and ran.code == 2 and ran.err.startswith(f"tietrain: {setting}: ")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_launcher_that_gives_up_ends_with_1_and_a_summary(tmp_path, monkeypatch, capsys):
+def test_run_app_ends_with_1_if_a_launcher_gives_up(tietrain_cli, monkeypatch):
     from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
     def launch(self, job_overrides, initial_job_idx):
         raise RuntimeError("a worker was killed")
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(BasicLauncher, "launch", launch)
-    assert main(["-m", "seed=1,2"]) == 1
-    assert "the grid ended early, RuntimeError: a worker was killed" in capsys.readouterr().err
+    ran = tietrain_cli("-m", "seed=1,2")
+    assert ran.code == 1 and "RuntimeError: a worker was killed" in ran.err
 
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Starts a grid of tiny cells as a process of its own."""
+    """Starts a grid of tiny cells in another process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
@@ -115,8 +98,8 @@ def start(tmp_path, monkeypatch):
     return popen
 
 
-def test_the_script_for_slurm_asks_for_what_is_set(start, tmp_path, monkeypatch):
-    """Its text alone: no Slurm has run it."""
+def test_submitit_slurm_writes_the_settings_into_its_script(start, tmp_path, monkeypatch):
+    """Only its text is tested: no Slurm has run it."""
     needs("submitit_launcher")
     (tmp_path / "bin").mkdir()
     for name, text in (
@@ -151,7 +134,7 @@ def test_the_script_for_slurm_asks_for_what_is_set(start, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("launcher", "plugin"), [("basic", None), ("joblib", "joblib_launcher"), ("submitit_local", "submitit_launcher")]
 )
-def test_every_launcher_runs_all_cells_beside_those_that_fail(start, launcher, plugin):
+def test_every_launcher_runs_all_cells_although_some_fail(start, launcher, plugin):
     if plugin:
         needs(plugin)
     words = ["task=lm", "tying=none,three_way,pre_softmax", "model.n_heads=2,3", f"hydra/launcher={launcher}"]
@@ -177,8 +160,8 @@ def test_every_launcher_runs_all_cells_beside_those_that_fail(start, launcher, p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_a_grid_side_by_side_lets_every_cell_save_and_begins_no_other(start, number):
-    """To the leading process alone, as a container's stop sends it."""
+def test_passing_on_signals_lets_every_cell_save_and_begins_no_other(start, number):
+    """The signal goes to the leading process only, as when a container stops."""
     needs("joblib_launcher")
     words = ["seed=1,2,3,4", "train.max_steps=400", "train.slow_step_seconds=0.2", "train.checkpoint_every=1000"]
     with start(*words, "train.eval_every=1000", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2") as process:
@@ -197,7 +180,7 @@ def test_a_signal_to_a_grid_side_by_side_lets_every_cell_save_and_begins_no_othe
 
 
 @pytest.mark.slow
-def test_optuna_searches_by_the_loss_on_valid_and_finds_its_trials_again(start):
+def test_optuna_lowers_the_loss_on_valid_and_finds_its_trials_again(start):
     needs("optuna_sweeper")
     words = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1"]
     words += ["hydra.sweeper.sampler.seed=1", "optim.lr=interval(1e-4,1e-2)"]

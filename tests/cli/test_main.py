@@ -1,6 +1,7 @@
-"""The command line as its users type it: verbs, did-you-mean, exit codes, one message and no traceback."""
+"""The command line as its users type it: commands, exit codes, one message and no traceback."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,176 +9,179 @@ from pathlib import Path
 import pytest
 
 from tietrain import __version__
-from tietrain.cli.main import main
+from tietrain.cli import use, verbs  # noqa: F401  (they register the commands)
+from tietrain.cli.registry import VERBS
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import run_name
 
-
-def run(capsys, *argv):
-    try:
-        code = main(list(argv))
-    except SystemExit as e:  # argparse
-        code = e.code
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-def test_version(capsys):
-    assert run(capsys, "--version") == (0, f"tietrain {__version__}\n", "")
-
-
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (["reprot"], ["did you mean report?"]),
-        (["frobnicate"], ["commands are"]),
-        (["sed=1"], ["did you mean seed?"]),
-        (["+typo=1"], ["+typo=1"]),
-        (["-m", "tying=none,nope"], ["tying=nope"]),
-        (["-m", "seed=1,2", "run_dir=x"], ["run_dir"]),
-        (["-m", "seed=1,2", "study=../x"], ["study=../x"]),
-        (["tying=none,pre_softmax"], ["-m"]),
-        (["plan", "tying=three_way"], ["tying=three_way", "decoder.embed", "pre_softmax"]),
-        (["plan", "sed=1"], ["did you mean seed?"]),
-        (["study=a/b"], ["study=a/b"]),
-        (["-cd", "nope", "seed=1"], ["-cd nope"]),
-        (["plan", "-cd", "nope"], ["-cd nope"]),
-        ([""], ["commands are"]),
-        (["run_dir=/proc/nope"], ["run_dir=/proc/nope"]),
-        (["report", "no/such/folder"], ["no/such/folder"]),
-        (["status", "no/such/folder"], ["no/such/folder"]),
-        (["status", ".", "--json", "--watch"], ["--watch"]),
-    ],
+ROOT = Path(__file__).parents[2]
+# Refused by this room: the texts are in tests/golden/cli_refusals.txt.
+REFUSED_HERE = (
+    "reprot",
+    "frobnicate",
+    "",
+    "--cfg job --multirun",
+    "-m seed=1,2 run_dir=x",
+    "plan -m seed=1,2 --ledger",
+    "plan --against nope",
+    "plan --against tying='x",
+    "plan --figure f.gif",
+    "plan --nope",
+    "report",
+    "status no/such/folder",
+    "status . --json --watch",
+    "compare a b --metric rouge",
+    "compare a b --samples 0",
+    "translate run --beam 0",
+    "translate run --beam many",
+    "translate run --length-penalty -1",
+    "translate run task.beam=3",
+    "generate run --temperature 0",
+    "generate run --top-p 1.5",
+    "eval run model.d_model=8",
+    "eval run data.kind=char",
+    "eval run --name a/b",
 )
-def test_refusals_are_one_message(capsys, tmp_path, monkeypatch, argv, words):
-    monkeypatch.chdir(tmp_path)
-    code, _, err = run(capsys, *argv)
-    assert code in (2, 3, 5)
-    assert "Traceback" not in err
-    assert len(err.strip().splitlines()) == 1
-    for word in words:
-        assert word in err
-    assert list(tmp_path.glob("**/run.json")) == []
+# Refused by the rooms below: command line -> setting, exit code.
+REFUSED_BELOW = {
+    "sed=1": ("sed=1", 2),
+    "+typo=1": ("+typo=1", 2),
+    "seed=1,2": ("seed", 2),
+    "study=a/b": ("study=a/b", 2),
+    "-m tying=none,nope": ("tying=nope", 2),
+    "-m seed=1,2 study=../x": ("study=../x", 2),
+    "-cd nope seed=1": ("-cd nope", 2),
+    "run_dir=/proc/nope": ("run_dir=/proc/nope", 5),
+    "plan -m sed=1,2": ("sed=1,2", 2),
+    "plan seed=1,2": ("seed", 2),
+    "plan -cd nope": ("-cd nope", 2),
+    "plan tying=three_way": ("tying=three_way", 2),
+    "plan --against tying=three_way": ("tying=three_way", 2),
+    "plan --against .": ("plan.json", 3),
+    "plan --lengths 64,...,1000": ("--lengths 64,...,1000", 2),
+    "plan --figure no/such/folder/f.png": ("writing no/such/folder/f.png", 5),
+    "report no/such/folder": ("no/such/folder", 3),
+}
 
 
-@pytest.mark.parametrize(
-    "verb", ["plan", "schemes", "check", "data", "status", "report", "compare", "translate", "generate", "eval"]
-)
-def test_every_verb_has_help(capsys, verb):
-    code, out, _ = run(capsys, verb, "--help")
-    assert code == 0
-    assert "--json" in out
+def test_main_prints_its_version(tietrain_cli):
+    assert tietrain_cli("--version") == (0, f"tietrain {__version__}\n", "")
 
 
-def test_plan_json_has_plain_integers(capsys):
-    code, out, _ = run(capsys, "plan", "task=mt", "tying=three_way", "model=vaswani_base", "--json")
-    body = json.loads(out)
-    assert code == 0
+def test_main_refuses_in_one_line(tietrain_cli, golden):
+    texts = {}
+    for line in REFUSED_HERE:
+        ran = tietrain_cli(*line.split(" "))
+        assert ran.is_refusal() and ran.code == (3 if "folder" in line else 2), line
+        texts[f"tietrain {line}"] = ran.err
+    assert list(Path().iterdir()) == []
+    golden("cli_refusals", texts)
+
+
+def test_main_passes_on_refusals_with_their_setting_and_code(tietrain_cli):
+    for line, (setting, code) in REFUSED_BELOW.items():
+        ran = tietrain_cli(*line.split(" "))
+        assert ran.is_refusal() and ran.code == code, line
+        assert ran.err.startswith(f"tietrain: {setting}"), line
+    assert not list(Path().rglob("run.json"))
+
+
+def test_every_command_explains_itself(tietrain_cli, golden):
+    texts = {}
+    for name, parser in sorted(VERBS.items()):
+        ran = tietrain_cli(name, "--help")
+        assert ran.code == 0 and "--json" in ran.out
+        # argparse lays out its own text; the golden file holds ours.
+        lines = [parser.description, *(f"{' '.join(a.option_strings) or a.dest}: {a.help}" for a in parser._actions)]
+        texts[f"tietrain {name}"] = "\n".join(lines)
+    golden("cli_help", texts)
+
+
+def test_help_and_docs_list_every_command(tietrain_cli):
+    header = tietrain_cli("--help").out
+    table = re.findall(r"^\| `(\w+)", (ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert [name for name in VERBS if not re.search(rf"\b{name}\b", header)] == []
+    assert set(VERBS) <= set(table)
+
+
+def test_plan_json_has_plain_integers(tietrain_cli):
+    body = json.loads(tietrain_cli("plan", "task=mt", "tying=three_way", "model=vaswani_base", "--json").out)
     assert (body["params"], body["params_untied"], body["params_saved"]) == (63_045_632, 100_933_632, 37_888_000)
 
 
-def test_plan_reads_a_users_own_configs(capsys, tmp_path):
-    (tmp_path / "tying").mkdir()
-    (tmp_path / "tying" / "mine.yaml").write_text("ties:\n  mine: {rule: cross_layer, n_unique: 2, norms: false}\n")
-    code, out, _ = run(capsys, "plan", "tying=mine", "-cd", str(tmp_path))
-    assert code == 0
-    assert "layers decoder 0=1 share self_attn, ffn; keep self_attn_norm, ffn_norm" in out
+def test_config_dir_adds_configurations_of_the_user(tietrain_cli):
+    Path("tying").mkdir()
+    Path("tying/mine.yaml").write_text("ties:\n  mine: {rule: cross_layer, n_unique: 2, norms: false}\n")
+    body = json.loads(tietrain_cli("plan", "tying=mine", "-cd", ".", "--json").out)
+    assert body["label"] == "mine" and body["params_saved"] > 0
 
 
-def test_hydra_flags_are_left_alone(capsys):
-    code, out, _ = run(capsys, "--cfg", "job", "task=mt")
-    assert code == 0
-    assert "name: mt" in out
-    assert run(capsys, "--nope")[0] == 2
+@pytest.mark.parametrize(("text", "setting"), [("ties: [", "mine.yaml, line"), ("tis: 3\n", "tying/mine.yaml: tis")])
+def test_config_dir_with_a_broken_file_is_refused(tietrain_cli, text, setting):
+    Path("tying").mkdir()
+    Path("tying/mine.yaml").write_text(text)
+    for words in (["plan", "tying=mine", "-cd", "."], ["-cd", ".", "tying=mine"]):
+        ran = tietrain_cli(*words)
+        assert ran.is_refusal() and ran.code == 2
+        assert setting in ran.err
 
 
-def test_completion_offers_schemes(capsys, monkeypatch):
+def test_main_leaves_hydra_its_flags(tietrain_cli):
+    ran = tietrain_cli("--cfg", "job", "task=mt")
+    assert ran.code == 0 and "name: mt" in ran.out
+    assert tietrain_cli("--nope").code == 2
+
+
+def test_shell_completion_offers_schemes(tietrain_cli, monkeypatch):
     monkeypatch.setenv("COMP_LINE", "tietrain tying=")
     monkeypatch.setenv("COMP_POINT", "15")
-    code, out, _ = run(capsys, "-sc", "query=bash")
-    assert code == 0
-    assert "tying=three_way" in out.split()
+    ran = tietrain_cli("-sc", "query=bash")
+    assert ran.code == 0 and "tying=three_way" in ran.out.split()
 
 
-@pytest.mark.parametrize(("text", "words"), [("ties: [", ["mine.yaml", "line"]), ("tis: 3\n", ["tying/mine", "tis"])])
-def test_a_users_broken_config_is_named(capsys, tmp_path, text, words):
-    (tmp_path / "tying").mkdir()
-    (tmp_path / "tying" / "mine.yaml").write_text(text)
-    for argv in (["plan", "tying=mine", "-cd", str(tmp_path)], ["-cd", str(tmp_path), "tying=mine"]):
-        code, _, err = run(capsys, *argv)
-        assert code == 2
-        assert "Traceback" not in err
-        for word in words:
-            assert word in err
-
-
-def test_an_unexpected_error_is_70_with_a_log(capsys, monkeypatch):
-    import tietrain.cli.verbs
-
-    def broken(verb, argv):
+def test_main_reports_a_bug_with_70_and_a_log(tietrain_cli, monkeypatch):
+    def broken():
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(tietrain.cli.verbs, "run", broken)
-    code, _, err = run(capsys, "plan")
-    assert code == 70
-    assert "boom" in err and "Traceback" not in err
-
-
-@pytest.fixture
-def cells(monkeypatch, tmp_path):
-    """Configurations that the command line would run."""
-    import tietrain.train.job
-
-    found = []
-
-    def run_job(config):
-        found.append(config)
-        return tietrain.train.job.Outcome("", "done")
-
-    monkeypatch.setattr(tietrain.train.job, "run_job", run_job)
-    monkeypatch.chdir(tmp_path)
-    return found
+    monkeypatch.setattr("tietrain.cli.verbs.tying_choices", broken)
+    ran = tietrain_cli("schemes")
+    assert ran.code == 70 and "Traceback" not in ran.err
+    log = Path(re.search(r"\(see (.+)\)", ran.err).group(1))
+    assert "RuntimeError: boom" in log.read_text()
+    log.unlink()
 
 
 @pytest.mark.parametrize(
-    ("argv", "batch_by"),
+    ("line", "batch_by"),
     [
-        ([], ["tokens"]),
-        (["train.batch_by=chars"], ["chars"]),
-        (["model.vocab_size=200"], ["tokens"]),
-        (["-m", "seed=1,2", "model.vocab_size=200"], ["tokens"] * 2),
-        (["-m", "model.vocab_size=200,400", "seed=1,2"], ["chars"] * 4),
-        (["-m", "data.kind=unigram,char"], ["chars"] * 2),
-        (["-m", "data.byte_fallback=choice(true,false)"], ["chars"] * 2),
-        (["-m", "model.vocab_size=200,400", "train.batch_by=tokens"], ["tokens"] * 2),
-        (["-m", "data.kind=bpe,char", "train.batch_by=auto,tokens"], ["chars", "tokens"] * 2),
-        (["-cd", "mine", "experiment=sizes"], ["chars"] * 2),
-        (["-cd", "mine", "experiment=sizes", "model.vocab_size=300", "seed=1,2"], ["tokens"] * 2),
-        (["-cd", "mine", "experiment=sizes", "hydra.mode=RUN"], ["tokens"]),
-        (["-cd", "mine", "experiment=one_size"], ["tokens"] * 2),
+        ("seed=1", ["tokens"]),
+        ("-m seed=1,2 model.vocab_size=200", ["tokens"] * 2),
+        ("-m data.byte_fallback=choice(true,false)", ["chars"] * 2),
+        ("-m data.kind=bpe,char train.batch_by=auto,tokens", ["chars", "tokens"] * 2),
+        ("-cd mine experiment=sizes", ["chars"] * 2),
+        ("-cd mine experiment=sizes model.vocab_size=300 seed=1,2", ["tokens"] * 2),
+        ("-cd mine experiment=sizes hydra.mode=RUN", ["tokens"]),
     ],
 )
-def test_a_grid_over_vocabularies_is_cut_by_characters_in_every_cell(capsys, cells, argv, batch_by):
-    folder = Path("mine/experiment")
-    folder.mkdir(parents=True)
-    for name, swept in (("sizes", "'200,400'"), ("one_size", "200, seed: '1,2'")):
-        text = f"# @package _global_\nhydra: {{mode: MULTIRUN, sweeper: {{params: {{model.vocab_size: {swept}}}}}}}\n"
-        (folder / f"{name}.yaml").write_text(text)
-    assert run(capsys, *argv)[0] == 0
-    assert [config.train.batch_by for config in cells] == batch_by
+def test_grid_over_vocabularies_batches_by_characters(tietrain_cli, configs, line, batch_by):
+    Path("mine/experiment").mkdir(parents=True)
+    grid = "hydra: {mode: MULTIRUN, sweeper: {params: {model.vocab_size: '200,400'}}}"
+    Path("mine/experiment/sizes.yaml").write_text(f"# @package _global_\n{grid}\n")
+    assert tietrain_cli(*line.split()).code == 0
+    assert [config.train.batch_by for config in configs] == batch_by
 
 
-def test_a_cell_alone_is_the_run_of_the_grid(capsys, cells):
-    assert run(capsys, "-m", "model.vocab_size=200,400")[0] == 0
-    assert run(capsys, "model.vocab_size=200", "train.batch_by=chars")[0] == 0
-    assert run(capsys, "model.vocab_size=200")[0] == 0
-    grid, _, alone, by_tokens = map(run_name, cells)
+def test_cell_of_a_grid_is_the_run_of_its_resolved_settings(tietrain_cli, configs):
+    assert tietrain_cli("-m", "model.vocab_size=200,400").code == 0
+    assert tietrain_cli("model.vocab_size=200", "train.batch_by=chars").code == 0
+    assert tietrain_cli("model.vocab_size=200").code == 0
+    grid, _, alone, by_tokens = map(run_name, configs)
     assert alone == grid != by_tokens
     assert by_tokens == run_name(compose_config(["model.vocab_size=200", "train.batch_by=tokens"]))
 
 
-def test_python_without_assertions_is_refused():
+def test_main_refuses_python_without_assertions():
     command = [sys.executable, "-O", "-m", "tietrain", "plan", "data.columns=[a,b]", "task=mt"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("tietrain: python -O: Hydra's parser") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("tietrain: python -O: ") and done.stderr.count("\n") == 1

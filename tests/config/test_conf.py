@@ -10,7 +10,8 @@ from tietrain.config.compose import compose_config
 from tietrain.config.keys import GROUPS
 from tietrain.config.layout import make_shape
 from tietrain.errors import TyingError
-from tietrain.plan.schemes import RULES, make_plan
+from tietrain.plan.rules import RULES
+from tietrain.plan.schemes import make_plan
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))

@@ -91,8 +91,10 @@ def test_run_name_follows_every_setting_that_is_read():
 
 
 def test_identity_of_leaves_out_a_later_setting_at_its_absence(monkeypatch):
-    later = setting.Setting("model.later", "float", 2.0, Spec("", absent=1.0))
-    unread = setting.Setting("model.unread", "float", 2.0, Spec("", (setting.when("task.name", "mt"),), absent=1.0))
+    later = setting.Setting("model.later", "float", 2.0, Spec(absent=1.0), RunConfig)
+    unread = setting.Setting(
+        "model.unread", "float", 2.0, Spec((setting.when("task.name", "mt"),), absent=1.0), RunConfig
+    )
     monkeypatch.setattr("tietrain.config.keys.ALL", {**ALL, later.key: later, unread.key: unread})
     flat = flat_settings(compose_config([]))
     assert identity_of(flat | {"model.later": 1.0}) == identity_of(flat)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from refusals import refusal
 from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
 from tietrain.data.batches.pairs import MtBatches
 from tietrain.data.batches.windows import LmBatches, make_stream
@@ -50,7 +51,7 @@ def lm(config: RunConfig) -> RunConfig:
     return dataclasses.replace(arm(config, columns=["en"], splits=splits), task=TaskConfig(name="lm"))
 
 
-def test_every_split_is_encoded_and_decodes_to_its_text(mt):
+def test_prepare_encodes_every_split(mt):
     prepared, corpus = prepare(mt), load_corpus(mt.data, "mt")
     assert prepared.layout.vocabularies == {"encoder": "en", "decoder": "xx"}
     for split in ("train", "valid", "test"):
@@ -62,7 +63,7 @@ def test_every_split_is_encoded_and_decodes_to_its_text(mt):
     assert prepared.fingerprints["corpus"] == corpus.fingerprint
 
 
-def test_a_language_model_has_one_stack(mt):
+def test_prepare_of_a_language_model_has_one_stack(mt):
     prepared = prepare(lm(mt))
     assert prepared.layout.vocabularies == {"decoder": "en"}
     assert list(prepared.scored) == ["valid", "test"]
@@ -70,7 +71,7 @@ def test_a_language_model_has_one_stack(mt):
     np.testing.assert_array_equal(prepared.reference_lengths["en"], lines.lengths)
 
 
-def test_joint_is_one_vocabulary_of_both_columns(mt):
+def test_prepare_joint_makes_one_vocabulary_of_both_columns(mt):
     prepared = prepare(arm(mt, vocabulary="joint"))
     assert prepared.vocabularies["encoder"] is prepared.vocabularies["decoder"]
     separate = prepare(arm(mt, vocabulary="separate"))
@@ -78,7 +79,7 @@ def test_joint_is_one_vocabulary_of_both_columns(mt):
     assert separate.fingerprints["corpus"] == prepared.fingerprints["corpus"]
 
 
-def test_reference_lengths_are_those_of_the_joint_vocabulary_in_every_arm(mt):
+def test_reference_lengths_are_those_of_the_joint_vocabulary(mt):
     joint, separate = (prepare(arm(mt, vocabulary=v)) for v in ("joint", "separate"))
     for stack, column in COLUMNS.items():
         np.testing.assert_array_equal(joint.reference_lengths[column], separate.reference_lengths[column])
@@ -105,11 +106,11 @@ def batches_of(config: RunConfig):
     prepared, size = prepare(config), config.train.batch_tokens
     if config.task.name == "lm":
         return LmBatches(make_stream(prepared.lines("train", "decoder", "en")), 8, size, 1, prepared.token_starts)
-    return MtBatches([prepared.learned(direction) for direction in config.directions], size, 1)
+    return MtBatches([prepared.training_pairs(direction) for direction in config.directions], size, 1)
 
 
 @pytest.mark.parametrize("task", ["lm", "mt"])
-def test_batches_cut_by_characters_are_the_same_under_every_vocabulary(mt, task):
+def test_batches_by_chars_are_the_same_under_every_vocabulary(mt, task):
     if task == "lm":
         arms = [(lm(mt), size, data) for size, data in VOCABULARIES]
     else:
@@ -128,7 +129,7 @@ def test_batches_cut_by_characters_are_the_same_under_every_vocabulary(mt, task)
                 np.testing.assert_array_equal(batches.rows(3, i), made["chars"][0].rows(3, i))
 
 
-def test_the_same_long_pairs_are_left_out_by_characters(mt):
+def test_max_len_by_chars_leaves_out_the_same_pairs(mt):
     corpus = load_corpus(mt.data, "mt").splits["train"].texts
     lengths = np.asarray([max(-(-len(a) // 4), -(-len(b) // 4)) for a, b in zip(*corpus.values(), strict=True)])
     limit = int(np.median(lengths))
@@ -137,10 +138,10 @@ def test_the_same_long_pairs_are_left_out_by_characters(mt):
         config = dataclasses.replace(by("chars", mt, size, **data), task=TaskConfig(name="mt", max_len=limit))
         prepared = prepare(config)
         assert len(prepared.rows["en-xx"]) == kept
-        said = (
+        note = (
             f"train: {300 - kept} pairs with a side of more than task.max_len={limit} times 4 characters are left out"
         )
-        assert said in prepared.notes
+        assert note in prepared.notes
         assert any("batches are cut by characters" in note for note in prepared.notes)
 
 
@@ -156,7 +157,7 @@ BEFORE = {
 
 
 @pytest.mark.parametrize(("vocabulary", "max_len", "batch_by"), BEFORE)
-def test_one_direction_is_what_it_always_was(mt, vocabulary, max_len, batch_by):
+def test_fingerprints_and_batches_stay(mt, vocabulary, max_len, batch_by):
     config = by(batch_by, mt, 150, vocabulary=vocabulary)
     config = dataclasses.replace(config, task=TaskConfig(name="mt", max_len=max_len))
     fingerprints, batches, digest = prepare(config).fingerprints, batches_of(config), hashlib.sha256()
@@ -168,7 +169,7 @@ def test_one_direction_is_what_it_always_was(mt, vocabulary, max_len, batch_by):
     assert tuple(name[:16] for name in found) == BEFORE[vocabulary, max_len, batch_by]
 
 
-def test_vocabularies_learn_from_train_only(mt, tmp_path):
+def test_prepare_learns_vocabularies_from_train_only(mt, tmp_path):
     before = prepare(mt).fingerprints
     with open(tmp_path / "test.xx", "a") as xx, open(tmp_path / "test.en", "a") as en:
         xx.write("Ж\n")
@@ -179,7 +180,7 @@ def test_vocabularies_learn_from_train_only(mt, tmp_path):
     assert describe(after)["splits"]["test"]["xx"]["unk"] == 1
 
 
-def test_long_pairs_are_left_out_and_counted_never_cut(mt):
+def test_max_len_leaves_pairs_out_and_counts_them(mt):
     everything = prepare(arm(mt, vocabulary="separate"))
     longest = np.maximum(*everything.reference_lengths.values())
     assert everything.rows["en-xx"].tolist() == list(range(300))
@@ -190,16 +191,16 @@ def test_long_pairs_are_left_out_and_counted_never_cut(mt):
         f"train: {300 - len(kept)} pairs with a side of more than task.max_len={limit} pieces are left out"
         in short.notes
     )
-    learned = short.learned(mt.directions[0])
-    np.testing.assert_array_equal(learned.rows, kept)
-    np.testing.assert_array_equal(learned.src_lengths, everything.reference_lengths["en"][kept])
-    np.testing.assert_array_equal(learned.tgt_lengths, everything.reference_lengths["xx"][kept])
+    pairs = short.training_pairs(mt.directions[0])
+    np.testing.assert_array_equal(pairs.rows, kept)
+    np.testing.assert_array_equal(pairs.src_lengths, everything.reference_lengths["en"][kept])
+    np.testing.assert_array_equal(pairs.tgt_lengths, everything.reference_lengths["xx"][kept])
     assert len(short.pairs("test", mt.directions[0]).target) == 30
-    with pytest.raises(DataError, match=r"task\.max_len=2: every training pair is longer; give at least"):
-        prepare(dataclasses.replace(mt, task=TaskConfig(name="mt", max_len=2)))
+    error = refusal(prepare, dataclasses.replace(mt, task=TaskConfig(name="mt", max_len=2)))
+    assert isinstance(error, DataError) and error.setting == "task.max_len=2"
 
 
-def test_a_second_start_loads_neither_datasets_nor_the_corpus(mt):
+def test_prepare_again_loads_neither_datasets_nor_the_corpus(mt):
     prepare(mt)
     code = (
         "import sys; from tietrain.config import *; from tietrain.data.prepare import prepare\n"
@@ -210,7 +211,7 @@ def test_a_second_start_loads_neither_datasets_nor_the_corpus(mt):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_second_start_is_the_same(mt, monkeypatch):
+def test_prepare_again_gives_the_same(mt, monkeypatch):
     first = prepare(mt)
     by_chars, text = by("chars", mt, 150), by("chars", lm(mt), 150)
     starts = prepare(text).token_starts
@@ -225,7 +226,7 @@ def test_a_second_start_is_the_same(mt, monkeypatch):
             np.testing.assert_array_equal(again.lines(split, stack, column).ids, first.lines(split, stack, column).ids)
 
 
-def test_the_other_arm_learns_its_reference_vocabulary_only_once(mt, monkeypatch):
+def test_prepare_learns_a_vocabulary_once_for_all_arms(mt, monkeypatch):
     prepare(arm(mt, vocabulary="joint"))
     learned = []
 
@@ -240,13 +241,14 @@ def test_the_other_arm_learns_its_reference_vocabulary_only_once(mt, monkeypatch
     assert learned == [300, 300]
 
 
-@pytest.mark.parametrize("change", [{"kind": "bpe"}, {"byte_fallback": True}, {"columns": ["en", "yy"]}])
-def test_settings_of_the_vocabulary_are_part_of_the_key(mt, change):
+def test_prepare_knows_the_settings_of_the_vocabulary(mt):
     mt = dataclasses.replace(mt, model=ModelConfig(vocab_size=400))
-    assert prepare(mt).fingerprints != prepare(arm(mt, **change)).fingerprints
+    before = prepare(mt).fingerprints
+    for change in ({"kind": "bpe"}, {"byte_fallback": True}, {"columns": ["en", "yy"]}):
+        assert prepare(arm(mt, **change)).fingerprints != before
 
 
-def test_a_damaged_cache_is_made_again(mt, tmp_path):
+def test_prepare_builds_a_damaged_cache_again(mt, tmp_path):
     first = prepare(mt)
     for path in (tmp_path / "cache" / "corpus").glob("*/*"):
         path.write_bytes(path.read_bytes()[:10])
@@ -254,33 +256,34 @@ def test_a_damaged_cache_is_made_again(mt, tmp_path):
     assert again.fingerprints == first.fingerprints
 
 
-def test_no_pickle_is_in_the_cache(mt, tmp_path):
+def test_cache_of_a_corpus_holds_no_pickle_and_no_training_text(mt, tmp_path):
     prepare(mt)
     names = {p.name for p in (tmp_path / "cache" / "corpus").glob("*/*")}
     assert names == {"meta.json", "texts.json", "encoded.safetensors", "manifest.json"} | {
         f"{number}.model{end}" for number in (0, 1) for end in ("", ".json")
     }
+    training_line = (tmp_path / "train.xx").read_bytes().splitlines()[0]
+    assert not any(training_line in p.read_bytes() for p in (tmp_path / "cache").rglob("*") if p.is_file())
 
 
-def test_a_size_the_text_does_not_support_is_said(mt):
+def test_prepare_notes_a_size_the_text_does_not_support(mt):
     prepared = prepare(dataclasses.replace(mt, model=ModelConfig(vocab_size=5000)))
     size = prepared.vocabularies["encoder"].size
     assert f"vocabulary (en): {size} pieces instead of 5000: the training text supports no more" in prepared.notes
 
 
-def test_a_size_below_the_alphabet_is_refused(mt):
-    with pytest.raises(SettingsError, match=r"model\.vocab_size=10"):
-        prepare(dataclasses.replace(mt, model=ModelConfig(vocab_size=10)))
+def test_prepare_refuses_a_size_below_the_alphabet(mt):
+    error = refusal(prepare, dataclasses.replace(mt, model=ModelConfig(vocab_size=10)))
+    assert isinstance(error, SettingsError) and error.setting == "model.vocab_size=10"
 
 
-def test_a_missing_file_is_an_error_with_a_warm_cache_too(mt, tmp_path):
+def test_prepare_refuses_a_missing_file_with_a_warm_cache(mt, tmp_path):
     prepare(mt)
     (tmp_path / "test.xx").unlink()
-    with pytest.raises(DataError, match="there is no file"):
-        prepare(mt)
+    assert refusal(prepare, mt).setting.startswith("data.splits.test=[test.en,test.xx]")
 
 
-def test_a_generated_corpus_comes_back_from_the_cache_with_its_probabilities(tmp_path):
+def test_prepare_again_keeps_the_probabilities_of_the_generator(tmp_path):
     data = DataConfig(preset="tiny", difficulty=4, cache=str(tmp_path))
     config = RunConfig(task=TaskConfig(name="mt"), data=data, model=ModelConfig(vocab_size=400))
     first, again = prepare(config), prepare(config)
@@ -292,7 +295,7 @@ def test_a_generated_corpus_comes_back_from_the_cache_with_its_probabilities(tmp
     assert other.fingerprints["corpus"] != first.fingerprints["corpus"]
 
 
-def test_description(mt):
+def test_describe(mt):
     description = describe(prepare(arm(mt, vocabulary="joint")))
     train = description["splits"]["train"]["en"]
     assert (train["lines"], train["words"], train["unk"]) == (300, sum(len(sentence(i).split()) for i in range(300)), 0)
@@ -308,7 +311,7 @@ needs_real_data = pytest.mark.skipif(not os.environ.get("TIETRAIN_DATA"), reason
 
 
 @needs_real_data
-def test_a_warm_start_on_multi30k_takes_less_than_a_second(tmp_path):
+def test_prepare_again_takes_less_than_a_second_on_multi30k(tmp_path):
     values = yaml.safe_load((Path(__file__).parents[2] / "conf/data/multi30k_en_de.yaml").read_text(encoding="utf-8"))
     data = DataConfig(root=os.environ["TIETRAIN_DATA"], cache=str(tmp_path), vocabulary="joint", **values)
     config = RunConfig(task=TaskConfig(name="mt"), data=data, model=ModelConfig(vocab_size=8000))
@@ -320,7 +323,7 @@ def test_a_warm_start_on_multi30k_takes_less_than_a_second(tmp_path):
     assert prepared.vocabularies["decoder"].size == 8000
 
 
-def test_a_joint_vocabulary_says_how_much_of_it_each_language_uses(mt):
+def test_prepare_notes_how_much_of_a_joint_vocabulary_each_language_uses(mt):
     prepared = prepare(arm(mt, vocabulary="joint"))
     (note,) = [note for note in prepared.notes if "by all" in note]
     a, b = (set(lines.ids.tolist()) for lines in prepared.encoded["train"]["joint"].values())

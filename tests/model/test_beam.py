@@ -8,9 +8,8 @@ import torch
 from slow_decoding import log_probs, peaked, plain_beam, read, score_of
 
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
-from tietrain.model.beam import Search, best_pieces, penalty
-from tietrain.model.decoding import search
-from tiny_models import CASES, build
+from tietrain.model.beam import Search, best_pieces, penalty, search
+from tiny_models import MECHANISMS_FIRST, build
 
 SOURCES = [[4, 9, 4, 7, 12, 5, 6], [5], [20, 21], [11, 11, 11, 4], [8, 7, 6, 5, 4], [22]]
 
@@ -22,8 +21,8 @@ def found(model, sources, settings, *, prefixes=None, limits=None, batch_tokens=
     return [by_row[i] for i in range(n)]
 
 
-@pytest.mark.parametrize(("task", "scheme"), CASES)
-def test_beam_1_is_the_argmax_of_the_uncached_model(task, scheme):
+@pytest.mark.parametrize(("task", "scheme"), MECHANISMS_FIRST)
+def test_search_with_beam_1_is_the_argmax_of_the_uncached_model(task, scheme):
     """For every scheme, with rows that leave the batch at different times."""
     model = peaked(task, scheme)
     sources = SOURCES if task == "mt" else None
@@ -45,7 +44,7 @@ def test_beam_1_is_the_argmax_of_the_uncached_model(task, scheme):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize("task", ["lm", "mt"])
-def test_a_wide_beam_finds_the_best_of_all_sequences_in_order(task, alpha):
+def test_search_with_a_wide_beam_finds_the_best_of_all_sequences_in_order(task, alpha):
     model, limit = peaked(task, "none", vocab_size=7), 4
     pieces = [UNK_ID, 4, 5, 6]
     sources = [[4, 6, 5], [5]] if task == "mt" else [None, None]
@@ -67,7 +66,7 @@ def test_a_wide_beam_finds_the_best_of_all_sequences_in_order(task, alpha):
 @pytest.mark.parametrize(
     ("beam", "alpha", "n_best"), [(2, 0.0, 1), (3, 0.0, 3), (2, 3.0, 1), (4, 5.0, 1), (4, 1.0, 2), (5, 0.6, 5)]
 )
-def test_small_beams_are_the_textbooks(scheme, beam, alpha, n_best):
+def test_search_with_small_beams_is_the_textbooks(scheme, beam, alpha, n_best):
     """Also that stopping early, where nothing alive can enter the list any more, changes nothing."""
     model, draw = peaked("mt", scheme, end=1.5), random.Random(1)
     sources = [[draw.randrange(4, 23) for _ in range(draw.randrange(1, 8))] for _ in range(12)]
@@ -81,7 +80,7 @@ def test_small_beams_are_the_textbooks(scheme, beam, alpha, n_best):
 
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
 @pytest.mark.parametrize("n_kv_heads", [4, 2])
-def test_scores_are_the_models_own(positions, n_kv_heads):
+def test_search_scores_are_the_models_own(positions, n_kv_heads):
     model = peaked("mt", "none", positions=positions, n_kv_heads=n_kv_heads, norm_position="post")
     settings = Search(beam=4, length_penalty=0.5, n_best=4)
     for source, hypotheses in zip(SOURCES, found(model, SOURCES, settings), strict=True):
@@ -91,7 +90,7 @@ def test_scores_are_the_models_own(positions, n_kv_heads):
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_prefixes_are_kept_whatever_their_length(beam):
+def test_search_keeps_prefixes_of_any_length(beam):
     model = peaked("mt", "none")
     prefixes = [[], [7], [4, 4, 4], [9, 8], [7], []]
     results = found(model, SOURCES, Search(beam=beam, n_best=beam), prefixes=prefixes)
@@ -104,7 +103,7 @@ def test_prefixes_are_kept_whatever_their_length(beam):
         assert [h.pieces for h in hypotheses] == [pieces for _, pieces in expected]
 
 
-def test_language_models_go_on_from_prompts():
+def test_search_continues_prompts_of_language_models():
     model, prompts = peaked("lm", "cycle_rev-2"), [[4, 5], [6, 7], [8], []]
     results = found(model, None, Search(beam=3), prefixes=prompts)
     for prompt, (hypothesis,) in zip(prompts, results, strict=True):
@@ -112,7 +111,7 @@ def test_language_models_go_on_from_prompts():
 
 
 @pytest.mark.parametrize("beam", [1, 4])
-def test_batches_do_not_change_what_is_found(beam):
+def test_search_does_not_depend_on_batches(beam):
     model, settings = peaked("mt", "none"), Search(beam=beam, n_best=beam)
     together = found(model, SOURCES, settings, batch_tokens=10**6)
     for other in (found(model, SOURCES, settings, batch_tokens=1), found(model, SOURCES[::-1], settings)[::-1]):
@@ -121,7 +120,7 @@ def test_batches_do_not_change_what_is_found(beam):
             assert [h.score for h in a] == pytest.approx([h.score for h in b], abs=1e-4)
 
 
-def test_equal_scores_fall_the_same_way_every_time():
+def test_search_orders_equal_scores_the_same_way_every_time():
     model = build("mt", "none", vocab_size=100)
     with torch.no_grad():
         model.output_weights()[0].zero_()
@@ -130,20 +129,20 @@ def test_equal_scores_fall_the_same_way_every_time():
     assert runs[0] == runs[1] == runs[2]
 
 
-def test_the_penalty_is_the_papers():
+def test_penalty_is_the_papers():
     assert float(penalty(torch.tensor(1), 0.6)) == pytest.approx(1)
     assert float(penalty(torch.tensor(13), 1.0)) == pytest.approx(3)
     assert float(penalty(torch.tensor(13), 0.0)) == 1
 
 
 @pytest.mark.parametrize("size", [7, 32, 64, 75, 1000])
-@pytest.mark.parametrize(("width", "n"), [(1, 1), (1, 5), (5, 5), (3, 40)])
-def test_best_pieces_are_those_of_a_whole_sort(size, width, n):
-    generator = torch.Generator().manual_seed(size + n)
-    values = torch.randn(4, width, size, generator=generator).log_softmax(-1)
-    scores = torch.randn(4, width, generator=generator)
-    best, parents, pieces = best_pieces(values, scores, n)
-    expected, order = (values + scores[..., None]).flatten(1).sort(dim=1, descending=True)
-    n = min(n, width * size)
-    assert torch.equal(best, expected[:, :n])
-    assert torch.equal(parents * size + pieces, order[:, :n])
+def test_best_pieces_are_those_of_a_whole_sort(size):
+    for width, n in [(1, 1), (1, 5), (5, 5), (3, 40)]:
+        generator = torch.Generator().manual_seed(size + n)
+        values = torch.randn(4, width, size, generator=generator).log_softmax(-1)
+        scores = torch.randn(4, width, generator=generator)
+        best, parents, pieces = best_pieces(values, scores, n)
+        expected, order = (values + scores[..., None]).flatten(1).sort(dim=1, descending=True)
+        n = min(n, width * size)
+        assert torch.equal(best, expected[:, :n]), (width, n)
+        assert torch.equal(parents * size + pieces, order[:, :n]), (width, n)

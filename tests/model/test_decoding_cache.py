@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tietrain.model.cache import Cache
-from tiny_models import CASES, build
+from tiny_models import MECHANISMS_FIRST, build
 
 
-def test_source_keys_are_made_once():
+def test_cache_makes_source_keys_once():
     model, made = build("mt", "none"), []
     original = Cache.memory
 
@@ -22,8 +22,8 @@ def test_source_keys_are_made_once():
     assert made == [("decoder", layer, "cross_attn") for layer in range(4)]
 
 
-@pytest.mark.parametrize(("task", "scheme"), CASES)
-def test_branches_see_their_own_past_only(task, scheme):
+@pytest.mark.parametrize(("task", "scheme"), MECHANISMS_FIRST)
+def test_cache_branches_attend_to_their_own_past_only(task, scheme):
     """Tokens side by side in one row equal the full pass over each path, after rows have left the batch too."""
     model, generator = build(task, scheme), torch.Generator().manual_seed(3)
     source = torch.randint(4, 23, (3, 6), generator=generator)

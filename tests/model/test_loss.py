@@ -37,7 +37,7 @@ def reference(model, hidden, targets, smoothing):
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_value_and_gradient_equal_cross_entropy(bias, smoothing):
+def test_token_loss_and_gradient_equal_cross_entropy(bias, smoothing):
     model, hidden, targets = case(bias=bias)
     leaves = [hidden, *(p for p in model.output_weights() if p is not None)]
     mine = token_loss(model, hidden, targets, smoothing)
@@ -50,7 +50,7 @@ def test_value_and_gradient_equal_cross_entropy(bias, smoothing):
         torch.testing.assert_close(grad, right, rtol=1e-10, atol=1e-12)
 
 
-def test_gradcheck():
+def test_token_loss_gradcheck():
     model, hidden, targets = case(bias=True, rows=4, width=24)
     hidden = hidden.detach()[:, :, :].requires_grad_()
     weight, bias = model.output_weights()
@@ -62,7 +62,7 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(objective, (hidden, weight, bias), fast_mode=True)
 
 
-def test_no_gradient_where_none_is_wanted():
+def test_token_loss_without_gradient():
     model, hidden, targets = case(dtype=torch.float32)
     with torch.no_grad():
         summed = token_loss(model, hidden, targets)
@@ -70,7 +70,7 @@ def test_no_gradient_where_none_is_wanted():
     torch.testing.assert_close(summed.objective, reference(model, hidden, targets, 0.0).detach(), rtol=1e-5, atol=0)
 
 
-def test_a_shared_table_gets_the_gradient_of_both_readings():
+def test_token_loss_gives_a_shared_table_the_gradient_of_both_readings():
     model = build("lm", "pre_softmax").double()
     ids, targets = torch.randint(4, V, (3, 9)), torch.randint(4, V, (3, 9))
     token_loss(model, model(None, ids), targets).objective.backward()
@@ -80,7 +80,7 @@ def test_a_shared_table_gets_the_gradient_of_both_readings():
     torch.testing.assert_close(mine, model.parameter("decoder.embed.weight").grad, rtol=1e-10, atol=1e-12)
 
 
-def test_accumulates_over_micro_batches():
+def test_token_loss_accumulates_over_micro_batches():
     model, hidden, targets = case()
     weight = model.parameter("decoder.output.weight")
     token_loss(model, hidden, targets).objective.backward()
@@ -91,7 +91,7 @@ def test_accumulates_over_micro_batches():
     torch.testing.assert_close(weight.grad, whole, rtol=1e-10, atol=1e-12)
 
 
-def test_autocast_multiplies_in_bfloat16_and_normalizes_in_float32():
+def test_token_loss_in_autocast_multiplies_in_bfloat16_and_normalizes_in_float32():
     model, hidden, targets = case(dtype=torch.float32, bias=True)
     leaves = [hidden, *model.output_weights()]
     wanted = reference(model, hidden, targets, 0.1)
@@ -113,7 +113,7 @@ def test_autocast_multiplies_in_bfloat16_and_normalizes_in_float32():
     torch.testing.assert_close(mine.objective, rounded, rtol=1e-5, atol=0)
 
 
-def test_nothing_to_score_is_zero_with_zero_gradient():
+def test_token_loss_of_nothing_is_zero_with_zero_gradient():
     model, hidden, targets = case()
     summed = token_loss(model, hidden, torch.full_like(targets, PAD_ID))
     summed.objective.backward()
@@ -121,7 +121,7 @@ def test_nothing_to_score_is_zero_with_zero_gradient():
     assert not hidden.grad.any()
 
 
-def test_extreme_logits_stay_finite():
+def test_token_loss_of_extreme_logits_is_finite():
     model, hidden, targets = case(dtype=torch.float32)
     summed = token_loss(model, hidden * 1e4, targets)
     summed.objective.backward()

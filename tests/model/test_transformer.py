@@ -24,18 +24,19 @@ def run(model: Transformer) -> torch.Tensor:
         return model.logits(model(sources_of(model, source), target))
 
 
-@pytest.mark.parametrize(("task", "scheme"), CASES)
-def test_state_keys_are_the_owners(task, scheme):
-    model = build(task, scheme)
-    owners = [slot.name for slot in model.plan.owners]
-    assert sorted(model.state_dict()) == sorted(owners)
-    assert sorted(name for name, _ in model.named_parameters()) == sorted(owners)
-    for slot in model.plan.slots:
-        assert model.parameter(slot.name) is dict(model.named_parameters())[model.plan.owner[slot.name]]
+def test_state_keys_are_the_owners():
+    for task, scheme in CASES:
+        model = build(task, scheme)
+        owners = [slot.name for slot in model.plan.owners]
+        assert sorted(model.state_dict()) == sorted(owners), scheme
+        stored = dict(model.named_parameters())
+        assert sorted(stored) == sorted(owners), scheme
+        for slot in model.plan.slots:
+            assert model.parameter(slot.name) is stored[model.plan.owner[slot.name]], scheme
 
 
 @pytest.mark.parametrize("way", ["dtype change", "deepcopy", "meta build", "assigned load", "save and load"])
-def test_a_copy_has_memory_of_its_own(way):
+def test_copies_have_memory_of_their_own(way):
     model = build("mt", "three_way+cycle-2", positions="learned")
     before, again = run(model), WAYS[way](model)
     with torch.no_grad():
@@ -54,11 +55,10 @@ def test_functional_call_reaches_every_use_of_an_owner():
         torch.testing.assert_close(hidden, model(None, MT_IDS[1]))
 
 
-@pytest.mark.parametrize(("task", "scheme"), [("lm", "cycle_rev-2"), ("mt", "three_way+cycle-2")])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_compiled_graph_has_the_same_gradients(task, scheme):
+def test_compiled_model_with_dropout_has_the_same_gradients():
     """Tying bug 34: a traced graph returned a tied gradient twice. Dropout drops the same."""
-    model = build(task, scheme, dropout=0.1, n_layers=3 if "rev" in scheme else 4)
+    model = build("mt", "three_way+cycle-2", dropout=0.1, n_layers=2)
     source, target = MT_IDS
     args = (sources_of(model, source), target, torch.tensor([5, -6], dtype=torch.int32))
     grads = []
@@ -70,7 +70,7 @@ def test_compiled_graph_has_the_same_gradients(task, scheme):
     audit_model(model)
 
 
-def test_owners_start_from_seed_and_name_alone():
+def test_initialize_draws_from_seed_and_name_alone():
     tied, untied, other = build("mt", "three_way+cycle-2"), build("mt", "none"), build("mt", "none", seed=2)
     for slot in tied.plan.owners:
         assert torch.equal(tied.parameter(slot.name), untied.parameter(slot.name)), slot.name
@@ -79,7 +79,7 @@ def test_owners_start_from_seed_and_name_alone():
     assert not torch.equal(untied.parameter("encoder.0.ffn.in.weight"), untied.parameter("encoder.1.ffn.in.weight"))
 
 
-def test_initial_scales():
+def test_initialize_scales():
     shape = make_shape(
         "mt", d_model=256, d_head=64, d_ff=1024, vocab_size=500, max_len=64, positions="learned", ffn_bias=True
     )
@@ -116,7 +116,7 @@ def test_padding_changes_nothing_and_order_matters(positions):
     assert (swapped - alone).abs().max() > 1e-5
 
 
-def test_the_future_is_not_seen():
+def test_future_is_not_visible():
     model = build("lm", "none")
     ids = torch.tensor([[2, 5, 6, 7]])
     with torch.no_grad():
@@ -148,7 +148,7 @@ def test_dropout_of_a_row_is_the_same_alone_and_without_padding(task):
     torch.testing.assert_close(alone, both[1:, :3])
 
 
-def test_dropout_goes_on_with_a_cache():
+def test_dropout_continues_with_a_cache():
     model, cache = build("lm", "none", dropout=0.3).double(), Cache()
     seeds, target = torch.tensor([5, 6], dtype=torch.int32), MT_IDS[1]
     with torch.no_grad():
@@ -156,7 +156,7 @@ def test_dropout_goes_on_with_a_cache():
         torch.testing.assert_close(torch.cat(parts, dim=1), model(None, target, seeds))
 
 
-def test_every_place_drops_other_numbers_and_every_scheme_the_same(monkeypatch):
+def test_dropout_differs_by_place_and_not_by_scheme(monkeypatch):
     places = []
     monkeypatch.setattr(transformer, "dropout", lambda x, rate, seeds, place: places.append(place) or x)
     for scheme in ("none", "three_way+cycle-2"):
@@ -173,12 +173,13 @@ def test_output_reading_is_never_scaled():
     torch.testing.assert_close(model.logits(hidden), hidden @ model.parameter("decoder.embed.weight").t())
 
 
-def test_a_learned_table_refuses_what_it_has_no_row_for():
+def test_learned_positions_refuse_a_sequence_that_is_too_long():
     model = build("lm", "none", positions="learned", max_len=8)
-    with pytest.raises(SettingsError, match=r"model.max_len=8: a sequence has 9 tokens"):
+    with pytest.raises(SettingsError) as refused:
         model(None, torch.full((1, 9), 5))
+    assert refused.value.setting == "model.max_len=8"
 
 
-def test_an_unknown_slot_is_a_key_error():
+def test_parameter_of_an_unknown_slot_is_a_key_error():
     with pytest.raises(KeyError, match=r"decoder\.9"):
         build("lm", "none").parameter("decoder.9.ffn.in.weight")

@@ -1,4 +1,4 @@
-"""Other toolkits' names are our schemes: the same run, the same plan, and a pointer from the bare name."""
+"""Other toolkits' names: the same run and plan as the scheme, and a hint for the bare name."""
 
 import pytest
 from hydra import initialize_config_module
@@ -37,32 +37,22 @@ OURS = {
 VECTOR = "tying.ties.index_vector.layers=[1,1,3,3,3,6]"
 
 
-@pytest.fixture(scope="module")
-def ours():
-    """Scheme -> its configuration, where an alias leads."""
-
-    def composed(name):
-        more = ["tying.ties.index_vector.stacks=[decoder]", VECTOR] if name == "index_vector" else []
-        return compose_config(["task=mt", f"tying={name}", *more])
-
-    return {name: composed(name) for name in set(OURS.values())}
-
-
-def test_every_alias_is_expected_here():
+def test_aliases_are_all_expected_here():
     assert {alias.file: alias.scheme for alias in ALIASES} == OURS
 
 
-@pytest.mark.parametrize("file", OURS)
-def test_an_alias_is_the_same_run(ours, file):
-    vector = [VECTOR] if OURS[file] == "index_vector" else []
-    config = compose_config(["task=mt", f"tying=alias/{file}", *vector])
-    assert config == ours[OURS[file]]
-    assert config_hash(config) == config_hash(ours[OURS[file]])
-    assert run_name(config) == run_name(ours[OURS[file]])
-    wanted = EXPECTED[OURS[file]]
-    if vector:  # of a decoder, as in Marian
-        wanted = [("decoder", parts, owners) for _, parts, owners in wanted]
-    assert difference(make_plan(six_layers("mt"), config.tying.ties), wanted) == {}
+def test_alias_files_are_the_same_run():
+    for scheme in set(OURS.values()):
+        more = ["tying.ties.index_vector.stacks=[decoder]", VECTOR] if scheme == "index_vector" else []
+        ours = compose_config(["task=mt", f"tying={scheme}", *more])
+        wanted = EXPECTED[scheme]
+        if more:  # of a decoder, as in Marian
+            wanted = [("decoder", parts, owners) for _, parts, owners in wanted]
+        for file in [file for file, name in OURS.items() if name == scheme]:
+            config = compose_config(["task=mt", f"tying=alias/{file}", *more[1:]])
+            assert config == ours, file
+            assert (config_hash(config), run_name(config)) == (config_hash(ours), run_name(ours)), file
+            assert difference(make_plan(six_layers("mt"), config.tying.ties), wanted) == {}, file
 
 
 BARE = {
@@ -88,22 +78,22 @@ BARE = {
 }
 
 
-@pytest.mark.parametrize("foreign", BARE)
-def test_a_bare_foreign_name_is_refused_with_ours(foreign):
-    assert our_name(foreign) == BARE[foreign]
-    for words in ([f"tying={foreign}"], [f"tying=[mirror,{foreign}]"])[: 2 if foreign == "wt" else 1]:
-        with pytest.raises(SettingsError) as refused:
-            compose_config(words)
-        assert refused.value.exit_code == 2
-        assert str(refused.value) == f"tying={foreign}: there is no such tying; here it is called tying={BARE[foreign]}"
+def test_our_name_of_foreign_and_own_names():
+    assert {name: our_name(name) for name in BARE} == BARE
+    assert {name: our_name(name) for name in [*EXPECTED, "nope", ""]} == dict.fromkeys([*EXPECTED, "nope", ""])
 
 
-@pytest.mark.parametrize("name", [*EXPECTED, "nope", ""])
-def test_our_own_names_are_no_foreign_ones(name):
-    assert our_name(name) is None
+@pytest.mark.parametrize(
+    ("words", "foreign"), [(["tying=src_trg"], "src_trg"), (["tying=[mirror,tied-embeddings]"], "tied-embeddings")]
+)
+def test_compose_config_refuses_a_foreign_name_with_ours(words, foreign):
+    with pytest.raises(SettingsError) as refused:
+        compose_config(words)
+    assert (refused.value.exit_code, refused.value.setting) == (2, f"tying={foreign}")
+    assert f"tying={BARE[foreign]}" in refused.value.remedy
 
 
-def test_a_sweep_over_all_schemes_meets_each_once():
+def test_glob_sweep_leaves_out_aliases():
     """`tying=glob(*)` does not enter the folder of aliases."""
     choices = tying_choices()
     with initialize_config_module("tietrain.conf", version_base="1.3"):

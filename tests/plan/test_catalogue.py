@@ -1,4 +1,4 @@
-"""What is said of every scheme: its place in the catalogue, its tasks, its source."""
+"""The scheme table: catalogue numbers, models, sources, documents."""
 
 import json
 import re
@@ -86,12 +86,12 @@ def rows():
     return scheme_rows(tying_choices())
 
 
-def test_rows_in_the_order_of_the_catalogue(rows):
+def test_scheme_rows_follow_the_catalogue(rows):
     assert {row["name"]: row["catalogue"] for row in rows} == CATALOGUE
     assert [row["name"] for row in rows] == list(CATALOGUE)
 
 
-def test_models_are_those_the_scheme_fits(rows):
+def test_scheme_rows_name_the_models_that_fit(rows):
     every = {"mt", "sources", "languages"}
     # A masked model is an encoder alone.
     of_encoders = {"shared_enc", "shared_enc_shared_dec", "encoder_self_attn"}
@@ -109,24 +109,24 @@ def test_models_are_those_the_scheme_fits(rows):
         assert row["for"] == ("every model" if "lm" in wanted else words)
 
 
-@pytest.mark.parametrize("name", [*EXPECTED, *MORE_STACKS])
-def test_every_file_begins_with_what_it_is_and_whose(name):
-    scheme = load_scheme(name)
-    assert len(scheme.shares.split()) >= 4 and not scheme.shares.endswith(".")
-    assert AUTHORS.get(scheme.catalogue, "") in scheme.source
-    years = re.findall(r"\b(?:19|20)\d\d\b", scheme.source)
-    assert years or scheme.catalogue in ("E0", "E2", "L22", "P1", "S4"), "a source without a year"
+def test_load_scheme_reads_description_and_source():
+    for name in [*EXPECTED, *MORE_STACKS]:
+        scheme = load_scheme(name)
+        assert len(scheme.shares.split()) >= 4 and not scheme.shares.endswith("."), name
+        assert AUTHORS.get(scheme.catalogue, "") in scheme.source, name
+        years = re.findall(r"\b(?:19|20)\d\d\b", scheme.source)
+        assert years or scheme.catalogue in ("E0", "E2", "L22", "P1", "S4"), f"{name}: a source without a year"
 
 
-def test_a_file_without_a_header_is_named(tmp_path, monkeypatch):
+def test_load_scheme_names_a_file_without_header(tmp_path, monkeypatch):
     (tmp_path / "tying").mkdir()
     (tmp_path / "tying" / "bare.yaml").write_text("ties:\n  bare: {rule: mirror}\n")
     monkeypatch.setattr("tietrain.plan.catalogue.files", lambda package: tmp_path)
-    with pytest.raises(AssertionError, match=r"conf/tying/bare\.yaml does not begin with what it is"):
+    with pytest.raises(AssertionError, match=r"conf/tying/bare\.yaml"):
         load_scheme("bare")
 
 
-def test_options_and_aliases_of_a_row(rows):
+def test_scheme_rows_have_options_and_aliases(rows):
     by_name = {row["name"]: row for row in rows}
     assert by_name["cycle"]["options"] == {
         "order": "cycle",
@@ -142,14 +142,14 @@ def test_options_and_aliases_of_a_row(rows):
     assert sum(len(row["aliases"]) for row in rows) == len(ALIASES)
 
 
-def test_markdown_has_a_line_a_scheme(rows):
+def test_scheme_markdown_has_one_line_per_scheme(rows):
     lines = scheme_markdown(rows).splitlines()[2:]
     assert [re.findall(r"`(\w+)`", line)[0] for line in lines] == list(CATALOGUE)
     columns = [line.count("|") for line in scheme_markdown(rows).splitlines()]
     assert len(set(columns)) == 1
 
 
-def test_pages_state_what_is_saved_on_the_reference():
+def test_scheme_pages_state_saved_parameters():
     """Transformer base with 37,000 pieces and 512 learned positions: closed forms for four schemes."""
     table, ffn, layer = 37_000 * 512, 2 * 512 * 2048 + 2048 + 512, 4 * 512 * 512
     saved = {
@@ -164,7 +164,7 @@ def test_pages_state_what_is_saved_on_the_reference():
         assert f"\n{task}: {numbers:,} of " in section, name
 
 
-def test_schemes_on_the_command_line(capsys, rows):
+def test_schemes_verb(capsys, rows):
     assert main(["schemes", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(rows))
     assert main(["schemes"]) == 0

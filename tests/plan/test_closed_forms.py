@@ -1,7 +1,5 @@
 """Parameters that schemes save, against published counts and closed forms written by hand."""
 
-import pytest
-
 from expected_ties import MORE_STACKS, ties_of
 from tietrain.config.keys import tying_choices
 from tietrain.plan.params import count_params
@@ -64,34 +62,28 @@ def saved(name: str, **options) -> int:
     return count_params(make_plan(big(**options), ties_of(name))).params_saved
 
 
-def test_every_scheme_has_its_closed_form():
+def test_closed_forms_cover_every_scheme():
     assert set(SAVED) | set(MORE_STACKS) == set(tying_choices())
 
 
-@pytest.mark.parametrize("name", SAVED)
-def test_saved_on_transformer_big(name):
-    ledger = count_params(make_plan(big(), ties_of(name)))
-    assert ledger.params_saved == SAVED[name]
+def test_params_saved_on_transformer_big():
     untied = 289_947_648 + 2 * ROWS * D  # of papers.md, section 3, with two position tables
-    assert (ledger.params_untied, ledger.params) == (untied, untied - SAVED[name])
+    ledgers = {name: count_params(make_plan(big(), ties_of(name))) for name in SAVED}
+    assert {name: ledger.params_saved for name, ledger in ledgers.items()} == SAVED
+    assert {ledger.params_untied for ledger in ledgers.values()} == {untied}
+    assert {name: ledger.params for name, ledger in ledgers.items()} == {n: untied - SAVED[n] for n in SAVED}
 
 
-@pytest.mark.parametrize(
-    ("name", "weights"),
-    [
-        ("shared_enc", 41_943_040),
-        ("shared_dec", 41_943_040),
-        ("shared_enc_shared_dec", 83_886_080),
-        ("shared_enc_dec", 92_274_688),
-    ],
-)
-def test_pires_differences(name, weights):
-    """Source: Pires et al. 2023, tables 1 and 2 (X4): multiples of 2 d f; biases come on top where the model has them."""
-    assert saved(name, ffn_bias=False) == weights
-    assert saved(name) == weights + weights // (2 * D * F) * (F + D)
+def test_params_saved_are_the_differences_of_pires():
+    """Source: Pires et al. 2023, tables 1 and 2 (X4): multiples of 2 d f; biases come on top if the model has them."""
+    weights = {"shared_enc": 5, "shared_dec": 5, "shared_enc_shared_dec": 10, "shared_enc_dec": 11}
+    assert 2 * D * F == 8_388_608
+    for name, n in weights.items():
+        assert saved(name, ffn_bias=False) == n * 8_388_608, name
+        assert saved(name) == n * FFN, name
 
 
-def test_pires_rounded_sizes():
+def test_params_are_the_rounded_sizes_of_pires():
     """Source: the same tables, in millions: 228 whole, 186 with one side shared, 144 with both, 136 with one for all."""
     sizes = {"shared_enc": 186, "shared_dec": 186, "shared_enc_shared_dec": 144, "shared_enc_dec": 136}
     for name, millions in sizes.items():
@@ -114,45 +106,39 @@ ALBERT = {
 }
 
 
-@pytest.mark.parametrize(("shared", "width"), ALBERT)
-def test_albert_sizes(shared, width):
-    """Source: Lan et al. 2019, table 4 (X2). The stack is ours; what is around it is that paper's, written out here:
-    tables of pieces, positions and two segments of width E, their norm, and a projection from E to H where E < H."""
-    count, printed = ALBERT[shared, width]
-    scheme = {"all": "universal", "attention": "attention_only", "ffn": "ffn_only", "none": "none"}[shared]
+def test_params_are_the_sizes_of_albert():
+    """Source: Lan et al. 2019, table 4 (X2). The stack is ours; the rest is that paper's, written out here: tables of
+    pieces, positions and two segments of width E, their norm, and a projection from E to H if E < H."""
+    schemes = {"all": "universal", "attention": "attention_only", "ffn": "ffn_only", "none": "none"}
     fields = {"d_model": H, "n_heads": 12, "n_kv_heads": 12, "d_head": 64, "d_ff": INNER, "vocab_size": VOCABULARY}
     recipe = {"norm_position": "post", "positions": "learned", "max_len": POSITIONS, "attn_bias": True}
     shape = make_shape("lm", n_layers=12, **fields, **recipe, ffn_bias=True, norm_bias=True)
-    ledger = count_params(make_plan(shape, ties_of("pre_softmax") | (ties_of(scheme) if scheme != "none" else {})))
-    stack = ledger.n_once + ledger.n_repeated
-    around = (VOCABULARY + POSITIONS + 2) * width + 2 * width + (width * H + H if width < H else 0)
-    assert stack + around == count
-    assert abs(count - printed) < 1e6
-    if width == H:
-        segments_and_norm = 2 * H + 2 * H
-        assert ledger.params + segments_and_norm == count
+    for (shared, width), (count, printed) in ALBERT.items():
+        ties = ties_of("pre_softmax") | (ties_of(schemes[shared]) if shared != "none" else {})
+        ledger = count_params(make_plan(shape, ties))
+        around = (VOCABULARY + POSITIONS + 2) * width + 2 * width + (width * H + H if width < H else 0)
+        assert ledger.n_once + ledger.n_repeated + around == count, (shared, width)
+        assert abs(count - printed) < 1e6, (shared, width)
+        if width == H:
+            segments_and_norm = 2 * H + 2 * H
+            assert ledger.params + segments_and_norm == count, shared
 
 
-@pytest.mark.parametrize("task", ["lm", "mt"])
-@pytest.mark.parametrize("order", ["sequence", "cycle", "cycle_rev"])
-def test_depth_changes_no_parameter(task, order):
+def test_params_do_not_depend_on_depth():
     """Source: Takase & Kiyono 2021, table 2 (X3): M = 6 sets at N = 6, 12 and 18 layers, norms shared."""
-    ties = {"x": {"rule": "cross_layer", "order": order, "n_unique": 6}}
-    counts = {count_params(make_plan(make_shape(task, n_layers=n), ties)).params for n in (6, 12, 18)}
-    assert counts == {count_params(make_plan(make_shape(task, n_layers=6), {})).params}
+    for task in ("lm", "mt"):
+        untied = count_params(make_plan(make_shape(task, n_layers=6), {})).params
+        for order in ("sequence", "cycle", "cycle_rev"):
+            ties = {"x": {"rule": "cross_layer", "order": order, "n_unique": 6}}
+            counts = {count_params(make_plan(make_shape(task, n_layers=n), ties)).params for n in (6, 12, 18)}
+            assert counts == {untied}, (task, order)
 
 
-@pytest.mark.parametrize("n", [4, 6, 12])
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ({"rule": "immediate"}, {"order": "sequence"}),
-        ({"rule": "mirror"}, {"order": "cycle_rev"}),
-    ],
-)
-def test_two_names_of_one_plan(n, one, other):
+def test_make_plan_gives_equal_plans_for_two_names():
     """X8: L9 is L5 and L8 is L7 with half as many sets as layers."""
-    shape = make_shape("mt", n_layers=n)
-    plans = [make_plan(shape, {"x": tie}) for tie in (one, {"rule": "cross_layer", "n_unique": n // 2, **other})]
-    assert plans[0].hash == plans[1].hash
-    assert plans[0].owner == plans[1].owner
+    for n in (4, 6, 12):
+        shape = make_shape("mt", n_layers=n)
+        for rule, order in (("immediate", "sequence"), ("mirror", "cycle_rev")):
+            plan = make_plan(shape, {"x": {"rule": rule}})
+            other = make_plan(shape, {"x": {"rule": "cross_layer", "n_unique": n // 2, "order": order}})
+            assert (plan.hash, plan.owner) == (other.hash, other.owner), (n, rule)

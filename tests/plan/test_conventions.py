@@ -51,7 +51,7 @@ def test_chinchilla_without_tables_is_its_table_a4(shape, total):
     assert 2048 * (estimate("chinchilla", plan, 2048).flops - tables) == total
 
 
-def test_formulas_on_gpt2_with_biases_by_hand():
+def test_estimate_on_gpt2_by_hand():
     """L 12, D 768, F 3,072, V 50,257: each formula written out once more from its source, norms and biases included."""
     d, f, v, n_layers = 768, 3072, 50_257, 12
     matrices, layer_vectors = 4 * d * d + 2 * d * f, 4 * d + (f + d) + 4 * d
@@ -67,7 +67,7 @@ def test_formulas_on_gpt2_with_biases_by_hand():
     }
 
 
-def test_which_formulas_see_a_shared_stack():
+def test_estimate_falls_with_shared_layers_for_formulas_over_stored_parameters():
     """Those over stored parameters fall with a tie, those by layers do not; what is computed is the same."""
     untied, shared = gpt2("tying=none"), gpt2("tying=cycle", "tying.ties.cycle.n_unique=3")
     fell = {name for name in PUBLISHED if estimate(name, shared, T).flops < estimate(name, untied, T).flops}
@@ -75,7 +75,7 @@ def test_which_formulas_see_a_shared_stack():
     assert columns(shared.slots.shape, T) == columns(untied.slots.shape, T)
 
 
-def test_a_tied_table_is_multiplied_once_whatever_it_is_tied_to():
+def test_estimate_counts_a_tied_table_as_its_source_does():
     """nanochat goes by linear layers, so its head counts where the table is shared; palm counts a tied table once."""
     tied, untied = gpt2("tying=pre_softmax"), gpt2("tying=none")
     table = 768 * 50_257
@@ -84,25 +84,22 @@ def test_a_tied_table_is_multiplied_once_whatever_it_is_tied_to():
     assert estimate("kaplan", tied, T) == estimate("kaplan", untied, T)
 
 
-def test_none_is_invented_for_an_encoder_decoder():
+def test_estimate_all_is_none_for_an_encoder_decoder():
     found = estimate_all(plan_of("mt", "none"), 9)
     assert set(found) == set(PUBLISHED)
     assert all(e["flops"] is None and "decoder-only" in e["reason"] for e in found.values())
 
 
-@pytest.mark.parametrize(
-    ("options", "outside"),
-    [
+def test_estimate_all_leaves_out_shapes_a_formula_does_not_cover():
+    cases = [
         ({"activation": "swiglu"}, {"chinchilla"}),
         ({"n_kv_heads": 1}, {"chinchilla"}),
         ({"d_head": 8}, {"eleuther"}),
-        ({}, set()),
-    ],
-)
-def test_shapes_a_formula_says_nothing_of(options, outside):
-    found = estimate_all(resolve(make_shape("lm", **options), []), 9)
-    assert {name for name, e in found.items() if e["flops"] is None} == outside
-    assert all(bool(e["reason"]) == (e["flops"] is None) for e in found.values())
+    ]
+    for options, outside in [*cases, ({}, set())]:
+        found = estimate_all(resolve(make_shape("lm", **options), []), 9)
+        assert {name for name, e in found.items() if e["flops"] is None} == outside
+        assert all(bool(e["reason"]) == (e["flops"] is None) for e in found.values())
 
 
 @given(case=st.sampled_from(CASES), length=st.integers(1, 500))
@@ -117,7 +114,7 @@ def test_columns_of_every_scheme(case, length):
     assert found["non-embedding"] == found["6 N_eff"] - 6 * 16 * 23
 
 
-def test_kaplan_is_the_non_embedding_column_where_nothing_repeats():
+def test_kaplan_is_the_non_embedding_column_without_repeats():
     """Without biases the two differ by norms alone."""
     plan = decoder(3, 16, 24, 4, 23)
     norms = sum(slot.size for slot in plan.owners if slot.part.endswith("norm"))

@@ -15,7 +15,7 @@ from tietrain.plan.flops import count_flops, length_units
 from tietrain.plan.params import count_params
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import Slots
-from tietrain.train.check.counter import count_matmul_flops
+from tietrain.train.check.checks import count_matmul_flops
 from tiny_models import make_shape
 
 SETS = {
@@ -192,7 +192,7 @@ def numbers(shape, name) -> int:
 
 @settings(max_examples=150)
 @given(cases())
-def test_owners_laws_and_ledger(case):
+def test_make_plan_and_count_params_equal_the_account(case):
     shape, ties = case
     plan = make_plan(shape, ties)
     assert dict(plan.owner) == account(shape, ties)
@@ -211,7 +211,7 @@ def test_owners_laws_and_ledger(case):
 
 @settings(max_examples=60)
 @given(cases(), st.randoms(use_true_random=False))
-def test_order_and_repetition_change_nothing(case, random):
+def test_make_plan_ignores_order_and_repetition(case, random):
     shape, ties = case
     plan = make_plan(shape, ties)
     shuffled = [*ties.items(), *((f"again {label}", tie) for label, tie in ties.items())]
@@ -223,7 +223,7 @@ def test_order_and_repetition_change_nothing(case, random):
 
 @settings(max_examples=60)
 @given(st.data())
-def test_hashes_are_equal_where_owners_are_and_nowhere_else(data):
+def test_hash_is_equal_only_for_equal_owners(data):
     shape = data.draw(shapes())
     small = st.lists(ties_of_shape(shape), max_size=2).map(lambda ties: {f"t{i}": tie for i, tie in enumerate(ties)})
     plans = [make_plan(shape, data.draw(small)) for _ in range(3)] + [make_plan(shape, {})]
@@ -250,7 +250,7 @@ def forward_flops(shape, s: int, t: int) -> int:
 
 @settings(max_examples=12)
 @given(cases())
-def test_no_tie_changes_a_flop(case):
+def test_count_flops_equals_the_counter_under_any_ties(case):
     """Counted by torch while the tied and the untied model run. Tying bugs 28 to 31."""
     shape, ties = case
     s, t = 5, 7

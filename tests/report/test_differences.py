@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fabricated import MACHINE, make_config, write_run, write_study
-from tietrain.config import MatchConfig, TrainConfig, keys
+from tietrain.config import MatchConfig, TrainConfig
 from tietrain.config.match import solve
 from tietrain.report import differences
 from tietrain.report.arms import compare, make_arms
@@ -134,10 +134,6 @@ def test_fingerprint_warnings_of_two_vocabularies(tmp_path):
     assert tokens.endswith(f"; {differences.REMEDY}") and one.endswith(f"; {differences.REMEDY}")
     (no_remedy,) = warnings_of("other text", ("chars", "chars"), ("b", "c"))
     assert no_remedy.endswith(")")
-
-
-def test_vocabulary_keys_are_those_of_the_configuration():
-    assert set(differences.VOCABULARY_KEYS) == set(keys.PIECES)
 
 
 def matched(label, base="none", layers=3, **match):

@@ -8,7 +8,7 @@ import pytest
 from fabricated import make_config
 from tietrain.config import keys
 from tietrain.config.identity import flat_settings
-from tietrain.report.effective_settings import READ_WITH, used_settings
+from tietrain.report.effective_settings import used_settings
 from tietrain.runs.view import Run
 
 # The groups that the method paragraph lists.
@@ -42,11 +42,6 @@ def used(task, flat):
     """As a run records its settings: a list or an empty mapping is its JSON text."""
     recorded = {key: json.dumps(v) if isinstance(v, list | dict) else v for key, v in flat.items()}
     return used_settings(Run("x", "done", task=task, settings=recorded))
-
-
-def test_names_are_settings():
-    names = {name for switch, _, others in READ_WITH for name in (switch, *others)}
-    assert names <= keys.ALL.keys()
 
 
 @pytest.mark.parametrize("task", ["lm", "mlm", "mt"])

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from fabricated import make_config, write_run
 from tietrain.config import TuneConfig
 from tietrain.report.arms import compare, make_arms
+from tietrain.report.pages.markdown import make_markdown
 from tietrain.report.pages.method import method_paragraph
-from tietrain.report.pages.page import make_page
 from tietrain.report.tuning import DIVERGED, choose_point, edge_keys, expected_best, mean_score
 from tietrain.report.verdicts import judge
 from tietrain.report.write import write_report
@@ -49,7 +49,7 @@ def read(root):
     found = collect(root)
     (comparison,) = comparisons = compare(make_arms(found))
     judgements = {comparison.slug: judge(comparison, tuned=comparison.tuned)}
-    return comparison, make_page(found, comparisons, judgements, {})
+    return comparison, make_markdown(found, comparisons, judgements, {})
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def study(tmp_path_factory):
 def test_page_of_a_tuned_study(study):
     comparison, page = read(study)
     assert comparison.tuned
-    assert "### Comparison: tuned: rates, 10 trials an arm, 0 to 6 seeds" in page
+    assert "(tuned: rates, 10 trials per arm, 0 to 6 seeds)" in page
     assert [len(arm.runs) for arm in comparison.arms] == [6, 6, 6]
     assert "| `none` | `rates` | 6: `optim.lr=0.002`, `optim.warmup=0.2` | 10 of 10 | 2 |" in page
     assert "| 6: `optim.lr=0.002`, `optim.warmup=0.2` | **2.6005** | 2.6005 | diverged |" in page
@@ -71,9 +71,9 @@ def test_page_of_a_tuned_study(study):
     assert "the best `optim.warmup`" not in page and "`none`: the best" not in page
     assert "`cross_layer`: every point diverged" in page
     assert "| better |" in page and "No arm was tuned" not in page
-    said = "Every arm was tuned by the same list of 10 points (rates: optim.lr, optim.warmup): each was trained with seed 101, 102"
     method = method_paragraph(comparison, judge(comparison, tuned=True))
-    assert said in method and "Chosen: none optim.lr 0.002, optim.warmup 0.2; pre_softmax optim.lr 0.008" in method
+    assert "10 points (rates: optim.lr, optim.warmup)" in method and "seeds 101, 102" in method
+    assert "Chosen: none optim.lr 0.002, optim.warmup 0.2; pre_softmax optim.lr 0.008" in method
     assert "pre_softmax: the best optim.lr (0.008) is the highest of the list" in method
     assert "| `none` | 6 of 6 |" in page  # of the costs
     assert "tune.point" not in page.split("What differs between")[1].split("What is tied")[0]
@@ -93,14 +93,14 @@ def test_write_report_of_a_tuned_study(study):
     }  # fmt: skip
     with open(study / "report" / "lm_tuning_expected.csv", encoding="utf-8") as f:
         assert [row["trials"] for row in csv.DictReader(f)] == [*map(str, range(1, 11))] * 2
-    assert "tuned: rates, 10 trials an arm" in (study / "report" / "report.html").read_text(encoding="utf-8")
+    assert "tuned: rates, 10 trials per arm" in (study / "report" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("chosen", "leave_out", "said"),
     [
-        (10, [(3, 102)], "19 of its 20 tuning runs are here, so nothing shows what is best"),
-        (4, [], "the tuning runs that are here choose point 10, not the one that is reported"),
+        (10, [(3, 102)], "only 19 of its 20 tuning runs are here, so the best point is unknown"),
+        (4, [], "the tuning runs that are here choose point 10, not the point that is reported"),
     ],
 )
 def test_comparison_is_not_tuned_if_an_arm_is_not_at_its_best(tmp_path, chosen, leave_out, said):
@@ -108,9 +108,9 @@ def test_comparison_is_not_tuned_if_an_arm_is_not_at_its_best(tmp_path, chosen, 
     write_arm(tmp_path, "pre_softmax", chosen, leave_out)
     comparison, page = read(tmp_path)
     assert not comparison.tuned
-    assert "### Comparison: not every arm tuned alike, 6 seeds" in page
+    assert "(not every arm tuned in the same way, 6 seeds)" in page
     assert f"**Warning:** `pre_softmax`: {said}." in page
-    assert "Not every arm was tuned alike: another rate could favour another arm" in page
+    assert "Not every arm was tuned in the same way: another rate could favour another arm" in page
     assert "| better |" not in page
 
 
@@ -119,7 +119,7 @@ def test_comparison_is_not_tuned_if_an_arm_was_not(tmp_path):
     for seed in LIST.reporting_seeds:
         write_run(tmp_path, make_config("lm", "pre_softmax", seed), loss=2.0 + 0.01 * seed)
     comparison, page = read(tmp_path)
-    assert not comparison.tuned and "not every arm tuned alike" in page
+    assert not comparison.tuned and "not every arm tuned in the same way" in page
 
 
 def test_comparison_is_not_tuned_by_two_lists_of_one_name(tmp_path, monkeypatch):

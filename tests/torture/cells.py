@@ -107,6 +107,7 @@ class Attempt:
             os.dup2(out, 2)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.chdir(self.place)
+            os.environ["XDG_CACHE_HOME"] = str(self.place / "caches")
             for what, most in self.limits.items():
                 resource.setrlimit(what, (most, most))
             code = main(self.words)

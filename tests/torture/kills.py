@@ -133,7 +133,7 @@ def disturb(place: Place, n: int, draw: random.Random, table: Table) -> None:
         {"PYTHONHASHSEED": "1"},
         {"LC_ALL": "tr_TR.UTF-8", "LANG": "C"},
         {"TZ": "Pacific/Chatham"},
-        {"HOME": "/nonexistent"},
+        {"HOME": "/dev/null", "XDG_CACHE_HOME": ""},
         {"PYTHONUTF8": "1", "PYTHONMALLOC": "malloc"},
         {"PYTHONHASHSEED": "77", "COLUMNS": "20"},
         {"PYTHONDONTWRITEBYTECODE": "1", "MALLOC_PERTURB_": "85"},
@@ -142,7 +142,7 @@ def disturb(place: Place, n: int, draw: random.Random, table: Table) -> None:
     for i, environment in zip(range(n), disturbances, strict=False):
         directory = (elsewhere if i % 2 else place.folder) / place.fresh().name
         command = [sys.executable, "-m", "tietrain", *cell.command(directory.name)]
-        env = {**os.environ, **environment}
+        env = {**os.environ, "XDG_CACHE_HOME": str(directory.parent / "caches"), **environment}
         done = subprocess.run(command, cwd=directory.parent, env=env, capture_output=True, text=True, check=False)
         problem = done.stderr[-300:] if done.returncode else difference(result(directory), place.reference(cell)[0])
         row.check(not problem, f"{environment}: {problem}")

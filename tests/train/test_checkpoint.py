@@ -88,9 +88,12 @@ def runs_of_12(tmp_path_factory):
     return root, model
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
-@pytest.mark.parametrize("name", FILES)
-def test_a_damaged_newest_gives_way_to_the_one_before(tmp_path, runs_of_12, name, damage):
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [*((FILES[0], damage) for damage in DAMAGES), *((name, flip) for name in FILES[1:])],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_load_checkpoint_passes_over_a_damaged_newest(tmp_path, runs_of_12, name, damage):
     root, uninterrupted = runs_of_12
     shutil.copytree(root / "cut", tmp_path / "run")
     assert steps_in(tmp_path / "run") == ["step_00000008", "step_00000010"]
@@ -106,36 +109,31 @@ def test_a_damaged_newest_gives_way_to_the_one_before(tmp_path, runs_of_12, name
         assert steps_in(tmp_path / "run") == ["step_00000008", "step_00000012"]
 
 
-def test_no_whole_checkpoint_is_an_error_and_nothing_is_overwritten(tmp_path, runs_of_12):
+def test_load_checkpoint_refuses_if_none_is_whole_and_overwrites_nothing(tmp_path, runs_of_12):
     shutil.copytree(runs_of_12[0] / "cut", tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints").glob("step_*/state.json"):
         flip(path)
     before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
-    with pytest.raises(DataError, match="no checkpoint in it is whole") as refused:
+    with pytest.raises(DataError) as refused:
         train(tmp_path / "run", tiny_config("pre_softmax", eval_every=100))
-    assert refused.value.exit_code == 3
+    assert refused.value.setting == str(tmp_path / "run" / "checkpoints")
     assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
-    ("made", "loaded", "difference"),
-    [
-        ("none", "pre_softmax", "decoder.output reads its own parameters there, decoder.embed's here"),
-        ("pre_softmax", "none", "decoder.output reads decoder.embed's there, its own parameters here"),
-        ("cross_layer", "none", "decoder layer 1: all parts read layer 0's there, their own parameters here"),
-    ],
+    ("made", "loaded"), [("none", "pre_softmax"), ("pre_softmax", "none"), ("cross_layer", "none")]
 )
-def test_another_plan_is_refused(tmp_path, made, loaded, difference):
+def test_load_checkpoint_refuses_another_plan(tmp_path, made, loaded):
     train(tmp_path, tiny_config(made), stop_after=2)
     model = build_model(tiny_config(loaded))
     before = [p.detach().clone() for p in model.parameters()]
-    with pytest.raises(SettingsError, match=f"made under another plan: {difference};") as refused:
+    with pytest.raises(SettingsError) as refused:
         load(tmp_path, model)
-    assert refused.value.exit_code == 2
+    assert refused.value.setting == str(tmp_path / "checkpoints" / "step_00000002" / "model.safetensors")
     assert all(torch.equal(p, q) for p, q in zip(before, model.parameters(), strict=True))
 
 
-def test_equal_names_under_another_tie_map_are_refused(tmp_path):
+def test_load_weights_refuses_equal_names_under_another_tie_map(tmp_path):
     """Layers 0 1 0 1 and 0 1 1 0 have owners of equal names and shapes."""
     ties = [{"cross_layer": {"rule": "cross_layer", "order": order, "n_unique": 2}} for order in ("cycle", "cycle_rev")]
     config = tiny_config()
@@ -150,7 +148,7 @@ def test_equal_names_under_another_tie_map_are_refused(tmp_path):
         load_weights(tmp_path, models[1])
 
 
-def test_a_model_file_holds_owners_and_plan_and_nothing_else(tmp_path):
+def test_save_final_writes_owners_and_plan_and_nothing_else(tmp_path):
     for name in TIES:
         config = tiny_config(name, "mt")
         model = build_model(config)
@@ -164,7 +162,7 @@ def test_a_model_file_holds_owners_and_plan_and_nothing_else(tmp_path):
         assert stored < (folder / "model.safetensors").stat().st_size < stored + 40_000
 
 
-def test_the_newest_two_are_kept_and_foreign_names_left_alone(tmp_path):
+def test_save_checkpoint_keeps_the_newest_two_and_leaves_foreign_names_alone(tmp_path):
     folder = tmp_path / "checkpoints"
     for name in ("step_by_step", "mine"):
         (folder / name).mkdir(parents=True)
@@ -173,7 +171,7 @@ def test_the_newest_two_are_kept_and_foreign_names_left_alone(tmp_path):
     assert names == {"step_by_step", "mine", "best", "step_00000010", "step_00000012"}
 
 
-def test_a_kill_between_a_save_and_its_deletions_leaves_no_third_checkpoint(tmp_path, runs_of_12):
+def test_load_checkpoint_deletes_what_a_kill_left_undeleted(tmp_path, runs_of_12):
     shutil.copytree(runs_of_12[0] / "cut", tmp_path / "run")
     folder = tmp_path / "run" / "checkpoints"
     shutil.copytree(folder / "step_00000008", folder / "step_00000006")
@@ -181,7 +179,7 @@ def test_a_kill_between_a_save_and_its_deletions_leaves_no_third_checkpoint(tmp_
     assert steps_in(tmp_path / "run") == ["step_00000008", "step_00000010"]
 
 
-def test_weights_start_another_run(tmp_path):
+def test_load_weights_starts_another_run(tmp_path):
     config = tiny_config("pre_softmax")
     trained = train(tmp_path, config)[1]
     with pytest.raises(DataError, match="init_from="):
@@ -197,7 +195,7 @@ def test_weights_start_another_run(tmp_path):
         load_weights(tmp_path, build_model(config))
 
 
-def test_a_lost_best_is_made_again_from_a_checkpoint_of_its_step(tmp_path):
+def test_load_scored_of_a_best_made_again_from_a_checkpoint_of_its_step(tmp_path):
     """Killed after the checkpoint of a new best, before `best/` was replaced."""
     config = tiny_config(eval_every=5)
     train(tmp_path, config, stop_after=5)
@@ -211,7 +209,7 @@ def test_a_lost_best_is_made_again_from_a_checkpoint_of_its_step(tmp_path):
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])
-def test_a_refusing_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, call):
+def test_save_checkpoint_on_a_refusing_disk_leaves_the_one_before(tmp_path, monkeypatch, call):
     config = tiny_config()
     model = train(tmp_path, config, stop_after=5)[1]
 
@@ -219,24 +217,24 @@ def test_a_refusing_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, cal
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, call, full)
-    with pytest.raises(StorageError, match=r"step_00000006.*: the system says No space left on device") as refused:
+    with pytest.raises(StorageError) as refused:
         save_checkpoint(tmp_path, 6, model, build_optimizer(model, config.optim), {})
     monkeypatch.undo()
-    assert refused.value.exit_code == 5
+    assert "step_00000006" in refused.value.setting and "No space" in refused.value.problem
     assert steps_in(tmp_path) == ["step_00000004", "step_00000005"]
     assert load(tmp_path, build_model(config))["state"]["step"] == 5
     assert train(tmp_path, config)[0].step == 12
 
 
-def test_too_little_free_space_is_said_before_writing(tmp_path, monkeypatch):
+def test_save_final_refuses_too_little_free_space_before_writing(tmp_path, monkeypatch):
     model = build_model(tiny_config())
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 9))
-    with pytest.raises(StorageError, match=r"bytes are needed and 9 are free; make room"):
+    with pytest.raises(StorageError, match=" 9 are free"):
         save_final(tmp_path, model)
     assert not (tmp_path / "checkpoints" / "final").exists()
 
 
-def test_a_full_disk_in_another_process_then_the_same_command_finishes(tmp_path):
+def test_save_checkpoint_on_a_full_disk_then_the_same_command_finishes(tmp_path):
     config = "tiny_config('pre_softmax', checkpoint_every=100, eval_every=100)"
     code = (
         f"{PREAMBLE}import resource, pathlib\n"
@@ -254,7 +252,7 @@ def test_a_full_disk_in_another_process_then_the_same_command_finishes(tmp_path)
 
 
 @pytest.mark.slow
-def test_kill_nine_at_any_moment_loses_no_run(tmp_path):
+def test_checkpoints_survive_kill_nine_at_any_moment(tmp_path):
     """20 kills of a run that saves every step; what is left always loads, and the end is that of a quiet run."""
     config = "tiny_config('pre_softmax', max_steps=60, checkpoint_every=1, eval_every=3, log_every=1)"
     code = f"{PREAMBLE}import pathlib; train(pathlib.Path({str(tmp_path / 'cut')!r}), {config}, log=print)"

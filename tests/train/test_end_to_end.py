@@ -38,7 +38,7 @@ def only_run(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(("task", "tying"), [("lm", "pre_softmax"), ("mt", "[three_way,cross_layer]")])
-def test_one_run_leaves_a_whole_directory_and_is_found_again(place, capfd, task, tying):
+def test_run_leaves_a_whole_directory_and_is_found_again(place, capfd, task, tying):
     command = [f"task={task}", f"tying={tying}", *TINY]
     assert main(command) == 0
     run = only_run(place / "outputs" / "default")
@@ -88,7 +88,7 @@ def check_table_of_runs(run, scores):
     assert finals == pytest.approx(shown, rel=1e-6)
 
 
-def test_grid_records_cells_that_do_not_apply_and_goes_on(place, capfd):
+def test_grid_records_cells_that_do_not_apply_and_continues(place, capfd):
     assert main(["-m", "tying=none,three_way,pre_softmax", "study=grid", *TINY]) == 0
     statuses = {
         runs.read_record(run).label: runs.read_record(run).status for run in runs.find_runs(place / "outputs" / "grid")
@@ -101,20 +101,20 @@ def test_grid_records_cells_that_do_not_apply_and_goes_on(place, capfd):
     assert "three_way" in page
 
 
-def test_single_run_of_a_scheme_that_does_not_fit_exits_2_before_any_work(place, capfd):
+def test_run_of_a_scheme_that_does_not_fit_exits_2_before_any_work(place, capfd):
     assert main(["tying=three_way", *TINY]) == 2
     message = capfd.readouterr().err
     assert "pre_softmax" in message and "Traceback" not in message
     assert runs.read_record(only_run(place / "outputs")).status == "not_applicable"
 
 
-def test_missing_corpus_exits_3_with_its_path(place, capfd):
+def test_run_with_a_missing_corpus_exits_3_with_its_path(place, capfd):
     assert main(["data=text", "data.splits.train=[absent.txt]", "data.splits.valid=[absent.txt]", *TINY[1:]]) == 3
     message = capfd.readouterr().err
     assert "absent.txt" in message and "Traceback" not in message
 
 
-def test_arms_of_one_study_share_data_order_and_initial_values(place):
+def test_arms_of_one_study_share_data_order(place):
     assert main(["-m", "task=mt", "tying=none,shared_vocab,three_way,cross_layer", "study=arms", *TINY]) == 0
     records = [runs.read_record(run) for run in runs.find_runs(place / "outputs" / "arms")]
     assert len({record.fingerprints["batches"] for record in records}) == 1
@@ -132,7 +132,7 @@ def test_init_from_starts_from_the_parents_weights(place):
 
 @pytest.mark.parametrize("task", ["lm", "mt"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_continues_bit_for_bit(place, task, number):
+def test_run_that_was_stopped_continues_bit_for_bit(place, task, number):
     settings = [f"task={task}", "tying=[pre_softmax,cross_layer]", *TINY, "train.eval_every=2"]
     assert main(["run_dir=whole", *settings]) == 0
     command = [sys.executable, "-m", "tietrain", "run_dir=stopped", *settings]
@@ -157,13 +157,13 @@ def test_a_stopped_run_continues_bit_for_bit(place, task, number):
     assert stopped == whole
 
 
-def test_resume_refuses_another_experiment(place, capfd):
+def test_run_refuses_a_directory_of_another_experiment(place, capfd):
     assert main(["run_dir=run", *TINY]) == 0
     assert main(["run_dir=run", *TINY, "optim.lr=1e-3"]) == 2
     assert "optim.lr" in capfd.readouterr().err
 
 
-def test_a_run_out_of_memory_goes_on_in_smaller_parts(place, capfd, monkeypatch):
+def test_run_out_of_memory_continues_in_smaller_parts(place, capfd, monkeypatch):
     from tietrain.train import loop
 
     assert main(["run_dir=whole", *TINY]) == 0
@@ -188,7 +188,7 @@ def test_a_run_out_of_memory_goes_on_in_smaller_parts(place, capfd, monkeypatch)
     assert cut == pytest.approx(whole, rel=1e-4)
 
 
-def test_a_bug_is_reported_with_its_log_and_exit_70(place, capfd, monkeypatch):
+def test_run_with_a_bug_exits_70_and_names_its_log(place, capfd, monkeypatch):
     import tietrain.data.prepare
 
     def broken(config):
@@ -200,7 +200,7 @@ def test_a_bug_is_reported_with_its_log_and_exit_70(place, capfd, monkeypatch):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_finished_run_is_not_taken_for_one_on_other_text(place, capfd):
+def test_run_refuses_a_finished_directory_of_other_text(place, capfd):
     lines = "\n".join(f"line {i} of a text about {i % 7} things" for i in range(400))
     for name in ("train", "valid"):
         (place / name).write_text(lines)
@@ -218,7 +218,7 @@ def test_a_finished_run_is_not_taken_for_one_on_other_text(place, capfd):
     assert "other text" in capfd.readouterr().err
 
 
-def test_a_refused_start_does_not_keep_its_directory(place):
+def test_run_that_was_refused_does_not_keep_its_directory(place):
     assert main(["run_dir=run", "tying=three_way", *TINY]) == 2
     assert main(["run_dir=run", "tying=pre_softmax", *TINY]) == 0
 
@@ -230,14 +230,14 @@ def test_init_from_refuses_another_vocabulary(place, capfd):
     assert "vocabulary" in capfd.readouterr().err
 
 
-def test_positions_too_short_for_a_test_sentence_are_refused_before_training(place, capfd):
+def test_run_refuses_positions_too_short_for_a_test_sentence_before_training(place, capfd):
     settings = ["task=mt", "model.positions=learned", "model.max_len=45", "task.max_len=44", "run_dir=run", *TINY]
     assert main(settings) == 2
     assert "model.max_len=45" in capfd.readouterr().err
     assert not (place / "run" / runs.METRICS).exists()
 
 
-def test_a_lost_score_file_is_made_again(place):
+def test_run_makes_a_lost_score_file_again(place):
     assert main(["run_dir=run", *TINY]) == 0
     before = (place / "run" / runs.EVAL).read_text()
     (place / "run" / runs.EVAL).unlink()
@@ -245,7 +245,7 @@ def test_a_lost_score_file_is_made_again(place):
     assert json.loads((place / "run" / runs.EVAL).read_text())["splits"] == json.loads(before)["splits"]
 
 
-def test_arms_with_other_vocabularies_see_the_same_text_in_the_same_batches(place, capfd):
+def test_arms_with_other_vocabularies_have_the_same_text_in_the_same_batches(place, capfd):
     command = ["study=sizes", *(word for word in TINY if "vocab_size" not in word)]
     assert main(["-m", "model.vocab_size=300,400", "data.kind=unigram,char", *command]) == 0
     records = [runs.read_record(run) for run in runs.find_runs(place / "outputs" / "sizes")]
@@ -268,10 +268,10 @@ def test_arms_with_other_vocabularies_see_the_same_text_in_the_same_batches(plac
     assert "`train.batch_by=chars` makes them the same text" in page.read_text()
 
 
-def test_windows_of_characters_with_too_many_tokens_are_refused_before_training(place, capfd):
+def test_run_refuses_windows_of_characters_with_too_many_tokens_before_training(place, capfd):
     settings = ["model.positions=learned", "model.max_len=500", "train.batch_by=chars", "data.kind=char"]
     assert main(["run_dir=run", *settings, *TINY]) == 2
     message = capfd.readouterr().err
-    assert "model.max_len=500: a training window has 512 tokens; give at least 512" in message
+    assert "model.max_len=500: a training window has 512 tokens" in message and "model.max_len=512" in message
     assert not (place / "run" / runs.METRICS).exists()
     assert main(["run_dir=run", "model.max_len=512", *settings[:1], *settings[2:], *TINY]) == 0

@@ -42,7 +42,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_it_runs_to_its_scores(name, tmp_path, monkeypatch):
+def test_run_of_every_architecture_has_scores(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([*TINY, *RUNS[name], "run_dir=run"]) == 0
     run = tmp_path / "run"
@@ -57,7 +57,7 @@ def test_it_runs_to_its_scores(name, tmp_path, monkeypatch):
     assert audit["start"]["params"] == audit["loaded"]["params"] == runs.read_json(run / runs.LEDGER)["params"]
 
 
-def test_a_post_edited_text_has_no_ceiling(tmp_path, monkeypatch):
+def test_scores_of_post_edited_text_have_no_ceiling(tmp_path, monkeypatch):
     """The machine translation gives away how its reference was drawn, so no oracle that knows the meaning alone bounds it."""
     monkeypatch.chdir(tmp_path)
     assert main([*TINY, *RUNS["post-editing"], "run_dir=run"]) == 0

@@ -19,40 +19,40 @@ def keep_process_settings():
     torch.use_deterministic_algorithms(strict)
 
 
-def test_a_cpu_computes_in_fp32_unless_asked():
+def test_autocast_of_a_cpu_is_fp32_by_default():
     hardware = resolve_hardware(HardwareConfig(device="cpu"))
     assert (hardware.device.type, hardware.precision) == ("cpu", "fp32")
     with hardware.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
-def test_bf16_on_a_cpu_computes_in_bf16():
+def test_autocast_of_bf16_on_a_cpu():
     with resolve_hardware(HardwareConfig(device="cpu", precision="bf16")).autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(("features", "n_notes"), [({"avx2": True}, 1), ({"avx512_bf16": True}, 0), ({}, 1)])
-def test_slow_bf16_is_said(monkeypatch, features, n_notes):
+def test_resolve_hardware_notes_slow_bf16(monkeypatch, features, n_notes):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
     assert len(resolve_hardware(HardwareConfig(device="cpu", precision="bf16")).notes) == n_notes
 
 
-def test_a_missing_gpu_is_refused(monkeypatch):
+def test_resolve_hardware_refuses_a_missing_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_hardware(HardwareConfig(device="auto")).device.type == "cpu"
-    with pytest.raises(SettingsError, match=r"hardware\.device=cuda.*hardware=cpu") as refused:
+    with pytest.raises(SettingsError) as refused:
         resolve_hardware(HardwareConfig(device="cuda"))
-    assert refused.value.exit_code == 2
+    assert refused.value.setting == "hardware.device=cuda"
 
 
-def test_threads_are_set_and_given_back_to_the_next_run():
+def test_resolve_hardware_sets_threads_for_one_run():
     before = resolve_hardware(HardwareConfig(device="cpu")).threads
     assert resolve_hardware(HardwareConfig(device="cpu", threads=before + 1)).threads == torch.get_num_threads()
     resolve_hardware(HardwareConfig(device="cpu"))
     assert torch.get_num_threads() == before
 
 
-def test_description_is_json_and_says_what_decides_bits():
+def test_describe_is_json_and_holds_what_decides_bits():
     described = resolve_hardware(HardwareConfig(device="cpu")).describe()
     assert json.loads(json.dumps(described)) == described
     assert {
@@ -67,7 +67,7 @@ def test_description_is_json_and_says_what_decides_bits():
     } <= described.keys()
 
 
-def test_the_gpu_preset_states_its_peak_with_a_source():
+def test_gpu_preset_states_its_peak_with_a_source():
     hardware = compose_config(["hardware=gpu"]).hardware
     assert hardware.peak_flops == 989e12
     assert hardware.peak_flops_source

@@ -25,7 +25,7 @@ def start(tmp_path, monkeypatch):
     return run
 
 
-def test_the_comparison_is_declared_before_anything_is_trained(start):
+def test_run_job_declares_the_comparison_before_anything_is_trained(start):
     assert start("report.metric=ppl_word") == {
         "metric": "ppl_word",
         "split": "test",
@@ -34,14 +34,14 @@ def test_the_comparison_is_declared_before_anything_is_trained(start):
     }
 
 
-def test_what_was_declared_stays_once_there_is_work(start, tmp_path):
+def test_run_job_keeps_what_was_declared_once_there_is_work(start, tmp_path):
     start("report.metric=ppl_word")
     assert start("report.metric=ppl_token")["metric"] == "ppl_token"  # nothing was trained yet
     (tmp_path / runs.CHECKPOINTS / "step_10").mkdir(parents=True)
     assert start("report.metric=bits_per_byte")["metric"] == "ppl_token"
 
 
-def test_what_a_finished_run_declared_is_kept_by_the_one_that_replaces_it(start, tmp_path):
+def test_run_job_keeps_what_a_replaced_run_declared(start, tmp_path):
     start("report.metric=ppl_word")
     record = runs.read_record(tmp_path)
     record.status, record.arm = "diverged", "0123456789ab"

@@ -15,7 +15,7 @@ from tietrain.train.averaging import load_scored
 from tiny_run import RandomTask, build_model, final_bytes, tiny_config, train
 
 
-def test_a_signal_ends_with_a_checkpoint_of_that_step_and_a_second_one_is_harmless(tmp_path):
+def test_fit_ends_after_a_signal_with_a_checkpoint_of_that_step(tmp_path):
     config = tiny_config(checkpoint_every=100)
     task = RandomTask(config)
     learn, count = task.loss, []
@@ -34,27 +34,27 @@ def test_a_signal_ends_with_a_checkpoint_of_that_step_and_a_second_one_is_harmle
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN  # until the process ends
 
 
-def test_a_run_that_was_not_stopped_leaves_signals_as_they_were(tmp_path):
+def test_fit_leaves_signals_as_they_were(tmp_path):
     before = signal.getsignal(signal.SIGINT)
     train(tmp_path, tiny_config())
     assert signal.getsignal(signal.SIGINT) == before
 
 
 @pytest.mark.parametrize(("seed", "same"), [(1, True), (2, False)])
-def test_same_seed_same_run(tmp_path, seed, same):
+def test_fit_with_the_same_seed_is_the_same_run(tmp_path, seed, same):
     _, one = train(tmp_path / "a", tiny_config(seed=1))
     _, other = train(tmp_path / "b", tiny_config(seed=seed))
     assert (final_bytes(tmp_path / "a", one) == final_bytes(tmp_path / "b", other)) == same
 
 
-def test_evaluation_does_not_change_training(tmp_path):
+def test_fit_is_not_changed_by_evaluation(tmp_path):
     _, often = train(tmp_path / "a", tiny_config(eval_every=1))
     _, seldom = train(tmp_path / "b", tiny_config(eval_every=100))
     assert final_bytes(tmp_path / "a", often) == final_bytes(tmp_path / "b", seldom)
     assert [row["step"] for row in runs.read_metrics(tmp_path / "b") if row["split"] == "valid"] == [12]
 
 
-def test_budgets_end_at_the_first_one_spent(tmp_path):
+def test_fit_ends_at_the_first_budget_spent(tmp_path):
     config = tiny_config(max_steps=1000, max_tokens=200)
     result, model = train(tmp_path / "tokens", config)
     assert 200 <= result.tokens < 200 + 48
@@ -70,14 +70,14 @@ def test_budgets_end_at_the_first_one_spent(tmp_path):
 
 
 @pytest.mark.parametrize(("max_steps", "n_rows"), [(20, 10), (10, 10), (7, 7), (25, 10), (3, 3)])
-def test_ten_evaluations_a_run_where_nothing_else_is_asked(tmp_path, max_steps, n_rows):
+def test_fit_evaluates_ten_times_by_default(tmp_path, max_steps, n_rows):
     train(tmp_path, tiny_config(max_steps=max_steps, eval_every=None))
     steps = [row["step"] for row in runs.read_metrics(tmp_path) if row["split"] == "valid"]
     assert len(steps) == n_rows
     assert steps[-1] == max_steps
 
 
-def test_rows_of_metrics(tmp_path):
+def test_fit_writes_rows_of_metrics(tmp_path):
     result, _ = train(tmp_path, tiny_config(max_steps=10, log_every=4))
     rows = runs.read_metrics(tmp_path)
     learned = [row for row in rows if row["split"] == "train"]
@@ -92,7 +92,7 @@ def test_rows_of_metrics(tmp_path):
     assert first == pytest.approx(math.log(24), rel=0.2)
 
 
-def test_the_best_evaluation_is_kept_beside_the_last(tmp_path):
+def test_fit_keeps_the_best_evaluation_beside_the_last(tmp_path):
     config = tiny_config(eval_every=2)
     task, scores = RandomTask(config), iter([3.0, 2.0, 2.5, 2.0, 9.0, 8.0])
     task.evaluate = lambda model: {"nats_per_token": next(scores)}
@@ -105,7 +105,7 @@ def test_the_best_evaluation_is_kept_beside_the_last(tmp_path):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(tmp_path, value):
+def test_fit_refuses_a_loss_that_is_not_finite(tmp_path, value):
     config = tiny_config()
     task = RandomTask(config)
     learn, count = task.loss, []
@@ -116,14 +116,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(tmp_path, va
         return LossSum(sums.objective * value, sums.nll, sums.n_tokens) if len(count) == 7 else sums
 
     task.loss = diverging
-    with pytest.raises(DivergedError, match=r"^step 7: the loss is (nan|inf)") as diverged:
+    with pytest.raises(DivergedError) as diverged:
         train(tmp_path, config, task=task)
-    assert diverged.value.exit_code == 4
+    assert (diverged.value.exit_code, diverged.value.setting) == (4, "step 7")
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == ["best", "step_00000004"]
 
 
-def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path):
+def test_fit_refuses_a_gradient_that_is_not_finite(tmp_path):
     config = tiny_config()
     task = RandomTask(config)
     learn = task.loss
@@ -134,11 +134,12 @@ def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path):
         return sums
 
     task.loss = exploding
-    with pytest.raises(DivergedError, match="step 1: the gradient norm"):
+    with pytest.raises(DivergedError, match="gradient norm") as diverged:
         train(tmp_path, config, task=task)
+    assert diverged.value.setting == "step 1"
 
 
-def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+def test_fit_refuses_weights_that_are_not_finite(tmp_path):
     config = tiny_config(max_steps=1)
     task = RandomTask(config)
     scores = {"nats_per_token": 1.0}
@@ -149,21 +150,23 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
         return scores
 
     task.evaluate = poison
-    with pytest.raises(DivergedError, match=r"step 1: decoder\.embed\.weight is not finite"):
+    with pytest.raises(DivergedError, match=r"decoder\.embed") as diverged:
         train(tmp_path, config, task=task)
+    assert diverged.value.setting == "step 1"
     assert not (tmp_path / "checkpoints").exists() or not list((tmp_path / "checkpoints").iterdir())
 
 
-def test_a_validation_loss_that_is_not_finite_is_never_best(tmp_path):
+def test_fit_refuses_a_validation_loss_that_is_not_finite(tmp_path):
     config = tiny_config()
     task = RandomTask(config)
     task.evaluate = lambda model: {"nats_per_token": math.nan}
-    with pytest.raises(DivergedError, match="step 5: the loss on valid"):
+    with pytest.raises(DivergedError, match="valid") as diverged:
         train(tmp_path, config, task=task)
+    assert diverged.value.setting == "step 5"
     assert not (tmp_path / "checkpoints" / "best").exists()
 
 
-def test_progress_without_a_terminal_is_a_line_an_interval(tmp_path):
+def test_fit_logs_one_line_per_interval_without_a_terminal(tmp_path):
     lines = []
     train(tmp_path, tiny_config(), log=lines.append)
     progress = [line for line in lines if "tokens/s" in line]
@@ -173,7 +176,7 @@ def test_progress_without_a_terminal_is_a_line_an_interval(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own import
-def test_compiled_training_follows_eager(tmp_path):
+def test_fit_of_a_compiled_model_follows_eager(tmp_path):
     _, eager = train(tmp_path / "a", tiny_config("cross_layer", max_steps=4))
     _, compiled = train(tmp_path / "b", tiny_config("cross_layer", max_steps=4, hardware={"compile": True}))
     assert list(eager.state_dict()) == list(compiled.state_dict())
@@ -182,7 +185,7 @@ def test_compiled_training_follows_eager(tmp_path):
 
 
 @pytest.mark.gpu
-def test_a_gpu_trains_in_bf16_and_resumes(tmp_path):
+def test_fit_on_a_gpu_trains_in_bf16_and_resumes(tmp_path):
     config = tiny_config("pre_softmax", hardware={"device": "cuda", "precision": "auto"})
     whole, _ = train(tmp_path / "whole", config)
     train(tmp_path / "cut", config, stop_after=7)

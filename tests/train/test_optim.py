@@ -1,11 +1,14 @@
-"""Decay is for matrices, every owner is held once, and a step is the textbook's."""
+"""Decay is for matrices, every owner is held once, a step is the textbook's, and learning rates stay within bounds."""
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from tietrain.config import OptimConfig
-from tietrain.train.optim import build_optimizer
+from tietrain.errors import SettingsError
+from tietrain.train.optim import build_optimizer, fraction_spent, learning_rate
 
 
 class Twice(nn.Module):
@@ -19,7 +22,7 @@ class Twice(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_a_tied_matrix_is_held_once_and_only_matrices_decay(name):
+def test_build_optimizer_holds_a_tied_matrix_once_and_decays_matrices_alone(name):
     model = Twice()
     optimizer = build_optimizer(model, OptimConfig(name=name, weight_decay=0.3))
     held = [p for group in optimizer.param_groups for p in group["params"]]
@@ -28,7 +31,7 @@ def test_a_tied_matrix_is_held_once_and_only_matrices_decay(name):
     assert decay == {id(model.table): 0.3, id(model.norm): 0.0}
 
 
-def test_decay_is_applied_once():
+def test_optimizer_decays_once():
     model = Twice()
     optimizer = build_optimizer(model, OptimConfig(lr=0.1, weight_decay=0.5))
     for p in model.parameters():
@@ -39,7 +42,7 @@ def test_decay_is_applied_once():
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_one_step_is_the_textbook_step(name):
+def test_optimizer_takes_the_textbook_step(name):
     """Fused kernels against the formulas of Kingma & Ba 2015, algorithm 1."""
     model = Twice()
     optimizer = build_optimizer(model, OptimConfig(name=name, lr=0.1, weight_decay=0.0))
@@ -48,3 +51,62 @@ def test_one_step_is_the_textbook_step(name):
     optimizer.step()
     moved = 0.1 * 0.2 if name == "sgd" else 0.1
     assert torch.allclose(model.table, torch.full((3, 2), 1 - moved), atol=1e-6)
+
+
+SCHEDULES = ("inverse_sqrt", "cosine", "wsd", "constant")
+
+
+def optim(schedule, **options):
+    return OptimConfig(schedule=schedule, **{"lr": 2.0, "warmup": 0.1, "decay": 0.4, "min_lr_ratio": 0.25, **options})
+
+
+@given(
+    st.sampled_from(SCHEDULES),
+    st.floats(0.01, 0.5),
+    st.floats(0, 0.5),
+    st.floats(0, 1),
+    st.floats(0, 1, allow_nan=False),
+)
+def test_learning_rate_is_positive_and_never_above_the_peak(schedule, warmup, decay, lowest, fraction):
+    rate = learning_rate(optim(schedule, warmup=warmup, decay=decay, min_lr_ratio=lowest), fraction)
+    assert 0 <= rate <= 2.0 * (1 + 1e-12)
+    if fraction < 1:
+        assert rate > 0
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_learning_rate_warms_up_linearly_to_the_peak(schedule):
+    config = optim(schedule)
+    assert learning_rate(config, 0.05) == pytest.approx(1.0)
+    assert learning_rate(config, 0.1) == pytest.approx(2.0)
+    assert learning_rate(config, 0.0) > 0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "half", "end"),
+    [
+        ("constant", 2.0, 2.0),
+        ("wsd", 2.0, 0.5),
+        ("cosine", 0.5 + 1.5 * 0.5868240888334652, 0.5),
+        ("inverse_sqrt", 2 / 5**0.5, 2 / 10**0.5),
+    ],
+)
+def test_learning_rate_after_warm_up(schedule, half, end):
+    assert learning_rate(optim(schedule), 0.5) == pytest.approx(half)
+    assert learning_rate(optim(schedule), 1.0) == pytest.approx(end)
+    assert learning_rate(optim(schedule), 1.5) == pytest.approx(end)
+
+
+def test_learning_rate_of_wsd_half_way_through_its_decay():
+    assert learning_rate(optim("wsd", min_lr_ratio=0.0), 0.8) == pytest.approx(1.0)
+
+
+def test_fraction_spent_is_that_of_the_budget_spent_most():
+    used = {"steps": 10, "tokens": 900, "flops": 5, "seconds": 1.0}
+    assert fraction_spent(used, {"steps": 100, "tokens": 1000}) == 0.9
+    assert fraction_spent(used, {"steps": 100}) == 0.1
+
+
+def test_inverse_sqrt_needs_a_warm_up():
+    with pytest.raises(SettingsError, match=r"^optim\.warmup=0"):
+        OptimConfig(schedule="inverse_sqrt", warmup=0.0)

@@ -4,43 +4,89 @@ import pytest
 
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import result_settings
-from tietrain.data.sources.corpora import corpus_key
+from tietrain.config.layout import make_shape
+from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
 from tietrain.runs.durable import write_directory
+from tietrain.runs.record import RunRecord
+from tietrain.train.experiment import Experiment
+from tietrain.train.job import run_job
 from tietrain.train.resume_policy import is_finished, would_fail_again
 
 
-def failed(exit_code, *words):
-    """A configuration, and the record of a run of it that ended with a code."""
-    config = compose_config(list(words))
+def failed(directory, exit_code, *words):
+    """The record of a run that ended with a code, and its experiment."""
+    experiment = Experiment(compose_config([f"run_dir={directory}", *words]))
     record = runs.RunRecord("run", "study", "none", "lm", "failed", exit_code=exit_code)
-    record.settings = result_settings(config)
-    record.fingerprints["source"] = corpus_key(config.data, config.task.name)
-    return record, config
+    record.settings = experiment.settings
+    record.fingerprints["source"] = experiment.corpus_key
+    return record, experiment
 
 
 @pytest.mark.parametrize(("exit_code", "again"), [(2, True), (3, True), (4, True), (5, False), (7, False), (70, True)])
-def test_what_lies_in_settings_and_text_comes_again(tmp_path, exit_code, again):
-    assert would_fail_again(*failed(exit_code), tmp_path) == again
+def test_would_fail_again_if_the_cause_is_in_settings_or_text(tmp_path, exit_code, again):
+    assert would_fail_again(*failed(tmp_path, exit_code)) == again
 
 
-def test_what_lies_in_a_run_directory_may_be_restored(tmp_path):
-    assert not would_fail_again(*failed(3, "init_from=x"), tmp_path)
+def test_would_fail_again_not_if_a_file_can_be_restored(tmp_path):
+    assert not would_fail_again(*failed(tmp_path, 3, "init_from=x"))
     (tmp_path / runs.CHECKPOINTS / "step_00000100").mkdir(parents=True)
-    assert not would_fail_again(*failed(3), tmp_path)
-    assert would_fail_again(*failed(4), tmp_path)
+    assert not would_fail_again(*failed(tmp_path, 3))
+    assert would_fail_again(*failed(tmp_path, 4))
 
 
 @pytest.mark.parametrize(("average", "names"), [("none", ("best", "final")), ("last", ("average", "final"))])
-def test_a_finished_run_has_whole_weights_or_none(tmp_path, average, names):
-    config = compose_config([f"train.average={average}"])
-    assert not is_finished(config, tmp_path)
+def test_is_finished_needs_whole_weights_or_none(tmp_path, average, names):
+    experiment = Experiment(compose_config([f"run_dir={tmp_path}", f"train.average={average}"]))
+    assert not is_finished(experiment)
     runs.write_json(tmp_path / runs.EVAL, {"splits": {}})
-    assert is_finished(config, tmp_path)
+    assert is_finished(experiment)
     for name in names:
         weights = tmp_path / runs.CHECKPOINTS / name
         write_directory(weights, lambda path: (path / "model.safetensors").write_bytes(b"1"))
-        assert is_finished(config, tmp_path)
+        assert is_finished(experiment)
         (weights / "model.safetensors").write_bytes(b"2")
-        assert not is_finished(config, tmp_path)
+        assert not is_finished(experiment)
         (weights / "model.safetensors").write_bytes(b"1")
+
+
+def finished(directory, *overrides, plan=True):
+    """The files of a finished run that say what it was."""
+    config = compose_config([*overrides, f"run_dir={directory}"])
+    directory.mkdir()
+    record = RunRecord("r", "default", config.tying_label, config.task.name, "done", settings=result_settings(config))
+    runs.write_record(directory, record)
+    if plan:
+        shape = make_shape(config, dict.fromkeys(("encoder", "decoder"), 661))
+        runs.write_json(directory / runs.PLAN, make_plan(shape, config.tying.ties).to_json())
+
+
+def refused(directory, *overrides):
+    outcome = run_job(compose_config([*overrides, f"run_dir={directory}"]))
+    assert (outcome.status, outcome.exit_code) == ("failed", 2)
+    return outcome.message
+
+
+def test_previous_record_refuses_other_ties_by_their_difference(tmp_path):
+    finished(tmp_path / "run", "tying=none")
+    message = refused(tmp_path / "run", "tying=pre_softmax")
+    assert message.startswith("tying=pre_softmax: ") and "decoder.output" in message
+    assert "661" not in message
+
+
+def test_previous_record_refuses_options_that_tie_the_same_by_name_alone(tmp_path):
+    finished(tmp_path / "run", "tying=cross_layer", "tying.ties.cross_layer.order=cycle")
+    message = refused(tmp_path / "run", "tying=cross_layer", "tying.ties.cross_layer.order=sequence")
+    assert message.endswith("tying.ties.cross_layer.order=cycle; give another run_dir")
+
+
+def test_previous_record_refuses_a_run_without_a_plan_by_name_alone(tmp_path):
+    finished(tmp_path / "run", "tying=none", plan=False)
+    assert "there" not in refused(tmp_path / "run", "tying=pre_softmax").split(": ", 1)[1]
+
+
+def test_previous_record_names_another_setting_first(tmp_path):
+    finished(tmp_path / "run", "tying=none")
+    message = refused(tmp_path / "run", "tying=pre_softmax", "model.d_ff=99")
+    assert message.startswith("model.d_ff=99: ")
+    assert "there" not in message

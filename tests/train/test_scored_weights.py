@@ -51,7 +51,7 @@ def check_documents(directory):
             assert math.fsum(row[key] for row in mine) == scores[key], (split, key)
 
 
-def test_translation_with_every_score_on_every_test_set(place, capsys):
+def test_run_has_every_score_on_every_test_set(place, capsys):
     words = [*AVERAGED, f"task.metrics=[{','.join(METRICS)}]", "task.bleu_tokenize=char", "tying=three_way"]
     assert main(command("mt", "run", *words)) == 0
     run, body = place / "run", scored(place / "run")
@@ -73,7 +73,7 @@ def test_translation_with_every_score_on_every_test_set(place, capsys):
 
 
 @pytest.mark.parametrize("average", [AVERAGED, ["train.average=last", "train.n_averaged=3"]], ids=["ema", "last"])
-def test_a_broken_off_run_scores_the_same_weights(place, capsys, monkeypatch, average):
+def test_run_that_was_broken_off_scores_the_same_weights(place, capsys, monkeypatch, average):
     from tietrain.train import loop
 
     assert main(command("mt", "whole", *average)) == 0
@@ -104,7 +104,7 @@ def test_a_broken_off_run_scores_the_same_weights(place, capsys, monkeypatch, av
     assert scored(place / "whole")["checkpoint"] == scored(place / "cut")["checkpoint"]
 
 
-def test_a_language_model_stores_nats_a_line(place, capsys):
+def test_run_of_a_language_model_stores_nats_per_line(place, capsys):
     for name, rate in (("a", "1e-3"), ("b", "1e-2")):
         assert main(command("lm", name, "task.window=16", "task.eval_stride=8", f"optim.lr={rate}")) == 0
         check_documents(place / name)
@@ -118,6 +118,6 @@ def test_a_language_model_stores_nats_a_line(place, capsys):
         assert body["metrics"]["nats_per_token"][side] == pytest.approx(expected)
 
 
-def test_a_test_set_that_is_not_added_is_refused_with_how_to(place, capsys):
+def test_run_refuses_a_test_set_that_is_not_added(place, capsys):
     assert main(["data=text", "data.splits={train: [train.de], valid: [valid.de], test_a: [test_a.de]}"]) == 2
     assert "write +data.splits.NAME=[FILE]" in capsys.readouterr().err

@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from tietrain.train.hardware import resolve_hardware
-from tietrain.train.optim import build_optimizer
-from tietrain.train.step import _row_seeds, train_step
+from tietrain.train.optim import _row_seeds, build_optimizer, train_step
 from tiny_run import RandomTask, build_model, tiny_config
 
 
-def test_dropout_is_drawn_from_seed_and_step():
+def test_train_step_draws_dropout_from_seed_and_step():
     config = tiny_config(dropout=0.5)
     model, task = build_model(config), RandomTask(config)
     batch = task.batches.batch(0, 0)
@@ -29,7 +28,7 @@ def test_dropout_is_drawn_from_seed_and_step():
     assert len({nats(seed, step) for seed in (1, 2) for step in (1, 2, 3)}) == 6
 
 
-def test_every_row_of_every_step_has_its_own_seed():
+def test_row_seeds_differ_in_every_row_of_every_step():
     rows = torch.cat([_row_seeds(50, seed, step) for seed in (1, 2) for step in (1, 2, 12)])
     assert rows.dtype == torch.int32 and len(rows.unique()) == 300
     assert torch.equal(_row_seeds(50, 2, 12), rows[-50:])
@@ -38,7 +37,7 @@ def test_every_row_of_every_step_has_its_own_seed():
 
 @pytest.mark.parametrize("task_name", ["lm", "mt"])
 @pytest.mark.parametrize("tying", ["none", "cross_layer"])
-def test_micro_batches_add_up_to_the_whole_batch_with_dropout(task_name, tying):
+def test_train_step_of_micro_batches_adds_up_with_dropout(task_name, tying):
     config = tiny_config(tying, task_name, dropout=0.1)
     grads, sums = [], []
     for device_batch_tokens in (None, 20):
@@ -56,7 +55,7 @@ def test_micro_batches_add_up_to_the_whole_batch_with_dropout(task_name, tying):
         torch.testing.assert_close(whole, parts, atol=1e-6, rtol=1e-4)
 
 
-def test_the_gradient_is_clipped_to_its_norm():
+def test_train_step_clips_the_gradient_to_its_norm():
     config = tiny_config("pre_softmax", dropout=0.0)
     model, task = build_model(config), RandomTask(config)
     hardware, optimizer = resolve_hardware(config.hardware), torch.optim.SGD(model.parameters(), lr=1.0)

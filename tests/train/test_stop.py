@@ -11,45 +11,45 @@ import pytest
 from tietrain.train.stop import Stopped, StopRequest
 
 
-def test_work_that_can_be_dropped_ends_where_it_stands():
-    with StopRequest() as stop, pytest.raises(Stopped) as stopped, stop.at_once():
+def test_interruptible_work_ends_at_once():
+    with StopRequest() as stop, pytest.raises(Stopped) as stopped, stop.interruptible():
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         time.sleep(30)
     assert stopped.value.signal == signal.SIGUSR1
 
 
-def test_elsewhere_it_is_noted_and_ends_the_next_such_work():
+def test_stop_request_notes_a_signal_and_ends_the_next_interruptible_work():
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.signal == signal.SIGTERM
-        with pytest.raises(Stopped), stop.at_once():
+        with pytest.raises(Stopped), stop.interruptible():
             raise AssertionError("it begins")
         with pytest.raises(Stopped):
             stop.check()
 
 
-def test_nothing_that_handles_errors_keeps_it_back():
-    with StopRequest() as stop, pytest.raises(Stopped), stop.at_once(), suppress(Exception):
+def test_interruptible_work_ends_even_if_errors_are_suppressed():
+    with StopRequest() as stop, pytest.raises(Stopped), stop.interruptible(), suppress(Exception):
         os.kill(os.getpid(), signal.SIGTERM)
-    with StopRequest() as stop, pytest.raises(Stopped), stop.at_once(), suppress(BaseException):
+    with StopRequest() as stop, pytest.raises(Stopped), stop.interruptible(), suppress(BaseException):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_an_error_that_was_made_of_it_is_none():
-    with StopRequest() as stop, pytest.raises(Stopped), stop.at_once():
+def test_interruptible_work_ends_even_if_the_signal_became_another_error():
+    with StopRequest() as stop, pytest.raises(Stopped), stop.interruptible():
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         except Stopped as e:
             raise RuntimeError("as sentencepiece does, where its lines are read") from e
-    with StopRequest() as stop, pytest.raises(RuntimeError), stop.at_once():
+    with StopRequest() as stop, pytest.raises(RuntimeError), stop.interruptible():
         raise RuntimeError("without a signal")
 
 
-def test_a_second_signal_inside_is_harmless():
+def test_interruptible_work_survives_a_second_signal():
     with StopRequest() as stop:
         try:
-            with stop.at_once():
+            with stop.interruptible():
                 os.kill(os.getpid(), signal.SIGTERM)
         except Stopped:
             os.kill(os.getpid(), signal.SIGTERM)

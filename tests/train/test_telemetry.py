@@ -12,8 +12,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tietrain.config.keys import VOLATILE
 from tietrain.runs import record as runs
-from tietrain.train.tensorboard import TensorBoard, add_results, final_scores, settings_row
-from tiny_run import tiny_config, train
+from tietrain.train.tensorboard import TensorBoard, add_results, final_scalars, settings_row
+from tiny_run import experiment_in, tiny_config, train
 
 
 def read_back(directory):
@@ -23,7 +23,7 @@ def read_back(directory):
 
 
 @pytest.mark.parametrize("stops", [(), (4, 3)])
-def test_every_row_is_one_point_by_tokens_and_by_flops(tmp_path, stops):
+def test_tensorboard_has_one_point_per_row_by_tokens_and_by_flops(tmp_path, stops):
     config = tiny_config("pre_softmax")
     for stop_after in stops:
         train(tmp_path, config, stop_after=stop_after)
@@ -40,10 +40,10 @@ def test_every_row_is_one_point_by_tokens_and_by_flops(tmp_path, stops):
     assert len(list((tmp_path / runs.TENSORBOARD).rglob("*"))) == 1
 
 
-def test_relative_time_is_seconds_of_training(tmp_path):
+def test_tensorboard_time_is_seconds_of_training(tmp_path):
     rows = [{"step": i, "split": "train", "tokens": i, "flops": i, "seconds": 10.0 * i, "ppl": 2.0} for i in (1, 2, 3)]
     runs.append_metrics(tmp_path, rows)
-    TensorBoard(tmp_path, tiny_config(), [], print)
+    TensorBoard(experiment_in(tmp_path, tiny_config()), print)
     times = [p.wall_time for p in read_back(tmp_path).Scalars("train/ppl")]
     assert [b - a for a, b in pairwise(times)] == pytest.approx([10.0, 10.0])
 
@@ -52,7 +52,7 @@ def texts(events, tag):
     return [(e.step, e.tensor_proto.string_val[0].decode()) for e in events.Tensors(tag)]
 
 
-def test_plan_and_samples_are_texts_shown_as_they_are(tmp_path):
+def test_tensorboard_shows_plan_and_samples_verbatim(tmp_path):
     config = tiny_config("pre_softmax")
     train(tmp_path, config, stop_after=7)
     train(tmp_path, config)
@@ -64,7 +64,7 @@ def test_plan_and_samples_are_texts_shown_as_they_are(tmp_path):
     assert texts(events, "valid/samples") == [(row["tokens"], sample) for row in rows if row["split"] == "valid"]
 
 
-def test_every_line_of_every_chart_is_a_scalar_of_the_run(tmp_path):
+def test_tensorboard_charts_name_scalars_of_the_run(tmp_path):
     train(tmp_path, tiny_config())
     events = read_back(tmp_path)
     layout = Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
@@ -77,11 +77,12 @@ def hparams(events, tag):
     return HParamsPluginData.FromString(events.SummaryMetadata(f"_hparams_/{tag}").plugin_data.content)
 
 
-def test_a_run_is_one_row_with_its_settings_and_final_scores(tmp_path):
+def test_tensorboard_has_one_row_per_run_with_settings_and_final_scores(tmp_path):
     config = replace(tiny_config("pre_softmax", seed=3), study="s")
     train(tmp_path / "run", config)
     totals, scores = {"tokens": 500, "flops": 7e9, "seconds": 3.0}, {"nats_per_token": 1.5, "bleu": 30.0, "words": 12}
-    add_results(tmp_path / "run", final_scores(config, 999, totals["flops"], scores), totals, print)
+    experiment = experiment_in(tmp_path / "run", config)
+    add_results(tmp_path / "run", final_scalars(experiment, totals["flops"], scores), totals, print)
     events = read_back(tmp_path / "run")
     row, table = hparams(events, "session_start_info").session_start_info, hparams(events, "experiment").experiment
     assert row.group_name == "s/run"
@@ -100,7 +101,7 @@ def test_a_run_is_one_row_with_its_settings_and_final_scores(tmp_path):
         tag: [(p.step, p.value) for p in events.Scalars(tag)] for tag in finals if tag in events.Tags()["scalars"]
     }
     assert written == {
-        "final/params": [(500, 999)],
+        "final/params": [(500, experiment.params.params)],
         "final/flops": [(500, pytest.approx(7e9))],
         "final/nats_per_token": [(500, 1.5)],
         "final/bleu": [(500, 30)],
@@ -108,12 +109,12 @@ def test_a_run_is_one_row_with_its_settings_and_final_scores(tmp_path):
     assert len(list((tmp_path / "run" / runs.TENSORBOARD).iterdir())) == 1
 
 
-def test_columns_are_the_same_for_every_task_and_tying():
+def test_settings_row_has_the_same_columns_for_every_task_and_tying():
     rows = [settings_row(tiny_config(tying, task)) for tying, task in (("none", "lm"), ("cross_layer", "mt"))]
     assert rows[0].keys() == rows[1].keys()
 
 
-def test_its_failure_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
+def test_tensorboard_logs_a_failure_once_and_stops_nothing(tmp_path, monkeypatch):
     def full(self, data):
         raise OSError(28, "No space left on device")
 
@@ -127,7 +128,7 @@ def test_its_failure_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
     assert len(runs.read_metrics(tmp_path)) == 7
 
 
-def test_on_a_terminal_there_is_a_bar_and_the_lines_are_in_the_log(tmp_path, monkeypatch, capsys):
+def test_telemetry_draws_a_bar_on_a_terminal_and_logs_the_lines(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     lines = []
     train(tmp_path, tiny_config(), log=lines.append)

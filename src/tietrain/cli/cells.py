@@ -1,11 +1,9 @@
-"""`grid.jsonl` of a study: the cells that its grids were told to run, and the runs these became.
+"""`grid.jsonl` of a study: the cells that its grids will run, and the runs that these became.
 
-A line is a cell, `{"cell": its words, "swept": those of them that differ between cells, "runs": how many it takes}`, or a
-run of it that has begun, `{"cell": its words, "run": name of the directory}`. Lines are only added, so that commands and
-processes share the file; nothing depends on it but what `tietrain status` shows.
+A line is a cell, `{"cell": its words, "swept": those that differ between cells, "runs": how many it takes}`, or a run that
+has begun, `{"cell": its words, "run": name of the directory}`. Lines are only added, so that commands and processes can
+share the file. Only `tietrain status` reads it.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
@@ -18,17 +16,17 @@ from tietrain.config.keys import VOLATILE
 from tietrain.errors import DataError
 from tietrain.runs import record as runs
 
-# No file of cells is larger than this; a larger one is neither written nor read.
+# A larger file is neither written nor read.
 MAX_BYTES = 4 * 1024 * 1024
 MAX_RUNS = 100_000
 
 
 @dataclass
-class Cell:
+class GridCell:
     """A cell of a grid.
 
     words: the overrides that decide its result, sorted. swept: those that differ between the cells, in the order of the
-    grid. n_runs: of a tuned arm several. runs: names of their directories, in the order in which they first began.
+    grid. n_runs: how many runs it takes; a tuned arm takes several. runs: names of their directories, oldest first.
     """
 
     words: tuple[str, ...]
@@ -38,63 +36,59 @@ class Cell:
 
 
 def cell_words(words: Iterable[str]) -> tuple[str, ...]:
-    """What the overrides of a cell say about its result, in one order; of a key said twice the later word."""
+    """The overrides that decide a cell's result, sorted; the last one counts if a key is given twice."""
     last = {word.partition("=")[0].lstrip("+"): word for word in words}
     return tuple(sorted(word for key, word in last.items() if key not in VOLATILE))
 
 
-def add_cells(study: Path, cells: Iterable[Cell]) -> None:
-    """Add what a grid is about to run and the file does not list yet; a disk that refuses is no reason to stop."""
-    there = {cell.words: cell.n_runs for cell in read_cells(study)}
-    new = (cell for cell in cells if there.get(cell.words) != cell.n_runs)
+def add_cells(study: Path, cells: Iterable[GridCell]) -> None:
+    """Add the cells that the file does not list yet. A write error is ignored: the grid can run without the list."""
+    known = {cell.words: cell.n_runs for cell in read_cells(study)}
+    new = [cell for cell in cells if known.get(cell.words) != cell.n_runs]
     _append(study, [{"cell": cell.words, "swept": cell.swept, "runs": cell.n_runs} for cell in new])
 
 
 def add_run(study: Path, words: Iterable[str], name: str) -> None:
-    """Add that the cell of these overrides, where it is listed, has begun a run."""
+    """Add that the cell with these overrides has begun a run, if the cell is listed."""
     wanted = cell_words(words)
     if any(cell.words == wanted and name not in cell.runs for cell in read_cells(study)):
         _append(study, [{"cell": wanted, "run": name}])
 
 
-def read_cells(study: Path) -> list[Cell]:
-    """The cells listed in a study, in the order of the grids; lines that are no such thing are left out."""
-    cells: dict[tuple[str, ...], Cell] = {}
+def read_cells(study: Path) -> list[GridCell]:
+    """The cells listed in a study, in the order of the grids; damaged lines and files, and links, are left out."""
+    path = study / runs.GRID
+    cells: dict[tuple[str, ...], GridCell] = {}
     with suppress(DataError):
-        for line in _read(study / runs.GRID).split(b"\n"):
+        content = b"" if path.is_symlink() else runs.read_bytes(path)
+        for line in content.split(b"\n") if len(content) <= MAX_BYTES else []:
             with suppress(ValueError, RecursionError):
                 _take(json.loads(line), cells)
     return list(cells.values())
 
 
-def _take(body: Any, cells: dict[tuple[str, ...], Cell]) -> None:
-    """Add what a line says; ValueError where it is none of ours."""
+def _take(body: Any, cells: dict[tuple[str, ...], GridCell]) -> None:
+    """Add the cell or run of one line; ValueError if it is neither."""
     if not isinstance(body, dict):
-        raise ValueError("no line of a grid")
-    words, run = _texts(body.get("cell")), body.get("run")
+        raise ValueError("not a line of a grid")
+    words = _texts(body.get("cell"))
+    run = body.get("run")
+    n_runs = body.get("runs")
     if isinstance(run, str) and words in cells:
         cells[words].runs.append(run)
-    elif isinstance(n := body.get("runs"), int) and 1 <= n <= MAX_RUNS:
-        known = cells[words].runs if words in cells else []
-        cells[words] = Cell(words, _texts(body.get("swept")), n, known)
+    elif isinstance(n_runs, int) and 1 <= n_runs <= MAX_RUNS:
+        begun = cells[words].runs if words in cells else []
+        cells[words] = GridCell(words, _texts(body.get("swept")), n_runs, begun)
 
 
 def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise ValueError("no list of words")
+        raise ValueError("not a list of words")
     return tuple(value)
 
 
-def _read(path: Path) -> bytes:
-    """DataError for a link, and for what is too large."""
-    content = b"" if path.is_symlink() else runs.read_bytes(path)
-    if not content or len(content) > MAX_BYTES:
-        raise DataError(str(path), "it lists no cells of a grid", "delete it")
-    return content
-
-
 def _append(study: Path, lines: Sequence[dict[str, Any]]) -> None:
-    """One write of whole lines, also behind a line that a crash cut off."""
+    """Write whole lines at once; the first newline ends a line that a crash cut off."""
     path = study / runs.GRID
     with suppress(OSError):
         size = path.lstat().st_size if path.exists() else 0

@@ -1,46 +1,43 @@
-"""`tietrain plan -m`: the cells of a grid before it is run, with what each would hold and compute, or why it cannot."""
-
-from __future__ import annotations
+"""`tietrain plan -m`: the cells of a grid before it runs, with what each stores and computes, or why it cannot run."""
 
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from hydra import compose
 from omegaconf import open_dict
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from tietrain.cli.grid import only_swept, split_cells, sweeper_of, swept_of
+from tietrain.cli.grid import only_swept, split_cells, sweeper_of, swept_keys
 from tietrain.cli.status import STYLES, WIDTH
 from tietrain.cli.tune import is_tuned, make_points, tuning_runs
 from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, to_run_config
 from tietrain.config.describe import megabytes
-from tietrain.config.hydra_parts import GlobalHydra, RunMode
-from tietrain.config.layout import make_shape
+from tietrain.config.hydra_parts import RunMode
 from tietrain.config.match import compare_match
 from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.conventions import columns
-from tietrain.plan.memory import count_memory
-from tietrain.plan.params import count_params
-from tietrain.plan.schemes import make_plan
+from tietrain.plan.params import count_memory
 from tietrain.runs import record as runs
-from tietrain.train.job import directory_of
+from tietrain.train.experiment import Experiment
+
+NOTE = "FLOPs: forward, per target token. Memory: parameters, gradients, optimizer state; no activations."
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell of a grid, not run.
+class CellPreview:
+    """One cell of a grid that has not run.
 
-    overrides: its values of the keys that the grid sweeps.
-    state: `new`, a status of `runs.STATUSES` where its directory has one, how many tuning runs of an arm have ended, or how
-        it is refused: not_applicable, failed.
-    flops_per_token: forward, a target token at typical length. training_bytes: parameters, gradients and optimizer.
-    matched: what match.by made of it. trials: the runs of an arm that is tuned, whose counts are those at its first point.
+    overrides: its values of the swept keys.
+    state: `new`; the status of its directory; how many tuning runs of an arm have ended; `not_applicable` or `failed` if it
+        is refused.
+    flops_per_token: forward, per target token at typical length. training_bytes: parameters, gradients and optimizer state.
+    matched: how match.by changed it. trials: the runs of a tuned arm, whose counts are those at its first point.
     """
 
     overrides: list[str]
@@ -55,77 +52,71 @@ class Cell:
     reason: str = ""
 
 
-def is_grid(words: Sequence[str], config_dirs: Sequence[str]) -> bool:
-    """Whether a configuration carries its own grid."""
-    return compose_grid(words, config_dirs).hydra.mode == RunMode.MULTIRUN
-
-
-def preview(words: Sequence[str], config_dirs: Sequence[str]) -> list[Cell]:
-    """The cells of a grid, in the order they would run.
+def preview(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) -> list[CellPreview] | None:
+    """The cells of a grid, in the order in which they would run; None if neither -m nor the configuration asks for one.
 
     Raises:
-        SettingsError: for what would end the grid before its first cell, or a sweeper that chooses cells as it goes.
+        SettingsError: something would end the grid before its first cell, or its sweeper chooses cells as it goes.
     """
     common = compose_grid(words, config_dirs)
-    if (sweeper := sweeper_of(common)) != "basic":
+    if not multirun and common.hydra.mode != RunMode.MULTIRUN:
+        return None
+    sweeper = sweeper_of(common)
+    if sweeper != "basic":
         raise SettingsError(f"hydra/sweeper={sweeper}", "it chooses its cells as it goes", "plan one of them")
-    swept = swept_of(common.hydra.sweeper.get("params"), words)
+    swept = swept_keys(common.hydra, words)
     with initialized(words, config_dirs):
         return [_preview(cell, swept, list(common.hydra.overrides.hydra)) for cell in split_cells(common)]
 
 
-def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> Cell:
+def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> CellPreview:
     shown = only_swept(words, swept)
-    loader = GlobalHydra.instance().config_loader()
-    cfg = loader.load_configuration("config", [*of_hydra, *words], RunMode.RUN)
+    cfg = compose("config", [*of_hydra, *words], return_hydra_config=True)
     with open_dict(cfg):
-        hydra = cfg.pop("hydra")
+        settings = cfg.pop("hydra")
     try:
-        if "tying" not in hydra.runtime.choices:  # then it is a list of files
+        if "tying" not in settings.runtime.choices:  # then it is a list of files
             check_labels(words, of_hydra)
         if is_tuned(cfg):
             return _tuned(shown, make_points(cfg, words, swept, of_hydra))
-        config = to_run_config(cfg, swept, of_hydra)
-        directory = directory_of(config)
-        return _counted(Cell(shown, _state(directory), str(directory)), config)
+        experiment = Experiment(to_run_config(cfg, swept, of_hydra))
+        cell = CellPreview(shown, _state(experiment.directory), str(experiment.directory))
+        return _counted(cell, experiment)
     except TietrainError as e:
-        return Cell(shown, e.status, reason=str(e))
+        return CellPreview(shown, e.status, reason=str(e))
 
 
-def _tuned(shown: list[str], points: list[RunConfig]) -> Cell:
-    """An arm with a list of points: new, or how many of its tuning runs have come to an end."""
-    configs = [config for point in points for config in tuning_runs(point)]
-    n = sum(_state(directory_of(config)) in ("done", "diverged") for config in configs)
-    state = f"{n} of {len(configs)} tuning runs" if n else "new"
-    cell = Cell(shown, state, str(directory_of(configs[0]).parent), trials=points[0].tune.trials)
-    return _counted(cell, points[0])
+def _tuned(shown: list[str], points: list[RunConfig]) -> CellPreview:
+    """A tuned arm: new, or how many of its tuning runs have ended."""
+    directories: list[Path] = []
+    for point in points:
+        directories += [Experiment(run).directory for run in tuning_runs(point)]
+    n_ended = sum(_state(directory) in ("done", "diverged") for directory in directories)
+    state = f"{n_ended} of {len(directories)} tuning runs" if n_ended else "new"
+    cell = CellPreview(shown, state, str(directories[0].parent), trials=points[0].tune.trials)
+    return _counted(cell, Experiment(points[0]))
 
 
 def _state(directory: Path) -> str:
     return runs.read_record(directory).status if (directory / runs.RUN).exists() else "new"
 
 
-def _counted(cell: Cell, config: RunConfig) -> Cell:
-    plan = make_plan(make_shape(config), config.tying.ties)
-    ledger = count_params(plan)
+def _counted(cell: CellPreview, experiment: Experiment) -> CellPreview:
+    config = experiment.config
+    plan = experiment.plan
     match = compare_match(config) if config.match.by else None
-    counts = {
-        "matched": f"{match.change}: {match.percent:+.2f} %" if match else "",
-        "params": ledger.params,
-        "params_saved": ledger.params_saved,
-        "flops_per_token": columns(plan.slots.shape, config.typical_length)["with attention"] // 3,
-        "training_bytes": count_memory(plan, config.optim.name, config.optim.momentum).training,
-    }
-    return Cell(**(asdict(cell) | counts))
+    return replace(
+        cell,
+        params=experiment.params.params,
+        params_saved=experiment.params.params_saved,
+        flops_per_token=columns(plan.slots.shape, config.typical_length)["with attention"] // 3,
+        training_bytes=count_memory(plan, config.optim.name, config.optim.momentum).training,
+        matched=f"{match.change}: {match.percent:+.2f} %" if match else "",
+    )
 
 
-def cells_json(cells: list[Cell]) -> list[dict[str, Any]]:
-    """The cells as plain values."""
-    return [asdict(cell) for cell in cells]
-
-
-def show_cells(cells: list[Cell]) -> None:
-    """Print a line for each cell, and how many there are of which state."""
+def show_cells(cells: list[CellPreview]) -> None:
+    """Print one line per cell, and how many cells are in which state."""
     table = Table(box=None, pad_edge=False)
     table.add_column("cell", overflow="fold")
     for name in ("parameters", "saved", "FLOPs/token", "memory"):
@@ -137,12 +128,11 @@ def show_cells(cells: list[Cell]) -> None:
         counts = [_thousands(n) for n in (cell.params, cell.params_saved, cell.flops_per_token)]
         memory = "" if cell.training_bytes is None else megabytes(cell.training_bytes)
         state = Text(cell.state.replace("_", " "), STYLES.get(cell.state, ""))
-        said = [Text(getattr(cell, name)) for name in (*extra, "reason")]
-        table.add_row(Text(" ".join(cell.overrides)), *counts, memory, state, *said)
+        texts = [Text(getattr(cell, name)) for name in (*extra, "reason")]
+        table.add_row(Text(" ".join(cell.overrides)), *counts, memory, state, *texts)
     states = Counter(cell.state.replace("_", " ") for cell in cells)
-    line = f"{len(cells)} cells: {', '.join(f'{n} {state}' for state, n in states.items())}"
-    note = "FLOPs forward a target token; memory of parameters, gradients and optimizer, activations not counted"
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(Group(table, Text(line), Text(note)))
+    summary = f"{len(cells)} cells: {', '.join(f'{n} {state}' for state, n in states.items())}"
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(Group(table, Text(summary), Text(NOTE)))
 
 
 def _thousands(n: int | None) -> str:

@@ -1,12 +1,9 @@
 """`tietrain status DIR`: where every run of a folder and of its grids stands, from files and locks. Loads no torch."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,30 +17,28 @@ from tietrain.cli import cells
 from tietrain.config import DEFAULT_STEPS
 from tietrain.errors import DataError
 from tietrain.runs import record as runs
-from tietrain.runs.view import Run, clean_text, number, read_run
+from tietrain.runs.view import Run, clean_text, clock, number, read_run
 
 WATCH_SECONDS = 2.0
-# Of a table that no terminal limits.
+# Columns of a table that is not printed on a terminal.
 WIDTH = 180
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "diverged": "red", "unreadable": "red", "damaged": "red"}
 REASONS = {"killed": "its process is gone; the same command continues it"}
-# Of no longer time is said that it is left.
-LONGEST = 1e9
-# States in which a grid has still work to do on a run.
+# States in which a grid still has work to do on a run.
 UNFINISHED = ("running", "waiting", "killed", "interrupted")
-# Rows that a terminal without room for all leaves out, the last ones first.
-EXPENDABLE = ("done", "not_applicable", "waiting")
+# States of the rows that a small terminal leaves out, first those with the highest place; all other states stay longest.
+LEFT_OUT = {"done": 1, "not_applicable": 2, "waiting": 3}
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, or the runs of a grid's cell that have not begun.
+    """Where one run stands, or the runs of a grid's cell that have not begun.
 
-    directory: of the run; of a waiting cell its study. state: a status of `report.collect.Run`; `killed`: it says it is
-    running, and nobody holds its lock; `waiting`.
-    cell: the words in which it differs from other cells of its grid; empty for a run of none. n_runs: of a waiting cell.
-    fraction: of the budget. total_seconds: from its beginning, for a run at work of training alone.
-    loss, valid_loss: nats a token of the last training interval and of the last evaluation.
+    directory: of the run; its study if the cell waits. state: a status of `runs.view.Run`; `killed`: its record says
+    running, but no process holds its lock; `waiting`. cell: the words that distinguish it from other cells of its grid;
+    empty for a run outside a grid. n_runs: how many runs of a cell wait. fraction: spent part of the budget.
+    total_seconds: since its beginning; of a running run, seconds of training. loss, valid_loss: nats per token of the last
+    training interval and of the last evaluation.
     """
 
     directory: str
@@ -64,7 +59,7 @@ class Progress:
 
 
 def read_status(directory: Path) -> list[Progress]:
-    """Where each run at or below a folder stands, by path, and then the cells of its grids that wait.
+    """Where each run in a folder stands, ordered by path, then the cells of its grids that wait.
 
     Raises:
         DataError: there is no such folder.
@@ -76,7 +71,7 @@ def read_status(directory: Path) -> list[Progress]:
 
 
 def _with_cells(directory: Path, rows: list[Progress]) -> list[Progress]:
-    """The rows, each with the cell it is a run of, and a row for each cell with runs that have not begun."""
+    """The rows, each with its cell, and one more row for each cell with runs that have not begun."""
     states = {row.directory: row.state for row in rows}
     cell_of: dict[str, tuple[str, ...]] = {}
     waiting = []
@@ -88,44 +83,43 @@ def _with_cells(directory: Path, rows: list[Progress]) -> list[Progress]:
             cell_of |= dict.fromkeys(begun, words)
             left = cell.n_runs - len(begun)
             if left > 0 and not (begun and _is_refused(begun[-1], states[begun[-1]])):
-                said = f"{left:,} runs" if left > 1 else ""
-                waiting.append(Progress(clean_text(str(shown)), "", None, "waiting", words, left, reason=said))
+                reason = f"{left:,} runs" if left > 1 else ""
+                waiting.append(Progress(clean_text(str(shown)), "", None, "waiting", words, left, reason=reason))
     return [*(replace(row, cell=cell_of.get(row.directory, ())) for row in rows), *waiting]
 
 
 def _is_refused(directory: str, state: str) -> bool:
-    """Whether the arm of a run is no model or no configuration, so that none of its other runs is run."""
+    """Whether a run shows that its arm is not a valid model or configuration, so that its other runs never start."""
     return state == "not_applicable" or Path(directory).name.startswith(runs.REFUSED)
 
 
 def time_left(rows: list[Progress]) -> float | None:
-    """Seconds until the cells of all grids have ended, if as many are run at once as now; None where nothing tells.
+    """Seconds until all grids end, if as many runs go on at once as now; None if no run tells.
 
-    A run that has not begun is expected to take as long as those of the cells before it in the grid: the mean over the
-    cells that have most of its words, from the first on, in common.
+    A run that has not begun should take the mean time of the most similar cells: those that share most of its first words.
     """
-    of_grids = [row for row in rows if row.cell]
-    at_work = [row for row in of_grids if row.state == "running"]
-    known: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for row in of_grids:
-        if (seconds := _whole_seconds(row)) is not None:
+    in_grids = [row for row in rows if row.cell]
+    at_work = [row for row in in_grids if row.state == "running"]
+    known: dict[tuple[str, ...], list[float]] = defaultdict(list)  # first words of a cell -> seconds of its runs
+    for row in in_grids:
+        seconds = _whole_seconds(row)
+        if seconds is not None:
             for n in range(len(row.cell) + 1):
                 known[row.cell[:n]].append(seconds)
     if not at_work or not known:
         return None
-    means = {words: fmean(seconds) for words, seconds in known.items()}
-    left = []
-    for row in of_grids:
-        expected = next(means[words] for n in range(len(row.cell), -1, -1) if (words := row.cell[:n]) in means)
+    left = 0.0
+    for row in in_grids:
         if row.state == "running" and row.eta_seconds is not None:
-            left.append(row.eta_seconds)
+            left += row.eta_seconds
         elif row.state in UNFINISHED:
-            left.append(expected * (1 - (row.fraction or 0.0)) * row.n_runs)
-    return max(sum(left) / len(at_work), *(row.eta_seconds or 0.0 for row in at_work))
+            similar = next(n for n in range(len(row.cell), -1, -1) if row.cell[:n] in known)
+            left += fmean(known[row.cell[:similar]]) * (1 - (row.fraction or 0.0)) * row.n_runs
+    return max(left / len(at_work), *(row.eta_seconds or 0.0 for row in at_work))
 
 
 def _whole_seconds(row: Progress) -> float | None:
-    """What a run takes from its beginning to its end; None where that is not known."""
+    """Seconds from the beginning of a run to its end; None if that is not known."""
     if row.state == "not_applicable":
         return 0.0
     if row.state in ("done", "diverged"):
@@ -139,9 +133,9 @@ def _progress(directory: Path, shown: str) -> Progress:
     row = _last_row(directory)
     fraction = 1.0 if state == "done" else _fraction(run, row)
     seconds = number(row.get("seconds"))
-    left = None
-    if state == "running" and fraction and seconds is not None:
-        left = seconds / fraction * (1 - fraction)
+    left = seconds / fraction * (1 - fraction) if state == "running" and fraction and seconds is not None else None
+    # The record of an interrupted run counts from its last start, its scores count all training.
+    total = seconds if state == "running" else max(run.total_seconds or 0.0, run.seconds or 0.0)
     return Progress(
         directory=run.path,
         label=run.label,
@@ -151,8 +145,7 @@ def _progress(directory: Path, shown: str) -> Progress:
         fraction=fraction,
         tokens=number(row.get("tokens")),
         tokens_per_second=number(row.get("tokens_per_second")),
-        # Of a run that was interrupted the record has the seconds since then, the scores those of all training.
-        total_seconds=seconds if state == "running" else max(run.total_seconds or 0.0, run.seconds or 0.0),
+        total_seconds=total,
         eta_seconds=left,
         loss=number(row.get("nats_per_token")),
         valid_loss=run.curve[-1].nats_per_token if run.curve else None,
@@ -161,7 +154,7 @@ def _progress(directory: Path, shown: str) -> Progress:
 
 
 def _last_row(directory: Path) -> dict[str, Any]:
-    """The last row about training of `metrics.jsonl`; empty where there is none that can be read."""
+    """The last row about training in `metrics.jsonl`; empty if none can be read."""
     try:
         rows = runs.read_metrics(directory)
     except (DataError, OSError):
@@ -170,22 +163,20 @@ def _last_row(directory: Path) -> dict[str, Any]:
 
 
 def _fraction(run: Run, row: dict[str, Any]) -> float | None:
-    """Part of the budget that is spent; of several budgets the one that ends the run first."""
-    used = {"steps": row.get("step"), **{unit: row.get(unit) for unit in ("tokens", "flops", "seconds")}}
-    limits = {unit: number(run.settings.get(f"train.max_{unit}")) for unit in used}
+    """Spent part of the budget; of several budgets, the one that ends the run first."""
+    limits = {unit: number(run.settings.get(f"train.max_{unit}")) for unit in ("steps", "tokens", "flops", "seconds")}
     if not any(limits.values()):
         limits["steps"] = DEFAULT_STEPS
-    parts = [spent / limit for unit, limit in limits.items() if limit and (spent := number(used[unit])) is not None]
+    parts = []
+    for unit, limit in limits.items():
+        spent = number(row.get(unit if unit != "steps" else "step"))
+        if limit and spent is not None:
+            parts.append(spent / limit)
     return min(1.0, max(parts)) if parts else None
 
 
-def status_json(rows: list[Progress]) -> list[dict[str, Any]]:
-    """The rows as plain values, None where a run has not come so far."""
-    return [asdict(row) for row in rows]
-
-
 def status_table(rows: list[Progress], shown: list[Progress] | None = None) -> Group:
-    """The rows, or those that are to be shown, as a table, with a line below it that counts the states of all."""
+    """The rows, or only those in `shown`, as a table, and below it a line that counts the states of all."""
     table = Table(box=None, pad_edge=False)
     table.add_column("run", overflow="fold")
     table.add_column("state")
@@ -193,22 +184,20 @@ def status_table(rows: list[Progress], shown: list[Progress] | None = None) -> G
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("reason", overflow="fold")
     for row in rows if shown is None else shown:
-        numbers = [
-            _shown(row.fraction, ".0%"),
-            _shown(row.step, ",.0f"),
-            _shown(row.tokens, ",.0f"),
-            _shown(row.tokens_per_second, ",.0f"),
-            "" if row.eta_seconds is None else _clock(row.eta_seconds),
-            _shown(row.loss, ".4f"),
-            _shown(row.valid_loss, ".4f"),
-        ]
+        counts = [_shown(value, ",.0f") for value in (row.step, row.tokens, row.tokens_per_second)]
+        eta = "" if row.eta_seconds is None else clock(row.eta_seconds)
+        losses = [_shown(value, ".4f") for value in (row.loss, row.valid_loss)]
         state = Text(row.state.replace("_", " "), STYLES.get(row.state, "yellow"))
-        table.add_row(Text(_name(row)), state, *numbers, Text(row.reason))
+        table.add_row(Text(_name(row)), state, _shown(row.fraction, ".0%"), *counts, eta, *losses, Text(row.reason))
     return Group(table, Text(_summary(rows)))
 
 
+def _shown(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
 def _name(row: Progress) -> str:
-    """The directory, or of a cell that waits its words."""
+    """The directory of a run; the words of a cell that waits."""
     if row.state != "waiting":
         return row.directory
     return ("" if row.directory == "." else f"{row.directory}: ") + " ".join(row.cell)
@@ -218,9 +207,9 @@ def _summary(rows: list[Progress]) -> str:
     counts: Counter[str] = Counter()
     for row in rows:
         counts[row.state.replace("_", " ")] += row.n_runs
-    said = ", ".join(f"{n:,} {state}" for state, n in counts.items()) or "none has begun"
+    states = ", ".join(f"{n:,} {state}" for state, n in counts.items()) or "none has begun"
     left = time_left(rows)
-    return f"{counts.total():,} runs: {said}" + ("" if left is None else f"; about {_clock(left)} left")
+    return f"{counts.total():,} runs: {states}" + ("" if left is None else f"; about {clock(left)} left")
 
 
 def show_status(directory: Path, watch: bool) -> None:
@@ -239,20 +228,11 @@ def show_status(directory: Path, watch: bool) -> None:
 
 
 def _fitting(directory: Path, console: Console) -> Group:
-    """The table with as many rows as the terminal has room for, so that the line below it is in sight."""
+    """The table with only as many rows as the terminal has room for, so that the line below it stays visible."""
     rows = read_status(directory)
     table = status_table(rows)
-    too_many = len(console.render_lines(table)) - console.height
-    if too_many <= 0:
+    n_shown = len(rows) - (len(console.render_lines(table)) - console.height)
+    if n_shown >= len(rows):
         return table
-    by_worth = sorted(rows, key=lambda row: EXPENDABLE.index(row.state) if row.state in EXPENDABLE else -1)
-    kept = {id(row) for row in by_worth[: max(0, len(rows) - too_many)]}
+    kept = {id(row) for row in sorted(rows, key=lambda row: LEFT_OUT.get(row.state, 0))[: max(0, n_shown)]}
     return status_table(rows, [row for row in rows if id(row) in kept])
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(min(seconds, LONGEST))))
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)

@@ -1,6 +1,4 @@
-"""A tuned arm: every point of its list with the tuning seeds, then the chosen point with the reporting seeds."""
-
-from __future__ import annotations
+"""A tuned arm: run every point of its list with the tuning seeds, then the chosen point with the reporting seeds."""
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,16 +13,16 @@ from tietrain.config.compose import parse_overrides, to_run_config
 from tietrain.config.keys import ALL, suggestion
 from tietrain.errors import SettingsError, eprint, first_line
 from tietrain.report.tuning import DIVERGED, choose_point, edge_keys, mean_score
-from tietrain.train.job import Outcome
+from tietrain.train.outcome import Outcome
 
 
 def is_tuned(cfg: DictConfig) -> bool:
-    """Whether a composed configuration chooses a list of points."""
+    """Whether a composed configuration chooses a tuning list."""
     return OmegaConf.select(cfg, "tune.name") is not None
 
 
 def n_runs(cfg: DictConfig) -> int:
-    """How many runs a cell takes: one, or those by which an arm is tuned and those that are reported."""
+    """How many runs a cell takes: one, or the tuning and reporting runs of a tuned arm."""
     tune = cfg.tune
     return len(tune.points) * len(tune.seeds) + len(tune.reporting_seeds) if is_tuned(cfg) else 1
 
@@ -32,50 +30,51 @@ def n_runs(cfg: DictConfig) -> int:
 def make_points(
     cfg: DictConfig, words: Sequence[str], swept: Iterable[str] = (), search: Sequence[str] = ()
 ) -> list[RunConfig]:
-    """The arm at every point of its list, all checked before the first is trained.
+    """The arm at every point of its list, all checked before the first one is trained.
 
     Args:
-        cfg: of one cell, composed. words: its overrides. swept, search: as of `to_run_config`.
+        cfg: the composed configuration of one cell. words: its overrides. swept, search: see `to_run_config`.
     Raises:
-        SettingsError: the list holds a key or value that is none, or the cell sets what the list sets.
+        SettingsError: a key or value of the list is not valid, or the cell sets what the list sets.
     """
     tune = to_run_config(copy.deepcopy(cfg), swept, search).tune
-    _check_cell(cfg, words, {key for point in tune.points for key in point})
+    _check_cell(cfg, words, {"seed"}.union(*tune.points))
     points = []
     for i, point in enumerate(tune.points, start=1):
-        own, requested = copy.deepcopy(cfg), f"tune={tune.name}, point {i}"
+        own = copy.deepcopy(cfg)
+        setting = f"tune={tune.name}, point {i}"
         for key, value in {**point, "tune.point": i}.items():
             try:
                 OmegaConf.update(own, key, value)
             except OmegaConfBaseException as e:
-                remedy = suggestion(key, ALL)
-                raise SettingsError(requested, f"{key}={value}: {first_line(e)}", remedy) from None
+                problem = f"{key}={value}: {first_line(e)}"
+                raise SettingsError(setting, problem, suggestion(key, ALL)) from None
         try:
             points.append(to_run_config(own, swept, search))
         except SettingsError as e:
-            raise type(e)(requested, f"{e.setting}: {e.problem}", e.remedy) from None
+            raise type(e)(setting, f"{e.setting}: {e.problem}", e.remedy) from None
     return points
 
 
-def _check_cell(cfg: DictConfig, words: Sequence[str], tuned: set[str]) -> None:
-    """SettingsError where a cell says what its list says for every arm, or names one folder for all runs of an arm."""
-    requested = f"tune={cfg.tune.name}"
+def _check_cell(cfg: DictConfig, words: Sequence[str], listed: set[str]) -> None:
+    """SettingsError if a cell sets a key that its list sets for every arm, or names one folder for all runs of an arm."""
+    setting = f"tune={cfg.tune.name}"
     for override in parse_overrides(words):
         key = override.key_or_group
-        if key in tuned | {"seed"}:
+        if key in listed:
             remedy = f"leave it out, or change {'tune.reporting_seeds' if key == 'seed' else 'the list'}"
-            raise SettingsError(f"{requested} {override.input_line}", "the list says it for every arm", remedy)
+            raise SettingsError(f"{setting} {override.input_line}", "the list sets it for every arm", remedy)
     if cfg.run_dir:
-        raise SettingsError(f"{requested} run_dir={cfg.run_dir}", "an arm has several runs", "use study=NAME")
+        raise SettingsError(f"{setting} run_dir={cfg.run_dir}", "an arm has several runs", "use study=NAME")
 
 
 def tuning_runs(point: RunConfig) -> list[RunConfig]:
-    """The runs by which a point is judged."""
+    """The runs that give a point its score."""
     return [_run_of(point, "tuning", seed) for seed in point.tune.seeds]
 
 
 def reporting_runs(point: RunConfig) -> list[RunConfig]:
-    """The runs that are compared, where the point is the chosen one."""
+    """The runs that are compared if this point is chosen."""
     return [_run_of(point, "reporting", seed) for seed in point.tune.reporting_seeds]
 
 
@@ -84,10 +83,10 @@ def _run_of(point: RunConfig, role: str, seed: int) -> RunConfig:
 
 
 def run_arm(points: Sequence[RunConfig], run: Callable[[RunConfig], Outcome]) -> float | None:
-    """Run what has not ended yet, in order; the mean nats a token on valid of the chosen point, where one is chosen.
+    """Run what has not ended yet, in order; returns the mean nats per token on valid of the chosen point.
 
-    No point is chosen, and nothing is run to be reported, where the arm is no model, or a tuning run failed, or is at work
-    in another process.
+    Returns None and runs no reporting seeds if the scheme does not apply, a tuning run failed, or another process is still
+    running one.
     """
     scores: dict[int, list[float]] = {}
     n_open = 0
@@ -101,9 +100,10 @@ def run_arm(points: Sequence[RunConfig], run: Callable[[RunConfig], Outcome]) ->
                 n_open += 1
             else:
                 scores.setdefault(i, []).append(score)
-    label, name = points[0].tying_label, points[0].tune.name
+    label = points[0].tying_label
+    name = points[0].tune.name
     if n_open:
-        eprint(f"tune={name}: no point is chosen for {label} before its {n_open} other tuning runs have a score")
+        eprint(f"tune={name}: no point is chosen for {label} until {n_open} more tuning runs have a score")
         return None
     best = choose_point(scores)
     eprint("\n".join([f"tune={name}, {label}, nats/token on valid:", *_table(points[0].tune.points, scores, best)]))
@@ -113,14 +113,14 @@ def run_arm(points: Sequence[RunConfig], run: Callable[[RunConfig], Outcome]) ->
 
 
 def _table(listed: Sequence[Mapping[str, Any]], scores: Mapping[int, Sequence[float]], best: int) -> list[str]:
-    """A line for each point: its values, its mean, and which is chosen."""
-    points = dict(enumerate(listed, start=1))
+    """One line per point with its values and its mean; then a warning if the best value is at an edge of the list."""
     lines = []
+    points = dict(enumerate(listed, start=1))
     for i, point in points.items():
+        values = " ".join(f"{key}={value}" for key, value in point.items())
         mean = mean_score(scores[i])
-        said = " ".join(f"{key}={value}" for key, value in point.items())
         shown = "diverged" if mean == DIVERGED else f"{mean:.4f}"
-        lines.append(f"  {i}: {said}: {shown}{' (chosen)' if i == best else ''}")
+        lines.append(f"  {i}: {values}: {shown}{' (chosen)' if i == best else ''}")
     for key, side in edge_keys(points, best).items():
-        lines.append(f"  the chosen {key} is the {side} of the list: a better one may lie beyond it")
+        lines.append(f"  the chosen {key} is the {side} in the list; a better value may lie beyond it")
     return lines

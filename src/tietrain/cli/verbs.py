@@ -1,9 +1,6 @@
-"""The verbs beside a run: plan, schemes, check, data, status, report, compare, and those of `run_verbs`. Each has `--help`, and `--json` for programs."""
-
-from __future__ import annotations
+"""The commands beside a run: plan, schemes, check, data, status, report, compare. `use` holds those that use a trained run."""
 
 import argparse
-import inspect
 import json
 import shlex
 import sys
@@ -11,11 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tietrain.cli import use as run_verbs
-from tietrain.config import RunConfig
+from tietrain.cli.registry import CONFIG_DIR, OVERRIDES, argument, print_json, verb
+from tietrain.config.compose import compose_config, parse_overrides
 from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
-from tietrain.config.layout import make_shape
+from tietrain.config.keys import tying_choices
 from tietrain.config.match import compare_match, describe_match
+from tietrain.config.reference import find_settings, setting_json, settings_lines
 from tietrain.config.stored import stored_record
 from tietrain.errors import SettingsError
 from tietrain.plan.catalogue import scheme_rows
@@ -23,79 +21,53 @@ from tietrain.plan.difference import Difference, describe_difference, record_of
 from tietrain.plan.flops import CONVENTION, CONVENTIONS
 from tietrain.plan.lengths import DEFAULT_LENGTHS, count_by_length, describe_lengths, parse_lengths
 from tietrain.plan.plan import TyingPlan
-from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape
 from tietrain.runs import record as runs
 from tietrain.runs.scores import METRICS, NATS
+from tietrain.train.experiment import Experiment
 
-# More would not fit in memory: every draw holds a number a line.
-MOST_SAMPLES = 100_000
-
-
-def run(verb: str, argv: list[str]) -> int:
-    """Run one verb; returns its exit code."""
-    parser = argparse.ArgumentParser(prog=f"tietrain {verb}", description=inspect.getdoc(VERBS[verb]))
-    if verb in ("report", "status"):
-        parser.add_argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
-    elif verb in ("plan", "check", "data"):
-        parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as for a run")
-        parser.add_argument("-cd", "--config-dir", action="append", default=[], help="folder with configs of your own")
-    elif verb == "compare":
-        _add_compare_options(parser)
-    elif verb != "schemes":
-        run_verbs.add_arguments(verb, parser)
-    if verb == "plan":
-        _add_plan_options(parser)
-    if verb == "status":
-        parser.add_argument("--watch", action="store_true", help="keep the table up to date until Ctrl-C")
-    if verb == "report":
-        parser.add_argument("--tensorboard", action="store_true", help="the comparison for TensorBoard too: report/tb/")
-    if verb == "check":
-        parser.add_argument("--all", action="store_true", help="every scheme under every kind of model, on small ones")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    return VERBS[verb](parser.parse_intermixed_args(argv))
+SCORES = (*METRICS, *NATS)
+# More samples would not fit in memory: each holds one number per line.
+SAMPLES: dict[str, Any] = {"type": int, "holds": lambda n: 1 <= n <= 10**5, "wanted": "a number from 1 to 100000"}
+SEED: dict[str, Any] = {"type": int, "holds": lambda n: 0 <= n < 2**32, "wanted": "a number from 0 to 4294967295"}
+# Options of `plan` that describe one configuration, not a grid.
+OF_ONE_PLAN = ("ledger", "against", "lengths", "figure")
+DIRECTORY = argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
 
 
-def _add_plan_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-m", "--multirun", action="store_true", help="the cells of a grid: key=a,b tying='glob(*)'")
-    parser.add_argument("--ledger", action="store_true", help="owner map, roles, loads, published FLOP conventions")
-    parser.add_argument(
-        "--against", metavar="WHAT", help="difference from a run directory, or from overrides in quotes"
-    )
-    parser.add_argument("--lengths", metavar="LIST", help="FLOPs by sequence length: 64,...,65536 or 100,1000,10000")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw them too, as .png or .svg")
-    parser.add_argument("--convention", choices=CONVENTIONS, default=CONVENTION, help="how --lengths counts attention")
-
-
-def _add_compare_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_a", type=Path, help="a finished run directory")
-    parser.add_argument("run_b", type=Path, help="another of the same task, scored on the same lines")
-    parser.add_argument("--split", help="default: test, or the first that did not choose the weights")
-    choices = ", ".join((*METRICS, *NATS))
-    parser.add_argument("--metric", action="append", default=[], metavar="NAME", help=f"of {choices}; may be repeated")
-    parser.add_argument("--samples", type=int, metavar="N", help="of each test; default: 1,000 and 10,000")
-    parser.add_argument("--seed", type=int, metavar="K", help="of the samples; default: sacrebleu's 12345")
-
-
+@verb(
+    "plan",
+    *(OVERRIDES, CONFIG_DIR),
+    argument("-m", "--multirun", action="store_true", help="show the cells of a grid: key=a,b tying='glob(*)'"),
+    argument("--ledger", action="store_true", help="show owner map, roles, loads and published FLOP conventions"),
+    argument("--against", metavar="WHAT", help="show the difference from a run directory, or from overrides in quotes"),
+    argument("--lengths", metavar="LIST", help="FLOPs by sequence length: 64,...,65536 or 100,1000,10000"),
+    argument("--figure", type=Path, metavar="FILE", help="draw FLOPs by length, as .png or .svg"),
+    argument("--convention", choices=CONVENTIONS, default=CONVENTION, help="how --lengths counts attention"),
+)
 def plan(args: argparse.Namespace) -> int:
     """Show what a configuration ties, how many parameters it has and what it computes, without training or data.
 
-    Of a grid (-m, or an experiment that carries one) a line for each cell.
+    For a grid (-m, or an experiment file that contains one), show one line per cell.
     """
-    from tietrain.cli.plan_grid import cells_json, is_grid, preview, show_cells
+    from tietrain.cli.plan_grid import preview, show_cells
 
-    detail = [name for name in ("ledger", "against", "lengths", "figure") if getattr(args, name)]
+    detail = [f"--{name}" for name in OF_ONE_PLAN if getattr(args, name)]
     if args.multirun and detail:
-        raise SettingsError(f"--{detail[0]}", "it is about one plan, and -m asks for those of a grid", "leave one out")
-    if args.multirun or (not detail and is_grid(args.overrides, args.config_dir)):
-        cells = preview(args.overrides, args.config_dir)
-        if args.json:
-            _print_json(cells_json(cells))
-        else:
-            show_cells(cells)
-        return 0
-    config = _compose(args)
-    tying_plan = make_plan(make_shape(config), config.tying.ties)
+        raise SettingsError(detail[0], "it describes one plan, and -m shows a grid", "leave out one of the two")
+    cells = None if detail else preview(args.overrides, args.config_dir, args.multirun)
+    if cells is None:
+        _plan_one(args)
+    elif args.json:
+        print_json([asdict(cell) for cell in cells])
+    else:
+        show_cells(cells)
+    return 0
+
+
+def _plan_one(args: argparse.Namespace) -> None:
+    config = compose_config(args.overrides, args.config_dir)
+    tying_plan = Experiment(config).plan
     difference = _difference(args, tying_plan) if args.against else None
     lengths = parse_lengths(args.lengths or DEFAULT_LENGTHS) if args.lengths or args.figure else []
     by_length = count_by_length(tying_plan.slots.shape, args.convention)
@@ -104,127 +76,174 @@ def plan(args: argparse.Namespace) -> int:
     if args.json:
         heading = {"label": config.tying_label, "task": config.task.name, "plan_hash": tying_plan.hash}
         groups = {owner: list(names) for owner, names in tying_plan.groups.items()}
-        extra = {"difference": difference.to_json()} if difference else {}
-        extra |= {"lengths": by_length.to_json(lengths)} if lengths else {}
+        body = {**heading, "groups": groups, **ledger_json(tying_plan, config)}
+        if difference:
+            body["difference"] = difference.to_json()
+        if lengths:
+            body["lengths"] = by_length.to_json(lengths)
         if config.match.by:
-            extra["match"] = asdict(found := compare_match(config)) | {"percent": found.percent}
-        _print_json({**heading, "groups": groups, **ledger_json(tying_plan, config), **extra})
-        return 0
+            match = compare_match(config)
+            body["match"] = {**asdict(match), "percent": match.percent}
+        print_json(body)
+        return
     lines = [*describe_plan(tying_plan, config), *describe_match(config)]
-    lines += [f"tuning: {config.tune.name}, {config.tune.trials}"] if config.tune.name else []
-    lines += describe_ledgers(tying_plan, config) if args.ledger else []
-    lines += describe_difference(difference, args.against) if difference else []
-    lines += describe_lengths(by_length, lengths) if lengths else []
+    if config.tune.name:
+        lines.append(f"tuning: {config.tune.name}, {config.tune.trials}")
+    if args.ledger:
+        lines += describe_ledgers(tying_plan, config)
+    if difference:
+        lines += describe_difference(difference, args.against)
+    if lengths:
+        lines += describe_lengths(by_length, lengths)
     print("\n".join(lines))
-    return 0
 
 
 def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
-    """How the plan differs from a run's, or from the one that other overrides give the same command line."""
-    from tietrain.config.compose import compose_config, parse_overrides
-
+    """How the plan differs from that of a run, or of the same command line with other overrides."""
     if Path(args.against).is_dir():
         return Difference(stored_record(Path(args.against)), record_of(here))
+    setting = f"--against {args.against}"
     if "=" not in args.against:
         remedy = "name a run directory, or overrides in quotes: 'tying=cycle'"
-        raise SettingsError(f"--against {args.against}", "it is no folder and no override", remedy)
+        raise SettingsError(setting, "it is neither a folder nor an override", remedy)
     try:
         words = shlex.split(args.against)
     except ValueError as e:
-        raise SettingsError(f"--against {args.against}", str(e).rstrip("."), "close its quotation marks") from None
-    replaced = [override.key_or_group for override in parse_overrides(words)]
-    # What a replaced choice was told, tying.ties.cycle.n_unique=2, goes with it.
-    kept = [
-        word
-        for word, override in zip(args.overrides, parse_overrides(args.overrides), strict=True)
-        if not any(f"{override.key_or_group}.".startswith(f"{key}.") for key in replaced)
-    ]
+        raise SettingsError(setting, str(e).rstrip("."), "close its quotation marks") from None
+    replaced = tuple(f"{override.key_or_group}." for override in parse_overrides(words))
+    kept = []
+    for word, override in zip(args.overrides, parse_overrides(args.overrides), strict=True):
+        # The options of a replaced choice (tying.ties.cycle.n_unique=2) go with it.
+        if not f"{override.key_or_group}.".startswith(replaced):
+            kept.append(word)
     there = compose_config([*kept, *words], args.config_dir)
-    return Difference(record_of(make_plan(make_shape(there), there.tying.ties)), record_of(here))
+    return Difference(record_of(Experiment(there).plan), record_of(here))
 
 
 def _draw_lengths(path: Path, body: dict[str, Any], shape: ModelShape) -> None:
     if path.suffix not in (".png", ".svg"):
         raise SettingsError(f"--figure {path}", "it ends in neither .png nor .svg", "name a file that does")
-    from tietrain.report.figures.lengths import draw_lengths
+    from tietrain.report.figures.flops import draw_lengths
 
     layers = " + ".join(str(shape.stack(name).n_layers) for name in body["route"])
     drawing = draw_lengths(body, f"d_model {shape.d_model:,}, d_ff {shape.d_ff:,}, {layers} layers")
     runs.write_bytes(path, drawing.png if path.suffix == ".png" else drawing.svg.encode())
 
 
+@verb("schemes")
 def schemes(args: argparse.Namespace) -> int:
     """List the tying schemes: what each shares, what it needs, and its source."""
-    from tietrain.config.keys import tying_choices
-
     rows = scheme_rows(tying_choices())
     if args.json:
-        _print_json(rows)
+        print_json(rows)
         return 0
     for row in rows:
         only = "" if row["for"] == "every model" else f" ({row['for']} only)"
         print(f"{row['name']:<22} {row['catalogue']:<6} {row['shares']}{only}")
-        details = [f"{key}={json.dumps(value)}" for key, value in row["options"].items()]
-        print(f"{'':<30}{'; '.join([*details, 'source: ' + row['source']])}")
-    print("\nNames of other toolkits:")
+        options = [f"{key}={json.dumps(value)}" for key, value in row["options"].items()]
+        print(f"{'':<30}{'; '.join([*options, 'source: ' + row['source']])}")
+    print("\nNames in other toolkits:")
     for row in rows:
-        print("".join(f"  tying={alias} is {row['name']}\n" for alias in row["aliases"]), end="")
+        for alias in row["aliases"]:
+            print(f"  tying={alias} is {row['name']}")
     print(
-        "\nCombine with tying=[three_way,cross_layer]; `tietrain plan tying=NAME` shows what a scheme does to a model."
+        "\nCombine schemes with tying=[three_way,cross_layer]. `tietrain plan tying=NAME` shows the effect on a model."
     )
     return 0
 
 
+@verb(
+    "check",
+    OVERRIDES,
+    CONFIG_DIR,
+    argument("--all", action="store_true", help="check every scheme in every kind of model"),
+)
 def check(args: argparse.Namespace) -> int:
-    """Prove on small models that what is tied is tied and what is counted is true; exit code 1 where it is not."""
-    from tietrain.train.check import matrix, show
+    """Prove on small models that tied parameters stay tied and that the ledgers count correctly; exit code 1 if not."""
+    from tietrain.train.check import matrix
     from tietrain.train.check.reference import describe_reference
 
-    with show.progress() as log:
+    with matrix.progress() as log:
         if args.all:
-            heading, rows = matrix.describe_all(args.overrides), matrix.check_all(args.overrides, args.config_dir, log)
+            heading = matrix.describe_all(args.overrides)
+            rows = matrix.check_all(args.overrides, args.config_dir, log)
         else:
-            config = _compose(args)
-            heading, rows = describe_reference(config), [matrix.check_configured(config, log)]
+            config = compose_config(args.overrides, args.config_dir)
+            heading = describe_reference(config)
+            rows = [matrix.check_configured(config, log)]
     if args.json:
-        _print_json(show.to_json(rows, heading))
+        print_json(matrix.to_json(rows, heading))
     else:
-        show.show_rows(rows, heading)
+        matrix.show_rows(rows, heading)
     return 0 if matrix.passed(rows) else 1
 
 
+@verb(
+    "settings",
+    argument("name", nargs="?", default="", metavar="KEY", help="a key, or a group such as task; default: all"),
+)
+def settings(args: argparse.Namespace) -> int:
+    """Show what a setting means: its default and range, who reads it, and whether another value makes another run."""
+    if args.json:
+        print_json([setting_json(setting) for setting in find_settings(args.name)])
+    else:
+        print("\n".join(settings_lines(args.name)))
+    return 0
+
+
+@verb(
+    "data",
+    *(OVERRIDES, CONFIG_DIR),
+    argument("--clear-cache", action="store_true", help="empty the cache instead (data.cache)"),
+)
 def data(args: argparse.Namespace) -> int:
-    """Validate and describe a corpus: its splits, its vocabulary, overlap, and the scores nothing can beat."""
+    """Validate and describe a corpus: its splits, its vocabulary, overlap, and the best possible scores."""
+    if args.clear_cache:
+        return _clear_cache(args)
     from tietrain.data.description import description_lines
     from tietrain.train.tasks.describe import describe_data
 
-    description = describe_data(_compose(args))
+    description = describe_data(compose_config(args.overrides, args.config_dir))
     if args.json:
-        _print_json(description)
+        print_json(description)
     else:
         print("\n".join(description_lines(description)))
     return 0
 
 
+def _clear_cache(args: argparse.Namespace) -> int:
+    from tietrain.data.cache import cache_root, clear_cache
+
+    root = cache_root(compose_config(args.overrides, args.config_dir).data.cache)
+    n_bytes = clear_cache(root)
+    if args.json:
+        print_json({"cache": str(root), "freed_bytes": n_bytes})
+    else:
+        print(f"{root}: {n_bytes / 1e6:,.1f} MB freed")
+    return 0
+
+
+@verb("status", DIRECTORY, argument("--watch", action="store_true", help="keep the table up to date until Ctrl-C"))
 def status(args: argparse.Namespace) -> int:
     """Show where the runs of a folder stand: state, progress, speed, time left, loss, and why one failed."""
-    from tietrain.cli.status import read_status, show_status, status_json
+    from tietrain.cli.status import read_status, show_status
 
     if args.json and args.watch:
         raise SettingsError("--watch", "JSON is written once", "leave out --watch or --json")
     if args.json:
-        _print_json(status_json(read_status(args.directory)))
+        print_json([asdict(row) for row in read_status(args.directory)])
     else:
         show_status(args.directory, args.watch)
     return 0
 
 
+@verb("report", DIRECTORY, argument("--tensorboard", action="store_true", help="write report/tb/ for TensorBoard too"))
 def report(args: argparse.Namespace) -> int:
     """Compare the runs of a folder: tables and figures in DIR/report/, from the run directories alone."""
     from tietrain.report.write import report_rows, write_report
 
     if args.json:
-        _print_json(report_rows(args.directory))
+        print_json(report_rows(args.directory))
         return 0
     paths = write_report(args.directory, tensorboard=args.tensorboard)
     print(paths.markdown.read_text(encoding="utf-8"))
@@ -232,39 +251,29 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
+@verb(
+    "compare",
+    argument("run_a", type=Path, help="a finished run directory"),
+    argument("run_b", type=Path, help="another one of the same task, scored on the same lines"),
+    argument("--split", help="split to compare; default: test, or the first that did not choose the weights"),
+    argument("--metric", action="append", default=[], metavar="NAME", help=f"{', '.join(SCORES)}; may be repeated"),
+    argument("--samples", **SAMPLES, metavar="N", help="samples per test; default: 1,000 and 10,000"),
+    argument("--seed", **SEED, metavar="K", help="seed of the samples; default: sacrebleu's 12345"),
+)
 def compare(args: argparse.Namespace) -> int:
     """Compare two trained models on one test set: paired bootstrap and approximate randomisation of their stored output."""
     from tietrain.report.pair.pair import compare_runs
     from tietrain.report.pair.show import describe, to_json
     from tietrain.report.statistics import Draws
 
-    unknown = [name for name in args.metric if name not in (*METRICS, *NATS)]
+    unknown = [name for name in args.metric if name not in SCORES]
     if unknown:
-        remedy = f"choose from {', '.join((*METRICS, *NATS))}"
-        raise SettingsError(f"--metric {unknown[0]}", "there is no such metric", remedy)
-    for key, value, low, high in (("samples", args.samples, 1, MOST_SAMPLES), ("seed", args.seed, 0, 2**32 - 1)):
-        if value is not None and not low <= value <= high:
-            raise SettingsError(f"--{key} {value}", "the value is out of range", f"give a number from {low} to {high}")
+        raise SettingsError(f"--metric {unknown[0]}", "there is no such metric", f"choose from {', '.join(SCORES)}")
     requested = {"n_bootstrap": args.samples, "n_exchanged": args.samples, "seed": args.seed}
     draws = Draws(**{key: value for key, value in requested.items() if value is not None})
     found = compare_runs(args.run_a, args.run_b, args.split, args.metric, draws)
     if args.json:
-        _print_json(to_json(found))
+        print_json(to_json(found))
     else:
         print("\n".join(describe(found)))
     return 0
-
-
-def _compose(args: argparse.Namespace) -> RunConfig:
-    from tietrain.config.compose import compose_config
-
-    return compose_config(args.overrides, args.config_dir)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
-
-
-VERBS = {"plan": plan, "schemes": schemes, "check": check, "data": data, "status": status}
-VERBS |= {"report": report, "compare": compare}
-VERBS |= {"translate": run_verbs.translate, "generate": run_verbs.generate, "eval": run_verbs.evaluate}

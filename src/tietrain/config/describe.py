@@ -7,13 +7,10 @@ from typing import Any
 
 from tietrain.config import RunConfig
 from tietrain.plan.conventions import PUBLISHED, UNIT, columns, estimate, estimate_all
-from tietrain.plan.decoding import count_decoding
-from tietrain.plan.flops import CONVENTION, count_flops, equal_lengths
-from tietrain.plan.memory import MemoryLedger, count_memory
-from tietrain.plan.params import count_params
-from tietrain.plan.picture import owner_map
+from tietrain.plan.flops import CONVENTION, count_decoding, count_flops, equal_lengths
+from tietrain.plan.params import MemoryLedger, count_memory, count_params
 from tietrain.plan.plan import TyingPlan
-from tietrain.plan.words import describe_manifest, make_manifest
+from tietrain.plan.words import describe_manifest, make_manifest, owner_map
 
 
 def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:

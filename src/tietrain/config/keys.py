@@ -24,7 +24,9 @@ AT_EVAL = tuple(key for key, found in ALL.items() if found.spec.at_eval)
 WRITTEN = tuple(key for key, found in ALL.items() if found.spec.written)
 # Mappings whose keys are the user's own.
 OPEN = tuple(key for key, found in ALL.items() if found.spec.open)
-# Budgets of training, each with its unit.
+# Settings that are mappings, or lists of them: not every run has the same keys below.
+NESTED = tuple(key for key, found in ALL.items() if "dict[" in found.annotation)
+# Budgets of training, one per unit.
 LIMITS = tuple(f"train.max_{unit}" for unit in BUDGET_UNITS)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from tietrain.config import RunConfig, TyingConfig
 from tietrain.config.layout import make_layout, make_shape
 from tietrain.errors import SettingsError, TyingError
-from tietrain.plan.flops import asked_unit, count_flops, length_units
+from tietrain.plan.flops import count_flops, length_units, predicted_unit
 from tietrain.plan.params import count_params
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.schemes import make_plan
@@ -152,7 +152,7 @@ def _flops(plan: TyingPlan, config: RunConfig) -> float:
 
 def _one_sentence(shape: ModelShape, route: tuple[str, ...], length: int, n_predicted: int) -> dict[str, int]:
     lengths = {name: [length] for name in route}
-    return length_units(shape, {asked_unit(shape.stack(route[-1])): [n_predicted]} | lengths)
+    return length_units(shape, {predicted_unit(shape.stack(route[-1])): [n_predicted]} | lengths)
 
 
 def _depth(plan: TyingPlan, config: RunConfig) -> float:

@@ -29,57 +29,53 @@ TWO_SOURCES = Condition(_has_two_sources, "task.directions", "a direction reads 
 class ModelConfig:
     """Shape and initial values of the Transformer; `plan.slots.ModelShape` says what decides parameters."""
 
-    d_model: int = setting(128, "Width of the residual stream.", at_least=1)
-    n_heads: int = setting(4, "Heads per attention.", at_least=1)
-    n_kv_heads: Optional[int] = setting(None, "Heads of keys and values; null for as many as n_heads.", at_least=1)
-    d_head: Optional[int] = setting(None, "Width of a head; null for d_model / n_heads.", at_least=1)
-    d_ff: int = setting(512, "Inner width of the feed-forward.", at_least=1)
-    n_layers: int = setting(
-        3, "Layers of the decoder, and of the encoder unless n_encoder_layers is set.", at_least=1, at_most=MAX_LAYERS
-    )
-    n_encoder_layers: Optional[int] = setting(
-        None, "Layers of each encoder; null for as many as n_layers.", TRANSLATION, at_least=1
-    )
-    encoders: Optional[str] = setting(
-        None,
-        "One encoder for all sources or one each; null is one, or each if a direction has several sources.",
-        TRANSLATION,
-        choices=("one", "each"),
-    )
-    decoders: str = setting(
-        "one", "One decoder for all targets or one each.", when_given("task.directions"), choices=("one", "each")
-    )
-    source_attention: str = setting(
-        "one",
-        "One cross-attention over all that the encoders of a direction read, or one per encoder. Source: Libovicky et al."
-        " 2018, flat and serial combination.",
-        TWO_SOURCES,
-        choices=("one", "each"),
-    )
-    vocab_size: int = setting(
-        1000, "Pieces requested of each vocabulary; a run records what it got.", at_least=1, pieces=True
-    )
-    max_len: int = setting(512, "Rows of a learned table of positions.", when("model.positions", "learned"), at_least=1)
-    norm: str = setting("layer", "Normalisation.", choices=("layer", "rms"))
-    norm_position: str = setting("pre", "Place of the norms: before or after each sub-layer.", choices=("pre", "post"))
-    positions: str = setting("rotary", "Kind of positions.", choices=("learned", "sinusoidal", "rotary"))
-    activation: str = setting("gelu", "Activation of the feed-forward.", choices=("relu", "gelu", "swiglu"))
-    attn_bias: bool = setting(False, "Whether the projections of attentions have a bias.")
-    ffn_bias: bool = setting(False, "Whether the projections of feed-forwards have a bias.")
-    norm_bias: bool = setting(False, "Whether norms have a bias.")
-    output_bias: bool = setting(False, "Whether the output projection has a bias.")
-    dropout: float = setting(0.1, "Dropout of embeddings and sub-layers.", at_least=0, at_most=0.99, tunable=True)
-    embed_scale: str = setting(
-        "sqrt_d",
-        "Factor on the embedding reading of a table; the output reading is never scaled.",
-        choices=("1", "sqrt_d"),
-    )
-    table_init_std: Optional[float] = setting(
-        0.02,
-        "Initial standard deviation of every table, tied or not; null is d_model ** -0.5.",
-        at_least=0,
-        tunable=True,
-    )
+    d_model: int = setting(128, ge=1)
+    """Width of the residual stream."""
+    n_heads: int = setting(4, ge=1)
+    """Heads per attention."""
+    n_kv_heads: Optional[int] = setting(None, ge=1)
+    """Heads of keys and values; null for as many as n_heads."""
+    d_head: Optional[int] = setting(None, ge=1)
+    """Width of a head; null for d_model / n_heads."""
+    d_ff: int = setting(512, ge=1)
+    """Inner width of the feed-forward."""
+    n_layers: int = setting(3, ge=1, le=MAX_LAYERS)
+    """Layers of the decoder, and of the encoder unless n_encoder_layers is set."""
+    n_encoder_layers: Optional[int] = setting(None, TRANSLATION, ge=1)
+    """Layers of each encoder; null for as many as n_layers."""
+    encoders: Optional[str] = setting(None, TRANSLATION, choices=("one", "each"))
+    """One encoder for all sources or one each; null is one, or each if a direction has several sources."""
+    decoders: str = setting("one", when_given("task.directions"), choices=("one", "each"))
+    """One decoder for all targets or one each."""
+    source_attention: str = setting("one", TWO_SOURCES, choices=("one", "each"))
+    """One cross-attention over all that the encoders of a direction read, or one per encoder. Source: Libovicky et al.
+    2018, flat and serial combination."""
+    vocab_size: int = setting(1000, ge=1, pieces=True)
+    """Pieces requested of each vocabulary; a run records what it got."""
+    max_len: int = setting(512, when("model.positions", "learned"), ge=1)
+    """Rows of a learned table of positions."""
+    norm: str = setting("layer", choices=("layer", "rms"))
+    """Normalisation."""
+    norm_position: str = setting("pre", choices=("pre", "post"))
+    """Place of the norms: before or after each sub-layer."""
+    positions: str = setting("rotary", choices=("learned", "sinusoidal", "rotary"))
+    """Kind of positions."""
+    activation: str = setting("gelu", choices=("relu", "gelu", "swiglu"))
+    """Activation of the feed-forward."""
+    attn_bias: bool = setting(False)
+    """Whether the projections of attentions have a bias."""
+    ffn_bias: bool = setting(False)
+    """Whether the projections of feed-forwards have a bias."""
+    norm_bias: bool = setting(False)
+    """Whether norms have a bias."""
+    output_bias: bool = setting(False)
+    """Whether the output projection has a bias."""
+    dropout: float = setting(0.1, ge=0, le=0.99, tunable=True)
+    """Dropout of embeddings and sub-layers."""
+    embed_scale: str = setting("sqrt_d", choices=("1", "sqrt_d"))
+    """Factor on the embedding reading of a table; the output reading is never scaled."""
+    table_init_std: Optional[float] = setting(0.02, ge=0, tunable=True)
+    """Initial standard deviation of every table, tied or not; null is d_model ** -0.5."""
 
     def __post_init__(self) -> None:
         check_section(self, "model.")
@@ -114,9 +110,8 @@ class ModelConfig:
 class TyingConfig:
     """Labelled tying rules: label -> {rule: NAME, options of that rule}."""
 
-    ties: dict[str, Any] = setting(
-        {}, "Label -> {rule: NAME, options of the rule}; `tietrain schemes` lists the rules.", open=True
-    )
+    ties: dict[str, Any] = setting({}, open=True)
+    """Label -> {rule: NAME, options of the rule}; `tietrain schemes` lists the rules."""
 
     def __post_init__(self) -> None:
         check_ties(self.ties)

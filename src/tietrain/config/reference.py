@@ -31,10 +31,10 @@ def setting_json(setting: Setting) -> dict[str, Any]:
     spec = setting.spec
     return {
         "key": setting.key,
-        "type": setting.type,
+        "type": setting.annotation,
         "default": setting.default,
         "values": values_of(setting),
-        "meaning": spec.meaning,
+        "meaning": setting.meaning,
         "read_if": [condition.words for condition in spec.read_if],
         "identity": spec.identity,
         "tunable": spec.tunable,
@@ -46,7 +46,7 @@ def values_of(setting: Setting) -> str:
     """The choices or the range, in words; else the type."""
     if setting.spec.choices:
         return ", ".join(setting.spec.choices)
-    return setting.spec.bounds or re.sub(r"^Optional\[(.*)\]$", r"\1", setting.type)
+    return setting.spec.bounds or re.sub(r"^Optional\[(.*)\]$", r"\1", setting.annotation)
 
 
 def notes_of(setting: Setting) -> list[str]:
@@ -65,10 +65,10 @@ def settings_lines(name: str = "") -> list[str]:
     """One line per setting; of a single one, all that is known."""
     found = find_settings(name)
     if len(found) > 1:
-        return [f"{setting.key}={_written(setting.default)}  {setting.spec.meaning}" for setting in found]
+        return [f"{setting.key}={_written(setting.default)}  {setting.meaning}" for setting in found]
     (setting,) = found
     about = [f"  values: {values_of(setting)}", *(f"  {note}" for note in notes_of(setting))]
-    return [f"{setting.key}={_written(setting.default)}", f"  {setting.spec.meaning}", *about]
+    return [f"{setting.key}={_written(setting.default)}", f"  {setting.meaning}", *about]
 
 
 def settings_markdown() -> str:
@@ -85,7 +85,7 @@ def settings_markdown() -> str:
 def _table(settings: list[Setting]) -> list[str]:
     rows = ["| key | default | values | meaning |", "|---|---|---|---|"]
     for setting in settings:
-        meaning = " ".join([setting.spec.meaning, *(f"{note[0].upper()}{note[1:]}." for note in notes_of(setting))])
+        meaning = " ".join([setting.meaning, *(f"{note[0].upper()}{note[1:]}." for note in notes_of(setting))])
         cells = (f"`{setting.key}`", f"`{_written(setting.default)}`", values_of(setting), meaning)
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return rows

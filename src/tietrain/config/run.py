@@ -8,11 +8,13 @@ from typing import Any, Optional
 from tietrain.config.data import OWN_SPLITS, DataConfig
 from tietrain.config.directions import Direction, parse_direction
 from tietrain.config.model import ModelConfig, TyingConfig
-from tietrain.config.setting import check, check_choice, check_section, setting, settings_of
+from tietrain.config.setting import check, check_section, setting, settings_of
 from tietrain.config.study import MatchConfig, ReportConfig, TuneConfig
 from tietrain.config.task import TaskConfig
 from tietrain.config.training import HardwareConfig, OptimConfig, TrainConfig
+from tietrain.errors import check_choice
 from tietrain.plan.schemes import needs_joint_vocabulary, tying_label
+from tietrain.plan.slots import check_length
 
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
 # ruff: noqa: UP045
@@ -35,21 +37,19 @@ class RunConfig:
     report: ReportConfig = field(default_factory=ReportConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
-    study: str = setting("default", "Folder of `outputs/` that the run belongs to.", identity=False)
-    run_dir: Optional[str] = setting(None, "Exactly this folder instead.", identity=False)
-    seed: int = setting(1, "Seed of initial values, dropout and data order; the corpus has data.seed.", at_least=0)
-    init_from: Optional[str] = setting(
-        None, "Run directory whose final weights are the start; the run records its parent."
-    )
-    retry_failed: bool = setting(
-        False, "Whether to run again what failed in a way that would fail again.", identity=False
-    )
-    same_code: bool = setting(
-        False,
-        "Whether to run again what was finished with another version of tietrain or torch, device, precision or number of"
-        " threads; its files are replaced.",
-        identity=False,
-    )
+    study: str = setting("default", identity=False)
+    """Folder of `outputs/` that the run belongs to."""
+    run_dir: Optional[str] = setting(None, identity=False)
+    """Exactly this folder instead."""
+    seed: int = setting(1, ge=0)
+    """Seed of initial values, dropout and data order; the corpus has data.seed."""
+    init_from: Optional[str] = setting(None)
+    """Run directory whose final weights are the start; the run records its parent."""
+    retry_failed: bool = setting(False, identity=False)
+    """Whether to run again what failed in a way that would fail again."""
+    same_code: bool = setting(False, identity=False)
+    """Whether to run again what was finished with another version of tietrain or torch, device, precision or number of
+    threads; its files are replaced."""
 
     def __post_init__(self) -> None:
         check_section(self, "")
@@ -60,12 +60,8 @@ class RunConfig:
             "use letters, digits, '-', '_' (run_dir=PATH writes anywhere)",
         )
         longest = self.task.max_len + 1 if self.task.name == "mt" else self.task.window
-        check(
-            self.model.positions != "learned" or self.model.max_len >= longest,
-            f"model.max_len={self.model.max_len}",
-            f"the table of learned positions is shorter than a training sequence of {longest}",
-            "raise it, or lower task.window (lm, mlm) or task.max_len (mt)",
-        )
+        key = "task.max_len" if self.task.name == "mt" else "task.window"
+        check_length(self.model, longest, f"a training sequence (see {key})")
         check(
             self.task.name == "mt" or self.data.vocabulary != "joint",
             "data.vocabulary=joint",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
-from tietrain.errors import SettingsError
+from tietrain.errors import SettingsError, check_choice
 
 # Full key -> value of every leaf of a configuration.
 Flat = Mapping[str, Any]
@@ -44,7 +47,6 @@ def when_given(key: str) -> Condition:
 class Spec:
     """What stands at a field.
 
-    meaning: one line.
     read_if: conditions that must all hold; none means that every run reads it.
     identity: whether another value makes another run.
     tunable: whether a tuning list may vary it.
@@ -52,14 +54,13 @@ class Spec:
     budget: whether a finished run may go on with a larger value.
     at_eval: whether `tietrain eval` may change it.
     open: whether it is a mapping whose keys are the user's own. written: whether tietrain alone writes it.
-    choices, at_least, above, at_most, below: of the value, or of each value in a list or mapping.
+    choices, ge, gt, le, lt: of the value, or of each value in a list or mapping.
     unread: what identity holds if the run does not read the setting: DEFAULT, NOTHING, or the default of before, once the
         default has changed.
     absent: the value that meant what runs did before the setting existed; identity leaves it out. Of settings that were
         added after version 0.2.0.
     """
 
-    meaning: str
     read_if: tuple[Condition, ...] = ()
     identity: bool = True
     tunable: bool = False
@@ -69,34 +70,34 @@ class Spec:
     open: bool = False
     written: bool = False
     choices: tuple[str, ...] = ()
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
     unread: Any = DEFAULT
     absent: Any = NOTHING
 
     @property
     def bounds(self) -> str:
         """The range in words; empty if there is none."""
-        if self.at_least is not None and self.at_most is not None:
-            return f"from {self.at_least} to {self.at_most}"
-        words = (("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below))
+        if self.ge is not None and self.le is not None:
+            return f"from {self.ge} to {self.le}"
+        words = (("at least", self.ge), ("above", self.gt), ("at most", self.le), ("below", self.lt))
         return " and ".join(f"{word} {bound}" for word, bound in words if bound is not None)
 
     def contains(self, value: Any) -> bool:
         """Whether a number lies in the range."""
-        low = -math.inf if self.at_least is None else self.at_least
-        high = math.inf if self.at_most is None else self.at_most
-        above = self.above is None or value > self.above
-        below = self.below is None or value < self.below
+        low = -math.inf if self.ge is None else self.ge
+        high = math.inf if self.le is None else self.le
+        above = self.gt is None or value > self.gt
+        below = self.lt is None or value < self.lt
         finite = isinstance(value, int) or math.isfinite(value)
         return finite and low <= value <= high and above and below
 
 
-def setting(default: Any, meaning: str, *read_if: Condition, **spec: Any) -> Any:
-    """A field of a section: its default (a list or mapping is copied) and its `Spec`."""
-    metadata = {"spec": Spec(meaning, read_if, **spec)}
+def setting(default: Any, *read_if: Condition, **spec: Any) -> Any:
+    """A field of a section: its default (a list or mapping is copied) and its `Spec`; the text below it says its meaning."""
+    metadata = {"spec": Spec(read_if, **spec)}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -104,12 +105,13 @@ def setting(default: Any, meaning: str, *read_if: Condition, **spec: Any) -> Any
 
 @dataclass(frozen=True)
 class Setting:
-    """One key of the configuration. type: as it is annotated."""
+    """One key of the configuration. annotation: its type, as written. section: the class it is a field of."""
 
     key: str
-    type: str
+    annotation: str
     default: Any
     spec: Spec
+    section: type
 
     @property
     def stands_for_unread(self) -> Any:
@@ -117,6 +119,23 @@ class Setting:
         if self.spec.absent is not NOTHING:
             return NOTHING
         return self.default if self.spec.unread is DEFAULT else self.spec.unread
+
+    @property
+    def meaning(self) -> str:
+        """The text below its field."""
+        return _meanings(self.section)[self.key.rpartition(".")[2]]
+
+
+@cache
+def _meanings(section: type) -> dict[str, str]:
+    """Field -> the text that stands below it, on one line."""
+    found: dict[str, str] = {}
+    (body,) = ast.parse(inspect.getsource(section)).body
+    assert isinstance(body, ast.ClassDef)
+    for field, text in pairwise(body.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            found[ast.unparse(field.target)] = " ".join(ast.literal_eval(text.value).split())
+    return found
 
 
 @cache
@@ -131,7 +150,7 @@ def _walk(cls: type, prefix: str) -> Iterator[Setting]:
         if dataclasses.is_dataclass(made):
             yield from _walk(type(made), f"{prefix}{field.name}.")
         else:
-            yield Setting(prefix + field.name, str(field.type), made, field.metadata["spec"])
+            yield Setting(prefix + field.name, str(field.type), made, field.metadata["spec"], cls)
 
 
 def check_section(section: Any, prefix: str) -> None:
@@ -163,8 +182,3 @@ def check(holds: bool, setting: str, problem: str, remedy: str) -> None:
     """Raise SettingsError if something does not hold."""
     if not holds:
         raise SettingsError(setting, problem, remedy)
-
-
-def check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise SettingsError for a value that is none of the choices."""
-    check(value in choices, f"{key}={value}", "there is no such choice", f"choose from {', '.join(choices)}")

@@ -18,7 +18,7 @@ from tietrain.config import RunConfig, keys
 from tietrain.config.setting import NOTHING
 from tietrain.errors import DataError, SettingsError
 from tietrain.plan.difference import PlanRecord, record_of
-from tietrain.plan.wording import place_of
+from tietrain.plan.slots import place_of
 from tietrain.runs import record as runs
 
 # A configuration has some kilobytes; reading YAML takes a second for each million.

@@ -26,23 +26,15 @@ IS_TUNED = when_given("tune.role")
 class ReportConfig:
     """What a study is to show, stated before its runs and recorded with them."""
 
-    metric: Optional[str] = setting(
-        None,
-        "Primary score, of task.metrics or one of nats; null is the first of task.metrics, or bits_per_byte of lm.",
-        identity=False,
-    )
-    split: Optional[str] = setting(
-        None,
-        "Split of the primary score; null is test, or the first besides train and valid; of several directions its mean.",
-        identity=False,
-    )
-    baseline: str = setting("none", "Label of the tying that every other arm is compared with.", identity=False)
-    margin: Optional[float] = setting(
-        None,
-        "Largest difference of the primary score that does not matter, in its unit; null tests no equivalence.",
-        identity=False,
-        above=0,
-    )
+    metric: Optional[str] = setting(None, identity=False)
+    """Primary score, of task.metrics or one of nats; null is the first of task.metrics, or bits_per_byte of lm."""
+    split: Optional[str] = setting(None, identity=False)
+    """Split of the primary score; null is test, or the first besides train and valid; of several directions its
+    mean."""
+    baseline: str = setting("none", identity=False)
+    """Label of the tying that every other arm is compared with."""
+    margin: Optional[float] = setting(None, identity=False, gt=0)
+    """Largest difference of the primary score that does not matter, in its unit; null tests no equivalence."""
 
     def __post_init__(self) -> None:
         check_section(self, "report.")
@@ -55,40 +47,16 @@ class ReportConfig:
 class MatchConfig:
     """What every arm has as much of as a baseline; `match` solves it before a run is named."""
 
-    by: Optional[str] = setting(
-        None,
-        "Parameters stored, FLOPs of the whole training, layers run (shared or not), or seconds; null matches nothing.",
-        IS_MATCHED,
-        choices=tuple(MATCHED),
-        unread=NOTHING,
-    )
-    vary: str = setting(
-        "d_ff",
-        "What is solved for: a width, n_layers (n_encoder_layers stays if it is set), or the stated budget in steps.",
-        IS_MATCHED,
-        choices=MATCHED["flops"],
-        unread=NOTHING,
-    )
-    baseline: str = setting(
-        "none",
-        "What follows `tying=` of the baseline, then what else differs there: `cycle model.n_layers=6`.",
-        IS_MATCHED,
-        unread=NOTHING,
-    )
-    multiple_of: Optional[int] = setting(
-        None,
-        "Divisor of the solved value; null is 8 for d_ff and d_model, else 1.",
-        IS_MATCHED,
-        at_least=1,
-        unread=NOTHING,
-    )
-    solved: dict[str, Any] = setting(
-        {},
-        "The baseline's ties and model settings, what was varied and what was matched.",
-        IS_MATCHED,
-        written=True,
-        unread=NOTHING,
-    )
+    by: Optional[str] = setting(None, IS_MATCHED, choices=tuple(MATCHED), unread=NOTHING)
+    """Parameters stored, FLOPs of the whole training, layers run (shared or not), or seconds; null matches nothing."""
+    vary: str = setting("d_ff", IS_MATCHED, choices=MATCHED["flops"], unread=NOTHING)
+    """What is solved for: a width, n_layers (n_encoder_layers stays if it is set), or the stated budget in steps."""
+    baseline: str = setting("none", IS_MATCHED, unread=NOTHING)
+    """What follows `tying=` of the baseline, then what else differs there: `cycle model.n_layers=6`."""
+    multiple_of: Optional[int] = setting(None, IS_MATCHED, ge=1, unread=NOTHING)
+    """Divisor of the solved value; null is 8 for d_ff and d_model, else 1."""
+    solved: dict[str, Any] = setting({}, IS_MATCHED, written=True, unread=NOTHING)
+    """The baseline's ties and model settings, what was varied and what was matched."""
 
     def __post_init__(self) -> None:
         check_section(self, "match.")
@@ -102,20 +70,18 @@ class MatchConfig:
 class TuneConfig:
     """A tuning budget, the same for every arm: a fixed list of points, tried before the runs that are reported."""
 
-    name: Optional[str] = setting(None, "Name of the list; null tunes nothing.", IS_TUNED, unread=NOTHING)
-    points: list[dict[str, Any]] = setting(
-        [], "Points of the list, each a mapping of full keys to values.", IS_TUNED, unread=NOTHING
-    )
-    seeds: list[int] = setting(
-        [], "Seeds of the runs that choose a point, by lowest mean nats per token on valid.", IS_TUNED, unread=NOTHING
-    )
-    reporting_seeds: list[int] = setting(
-        [], "Seeds of the runs that are compared, at the chosen point.", IS_TUNED, unread=NOTHING
-    )
-    role: Optional[str] = setting(
-        None, "What the run is for: tuning or reporting.", IS_TUNED, written=True, unread=NOTHING
-    )
-    point: Optional[int] = setting(None, "The run's place in the list, from 1.", IS_TUNED, written=True, unread=NOTHING)
+    name: Optional[str] = setting(None, IS_TUNED, unread=NOTHING)
+    """Name of the list; null tunes nothing."""
+    points: list[dict[str, Any]] = setting([], IS_TUNED, unread=NOTHING)
+    """Points of the list, each a mapping of full keys to values."""
+    seeds: list[int] = setting([], IS_TUNED, unread=NOTHING)
+    """Seeds of the runs that choose a point, by lowest mean nats per token on valid."""
+    reporting_seeds: list[int] = setting([], IS_TUNED, unread=NOTHING)
+    """Seeds of the runs that are compared, at the chosen point."""
+    role: Optional[str] = setting(None, IS_TUNED, written=True, unread=NOTHING)
+    """What the run is for: tuning or reporting."""
+    point: Optional[int] = setting(None, IS_TUNED, written=True, unread=NOTHING)
+    """The run's place in the list, from 1."""
 
     def __post_init__(self) -> None:
         if self.name is None:

@@ -21,39 +21,28 @@ ADAM = when("optim.name", "adamw", "adam")
 class OptimConfig:
     """Optimizer and schedule; warm-up and decay are fractions of the stated budget."""
 
-    name: str = setting("adamw", "Optimizer.", choices=("adamw", "adam", "sgd"), tunable=True)
-    lr: float = setting(2e-3, "Peak learning rate.", above=0, tunable=True)
-    betas: list[float] = setting([0.9, 0.98], "Decay of the two moments.", ADAM, at_least=0, below=1, tunable=True)
-    eps: float = setting(1e-8, "Added to the root of the second moment.", ADAM, above=0, tunable=True)
-    weight_decay: float = setting(0.01, "Decay of matrices, never of vectors.", at_least=0, tunable=True)
-    momentum: float = setting(0.0, "Momentum.", when("optim.name", "sgd"), at_least=0, at_most=1, tunable=True)
-    schedule: str = setting(
-        "wsd",
-        "Learning rate over the budget; wsd: warm-up, stable, linear decay; constant: after warm-up.",
-        choices=("inverse_sqrt", "cosine", "wsd", "constant"),
-        tunable=True,
-    )
-    warmup: float = setting(
-        0.1, "Share of the budget spent warming up.", at_least=0, at_most=1, tunable=True, budget=True
-    )
-    decay: float = setting(
-        0.4,
-        "Share of the budget that wsd spends decaying.",
-        when("optim.schedule", "wsd"),
-        at_least=0,
-        at_most=1,
-        tunable=True,
-        budget=True,
-    )
-    min_lr_ratio: float = setting(
-        0.0,
-        "Final rate, as a share of the peak.",
-        when("optim.schedule", "wsd", "cosine"),
-        at_least=0,
-        at_most=1,
-        tunable=True,
-    )
-    clip_norm: Optional[float] = setting(1.0, "Largest norm of a gradient; null does not clip.", above=0, tunable=True)
+    name: str = setting("adamw", choices=("adamw", "adam", "sgd"), tunable=True)
+    """Optimizer."""
+    lr: float = setting(2e-3, gt=0, tunable=True)
+    """Peak learning rate."""
+    betas: list[float] = setting([0.9, 0.98], ADAM, ge=0, lt=1, tunable=True)
+    """Decay of the two moments."""
+    eps: float = setting(1e-8, ADAM, gt=0, tunable=True)
+    """Added to the root of the second moment."""
+    weight_decay: float = setting(0.01, ge=0, tunable=True)
+    """Decay of matrices, never of vectors."""
+    momentum: float = setting(0.0, when("optim.name", "sgd"), ge=0, le=1, tunable=True)
+    """Momentum."""
+    schedule: str = setting("wsd", choices=("inverse_sqrt", "cosine", "wsd", "constant"), tunable=True)
+    """Learning rate over the budget; wsd: warm-up, stable, linear decay; constant: after warm-up."""
+    warmup: float = setting(0.1, ge=0, le=1, tunable=True, budget=True)
+    """Share of the budget spent warming up."""
+    decay: float = setting(0.4, when("optim.schedule", "wsd"), ge=0, le=1, tunable=True, budget=True)
+    """Share of the budget that wsd spends decaying."""
+    min_lr_ratio: float = setting(0.0, when("optim.schedule", "wsd", "cosine"), ge=0, le=1, tunable=True)
+    """Final rate, as a share of the peak."""
+    clip_norm: Optional[float] = setting(1.0, gt=0, tunable=True)
+    """Largest norm of a gradient; null does not clip."""
 
     def __post_init__(self) -> None:
         check_section(self, "optim.")
@@ -87,50 +76,38 @@ class TrainConfig:
     DEFAULT_STEPS steps.
     """
 
-    max_steps: Optional[int] = setting(None, "Budget in steps.", at_least=1, budget=True)
-    max_tokens: Optional[float] = setting(None, "Budget in target tokens.", at_least=1, budget=True)
-    max_flops: Optional[float] = setting(
-        None, "Budget in FLOPs of the ledger, forward and backward, over real lengths.", at_least=1, budget=True
-    )
-    max_seconds: Optional[float] = setting(None, "Budget in seconds of training.", above=0, budget=True)
-    batch_tokens: int = setting(
-        1024, "Target tokens of one step; of translation, in the reference vocabulary.", at_least=1, at_eval=True
-    )
-    batch_by: str = setting(
-        "auto",
-        "Unit of windows and lengths: tokens, or characters (four as one token), so that arms of any vocabulary have the"
-        " same text in the same batches. auto is chars in each cell of a grid that sweeps the pieces, else tokens.",
-        choices=("auto", "tokens", "chars"),
-    )
-    eval_every: Optional[int] = setting(
-        None, "Steps between two evaluations on valid; null evaluates ten times.", at_least=1
-    )
-    eval_sentences: Optional[int] = setting(
-        500, "Lines of valid that are used while training; null for all. Final scores use all.", at_least=1
-    )
-    checkpoint_every: int = setting(100, "Steps between two checkpoints.", at_least=1, identity=False)
-    log_every: int = setting(10, "Steps between two rows of metrics.jsonl.", at_least=1, identity=False)
-    average: str = setting(
-        "none",
-        "Weights that are scored: those of the best evaluation, or the mean of those of the last or best n_averaged."
-        " Best is lowest nats per token on valid.",
-        choices=("none", "last", "best"),
-        tunable=True,
-    )
-    n_averaged: int = setting(
-        5, "Evaluations whose weights are averaged.", when("train.average", "last", "best"), at_least=1
-    )
-    ema: Optional[float] = setting(
-        None,
-        "Decay of an exponential moving average of the weights, which is what is evaluated and scored; null for none.",
-        above=0,
-        below=1,
-        tunable=True,
-    )
-    trackers: list[str] = setting(
-        [], "Loggers that receive the metrics besides TensorBoard.", identity=False, choices=("wandb", "trackio")
-    )
-    slow_step_seconds: float = setting(0.0, "Sleep after each step, for tests.", at_least=0, identity=False)
+    max_steps: Optional[int] = setting(None, ge=1, budget=True)
+    """Budget in steps."""
+    max_tokens: Optional[float] = setting(None, ge=1, budget=True)
+    """Budget in target tokens."""
+    max_flops: Optional[float] = setting(None, ge=1, budget=True)
+    """Budget in FLOPs of the ledger, forward and backward, over real lengths."""
+    max_seconds: Optional[float] = setting(None, gt=0, budget=True)
+    """Budget in seconds of training."""
+    batch_tokens: int = setting(1024, ge=1, at_eval=True)
+    """Target tokens of one step; of translation, in the reference vocabulary."""
+    batch_by: str = setting("auto", choices=("auto", "tokens", "chars"))
+    """Unit of windows and lengths: tokens, or characters (four as one token), so that arms of any vocabulary have the
+    same text in the same batches. auto is chars in each cell of a grid that sweeps the pieces, else tokens."""
+    eval_every: Optional[int] = setting(None, ge=1)
+    """Steps between two evaluations on valid; null evaluates ten times."""
+    eval_sentences: Optional[int] = setting(500, ge=1)
+    """Lines of valid that are used while training; null for all. Final scores use all."""
+    checkpoint_every: int = setting(100, ge=1, identity=False)
+    """Steps between two checkpoints."""
+    log_every: int = setting(10, ge=1, identity=False)
+    """Steps between two rows of metrics.jsonl."""
+    average: str = setting("none", choices=("none", "last", "best"), tunable=True)
+    """Weights that are scored: those of the best evaluation, or the mean of those of the last or best n_averaged. Best
+    is lowest nats per token on valid."""
+    n_averaged: int = setting(5, when("train.average", "last", "best"), ge=1)
+    """Evaluations whose weights are averaged."""
+    ema: Optional[float] = setting(None, gt=0, lt=1, tunable=True)
+    """Decay of an exponential moving average of the weights, which is what is evaluated and scored; null for none."""
+    trackers: list[str] = setting([], identity=False, choices=("wandb", "trackio"))
+    """Loggers that receive the metrics besides TensorBoard."""
+    slow_step_seconds: float = setting(0.0, ge=0, identity=False)
+    """Sleep after each step, for tests."""
 
     def __post_init__(self) -> None:
         check_section(self, "train.")
@@ -146,28 +123,20 @@ class TrainConfig:
 class HardwareConfig:
     """The device and its speed; results differ by rounding at most."""
 
-    device: str = setting("auto", "Device.", choices=("auto", "cpu", "cuda"), at_eval=True)
-    precision: str = setting(
-        "auto",
-        "Numbers of the forward pass; auto is bf16 if the device computes it fast.",
-        choices=("auto", "fp32", "bf16"),
-        at_eval=True,
-    )
-    compile: bool = setting(False, "Whether the model is compiled.", identity=False, at_eval=True)
-    device_batch_tokens: Optional[int] = setting(
-        None,
-        "Padded tokens that the device takes at once; a step is cut into micro-batches. null takes whole steps.",
-        at_least=1,
-        identity=False,
-        at_eval=True,
-    )
-    threads: Optional[int] = setting(
-        None, "Threads of the process; null leaves torch's default.", at_least=1, identity=False, at_eval=True
-    )
-    peak_flops: Optional[float] = setting(
-        None, "FLOPs per second that the device reaches at best.", at_least=1, identity=False, at_eval=True
-    )
-    peak_flops_source: str = setting("", "Source of peak_flops.", identity=False, at_eval=True)
+    device: str = setting("auto", choices=("auto", "cpu", "cuda"), at_eval=True)
+    """Device."""
+    precision: str = setting("auto", choices=("auto", "fp32", "bf16"), at_eval=True)
+    """Numbers of the forward pass; auto is bf16 if the device computes it fast."""
+    compile: bool = setting(False, identity=False, at_eval=True)
+    """Whether the model is compiled."""
+    device_batch_tokens: Optional[int] = setting(None, ge=1, identity=False, at_eval=True)
+    """Padded tokens that the device takes at once; a step is cut into micro-batches. null takes whole steps."""
+    threads: Optional[int] = setting(None, ge=1, identity=False, at_eval=True)
+    """Threads of the process; null leaves torch's default."""
+    peak_flops: Optional[float] = setting(None, ge=1, identity=False, at_eval=True)
+    """FLOPs per second that the device reaches at best."""
+    peak_flops_source: str = setting("", identity=False, at_eval=True)
+    """Source of peak_flops."""
 
     def __post_init__(self) -> None:
         check_section(self, "hardware.")

@@ -1,17 +1,88 @@
-"""Folders found again by content: made once, whole or not there, remade when damaged."""
+"""The cache: where it is, and folders in it that are found again by content, whole or not there, remade when damaged."""
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable
+import functools
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
-from tietrain.errors import StorageError
+from tietrain.errors import LockedError, SettingsError, StorageError, eprint
+from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, write_directory
 
+# Says that backups may leave the folder out: https://bford.info/cachedir
+TAG, SIGNATURE = "CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55"
+# Held by every process that builds or reads an entry, and alone by the one that clears the cache.
+LOCK = ".lock"
+FALLBACK = Path("outputs/.cache")
+# Entries of the folders `corpus` and `vocabulary`, their locks, and what a killed writer left; folders of `datasets`.
+_ENTRY = re.compile(r"\.?[0-9a-f]{16}([0-9a-f]{16})?(\.lock|(\.old)?\.tmp)?")
+_KINDS = ("corpus", "vocabulary", "datasets")
 
-def cached(root: Path, kind: str, key: str, build: Callable[[Path], None]) -> Path:
-    """The folder `root/kind/key`, which `build` fills when it is not there or not intact.
+
+def cache_root(setting: str | None) -> Path:
+    """The folder that data.cache names; for None the user's cache folder, or `outputs/.cache` if that cannot be written.
+
+    It is looked up at every use and recorded nowhere, so that a run is the same on every machine.
+    """
+    if setting is not None:
+        return Path(setting)
+    user = _user_folder()
+    return user if user is not None and _is_writable(user) else _fall_back(user)
+
+
+def _user_folder() -> Path | None:
+    """`$XDG_CACHE_HOME/tietrain`, else `~/.cache/tietrain`; None if the user has no home."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if named.is_absolute():  # a relative path is to be ignored, says the XDG Base Directory Specification
+        return named / "tietrain"
+    home = Path(os.path.expanduser("~"))
+    return home / ".cache" / "tietrain" if home.is_absolute() else None
+
+
+def _is_writable(root: Path) -> bool:
+    try:
+        _make(root)
+        with tempfile.TemporaryFile(dir=root):
+            return True
+    except (OSError, StorageError):
+        return False
+
+
+@functools.cache
+def _fall_back(user: Path | None) -> Path:
+    problem = f"{user} cannot be written" if user else "there is no home folder"
+    eprint(f"tietrain: {problem}; the cache is {FALLBACK} (data.cache=DIR chooses another folder)")
+    return FALLBACK
+
+
+def _make(root: Path) -> None:
+    """Make a cache. A folder that holds files already may be anybody's and gets no tag: it is never cleared."""
+    if runs.make_own_folder(root):
+        text = f"{SIGNATURE}\n# This folder is a cache of tietrain; `tietrain data --clear-cache` empties it.\n"
+        (root / TAG).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def in_use(root: Path) -> Iterator[None]:
+    """Keep the cache from being cleared meanwhile. One that cannot be written can still be read."""
+    with ExitStack() as stack:
+        with suppress(OSError, StorageError):
+            _make(root)
+            fcntl.flock(stack.enter_context(open(root / LOCK, "a", encoding="utf-8")), fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def cached(root: Path, kind: str, key: str, build: Callable[[Path], None]) -> Iterator[Path]:
+    """The folder `root/kind/key`, which `build` fills if it is missing or damaged; it stays while the context is open.
 
     Processes that want the same folder wait for the one that builds it (flock, so a dead process blocks nobody).
 
@@ -19,16 +90,77 @@ def cached(root: Path, kind: str, key: str, build: Callable[[Path], None]) -> Pa
         StorageError: the disk refuses.
     """
     folder = root / kind / key
-    if is_whole(folder):
-        return folder
+    with in_use(root):
+        if not is_whole(folder):
+            _build_locked(root, folder, build)
+        yield folder
+
+
+def _build_locked(root: Path, folder: Path, build: Callable[[Path], None]) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with open(folder.with_name(f".{key}.lock"), "a", encoding="utf-8") as lock:
+        with open(folder.with_name(f".{folder.name}.lock"), "a", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not is_whole(folder):
                 write_directory(folder, build)
     except OSError as e:
-        raise StorageError(
-            f"data.cache={root}", f"the system says {e.strerror or e}", "make room, or set data.cache to another folder"
-        ) from e
-    return folder
+        remedy = "make room, or set data.cache to another folder"
+        raise StorageError(f"data.cache={root}", f"the system says {e.strerror or e}", remedy) from e
+
+
+def clear_cache(root: Path) -> int:
+    """Remove all entries of a cache; returns the bytes of their files.
+
+    Raises:
+        SettingsError: the folder is not a cache of tietrain, or holds something that tietrain did not make.
+        LockedError: another process uses the cache.
+        StorageError: an entry cannot be removed.
+    """
+    if not root.exists():
+        return 0
+    if not _is_tagged(root):
+        _refuse(root, f"it has no {TAG}, so it is not a cache that tietrain made")
+    with runs.writing(root), open(root / LOCK, "a", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedError(f"data.cache={root}", "another process uses the cache", "wait for it to end") from None
+        entries = _entries(root)
+        n_bytes = sum(_size(entry) for entry in entries)
+        for entry in entries:
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    return n_bytes
+
+
+def _is_tagged(root: Path) -> bool:
+    try:
+        with open(root / TAG, "rb") as file:
+            return file.read(len(SIGNATURE)) == SIGNATURE.encode()
+    except OSError:
+        return False
+
+
+def _entries(root: Path) -> list[Path]:
+    """Everything in a cache but its marks; SettingsError if tietrain did not make all of it."""
+    entries = []
+    for path in sorted(root.iterdir()):
+        if path.name in (TAG, LOCK, ".gitignore"):
+            continue
+        if path.name not in _KINDS or path.is_symlink() or not path.is_dir():
+            _refuse(root, f"tietrain did not make {path.name}")
+        entries += sorted(path.iterdir())
+    for path in entries:
+        if path.is_symlink() or not _ENTRY.fullmatch(path.name):
+            _refuse(root, f"tietrain did not make {path.relative_to(root)}")
+    return entries
+
+
+def _size(entry: Path) -> int:
+    return sum(path.lstat().st_size for path in (entry, *entry.rglob("*")) if not path.is_dir())
+
+
+def _refuse(root: Path, problem: str) -> NoReturn:
+    raise SettingsError(f"data.cache={root}", problem, "remove by hand what you do not need")

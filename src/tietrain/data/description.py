@@ -1,4 +1,4 @@
-"""What `tietrain data` says of a corpus and its vocabularies."""
+"""What `tietrain data` shows of a corpus and its vocabularies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tietrain.data.prepared import Prepared
 
 
 def describe(prepared: Prepared) -> dict[str, Any]:
-    """What `tietrain data` says: counts per split and column, vocabularies, pieces, overlap with train, notes.
+    """What `tietrain data` shows: counts per split and column, vocabularies, pieces, overlap with train, notes.
 
     `shared_pieces` counts the pieces, by their text, that occur in two or more columns of `train`; None for one column.
     """
@@ -70,7 +70,7 @@ def _count_shared(prepared: Prepared, used: dict[str, dict[str, set[int]]]) -> i
 
 
 def description_lines(description: dict[str, Any]) -> list[str]:
-    """`describe` for people: a table of splits, then vocabularies, overlap and notes; bounds where they were added."""
+    """`describe` for people: a table of splits, then vocabularies, overlap and notes; bounds if they were added."""
     rows = [("split", "column", "lines", "words", "bytes", "pieces", "pieces/word", "unk")]
     for split, columns in description["splits"].items():
         for column, n in columns.items():
@@ -83,14 +83,16 @@ def description_lines(description: dict[str, Any]) -> list[str]:
         cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
         lines.append("  ".join(cells).rstrip())
     for stack, v in description["vocabularies"].items():
-        said = f"{v['kind']}, {v['size']:,} pieces, {v['used_in_train']:,} used in train"
-        lines.append(f"vocabulary of the {stack}: {said}{'' if v['lossless'] else ', not lossless'}")
+        text = f"{v['kind']}, {v['size']:,} pieces, {v['used_in_train']:,} used in train"
+        lines.append(f"vocabulary of the {stack}: {text}{'' if v['lossless'] else ', not lossless'}")
     if description["shared_pieces"] is not None:
         several = len(description["splits"]["train"]) > 2
         where = "two or more columns" if several else "both languages"
         lines.append(f"pieces used in {where} of train: {description['shared_pieces']:,}")
-    # Where there is overlap, a note says how much.
-    lines += [f"{split}: no line stands in train" for split, n in description["overlap"].items() if not any(n.values())]
+    # If there is overlap, a note says how much.
+    lines += [
+        f"{split}: no line is also in train" for split, n in description["overlap"].items() if not any(n.values())
+    ]
     for name, columns in description.get("copies", {}).items():
         for column, copied in columns.items():
             lines.append(f"{name}, {column} copied: " + ", ".join(f"{k} {v:.2f}" for k, v in copied["scores"].items()))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +13,14 @@ import numpy as np
 import sentencepiece
 from safetensors.numpy import load_file, save_file
 
-from tietrain.config import DataConfig, RunConfig
+from tietrain.config import OWN_SPLITS, DataConfig, RunConfig
 from tietrain.config.layout import Layout, make_layout
-from tietrain.data.cache import cached
-from tietrain.data.characters import CHARS_PER_TOKEN, char_lengths, token_starts
-from tietrain.data.encoded import EncodedLines
-from tietrain.data.prepared import Prepared
-from tietrain.data.selection import label, note_empty, training_rows
-from tietrain.data.sources.corpora import (
-    Corpus,
-    Split,
-    blank_rows,
-    corpus_key,
-    grammar_settings,
-    load_corpus,
-    seen_rows,
-)
+from tietrain.data.cache import cache_root, cached
+from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, char_lengths, token_starts
+from tietrain.data.prepared import Prepared, note_scored, training_rows
+from tietrain.data.sources.corpora import blank_rows, corpus_key, grammar_settings, load_corpus, overlap_rows
 from tietrain.data.sources.features import FeatureRows
+from tietrain.data.sources.files import Corpus, Split
 from tietrain.data.tokenizer import UNK_ID, Vocabulary, load_vocabulary, train_vocabulary
 from tietrain.errors import SettingsError
 
@@ -43,54 +36,64 @@ def prepare(config: RunConfig) -> Prepared:
 
     Raises:
         SettingsError, DataError: see `load_corpus`, `train_vocabulary` and `training_rows`.
+        StorageError: the cache cannot be written.
     """
-    task, layout = config.task.name, make_layout(config)
+    task = config.task.name
+    layout = make_layout(config)
     _check_tags(config, layout)
     source_key = corpus_key(config.data, task)
     settings = (config.model.vocab_size, config.data.kind, config.data.byte_fallback)
     key = _key(source_key, layout.columns, layout.tags, *settings)
-    folder = cached(Path(config.data.cache), "corpus", key, lambda beside: _build(config, layout, source_key, beside))
-    meta = json.loads((folder / META).read_bytes())
-    arrays = load_file(folder / ARRAYS)
-    named = {name: load_vocabulary(folder / f"{i}.model") for i, name in enumerate(layout.columns)}
+    root = cache_root(config.data.cache)
+    with cached(root, "corpus", key, lambda beside: _build(config, layout, source_key, beside)) as folder:
+        meta = json.loads((folder / META).read_bytes())
+        arrays = load_file(folder / ARRAYS)
+        named = {name: load_vocabulary(folder / f"{i}.model") for i, name in enumerate(layout.columns)}
+        corpus = _load_texts(folder, meta, config.data, task)
     vocabularies = {stack: named[name] for stack, name in layout.vocabularies.items()}
+    texts = _text_columns(layout)
     prepared = Prepared(
-        corpus=_load_texts(folder, meta, config.data, task),
+        corpus=corpus,
         layout=layout,
         vocabularies=vocabularies,
-        encoded={
-            split: {
-                name: {c: EncodedLines(*_packed(arrays, "ids", split, name, c)) for c in columns}
-                for name, columns in layout.columns.items()
-            }
-            for split in meta["splits"]
-        },
+        encoded={split: _encoded(arrays, split, layout) for split in meta["splits"]},
         features={
             split: {c: FeatureRows(*_packed(arrays, "values", split, c)) for c in config.data.features}
             for split in meta["splits"]
         },
         reference_lengths={},
         rows={},
-        seen={split: {c: arrays[f"seen/{split}/{c}"] for c in _text_columns(layout)} for split in _scored(meta)},
+        overlap_rows={split: {c: arrays[f"seen/{split}/{c}"] for c in texts} for split in corpus.splits},
         token_starts=None,
         notes=list(meta["notes"]),
-        fingerprints={
-            "corpus": meta["fingerprint"],
-            **{f"vocabulary.{s}": v.fingerprint for s, v in vocabularies.items()},
-        },
+        fingerprints=fingerprints(meta["fingerprint"], vocabularies),
     )
     _measure(prepared, config, arrays)
     for name, vocabulary in named.items():
         if vocabulary.size < config.model.vocab_size:
-            said = f"{vocabulary.size} pieces instead of {config.model.vocab_size}: the training text supports no more"
-            prepared.notes.append(f"vocabulary ({name}): {said}")
+            sizes = f"{vocabulary.size} pieces instead of {config.model.vocab_size}"
+            prepared.notes.append(f"vocabulary ({name}): {sizes}: the training text supports no more")
     prepared.notes += [_shared_use(prepared, name) for name, columns in layout.columns.items() if len(columns) > 1]
     return prepared
 
 
+def fingerprints(corpus: str, vocabularies: Mapping[str, Vocabulary]) -> dict[str, str]:
+    """Those of the corpus and of the vocabulary of every stack, as a run records them."""
+    return {"corpus": corpus} | {f"vocabulary.{stack}": v.fingerprint for stack, v in vocabularies.items()}
+
+
+def _encoded(arrays: Arrays, split: str, layout: Layout) -> dict[str, dict[str, EncodedLines]]:
+    return {
+        name: {c: EncodedLines(*_packed(arrays, "ids", split, name, c)) for c in columns}
+        for name, columns in layout.columns.items()
+    }
+
+
 def _measure(prepared: Prepared, config: RunConfig, arrays: Arrays) -> None:
-    """Add what batches are made of: lengths, which rows are pairs, starts of tokens; and what is to be said of it."""
-    columns, notes, by_chars = _text_columns(prepared.layout), prepared.notes, config.train.batch_by == "chars"
+    """Add what batches are made of: lengths, which rows are pairs, starts of tokens; and notes about it."""
+    columns = _text_columns(prepared.layout)
+    notes = prepared.notes
+    by_chars = config.train.batch_by == "chars"
     prepared.reference_lengths = {
         c: char_lengths(arrays[f"characters/{c}"]) if by_chars else arrays[f"reference/{c}"] for c in columns
     } | {column: rows.lengths for column, rows in prepared.features["train"].items()}
@@ -108,45 +111,75 @@ def _measure(prepared: Prepared, config: RunConfig, arrays: Arrays) -> None:
     note_scored(prepared, config, blank)
 
 
-def note_scored(prepared: Prepared, config: RunConfig, blank: dict[str, dict[str, Any]]) -> None:
-    """Say what is unusual in what is scored: pairs with an empty side, directions that are not trained.
+def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], names: Collection[str]) -> Prepared:
+    """The named splits of a corpus, encoded, without `train` and without what training batches need.
 
     Args:
-        blank: split -> column -> rows without text.
+        vocabularies: stack -> vocabulary, of the run.
+        names: of splits; if empty, all but `train`.
+    Raises:
+        SettingsError: there is no such split, or none at all, or no stack of the run for one of its columns.
+        DataError: see `load_corpus`.
     """
-    if len(prepared.corpus.columns) > 2:  # with two columns the corpus has said it
-        for split, direction in prepared.scored.values():
-            where = label(split, direction, prepared.layout.directions)
-            note_empty(direction, blank[split], where, prepared.notes)
-    if config.zero_shot:
-        names = ", ".join(direction.name for direction in config.zero_shot)
-        apart = "no row of train is" if config.task.disjoint else "task.disjoint=false: rows of train may be"
-        prepared.notes.append(f"zero-shot: {names} are scored and never trained; {apart} in more than one direction")
+    layout = make_layout(config)
+    _check_stacks(config, layout, vocabularies)
+    data = copy(config.data)
+    if data.format not in OWN_SPLITS:
+        data.splits = {name: files for name, files in data.splits.items() if _is_wanted(name, names)}
+        for name in names:
+            if not data.splits.get(name):
+                raise SettingsError(f"data.splits.{name}=[]", "no file is named", "name those of the split")
+    corpus = load_corpus(data, config.task.name)
+    corpus.splits = {name: split for name, split in corpus.splits.items() if _is_wanted(name, names)}
+    if not corpus.splits:
+        raise SettingsError("data.splits", "there is no split to score", "name one: data.splits.test=[FILE,FILE]")
+    of = {layout.vocabularies[stack]: vocabulary for stack, vocabulary in vocabularies.items()}
+    prepared = Prepared(
+        corpus=corpus,
+        layout=layout,
+        vocabularies=dict(vocabularies),
+        encoded={
+            split: {
+                name: {c: EncodedLines.of(of[name].encode(read.texts[c])) for c in columns}
+                for name, columns in layout.columns.items()
+            }
+            for split, read in corpus.splits.items()
+        },
+        features={split: read.features for split, read in corpus.splits.items()},
+        reference_lengths={},
+        rows={},
+        overlap_rows={split: {} for split in corpus.splits},
+        token_starts=None,
+        notes=[note for note in corpus.notes if not note.startswith("train: ")],
+        fingerprints=fingerprints(corpus.fingerprint, vocabularies),
+    )
+    if config.task.name == "mt":
+        blank = {
+            split: {c: blank_rows(lines) for c, lines in read.texts.items()} for split, read in corpus.splits.items()
+        }
+        note_scored(prepared, config, blank)
+    return prepared
 
 
 def _shared_use(prepared: Prepared, name: str) -> str:
-    """What one vocabulary of several languages is for each of them, by the pieces of `train`."""
+    """How many pieces of a vocabulary of several languages each of them uses in `train`."""
     used = {c: set(np.unique(lines.ids).tolist()) for c, lines in prepared.encoded["train"][name].items()}
-    said = ", ".join(f"{len(pieces):,} by {column}" for column, pieces in used.items())
+    by_column = ", ".join(f"{len(pieces):,} by {column}" for column, pieces in used.items())
     size = next(v.size for s, v in prepared.vocabularies.items() if prepared.layout.vocabularies[s] == name)
     in_all = len(set.intersection(*used.values()))
-    return f"vocabulary ({name}): of {size:,} pieces train uses {said}, {in_all:,} by all; an output computes every one"
+    return f"vocabulary ({name}): of {size:,} pieces train uses {by_column}, {in_all:,} by all; an output computes every one"
 
 
 def _check_tags(config: RunConfig, layout: Layout) -> None:
     for direction in layout.directions:
         if direction.target in layout.tags and set(direction.sources) <= set(config.data.features):
-            problem = f"{direction.name} reads no text that could say which language to write"
-            raise SettingsError("model.decoders=one", problem, "choose model.decoders=each, or read a text beside")
+            problem = f"{direction.name} reads only feature vectors, and the tag that names the target needs a text"
+            raise SettingsError("model.decoders=one", problem, "choose model.decoders=each, or add a text source")
 
 
 def _text_columns(layout: Layout) -> list[str]:
     """The columns of text that are read, each once."""
     return list(dict.fromkeys(column for columns in layout.columns.values() for column in columns))
-
-
-def _scored(meta: dict[str, Any]) -> list[str]:
-    return [split for split in meta["splits"] if split != "train"]
 
 
 def _key(*parts: object) -> str:
@@ -163,7 +196,7 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
     train = corpus.splits["train"].texts
 
     def learn(columns: Any, tags: tuple[str, ...] = ()) -> Vocabulary:
-        return _learned(config, [source_key, *columns], [train[column] for column in columns], tags)
+        return _vocabulary(config, [source_key, *columns], [train[column] for column in columns], tags)
 
     # The reference vocabulary: the joint one of all text that is read, whatever the arm.
     reference = learn([column for column in corpus.columns if column in texts])
@@ -173,24 +206,26 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
     }
     arrays: Arrays = {}
     pieces: dict[str, dict[str, dict[str, int]]] = {split: {} for split in corpus.splits}
-    for split, name in ((split, name) for split in corpus.splits for name in own):
-        for column in layout.columns[name]:
-            encoded = EncodedLines.of(own[name].encode(corpus.splits[split].texts[column]))
-            arrays |= {f"ids/{split}/{name}/{column}": encoded.ids, f"offsets/{split}/{name}/{column}": encoded.offsets}
-            unknown = int(np.count_nonzero(encoded.ids == UNK_ID))
-            pieces[split].setdefault(column, {"pieces": len(encoded.ids), "unk": unknown})
-            if split == "train" and config.task.name != "mt":
-                arrays[f"starts/{column}"] = own[name].starts(train[column], encoded)
+    for split, read in corpus.splits.items():
+        for name, columns in layout.columns.items():
+            for column in columns:
+                encoded = EncodedLines.of(own[name].encode(read.texts[column]))
+                arrays[f"ids/{split}/{name}/{column}"] = encoded.ids
+                arrays[f"offsets/{split}/{name}/{column}"] = encoded.offsets
+                unknown = int(np.count_nonzero(encoded.ids == UNK_ID))
+                pieces[split].setdefault(column, {"pieces": len(encoded.ids), "unk": unknown})
+                if split == "train" and config.task.name != "mt":
+                    arrays[f"starts/{column}"] = own[name].starts(train[column], encoded)
+        for column, rows in read.features.items():
+            arrays[f"values/{split}/{column}"] = rows.values
+            arrays[f"offsets/{split}/{column}"] = rows.offsets
     for column in texts:
         arrays[f"reference/{column}"] = EncodedLines.of(reference.encode(train[column])).lengths
         arrays[f"characters/{column}"] = np.asarray([len(line) for line in train[column]])
         for split, read in corpus.splits.items():
             arrays[f"blank/{split}/{column}"] = blank_rows(read.texts[column])
             if split != "train":
-                arrays[f"seen/{split}/{column}"] = seen_rows(read.texts[column], train[column])
-    for split, column in ((split, column) for split in corpus.splits for column in config.data.features):
-        rows = corpus.splits[split].features[column]
-        arrays |= {f"values/{split}/{column}": rows.values, f"offsets/{split}/{column}": rows.offsets}
+                arrays[f"seen/{split}/{column}"] = overlap_rows(read.texts[column], train[column])
     save_file(arrays, folder / ARRAYS)
     for i, vocabulary in enumerate(own.values()):
         vocabulary.save(folder / f"{i}.model")
@@ -215,17 +250,17 @@ def _save_texts(corpus: Corpus, pieces: dict[str, dict[str, dict[str, int]]], fo
     (folder / META).write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _learned(config: RunConfig, of: list[str], texts: list[list[str]], tags: tuple[str, ...]) -> Vocabulary:
+def _vocabulary(config: RunConfig, key_parts: list[str], texts: list[list[str]], tags: tuple[str, ...]) -> Vocabulary:
     """The vocabulary of one or more columns: learned once, then read from the cache."""
-    kind, size, byte_fallback = config.data.kind, config.model.vocab_size, config.data.byte_fallback
+    settings = (config.data.kind, config.model.vocab_size, config.data.byte_fallback)
 
     def build(folder: Path) -> None:
         lines = [line for lines in texts for line in lines]
-        train_vocabulary(lines, kind, size, byte_fallback, tags).save(folder / "vocabulary.model")
+        train_vocabulary(lines, *settings, tags).save(folder / "vocabulary.model")
 
-    key = _key(kind, size, byte_fallback, tags, *of)
-    folder = cached(Path(config.data.cache), "vocabulary", key, build)
-    return load_vocabulary(folder / "vocabulary.model")
+    key = _key(*settings, tags, *key_parts)
+    with cached(cache_root(config.data.cache), "vocabulary", key, build) as folder:
+        return load_vocabulary(folder / "vocabulary.model")
 
 
 def _load_texts(folder: Path, meta: dict[str, Any], data: DataConfig, task: str) -> Corpus:
@@ -233,3 +268,16 @@ def _load_texts(folder: Path, meta: dict[str, Any], data: DataConfig, task: str)
     splits = {name: Split(s["texts"], s["generator_nats"]) for name, s in scored.items()}
     settings = grammar_settings(data, task) if data.format == "grammar" else None
     return Corpus(meta["name"], meta["columns"], splits, meta["fingerprint"], meta["notes"], meta["about"], settings)
+
+
+def _check_stacks(config: RunConfig, layout: Layout, vocabularies: Mapping[str, Vocabulary]) -> None:
+    """SettingsError if columns have other stacks, or targets other tags, than the run that is scored."""
+    tags = {tag for vocabulary in vocabularies.values() for tag in vocabulary.tags}
+    if layout.vocabularies.keys() != vocabularies.keys() or set(layout.tags) != tags:
+        requested = f"data.columns=[{','.join(config.columns)}]"
+        has = ", ".join(vocabularies) + (f" and the tags {', '.join(sorted(tags))}" if tags else "")
+        raise SettingsError(requested, f"the run has the stacks {has}", "name the columns as the run does")
+
+
+def _is_wanted(split: str, names: Collection[str]) -> bool:
+    return split in names if names else split != "train"

@@ -1,25 +1,24 @@
-"""What training and scoring read: encoded rows of every split, by the stack that reads them."""
+"""What training and scoring read: encoded rows of every split, and which rows of train are pairs of which direction."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tietrain.config import RunConfig
 from tietrain.config.directions import Direction
 from tietrain.config.layout import Layout
-from tietrain.data.encoded import Counts, EncodedLines
-from tietrain.data.sources.corpora import Corpus
+from tietrain.data.encoded import CHARS_PER_TOKEN, Counts, EncodedLines, draws, shuffle
 from tietrain.data.sources.features import FeatureRows
+from tietrain.data.sources.files import Corpus
 from tietrain.data.tokenizer import Vocabulary
+from tietrain.errors import DataError
 
-if TYPE_CHECKING:
-    from tietrain.data.batches.pairs import (  # they load torch, which describing a corpus does without
-        Learned,
-        Pairs,
-        Sources,
-    )
+if TYPE_CHECKING:  # they load torch, which describing a corpus does without
+    from tietrain.data.batches.pairs import Pairs, Sources, TrainingPairs
 
 
 @dataclass
@@ -28,17 +27,18 @@ class Prepared:
 
     corpus: texts of the scored splits, not of `train`; `about` holds counts of every split: `about["splits"]` lines,
         words and bytes, `about["pieces"]` pieces and unk, `about["overlap"]`.
-    vocabularies: stack -> vocabulary, one object where several share it; none for feature vectors.
+    vocabularies: stack -> vocabulary, one object if several share it; none for feature vectors.
     encoded: split -> vocabulary of `layout` -> column -> lines of ids, without bos and eos. features: split -> column ->
         vectors.
-    reference_lengths: column -> length of each row of train by which translation batches are cut, the same whatever the
-        arm's own vocabularies: its pieces in the reference vocabulary, the joint one of all text that is read, of the same
-        kind and size and without tags; or with train.batch_by=chars a number made of its characters; or its vectors.
+    reference_lengths: column -> length of each row of train by which translation batches are cut. It does not depend on
+        the arm's own vocabularies: it is the number of pieces in the reference vocabulary (the joint one of all text that
+        is read, of the same kind and size and without tags); with train.batch_by=chars a number made of the row's
+        characters; for vectors their number.
     rows: trained direction -> its pairs, as rows of train.
-    seen: split -> column -> rows whose text stands in train; empty where there is no train.
-    token_starts: the character of the training text at which each token of the stream begins, of a language model with
-        train.batch_by=chars; else None.
-    fingerprints: corpus and the vocabulary of every stack.
+    overlap_rows: split -> column -> rows whose text also stands in train; empty if there is no train.
+    token_starts: for a language model with train.batch_by=chars the character of the training text at which each token of
+        the stream begins; else None.
+    fingerprints: of the corpus and of the vocabulary of every stack.
     """
 
     corpus: Corpus
@@ -48,7 +48,7 @@ class Prepared:
     features: dict[str, dict[str, FeatureRows]]
     reference_lengths: dict[str, Counts]
     rows: dict[str, Counts]
-    seen: dict[str, dict[str, Counts]]
+    overlap_rows: dict[str, dict[str, Counts]]
     token_starts: Counts | None
     notes: list[str]
     fingerprints: dict[str, str]
@@ -82,31 +82,111 @@ class Prepared:
         return Sources(lines, self.vocabularies[texts[0]].tags[direction.target] if tagged else None)
 
     def pairs(self, split: str, direction: Direction) -> Pairs:
-        """The rows of a split as pairs of a direction; of train, those that are learned are named by `rows`."""
+        """The rows of a split as pairs of a direction. Of train, `rows` names those that are trained on."""
         from tietrain.data.batches.pairs import Pairs
 
         stack = self.layout.decoders[direction.target]
         return Pairs(self.sources(split, direction), stack, self.lines(split, stack, direction.target))
 
-    def learned(self, direction: Direction) -> Learned:
-        """What is learned of a trained direction."""
-        from tietrain.data.batches.pairs import Learned
+    def training_pairs(self, direction: Direction) -> TrainingPairs:
+        """The pairs of a trained direction that are trained on."""
+        from tietrain.data.batches.pairs import TrainingPairs
 
-        rows, lengths = self.rows[direction.name], self.reference_lengths
+        rows = self.rows[direction.name]
+        lengths = self.reference_lengths
         longest = np.maximum.reduce([lengths[column] for column in direction.sources])
         pairs = self.pairs("train", direction)
-        return Learned(direction.name, pairs, rows, longest[rows], lengths[direction.target][rows])
+        return TrainingPairs(direction.name, pairs, rows, longest[rows], lengths[direction.target][rows])
 
     @property
     def most_tokens(self) -> int:
-        """Those of the longest side of any pair that is learned or scored."""
-        trained = [d for d in self.layout.directions if d.name in self.rows]
-        used = [(self.pairs("train", d), self.rows[d.name]) for d in trained]
-        used += [
-            (pairs, np.arange(len(pairs.target))) for pairs in (self.pairs(*name) for name in self.scored.values())
-        ]
-        return 1 + max(
-            int(lengths[rows].max(initial=0))
-            for pairs, rows in used
-            for lengths in (pairs.sources.longest, pairs.target.lengths)
-        )
+        """Tokens of the longest side of any pair that is trained on or scored, end mark included."""
+        trained = [direction for direction in self.layout.directions if direction.name in self.rows]
+        used = [self.pairs("train", direction).longest[self.rows[direction.name]] for direction in trained]
+        used += [self.pairs(split, direction).longest for split, direction in self.scored.values()]
+        return 1 + max(int(lengths.max(initial=0)) for lengths in used)
+
+
+def training_rows(
+    config: RunConfig, lengths: Mapping[str, Counts], blank: Mapping[str, Counts], notes: list[str]
+) -> dict[str, Counts]:
+    """Trained direction -> its rows: with text on all sides, none of them above task.max_len.
+
+    The same in every arm and for every seed. With task.disjoint a row belongs to one direction only, drawn by its number.
+    task.train_pairs keeps the rows whose numbers are drawn first. Notes count what is left out; nothing is ever cut.
+
+    Args:
+        lengths: column -> reference length of each row. blank: column -> rows without text.
+    Raises:
+        DataError: a direction has no pairs.
+    """
+    n_rows = len(next(iter(lengths.values())))
+    task = config.task
+    owners = draws(n_rows, "disjoint") % np.uint64(len(config.directions))
+    chosen = {}
+    for number, direction in enumerate(config.directions):
+        where = label("train", direction, config.directions)
+        rows = np.flatnonzero(owners == number) if task.disjoint else np.arange(n_rows)
+        rows = _with_text(rows, direction, blank, where, notes)
+        rows = _short(rows, direction, lengths, config, where, notes)
+        most = task.train_pairs.get(direction.name, len(rows))
+        if len(rows) > most:
+            notes.append(f"{where}: {most} of {len(rows)} pairs are learned, as task.train_pairs asks")
+            order = shuffle(n_rows, "train_pairs", direction.name)
+            rows = np.sort(order[np.isin(order, rows)][:most])
+        chosen[direction.name] = rows
+    return chosen
+
+
+def label(split: str, direction: Direction, directions: Sequence[Direction]) -> str:
+    """A split and, if there are several directions, the direction."""
+    return split if len(directions) == 1 else f"{split} {direction.name}"
+
+
+def empty_rows(direction: Direction, blank: Mapping[str, Counts]) -> Counts:
+    """Rows without text in a column of the direction."""
+    return np.unique(np.concatenate([blank[column] for column in direction.columns if column in blank]))
+
+
+def note_scored(prepared: Prepared, config: RunConfig, blank: Mapping[str, Mapping[str, Counts]]) -> None:
+    """Note what is unusual in the scored splits: pairs with an empty side, directions that are not trained.
+
+    Args:
+        blank: split -> column -> rows without text.
+    """
+    if len(prepared.corpus.columns) > 2:  # with two columns `load_corpus` has noted it
+        for split, direction in prepared.scored.values():
+            where = label(split, direction, prepared.layout.directions)
+            if n := len(empty_rows(direction, blank[split])):
+                prepared.notes.append(f"{where}: {n} pairs with an empty side are kept and scored")
+    if config.zero_shot:
+        names = ", ".join(direction.name for direction in config.zero_shot)
+        apart = "no row of train is" if config.task.disjoint else "task.disjoint=false: rows of train may be"
+        prepared.notes.append(f"zero-shot: {names} are scored and never trained; {apart} in more than one direction")
+
+
+def _with_text(rows: Counts, direction: Direction, blank: Mapping[str, Counts], where: str, notes: list[str]) -> Counts:
+    kept = np.setdiff1d(rows, empty_rows(direction, blank))
+    if len(kept) < len(rows):
+        notes.append(f"{where}: {len(rows) - len(kept)} pairs with an empty side are left out")
+    if not len(kept):
+        problem = f"no row of train is a pair of {direction.name} with text on all sides"
+        raise DataError("data.splits.train", problem, "give more text, or ask for fewer directions")
+    return kept
+
+
+def _short(
+    rows: Counts, direction: Direction, lengths: Mapping[str, Counts], config: RunConfig, where: str, notes: list[str]
+) -> Counts:
+    """The rows of which no side is longer than task.max_len."""
+    max_len = config.task.max_len
+    longest = np.maximum.reduce([lengths[c] for c in direction.columns])[rows]
+    unit = f"times {CHARS_PER_TOKEN} characters" if config.train.batch_by == "chars" else "pieces"
+    kept: Counts = rows[longest <= max_len]
+    if not len(kept):
+        remedy = f"give at least {longest.min()} {unit}"
+        raise DataError(f"task.max_len={max_len}", "every training pair is longer", remedy)
+    if len(kept) < len(rows):
+        limit = f"task.max_len={max_len} {unit}"
+        notes.append(f"{where}: {len(rows) - len(kept)} pairs with a side of more than {limit} are left out")
+    return kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import re
 import threading
@@ -95,7 +96,7 @@ class Vocabulary:
         ends = np.concatenate([[0], np.cumsum(sizes)])
         line_starts = ends[encoded.offsets[:-1]]
         # The later bytes of a character are of size 0 and begin where its first byte does.
-        starts = ends[1:] - np.maximum(sizes, 1) - np.repeat(line_starts, encoded.lengths)
+        starts: NDArray[np.int64] = ends[1:] - np.maximum(sizes, 1) - np.repeat(line_starts, encoded.lengths)
         n_spelled = np.fromiter(map(len, spelled), dtype=np.int64, count=len(spelled))
         for row in np.flatnonzero(ends[encoded.offsets[1:]] - line_starts != n_spelled).tolist():
             at = slice(encoded.offsets[row], encoded.offsets[row + 1])
@@ -122,9 +123,10 @@ class Vocabulary:
     def _starts_with_unknown(self, spelled: str, ids: Ids) -> list[int]:
         """Where the pieces of one line begin: an <unk> is a word, else all characters in a row that are no pieces."""
         if self.kind == "word":
-            words = np.asarray([len(word) + 1 for word in spelled.split(" ")[1:]])
-            return (np.cumsum(words) - words).tolist()
-        starts, at = [], 0
+            words = [len(word) + 1 for word in spelled.split(" ")[1:]]
+            return list(itertools.accumulate(words[:-1], initial=0))
+        starts: list[int] = []
+        at = 0
         for i in ids:
             starts.append(at)
             at += self._sizes[i]
@@ -151,7 +153,7 @@ class Vocabulary:
 
 
 def load_vocabulary(path: Path) -> Vocabulary:
-    """The vocabulary `Vocabulary.save` wrote; DataError where the files are missing or damaged."""
+    """The vocabulary `Vocabulary.save` wrote; DataError if the files are missing or damaged."""
     try:
         about = json.loads(path.with_name(path.name + ".json").read_bytes())
         vocabulary = Vocabulary(path.read_bytes(), about["kind"], about["lossless"])
@@ -166,7 +168,7 @@ def load_vocabulary(path: Path) -> Vocabulary:
 def train_vocabulary(
     lines: Iterable[str], kind: str, size: int, byte_fallback: bool = False, tags: Sequence[str] = ()
 ) -> Vocabulary:
-    """A vocabulary learned from lines of text: at most `size` pieces, fewer where the text supports no more.
+    """A vocabulary learned from lines of text: at most `size` pieces, fewer if the text supports no more.
 
     The same lines give the same pieces. No normalisation: text is taken as it is.
 
@@ -232,7 +234,7 @@ def _train(**options: Any) -> None:
 
 
 def _training_lines(lines: list[str], kind: str) -> Iterator[str]:
-    """What sentencepiece is shown: a regular sample, lines with characters the sample lacks, long lines in parts."""
+    """What sentencepiece learns from: a regular sample, lines with characters the sample lacks, long lines in parts."""
     step = -(-len(lines) // MAX_TRAINING_LINES)
     sample = lines[::step]
     if step > 1:
@@ -247,10 +249,10 @@ def _explain(message: str, size: int, byte_fallback: bool, n_tags: int) -> Setti
     too_small = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
     if too_small or "vocab_size) >=" in message:
         least = int(too_small.group(1)) if too_small else 260 + n_tags
-        bytes_too = " and 256 bytes (data.byte_fallback=true)" if byte_fallback else ""
+        bytes_too = ", and 256 bytes (data.byte_fallback=true)" if byte_fallback else ""
         return SettingsError(
             f"model.vocab_size={size}",
-            f"the special pieces, the characters of the training text{bytes_too} are more",
+            f"there are more special pieces and characters of the training text{bytes_too}",
             f"give at least {least}",
         )
     return DataError("learning a vocabulary", f"sentencepiece says: {message}", "check data.splits.train")

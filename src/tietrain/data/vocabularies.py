@@ -1,25 +1,53 @@
-"""The vocabularies a run keeps beside its weights, so that its directory is all that is needed to use it anywhere."""
+"""The vocabularies a run keeps beside its weights, so that its directory is all that is needed to use it anywhere.
+
+Those of a run of unknown origin are parsed first by a child process, so that what kills a parser kills the child.
+"""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tietrain.config import RunConfig
-from tietrain.config.layout import make_shape
-from tietrain.data.model_guard import check_foreign_model
 from tietrain.data.tokenizer import Vocabulary, load_vocabulary
 from tietrain.errors import DataError
-from tietrain.plan.slots import ModelShape
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, write_directory
 
+# Limits of a child that loads one model: CPU seconds and bytes of memory. A vocabulary of 256,000 pieces takes 1 s.
+MAX_SECONDS, MAX_MEMORY = 60, 4 * 2**30
+# Every use that `Vocabulary` makes of a model.
+PARSE = f"""
+import resource, sys
+for what, most in (("CPU", {MAX_SECONDS}), ("AS", {MAX_MEMORY}), ("FSIZE", 0), ("CORE", 0)):
+    resource.setrlimit(getattr(resource, "RLIMIT_" + what), (most, most))
+import sentencepiece
+model = sentencepiece.SentencePieceProcessor(model_proto=sys.stdin.buffer.read())
+ids = range(model.get_piece_size())
+pieces = [(model.id_to_piece(i), model.get_score(i), model.is_byte(i)) for i in ids]
+model.decode([list(ids), model.encode(" a b")])
+"""
 
-def real_shape(config: RunConfig, vocabularies: Mapping[str, Vocabulary]) -> ModelShape:
-    """The model's shape with the sizes and contents of the vocabularies there are."""
-    sizes = {stack: vocabulary.size for stack, vocabulary in vocabularies.items()}
-    return make_shape(config, sizes, {stack: vocabulary.fingerprint for stack, vocabulary in vocabularies.items()})
+
+def check_foreign_model(path: Path) -> None:
+    """DataError unless a child process can parse a sentencepiece model and use it.
+
+    It guards against a file that crashes, hangs or bloats the parser, not against one that takes it over.
+    """
+    command = [sys.executable, "-I", "-c", PARSE]
+    try:
+        done = subprocess.run(
+            command, input=runs.read_bytes(path), capture_output=True, timeout=2 * MAX_SECONDS, check=False
+        )
+        code = done.returncode
+    except subprocess.TimeoutExpired:
+        code = -signal.SIGXCPU
+    if code:
+        how = f"it ended the parser by {signal.Signals(-code).name}" if code < 0 else "it is not a sentencepiece model"
+        raise DataError(str(path), how, "restore the run's own")
 
 
 def save_vocabularies(run: Path, vocabularies: Mapping[str, Vocabulary]) -> None:
@@ -42,7 +70,9 @@ def load_vocabularies(run: Path, stacks: Iterable[str], fingerprints: Mapping[st
     """
     folder = run / runs.VOCABULARY
     if not is_whole(folder):
-        raise DataError(str(folder), "the run's vocabularies are missing or damaged", "restore it, or run it again")
+        raise DataError(
+            str(folder), "the run's vocabularies are missing or damaged", "restore the folder, or run it again"
+        )
     vocabularies = {}
     for stack in stacks:
         check_foreign_model(folder / f"{stack}.model")

@@ -1,19 +1,31 @@
-"""Beam search over one batch. The hypotheses of a sentence are tokens side by side in its row: no cache is re-ordered."""
+"""Beam search. The hypotheses of a sentence are tokens side by side in its row: no cache is re-ordered.
+
+Rows that are decoded together have prefixes of one length, are sorted by length, and are cut by a budget of tokens.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tietrain.data.batches.pairs import Sources
+from tietrain.data.encoded import Counts, cut
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from tietrain.model.cache import Cache
-from tietrain.model.transformer import Memory, Transformer
+from tietrain.model.transformer import Memory, Transformer, device_of
 
 # Pieces of the vocabulary that are compared by their maximum first.
 BLOCK = 32
+# Padded tokens of sources and prefix times the beam; larger batches are no faster on a CPU, and a GPU needs larger ones.
+BATCH_TOKENS = {"cpu": 4096}
+DEVICE_BATCH_TOKENS = 2**16
+
+Pieces = Sequence[int] | np.ndarray
 
 
 class Hypothesis(NamedTuple):
@@ -29,10 +41,10 @@ class Hypothesis(NamedTuple):
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched for.
+    """Settings of a search.
 
-    beam: hypotheses alive a sentence; 1 takes the most probable piece, again and again. length_penalty: alpha of
-        `penalty`. n_best: hypotheses given back, at most as many as the beam.
+    beam: live hypotheses per sentence; 1 takes the most probable piece at every step. length_penalty: alpha of
+        `penalty`. n_best: hypotheses returned, at most as many as the beam.
     """
 
     beam: int = 1
@@ -48,13 +60,53 @@ def penalty(length: Tensor, alpha: float) -> Tensor:
     return ((5 + length) / 6) ** alpha
 
 
+def search(
+    model: Transformer,
+    sources: Sources | None,
+    prefixes: Sequence[Pieces],
+    limits: Sequence[int],
+    settings: Search,
+    batch_tokens: int | None = None,
+    stack: str | None = None,
+) -> Iterator[tuple[int, list[Hypothesis]]]:
+    """Row and best hypotheses of every row, as its batch is done; they do not depend on the batches.
+
+    Args:
+        sources: what is read; None for a language model.
+        prefixes: pieces each output begins with.
+        limits: most tokens of each output after its prefix, end mark included; at least 1.
+        batch_tokens: padded tokens of sources and prefix, times the beam, in a batch; None: what suits the device.
+        stack: the one that predicts; None for the only one.
+    """
+    device = device_of(model)
+    budget = batch_tokens or BATCH_TOKENS.get(device.type, DEVICE_BATCH_TOKENS)
+    first = EOS_ID if sources is None else BOS_ID  # a language model reads lines that follow on one another
+    n_forced = np.asarray([len(prefix) for prefix in prefixes], dtype=np.int64)
+    n_read = n_forced + (1 if sources is None else sum(sources.lengths.values()))
+    for n in np.unique(n_forced):
+        rows = np.flatnonzero(n_forced == n)
+        order = rows[np.argsort(-n_read[rows], kind="stable")]
+        for batch in cut(order, n_read[order] * settings.beam, budget):
+            memory = None if sources is None else _read(model, sources, batch, stack)
+            start = torch.tensor([[first, *map(int, prefixes[i])] for i in batch], device=device)
+            limit = torch.tensor([limits[i] for i in batch], device=device)
+            found = search_batch(model, memory, start, limit, settings)
+            yield from zip(map(int, batch), found, strict=True)
+
+
+@torch.inference_mode()
+def _read(model: Transformer, sources: Sources, rows: Counts, stack: str | None) -> Memory:
+    device = device_of(model)
+    return model.encode({name: ids.to(device) for name, ids in sources.padded(rows).items()}, stack=stack)
+
+
 @torch.inference_mode()
 def search_batch(
     model: Transformer, memory: Memory | None, start_ids: Tensor, limits: Tensor, search: Search
 ) -> list[list[Hypothesis]]:
     """The best hypotheses of every row, best first.
 
-    A hypothesis is given back when its end mark is among the `beam` best ways to go on. The search of a row is over
+    A hypothesis is returned if its end mark is among the `beam` best continuations. The search of a row is over
     when `beam` have ended, when none alive can become one of the n best, or at its limit, where all end.
 
     Args:
@@ -77,19 +129,24 @@ class _Beams:
 
     def __init__(self, model: Transformer, memory: Memory | None, start_ids: Tensor, limits: Tensor, search: Search):
         rows, device = len(start_ids), start_ids.device
-        self.model, self.memory, self.search, self.cache = model, memory, search, Cache()
+        self.model = model
+        self.memory = memory
+        self.search = search
+        self.cache = Cache()
         self.found: list[list[Hypothesis]] = [[] for _ in range(rows)]
         self.length = 0
-        self.sentences, self.limits = torch.arange(rows, device=device), limits
-        self.new_ids, self.written = start_ids, start_ids[:, None, 1:]
+        self.sentences = torch.arange(rows, device=device)
+        self.limits = limits
+        self.new_ids = start_ids
+        self.written = start_ids[:, None, 1:]
         self.scores = torch.zeros(rows, 1, device=device)
         self.n_ended = torch.zeros(rows, dtype=torch.long, device=device)
         self.best_ended = torch.full((rows, search.n_best), -torch.inf, device=device)
 
     def step(self) -> None:
-        """Write one more token of every hypothesis, and let go of sentences that are done."""
+        """Write one more token of every hypothesis, and drop the sentences that are done."""
         self.length += 1
-        hidden = self.model.decode(self.new_ids, self.memory, self.cache)[:, -self.scores.shape[1] :]
+        hidden = self.model.decode(self.new_ids, self.memory, self.cache)[:, -self.scores.shape[1] :]  # [B, W, D]
         ends, log_probs = _log_probs(self.model.logits(hidden, self.memory.stack if self.memory else None))
         scores, parents, new_ids = best_pieces(log_probs, self.scores, self.search.beam)
         done = self._end(ends + self.scores, scores)
@@ -97,9 +154,10 @@ class _Beams:
             rows = _without(done)
             self._keep(rows)
             scores, parents, new_ids = scores[rows], parents[rows], new_ids[rows]
-        self.new_ids, self.scores = new_ids, scores
+        self.new_ids = new_ids
+        self.scores = scores
         inherited = self.written.gather(1, parents[..., None].expand(-1, -1, self.written.shape[2]))
-        self.written = torch.cat((inherited, new_ids[..., None]), dim=2)
+        self.written = torch.cat((inherited, new_ids[..., None]), dim=2)  # [B, W, T + 1]
         if self.search.beam > 1:
             self.cache.branch(parents)
 
@@ -133,7 +191,7 @@ class _Beams:
 
 
 def _log_probs(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probability of the end mark, [B, W], and of every piece to go on with, [B, W, V]."""
+    """Log-probability of the end mark, [B, W], and of every piece that continues, [B, W, V]."""
     log_probs = logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
     ends = log_probs[..., EOS_ID].clone()
     for piece in (PAD_ID, BOS_ID, EOS_ID):
@@ -142,7 +200,7 @@ def _log_probs(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def best_pieces(log_probs: Tensor, scores: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The n best ways to go on: their scores, falling, the hypothesis each goes on from, and its piece, all [B, n].
+    """The n best continuations: their scores, falling, the hypothesis each continues, and its piece, all [B, n].
 
     Each block of the vocabulary is first represented by its maximum, so that one pass reads all log-probabilities and
     only the n best blocks are looked into. Of equal scores the earlier hypothesis and the lower piece go first, as far
@@ -154,7 +212,7 @@ def best_pieces(log_probs: Tensor, scores: Tensor, n: int) -> tuple[Tensor, Tens
     rows, width, size = log_probs.shape
     n_blocks = size // BLOCK
     device, whole = log_probs.device, n_blocks * BLOCK
-    maxima = log_probs[..., :whole].unflatten(-1, (n_blocks, BLOCK)).amax(-1) + scores[..., None]
+    maxima = log_probs[..., :whole].unflatten(-1, (n_blocks, BLOCK)).amax(-1) + scores[..., None]  # [B, W, blocks]
     blocks = maxima.flatten(1).topk(min(n, width * n_blocks)).indices.sort(dim=1).values
     first = blocks // n_blocks * size + blocks % n_blocks * BLOCK
     inside = (first[..., None] + torch.arange(BLOCK, device=device)).flatten(1)

@@ -18,13 +18,13 @@ class Cache:
     by head, [B, H_kv, T, K], so that attention reads them where they lie.
 
     length: tokens a row holds. position: where the next token stands; less than `length` once beams have branched.
-    sees: which of the held tokens each of the next sees, [B, W, length + W] where they stand side by side at one
-        position; None while a row is a plain sequence.
+    visible: which of the held tokens each of the next ones attends to, [B, W, length + W] if they stand side by side at
+        one position; None while a row is a plain sequence.
     """
 
     def __init__(self) -> None:
         self.length = self.position = 0
-        self.sees: Tensor | None = None
+        self.visible: Tensor | None = None
         self._past: dict[Place, KeysValues] = {}
         self._memory: dict[Place, KeysValues] = {}
 
@@ -33,7 +33,7 @@ class Cache:
         end = self.length + k.shape[1]
         if place not in self._past or self._past[place][0].shape[2] < end:
             self._past[place] = self._grown(place, k, end), self._grown(place, v, end, which=1)
-        keys, values = self._past[place]
+        keys, values = self._past[place]  # [B, H_kv, room, K]
         keys[:, :, self.length : end] = k.transpose(1, 2)
         values[:, :, self.length : end] = v.transpose(1, 2)
         return keys[:, :, :end].transpose(1, 2), values[:, :, :end].transpose(1, 2)
@@ -49,20 +49,20 @@ class Cache:
     def advance(self, n_tokens: int) -> None:
         """Count the tokens that every place has been extended by."""
         self.length += n_tokens
-        self.position += n_tokens if self.sees is None else 1
+        self.position += n_tokens if self.visible is None else 1
 
     def branch(self, parents: Tensor) -> None:
-        """Let the next W tokens of a row stand side by side: token w goes on from token parents[b, w] of the last step.
+        """Let the next W tokens of a row stand side by side: token w continues token parents[b, w] of the last step.
 
-        It sees that token, what that one saw, and itself. No key moves: those of other branches are not looked at.
+        It attends to that token, to what that one attended to, and to itself. No key moves: those of other branches are masked.
         """
         rows, width = parents.shape
-        seen = self.sees
-        if seen is None:  # the last token of a plain sequence sees all of it
-            seen = torch.ones(rows, 1, self.length, dtype=torch.bool, device=parents.device)
-        inherited = seen.gather(1, parents[..., None].expand(-1, -1, self.length))
+        visible = self.visible
+        if visible is None:  # the last token of a plain sequence attends to all of it
+            visible = torch.ones(rows, 1, self.length, dtype=torch.bool, device=parents.device)
+        inherited = visible.gather(1, parents[..., None].expand(-1, -1, self.length))
         itself = torch.eye(width, dtype=torch.bool, device=parents.device).expand(rows, -1, -1)
-        self.sees = torch.cat((inherited, itself), dim=2)
+        self.visible = torch.cat((inherited, itself), dim=2)  # [B, W, length + W]
 
     def memory(self, place: Place, make: Callable[[], KeysValues]) -> KeysValues:
         """Keys and values of the source, [B, S, H_kv, K], made at the first step and kept."""
@@ -82,5 +82,5 @@ class Cache:
                     tensor[moved] = tensor[sources]
                 k, v = tensors
                 kept[place] = k[: len(rows)], v[: len(rows)]
-        if self.sees is not None:
-            self.sees = self.sees[rows]
+        if self.visible is not None:
+            self.visible = self.visible[rows]

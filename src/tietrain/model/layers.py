@@ -1,6 +1,6 @@
 """The arithmetic of a Transformer: plain functions of activations and weights that know nothing of tying.
 
-Weights come as a mapping from leaf to tensor, `{"q.weight": [H K, D], ...}`; a bias that is not there is not added.
+Weights come as a mapping from leaf to tensor, `{"q.weight": [H K, D], ...}`; a missing bias is not added.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ Weights = Mapping[str, Tensor]
 NORM_EPS = 1e-5
 WAVELENGTH = 10_000.0
 
-# Scores up to which three plain products beat PyTorch's fused attention kernel on a CPU: it has a fixed cost a call and
-# computes bfloat16 no faster than float32. Measured on AVX-512 bf16, forward and backward: bf16 4-6x at T <= 128.
+# Scores up to which three plain products beat PyTorch's fused attention kernel on a CPU: it has a fixed cost per call and
+# does not compute bfloat16 faster than float32. Measured on AVX-512 bf16, forward and backward: bf16 4-6x at T <= 128.
 SMALL_SCORES = {torch.float32: 2**20, torch.bfloat16: 2**23}
 
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -41,7 +41,8 @@ def linear(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     inference = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()  # the latter has no graph
     if _HAS_ONEDNN and inference and x.device.type == "cpu" and x.dtype == torch.float32:
-        return torch.ops.mkldnn._linear_pointwise(x, matrix, bias, "none", [], "")
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, matrix, bias, "none", [], "")
+        return product
     return F.linear(x, matrix, bias)
 
 
@@ -69,37 +70,39 @@ def feed_forward(x: Tensor, weights: Weights, activation: str) -> Tensor:
 
 def split_heads(x: Tensor, d_head: int) -> Tensor:
     """[B, T, H K] -> [B, T, H, K]."""
-    return x.unflatten(-1, (-1, d_head))
+    return torch.unflatten(x, -1, (-1, d_head))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-    """Attention of every query over the keys it may see: [B, T, H, K] -> [B, T, H K].
+    """Attention of every query over its visible keys: [B, T, H, K] -> [B, T, H K].
 
     Args:
         q: [B, T, H, K]; k, v: [B, S, H_kv, K], where H_kv divides H and each key serves H / H_kv query heads.
-        mask: boolean, True where a key is seen, broadcast to [B, H, T, S]; None sees all.
-        causal: query t sees keys 0 to t only; not together with a mask.
+        mask: boolean, True where a key is visible, broadcast to [B, H, T, S]; None: all are.
+        causal: only keys 0 to t are visible to query t; not together with a mask.
     Source: Vaswani et al. 2017, section 3.2.1; grouped heads: Ainslie et al. 2023.
     """
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    q = q.transpose(1, 2)  # [B, H, T, K]
+    k = k.transpose(1, 2)  # [B, H_kv, S, K]
+    v = v.transpose(1, 2)
     n_scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
     grouped = q.shape[1] != k.shape[1]
     if q.device.type == "cpu" and not grouped and n_scores <= SMALL_SCORES.get(q.dtype, 0):
         out = _attend_by_products(q, k, v, causal_mask(q.shape[2], k.shape[2], q.device) if causal else mask)
     else:
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
-    return out.transpose(1, 2).flatten(2)
+    return out.transpose(1, 2).flatten(2)  # [B, H, T, K] -> [B, T, H K]
 
 
 def _attend_by_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
+    scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))  # [B, H, T, S]
     if mask is not None:
         scores = scores.masked_fill_(~mask, float("-inf"))
     return torch.matmul(scores.softmax(dim=-1), v)
 
 
 def causal_mask(n_queries: int, n_keys: int, device: torch.device) -> Tensor:
-    """True where a key is seen, [T, S], for queries that are the last T of S positions."""
+    """True where a key is visible, [T, S], for queries that are the last T of S positions."""
     return torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(n_keys - n_queries)
 
 
@@ -108,7 +111,7 @@ def rotation(positions: Tensor, d_head: int) -> Tensor:
 
     Source: Su et al. 2021, section 3.4.2.
     """
-    angles = _angles(positions, d_head)[:, None]
+    angles = _angles(positions, d_head)[:, None]  # [T, 1, K / 2]
     return torch.stack((angles.cos(), angles.sin()), dim=-1)
 
 
@@ -117,7 +120,7 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
 
     One product of complex numbers takes a third of the time of the same sum of real ones; compiled code fuses the sum.
     """
-    pairs = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(-1, (-1, 2))
+    pairs = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(-1, (-1, 2))  # [B, T, H, K / 2, 2]
     if torch.compiler.is_compiling():
         (a, b), (cos, sin) = pairs.unbind(-1), turn.unbind(-1)
         turned = torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1)
@@ -164,7 +167,8 @@ hash32.register_fake(torch.empty_like)
 
 def token_seeds(row_seeds: Tensor, positions: Tensor) -> Tensor:
     """One int32 seed for every token, [B, T], of its row's seed [B] and its position [T]."""
-    return hash32(row_seeds[:, None] ^ hash32(positions.int()))
+    seeds: Tensor = hash32(row_seeds[:, None] ^ hash32(positions.int()))
+    return seeds
 
 
 def dropout(x: Tensor, rate: float, seeds: Tensor, place: int) -> Tensor:
@@ -172,7 +176,7 @@ def dropout(x: Tensor, rate: float, seeds: Tensor, place: int) -> Tensor:
 
     What is dropped is a function of the token's seed, the place and the dimension alone, so neither the cut of a batch
     nor the device nor the compiler moves it. One hash serves two dimensions, 16 bits each; on a CPU forward and backward
-    take less than half the time of F.dropout, and a byte a number is kept for backward instead of a float.
+    take less than half the time of F.dropout, and one byte per number is kept for backward instead of a float.
 
     Args:
         rate: rounded to 1/65536; the scale is that of the rounded rate.
@@ -180,11 +184,12 @@ def dropout(x: Tensor, rate: float, seeds: Tensor, place: int) -> Tensor:
         place: 32 bits that stand for the place in the model.
     Source: Srivastava et al. 2014, section 4; counters instead of a generator's state: Salmon et al. 2011, section 2.
     """
-    n_dropped, width = round(rate * 2**16), x.shape[-1]
-    keys = hash32(seeds ^ place)
+    n_dropped = round(rate * 2**16)
+    width = x.shape[-1]
+    keys: Tensor = hash32(seeds ^ place)  # [B, T]
     # Pairs are hashed before they meet the key, so two keys never give runs of the same bits side by side.
-    pairs = hash32(torch.arange((width + 1) // 2, dtype=torch.int32, device=x.device))
-    bits = hash32(keys[..., None] ^ pairs).view(torch.int16)[..., :width]
-    # As bytes: a product of floats and booleans is twice as slow. The scale is no tensor, so bfloat16 does not round it.
-    kept = (bits >= n_dropped - 2**15).view(torch.uint8)
+    pairs: Tensor = hash32(torch.arange((width + 1) // 2, dtype=torch.int32, device=x.device))  # [D / 2]
+    bits: Tensor = hash32(keys[..., None] ^ pairs).view(torch.int16)[..., :width]  # [B, T, D]
+    # As bytes: a product of floats and booleans is twice as slow. The scale is not a tensor, so bfloat16 does not round it.
+    kept: Tensor = (bits >= n_dropped - 2**15).view(torch.uint8)
     return x * (2**16 / (2**16 - n_dropped)) * kept

@@ -1,13 +1,14 @@
 """The one token loss of all tasks, without ever holding all logits.
 
 Rows go through the output projection in chunks. Training computes each chunk's gradient beside its loss, so a chunk's
-logits are read while they are in cache and then forgotten: the memory of one chunk instead of [B, T, V].
+logits are read while they are in cache and then dropped: the memory of one chunk instead of [B, T, V].
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from torch.autograd.function import once_differentiable
 from tietrain.data.tokenizer import PAD_ID
 from tietrain.model.transformer import Transformer
 
+# Of hidden rows [N, D], table [V, D] and bias [V].
+Gradients = tuple[Tensor, Tensor, Tensor | None]
 # Logits of one chunk: 8 MB in float32 where caches are small, 512 MB where launching kernels is what costs.
 CHUNK_LOGITS = {"cpu": 2**21}
 DEVICE_CHUNK_LOGITS = 2**27
@@ -69,7 +72,7 @@ def token_nats(model: Transformer, hidden: Tensor, tgt_out_ids: Tensor, stack: s
 def _real_rows(hidden: Tensor, tgt_out_ids: Tensor) -> tuple[Tensor, Tensor]:
     """Hidden rows [N, D] and targets [N] of the scored positions."""
     real = (tgt_out_ids.flatten() != PAD_ID).nonzero().squeeze(1)
-    rows = hidden.flatten(0, -2)
+    rows = hidden.flatten(0, -2)  # [B T, D]
     if len(real) == len(rows):
         return rows, tgt_out_ids.flatten()
     return rows.index_select(0, real), tgt_out_ids.flatten()[real]
@@ -83,7 +86,7 @@ def _log_prob_chunks(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Itera
     for start in range(0, len(rows), step):
         chunk = slice(start, start + step)
         with torch.autocast(device, enabled=False):
-            logits = rows[chunk].to(dtype) @ table
+            logits = rows[chunk].to(dtype) @ table  # [n, V]
         logits = logits.to(torch.promote_types(dtype, torch.float32))
         yield chunk, torch.log_softmax(logits if bias is None else logits.add_(bias), dim=-1)
 
@@ -97,9 +100,17 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """Summed cross-entropy of rows [N, D] against a table [V, D], with its gradients made on the way forward."""
 
     @staticmethod
-    def forward(ctx, rows, weight, bias, targets, smoothing, with_gradient):
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        smoothing: float,
+        with_gradient: bool,
+    ) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(rows.dtype, torch.float32)
-        grads = None
+        grads: Gradients | None = None
         if with_gradient:
             grads = torch.empty_like(rows), torch.zeros_like(weight), None if bias is None else torch.zeros_like(bias)
         product_dtype = _product_dtype(rows)
@@ -121,7 +132,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_objective, _grad_nll):
+    def backward(ctx: Any, grad_objective: Tensor, _grad_nll: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, bias = (None if g is None else g * grad_objective.to(g.dtype) for g in ctx.grads)
         return rows, weight, bias, None, None, None
 
@@ -133,7 +144,7 @@ def _slope(log_probs: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
     return slope.sub_(smoothing / slope.shape[1]) if smoothing else slope
 
 
-def _add_gradients(grads, chunk: slice, slope: Tensor, rows: Tensor, weight: Tensor) -> None:
+def _add_gradients(grads: Gradients, chunk: slice, slope: Tensor, rows: Tensor, weight: Tensor) -> None:
     """Add one chunk's share of the gradients of rows, table and bias."""
     of_rows, of_weight, of_bias = grads
     if of_bias is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tietrain.data.ordering import draws
+from tietrain.data.encoded import draws
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from tietrain.model.cache import Cache
 from tietrain.model.transformer import Transformer, device_of
@@ -17,7 +17,7 @@ from tietrain.model.transformer import Transformer, device_of
 
 @dataclass(frozen=True)
 class Sampling:
-    """From which distribution pieces are drawn.
+    """The distribution from which pieces are drawn.
 
     temperature: what logits are divided by. top_k: only the k most probable pieces; None for all. top_p: only the most
         probable ones that together reach this mass (Holtzman et al. 2020, section 3.1), of what top_k left.
@@ -33,13 +33,13 @@ class Sampling:
 def sample(
     model: Transformer, prompt: Sequence[int], samples: Sequence[int], length: int, window: int, settings: Sampling
 ) -> list[list[int]]:
-    """`length` pieces that go on from a prompt, for each of the numbered samples; end marks are ends of lines.
+    """`length` pieces that continue a prompt, for each of the numbered samples; end marks are ends of lines.
 
-    A sample is the same whichever others are drawn beside it.
+    A sample does not depend on the others that are drawn beside it.
 
     Args:
         prompt: pieces, after the end of some line before it.
-        window: most tokens read at once: where they are reached, the last half of them is read anew.
+        window: most tokens read at once; once they are reached, the last half of them is read again.
     """
     device = device_of(model)
     uniform = torch.from_numpy(np.stack([uniforms(length, settings.seed, number) for number in samples])).to(device)
@@ -49,13 +49,13 @@ def sample(
         if cache.position + new_ids.shape[1] > window:
             cache, new_ids = Cache(), written[:, -max(1, window // 2) :]
         logits = model.logits(model.decode(new_ids, None, cache)[:, -1])
-        new_ids = draw(logits, uniform[:, position], settings)[:, None]
+        new_ids = draw(logits, uniform[:, position], settings)[:, None]  # [B, 1]
         written = torch.cat((written, new_ids), dim=1)
     return written[:, len(prompt) + 1 :].tolist()
 
 
 def uniforms(n: int, seed: int, number: int) -> np.ndarray:
-    """Numbers from 0 to below 1, one a position of a sample: [T]; longer samples begin with the same."""
+    """Numbers from 0 to below 1, one per position of a sample: [T]; a longer sample begins with those of a shorter one."""
     return (draws(n, seed, number, "sample") >> np.uint64(11)) * 2.0**-53
 
 
@@ -64,7 +64,7 @@ def draw(logits: Tensor, uniform: Tensor, settings: Sampling) -> Tensor:
     logits = logits.double() / settings.temperature
     logits[:, [PAD_ID, BOS_ID]] = -torch.inf
     logits, pieces = logits.sort(dim=1, descending=True, stable=True)
-    mass = logits[:, : settings.top_k].softmax(1)
+    mass = logits[:, : settings.top_k].softmax(1)  # [B, at most V], falling
     mass = mass.masked_fill(mass.cumsum(1) - mass >= settings.top_p, 0.0).cumsum(1)
     chosen = (mass < uniform[:, None] * mass[:, -1:]).sum(1, keepdim=True)
     return pieces.gather(1, chosen).squeeze(1)

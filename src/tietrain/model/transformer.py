@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tietrain.data.tokenizer import PAD_ID
-from tietrain.errors import SettingsError
 from tietrain.model.cache import Cache, KeysValues
 from tietrain.model.layers import (
     Weights,
@@ -37,7 +36,7 @@ from tietrain.model.layers import (
     token_seeds,
 )
 from tietrain.plan.plan import TyingPlan
-from tietrain.plan.slots import Slot, Stack
+from tietrain.plan.slots import Slot, Stack, check_length
 
 POSITION_INIT_STD = 0.02
 
@@ -80,8 +79,10 @@ class Transformer(nn.Module):
 
     def __init__(self, plan: TyingPlan, *, dropout: float = 0.0, embed_scale: float = 1.0):
         super().__init__()
-        self.plan, self.shape = plan, plan.slots.shape
-        self.dropout, self.embed_scale = dropout, embed_scale
+        self.plan = plan
+        self.shape = plan.slots.shape
+        self.dropout = dropout
+        self.embed_scale = embed_scale
         for owner in plan.owners:
             holder, leaf = self._holder(owner.name)
             holder.register_parameter(leaf, nn.Parameter(torch.empty(owner.shape)))
@@ -95,7 +96,7 @@ class Transformer(nn.Module):
         }
 
     def _holder(self, slot_name: str) -> tuple[nn.Module, str]:
-        """The module that holds a slot's tensor, made where it is missing, and the attribute."""
+        """The module that holds a slot's tensor, made if it is missing, and the attribute."""
         *path, leaf = slot_name.split(".")
         module: nn.Module = self
         for name in path:
@@ -116,7 +117,8 @@ class Transformer(nn.Module):
             table_init_std: of every table; None is d_model ** -0.5.
         """
         for owner in self.plan.owners:
-            parameter, std = self.parameter(owner.name), self._init_std(owner, table_init_std)
+            parameter = self.parameter(owner.name)
+            std = self._init_std(owner, table_init_std)
             if std is None:
                 parameter.fill_(0.0 if owner.leaf.endswith("bias") else 1.0)
                 continue
@@ -127,12 +129,12 @@ class Transformer(nn.Module):
     def _init_std(self, slot: Slot, table_init_std: float | None) -> float | None:
         """Standard deviation of a slot's initial values; None where they are constant (norms 1, biases 0)."""
         if slot.kind == "table":
-            return self.shape.d_model**-0.5 if table_init_std is None else table_init_std
+            return float(self.shape.d_model**-0.5) if table_init_std is None else table_init_std
         if slot.kind == "positions":
             return POSITION_INIT_STD
         if len(slot.shape) < 2:
             return None
-        std = slot.shape[1] ** -0.5
+        std = float(slot.shape[1] ** -0.5)
         if slot.leaf in ("o.weight", "out.weight"):
             # What a stack adds to its residual stream keeps its variance at any depth. Source: Radford et al. 2019, 2.3
             stack = self.shape.stack(slot.stack)
@@ -145,13 +147,13 @@ class Transformer(nn.Module):
         if slot is None:
             raise KeyError(slot_name)
         holder, attribute = self._blocks[slot.block][slot.leaf]
-        return getattr(holder, attribute)
+        return holder.get_parameter(attribute)
 
     def _weights(self, block: str) -> Weights:
         return {leaf: getattr(holder, attribute) for leaf, (holder, attribute) in self._blocks[block].items()}
 
     def output_weights(self, stack: str | None = None) -> tuple[Tensor, Tensor | None]:
-        """The output projection of a stack, None for the only one: matrix [V, D], and bias [V] where the shape has one."""
+        """The output projection of a stack, None for the only one: matrix [V, D], and bias [V] if the shape has one."""
         weights = self._weights(f"{self._predictor(stack).name}.output")
         return weights["weight"], weights.get("bias")
 
@@ -189,16 +191,18 @@ class Transformer(nn.Module):
                 NaN; no row is empty.
             row_seeds, stack: as in `forward`.
         """
-        read, real = {}, {}
+        read: dict[str, Tensor] = {}
+        real: dict[str, Tensor] = {}
         for name, values in sources.items():
-            real[name] = ((values != PAD_ID) if values.ndim == 2 else ~values[..., 0].isnan())[:, None, None]
+            is_text = (values != PAD_ID) if values.ndim == 2 else ~values[..., 0].isnan()  # [B, S]
+            real[name] = is_text[:, None, None]  # [B, 1, 1, S]
             read[name] = self._run(self.shape.stack(name), values, row_seeds, mask=real[name])
         predictor = self._predictor(stack)
         memory = Memory(predictor.name, {}, {})
         for part, names in predictor.crossings.items():
             there = [name for name in names if name in read]
-            memory.hidden[part] = _joined([read[name] for name in there], dim=1)
-            memory.mask[part] = _joined([real[name] for name in there], dim=3)
+            memory.hidden[part] = _joined([read[name] for name in there], dim=1)  # [B, sum of S, D]
+            memory.mask[part] = _joined([real[name] for name in there], dim=3)  # [B, 1, 1, sum of S]
         return memory
 
     def decode(
@@ -212,14 +216,14 @@ class Transformer(nn.Module):
         """Hidden states of the stack that predicts, [B, T, D], ready for `logits`.
 
         Args:
-            tgt_in_ids: [B, T]; with a cache, the tokens that follow those it holds; side by side where it has branched.
+            tgt_in_ids: [B, T]; with a cache, the tokens that follow those it holds; side by side if it has branched.
             memory: from `encode`, which knows the stack; None for a model without sources.
             cache: extended by these tokens; memory must be the same at every step.
             row_seeds, stack: as in `forward`.
         """
         predictor = self._predictor(memory.stack if memory else stack)
         assert (memory is None) == (not predictor.memories), "memory is for a stack that attends to one"
-        mask = None if predictor.causal else (tgt_in_ids != PAD_ID)[:, None, None]
+        mask = None if predictor.causal else (tgt_in_ids != PAD_ID)[:, None, None]  # [B, 1, 1, T]
         hidden = self._run(predictor, tgt_in_ids, row_seeds, mask=mask, memory=memory, cache=cache)
         if cache is not None:
             cache.advance(tgt_in_ids.shape[1])
@@ -239,18 +243,21 @@ class Transformer(nn.Module):
         memory: Memory | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
-        start, sees = (0, None) if cache is None else (cache.position, cache.sees)
-        end = start + (ids.shape[1] if sees is None else 1)
+        start = 0 if cache is None else cache.position
+        visible = None if cache is None else cache.visible  # [B, T, length + T] of tokens side by side
+        end = start + (ids.shape[1] if visible is None else 1)
         positions = torch.arange(start, end, device=ids.device)
-        if sees is not None:
-            mask = sees[:, None]
+        if visible is not None:
+            mask = visible[:, None]  # [B, 1, T, length + T]
         elif stack.causal and start and ids.shape[1] > 1:
-            mask = causal_mask(ids.shape[1], end, ids.device)
-        causal = stack.causal and start == 0  # without a past the kernel needs no mask; one new position sees all of it
+            mask = causal_mask(ids.shape[1], end, ids.device)  # [T, S]
+        causal = (
+            stack.causal and start == 0
+        )  # without a past the kernel needs no mask; one new position attends to all of it
         turn = rotation(positions, self.shape.d_head) if self.shape.positions == "rotary" else None
         seeds = token_seeds(row_seeds, positions) if row_seeds is not None and self.dropout else None
         scope = _Scope(causal, mask, turn, memory, cache, seeds)
-        x = self._drop(self._embed(stack, ids, positions, end), stack.input_block, scope)
+        x = self._drop(self._embed(stack, ids, positions, end), stack.input_block, scope)  # [B, T, D]
         for layer in range(stack.n_layers):
             for part in stack.parts:
                 x = self._sublayer(x, stack, layer, part, scope)
@@ -259,18 +266,13 @@ class Transformer(nn.Module):
     def _embed(self, stack: Stack, ids: Tensor, positions: Tensor, end: int) -> Tensor:
         matrix = self._weights(stack.input_block)["weight"]
         if stack.n_features:
-            x = linear(ids.nan_to_num().to(matrix.dtype), matrix)
+            x = linear(ids.nan_to_num().to(matrix.dtype), matrix)  # [B, T, F] -> [B, T, D]
         else:
-            x = F.embedding(ids, matrix)
+            x = F.embedding(ids, matrix)  # [B, T] -> [B, T, D]
             if self.embed_scale != 1.0:
                 x = x * self.embed_scale
         if self.shape.positions == "learned":
-            if end > self.shape.max_len:
-                raise SettingsError(
-                    f"model.max_len={self.shape.max_len}",
-                    f"a sequence has {end} tokens",
-                    f"set model.max_len={end} or more",
-                )
+            check_length(self.shape, end, "a sequence")
             x = x + self._weights(f"{stack.name}.positions")["weight"][end - len(positions) : end]
         elif self.shape.positions == "sinusoidal":
             x = x + sinusoids(positions, self.shape.d_model).to(x.dtype)
@@ -291,26 +293,30 @@ class Transformer(nn.Module):
         return x if pre else self._norm(x, f"{block}_norm")
 
     def _self_attention(self, x: Tensor, stack: Stack, layer: int, scope: _Scope) -> Tensor:
-        weights, shape = self._weights(f"{stack.name}.{layer}.self_attn"), self.shape
+        shape = self.shape
+        weights = self._weights(f"{stack.name}.{layer}.self_attn")
         widths = [n * shape.d_head for n in (shape.n_heads, shape.n_kv_heads, shape.n_kv_heads)]
-        q, k, v = (split_heads(y, shape.d_head) for y in project(x, weights, "q", "k", "v").split(widths, dim=-1))
+        parts = project(x, weights, "q", "k", "v").split(widths, dim=-1)  # each [B, T, H K]
+        q, k, v = (split_heads(part, shape.d_head) for part in parts)  # each [B, T, H, K]
         if scope.turn is not None:
             q, k = rotate(q, scope.turn), rotate(k, scope.turn)
         if scope.cache is not None:
-            k, v = scope.cache.extend((stack.name, layer, "self_attn"), k, v)
+            k, v = scope.cache.extend((stack.name, layer, "self_attn"), k, v)  # [B, S, H_kv, K]
         return project(attend(q, k, v, mask=scope.mask, causal=scope.causal), weights, "o")
 
     def _cross_attention(self, x: Tensor, stack: Stack, layer: int, part: str, scope: _Scope) -> Tensor:
-        weights, d_head, memory = self._weights(f"{stack.name}.{layer}.{part}"), self.shape.d_head, scope.memory
+        weights = self._weights(f"{stack.name}.{layer}.{part}")
+        d_head = self.shape.d_head
+        memory = scope.memory
         assert memory is not None
 
         def keys_values() -> KeysValues:
-            k, v = project(memory.hidden[part], weights, "k", "v").chunk(2, dim=-1)
+            k, v = project(memory.hidden[part], weights, "k", "v").chunk(2, dim=-1)  # each [B, S, H K]
             return split_heads(k, d_head), split_heads(v, d_head)
 
         place = (stack.name, layer, part)
         k, v = keys_values() if scope.cache is None else scope.cache.memory(place, keys_values)
-        q = split_heads(project(x, weights, "q"), d_head)
+        q = split_heads(project(x, weights, "q"), d_head)  # [B, T, H, K]
         return project(attend(q, k, v, mask=memory.mask[part]), weights, "o")
 
     def _norm(self, x: Tensor, block: str) -> Tensor:

@@ -1,15 +1,15 @@
-"""Training FLOPs a token as the literature counts them, each formula as its source has it.
+"""Training FLOPs per token as the literature counts them; each formula is as in its source.
 
-They were stated for decoder-only models. N counts what is stored, so the formulas that use it are too low for a stack
-that repeats layers; those that go by layers or by layer uses are not. Where a formula says nothing of a shape, the
-estimate is None with the reason. What this project goes by is `columns`: every use counts.
+They are stated for decoder-only models. N counts stored parameters, so formulas with N are too low for a stack that
+repeats layers; formulas over layers or layer uses are not. If a formula does not cover a shape, the estimate is None with
+the reason. tietrain itself counts every use, see `columns`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from tietrain.plan.flops import count_flops, equal_lengths
 from tietrain.plan.params import count_params
@@ -18,10 +18,12 @@ from tietrain.plan.slots import ModelShape
 
 UNIT = "training FLOPs per token"
 
+Count = TypeVar("Count", bound=Callable[[TyingPlan, int], int])
+
 
 @dataclass(frozen=True)
 class Convention:
-    """A published formula: field letters, D is d_model, and where a shape is outside of it, why."""
+    """A published formula in the letters of docs/flops.md; excludes: why it does not cover a shape, or ``."""
 
     name: str
     formula: str
@@ -32,7 +34,7 @@ class Convention:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Training FLOPs per token by one convention; None where it does not cover the model, with the reason."""
+    """Training FLOPs per token by one convention; None if it does not cover the model, with the reason in `ledger.json`."""
 
     flops: int | None
     reason: str = ""
@@ -41,10 +43,12 @@ class Estimate:
 PUBLISHED: dict[str, Convention] = {}
 
 
-def convention(*, formula: str, source: str, excludes: Callable[[ModelShape], str] = lambda shape: ""):
+def convention(
+    *, formula: str, source: str, excludes: Callable[[ModelShape], str] = lambda shape: ""
+) -> Callable[[Count], Count]:
     """Put a function (plan, length) -> FLOPs into PUBLISHED under its own name."""
 
-    def register(flops: Callable[[TyingPlan, int], int]) -> Callable[[TyingPlan, int], int]:
+    def register(flops: Count) -> Count:
         PUBLISHED[flops.__name__] = Convention(flops.__name__, formula, source, flops, excludes)
         return flops
 
@@ -52,8 +56,9 @@ def convention(*, formula: str, source: str, excludes: Callable[[ModelShape], st
 
 
 def estimate(name: str, plan: TyingPlan, length: int) -> Estimate:
-    """The estimate of one convention for sequences of a length."""
-    chosen, shape = PUBLISHED[name], plan.slots.shape
+    """The estimate of one convention for sequences of this length."""
+    chosen = PUBLISHED[name]
+    shape = plan.slots.shape
     if len(shape.stacks) > 1:
         return Estimate(None, "stated for decoder-only models; source and target have lengths of their own")
     reason = chosen.excludes(shape)
@@ -69,8 +74,8 @@ def estimate_all(plan: TyingPlan, length: int) -> dict[str, Any]:
 def columns(shape: ModelShape, length: int) -> dict[str, int]:
     """Training FLOPs per target token in three columns, every use counted; S = T in an encoder-decoder.
 
-    `6 N_eff`: matmul weights alone. `with attention`: scores too, what utilization is measured by and what a run's
-    `flops` are. `non-embedding`: the first without logits, as Kaplan et al. 2020 count.
+    `6 N_eff`: matmul weights only. `with attention`: scores too; a run's `flops` and its utilization are counted like
+    this. `non-embedding`: the first without logits, as Kaplan et al. 2020 count.
     """
     flops = count_flops(shape).by_kind(equal_lengths(shape, length))
     total = 3 * sum(flops.values()) // length
@@ -82,24 +87,20 @@ def _layers(shape: ModelShape) -> int:
     return shape.stacks[0].n_layers
 
 
-def _d_attn(shape: ModelShape) -> int:
-    return shape.n_heads * shape.d_head
-
-
 def _attention(shape: ModelShape, length: int) -> int:
-    """12 L H Q T: scores and their values, forward and backward."""
-    return 12 * _layers(shape) * _d_attn(shape) * length
+    """12 L H K T: scores and weighted values, forward and backward."""
+    return 12 * _layers(shape) * shape.d_q * length
 
 
 @convention(formula="6 N, N without tables", source="Kaplan et al. 2020; its context term is left out")
 def kaplan(plan: TyingPlan, length: int) -> int:
-    """6 N of the stored numbers that are in no embedding, output or position table."""
+    """6 N of the stored numbers outside embedding, output and position tables."""
     ledger = count_params(plan)
     return 6 * (ledger.params - ledger.n_embedding)
 
 
 def _no_chinchilla(shape: ModelShape) -> str:
-    if shape.activation == "swiglu":
+    if len(shape.ffn_matrices) != 2:
         return "stated for feed-forward layers of two matrices"
     return "stated for as many key as query heads" if shape.n_kv_heads != shape.n_heads else ""
 
@@ -110,8 +111,9 @@ def _no_chinchilla(shape: ModelShape) -> str:
     excludes=_no_chinchilla,
 )
 def chinchilla(plan: TyingPlan, length: int) -> int:
-    """Matmuls by layer, softmax and the embedding as if it were a product."""
-    shape, d, a = plan.slots.shape, plan.slots.shape.d_model, _d_attn(plan.slots.shape)
+    """Matmuls per layer, softmax, and the embedding as if it were a matrix product."""
+    shape = plan.slots.shape
+    d, a = shape.d_model, shape.d_q
     layer = 8 * d * a + 4 * a * length + 3 * shape.n_heads * length + 4 * d * shape.d_ff
     return 3 * (_layers(shape) * layer + 4 * d * shape.stacks[0].vocab_size)
 
@@ -121,14 +123,14 @@ def chinchilla(plan: TyingPlan, length: int) -> int:
     source="Chowdhery et al. 2022 (PaLM), appendix B; nanoGPT",
 )
 def palm(plan: TyingPlan, length: int) -> int:
-    """6 N of the stored numbers but the position table, a tied table once, and full attention."""
+    """6 N of the stored numbers without the position table, a tied table once; full attention."""
     positions = sum(slot.size for slot in plan.owners if slot.part == "positions")
     return 6 * (count_params(plan).params - positions) + _attention(plan.slots.shape, length)
 
 
 @convention(formula="6 N + 12 L H K T, N of matrices that are multiplied", source="karpathy/nanochat 92d63d4, gpt.py")
 def nanochat(plan: TyingPlan, length: int) -> int:
-    """6 N of the stored matrices that a linear layer reads, the output projection among them, and full attention."""
+    """6 N of the stored matrices that a linear layer reads, including the output projection; full attention."""
     multiplied = {
         plan.owner[slot.name]: slot.size
         for slot in plan.slots
@@ -138,7 +140,7 @@ def nanochat(plan: TyingPlan, length: int) -> int:
 
 
 def _no_eleuther(shape: ModelShape) -> str:
-    return "stated for heads that together are as wide as d_model" if _d_attn(shape) != shape.d_model else ""
+    return "stated for heads that together are as wide as d_model" if shape.d_q != shape.d_model else ""
 
 
 @convention(
@@ -147,11 +149,11 @@ def _no_eleuther(shape: ModelShape) -> str:
     excludes=_no_eleuther,
 )
 def eleuther(plan: TyingPlan, length: int) -> int:
-    """Three passes over the layers, one over embedding and logits."""
-    shape, d = plan.slots.shape, plan.slots.shape.d_model
-    matrices = 3 if shape.activation == "swiglu" else 2
-    projections = 4 * d * (d + shape.n_kv_heads * shape.d_head)
-    layer = projections + 4 * d * length + 2 * matrices * d * shape.d_ff
+    """Three passes over the layers, one pass over embedding and logits."""
+    shape = plan.slots.shape
+    d = shape.d_model
+    projections = 4 * d * (d + shape.d_kv)
+    layer = projections + 4 * d * length + 2 * len(shape.ffn_matrices) * d * shape.d_ff
     return 3 * _layers(shape) * layer + 4 * d + 2 * d * shape.stacks[0].vocab_size
 
 
@@ -160,7 +162,7 @@ def eleuther(plan: TyingPlan, length: int) -> int:
     source="Schwethelm et al. 2026; kschwethelm/looped-lm-scaling ad7d8f3, gpt.py, every repeat with gradient",
 )
 def schwethelm(plan: TyingPlan, length: int) -> int:
-    """6 N of all that layers hold, norms and biases included, at every use, and of the head; full attention."""
+    """6 N of all parameters of layers, including norms and biases, at every use, and of the head; full attention."""
     shape = plan.slots.shape
     in_layers = sum(slot.size for slot in plan.slots if slot.layer is not None)
     return 6 * (in_layers + shape.d_model * shape.stacks[0].vocab_size) + _attention(shape, length)

@@ -1,6 +1,6 @@
-"""What differs between two plans: slots, shapes, owners and numbers stored; as data, and in few lines.
+"""The difference between two plans: slots, shapes, owners and stored parameters, as data and in a few lines.
 
-One plan is `there` (a run, a checkpoint, another scheme), the other `here`.
+One plan is `there` (a run, a checkpoint, another scheme), the other one `here`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from tietrain.plan.plan import TyingPlan
-from tietrain.plan.wording import Place, part_words, place_of, spans
+from tietrain.plan.slots import Place, place_of
+from tietrain.plan.words import part_words, runs_of_layers
 
 Shape = tuple[int, ...]
-# What a slot reads: None for its own, else the owner's stack and layer, and its leaf where that is another.
-Reads = tuple[str, int | None, str] | None
 MOST_SHAPES = 3
 MOST_LINES = 2
 
@@ -30,12 +29,12 @@ class PlanRecord:
 
     @property
     def params(self) -> int:
-        """Numbers stored."""
+        """Stored numbers."""
         return sum(math.prod(self.shapes[name]) for name in set(self.owner.values()))
 
 
 def record_of(plan: TyingPlan | Mapping[str, Any]) -> PlanRecord:
-    """The record of a plan, or of the content of `plan.json`."""
+    """The record of a plan, or of the contents of `plan.json`."""
     slots: Any = (plan.to_json() if isinstance(plan, TyingPlan) else plan)["slots"]
     return PlanRecord({s["slot"]: s["owner"] for s in slots}, {s["slot"]: tuple(s["shape"]) for s in slots})
 
@@ -49,35 +48,37 @@ class Difference:
 
     @cached_property
     def only_there(self) -> list[str]:
-        """Slots the plan here has not."""
+        """Slots that the plan here lacks."""
         return [slot for slot in self.there.owner if slot not in self.here.owner]
 
     @cached_property
     def only_here(self) -> list[str]:
-        """Slots the plan there has not."""
+        """Slots that the plan there lacks."""
         return [slot for slot in self.here.owner if slot not in self.there.owner]
 
     @cached_property
     def owners(self) -> dict[str, tuple[str, str]]:
-        """Slot -> owner there and here, where they differ."""
+        """Slot -> owner there and here, if they differ."""
         return self._changes(self.there.owner, self.here.owner)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[Shape, Shape]]:
-        """Slot -> shape there and here, where they differ."""
+        """Slot -> shape there and here, if they differ."""
         return self._changes(self.there.shapes, self.here.shapes)
 
     def _changes(self, there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-        return {s: (there[s], here[s]) for s in self.here.owner if s in self.there.owner and there[s] != here[s]}
+        common = [slot for slot in self.here.owner if slot in self.there.owner]
+        return {slot: (there[slot], here[slot]) for slot in common if there[slot] != here[slot]}
 
     @property
     def same_ties(self) -> bool:
-        """Whether both have the same slots with the same owners, of whatever shapes."""
+        """Whether both have the same slots with the same owners; shapes may differ."""
         return not (self.only_there or self.only_here or self.owners)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `tietrain plan --against WHAT --json`."""
-        there, here = self.there.params, self.here.params
+        there = self.there.params
+        here = self.here.params
         return {
             "same_ties": self.same_ties,
             "only_there": self.only_there,
@@ -88,97 +89,121 @@ class Difference:
         }
 
     def tie_lines(self) -> list[str]:
-        """Slots and owners in few lines: what changes alike is one; empty where the ties are the same."""
+        """Slots and owners in a few lines, one line for equal changes; empty if the ties are the same."""
         return [
-            *(f"only there: {where}" for where in _where(self.only_there, self.there.owner)),
-            *(f"only here: {where}" for where in _where(self.only_here, self.here.owner)),
+            *(f"only there: {slots}" for slots in _describe_slots(self.only_there, self.there.owner)),
+            *(f"only here: {slots}" for slots in _describe_slots(self.only_here, self.here.owner)),
             *_owner_lines(self.owners, self.here.owner),
         ]
 
     def lines(self) -> list[str]:
-        """Slots, owners and shapes in few lines; empty where the plans are equal."""
+        """Slots, owners and shapes in a few lines; empty if the plans are equal."""
         return self.tie_lines() + _shape_lines(self.shapes)
 
     def words(self) -> str:
-        """The first lines in one, for an error; empty where the plans are equal."""
+        """The first lines joined, for an error message; empty if the plans are equal."""
         return first_of(self.lines())
 
 
 def first_of(lines: Sequence[str]) -> str:
-    """At most MOST_LINES lines in one, and how many more there are."""
-    left = len(lines) - MOST_LINES
-    return "; ".join([*lines[:MOST_LINES], *([f"and {left} more differences"] if left > 0 else [])])
+    """The first MOST_LINES lines joined, and the number of the others."""
+    shown = list(lines[:MOST_LINES])
+    if len(lines) > MOST_LINES:
+        shown.append(f"and {len(lines) - MOST_LINES} more differences")
+    return "; ".join(shown)
 
 
-def _where(slots: Iterable[str], among: Iterable[str]) -> list[str]:
-    """Slots by stack and layers, `decoder layers 0-5: cross_attn`; a whole stack by its name."""
-    places, have = [place_of(slot) for slot in slots], [place_of(slot) for slot in among]
-    kept = {place.stack for place in set(have) - set(places)}
-    lines = list(dict.fromkeys(place.stack for place in places if place.stack not in kept))
-    groups = _merged({place: () for place in places if place.stack in kept}, have)
-    return lines + [_subject(stack, words, [layer for layer, _ in uses]) for (stack, words, _), uses in groups.items()]
+class Reading(NamedTuple):
+    """What a slot reads instead of its own parameters: the owner's stack, layer, and leaf if that is another one."""
+
+    stack: str
+    layer: int | None
+    leaf: str
+
+
+# What a slot reads there and here, None for its own parameters; empty for a slot that only one plan has.
+Readings = tuple[Reading | None, ...]
+
+
+class Group(NamedTuple):
+    """Slots that change alike, apart from layers: a stack, its parts in words, and what each layer reads."""
+
+    stack: str
+    parts: tuple[str, ...]
+    uses: list[tuple[int | None, Readings]]
+
+    @property
+    def subject(self) -> str:
+        """`decoder layers 1-3: ffn`, or `decoder.embed`."""
+        layers = [layer for layer, _ in self.uses if layer is not None]
+        parts = ", ".join(self.parts)
+        return f"{self.stack} {_layers(layers)}: {parts}" if layers else f"{self.stack}.{parts}"
+
+
+def _describe_slots(slots: Iterable[str], among: Iterable[str]) -> list[str]:
+    """Slots by stack and layers, `decoder layers 0-5: cross_attn`; a complete stack by its name."""
+    places = [place_of(slot) for slot in slots]
+    have = [place_of(slot) for slot in among]
+    incomplete = {place.stack for place in set(have) - set(places)}
+    complete = dict.fromkeys(place.stack for place in places if place.stack not in incomplete)
+    groups = _group({place: () for place in places if place.stack in incomplete}, have)
+    return [*complete, *(group.subject for group in groups)]
 
 
 def _owner_lines(owners: Mapping[str, tuple[str, str]], among: Iterable[str]) -> list[str]:
-    changes = {place_of(slot): tuple(_reads(slot, owner) for owner in pair) for slot, pair in owners.items()}
+    changes = {place_of(slot): tuple(_reading(slot, owner) for owner in pair) for slot, pair in owners.items()}
     lines = []
-    for (stack, words, _), uses in _merged(changes, [place_of(slot) for slot in among]).items():
-        layers = [layer for layer, _ in uses]
-        there, here = ([reads[i] for _, reads in uses] for i in (0, 1))
-        verb = "reads" if len(words) == len(layers) == 1 and layers[0] is None else "read"
-        own = f"{'their' if verb == 'read' else 'its'} own parameters"
-        subject = _subject(stack, words, layers)
-        lines.append(f"{subject} {verb} {_read_words(stack, there, own)} there, {_read_words(stack, here, own)} here")
+    for group in _group(changes, [place_of(slot) for slot in among]):
+        one_table = len(group.parts) == len(group.uses) == 1 and group.uses[0][0] is None
+        verb, own = ("reads", "its own parameters") if one_table else ("read", "their own parameters")
+        there, here = (_read_words(group.stack, [readings[i] for _, readings in group.uses]) or own for i in (0, 1))
+        lines.append(f"{group.subject} {verb} {there} there, {here} here")
     return lines
 
 
-def _reads(slot: str, owner: str) -> Reads:
-    at, of = place_of(slot), place_of(owner)
+def _reading(slot: str, owner: str) -> Reading | None:
     if slot == owner:
         return None
-    same_leaf = at[2:] == of[2:] and of.layer is not None
-    return of.stack, of.layer, "" if same_leaf else f"{of.part}.{of.leaf}".removesuffix(".weight")
+    at = place_of(slot)
+    of = place_of(owner)
+    same_leaf = of.layer is not None and at.in_layer == of.in_layer
+    return Reading(of.stack, of.layer, "" if same_leaf else of.in_layer.removesuffix(".weight"))
 
 
-def _merged(changes: Mapping[Place, tuple[Reads, ...]], have: Iterable[Place]) -> dict[Any, list[Any]]:
-    """(stack, words for parts, what is read but for its layer) -> layers with what they read."""
+def _group(changes: Mapping[Place, Readings], have: Iterable[Place]) -> list[Group]:
+    """Changes grouped twice: the leaves of a layer that read alike, then the layers whose parts read alike."""
     leaves_of: dict[tuple[str, int | None], list[str]] = {}
     for place in have:
-        leaves_of.setdefault(place[:2], []).append(f"{place.part}.{place.leaf}")
-    alike: dict[tuple[str, int | None, tuple[Reads, ...]], list[str]] = {}
-    for place, reads in changes.items():
-        alike.setdefault((place.stack, place.layer, reads), []).append(f"{place.part}.{place.leaf}")
-    merged: dict[Any, list[Any]] = {}
-    for (stack, layer, reads), leaves in alike.items():
+        leaves_of.setdefault((place.stack, place.layer), []).append(place.in_layer)
+    alike: dict[tuple[str, int | None, Readings], list[str]] = {}
+    for place, readings in changes.items():
+        alike.setdefault((place.stack, place.layer, readings), []).append(place.in_layer)
+    groups: dict[Any, Group] = {}
+    for (stack, layer, readings), leaves in alike.items():
         have_all = layer is not None and len(leaves) == len(leaves_of[stack, layer])
-        words = ("all parts",) if have_all else tuple(part_words(leaves, leaves_of[stack, layer]))
-        kinds = tuple(r and (r[0], r[2]) for r in reads)
-        # Tables have no layer to be merged by.
-        for words_of_line in [words] if layer is not None else [(word,) for word in words]:
-            merged.setdefault((stack, words_of_line, kinds), []).append((layer, reads))
-    return merged
+        parts = ["all parts"] if have_all else part_words(leaves, leaves_of[stack, layer])
+        read = tuple(reading and (reading.stack, reading.leaf) for reading in readings)
+        # Tables have no layer, so each has its own group.
+        for words in [tuple(parts)] if layer is not None else [(part,) for part in parts]:
+            group = groups.setdefault((stack, words, read), Group(stack, words, []))
+            group.uses.append((layer, readings))
+    return list(groups.values())
 
 
-def _subject(stack: str, words: Iterable[str], layers: list[int | None]) -> str:
-    parts, numbers = ", ".join(words), [layer for layer in layers if layer is not None]
-    if not numbers:
-        return f"{stack}.{parts}"
-    return f"{stack} {_layers(numbers)}: {parts}"
+def _read_words(stack: str, readings: Sequence[Reading | None]) -> str:
+    """What slots of a stack read, which differs in its layer alone: `layer 0's`; empty for their own parameters."""
+    found = [reading for reading in readings if reading is not None]
+    if not found:
+        return ""
+    layers = [reading.layer for reading in found if reading.layer is not None]
+    if not layers:
+        return f"{found[0].stack}.{found[0].leaf}'s"
+    of_stack = "" if found[0].stack == stack else f"{found[0].stack} "
+    return f"{of_stack}{_layers(layers)}'s {found[0].leaf}".rstrip()
 
 
-def _read_words(stack: str, reads: list[Reads], own: str) -> str:
-    first = reads[0]
-    if first is None:
-        return own
-    numbers = [r[1] for r in reads if r is not None and r[1] is not None]
-    if not numbers:
-        return f"{first[0]}.{first[2]}'s"
-    of = f"{_layers(numbers)}'s" if first[0] == stack else f"{first[0]} {_layers(numbers)}'s"
-    return f"{of} {first[2]}".rstrip()
-
-
-def _layers(numbers: list[int]) -> str:
-    return f"layer {numbers[0]}" if len(set(numbers)) == 1 else f"layers {spans(numbers)}"
+def _layers(layers: Sequence[int]) -> str:
+    return f"layer {layers[0]}" if len(set(layers)) == 1 else f"layers {runs_of_layers(layers)}"
 
 
 def _shape_lines(shapes: Mapping[str, tuple[Shape, Shape]]) -> list[str]:
@@ -194,10 +219,10 @@ def _shape_lines(shapes: Mapping[str, tuple[Shape, Shape]]) -> list[str]:
 
 
 def describe_difference(difference: Difference, there: str) -> list[str]:
-    """What differs from the plan called `there`, in lines, with the numbers stored; `same ties` where nothing does."""
+    """The difference from the plan called `there` in lines, with the change in stored parameters."""
     lines = [f"against {there}: {'same ties' if difference.same_ties else 'other ties'}"]
     lines += [f"  {line}" for line in difference.lines()]
     more = difference.here.params - difference.there.params
     if not more:
-        return [*lines, "  as many parameters"]
+        return [*lines, "  equal number of parameters"]
     return [*lines, f"  {abs(more):,} {'more' if more > 0 else 'fewer'} parameters here"]

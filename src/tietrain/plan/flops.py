@@ -1,42 +1,52 @@
-"""FLOP ledger: matmul FLOPs of every use, as coefficients in lengths. No tying flag enters any formula.
+"""FLOP ledgers: matmul FLOPs of every use, as coefficients of lengths. No formula depends on tying.
 
-Two FLOPs a multiply-add; lookups, norms, softmax and element-wise work cost 0; a tied matrix costs as much at every use
-as an untied one; training is three times forward. Attention counts full squares, or half of those a causal mask hides:
-the convention's name says which. Source: Chowdhery et al. 2022 (PaLM), appendix B, extended to uses and to
-encoder-decoders. Where sentences take different routes, each costs what its own stacks cost.
+Two FLOPs per multiply-add. Lookups, norms, softmax and element-wise work cost 0. A tied matrix costs as much at every use
+as an untied one. Training costs three times forward. Attention counts full squares, or half of them under a causal mask:
+the convention's name tells which. Source: Chowdhery et al. 2022 (PaLM), appendix B, extended to uses and to
+encoder-decoders. If sentences take different routes, each costs what its own stacks cost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from tietrain.plan.slots import ModelShape, Stack
 
-# What runs are counted by, and what an actual attention kernel may skip of it.
-CONVENTION, CAUSAL = "matmul-full-square-3x", "matmul-causal-3x"
+# Runs are counted by the first; an attention kernel may skip the half that the second leaves out.
+CONVENTION = "matmul-full-square-3x"
+CAUSAL = "matmul-causal-3x"
 CONVENTIONS = (CONVENTION, CAUSAL)
-KINDS = ("projections", "scores", "ffn", "logits")
 
-# A unit is what a term is proportional to: tokens of a stack (`decoder`), a product of two (`decoder*encoder`), tokens of
-# one that another reads, where several could (`encoder->decoder_de`), or those that a masked model is asked for
+# Projections are those of attention.
+Kind = Literal["projections", "scores", "ffn", "logits"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# A unit is what a term is proportional to: tokens of a stack (`decoder`), products of two lengths (`decoder*encoder`),
+# tokens of one stack that another reads if several could (`encoder->decoder_de`), or tokens that a masked model predicts
 # (`encoder?`).
 Units = Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class FlopTerm:
-    """FLOPs of one matmul of one use: `per_unit` times the unit's sum over sentences; its kind is one of KINDS."""
+    """FLOPs of one matmul of one use: `per_unit` times the unit's sum over sentences."""
 
     slot: str
-    kind: str
+    kind: Kind
     unit: str
     per_unit: int
+
+    @property
+    def stacks(self) -> set[str]:
+        """The stack of the slot and those of the unit."""
+        return {self.slot.split(".")[0], *self.unit.removesuffix("?").replace("->", "*").split("*")}
 
 
 @dataclass(frozen=True)
 class FlopLedger:
-    """Every matmul of a forward pass. route: the stacks by which a model is described, the first of its routes."""
+    """Every matmul of a forward pass. route: the first route of the model, whose costs describe it."""
 
     terms: tuple[FlopTerm, ...]
     route: tuple[str, ...]
@@ -54,26 +64,26 @@ class FlopLedger:
         return sum(per_unit * units[unit] for unit, per_unit in self.coefficients.items())
 
     def training(self, units: Units) -> int:
-        """Forward and backward FLOPs: three times forward, and twice where vectors are read: no gradient flows into data."""
+        """Forward and backward FLOPs: three times forward; twice for adapters, since no gradient flows into data."""
         adapters = sum(t.per_unit * units[t.unit] for t in self.terms if t.slot.endswith(".adapter"))
         return 3 * self.forward(units) - adapters
 
     def by_kind(self, units: Units) -> dict[str, int]:
-        """Kind -> forward FLOPs: projections (of attention), scores, ffn, logits."""
-        sums = dict.fromkeys(KINDS, 0)
+        """Kind -> forward FLOPs."""
+        sums: dict[str, int] = dict.fromkeys(KINDS, 0)
         for term in self.terms:
             sums[term.kind] += term.per_unit * units[term.unit]
         return sums
 
     @property
     def n_effective(self) -> int:
-        """Matmul weights of the first route, each counted at every use: N of 6 N D for stacks that share."""
-        used = [term for term in self.terms if {term.slot.split(".")[0], *_stacks_of(term.unit)} <= {*self.route}]
-        return sum(term.per_unit for term in used if term.kind != "scores") // 2
+        """Matmul weights of the first route, counted at every use: N of 6 N D for models that share layers."""
+        weights = [term for term in self.terms if term.kind != "scores"]
+        return sum(term.per_unit for term in weights if term.stacks <= {*self.route}) // 2
 
 
 def count_flops(shape: ModelShape, convention: str = CONVENTION) -> FlopLedger:
-    """The ledger of a model; the plan is no argument, because tying changes no FLOPs.
+    """The ledger of a model. It does not take the plan, because tying changes no FLOPs.
 
     Args:
         convention: one of CONVENTIONS.
@@ -84,41 +94,40 @@ def count_flops(shape: ModelShape, convention: str = CONVENTION) -> FlopLedger:
             per_vector = 2 * stack.n_features * shape.d_model
             terms.append(FlopTerm(f"{stack.name}.adapter", "projections", stack.name, per_vector))
         for layer in range(stack.n_layers):
-            block, half = f"{stack.name}.{layer}", stack.causal and convention == CAUSAL
+            block = f"{stack.name}.{layer}"
+            half = stack.causal and convention == CAUSAL
             terms += _attention(shape, f"{block}.self_attn", stack.name, {stack.name: stack.name}, half)
             for part, names in stack.crossings.items():
                 terms += _attention(shape, f"{block}.{part}", stack.name, _read_units(shape, stack, names), False)
-            matrices = 3 if shape.activation == "swiglu" else 2
-            terms.append(FlopTerm(f"{block}.ffn", "ffn", stack.name, 2 * matrices * shape.d_model * shape.d_ff))
+            ffn = 2 * len(shape.ffn_matrices) * shape.d_model * shape.d_ff
+            terms.append(FlopTerm(f"{block}.ffn", "ffn", stack.name, ffn))
         if stack.has_output:
             per_token = 2 * stack.vocab_size * shape.d_model
-            terms.append(FlopTerm(f"{stack.name}.output", "logits", asked_unit(stack), per_token))
+            terms.append(FlopTerm(f"{stack.name}.output", "logits", predicted_unit(stack), per_token))
     return FlopLedger(tuple(terms), shape.routes[0])
 
 
 def _attention(shape: ModelShape, block: str, stack: str, memories: Mapping[str, str], half: bool) -> list[FlopTerm]:
-    """The terms of one attention of a stack over stacks, each with the unit of its tokens."""
-    d_attn, d_kv = shape.n_heads * shape.d_head, shape.n_kv_heads * shape.d_head
-    terms = [FlopTerm(f"{block}.{leaf}", "projections", stack, 2 * shape.d_model * d_attn) for leaf in ("q", "o")]
+    """The terms of one attention; memories: stack attended to -> unit of its tokens."""
+    per_query = 2 * shape.d_model * shape.d_q
+    per_key = 2 * shape.d_model * shape.d_kv
+    per_pair = (2 if half else 4) * shape.d_q
+    terms = [FlopTerm(f"{block}.{leaf}", "projections", stack, per_query) for leaf in ("q", "o")]
     for memory, unit in memories.items():
-        terms += [FlopTerm(f"{block}.{leaf}", "projections", unit, 2 * shape.d_model * d_kv) for leaf in ("k", "v")]
-        terms.append(FlopTerm(f"{block}.scores", "scores", pair_unit(stack, memory), (2 if half else 4) * d_attn))
+        terms += [FlopTerm(f"{block}.{leaf}", "projections", unit, per_key) for leaf in ("k", "v")]
+        terms.append(FlopTerm(f"{block}.scores", "scores", pair_unit(stack, memory), per_pair))
     return terms
 
 
 def _read_units(shape: ModelShape, stack: Stack, memories: tuple[str, ...]) -> dict[str, str]:
-    """Stack -> the unit of its tokens that another stack reads: all of them where no other could."""
-    alone = len(shape.predictors) == 1
-    return {memory: memory if alone else f"{memory}->{stack.name}" for memory in memories}
+    """Stack attended to -> unit of the tokens that are read; all of its tokens if only one stack predicts."""
+    one_reader = len(shape.predictors) == 1
+    return {memory: memory if one_reader else f"{memory}->{stack.name}" for memory in memories}
 
 
-def asked_unit(stack: Stack) -> str:
-    """The unit of the tokens a stack is asked for: all, unless it sees them."""
+def predicted_unit(stack: Stack) -> str:
+    """The unit of the tokens that a stack predicts: all of them, except in a masked model."""
     return stack.name if stack.causal else f"{stack.name}?"
-
-
-def _stacks_of(unit: str) -> list[str]:
-    return unit.removesuffix("?").replace("->", "*").split("*")
 
 
 def pair_unit(stack: str, memory: str) -> str:
@@ -134,8 +143,8 @@ def length_units(shape: ModelShape, lengths: Mapping[str, list[int]]) -> dict[st
     """Sums of lengths and of their products over sentences, for every unit of the model.
 
     Args:
-        lengths: stack -> tokens of each sentence, end mark included; sentence i of every stack belongs together. Stacks
-            the sentences do not run through are not there. `asked_unit` -> asked tokens, of a masked model.
+        lengths: stack -> tokens of each sentence, including the end mark, without stacks that the sentences do not run
+            through; sentence i is the same in every stack. For a masked model also `predicted_unit` -> predicted tokens.
 
     >>> lm = ModelShape((Stack("decoder", 1, 9, "v", causal=True, has_output=True),), 8, 2, 2, 4, 16, 64)
     >>> length_units(lm, {"decoder": [3, 4]})
@@ -143,22 +152,72 @@ def length_units(shape: ModelShape, lengths: Mapping[str, list[int]]) -> dict[st
     """
 
     def products(a: str, b: str) -> int:
-        there = a in lengths and b in lengths
-        return sum(n * m for n, m in zip(lengths[a], lengths[b], strict=True)) if there else 0
+        if a not in lengths or b not in lengths:
+            return 0
+        return sum(n * m for n, m in zip(lengths[a], lengths[b], strict=True))
 
     units: dict[str, int] = {}
     for stack in shape.stacks:
         units[stack.name] = sum(lengths.get(stack.name, ()))
         units[pair_unit(stack.name, stack.name)] = products(stack.name, stack.name)
         if stack.has_output:
-            units[asked_unit(stack)] = sum(lengths.get(asked_unit(stack), ()))
-        for memory, unit in (pair for names in stack.memories for pair in _read_units(shape, stack, names).items()):
-            units[pair_unit(stack.name, memory)] = products(stack.name, memory)
-            units[unit] = sum(lengths.get(memory, ())) if stack.name in lengths else units.get(unit, 0)
+            units[predicted_unit(stack)] = sum(lengths.get(predicted_unit(stack), ()))
+        for names in stack.memories:
+            for memory, unit in _read_units(shape, stack, names).items():
+                units[pair_unit(stack.name, memory)] = products(stack.name, memory)
+                units[unit] = sum(lengths.get(memory, ())) if stack.name in lengths else units.get(unit, 0)
     return units
 
 
 def equal_lengths(shape: ModelShape, length: int) -> dict[str, int]:
-    """`length_units` of one sentence with `length` tokens in every stack of the first route, S = T, all asked for."""
-    requested = {asked_unit(stack): [length] for stack in shape.predictors if stack.name in shape.routes[0]}
+    """`length_units` of one sentence with `length` tokens in every stack of the first route, S = T, all predicted."""
+    requested = {predicted_unit(stack): [length] for stack in shape.predictors if stack.name in shape.routes[0]}
     return length_units(shape, requested | {name: [length] for name in shape.routes[0]})
+
+
+@dataclass(frozen=True)
+class DecodingLedger:
+    """FLOPs of cached decoding: one target token after another, with keys and values of the past kept.
+
+    Each generated token pays per_token, per_key for every position it attends to including its own, and per_source_key
+    for every source token. Encoding the source, and projecting it to keys and values, costs per_source_token and
+    per_source_pair (for every pair of source tokens) once per sentence; 0 without a source. Several sources have equal
+    lengths, and their costs are summed.
+    """
+
+    per_token: int
+    per_key: int
+    per_source_key: int
+    per_source_token: int
+    per_source_pair: int
+
+    def token(self, n_past: int, n_source: int = 0) -> int:
+        """FLOPs of the token that follows n_past others, including its logits, after the source was read."""
+        return self.per_token + self.per_key * (n_past + 1) + self.per_source_key * n_source
+
+    def source(self, n_source: int) -> int:
+        """FLOPs of reading the source."""
+        return self.per_source_token * n_source + self.per_source_pair * n_source**2
+
+    def sentence(self, n_tokens: int, n_source: int = 0) -> int:
+        """FLOPs of reading the source and generating n_tokens."""
+        n_keys = n_tokens * (n_tokens + 1) // 2
+        attention = self.per_key * n_keys + self.per_source_key * n_source * n_tokens
+        return self.source(n_source) + self.per_token * n_tokens + attention
+
+
+def count_decoding(shape: ModelShape) -> DecodingLedger:
+    """The decoding ledger of a model's first route; tying changes nothing in it."""
+    coefficients = count_flops(shape).coefficients
+    *names, last = shape.routes[0]
+    target = shape.stack(last)
+    sources = names if target.memories else []
+    read_once = {*sources, *(f"{source}->{last}" for source in sources)}
+    logits = 0 if target.causal else coefficients[predicted_unit(target)]
+    return DecodingLedger(
+        per_token=coefficients[last] + logits,
+        per_key=coefficients[pair_unit(last, last)],
+        per_source_key=sum(coefficients[pair_unit(last, source)] for source in sources),
+        per_source_token=sum(n for unit, n in coefficients.items() if unit in read_once),
+        per_source_pair=sum(coefficients[pair_unit(source, source)] for source in sources),
+    )

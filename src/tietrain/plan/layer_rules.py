@@ -1,21 +1,20 @@
-"""Rules that share between the layers of one stack: each is a layer map, from depth to the set every layer reads.
+"""Rules that share between the layers of one stack: each is a layer map, from layer to parameter set.
 
-Layers are numbered from 0; i is a layer of N, M is the number of parameter sets. Layers of equal set read the same
-parameters, those of the first of them; set numbers mean nothing else. Final norms are never shared across layers.
+Layers are numbered from 0: i is a layer, N the number of layers, M the number of parameter sets. Layers with the same set
+read the parameters of the first of them; the set numbers have no other meaning. Final norms are never shared by these rules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from tietrain.errors import TyingError
-from tietrain.plan.parts import choose_parts, choose_stacks
+from tietrain.errors import TyingError, check_choice
 from tietrain.plan.plan import Pair
-from tietrain.plan.rules import RULES, Rule, check_choice, first_line, options_of
-from tietrain.plan.slots import Slots
+from tietrain.plan.rules import RULES, Rule, choose_parts, choose_stacks, first_line, layer_blocks, options_of
+from tietrain.plan.slots import Slots, Stack
 
-LayerMap = Callable[..., Sequence[Hashable]]
+LayerMap = TypeVar("LayerMap", bound=Callable[..., Sequence[Hashable]])
 
 
 def layer_rule(
@@ -24,47 +23,47 @@ def layer_rule(
     norms: bool = True,
     example: Mapping[str, Any] | None = None,
     note: Callable[..., str | None] | None = None,
-):
-    """Put a layer map, (n_layers, **options) -> sets, into RULES; the rule has three options more.
+) -> Callable[[LayerMap], LayerMap]:
+    """Put a layer map (n_layers, **options) -> sets into RULES; the rule has three more options.
 
-    stacks: names of the stacks that share; None for all. parts: self_attn, cross_attn, ffn, attention for both
-    attentions, or projections such as self_attn.q; None for all. norms: whether a shared part's norm is shared.
+    stacks: names of the stacks that share; None for all. parts: self_attn, cross_attn, ffn, attention for all attentions,
+    or projections such as self_attn.q; None for all. norms: whether the norm of a shared part is shared.
     """
 
-    def register(sets: LayerMap) -> LayerMap:
-        own = options_of(sets)
+    def register(layer_map: LayerMap) -> LayerMap:
+        own = options_of(layer_map)
 
         def pairs(slots: Slots, **options: Any) -> list[Pair]:
             stacks = choose_stacks(slots, options.get("stacks"))
-            names = choose_parts(slots, stacks, options.get("parts"), norms=options.get("norms", norms))
-            mapped = {k: v for k, v in options.items() if k in own}
+            parts = choose_parts(slots, stacks, options.get("parts"), norms=options.get("norms", norms))
+            of_map = {name: value for name, value in options.items() if name in own}
             found: list[Pair] = []
             for stack in stacks:
-                try:
-                    read = list(sets(stack.n_layers, **mapped))
-                except TyingError as e:
-                    raise TyingError(
-                        e.setting, f"stack {stack.name} has {stack.n_layers} layers, {e.problem}", e.remedy
-                    ) from None
-                # A set number is not a layer number: the first layer that reads a set stands for it.
-                first = [read.index(s) for s in read]
-                found += [
-                    (f"{stack.name}.{i}.{name}", f"{stack.name}.{j}.{name}")
-                    for i, j in enumerate(first)
-                    if i != j
-                    for name in names
-                    if slots.under(f"{stack.name}.{i}.{name}")
-                ]
+                first = _first_readers(layer_map, stack, of_map)
+                for part in parts:
+                    blocks = list(layer_blocks(slots, [stack], [part]))
+                    found += [(block, blocks[first[i]]) for i, block in enumerate(blocks) if first[i] != i]
             return found
 
-        name, options = sets.__name__, {**own, "stacks": None, "parts": None, "norms": norms}
-        RULES[name] = Rule(name, pairs, first_line(sets), options, source, example=example or {}, note=note)
-        return sets
+        name = layer_map.__name__
+        options = {**own, "stacks": None, "parts": None, "norms": norms}
+        RULES[name] = Rule(name, pairs, first_line(layer_map), options, source, example=example or {}, note=note)
+        return layer_map
 
     return register
 
 
-# The set that layer i of n reads, of m sets.
+def _first_readers(layer_map: Callable[..., Sequence[Hashable]], stack: Stack, options: Mapping[str, Any]) -> list[int]:
+    """For every layer, the first layer that reads the same set; an error names the stack."""
+    try:
+        sets = list(layer_map(stack.n_layers, **options))
+    except TyingError as e:
+        problem = f"stack {stack.name} has depth {stack.n_layers}: {e.problem}"
+        raise TyingError(e.setting, problem, e.remedy) from None
+    return [sets.index(s) for s in sets]
+
+
+# Order -> the set that layer i of n layers reads, of m sets.
 ORDERS: dict[str, Callable[[int, int, int], int]] = {
     "sequence": lambda i, n, m: i * m // n,
     "cycle": lambda i, n, m: i % m,
@@ -76,8 +75,8 @@ def _released_code(n_layers: int, order: str = "sequence", n_unique: int = 1) ->
     if n_layers % n_unique == 0:
         return None
     return (
-        f"order={order}: {n_unique} sets do not divide {n_layers} layers; the paper's formula is used, its released "
-        "code, driven by a group size, may give another map"
+        f"order={order}: n_unique={n_unique} does not divide {n_layers} layers; tietrain uses the paper's formula; "
+        "the released code uses a group size and may give another map"
     )
 
 
@@ -85,23 +84,23 @@ def _released_code(n_layers: int, order: str = "sequence", n_unique: int = 1) ->
 def cross_layer(n_layers: int, order: str = "sequence", n_unique: int = 1) -> list[int]:
     """Layers reuse the parameters of `n_unique` layers of their stack, in the order sequence, cycle or cycle_rev.
 
-    Defined by the paper's formulas also where n_unique does not divide the depth.
+    The paper's formulas hold even if the depth is not a multiple of n_unique.
 
     >>> cross_layer(6, "sequence", 3), cross_layer(6, "cycle", 3), cross_layer(6, "cycle_rev", 3)
     ([0, 0, 1, 1, 2, 2], [0, 1, 2, 0, 1, 2], [0, 1, 2, 2, 1, 0])
     """
-    check_choice("order", order, ORDERS)
+    check_choice("order", order, ORDERS, TyingError)
     _check_between("n_unique", n_unique, 1, n_layers)
     return [ORDERS[order](i, n_layers, n_unique) for i in range(n_layers)]
 
 
 def _odd_depth(n_layers: int) -> str | None:
-    return f"of {n_layers} layers one is run once; the paper runs every layer twice" if n_layers % 2 else None
+    return f"one of {n_layers} layers runs only once; the paper runs every layer twice" if n_layers % 2 else None
 
 
 @layer_rule(source="Liu et al. 2024 (MobileLLM, reverse)", note=_odd_depth)
 def mirror(n_layers: int) -> list[int]:
-    """The second half of a stack reads the first half's layers in reverse: set min(i, N - 1 - i).
+    """The second half of a stack reads the layers of the first half in reverse order: set min(i, N - 1 - i).
 
     >>> mirror(6)
     [0, 1, 2, 2, 1, 0]
@@ -111,7 +110,7 @@ def mirror(n_layers: int) -> list[int]:
 
 @layer_rule(source="Liu et al. 2024 (MobileLLM, immediate block-wise)", note=_odd_depth)
 def immediate(n_layers: int) -> list[int]:
-    """Every set of parameters is used twice in a row: set floor(i / 2).
+    """Every parameter set is used twice in a row: set floor(i / 2).
 
     >>> immediate(6)
     [0, 0, 1, 1, 2, 2]
@@ -121,27 +120,27 @@ def immediate(n_layers: int) -> list[int]:
 
 @layer_rule(source="Reid et al. 2021 (Subformer) and its released code", norms=False)
 def sandwich(n_layers: int) -> list[int]:
-    """All layers but the first and the last are one; the published code keeps every layer's norms.
+    """All layers except the first and the last share one set; as in the released code, each keeps its own norms.
 
     >>> sandwich(6)
     [0, 1, 1, 1, 1, 2]
     """
-    return [0 if i == 0 else 2 if i == n_layers - 1 else 1 for i in range(n_layers)]
+    return [0, *[1] * (n_layers - 2), 2][:n_layers]
 
 
 @layer_rule(source="Reid et al. 2021 (Subformer), released code", norms=False)
 def all_but_last(n_layers: int) -> list[int]:
-    """All layers but the last are one.
+    """All layers except the last share one set.
 
     >>> all_but_last(6)
     [0, 0, 0, 0, 0, 1]
     """
-    return [0 if i < n_layers - 1 else 1 for i in range(n_layers)]
+    return [*[0] * (n_layers - 1), 1]
 
 
 @layer_rule(source="Bae et al. 2025 (Mixture-of-Recursions)")
 def middle_cycle(n_layers: int, repeats: int = 2) -> list[int]:
-    """First and last layer are unique, the K = (N - 2) / `repeats` sets between are cycled: 1 + (i - 1) mod K.
+    """First and last layer have their own sets; the K = (N - 2) / `repeats` sets between cycle: 1 + (i - 1) mod K.
 
     >>> middle_cycle(6, 2)
     [0, 1, 2, 1, 2, 3]
@@ -154,13 +153,14 @@ def _dropped_layers(n_layers: int, repeats: int = 2) -> str | None:
     if between % repeats == 0:
         return None
     return (
-        f"repeats={repeats} does not divide the {between} layers between; the released code drops layers until it does"
+        f"repeats={repeats} does not divide the {between} layers between the first and the last; "
+        "the released code drops layers until it does"
     )
 
 
 @layer_rule(source="Bae et al. 2025 (Mixture-of-Recursions)", note=_dropped_layers)
 def middle_sequence(n_layers: int, repeats: int = 2) -> list[int]:
-    """First and last layer are unique, each set between is used `repeats` times in a row: 1 + floor((i - 1) / R).
+    """First and last layer have their own sets; each set between runs `repeats` times in a row: 1 + floor((i - 1) / R).
 
     >>> middle_sequence(6, 2)
     [0, 1, 1, 2, 2, 5]
@@ -169,23 +169,20 @@ def middle_sequence(n_layers: int, repeats: int = 2) -> list[int]:
     return [i if i in (0, n_layers - 1) else 1 + (i - 1) // repeats for i in range(n_layers)]
 
 
-@layer_rule(source="Schwethelm et al. 2026; the layers alone, without input injection")
+@layer_rule(source="Schwethelm et al. 2026; layers only, without input injection")
 def prelude_loop_coda(n_layers: int, prelude: int = 1, coda: int = 1, repeats: int = 2) -> list[int]:
-    """A block of layers is run `repeats` times between `prelude` layers before and `coda` layers after, all unique.
+    """A block of layers runs `repeats` times, after `prelude` layers and before `coda` layers with their own sets.
 
     >>> prelude_loop_coda(8, prelude=2, coda=2, repeats=2)
     [0, 1, 2, 3, 2, 3, 4, 5]
     """
-    for option, value in (("prelude", prelude), ("coda", coda)):
-        _check_between(option, value, 0)
+    _check_between("prelude", prelude, 0)
+    _check_between("coda", coda, 0)
     _check_between("repeats", repeats, 1)
     looped = max(n_layers - prelude - coda, 0)
     if looped < repeats or looped % repeats:
-        raise TyingError(
-            f"repeats={repeats}",
-            f"and {prelude} before and {coda} after the repeated block leave {looped} for it",
-            f"choose a depth of {prelude + coda} and a multiple of {repeats} more, or other repeats",
-        )
+        remedy = f"choose a depth of {prelude + coda} plus a multiple of {repeats}, or another number of repeats"
+        raise TyingError(f"repeats={repeats}", f"{looped} layers are left for the repeated block", remedy)
     block = looped // repeats
     body = [prelude + i % block for i in range(block * repeats)]
     return [*range(prelude), *body, *range(prelude + block, prelude + block + coda)]
@@ -193,68 +190,63 @@ def prelude_loop_coda(n_layers: int, prelude: int = 1, coda: int = 1, repeats: i
 
 @layer_rule(source="OpenAI parameter-golf 2026, records with repeated layers", example={"blocks": ["0-3", "2-3"]})
 def execution(n_layers: int, blocks: Sequence[int | str] | None = None) -> list[int]:
-    """Layers run a list of blocks, written as numbers and ranges: `blocks=[0-5,3-5,3-10]` runs 17 layers of 11 blocks.
+    """Layers run a list of blocks, given as numbers and ranges: `blocks=[0-5,3-5,3-10]` runs 17 layers of 11 blocks.
 
     >>> execution(6, ["0-3", "2-3"])
     [0, 1, 2, 3, 2, 3]
     """
     requested = f"blocks={_written(blocks)}"
     ranges = [_block_range(requested, entry) for entry in blocks or ()]
-    _check_one_a_layer(requested, sum(r.stop - r.start for r in ranges), n_layers)
+    _check_one_per_layer(requested, sum(r.stop - r.start for r in ranges), n_layers)
     listed = [number for r in ranges for number in r]
-    # A number as large as the depth leaves a gap below it, however large it is.
+    # Only numbers below the depth: a larger number leaves a gap there too, and may be huge.
     unused = sorted(set(range(min(max(listed), n_layers))) - set(listed))
     if unused:
-        raise TyingError(requested, f"and block {unused[0]} is never run", "number the blocks from 0 without gaps")
+        raise TyingError(requested, f"block {unused[0]} never runs", "number the blocks from 0 without gaps")
     return listed
 
 
 @layer_rule(source="Marian, option transformer-tied-layers", example={"layers": [1, 1, 3, 3, 3, 6]})
 def index_vector(n_layers: int, layers: Sequence[int] | None = None) -> list[int]:
-    """Layer i reads the parameters of layer `layers[i]`, one entry a layer, layers counted from 1.
+    """Layer i reads the parameters of layer `layers[i]`: one entry per layer, layers counted from 1.
 
-    A chain is refused: where entry 3 is 2 and entry 2 is 1, Marian's two Transformers make different models of it.
+    A chain is refused: if entry 3 is 2 and entry 2 is 1, Marian's two implementations build different models.
 
     >>> index_vector(6, [1, 1, 3, 3, 3, 6])
     [1, 1, 3, 3, 3, 6]
     """
     requested = f"layers={_written(layers)}"
     entries = list(layers or ())
-    _check_one_a_layer(requested, len(entries), n_layers)
+    _check_one_per_layer(requested, len(entries), n_layers)
     for number, entry in enumerate(entries, start=1):
         if type(entry) is not int or not 1 <= entry <= n_layers:
-            raise TyingError(requested, f"and {entry!r} is none of them", f"number them from 1 to {n_layers}")
+            raise TyingError(requested, f"there is no layer {entry!r}", f"number the layers from 1 to {n_layers}")
         if entries[entry - 1] != entry:
-            raise TyingError(
-                requested,
-                f"where layer {number} reads layer {entry}, which reads layer {entries[entry - 1]}: a cycle or a chain",
-                f"name a layer that reads itself, entry {entry} at place {entry}",
-            )
+            problem = f"layer {number} reads layer {entry}, which reads layer {entries[entry - 1]}: a cycle or a chain"
+            remedy = f"name only layers that read themselves, such as {entry} if entry {entry} is {entry}"
+            raise TyingError(requested, problem, remedy)
     return entries
 
 
 def _block_range(requested: str, entry: int | str) -> range:
-    """`3-5` as 3, 4, 5; a number as itself."""
+    """`3-5` is 3, 4, 5; a number is itself."""
     ends = str(entry).split("-")
     if len(ends) <= 2 and all(map(str.isdecimal, ends)) and int(ends[0]) <= int(ends[-1]):
         return range(int(ends[0]), int(ends[-1]) + 1)
-    raise TyingError(requested, f"and {entry} is no block or range of blocks", "write them as [0-5,3-5,3-10]")
+    raise TyingError(requested, f"{str(entry)!r} is not a block or a range of blocks", "write them as [0-5,3-5,3-10]")
 
 
 def _written(values: Sequence[object] | None) -> str:
     return "null" if values is None else f"[{','.join(map(str, values))}]"
 
 
-def _check_one_a_layer(requested: str, n_listed: int, n_layers: int) -> None:
+def _check_one_per_layer(requested: str, n_listed: int, n_layers: int) -> None:
     if n_listed != n_layers:
-        raise TyingError(
-            requested,
-            f"and {n_listed} are listed",
-            "list one for each layer run, or choose stacks=[...] and model.n_layers",
-        )
+        remedy = "list one entry per layer, or change stacks=[...] or model.n_layers"
+        raise TyingError(requested, f"the list has {n_listed} entries", remedy)
 
 
 def _check_between(option: str, value: object, least: int, most: int | None = None) -> None:
     if type(value) is not int or value < least or (most is not None and value > most):
         span = f"{least} or more" if most is None else f"{least} to {most}"
-        raise TyingError(f"{option}={value}", "which does not admit it", f"choose {span}")
+        raise TyingError(f"{option}={value}", "the value is out of range", f"choose {span}")

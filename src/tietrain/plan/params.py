@@ -1,4 +1,4 @@
-"""Parameter ledger: every owner counted once, from shapes and plan alone."""
+"""Parameter and memory ledgers: every owner counted once, from shapes and plan only."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from tietrain.plan.plan import TyingPlan
 from tietrain.plan.slots import Slot
 
 TABLE_PARTS = ("embed", "output", "positions")
+BYTES = 4
 
 
 @dataclass(frozen=True)
 class Load:
-    """Tensors of one role that are read equally often: how many, and how many numbers they hold together.
+    """Tensors of one role that are read equally often: their number, and the numbers they hold in total.
 
     Source: Ge et al. 2022 (EdgeFormer), which balances uses per parameter.
     """
@@ -28,12 +29,14 @@ class Load:
 class ParameterLedger:
     """Counts of numbers, not bytes.
 
-    params: stored. params_untied: as if every slot had its own. n_embedding: stored in embedding, output and
-    position tables; n_once and n_repeated split the stored rest by whether an owner has one use or several.
-    by_part: stored, by `stack.part`; saved_by_part: what the uses that own nothing would have added.
-    by_role: stored, by `role_of` all uses of an owner joined, so that a shared table is `source+input+output`;
-    saved_by_role: what the uses that own nothing would have added, each under its own role.
-    uses: owner -> how many slots read it, its load. loads: the same in groups, by role.
+    params: stored.
+    params_untied: what a model would store in which every slot has its own parameters.
+    n_embedding: stored in embedding, output and position tables. The rest: n_once if an owner has one use, n_repeated if
+        it has several.
+    by_part: stored, by `stack.part`. saved_by_part: what the slots that read another one would have added.
+    by_role: stored, by `role_of` of all uses of an owner, joined: a shared table is `source+input+output`.
+    saved_by_role: what the slots that read another one would have added, each under its own role.
+    uses: owner -> number of slots that read it. loads: the same, grouped by role.
     """
 
     params: int
@@ -75,10 +78,10 @@ def count_params(plan: TyingPlan) -> ParameterLedger:
 
 
 def role_of(plan: TyingPlan, slot: Slot) -> str:
-    """What a slot's numbers do in the model.
+    """What a slot does in the model.
 
-    Tables: `source` (embedding or adapter of a stack that predicts nothing), `input` and `output` (of one that predicts),
-    `positions`. In layers: `attention`, `ffn`, and `norm`, which final norms are too. A bias has a role of its own:
+    Tables: `source` (embedding or adapter of a stack without output), `input` and `output` (of a stack that predicts),
+    `positions`. In layers: `attention`, `ffn`, `norm`; final norms are `norm` too. Biases have their own roles:
     `attention.bias`, `ffn.bias`, `norm.bias`, `output.bias`.
     """
     if slot.part in ("embed", "adapter"):
@@ -116,3 +119,55 @@ def _sums(slots: Iterable[Slot], key: Callable[[Slot], str]) -> dict[str, int]:
     for slot in slots:
         sums[key(slot)] = sums.get(key(slot), 0) + slot.size
     return sums
+
+
+@dataclass(frozen=True)
+class MemoryLedger:
+    """Bytes held by parameters, gradients, optimizer and the cache of decoding.
+
+    Everything is float32, also with hardware.precision=bf16: autocast makes temporary bf16 copies of what it multiplies,
+    and decoding runs without it. These copies and the activations of a step depend on the batch and are not counted. An
+    owner is held once, however many slots read it. Keys and values belong to a layer's position in the stack, so shared
+    layers save none of them.
+
+    kv_per_token: cache of one sentence, per decoded target token. kv_per_source_token: per token of each source.
+    """
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    kv_per_token: int
+    kv_per_source_token: int
+
+    @property
+    def training(self) -> int:
+        """What a training step holds, without activations."""
+        return self.parameters + self.gradients + self.optimizer
+
+    def kv_cache(self, n_tokens: int, n_source: int = 0) -> int:
+        """The used part of the cache after n_tokens were decoded from n_source source tokens."""
+        return self.kv_per_token * n_tokens + self.kv_per_source_token * n_source
+
+
+def count_memory(plan: TyingPlan, optimizer: str, momentum: float = 0.0) -> MemoryLedger:
+    """The memory ledger of a plan.
+
+    Args:
+        optimizer: adamw or adam have two moments and a step counter for each owner; sgd has one moment if momentum is
+            not 0.
+    """
+    parameters = BYTES * sum(slot.size for slot in plan.owners)
+    adaptive = optimizer != "sgd"
+    moments = 2 if adaptive else int(momentum != 0)
+    counters = len(plan.owners) if adaptive else 0
+    shape = plan.slots.shape
+    keys_values = BYTES * 2 * shape.d_kv
+    *sources, last = shape.routes[0]
+    target = shape.stack(last)
+    return MemoryLedger(
+        parameters=parameters,
+        gradients=parameters,
+        optimizer=moments * parameters + BYTES * counters,
+        kv_per_token=keys_values * target.n_layers,
+        kv_per_source_token=keys_values * target.n_layers * len(sources),
+    )

@@ -1,4 +1,4 @@
-"""The tying plan: slot -> owner, made once from the configuration and read by everybody else."""
+"""The tying plan: slot -> owner, made once from the configuration; all other code reads it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ Pair = tuple[str, str]
 class TyingPlan:
     """Which slot's parameters every slot reads.
 
-    Laws, checked by `resolve`: total (every slot has an owner), idempotent (an owner owns itself), shape-true (a
-    slot and its owner have equal specs), canonical (the earliest slot in forward order owns its group). `notes` are
-    worth telling the user and identify nothing.
+    `resolve` guarantees: every slot has an owner; an owner owns itself; a slot and its owner have equal specs; the
+    earliest slot of a group in forward order owns it. `notes` are messages for the user and not part of the identity.
     """
 
     slots: Slots
@@ -29,12 +28,12 @@ class TyingPlan:
 
     @cached_property
     def owners(self) -> tuple[Slot, ...]:
-        """Slots that have parameters of their own, in forward order."""
+        """Slots that have their own parameters, in forward order."""
         return tuple(slot for slot in self.slots if self.owner[slot.name] == slot.name)
 
     @cached_property
     def uses(self) -> dict[str, tuple[str, ...]]:
-        """Owner -> every slot that reads it, itself included, in forward order."""
+        """Owner -> every slot that reads it, including itself, in forward order."""
         uses: dict[str, list[str]] = {slot.name: [] for slot in self.owners}
         for slot in self.slots:
             uses[self.owner[slot.name]].append(slot.name)
@@ -47,9 +46,8 @@ class TyingPlan:
 
     @cached_property
     def hash(self) -> str:
-        """12 hex digits over names, shapes and owners: equal for equal ties, however they were written."""
-        body = [(s.name, s.shape, self.owner[s.name]) for s in self.slots]
-        return hashlib.sha256(json.dumps(body).encode()).hexdigest()[:12]
+        """12 hex digits over names, shapes and owners: equal for equal ties, in whatever way they were written."""
+        return short_hash([(s.name, s.shape, self.owner[s.name]) for s in self.slots])
 
     def to_json(self) -> dict[str, object]:
         """Slot -> owner and shapes, as stored in `plan.json` and in every checkpoint."""
@@ -57,14 +55,19 @@ class TyingPlan:
         return {"hash": self.hash, "slots": slots}
 
 
+def short_hash(body: object) -> str:
+    """12 hex digits of a SHA-256 over plain values as JSON."""
+    return hashlib.sha256(json.dumps(body).encode()).hexdigest()[:12]
+
+
 def resolve(model: ModelShape | Slots, pairs: Iterable[Pair]) -> TyingPlan:
     """The plan of a model whose slots are tied in pairs.
 
     Args:
-        model: its shape, or its slots where they are at hand.
-        pairs: names of slots, or of prefixes whose slots correspond leaf by leaf, in any order.
+        model: its shape, or its slots if the caller has them.
+        pairs: names of slots, or prefixes with equal leaves, in any order.
     Raises:
-        TyingError: a name is no slot of this model, or two slots differ in kind, shape or vocabulary.
+        TyingError: the model has no slot of this name, or two slots differ in kind, shape or vocabulary.
     """
     slots = model if isinstance(model, Slots) else Slots(model)
     position = {slot.name: i for i, slot in enumerate(slots)}
@@ -84,40 +87,35 @@ def resolve(model: ModelShape | Slots, pairs: Iterable[Pair]) -> TyingPlan:
 
 
 def _corresponding(slots: Slots, left: str, right: str) -> Iterable[Pair]:
-    found = slots.under(left), slots.under(right)
-    for prefix, under in zip((left, right), found, strict=True):
-        if not under:
+    requested = f"tie {left} = {right}"
+    leaves: list[dict[str, Slot]] = []
+    for prefix in (left, right):
+        found = slots.under(prefix)
+        if not found:
             raise TyingError(
-                f"tie {left} = {right}",
-                f"this model has no slot {prefix}",
-                f"its slots are in {', '.join(_places(slots))}",
+                requested, f"this model has no slot {prefix}", f"its slots are {', '.join(_blocks(slots))}"
             )
-    suffixes = [
-        {slot.name.removeprefix(prefix): slot for slot in under}
-        for prefix, under in zip((left, right), found, strict=True)
-    ]
-    if suffixes[0].keys() != suffixes[1].keys():
-        odd = sorted(suffixes[0].keys() ^ suffixes[1].keys())
-        raise TyingError(f"tie {left} = {right}", f"only one of them has {', '.join(odd)}", "tie the leaves both have")
-    for suffix, a in suffixes[0].items():
-        b = suffixes[1][suffix]
+        leaves.append({slot.name.removeprefix(prefix): slot for slot in found})
+    first, second = leaves
+    if first.keys() != second.keys():
+        odd = sorted(leaf.removeprefix(".") for leaf in first.keys() ^ second.keys())
+        raise TyingError(requested, f"only one of them has {', '.join(odd)}", "tie only leaves that both have")
+    for leaf, a in first.items():
+        b = second[leaf]
         if a.spec != b.spec:
-            raise TyingError(
-                f"tie {a.name} = {b.name}",
-                _difference(a, b),
-                "only slots of equal kind, shape and vocabulary can share",
-            )
+            remedy = "only slots of equal kind, shape and vocabulary can share"
+            raise TyingError(f"tie {a.name} = {b.name}", _difference(a, b), remedy)
         yield a.name, b.name
 
 
-def _places(slots: Slots) -> list[str]:
-    """Stack parts in forward order, layers as ranges: `decoder.embed, decoder.0-5.self_attn, ...`."""
-    places: dict[str, None] = {}
+def _blocks(slots: Slots) -> list[str]:
+    """The parts of every stack in forward order, layers as ranges: `decoder.embed`, `decoder.0-5.self_attn`."""
+    blocks: dict[str, None] = {}
     for slot in slots:
         depth = slots.shape.stack(slot.stack).n_layers
         layers = "" if slot.layer is None else f".0-{depth - 1}" if depth > 1 else ".0"
-        places[f"{slot.stack}{layers}.{slot.part}"] = None
-    return list(places)
+        blocks[f"{slot.stack}{layers}.{slot.part}"] = None
+    return list(blocks)
 
 
 def _difference(a: Slot, b: Slot) -> str:

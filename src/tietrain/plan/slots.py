@@ -1,7 +1,7 @@
-"""Slots: every place of a model that reads one parameter tensor, listed in forward order.
+"""Slots: every place in a model that reads one parameter tensor, listed in forward order.
 
 A slot is named `stack.layer.part.leaf` or `stack.part.leaf`, for example `decoder.3.self_attn.q.weight` or
-`encoder.embed.weight`. A stack is a name, not one of two words: a second encoder is another stack in the shape.
+`encoder.embed.weight`. Stacks have free names: a second encoder is one more stack in the shape.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from typing import NamedTuple, Protocol
 
-# A second cross-attention is there where a stack has two memories.
+from tietrain.errors import SettingsError
+
+# A stack with two memories has a second cross-attention.
 CROSS = ("cross_attn", "cross_attn2")
 PARTS = ("self_attn", *CROSS, "ffn")
 
@@ -21,12 +24,11 @@ PARTS = ("self_attn", *CROSS, "ffn")
 class Stack:
     """A tower of layers over one token stream.
 
-    `vocabulary` names the content of the vocabulary the stack reads and writes: two tables can be one only where
-    the names are equal, whatever their sizes.
-
-    memories: what the stack attends to, a cross-attention each: the outputs, one after the other, of those of the named
-        stacks that have read something. At most two. Source: Libovicky et al. 2018, flat and serial combination.
-    n_features: width of the vectors a stack reads through a linear adapter in the place of pieces; 0 reads pieces.
+    vocabulary: name of the vocabulary the stack reads and writes. Two tables can be shared only if these names are equal;
+        equal sizes are not enough.
+    memories: what the stack attends to, one entry per cross-attention, at most two. An entry names stacks; their outputs
+        are concatenated, without those that read nothing. Source: Libovicky et al. 2018, flat and serial combination.
+    n_features: width of the vectors that the stack reads through a linear adapter; 0 if it reads pieces.
     """
 
     name: str
@@ -40,7 +42,7 @@ class Stack:
 
     @property
     def input_block(self) -> str:
-        """The block that reads its tokens: `encoder.embed`, or `encoder.adapter` for vectors."""
+        """The block that reads the stack's tokens: `encoder.embed`, or `encoder.adapter` for vectors."""
         return f"{self.name}.{'adapter' if self.n_features else 'embed'}"
 
     @property
@@ -56,10 +58,10 @@ class Stack:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Everything that decides which parameters a Transformer has, and nothing else.
+    """Everything that determines which parameters a Transformer has, and nothing else.
 
-    routes: the stacks one sentence is read by, the one that predicts it last; every stack is on one. Without any,
-        all stacks are one route.
+    routes: the stacks that one sentence runs through; the last one predicts. Every stack is on a route. Without routes,
+        all stacks form one.
     """
 
     stacks: tuple[Stack, ...]
@@ -89,20 +91,84 @@ class ModelShape:
         return tuple(stack for stack in self.stacks if stack.has_output)
 
     def stack(self, name: str) -> Stack:
-        """The stack of that name; KeyError where there is none."""
+        """The stack with this name; KeyError if there is none."""
         for stack in self.stacks:
             if stack.name == name:
                 return stack
         raise KeyError(name)
+
+    @property
+    def d_q(self) -> int:
+        """Width of the queries of all heads together."""
+        return self.n_heads * self.d_head
+
+    @property
+    def d_kv(self) -> int:
+        """Width of the keys of all key heads together; values are as wide."""
+        return self.n_kv_heads * self.d_head
+
+    @property
+    def ffn_matrices(self) -> tuple[str, ...]:
+        """The matrices of a feed-forward layer, in forward order."""
+        return ("gate", "in", "out") if self.activation == "swiglu" else ("in", "out")
+
+
+class HasPositions(Protocol):
+    """A model's shape or its settings."""
+
+    @property
+    def positions(self) -> str: ...
+    @property
+    def max_len(self) -> int: ...
+
+
+def clip_length(model: HasPositions, n_tokens: int) -> int:
+    """n_tokens, or fewer if a learned position table has fewer rows."""
+    return min(n_tokens, model.max_len) if model.positions == "learned" else n_tokens
+
+
+def check_length(model: HasPositions, n_tokens: int, what: str) -> None:
+    """SettingsError if `what`, a sequence of n_tokens, is longer than a learned position table."""
+    if clip_length(model, n_tokens) < n_tokens:
+        problem = f"{what} has {n_tokens} tokens, and the learned position table has fewer rows"
+        raise SettingsError(f"model.max_len={model.max_len}", problem, f"set model.max_len={n_tokens} or more")
+
+
+class Place(NamedTuple):
+    """The parts of a slot's name: `decoder`, 3, `self_attn`, `q.weight`; no layer for tables and final norms."""
+
+    stack: str
+    layer: int | None
+    part: str
+    leaf: str
+
+    @property
+    def in_layer(self) -> str:
+        """The name below its layer: `self_attn.q.weight`."""
+        return f"{self.part}.{self.leaf}"
+
+
+def place_of(slot: str) -> Place:
+    """The parts of a slot's name; ValueError if it is not the name of a slot.
+
+    >>> place_of("decoder.3.self_attn.q.weight")
+    Place(stack='decoder', layer=3, part='self_attn', leaf='q.weight')
+    """
+    stack, rest = slot.split(".", 1)
+    first, after = rest.split(".", 1)
+    if not first.isdigit():
+        return Place(stack, None, first, after)
+    part, leaf = after.split(".", 1)
+    return Place(stack, int(first), part, leaf)
 
 
 @dataclass(frozen=True)
 class Slot:
     """One use of one parameter tensor.
 
-    `kind` is the role of the tensor: only equal kinds, shapes and vocabularies can be tied. The two readings of a
-    `[V, D]` matrix, embedding and output projection, are one kind, `table`; query and key of an attention are one,
-    `self_attn.qk.weight`; no kind joins self-attention and cross-attention.
+    Only slots of equal kind, shape and vocabulary can be tied. Embedding and output projection, both `[V, D]`, are one
+    kind, `table`. Query and key of an attention are one kind, `self_attn.qk.weight`. Self-attention and cross-attention
+    are of different kinds.
     """
 
     stack: str
@@ -125,7 +191,7 @@ class Slot:
 
     @property
     def spec(self) -> tuple[str, tuple[int, ...], str]:
-        """What a slot and its owner must have in common."""
+        """What a slot and its owner have in common."""
         return self.kind, self.shape, self.vocabulary
 
     @property
@@ -152,17 +218,18 @@ class Slots:
         return len(self._slots)
 
     def named(self, name: str) -> Slot | None:
-        """The slot of exactly that name, or None."""
+        """The slot with exactly this name, or None."""
         found = self._under.get(name, [])
         return found[0] if len(found) == 1 and found[0].name == name else None
 
     def under(self, prefix: str) -> list[Slot]:
-        """The slots named by a prefix that ends at a dot or at the end of the name, in forward order."""
+        """The slots below a prefix, in forward order; the prefix ends at a dot or at the end of the name."""
         return self._under.get(prefix, [])
 
 
 def _stack_slots(shape: ModelShape, stack: Stack) -> Iterator[Slot]:
-    d, table = shape.d_model, (stack.vocab_size, shape.d_model)
+    d = shape.d_model
+    table = (stack.vocab_size, d)
     if stack.n_features:
         yield Slot(stack.name, None, "adapter", "weight", (d, stack.n_features), "adapter.weight")
     else:
@@ -198,17 +265,16 @@ def _norm_leaves(shape: ModelShape, part: str) -> Iterator[tuple[str, str, tuple
 
 
 def _attention_leaves(shape: ModelShape, part: str) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    d, d_q, d_kv = shape.d_model, shape.n_heads * shape.d_head, shape.n_kv_heads * shape.d_head
-    for leaf, d_out, d_in in (("q", d_q, d), ("k", d_kv, d), ("v", d_kv, d), ("o", d, d_q)):
+    d = shape.d_model
+    for leaf, d_out, d_in in (("q", shape.d_q, d), ("k", shape.d_kv, d), ("v", shape.d_kv, d), ("o", d, shape.d_q)):
         yield part, f"{leaf}.weight", (d_out, d_in)
         if shape.attn_bias:
             yield part, f"{leaf}.bias", (d_out,)
 
 
 def _ffn_leaves(shape: ModelShape) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    d, f = shape.d_model, shape.d_ff
-    gate = (("gate", f, d),) if shape.activation == "swiglu" else ()
-    for leaf, d_out, d_in in (*gate, ("in", f, d), ("out", d, f)):
+    for leaf in shape.ffn_matrices:
+        d_out, d_in = (shape.d_model, shape.d_ff) if leaf == "out" else (shape.d_ff, shape.d_model)
         yield "ffn", f"{leaf}.weight", (d_out, d_in)
         if shape.ffn_bias:
             yield "ffn", f"{leaf}.bias", (d_out,)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def load(directory: str | Path) -> pandas.DataFrame:
-    """A row for every run at or below a folder; see `frame.load_frame`."""
-    from tietrain.report.pages.frame import load_frame
+    """One row per run at or below a folder; see `exports.load_frame`."""
+    from tietrain.report.pages.exports import load_frame
 
     return load_frame(Path(directory))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from tietrain.config.keys import LIMITS, PIECES
 from tietrain.report.arms import Arm, Comparison, show_value
 from tietrain.report.pages.markup import code, escape, join_words
 from tietrain.report.ties import LAYERED
@@ -12,8 +13,6 @@ from tietrain.runs.view import Run, Scalar
 # Settings of the hardware change only rounding and speed: they are compared as part of the machine.
 HARDWARE = "hardware."
 TYING = "tying."
-# As in the configuration: what decides the pieces of a vocabulary, and so the batches that are cut by tokens.
-VOCABULARY_KEYS = ("model.vocab_size", "data.kind", "data.byte_fallback")
 REMEDY = (
     f"the batches were cut by tokens of different vocabularies; {code('train.batch_by=chars')} makes them the same text"
 )
@@ -178,7 +177,7 @@ def fingerprint_warnings(comparison: Comparison) -> list[str]:
 
 def _cut_by_unlike_tokens(runs: Sequence[Run]) -> bool:
     """Whether settings of the vocabulary differ and some run's batches were not cut by characters."""
-    vocabularies = {tuple(run.settings.get(key) for key in VOCABULARY_KEYS) for run in runs}
+    vocabularies = {tuple(run.settings.get(key) for key in PIECES) for run in runs}
     return len(vocabularies) > 1 and any(run.settings.get("train.batch_by") != "chars" for run in runs)
 
 
@@ -187,9 +186,6 @@ def layers_run(run: Run) -> int:
     found = [LAYERED.fullmatch(slot) for slot in run.owner]
     layers = {(m[1], m[2]) for m in found if m}
     return sum(not run.route or stack in run.route for stack, _ in layers)
-
-
-BUDGETS = tuple(f"train.max_{unit}" for unit in ("steps", "tokens", "flops", "seconds"))
 
 
 # match.by -> what was made equal, and its value as a run recorded it.
@@ -237,7 +233,7 @@ def _sentence(arm: Arm, comparison: Comparison) -> str:
 
 def _varied(settings: dict[str, Scalar]) -> str:
     """The size or budget that was solved for, and its value before."""
-    keys = (f"model.{settings.get('match.vary')}", *BUDGETS)
+    keys = (f"model.{settings.get('match.vary')}", *LIMITS)
     key = next((key for key in keys if settings.get(key) is not None), None)
     if key is None:
         return "its budget"

@@ -9,15 +9,15 @@ from typing import Any
 
 from tietrain.errors import StorageError
 from tietrain.report.arms import Arm, Comparison, compare, make_arms
-from tietrain.report.figures.canvas import Drawing, Looks
+from tietrain.report.figures.canvas import ArmStyles, Drawing
 from tietrain.report.figures.draw_all import draw_all
 from tietrain.report.pages.exports import arm_json, arm_row, run_json, run_row
 from tietrain.report.pages.html import make_html
 from tietrain.report.pages.latex import arms_table, verdicts_table
+from tietrain.report.pages.markdown import make_markdown
 from tietrain.report.pages.markup import csv_text
 from tietrain.report.pages.method import method_paragraph
-from tietrain.report.pages.page import make_page
-from tietrain.report.pages.tensorboard_report import write_board
+from tietrain.report.pages.tensorboard_report import write_tensorboard_report
 from tietrain.report.verdicts import Verdicts, add_two_level, judge
 from tietrain.runs import record as runs
 from tietrain.runs.view import Run, collect
@@ -48,29 +48,29 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     """Read every run at or below a folder and write the report into its subfolder `report`.
 
     Args:
-        tensorboard: write the comparison into `report/tb` too, see `board.write_board`.
+        tensorboard: write the comparison into `report/tb` too, see `tensorboard_report`.
     Raises:
         DataError: no runs found. StorageError: the disk refused.
     """
     found = collect(directory)
     arms = make_arms(found)
     comparisons = compare(arms)
-    looks = Looks(arm for comparison in comparisons for arm in comparison.arms)
-    judgements = _judge_all(comparisons, directory)
-    drawings = {c.slug: draw_all(c, judgements[c.slug], looks) for c in comparisons}
-    files = _data_files(found, _arm_rows(arms, comparisons, judgements))
+    styles = ArmStyles(arm for comparison in comparisons for arm in comparison.arms)
+    verdicts = _judge_all(comparisons, directory)
+    drawings = {c.slug: draw_all(c, verdicts[c.slug], styles) for c in comparisons}
+    files = _data_files(found, _arm_rows(arms, comparisons, verdicts))
     for slug, drawn in drawings.items():
         for drawing in drawn:
             files |= _figure_files(slug, drawing)
     for c in comparisons:
-        files[f"{c.slug}_arms.tex"] = arms_table(c, judgements[c.slug])
-        files[f"{c.slug}_verdicts.tex"] = verdicts_table(c, judgements[c.slug])
-        files[f"{c.slug}_method.txt"] = method_paragraph(c, judgements[c.slug]) + "\n"
-    files["report.html"] = make_html(found, comparisons, judgements, drawings, looks)
-    files["report.md"] = make_page(found, comparisons, judgements, drawings)
+        files[f"{c.slug}_arms.tex"] = arms_table(c, verdicts[c.slug])
+        files[f"{c.slug}_verdicts.tex"] = verdicts_table(c, verdicts[c.slug])
+        files[f"{c.slug}_method.txt"] = method_paragraph(c, verdicts[c.slug]) + "\n"
+    files["report.html"] = make_html(found, comparisons, verdicts, drawings, styles)
+    files["report.md"] = make_markdown(found, comparisons, verdicts, drawings)
     paths = _write_all(directory / FOLDER, files)
     if tensorboard:
-        write_board(directory / FOLDER / runs.TENSORBOARD, comparisons, judgements)
+        write_tensorboard_report(directory / FOLDER / runs.TENSORBOARD, comparisons, verdicts)
     return paths
 
 
@@ -80,10 +80,10 @@ def _judge_all(comparisons: Sequence[Comparison], directory: Path) -> dict[str, 
 
 
 def _arm_rows(
-    arms: Sequence[Arm], comparisons: Sequence[Comparison], judgements: Mapping[str, Verdicts]
+    arms: Sequence[Arm], comparisons: Sequence[Comparison], verdicts: Mapping[str, Verdicts]
 ) -> list[dict[str, Any]]:
     """In the order of the comparisons, then the arms that are in none."""
-    compared = [arm_json(arm, judgements[c.slug]) for c in comparisons for arm in c.arms]
+    compared = [arm_json(arm, verdicts[c.slug]) for c in comparisons for arm in c.arms]
     return compared + [arm_json(arm, None) for arm in arms if not arm.id]
 
 

@@ -92,6 +92,20 @@ def writing(path: Path) -> Iterator[None]:
         raise StorageError(f"writing {path}", f"the system says {e.strerror or e}", MAKE_ROOM) from e
 
 
+def make_own_folder(folder: Path) -> bool:
+    """Make a folder that git ignores, and its parents; True if it is new or was empty. One in use stays as it is.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            return False
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
     """`write_bytes` of UTF-8; a character without a UTF-8 form (a lone surrogate) becomes a question mark."""
     write_bytes(path, text.encode("utf-8", errors="replace"))

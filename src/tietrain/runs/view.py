@@ -21,6 +21,8 @@ Scalar = str | int | float | bool | None
 
 # No count or score of ours comes near this; a larger number is damage, and its square must still be finite.
 LARGEST = 1e100
+# Longest time that `clock` shows, in seconds.
+LONGEST = 1e9
 # What is read of a run, lines of its documents included.
 FILES = (runs.RUN, runs.PLAN, runs.LEDGER, runs.EVAL, runs.METRICS, runs.DOCUMENTS)
 TEXTS = ("id", "study", "label", "task", "status", "arm", "plan_hash", "reason", "started_at", "ended_at")
@@ -271,6 +273,16 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if abs(value) < LARGEST else None
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds; a damaged file can ask for no more than 31 years.
+
+    >>> clock(3725.4)
+    '1:02:05'
+    """
+    minutes, rest = divmod(round(min(seconds, LONGEST)), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _numbers(body: Any) -> dict[str, float]:

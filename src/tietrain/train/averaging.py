@@ -39,7 +39,7 @@ Evaluation = dict[str, Any]
 
 
 def make_smoothed(model: Transformer, config: TrainConfig) -> Transformer | None:
-    """The model whose weights are the exponential moving average, at its start; None where none is asked."""
+    """The model whose weights are the exponential moving average, at its start; None if train.ema is not set."""
     return None if config.ema is None else deepcopy(model)
 
 
@@ -73,7 +73,7 @@ def note_evaluation(state: TrainState, found: Evaluation, config: TrainConfig) -
 def keep_weights(directory: Path, model: Transformer, state: TrainState) -> None:
     """Store the weights of the evaluation just made wherever the state names its step.
 
-    What the newest checkpoint names stays: a run that goes on from there finds it, and makes the later ones again.
+    What the newest checkpoint names stays: a run that continues from there finds it, and makes the later ones again.
     """
     folder = directory / runs.CHECKPOINTS
     if state.best is not None and state.best["step"] == state.step:
@@ -88,7 +88,7 @@ def keep_weights(directory: Path, model: Transformer, state: TrainState) -> None
 
 
 def remove_unnamed(directory: Path) -> None:
-    """Delete weights of evaluations that no checkpoint's state names any more, once one is saved or gone on from.
+    """Delete weights of evaluations that no checkpoint's state names any more, once one is saved or continued from.
 
     Of the average: had the newest one to be passed over as damaged, the one before would still find all of its own.
     """
@@ -103,8 +103,8 @@ def remove_unnamed(directory: Path) -> None:
 def restore_kept(directory: Path, model: Transformer, state: TrainState, log: Callable[[str], None]) -> None:
     """Make what is stored be what the state names: the best evaluation, and those of the average.
 
-    They lie there already, or they are those of the model just loaded. Where they are gone all the same, the run goes on
-    without them and says so.
+    They are there already, or they are those of the model just loaded. If some are gone all the same, the run logs it and
+    continues without them.
     """
     folder = directory / runs.CHECKPOINTS
     if state.best is not None and _read(folder / BEST_BEFORE) == state.best:
@@ -129,7 +129,7 @@ def restore_kept(directory: Path, model: Transformer, state: TrainState, log: Ca
 def save_average(directory: Path, model: Transformer, state: TrainState) -> None:
     """Write the mean of the weights the state names, in order of their steps; `model` is left with it.
 
-    One that is there already stays where it ends with the same step and is also of weights that are gone by now.
+    An average that is there already stays if it ends with the same step and includes weights that are gone by now.
 
     Raises:
         DataError: none of them is left, or one is damaged.
@@ -164,7 +164,7 @@ def mean_weights(reads: Sequence[Callable[[], Mapping[str, Tensor]]]) -> dict[st
 
 
 def load_scored(directory: Path, model: Transformer, config: TrainConfig) -> dict[str, Any]:
-    """Load the weights of a run that its final scores are of; returns their step(s) and how they were chosen.
+    """Load the weights that a run is scored with; returns their step(s) and how they were chosen.
 
     Raises:
         DataError: they are missing or damaged.
@@ -193,12 +193,12 @@ def _evaluated(directory: Path, step: int) -> Path:
 
 
 def _read(path: Path) -> Evaluation | None:
-    """What the weights stored there are of; None where they are missing or damaged."""
+    """Of which evaluation the weights stored there are; None if they are missing or damaged."""
     return runs.read_json(path / STATE) if is_whole(path) else None
 
 
 def _state_of(path: Path) -> Evaluation | None:
-    """What weights say they are of, whole or not."""
+    """Of which evaluation weights claim to be, whole or not."""
     try:
         found: Evaluation = runs.read_json(path / STATE)
         return found

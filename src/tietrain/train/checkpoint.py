@@ -47,7 +47,7 @@ def save_checkpoint(
 
     Args:
         body: what `state.json` holds.
-        smoothed: the model that holds the moving average of the weights; None where there is none.
+        smoothed: the model that holds the moving average of the weights; None without train.ema.
     Raises:
         DivergedError: a weight is not finite; nothing is written.
         StorageError: the disk refused; earlier checkpoints are untouched.
@@ -84,9 +84,9 @@ def load_checkpoint(
 
     Args:
         check: refuses a `state.json` of another experiment by raising; called before anything is loaded.
-        say: told of a damaged checkpoint that was passed over; it is deleted once an older one is loaded.
+        log: gets a line about each damaged checkpoint that is passed over; it is deleted once an older one is loaded.
     Returns:
-        What `state.json` holds; None where there is no checkpoint yet.
+        What `state.json` holds; None if there is no checkpoint yet.
     Raises:
         DataError: there are checkpoints and none is whole.
         SettingsError: it was made under another plan.
@@ -97,7 +97,7 @@ def load_checkpoint(
     damaged = []
     for path in reversed(steps.values()):
         if not is_whole(path):
-            log(f"checkpoint {path} is damaged; trying the one before")
+            log(f"checkpoint {path} is damaged; tietrain tries the one before")
             damaged.append(path)
             continue
         body = runs.read_json(path / STATE)
@@ -130,9 +130,8 @@ def load_weights(run: Path, model: Transformer) -> None:
     """
     final = run / runs.CHECKPOINTS / FINAL
     if not is_whole(final):
-        raise DataError(
-            f"init_from={run}", f"there are no whole final weights in {final}", "name a finished run directory"
-        )
+        problem = f"there are no whole final weights in {final}"
+        raise DataError(f"init_from={run}", problem, "name a finished run directory")
     load_model(final / MODEL, model)
 
 
@@ -140,7 +139,7 @@ def save_weights(target: Path, model: Transformer, state: Mapping[str, Any] | No
     """Write the weights of a model alone, in the place of those that are there.
 
     Args:
-        state: of which step they are and what else `state.json` should say; None for those after the last step.
+        state: their step and what else `state.json` should hold; None for those after the last step.
     """
     weights = _weights(model, None if state is None else int(state["step"]))
 
@@ -153,14 +152,13 @@ def save_weights(target: Path, model: Transformer, state: Mapping[str, Any] | No
 
 
 def _weights(model: Transformer, step: int | None) -> dict[str, Tensor]:
-    """Owner -> values; DivergedError where one is not finite."""
+    """Owner -> values; DivergedError if one is not finite."""
     weights = {name: p.detach() for name, p in model.named_parameters()}
     for name, values in weights.items():
         if not torch.isfinite(values).all():
             requested = "the last step" if step is None else f"step {step}"
-            raise DivergedError(
-                requested, f"{name} is not finite", "lower optim.lr or raise optim.warmup; nothing was saved"
-            )
+            remedy = "lower optim.lr or raise optim.warmup; nothing was saved"
+            raise DivergedError(requested, f"{name} is not finite", remedy)
     audit_checkpoint_keys(model.plan, weights)
     return weights
 
@@ -194,7 +192,7 @@ def read_weights(path: Path, plan: TyingPlan) -> dict[str, Tensor]:
     """Owner -> values as a file holds them.
 
     Raises:
-        DataError: it is damaged, or does not say its plan.
+        DataError: it is damaged, or does not hold its plan.
         SettingsError: it was made under another plan.
     """
     weights, metadata = _read(path)
@@ -204,9 +202,8 @@ def read_weights(path: Path, plan: TyingPlan) -> dict[str, Tensor]:
         # An owner without values is the audit's to name.
         shapes = {slot: weights[root].shape if root in weights else here.shapes[slot] for slot, root in owner.items()}
     except (KeyError, ValueError, TypeError, AttributeError):
-        raise DataError(
-            str(path), "it does not say under which plan it was made", "give a checkpoint tietrain wrote"
-        ) from None
+        problem = "it does not hold the plan it was made under"
+        raise DataError(str(path), problem, "give a checkpoint that tietrain wrote") from None
     there = PlanRecord(owner, {slot: tuple(shape) for slot, shape in shapes.items()})
     difference = Difference(there, here).words()
     if difference:

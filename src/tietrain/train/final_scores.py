@@ -1,11 +1,10 @@
-"""What a trained model scores on every split, as `eval.json` says it."""
+"""The scores of a trained model on every split, as in `eval.json`."""
 
 from __future__ import annotations
 
 import json
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tietrain.config import RunConfig
@@ -15,53 +14,54 @@ from tietrain.runs.scores import METRICS, NATS
 if TYPE_CHECKING:
     from tietrain.data.prepared import Prepared
     from tietrain.model.transformer import Transformer
+    from tietrain.train.experiment import Experiment
     from tietrain.train.stop import StopRequest
     from tietrain.train.tasks.scoring import SplitScores
     from tietrain.train.tasks.task import Task
 
 
 def score_all(
-    config: RunConfig,
+    experiment: Experiment,
     task: Task,
     model: Transformer,
     prepared: Prepared,
-    directory: Path,
     log: Callable[[str], None],
     stop: StopRequest,
 ) -> dict[str, Any]:
     """Final scores of every split but train, in every direction, each scored once with the weights chosen on valid."""
-    scores = no_scores(config)
+    directory = experiment.directory
+    scores = no_scores(experiment.config)
     documents: list[dict[str, Any]] = []
     for split in prepared.scored:
-        with stop.at_once():
+        with stop.interruptible():
             result = task.score(model, split)
         add_scores(scores, split, result)
         documents += [{"split": split, **document} for document in result.documents]
         for name, lines in result.texts.items():
             runs.write_text(directory / f"{name}.{split}.txt", "".join(line + "\n" for line in lines))
         log(f"{split}: {brief(result.scores)}")
-    for name, means in add_means(scores, config, prepared).items():
+    for name, means in add_means(scores, experiment.config, prepared).items():
         log(f"{name}: {brief(means)}")
     runs.write_text(directory / runs.DOCUMENTS, "".join(json.dumps(document) + "\n" for document in documents))
     return scores
 
 
 def no_scores(config: RunConfig) -> dict[str, Any]:
-    """What `eval.json` says before a split is scored."""
+    """The content of `eval.json` before a split is scored."""
     task = config.task
     windows = {"window": task.window, "stride": task.eval_stride or task.window} if task.name == "lm" else {}
     return {"splits": {}, "signatures": {}, "reasons": {}, "windows": windows}
 
 
 def add_scores(scores: dict[str, Any], split: str, result: SplitScores) -> None:
-    """Add those of one split to what `eval.json` says."""
+    """Add those of one split."""
     scores["splits"][split] = result.scores
     scores["signatures"] |= result.signatures
     scores["reasons"] |= {f"{split}.{name}": why for name, why in result.reasons.items()}
 
 
 def add_means(scores: dict[str, Any], config: RunConfig, prepared: Prepared) -> dict[str, dict[str, Any]]:
-    """Add, where a split was scored in several directions, the mean over those that are trained, and over the others.
+    """Add, if a split was scored in several directions, the mean over those that are trained, and over the others.
 
     Returns:
         `SPLIT.mean` and `SPLIT.zero_shot` -> mean of each of task.metrics and of the nats, and the directions meant.
@@ -70,9 +70,13 @@ def add_means(scores: dict[str, Any], config: RunConfig, prepared: Prepared) -> 
     for split in prepared.corpus.splits if len(prepared.layout.directions) > 1 else ():
         for suffix, directions in (("mean", config.directions), ("zero_shot", config.zero_shot)):
             of = {d.name: scores["splits"][f"{split}.{d.name}"] for d in directions if split != "train"}
-            keys = [key for key in (*config.task.metrics, *NATS) if all(one[key] is not None for one in of.values())]
+            keys = [
+                key for key in (*config.task.metrics, *NATS) if all(found[key] is not None for found in of.values())
+            ]
             if of:
-                means[f"{split}.{suffix}"] = {key: statistics.fmean(one[key] for one in of.values()) for key in keys}
+                means[f"{split}.{suffix}"] = {
+                    key: statistics.fmean(found[key] for found in of.values()) for key in keys
+                }
                 means[f"{split}.{suffix}"]["directions"] = list(of)
     scores["splits"] |= means
     return means
@@ -80,9 +84,5 @@ def add_means(scores: dict[str, Any], config: RunConfig, prepared: Prepared) -> 
 
 def brief(scores: dict[str, Any]) -> str:
     """The scores people look at first, in one line."""
-    shown = [
-        (name, scores[name])
-        for name in ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats", *METRICS, "legal")
-        if scores.get(name) is not None
-    ]
-    return ", ".join(f"{name} {value:.4g}" for name, value in shown)
+    names = ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats", *METRICS, "legal")
+    return ", ".join(f"{name} {scores[name]:.4g}" for name in names if scores.get(name) is not None)

@@ -13,7 +13,7 @@ from tietrain import __version__
 from tietrain.config import HardwareConfig
 from tietrain.errors import SettingsError
 
-# What torch chose for this process before any run asked for another number.
+# What torch chose for this process before any run set another number.
 DEFAULT_THREADS = torch.get_num_threads()
 # CPU features that multiply bf16 matrices faster than fp32 ones.
 FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
@@ -33,7 +33,7 @@ class Hardware:
     notes: tuple[str, ...] = ()
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Matmuls in bf16 inside, where the precision asks for it; parameters stay fp32."""
+        """Matmuls in bf16 inside, if that is the precision; parameters stay fp32."""
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
@@ -93,7 +93,7 @@ def _device(requested: str) -> torch.device:
 
 
 def _precision(requested: str, device: torch.device) -> tuple[str, tuple[str, ...]]:
-    """fp32 or bf16, with a note where the choice is unlikely to pay."""
+    """fp32 or bf16, with a note if the choice is unlikely to pay off."""
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         chosen = ("bf16" if fast else "fp32") if requested == "auto" else requested

@@ -13,49 +13,54 @@ from typing import Any, cast
 import torch
 from torch.optim import Optimizer
 
-from tietrain.config import RunConfig, TrainConfig
-from tietrain.config.describe import describe_plan
+from tietrain.config import TrainConfig
 from tietrain.data.batches.batching import Batch
 from tietrain.errors import DivergedError
 from tietrain.model.audit import audit_model, audit_optimizer
 from tietrain.model.transformer import Transformer
-from tietrain.plan.flops import count_flops, length_units
+from tietrain.plan.flops import length_units
 from tietrain.train.averaging import keep_weights, make_smoothed, note_evaluation, remove_unnamed, smooth
 from tietrain.train.checkpoint import save_checkpoint
+from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware
-from tietrain.train.optim import build_optimizer, set_learning_rate
+from tietrain.train.optim import (
+    StepSums,
+    build_optimizer,
+    fraction_spent,
+    learning_rate,
+    set_learning_rate,
+    train_step,
+)
 from tietrain.train.resume import make_identity, metrics_seal, resume
-from tietrain.train.schedule import fraction_spent, learning_rate
 from tietrain.train.state import Interval, TrainState
-from tietrain.train.step import StepSums, train_step
 from tietrain.train.stop import StopRequest
 from tietrain.train.tasks.task import Task
 from tietrain.train.telemetry import Telemetry
 from tietrain.train.trackers import Trackers
 
-# Evaluations of a run where train.eval_every does not say how many.
+# Evaluations of a run if train.eval_every is not set.
 N_EVALUATIONS = 10
 
 
 def fit(
+    experiment: Experiment,
     model: Transformer,
     task: Task,
-    *,
-    config: RunConfig,
     hardware: Hardware,
-    directory: Path,
     fingerprints: Mapping[str, Any],
+    *,
     log: Callable[[str], None],
     stop: StopRequest,
     trackers: Trackers,
 ) -> TrainState:
-    """Train until the first budget is spent or a signal comes; goes on where an earlier call in this directory stopped.
+    """Train until the first budget is spent or a signal comes; continues if an earlier call in the directory stopped.
 
-    Leaves the last two checkpoints, the best weights on valid, those train.average wants the mean of, and a row of metrics
-    for every interval. An interrupted and continued run on a CPU leaves the same bytes as an uninterrupted one, wall-clock
-    columns excepted. With train.ema every evaluation, and so all that it chooses, is of the moving average.
+    Leaves the last two checkpoints, the best weights on valid, those for the mean of train.average, and one row of metrics
+    per interval. An interrupted and continued run on a CPU leaves the same bytes as an uninterrupted one, except in
+    wall-clock columns. With train.ema every evaluation, and so all that it chooses, is of the moving average.
 
     Args:
+        experiment: with its real vocabularies.
         model: initialized, on the hardware's device; trained in place.
         task: batches, loss, evaluation.
         fingerprints: content hashes that a checkpoint must agree with.
@@ -69,8 +74,9 @@ def fit(
     """
     for note in hardware.notes:
         log(note)
+    config, directory = experiment.config, experiment.directory
     optimizer = build_optimizer(model, config.optim)
-    identity = make_identity(config, hardware, fingerprints)
+    identity = make_identity(experiment, hardware, fingerprints)
     smoothed = make_smoothed(model, config.train)
     state = resume(directory, model, optimizer, smoothed, identity, log)
     evaluated = smoothed or model
@@ -78,14 +84,15 @@ def fit(
     audit_model(evaluated)
     audit_optimizer(model, optimizer)
 
-    budgets, flop_ledger, saved = config.train.budgets, count_flops(model.shape), state.step
+    budgets = config.train.budgets
+    saved = state.step  # the step of the newest checkpoint
     compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
-    telemetry = Telemetry(directory, config, describe_plan(model.plan, config), hardware, log, trackers)
-    with telemetry, _settled_heap():
+    with Telemetry(experiment, hardware, log, trackers) as telemetry, _settled_heap():
         while fraction_spent(state.used, budgets) < 1 and stop.signal is None:
-            began, before = time.perf_counter(), fraction_spent(state.used, budgets)
+            began = time.perf_counter()
+            before = fraction_spent(state.used, budgets)
             batch = task.batches.batch(state.epoch, state.index)
-            flops = flop_ledger.training(length_units(model.shape, batch.lengths))
+            flops = experiment.flops.training(length_units(model.shape, batch.lengths))
             state.lr = learning_rate(config.optim, fraction_spent(state.middle_of_step(batch.n_tokens, flops), budgets))
             set_learning_rate(optimizer, state.lr)
             sums = train_step(
@@ -104,7 +111,8 @@ def fit(
             _advance(state, batch, sums, flops, time.perf_counter() - began, task.batches.n_batches(state.epoch))
 
             now = fraction_spent(state.used, budgets)
-            is_last, is_kept = now >= 1, False
+            is_last = now >= 1
+            is_kept = False
             if is_last or state.step % config.train.log_every == 0:
                 telemetry.add_train_row(state, now)
                 state.interval = Interval()

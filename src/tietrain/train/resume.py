@@ -1,9 +1,10 @@
-"""Going on where a run stopped, and refusing to go on with another experiment."""
+"""Continuing a run where it stopped, and refusing to continue it as another experiment."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,38 +12,41 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from tietrain.config import RunConfig
-from tietrain.config.identity import changed_settings, result_settings
+from tietrain.config import OptimConfig, TrainConfig
+from tietrain.config.identity import changed_settings
+from tietrain.config.keys import BUDGET, LIMITS
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.transformer import Transformer
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
 from tietrain.train.averaging import restore_kept
 from tietrain.train.checkpoint import STATE, load_checkpoint, step_checkpoints
+from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware
-from tietrain.train.schedule import OF_BUDGET, check_longer_budget
+from tietrain.train.optim import learning_rate
 from tietrain.train.state import TrainState
 
-# Conditions of bit-for-bit equality: with others a run goes on, and says so.
-BIT_CONDITIONS = (
+# Places at which the rates of two schedules are compared.
+N_COMPARED = 1000
+# Conditions of bit-for-bit equality: if one changes, the run continues and logs it.
+BIT_CONDITIONS: tuple[str, ...] = (
     "device",
+    "device_name",
     "precision",
     "compile",
     "device_batch_tokens",
-    "tietrain",
-    "device_name",
     "threads",
     "cpu_capability",
-    "torch",
-    "python",
-    "platform",
 )
+BIT_CONDITIONS += ("tietrain", "torch", "python", "platform")
 
 
-def make_identity(config: RunConfig, hardware: Hardware, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
+def make_identity(experiment: Experiment, hardware: Hardware, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint must agree with to be continued: settings and contents; and on which machine, to compare."""
-    identity = {"settings": result_settings(config), "fingerprints": dict(fingerprints), "machine": hardware.describe()}
-    return json.loads(json.dumps(identity))
+    machine = hardware.describe()
+    identity = {"settings": experiment.settings, "fingerprints": dict(fingerprints), "machine": machine}
+    plain: dict[str, Any] = json.loads(json.dumps(identity))
+    return plain
 
 
 def resume(
@@ -53,10 +57,10 @@ def resume(
     identity: Mapping[str, Any],
     log: Callable[[str], None],
 ) -> TrainState:
-    """The state of the newest whole checkpoint, loaded into model and optimizer; step 0 where there is none.
+    """The state of the newest whole checkpoint, loaded into model and optimizer; step 0 if there is none.
 
     Args:
-        smoothed: the model that holds the moving average of the weights, loaded too; None where there is none.
+        smoothed: the model that holds the moving average of the weights, loaded too; None without train.ema.
 
     Raises:
         SettingsError: the checkpoint is of other settings, contents or ties; it names the first that differs.
@@ -70,7 +74,7 @@ def resume(
     for name in BIT_CONDITIONS:
         before, now = body["machine"].get(name), identity["machine"].get(name)
         if before != now:
-            log(f"{name} was {before} and is {now}: the run goes on, but may differ in its last digits")
+            log(f"{name} was {before} and is {now}: the run continues, but may differ in its last digits")
     state = _state(directory, body)
     seal = body.get("metrics")
     n_bytes = seal.get("bytes") if isinstance(seal, dict) else None
@@ -91,14 +95,57 @@ def metrics_seal(directory: Path, n_bytes: int | None = None) -> dict[str, Any]:
 
 
 def check_longer(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """SettingsError unless the run can go on with another budget; see `schedule.check_longer_budget`."""
+    """SettingsError unless the run can continue with another budget; see `check_longer_budget`."""
     whole = [path for path in step_checkpoints(directory / runs.CHECKPOINTS).values() if is_whole(path)]
     if not whole:
-        requested = f"run_dir={directory}"
-        raise SettingsError(
-            requested, "no checkpoint is left to go on from", "give another run_dir for a longer budget"
-        )
+        remedy = "give another run_dir for a longer budget"
+        raise SettingsError(f"run_dir={directory}", "no checkpoint is left to continue from", remedy)
     check_longer_budget(before, now, _state(directory, runs.read_json(whole[-1] / STATE)).used)
+
+
+def check_longer_budget(before: Mapping[str, Any], now: Mapping[str, Any], used: Mapping[str, float]) -> None:
+    """SettingsError unless the budget is longer, in the same unit, and every rate used so far stays what it was.
+
+    That is possible for a constant rate, inverse_sqrt, and wsd before its decay, if the warm-up is as long as before.
+
+    Args:
+        before, now: full key -> value, which differ in keys of BUDGET.
+        used: unit -> amount used so far.
+    """
+    try:
+        old, new = _budgets(before), _budgets(now)
+        schedules = _optim(before), _optim(now)
+    except TypeError as e:
+        raise DataError(runs.RUN, f"its settings are not those of a run ({e})", "give another run_dir") from None
+    (unit, limit), *more = new.items()
+    remedy = "give another run_dir"
+    if old == new:
+        key = next(key for key in sorted(BUDGET) if before.get(key) != now.get(key))
+        raise SettingsError(f"{key}={now.get(key)}", f"the run was made with {before.get(key)}", remedy)
+    requested = f"train.max_{unit}={limit}"
+    if more or list(old) != [unit] or limit <= old[unit]:
+        problem = f"the run was made with {', '.join(f'max_{u}={v}' for u, v in old.items())}"
+        raise SettingsError(requested, problem, "give the same budget, or a longer one of the same unit")
+    for i in range(N_COMPARED + 1):
+        amount = used[unit] * i / N_COMPARED
+        rates = [learning_rate(s, amount / b[unit]) for s, b in zip(schedules, (old, new), strict=True)]
+        if not math.isclose(*rates, rel_tol=1e-9):
+            warmup = schedules[0].warmup * old[unit] / limit
+            if schedules[0].schedule != "cosine" and not math.isclose(warmup, schedules[1].warmup):
+                remedy = f"try optim.warmup={warmup!r}, or give another run_dir"
+            problem = (
+                f"with optim.schedule={schedules[0].schedule} the steps so far would have had other learning rates"
+            )
+            raise SettingsError(requested, problem, remedy)
+
+
+def _budgets(settings: Mapping[str, Any]) -> dict[str, float]:
+    stated: dict[str, Any] = {key.removeprefix("train."): settings.get(key) for key in LIMITS}
+    return TrainConfig(**stated).budgets
+
+
+def _optim(settings: Mapping[str, Any]) -> OptimConfig:
+    return OptimConfig(**{k.removeprefix("optim."): v for k, v in settings.items() if k.startswith("optim.")})
 
 
 def _state(directory: Path, body: Any) -> TrainState:
@@ -112,16 +159,16 @@ def _check_same(directory: Path, identity: Mapping[str, Any], body: Any) -> None
     names = ("state", "settings", "fingerprints", "machine")
     if not isinstance(body, dict) or not all(isinstance(body.get(name), dict) for name in names):
         raise DataError(str(directory), "its checkpoint is of another make", "give another run_dir")
-    before, now = body["settings"], identity["settings"]
     problem = f"the checkpoint in {directory} was made with"
+    before, now = body["settings"], identity["settings"]
     changed = changed_settings(before, now)
     for key in changed:
-        if key not in OF_BUDGET:
+        if key not in BUDGET:
             raise SettingsError(f"{key}={now.get(key)}", f"{problem} {before.get(key)}", "give another run_dir")
     if changed:
         check_longer_budget(before, now, _state(directory, body).used)
     before, now = body["fingerprints"], identity["fingerprints"]
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
-            said = f"{problem} {before.get(key)}, now it is {now.get(key)}"
-            raise SettingsError(f"fingerprint of {key}", said, "give another run_dir")
+            difference = f"{problem} {before.get(key)}, now it is {now.get(key)}"
+            raise SettingsError(f"fingerprint of {key}", difference, "give another run_dir")

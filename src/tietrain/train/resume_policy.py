@@ -1,4 +1,4 @@
-"""What a run directory already holds, and what follows: it is finished, goes on, would fail again, or is another run's."""
+"""What a run directory already holds, and what follows: it is finished, continues, would fail again, or is another run's."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import json
 from pathlib import Path
 
 from tietrain.config import RunConfig
-from tietrain.config.identity import changed_settings, flat_settings, result_settings
-from tietrain.config.layout import make_shape
+from tietrain.config.identity import changed_settings, flat_settings
+from tietrain.config.keys import BUDGET
 from tietrain.config.stored import stored_record
-from tietrain.data.sources.corpora import corpus_key
-from tietrain.errors import DataError, SettingsError
+from tietrain.errors import DataError, SettingsError, eprint
 from tietrain.plan.difference import Difference, first_of, record_of
-from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
 from tietrain.runs.record import RunRecord
-from tietrain.train.schedule import OF_BUDGET
+from tietrain.train.experiment import Experiment
+from tietrain.train.outcome import Outcome, valid_score
 
 # What `same_code=true` compares, of the machine a run records.
 SAME_CODE = ("tietrain", "torch", "device", "precision", "threads")
@@ -24,37 +23,60 @@ SAME_CODE = ("tietrain", "torch", "device", "precision", "threads")
 LASTING = (2, 3, 4, 70)
 
 
-def previous_record(config: RunConfig, directory: Path) -> RunRecord | None:
-    """What this directory already holds; SettingsError where work has been done there in another experiment."""
+def previous_record(experiment: Experiment) -> RunRecord | None:
+    """The record in the experiment's directory; None if there is none.
+
+    Raises:
+        SettingsError: another experiment was trained there.
+    """
+    config, directory = experiment.config, experiment.directory
     if not (directory / runs.RUN).exists():
         return None
     previous = runs.read_record(directory)
     if previous.status != "done" and not has_work(directory):
         return previous
-    requested = result_settings(config)
-    changed = changed_settings(previous.settings, requested)
-    for key in (key for key in changed if key not in OF_BUDGET):
-        ties = _tie_difference(config, directory) if key.startswith("tying.") else ""
-        raise SettingsError(
-            f"{key}={flat_settings(config).get(key)}",
-            f"{directory} holds a run with {key}={previous.settings.get(key)}{ties}",
-            "give another run_dir",
-        )
-    if previous.fingerprints.get("source") != corpus_key(config.data, config.task.name):
-        raise SettingsError(
-            f"data.root={config.data.root}", f"{directory} holds a run on other text", "give another run_dir"
-        )
+    changed = changed_settings(previous.settings, experiment.settings)
+    for key in (key for key in changed if key not in BUDGET):
+        setting, before = f"{key}={flat_settings(config).get(key)}", f"{key}={previous.settings.get(key)}"
+        ties = ""
+        if key.startswith("tying."):
+            ties = _tie_difference(experiment)
+            if previous.label != config.tying_label:
+                setting, before = f"tying={config.tying_label}", f"tying={previous.label}"
+        raise SettingsError(setting, f"{directory} holds a run with {before}{ties}", "give another run_dir")
+    if previous.fingerprints.get("source") != experiment.corpus_key:
+        problem = f"{directory} holds a run on other text"
+        raise SettingsError(f"data.root={config.data.root}", problem, "give another run_dir")
     if changed:
         from tietrain.train.resume import check_longer
 
-        check_longer(directory, previous.settings, requested)
+        check_longer(directory, previous.settings, experiment.settings)
         previous.status = "interrupted"  # until the longer budget is spent
     return previous
 
 
-def is_finished(config: RunConfig, directory: Path) -> bool:
-    """Whether the scores are there, and the last weights and those that were scored as they were written, or taken away."""
-    scored = "best" if config.train.average == "none" else "average"
+def earlier_outcome(experiment: Experiment, previous: RunRecord | None) -> Outcome | None:
+    """The outcome of the run that is there already, if it need not be run; None if it must be run or continued."""
+    config, directory = experiment.config, experiment.directory
+    if previous is None:
+        return None
+    if previous.status == "done" and is_finished(experiment):
+        other = other_code(previous, config) if config.same_code else ""
+        if not other:
+            eprint(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
+            return Outcome(str(directory), "skipped", valid=valid_score(directory))
+        eprint(f"{directory} was finished with {other}: it is run again")
+        runs.clear(directory)
+    if not config.retry_failed and would_fail_again(previous, experiment):
+        message = f"{previous.reason} (as before; retry_failed=true runs it again)"
+        return Outcome(str(directory), previous.status, previous.exit_code, message)
+    return None
+
+
+def is_finished(experiment: Experiment) -> bool:
+    """Whether the scores are there, and the last and the scored weights are as they were written, or taken away."""
+    directory = experiment.directory
+    scored = "best" if experiment.config.train.average == "none" else "average"
     weights = [directory / runs.CHECKPOINTS / name for name in (scored, "final")]
     try:
         has_scores = "splits" in runs.read_json(directory / runs.EVAL)
@@ -64,7 +86,7 @@ def is_finished(config: RunConfig, directory: Path) -> bool:
 
 
 def other_code(previous: RunRecord, config: RunConfig) -> str:
-    """In what a finished run was made otherwise than this process would make it; empty where in nothing."""
+    """How the code or machine of a finished run differs from this process; empty if it does not."""
     from tietrain.train.hardware import resolve_hardware
 
     now = resolve_hardware(config.hardware).describe()
@@ -72,16 +94,17 @@ def other_code(previous: RunRecord, config: RunConfig) -> str:
     return ", ".join(f"{key} {previous.machine.get(key)}, now {now[key]}" for key in changed)
 
 
-def would_fail_again(previous: RunRecord, config: RunConfig, directory: Path) -> bool:
+def would_fail_again(previous: RunRecord, experiment: Experiment) -> bool:
     """Whether the run failed for a reason that lies in its settings and text, and these are as they were."""
     # Once there are checkpoints, the text was good: one of them was damaged, and can be restored.
-    is_damage = previous.exit_code == DataError.exit_code and (has_work(directory) or config.init_from)
+    may_be_restored = has_work(experiment.directory) or experiment.config.init_from
+    is_damage = previous.exit_code == DataError.exit_code and may_be_restored
     return (
         previous.exit_code in LASTING
         and not is_damage
-        and previous.settings == json.loads(json.dumps(result_settings(config)))
+        and previous.settings == json.loads(json.dumps(experiment.settings))
         and "source" in previous.fingerprints
-        and previous.fingerprints["source"] == corpus_key(config.data, config.task.name)
+        and previous.fingerprints["source"] == experiment.corpus_key
     )
 
 
@@ -90,10 +113,10 @@ def has_work(directory: Path) -> bool:
     return any((directory / runs.CHECKPOINTS).glob("step_*"))
 
 
-def _tie_difference(config: RunConfig, directory: Path) -> str:
-    """How the ties of a run differ from those asked for, in words; empty where it has written no plan yet."""
+def _tie_difference(experiment: Experiment) -> str:
+    """How the ties of a run differ from those that are requested, in words; empty if it has written no plan yet."""
+    directory = experiment.directory
     if not (directory / runs.PLAN).exists():
         return ""
-    here = record_of(make_plan(make_shape(config), config.tying.ties))
-    lines = Difference(stored_record(directory), here).tie_lines()
+    lines = Difference(stored_record(directory), record_of(experiment.plan)).tie_lines()
     return f": {first_of(lines)}" if lines else ""

@@ -1,10 +1,9 @@
-"""A run directory opened again: configuration, plan, vocabularies and weights, compared with one another."""
+"""A run directory opened again: configuration, plan, vocabularies and weights, checked against one another."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,23 @@ import torch
 
 from tietrain.config import HardwareConfig, RunConfig
 from tietrain.config.directions import Direction
-from tietrain.config.layout import Layout, make_layout
 from tietrain.config.stored import read_run_config, stored_record
 from tietrain.data.batches.pairs import Sources
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.tokenizer import EOS_ID, Vocabulary
-from tietrain.data.vocabularies import load_vocabularies, real_shape
+from tietrain.data.vocabularies import load_vocabularies
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.audit import audit_model
-from tietrain.model.beam import Search
-from tietrain.model.decoding import search
+from tietrain.model.beam import Search, search
 from tietrain.model.sampling import Sampling, sample
 from tietrain.model.transformer import Transformer
 from tietrain.plan.difference import Difference, record_of
-from tietrain.plan.schemes import make_plan
+from tietrain.plan.slots import clip_length
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
 from tietrain.train.averaging import load_scored
 from tietrain.train.checkpoint import MODEL, load_model, step_checkpoints
+from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware, resolve_hardware
 from tietrain.train.tasks.mt import Translated, translations
 
@@ -44,7 +42,7 @@ class SavedRun:
     """A run ready for use. checkpoint: which weights these are."""
 
     directory: Path
-    config: RunConfig
+    experiment: Experiment
     record: runs.RunRecord
     vocabularies: Mapping[str, Vocabulary]
     model: Transformer
@@ -56,26 +54,26 @@ class SavedRun:
         if self.hardware.precision == "bf16":
             self.model.to(torch.bfloat16)
 
-    @cached_property
-    def layout(self) -> Layout:
-        """Which stack reads what."""
-        return make_layout(self.config)
+    @property
+    def config(self) -> RunConfig:
+        """What the run was made with."""
+        return self.experiment.config
 
     def direction(self, name: str | None) -> Direction:
         """The direction of that name; None for the only one.
 
         Raises:
-            SettingsError: there is none, or several, or it reads what no line of text can hold.
+            SettingsError: there is none, or several, or it reads what a line of text cannot hold.
         """
-        named = {direction.name: direction for direction in self.layout.directions}
+        named = {direction.name: direction for direction in self.experiment.layout.directions}
         if name not in named and (name or len(named) > 1):
             requested = f"--direction {name}" if name else "tietrain translate"
             raise SettingsError(
                 requested, f"the run has the directions {', '.join(named)}", "name one with --direction"
             )
-        direction = named[name] if name else self.layout.directions[0]
+        direction = named[name] if name else self.experiment.layout.directions[0]
         if read := [column for column in direction.sources if column in self.config.data.features]:
-            problem = f"{direction.name} reads feature vectors ({read[0]}), which no line of text can hold"
+            problem = f"{direction.name} reads feature vectors ({read[0]}), which a line of text cannot hold"
             remedy = "use `tietrain eval RUN data.splits.NAME=[...]` on files that hold them"
             raise SettingsError("tietrain translate", problem, remedy)
         return direction
@@ -92,14 +90,14 @@ class SavedRun:
         """Row and best translations of each line, as its batch is done; blank lines have none.
 
         Args:
-            lines: texts of the direction's sources, with a TAB between them where they are several.
+            lines: texts of the direction's sources, with a TAB between them if there are several.
             prefixes: what each translation begins with. first_line: number of the first line, for messages.
         Raises:
             DataError: a line has another number of texts; or it or its prefix is longer than a learned table of positions.
         """
         rows = [row for row, line in enumerate(lines) if line.strip()]
         sources = self._sources(direction, {first_line + row: lines[row] for row in rows})
-        stack = self.layout.decoders[direction.target]
+        stack = self.experiment.layout.decoders[direction.target]
         vocabulary, forced = self.vocabularies[stack], None
         if prefixes is not None:
             forced = vocabulary.encode([prefixes[row] for row in rows])
@@ -117,11 +115,11 @@ class SavedRun:
             if len(texts) != len(direction.sources):
                 problem = f"it has {len(texts)} fields, and {direction.name} reads {len(direction.sources)}"
                 raise DataError(f"line {number}", problem, "write a tab between the sources and nowhere else")
-        stacks = [self.layout.encoders[column] for column in direction.sources]
+        stacks = [self.experiment.layout.encoders[column] for column in direction.sources]
         columns = {stack: [texts[i] for texts in fields.values()] for i, stack in enumerate(stacks)}
         read = {stack: EncodedLines.of(self.vocabularies[stack].encode(texts)) for stack, texts in columns.items()}
         tags = self.vocabularies[stacks[0]].tags
-        return Sources(dict(read), tags[direction.target] if direction.target in self.layout.tags else None)
+        return Sources(dict(read), tags[direction.target] if direction.target in self.experiment.layout.tags else None)
 
     def continuations(self, prompt: str, n: int, length: int, settings: Sampling | Search) -> list[str]:
         """Prompt and what follows it, n times: drawn, or by beam search the n most probable ways to end the line."""
@@ -132,8 +130,7 @@ class SavedRun:
             self._check_positions(f"--length {length}", 1 + len(ids) + length)
             ((_, found),) = search(self.model, None, [ids], [length], settings)
             return [self._text(hypothesis.pieces) for hypothesis in found]
-        window = self.config.task.window
-        window = min(window, self.config.model.max_len) if self.config.model.positions == "learned" else window
+        window = clip_length(self.config.model, self.config.task.window)
         drawn: list[list[int]] = []
         for start in range(0, n, SAMPLE_ROWS):
             numbers = range(start, min(start + SAMPLE_ROWS, n))
@@ -147,11 +144,10 @@ class SavedRun:
         return "\n".join(self.vocabularies["decoder"].decode(lines))
 
     def _check_positions(self, requested: str, n_tokens: int) -> None:
-        model = self.config.model
-        if model.positions == "learned" and n_tokens > model.max_len:
-            raise DataError(
-                requested, f"{n_tokens} tokens, and the run learned {model.max_len} positions", "give it in parts"
-            )
+        n_positions = clip_length(self.config.model, n_tokens)
+        if n_positions < n_tokens:
+            problem = f"it has {n_tokens} tokens, and the model has learned {n_positions} positions"
+            raise DataError(requested, problem, "give it in parts")
 
 
 def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig | None = None) -> SavedRun:
@@ -161,25 +157,26 @@ def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig
         checkpoint: `scored`, `last`, the number of a step, or the name of a folder in `checkpoints/`.
         hardware: None for what this machine has; the run's own may be another one's.
     Raises:
-        SettingsError: it is no run directory, or its configuration is out of range.
+        SettingsError: it is not a run directory, or its configuration is out of range.
         DataError: something in it is missing or damaged, or does not fit the rest.
     """
-    config, record = read_run_config(directory), runs.read_record(directory)
-    vocabularies = load_vocabularies(directory, make_layout(config).vocabularies, record.fingerprints)
-    plan = make_plan(real_shape(config, vocabularies), config.tying.ties)
-    difference = Difference(stored_record(directory), record_of(plan)).words()
+    experiment = Experiment(read_run_config(directory))
+    record = runs.read_record(directory)
+    vocabularies = load_vocabularies(directory, experiment.layout.vocabularies, record.fingerprints)
+    experiment = experiment.with_vocabularies(vocabularies)
+    difference = Difference(stored_record(directory), record_of(experiment.plan)).words()
     if difference:
         problem = f"its plan is not the one {runs.CONFIG} makes: {difference}"
         raise DataError(str(directory / runs.PLAN), problem, "restore both, or use the tietrain that wrote them")
     resolved = resolve_hardware(hardware or HardwareConfig())
-    model = Transformer(plan, embed_scale=config.model.embed_factor)
-    about = _load_weights(directory, checkpoint, config, model)
+    model = Transformer(experiment.plan, embed_scale=experiment.config.model.embed_factor)
+    about = _load_weights(directory, checkpoint, experiment.config, model)
     audit_model(model)
-    return SavedRun(directory, config, record, vocabularies, model.to(resolved.device), resolved, about)
+    return SavedRun(directory, experiment, record, vocabularies, model.to(resolved.device), resolved, about)
 
 
 def _load_weights(directory: Path, checkpoint: str, config: RunConfig, model: Transformer) -> dict[str, Any]:
-    """Load the weights that are asked for; says which they are."""
+    """Load the requested weights; returns which they are."""
     folder = directory / runs.CHECKPOINTS
     steps = step_checkpoints(folder)
     names = [path.name for path in sorted(folder.glob("*")) if is_whole(path)]
@@ -193,7 +190,7 @@ def _load_weights(directory: Path, checkpoint: str, config: RunConfig, model: Tr
     if name not in names:
         there = f"whole are {', '.join(names)}" if names else "there is none"
         problem = f"the run has no such checkpoint: {there}"
-        remedy = "name one of them" if names else "let the run come so far"
+        remedy = "name one of them" if names else "continue the run first"
         if checkpoint == SCORED:
             problem, remedy = f"the run is not finished: {there}", "continue it, or choose another checkpoint"
         raise DataError(f"{directory} --checkpoint {checkpoint}", problem, remedy)

@@ -62,7 +62,7 @@ class TrainState:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> TrainState:
-        """The state `to_json` wrote; KeyError or TypeError where it is none."""
+        """The state `to_json` wrote; KeyError or TypeError if it is not one."""
         values = {f.name: body[f.name] for f in fields(cls)}
         state = cls(**{**values, "interval": Interval(**body["interval"])})
         for name, amount in {**state.used, "epoch": state.epoch, "index": state.index}.items():

@@ -1,4 +1,4 @@
-"""Being asked to stop: signals are noted, and the loop ends at the next whole step; elsewhere work ends where it stands."""
+"""Stop signals: they are noted, and the loop ends after the current step; work that is interruptible ends at once."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self._at_once = False
+        self._interruptible = False
         self._previous: dict[int, Any] = {}
 
     def ask(self, number: int, frame: FrameType | None = None) -> None:
         """Stop as if signal `number` had come."""
         is_first = self.signal is None
         self.signal = self.signal or int(number)
-        if is_first and self._at_once:
+        if is_first and self._interruptible:
             raise Stopped(self.signal)
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Inside, a signal raises Stopped where the work stands: for work that is written whole or not at all.
+    def interruptible(self) -> Iterator[None]:
+        """Inside, a signal raises Stopped at once: for work that is written whole or not at all.
 
         Raises:
-            Stopped: a signal came, before, inside or while something swallowed it or made another error of it.
+            Stopped: a signal came, before or inside, even if other code swallowed it or turned it into another error.
         """
         self.check()
-        self._at_once = True
+        self._interruptible = True
         try:
             yield
         except Exception:
             self.check()
             raise
         finally:
-            self._at_once = False
+            self._interruptible = False
         self.check()
 
     def check(self) -> None:
-        """Stopped where a signal has come."""
+        """Stopped if a signal has come."""
         if self.signal is not None:
             raise Stopped(self.signal)
 
@@ -70,6 +70,6 @@ class StopRequest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._previous.items():
-            # A process that was asked to stop says so and ends: a second signal may not cut that short.
+            # A process that is stopping reports it and ends: a second signal may not cut that short.
             signal.signal(number, handler if self.signal is None else signal.SIG_IGN)
         self._previous = {}

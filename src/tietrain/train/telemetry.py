@@ -1,51 +1,42 @@
-"""What a run tells while it trains: rows of `metrics.jsonl`, TensorBoard, trackers, and progress on the screen."""
+"""What a run reports while it trains: rows of `metrics.jsonl`, TensorBoard, trackers, and progress on the screen."""
 
 from __future__ import annotations
 
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from tietrain.config import RunConfig
 from tietrain.runs import record as runs
+from tietrain.runs.view import clock
+from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware
 from tietrain.train.state import TrainState
 from tietrain.train.tensorboard import TensorBoard
 from tietrain.train.trackers import Trackers
 
-# exp of more nats a token than this is no finite number.
+# exp of more nats per token than this is not a finite number.
 MAX_EXPONENT = 700.0
 
 
 class Telemetry:
-    """Rows of a run directory, shown as they are written; entered for as long as training lasts.
+    """Rows of a run directory, shown as they are written; entered for as long as training lasts."""
 
-    Args:
-        plan: what is tied, as lines of text.
-    """
-
-    def __init__(
-        self,
-        directory: Path,
-        config: RunConfig,
-        plan: Sequence[str],
-        hardware: Hardware,
-        log: Callable[[str], None],
-        trackers: Trackers,
-    ):
-        self._directory, self._config, self._plan, self._hardware, self._say = directory, config, plan, hardware, log
+    def __init__(self, experiment: Experiment, hardware: Hardware, log: Callable[[str], None], trackers: Trackers):
+        self._experiment = experiment
+        self._directory = experiment.directory
+        self._hardware = hardware
+        self._log = log
         self._trackers = trackers
         self._bar = _Bar() if sys.stderr.isatty() else None
 
     def __enter__(self) -> Telemetry:
-        self._board = TensorBoard(self._directory, self._config, self._plan, self._say)
+        self._board = TensorBoard(self._experiment, self._log)
         self._trackers.start(runs.read_metrics(self._directory))
         if self._bar:
             self._bar.start()
@@ -77,7 +68,7 @@ class Telemetry:
         """Log an evaluation."""
         row = {**_where(state, "valid"), **scores, **_scores(scores["nats_per_token"])}
         self._add(row)
-        self._say(f"step {state.step}: valid {row['nats_per_token']:.4f} nats a token, ppl {row['ppl']:.4g}")
+        self._log(f"step {state.step}: valid {row['nats_per_token']:.4f} nats per token, ppl {row['ppl']:.4g}")
 
     def sync(self) -> None:
         """Bring the rows to the disk, before a checkpoint that counts on them."""
@@ -93,15 +84,15 @@ class Telemetry:
     def _progress_line(self, row: Mapping[str, Any], state: TrainState, fraction: float) -> str:
         left = state.seconds / fraction * max(0.0, 1 - fraction)
         loss, speed = row["nats_per_token"], row["tokens_per_second"]
-        line = f"step {state.step}: loss {loss:.4f}, {speed:,.0f} tokens/s, ETA {_clock(left)}"
+        line = f"step {state.step}: loss {loss:.4f}, {speed:,.0f} tokens/s, ETA {clock(left)}"
         if self._hardware.peak_flops:
             line += f", {state.flops / state.seconds / self._hardware.peak_flops:.1%} of peak FLOP/s"
         return line
 
     def _show(self, line: str, fraction: float) -> None:
-        """On a terminal a bar, and the line in the log only; else the line in both."""
+        """On a terminal a bar, and the line goes to the log only; else the line goes to both."""
         if self._bar is None:
-            self._say(line)
+            self._log(line)
             return
         self._bar.show(line, fraction)
         runs.append_log(self._directory, line + "\n")
@@ -126,13 +117,3 @@ def _where(state: TrainState, split: str) -> dict[str, Any]:
 
 def _scores(nats_per_token: float) -> dict[str, float]:
     return {"nats_per_token": nats_per_token, "ppl": math.exp(min(nats_per_token, MAX_EXPONENT))}
-
-
-def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds.
-
-    >>> _clock(3725.4)
-    '1:02:05'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -5,29 +5,28 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tietrain.config import RunConfig
 from tietrain.config.identity import flat_settings
-from tietrain.config.keys import VOLATILE
+from tietrain.config.keys import NESTED, VOLATILE
 from tietrain.runs import record as runs
 from tietrain.runs.events import FLOPS_A_STEP, EventFile, verbatim
 from tietrain.runs.scores import NATS
+from tietrain.train.experiment import Experiment
 
 AXES = ("step", "split", "tokens", "flops", "seconds")
-# One quantity a chart: each title says its axes, and the tags it draws are regular expressions.
+# One quantity per chart: each title says its axes, and the tags it draws are regular expressions.
 CHARTS = {
-    "loss (nats a token) by target tokens": ("train/nats_per_token", "valid/nats_per_token"),
-    "loss (nats a token) by training MFLOPs": ("by_flops/train/nats_per_token", "by_flops/valid/nats_per_token"),
+    "loss (nats per token) by target tokens": ("train/nats_per_token", "valid/nats_per_token"),
+    "loss (nats per token) by training MFLOPs": ("by_flops/train/nats_per_token", "by_flops/valid/nats_per_token"),
     "learning rate by target tokens": ("train/lr",),
-    "target tokens a second by target tokens": ("train/tokens_per_second",),
+    "target tokens per second by target tokens": ("train/tokens_per_second",),
 }
 # Columns that the table of runs shows; the page offers the others, and opens with five.
 FIRST = ("tying", "task.name", "seed", "optim.lr", "model.d_model")
-# Their keys differ between runs, and a table has one set of columns.
-UNEVEN = ("tying.", "data.splits", "data.features", "task.train_pairs", "match.solved", "tune.points.")
 # Where the final scores are: columns of the table of runs.
 FINAL = "final/"
 
@@ -35,17 +34,15 @@ FINAL = "final/"
 class TensorBoard:
     """The event file of a run directory: scalars by tokens under `split/name`, by MFLOPs under `by_flops/split/name`.
 
-    It starts anew from the rows there are, so a resumed run has no point twice; a page that is open is told to forget
-    what it had. After the first failure it says so once and stays silent.
-
-    Args:
-        config: for the run's row of the HParams table, and where to find it. plan: what is tied, as lines of text.
+    It starts anew from the rows that are there, so a resumed run has no point twice; a page that is open drops what it had.
+    After the first failure it logs the cause and stays silent.
     """
 
-    def __init__(self, directory: Path, config: RunConfig, plan: Sequence[str], log: Callable[[str], None]):
-        self._say, self._failed = log, False
-        rows = runs.read_metrics(directory)
-        self._guarded(lambda: self._open(directory, config, plan, rows))
+    def __init__(self, experiment: Experiment, log: Callable[[str], None]):
+        self._log = log
+        self._failed = False
+        rows = runs.read_metrics(experiment.directory)
+        self._guarded(lambda: self._open(experiment, rows[-1]["seconds"] if rows else 0.0))
         for row in rows:
             self.add_row(row)
 
@@ -54,16 +51,16 @@ class TensorBoard:
         self._guarded(lambda: self._write_row(row))
 
     def _guarded(self, action: Callable[[], None]) -> None:
-        if not self._failed:
-            self._failed = not _tried(action, self._say)
+        self._failed = self._failed or not succeeds("TensorBoard", action, self._log)
 
-    def _open(self, directory: Path, config: RunConfig, plan: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    def _open(self, experiment: Experiment, seconds: float) -> None:
+        config, directory = experiment.config, experiment.directory
         folder = directory / runs.TENSORBOARD
         shutil.rmtree(folder, ignore_errors=True)
         # Events are dated so that the page's relative time axis reads seconds of training.
-        self._file = EventFile(folder, time.time() - (rows[-1]["seconds"] if rows else 0.0))
+        self._file = EventFile(folder, time.time() - seconds)
         self._file.charts("training", CHARTS)
-        self._file.text("plan", verbatim(plan))
+        self._file.text("plan", verbatim(experiment.describe()))
         finals = [f"{FINAL}{name}" for name in _finals(config)]
         self._file.table_row(f"{config.study}/{directory.name}", settings_row(config), FIRST, finals)
 
@@ -84,7 +81,7 @@ def add_results(
     """Add the final scores of a run to the event file it has: what the table of runs shows of it.
 
     Args:
-        finals: of `final_scores`. totals: tokens, flops and seconds of training.
+        finals: of `final_scalars`. totals: tokens, flops and seconds of training.
     """
 
     def write() -> None:
@@ -92,17 +89,17 @@ def add_results(
         for tag, value in finals.items():
             file.scalar(tag, value, int(totals["tokens"]), totals["seconds"])
 
-    _tried(write, log)
+    succeeds("TensorBoard", write, log)
 
 
-def final_scores(config: RunConfig, params: int, flops: float, scores: Mapping[str, Any]) -> dict[str, float]:
-    """Tag -> value of the final scores there are: a language model has no BLEU.
+def final_scalars(experiment: Experiment, flops: float, scores: Mapping[str, Any]) -> dict[str, float]:
+    """Tag -> value of the final scores that exist: a language model has no BLEU.
 
     Args:
-        params: stored. flops: of training. scores: of the split that is to be compared.
+        flops: of training. scores: of the split that is to be compared.
     """
-    known = {"params": params, "flops": flops, **scores}
-    return {f"{FINAL}{name}": known[name] for name in _finals(config) if known.get(name) is not None}
+    known = {"params": experiment.params.params, "flops": flops, **scores}
+    return {f"{FINAL}{name}": known[name] for name in _finals(experiment.config) if known.get(name) is not None}
 
 
 def _finals(config: RunConfig) -> tuple[str, ...]:
@@ -110,12 +107,12 @@ def _finals(config: RunConfig) -> tuple[str, ...]:
     return ("params", "flops", *NATS, *config.task.metrics)
 
 
-def _tried(action: Callable[[], None], log: Callable[[str], None]) -> bool:
-    """Whether the action went through; says why where it did not."""
+def succeeds(name: str, action: Callable[[], None], log: Callable[[str], None]) -> bool:
+    """Whether an action of a view of the run succeeds; logs why if it does not, and nothing stops."""
     try:
         action()
     except Exception as e:
-        log(f"TensorBoard is off for this run: {e}")
+        log(f"{name} is off for this run: {e}")
         return False
     return True
 
@@ -125,7 +122,7 @@ def settings_row(config: RunConfig) -> dict[str, Any]:
 
     Whole numbers are text: the page writes a number 1 as 1.0000 and offers a range of them, of text each value.
     """
-    flat = {k: v for k, v in flat_settings(config).items() if k not in VOLATILE and not k.startswith(UNEVEN)}
+    flat = {k: v for k, v in flat_settings(config).items() if k not in VOLATILE and not k.startswith(NESTED)}
     shown = {k: v if isinstance(v, bool | float | str) else json.dumps(v) for k, v in flat.items()}
     return {"tying": config.tying_label, **shown}
 

@@ -1,4 +1,4 @@
-"""wandb and trackio, for those who ask for them: a view of the run's own files, and never a reason to stop training."""
+"""wandb and trackio, if train.trackers names them: a view of the run's own files, and never a reason to stop training."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from importlib.util import find_spec
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tietrain.config import RunConfig
-from tietrain.config.identity import result_settings
 from tietrain.errors import SettingsError
+from tietrain.train.experiment import Experiment
+from tietrain.train.tensorboard import succeeds
 
 # What a score can be drawn against, besides the step.
 AXES = ("tokens", "flops", "seconds")
-# wandb collects nothing but what it is given, asks for no key for longer than this, and no end of a run waits longer for it.
+# wandb collects only what it is given. The two timeouts, in seconds, bound its request for a key and the end of a run.
 WANDB_SETTINGS = {
     **dict.fromkeys(("disable_code", "disable_git", "disable_job_creation", "silent"), True),
     **dict.fromkeys(("x_disable_meta", "x_disable_stats", "x_disable_machine_info"), True),
@@ -30,25 +29,27 @@ WANDB_SETTINGS = {
 
 
 def check_installed(names: Sequence[str]) -> None:
-    """SettingsError for a tracker that is asked for and not there."""
+    """SettingsError for a tracker that is requested and not installed."""
     for name in names:
-        if getattr(find_spec(name), "origin", None) is None:  # a folder of that name, as wandb makes, is no module
+        if getattr(find_spec(name), "origin", None) is None:  # a folder of that name, as wandb makes, is not a module
             requested, remedy = f"train.trackers=[{','.join(names)}]", f"pip install 'tietrain[{name}]'"
             raise SettingsError(requested, f"{name} is not installed", remedy)
 
 
 class Trackers:
-    """Those of `train.trackers`, each with one run for a run directory; entered for as long as the run takes.
+    """Those of `train.trackers`, each with one run per run directory; entered for as long as the run takes.
 
-    Each gets the scalars that TensorBoard has, those of one step together, beside target tokens, FLOPs and seconds. A run
-    that is continued goes on with the run it had there; steps that the tracker has already are not sent again. After a
-    tracker's first failure that is said, and it is left alone.
+    Each gets the scalars that TensorBoard has, those of one step together, beside target tokens, FLOPs and seconds. A
+    continued run continues its run in the tracker; steps that the tracker already has are not sent again. If a tracker
+    fails, tietrain logs it once and stops using it.
     """
 
-    def __init__(self, directory: Path, config: RunConfig, log: Callable[[str], None]):
-        self._directory, self._config, self._say = directory, config, log
+    def __init__(self, experiment: Experiment, log: Callable[[str], None]):
+        self._experiment = experiment
+        self._log = log
         self._runs: dict[str, tuple[Any, int]] = {}  # name -> the tracker's run, and the first step it has not got
-        self._step, self._values = 0, dict[str, float]()
+        self._step = 0
+        self._values: dict[str, float] = {}
 
     def __enter__(self) -> Trackers:
         return self
@@ -62,7 +63,7 @@ class Trackers:
 
     def start(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Open the trackers' runs, and add the rows of metrics there are."""
-        for name in self._config.train.trackers:
+        for name in self._experiment.config.train.trackers:
             self._guarded(name, lambda name=name: self._open(name))  # type: ignore[misc]
         for row in rows:
             self.add_row(row)
@@ -80,7 +81,7 @@ class Trackers:
         if step != self._step:
             self._send()
         self._step = step
-        # As floats: the FLOPs of a long run are no 64-bit integer.
+        # As floats: the FLOPs of a long run do not fit a 64-bit integer.
         self._values |= {k: float(value) for k, value in {**{axis: where[axis] for axis in AXES}, **scores}.items()}
 
     def _send(self) -> None:
@@ -91,26 +92,28 @@ class Trackers:
                 self._guarded(name, lambda run=run: run.log(values, step=self._step))  # type: ignore[misc]
 
     def _open(self, name: str) -> None:
-        self._runs[name] = OPEN[name](importlib.import_module(name), self._directory, self._config)
+        self._runs[name] = OPEN[name](importlib.import_module(name), self._experiment)
 
     def _guarded(self, name: str, action: Callable[[], None]) -> None:
-        try:
-            with redirect_stdout(io.StringIO()):  # what trackio says of itself
-                action()
-        except Exception as e:
+        if not succeeds(name, lambda: _silently(action), self._log):
             self._runs.pop(name, None)
-            self._say(f"{name} is off for this run: {e}")
 
 
-def _open_wandb(wandb: Any, directory: Path, config: RunConfig) -> tuple[Any, int]:
-    """Its run; of one that is offline every part is complete in itself, so that any can be synchronized."""
+def _silently(action: Callable[[], None]) -> None:
+    with redirect_stdout(io.StringIO()):  # what trackio prints about itself
+        action()
+
+
+def _open_wandb(wandb: Any, experiment: Experiment) -> tuple[Any, int]:
+    """The run of wandb; if it is offline, every part is complete in itself, so that any can be synchronized."""
+    config, directory = experiment.config, experiment.directory
     run = wandb.init(
         project=config.study,
         group=config.tying_label,
         name=directory.name,
         id=hashlib.sha256(f"{config.study}/{directory.name}".encode()).hexdigest()[:16],
         resume="allow",
-        config=result_settings(config),
+        config=experiment.settings,
         dir=str(directory),
         settings=wandb.Settings(**WANDB_SETTINGS),
     )
@@ -118,18 +121,19 @@ def _open_wandb(wandb: Any, directory: Path, config: RunConfig) -> tuple[Any, in
     return run, run.step
 
 
-def _open_trackio(trackio: Any, directory: Path, config: RunConfig) -> tuple[Any, int]:
+def _open_trackio(trackio: Any, experiment: Experiment) -> tuple[Any, int]:
+    config = experiment.config
     run = trackio.init(
         project=config.study,
         group=config.tying_label,
-        name=directory.name,
+        name=experiment.directory.name,
         resume="allow",
-        config=result_settings(config),
+        config=experiment.settings,
         embed=False,
         auto_log_cpu=False,
         auto_log_gpu=False,
     )
-    return run, run._next_step  # it tells nowhere else what it has, and stores a step again that it has
+    return run, run._next_step  # only this tells which steps it has; it would store them twice
 
 
-OPEN: dict[str, Callable[[Any, Path, RunConfig], tuple[Any, int]]] = {"wandb": _open_wandb, "trackio": _open_trackio}
+OPEN: dict[str, Callable[[Any, Experiment], tuple[Any, int]]] = {"wandb": _open_wandb, "trackio": _open_trackio}

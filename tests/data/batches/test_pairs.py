@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from of_lengths import check_rows, epoch_rows, learned, lines_of, mt, pairs_of, pairs_of_lengths, quick
+from of_lengths import check_rows, epoch_rows, lines_of, mt, pairs_of, pairs_of_lengths, quick, training_pairs
 from tietrain.data.batches.batching import split_batch
 from tietrain.data.batches.pairs import MtBatches, Pairs, Sources, mt_eval_batches, shares
 from tietrain.data.encoded import EncodedLines
@@ -16,7 +16,7 @@ from tietrain.data.tokenizer import EOS_ID, PAD_ID
 
 @quick
 @given(pairs_of_lengths, st.integers(1, 200), st.integers(0, 3), st.integers(0, 5))
-def test_every_pair_once_an_epoch_within_the_budget(sizes, budget, seed, epoch):
+def test_mt_batches_hold_every_pair_once_per_epoch(sizes, budget, seed, epoch):
     batches = mt(sizes, budget, seed)
     src, tgt = (lines_of(s) for s in zip(*sizes, strict=True))
     seen = []
@@ -30,7 +30,7 @@ def test_every_pair_once_an_epoch_within_the_budget(sizes, budget, seed, epoch):
 
 @quick
 @given(pairs_of_lengths, st.integers(0, 9))
-def test_batches_are_a_pure_function_of_their_arguments(sizes, epoch):
+def test_mt_batches_are_a_pure_function(sizes, epoch):
     first, again = mt(sizes), mt(sizes)
     rows = epoch_rows(first, epoch)
     for other in (epoch + 1, 0, epoch):
@@ -41,14 +41,14 @@ def test_batches_are_a_pure_function_of_their_arguments(sizes, epoch):
 
 @quick
 @given(pairs_of_lengths, st.randoms(use_true_random=False))
-def test_arms_with_other_vocabularies_see_the_same_sentences(sizes, random):
+def test_mt_batches_are_the_same_under_other_vocabularies(sizes, random):
     own = [(random.randint(0, 50), random.randint(0, 50)) for _ in sizes]
     joint, separate = mt(sizes), mt(sizes, own=own)
     assert joint.fingerprint == separate.fingerprint
     assert [epoch_rows(joint, e) for e in range(3)] == [epoch_rows(separate, e) for e in range(3)]
 
 
-def test_epochs_and_seeds_differ_in_order_and_composition():
+def test_mt_batches_differ_between_epochs_and_seeds():
     sizes = [(5 + i % 7, 5 + i % 5) for i in range(2000)]
     plans = [epoch_rows(mt(sizes, 500, seed), epoch) for seed, epoch in ((1, 0), (1, 1), (2, 0))]
     assert len({str(plan) for plan in plans}) == 3
@@ -56,14 +56,14 @@ def test_epochs_and_seeds_differ_in_order_and_composition():
     assert mt(sizes, 500, 1).fingerprint != mt(sizes, 500, 2).fingerprint != mt(sizes, 400, 2).fingerprint
 
 
-def test_the_order_does_not_change_from_version_to_version():
+def test_mt_batches_keep_their_order_from_version_to_version():
     sizes = [(3 + i % 4, 2 + i % 3) for i in range(12)]
     assert epoch_rows(mt(sizes, 12, 7), 0) == [[8, 2], [10, 6, 3], [1, 5], [4, 0, 9], [7, 11]]
 
 
 @quick
 @given(pairs_of_lengths, st.integers(1, 200))
-def test_evaluation_covers_every_pair_once(sizes, budget):
+def test_mt_eval_batches_hold_every_pair_once(sizes, budget):
     src, tgt = (lines_of(s) for s in zip(*sizes, strict=True))
     seen = []
     for batch, rows in mt_eval_batches(pairs_of(sizes), budget):
@@ -73,7 +73,7 @@ def test_evaluation_covers_every_pair_once(sizes, budget):
     assert sorted(seen) == list(range(len(sizes)))
 
 
-def test_evaluating_nothing_gives_no_batches():
+def test_mt_eval_batches_of_nothing():
     nothing = EncodedLines.of([])
     assert not list(mt_eval_batches(Pairs(Sources({"encoder": nothing}), "decoder", nothing), 100))
 
@@ -83,7 +83,7 @@ several = st.lists(pairs_of_lengths, min_size=2, max_size=4)
 
 
 def directions(sizes, **options):
-    return [learned(one, name=f"a-{i}", **options) for i, one in enumerate(sizes)]
+    return [training_pairs(one, name=f"a-{i}", **options) for i, one in enumerate(sizes)]
 
 
 def seen_in(batches, epoch) -> dict[str, list[int]]:
@@ -96,7 +96,7 @@ def seen_in(batches, epoch) -> dict[str, list[int]]:
 
 @quick
 @given(several, st.integers(1, 200), st.integers(0, 3), st.integers(0, 5))
-def test_every_pair_of_every_direction_once_an_epoch_at_temperature_1(sizes, budget, seed, epoch):
+def test_mt_batches_hold_every_pair_of_every_direction_once(sizes, budget, seed, epoch):
     batches = MtBatches(directions(sizes), budget, seed)
     assert {name: sorted(rows) for name, rows in seen_in(batches, epoch).items()} == {
         f"a-{i}": list(range(len(one))) for i, one in enumerate(sizes)
@@ -110,7 +110,7 @@ def test_every_pair_of_every_direction_once_an_epoch_at_temperature_1(sizes, bud
 
 @quick
 @given(several, st.integers(0, 9), st.sampled_from([1.0, 5.0]))
-def test_batches_of_directions_are_a_pure_function_of_their_arguments(sizes, epoch, temperature):
+def test_mt_batches_of_directions_are_a_pure_function(sizes, epoch, temperature):
     first, again = (MtBatches(directions(sizes), 60, 1, temperature) for _ in range(2))
     rows = epoch_rows(first, epoch)
     for other in (epoch + 1, 0, epoch):
@@ -121,7 +121,7 @@ def test_batches_of_directions_are_a_pure_function_of_their_arguments(sizes, epo
 
 @quick
 @given(several, st.sampled_from([1.5, 5.0, 100.0]))
-def test_directions_are_drawn_as_temperature_says_each_pair_as_often_as_the_others(sizes, temperature):
+def test_mt_batches_draw_directions_as_temperature_says(sizes, temperature):
     batches = MtBatches(directions(sizes), 60, 1, temperature)
     counts = shares([len(one) for one in sizes], temperature)
     n_epochs, drawn = 3, [Counter() for _ in sizes]
@@ -146,11 +146,11 @@ def test_shares_approach_equality_as_temperature_grows():
     assert shares([10**6, 1], 1.0)[1] == 1
 
 
-def test_arms_with_other_stacks_have_the_same_batches():
+def test_mt_batches_are_the_same_with_other_stacks():
     sizes = [[(5 + i % 7, 3 + i % 5) for i in range(90)], [(5 + i % 7, 2 + i % 11) for i in range(60)]]
     shared = MtBatches(directions(sizes), 60, 1)
     own = [
-        learned(
+        training_pairs(
             one,
             name=f"a-{i}",
             pairs=Pairs(
@@ -165,17 +165,17 @@ def test_arms_with_other_stacks_have_the_same_batches():
     assert shared.fingerprint == apart.fingerprint
     assert [epoch_rows(shared, e) for e in range(3)] == [epoch_rows(apart, e) for e in range(3)]
     assert {apart.batch(0, i).stack for i in range(apart.n_batches(0))} == {"decoder_0", "decoder_1"}
-    other = [*directions(sizes)[:1], learned(sizes[1], name="a-1", rows=range(1, 60))]
+    other = [*directions(sizes)[:1], training_pairs(sizes[1], name="a-1", rows=range(1, 60))]
     assert MtBatches(other, 60, 1).fingerprint != shared.fingerprint
 
 
-def test_only_the_rows_that_are_learned_are_in_batches():
+def test_mt_batches_hold_only_the_training_rows():
     rows = [3, 4, 9, 17]
-    batches = MtBatches([learned([(i % 5, i % 3) for i in range(20)], rows=rows)], 10, 1)
+    batches = MtBatches([training_pairs([(i % 5, i % 3) for i in range(20)], rows=rows)], 10, 1)
     assert sorted(row for step in epoch_rows(batches, 2) for row in step) == rows
 
 
-def test_a_tag_stands_before_the_first_text_alone():
+def test_pairs_batch_puts_the_tag_before_the_first_text():
     vectors = FeatureRows.of([np.full((n, 2), n, np.float32) for n in (1, 3)])
     texts = EncodedLines.of([[7, 8], [9]])
     batch = Pairs(Sources({"v": vectors, E1: texts, E2: texts}, tag=5), D, texts).batch(np.asarray([1, 0]))
@@ -194,8 +194,8 @@ def test_a_tag_stands_before_the_first_text_alone():
     assert first.sources[E1].tolist() == [[5, 9, EOS_ID]] and second.sources[E1].tolist() == [[5, 7, 8, EOS_ID]]
 
 
-def test_translations_are_as_long_as_the_longest_text_allows():
+def test_length_basis_is_that_of_the_longest_text():
     texts, longer = EncodedLines.of([[7, 8], [9]]), EncodedLines.of([[7], [9, 9, 9]])
     vectors = FeatureRows.of([np.zeros((n, 2)) for n in (4, 9)])
-    assert Sources({"v": vectors, E1: texts, E2: longer}, tag=5).n_written_from.tolist() == [2, 3]
-    assert Sources({"v": vectors}).n_written_from.tolist() == [4, 9]
+    assert Sources({"v": vectors, E1: texts, E2: longer}, tag=5).length_basis.tolist() == [2, 3]
+    assert Sources({"v": vectors}).length_basis.tolist() == [4, 9]

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from refusals import refusal
 from tietrain.data.batches.batching import split_batch
-from tietrain.data.batches.windows import LmBatches, lm_eval_windows, make_stream
-from tietrain.data.characters import CHARS_PER_TOKEN, most_tokens, token_starts
-from tietrain.data.encoded import EncodedLines
+from tietrain.data.batches.windows import LmBatches, MlmBatches, lm_eval_windows, make_stream
+from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, most_tokens, token_starts
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, train_vocabulary
 from tietrain.errors import SettingsError
 
@@ -46,7 +46,7 @@ def rows_of(batches, epoch) -> list[tuple[int, list[int], list[int]]]:
 
 @quick
 @given(st.integers(0, 60), st.integers(2, 12), st.integers(1, 50), st.integers(0, 3), st.integers(0, 4))
-def test_windows_follow_the_stream(extra, window, batch_tokens, seed, epoch):
+def test_lm_batches_follow_the_stream(extra, window, batch_tokens, seed, epoch):
     stream = np.arange(4, 4 + window + extra, dtype=np.int32)
     batches = LmBatches(stream, window, batch_tokens, seed)
     starts = []
@@ -70,11 +70,11 @@ def test_windows_follow_the_stream(extra, window, batch_tokens, seed, epoch):
         batches.batch(epoch, batches.n_batches(epoch))
 
 
-def test_the_order_does_not_change_from_version_to_version():
+def test_lm_batches_keep_their_order_from_version_to_version():
     assert LmBatches(np.arange(4, 40, dtype=np.int32), 8, 16, 7).batch(0, 0).tgt_out_ids[:, 0].tolist() == [11, 19]
 
 
-def test_windows_are_cut_elsewhere_every_epoch():
+def test_lm_batches_cut_elsewhere_every_epoch():
     batches = LmBatches(np.arange(4, 5000, dtype=np.int32), 64, 640, 1)
     phases = {int(batches.batch(epoch, 0).tgt_out_ids[0, 0] - 4) % 64 for epoch in range(20)}
     assert len(phases) > 10
@@ -82,25 +82,25 @@ def test_windows_are_cut_elsewhere_every_epoch():
     assert batches.fingerprint != LmBatches(np.arange(4, 5000, dtype=np.int32), 64, 640, 2).fingerprint
 
 
-def test_a_text_shorter_than_a_window_is_refused():
-    with pytest.raises(SettingsError, match=r"task\.window=10: the training text has 9 tokens"):
-        LmBatches(np.arange(9, dtype=np.int32), 10, 100, 1)
+def test_lm_batches_refuse_a_text_shorter_than_a_window():
+    error = refusal(LmBatches, np.arange(9, dtype=np.int32), 10, 100, 1)
+    assert isinstance(error, SettingsError) and error.setting == "task.window=10"
 
 
-def test_evaluating_nothing_gives_no_batches():
+def test_lm_eval_windows_of_nothing():
     assert not list(lm_eval_windows(np.empty(0, dtype=np.int32), 8, None, 100))
 
 
 @quick
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=20))
-def test_a_stream_is_lines_with_end_marks(sizes):
+def test_make_stream_puts_end_marks_after_lines(sizes):
     lines = lines_of(sizes)
     assert make_stream(lines).tolist() == [i for line in lines for i in [*line, EOS_ID]]
 
 
 @quick
 @given(st.integers(0, 80), st.integers(1, 12), st.integers(1, 12), st.integers(1, 60))
-def test_evaluation_scores_every_token_once(n, window, stride, batch_tokens):
+def test_lm_eval_windows_score_every_token_once(n, window, stride, batch_tokens):
     stride = min(stride, window)
     stream = np.arange(4, 4 + n, dtype=np.int32)
     scored = np.zeros(n, dtype=int)
@@ -117,7 +117,7 @@ def test_evaluation_scores_every_token_once(n, window, stride, batch_tokens):
     assert (scored == 1).all()
 
 
-def test_parts_of_windows_keep_what_is_not_scored():
+def test_split_batch_keeps_what_is_not_scored():
     ((batch, _),) = lm_eval_windows(np.arange(4, 44, dtype=np.int32), 8, 4, 1000)
     parts = split_batch(batch, 16)
     assert [len(p.tgt_in_ids) for p in parts] == [2, 2, 2, 2, 1]
@@ -162,7 +162,7 @@ def offsets_of(rows, starts, width) -> set[int]:
 
 @quick
 @given(texts, st.integers(2, 6), st.integers(1, 30), st.integers(0, 3), st.integers(0, 4), st.randoms())
-def test_every_character_is_once_in_an_epoch_and_in_the_same_row_whatever_the_pieces(
+def test_lm_batches_by_chars_hold_every_character_once_in_the_same_row(
     lines, window, batch_tokens, seed, epoch, random
 ):
     width, size = CHARS_PER_TOKEN * window, sum(map(sum, lines)) + len(lines)
@@ -170,8 +170,7 @@ def test_every_character_is_once_in_an_epoch_and_in_the_same_row_whatever_the_pi
     for starts in (starts_of(lines), starts_of(cut_again(lines, random))):
         ids = np.arange(4, 4 + len(starts), dtype=np.int32)
         if size < width:
-            with pytest.raises(SettingsError, match=rf"task\.window={window}: the training text has {size} characters"):
-                LmBatches(ids, window, batch_tokens, seed, starts)
+            assert f"{size} characters" in refusal(LmBatches, ids, window, batch_tokens, seed, starts).problem
             return
         rows = rows_of(LmBatches(ids, window, batch_tokens, seed, starts), epoch)
         for _, read, wanted in rows:
@@ -214,12 +213,11 @@ def text_of(before, ids, pieces, blank) -> str:
     return text.removeprefix(blank) if before in (BOS_ID, EOS_ID) else text
 
 
-@pytest.mark.parametrize("epoch", [0, 3])
 @pytest.mark.parametrize(
-    ("kind", "size", "byte_fallback"),
-    [("unigram", 60, False), ("unigram", 120, False), ("bpe", 100, False), ("unigram", 400, True), ("word", 265, True)],
+    ("kind", "size", "byte_fallback", "epoch"),
+    [("unigram", 60, False, 0), ("bpe", 100, False, 3), ("unigram", 400, True, 3), ("word", 265, True, 0)],
 )
-def test_windows_of_two_vocabularies_are_one_text_but_for_the_piece_on_the_edge(kind, size, byte_fallback, epoch):
+def test_lm_batches_by_chars_are_the_same_text_under_two_vocabularies(kind, size, byte_fallback, epoch):
     """`char` has a piece a character: the text of its rows is that of the windows."""
     text, width = "".join(line + "\n" for line in TEXT), CHARS_PER_TOKEN * WINDOW
     fingerprint, windows = text_rows("char", 100, False, epoch)
@@ -237,9 +235,51 @@ def test_windows_of_two_vocabularies_are_one_text_but_for_the_piece_on_the_edge(
     assert n_exact < len(rows)  # some piece did stand on an edge
 
 
-def test_a_piece_longer_than_a_window_is_refused():
-    with pytest.raises(
-        SettingsError, match=r"task\.window=2: a piece of the training text has 9 characters .* at least 3"
-    ):
-        LmBatches(np.arange(4, 8, dtype=np.int32), 2, 2, 1, np.asarray([0, 1, 10, 12]))
+def test_lm_batches_refuse_a_piece_longer_than_a_window():
+    error = refusal(LmBatches, np.arange(4, 8, dtype=np.int32), 2, 2, 1, np.asarray([0, 1, 10, 12]))
+    assert error.setting == "task.window=2" and "at least 3" in error.remedy
     LmBatches(np.arange(4, 8, dtype=np.int32), 3, 3, 1, np.asarray([0, 1, 10, 12]))
+
+
+MASK_ID, SIZE, MASKED_WINDOW = 4, 50, 20
+
+
+def masked_batches(rate=0.15, seed=1, n=2000):
+    stream = np.random.default_rng(0).integers(MASK_ID + 1, SIZE, n).astype(np.int32)
+    return MlmBatches(LmBatches(stream, MASKED_WINDOW, 100, seed), MASK_ID, SIZE, rate, seed)
+
+
+@given(rate=st.floats(0.01, 1), epoch=st.integers(0, 3))
+def test_mlm_batches_ask_for_a_share_of_every_row(rate, epoch):
+    batches = masked_batches(rate)
+    batch, plain = batches.batch(epoch, 0), batches.windows.batch(epoch, 0)
+    requested = (batch.tgt_out_ids != PAD_ID).numpy()
+    assert set(requested.sum(axis=1)) == {max(1, round(rate * MASKED_WINDOW))}
+    assert batch.n_tokens == requested.sum() == sum(batch.lengths["encoder?"])
+    assert batch.lengths["encoder"] == plain.lengths["decoder"] and batch.stack == "encoder" and not batch.sources
+    text, read = plain.tgt_out_ids.numpy(), batch.tgt_in_ids.numpy()
+    assert np.array_equal(read[~requested], text[~requested])
+    assert np.array_equal(batch.tgt_out_ids.numpy()[requested], text[requested])
+
+
+def test_mlm_batches_read_a_mask_another_piece_or_the_piece():
+    batches = masked_batches(rate=0.5, n=40_000)
+    counts = np.zeros(3)
+    for index in range(batches.n_batches(0)):
+        batch, plain = batches.batch(0, index), batches.windows.batch(0, index)
+        requested = (batch.tgt_out_ids != PAD_ID).numpy()
+        text, read = plain.tgt_out_ids.numpy()[requested], batch.tgt_in_ids.numpy()[requested]
+        assert read.min() >= MASK_ID and read.max() < SIZE
+        counts += [(read == MASK_ID).sum(), ((read != MASK_ID) & (read != text)).sum(), (read == text).sum()]
+    # A random piece is the right one once in SIZE - 5 draws.
+    assert counts / counts.sum() == pytest.approx([0.8, 0.1 * 44 / 45, 0.1 + 0.1 / 45], abs=0.012)
+
+
+def test_mlm_batches_are_a_function_of_seed_epoch_and_index():
+    first, again, other = masked_batches(), masked_batches(), masked_batches(seed=2)
+    assert first.fingerprint == again.fingerprint and first.n_batches(0) == again.n_batches(0)
+    for index in (3, 0):
+        assert np.array_equal(first.batch(1, index).tgt_in_ids, again.batch(1, index).tgt_in_ids)
+    assert not np.array_equal(first.batch(0, 0).tgt_out_ids, other.batch(0, 0).tgt_out_ids)
+    masks = [(first.batch(epoch, 0).tgt_out_ids == PAD_ID).numpy() for epoch in (0, 1)]
+    assert not np.array_equal(*masks)

@@ -5,7 +5,7 @@ read back to the meaning it was spelled from is what makes a source say all that
 says, and -log p(reference | meaning) the same as -log p(reference | source).
 """
 
-from tietrain.data.grammar.lexicon import NOUN_KINDS, Lexicon
+from tietrain.data.grammar.lexicon import NOUN_KINDS, VERB_KINDS, Lexicon
 from tietrain.data.grammar.meaning import (
     COUNTED,
     FUTURE,
@@ -20,7 +20,7 @@ from tietrain.data.grammar.meaning import (
     Relative,
 )
 
-VERB_KINDS = ("transitive", "intransitive", "clausal")
+SUBJECT, OBJECT, OBLIQUE = 0, 1, 2
 
 
 class UnreadableError(ValueError):
@@ -31,6 +31,9 @@ class Reader:
     """What all readers share: tokens, a position, and the lexicon by form."""
 
     language = ""
+    definite: frozenset[str] = frozenset()
+    indefinite: frozenset[str] = frozenset()
+    pronouns: frozenset[str] = frozenset()
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.lexicon = lexicon
@@ -40,23 +43,24 @@ class Reader:
         for concept, kind in enumerate(lexicon.kind):
             for word, _ in lexicon.words[self.language][concept]:
                 if kind in NOUN_KINDS:
-                    self.nouns[word.forms[0]] = (concept, SINGULAR)
-                    self.nouns[word.forms[1]] = (concept, PLURAL)
-                elif kind in VERB_KINDS or kind == "second_sense":
+                    self.add_noun(concept, word.forms)
+                elif kind in VERB_KINDS:
                     self.add_verb(self.first_sense.get(concept, concept), word.forms, word.particle)
                 else:
                     group = "adverb" if kind in ("time", "manner") else kind
-                    forms = self.plain.setdefault(group, {})
-                    forms.update(dict.fromkeys(word.forms, concept))
-        self.tokens: list[str] = []
-        self.at = 0
+                    self.plain.setdefault(group, {}).update(dict.fromkeys(word.forms, concept))
+
+    def add_noun(self, noun: int, forms: tuple[str, ...]) -> None:
+        self.nouns[forms[0]] = (noun, SINGULAR)
+        self.nouns[forms[1]] = (noun, PLURAL)
 
     def add_verb(self, verb: int, forms: tuple[str, ...], particle: str) -> None:
-        """Enters the forms of a verb."""
         raise NotImplementedError
 
     def read_clause(self, conjunction: int) -> Clause:
-        """Reads up to the end of a clause."""
+        raise NotImplementedError
+
+    def read_relative(self) -> Relative:
         raise NotImplementedError
 
     def read(self, text: str) -> Meaning:
@@ -65,19 +69,20 @@ class Reader:
         Raises:
             UnreadableError: not a sentence of this language.
         """
-        if not text.endswith("."):
-            raise UnreadableError(f"{text!r} does not end in a full stop")
+        self.check(text.endswith("."), f"{text!r} does not end in a full stop")
         self.tokens = text[:-1].replace(",", " ,").split(" ")
         self.at = 0
         clauses = [self.read_clause(NONE)]
         while self.at < len(self.tokens):
-            self.expect(",")
-            conjunction = self.link()
-            if conjunction == NONE:
-                raise UnreadableError(f"{self.peek()!r} links no clause")
-            self.at += 1
+            conjunction = self.link(1)
+            self.check(self.peek() == "," and conjunction != NONE, "no clause follows")
+            self.at += 2
             clauses.append(self.read_clause(conjunction))
         return tuple(clauses)
+
+    def check(self, holds: bool, problem: str) -> None:
+        if not holds:
+            raise UnreadableError(problem)
 
     def peek(self, ahead: int = 0) -> str:
         """A token to come, or "" beyond the end."""
@@ -87,107 +92,100 @@ class Reader:
     def next(self) -> str:
         """Takes one token."""
         self.at += 1
-        return self.tokens[self.at - 1] if self.at <= len(self.tokens) else ""
+        return self.peek(-1)
 
-    def expect(self, token: str) -> None:
-        """Takes one token that has to be there."""
-        if self.next() != token:
-            raise UnreadableError(f"{token!r} expected at word {self.at} of {self.tokens}")
+    def find(self, forms: dict, token: str):
+        """What a form stands for in a table of forms."""
+        self.check(token in forms, f"{token!r} in {self.tokens} is out of place")
+        return forms[token]
 
     def look(self, group: str, ahead: int = 0) -> int:
         """The concept of a token to come if it belongs to a group, else NONE."""
         return self.plain.get(group, {}).get(self.peek(ahead), NONE)
 
-    def link(self, ahead: int = 0) -> int:
+    def take(self, group: str) -> int:
+        """Takes a token if it belongs to a group; its concept, or NONE."""
+        concept = self.look(group)
+        self.at += concept != NONE
+        return concept
+
+    def take_all(self, group: str) -> tuple[int, ...]:
+        concepts = []
+        while self.look(group) != NONE:
+            concepts.append(self.take(group))
+        return tuple(concepts)
+
+    def link(self, ahead: int) -> int:
         """The conjunction to come, or NONE."""
-        found = self.look("conjunction", ahead)
-        return found if found != NONE else self.look("that", ahead)
+        return max(self.look("conjunction", ahead), self.look("that", ahead))
 
-    def close_relative(self) -> None:
-        """Takes the comma after a relative clause, unless it opens the next clause."""
-        if self.peek() == "," and self.link(1) == NONE:
-            self.at += 1
-
-    def read_bare(self, determiner: str) -> tuple[int, int, tuple[int, ...]]:
-        """Noun, number and adjectives."""
-        adjectives = []
-        while self.look("adjective") != NONE:
-            adjectives.append(self.look("adjective"))
-            self.at += 1
-        token = self.next()
-        if token not in self.nouns:
-            raise UnreadableError(f"{token!r} after {determiner!r} is no noun")
-        return (*self.nouns[token], tuple(adjectives))
+    def read_phrase(self) -> Phrase:
+        """A phrase with determiner, adjectives, noun and relative clause in this order."""
+        name = self.take("name")
+        if name != NONE:
+            return Phrase(name)
+        numeral = self.take("number")
+        is_definite = numeral == NONE and self.peek() in self.definite
+        if numeral == NONE:
+            self.at += self.peek() in self.definite | self.indefinite
+        adjectives = self.take_all("adjective")
+        noun, number = self.find(self.nouns, self.next())
+        relative = None
+        if self.peek() == "," and self.peek(1) in self.pronouns:
+            self.at += 2
+            relative = self.read_relative()
+            # The comma that opens the next clause closes this one too.
+            self.at += self.peek() == "," and self.link(1) == NONE
+        return Phrase(noun, COUNTED if numeral != NONE else number, numeral, is_definite, adjectives, relative)
 
 
 class ReaderA(Reader):
     """Reads language A."""
 
     language = "a"
+    definite = frozenset(("the",))
+    indefinite = frozenset(("a",))
+    pronouns = frozenset(("who", "which"))
 
     def __init__(self, lexicon: Lexicon) -> None:
-        self.verbs: dict[str, tuple[int, str]] = {}
+        self.verbs: dict[str, tuple[int, int]] = {}
         super().__init__(lexicon)
 
     def add_verb(self, verb: int, forms: tuple[str, ...], particle: str) -> None:
-        for form, name in zip(forms, ("third", "plain", "past"), strict=True):
-            self.verbs[form] = (verb, name)
+        self.verbs |= {form: (verb, tense) for form, tense in zip(forms, (PRESENT, PRESENT, PAST), strict=True)}
 
     def read_clause(self, conjunction: int) -> Clause:
-        adverb, preposition, place = self.read_free(NONE, NONE, None)
+        self.adverb = NONE
+        self.preposition = NONE
+        self.place: Phrase | None = None
+        self.read_free()
         subject = self.read_phrase()
-        adverb, preposition, place = self.read_free(adverb, preposition, place)
+        self.read_free()
         verb, tense = self.read_verb()
         patient = self.read_phrase() if self.lexicon.kind[verb] == "transitive" else None
-        adverb, preposition, place = self.read_free(adverb, preposition, place)
-        return Clause(conjunction, verb, tense, subject, patient, adverb, preposition, place)
+        self.read_free()
+        return Clause(conjunction, verb, tense, subject, patient, self.adverb, self.preposition, self.place)
 
-    def read_free(self, adverb: int, preposition: int, place: Phrase | None) -> tuple[int, int, Phrase | None]:
+    def read_free(self) -> None:
         """Adverb and phrase of place where they come, once each."""
         while True:
-            if adverb == NONE and self.look("adverb") != NONE:
-                adverb = self.look("adverb")
-                self.at += 1
-            elif place is None and self.look("preposition") != NONE:
-                preposition = self.look("preposition")
-                self.at += 1
-                place = self.read_phrase()
+            if self.adverb == NONE and self.look("adverb") != NONE:
+                self.adverb = self.take("adverb")
+            elif self.place is None and self.look("preposition") != NONE:
+                self.preposition = self.take("preposition")
+                self.place = self.read_phrase()
             else:
-                return adverb, preposition, place
+                return
 
     def read_verb(self) -> tuple[int, int]:
-        token = self.next()
-        is_future = token == "will"
-        if is_future:
-            token = self.next()
-        if token not in self.verbs:
-            raise UnreadableError(f"{token!r} is no verb")
-        verb, name = self.verbs[token]
-        if is_future:
-            return verb, FUTURE
-        return verb, PAST if name == "past" else PRESENT
+        if self.peek() == "will":
+            self.at += 1
+            return self.find(self.verbs, self.next())[0], FUTURE
+        return self.find(self.verbs, self.next())
 
-    def read_phrase(self) -> Phrase:
-        if self.look("name") != NONE:
-            self.at += 1
-            return Phrase(self.plain["name"][self.tokens[self.at - 1]])
-        numeral, definite, determiner = NONE, False, self.peek()
-        if self.look("number") != NONE:
-            numeral = self.look("number")
-            self.at += 1
-        elif determiner in ("the", "a"):
-            definite = determiner == "the"
-            self.at += 1
-        noun, number, adjectives = self.read_bare(determiner)
-        relative = None
-        if self.peek() == "," and self.peek(1) in ("who", "which"):
-            self.at += 2
-            verb, tense = self.read_verb()
-            has_object = self.lexicon.kind[verb] == "transitive"
-            relative = Relative(verb, tense, self.read_phrase() if has_object else None)
-            self.close_relative()
-        number = COUNTED if numeral != NONE else number
-        return Phrase(noun, number, numeral, definite, adjectives, relative)
+    def read_relative(self) -> Relative:
+        verb, tense = self.read_verb()
+        return Relative(verb, tense, self.read_phrase() if self.lexicon.kind[verb] == "transitive" else None)
 
 
 class ReaderB(Reader):
@@ -196,6 +194,7 @@ class ReaderB(Reader):
     language = "b"
     definite = frozenset(("der", "die", "das", "den", "dem"))
     indefinite = frozenset(("ein", "eine", "einen", "einem", "einer"))
+    pronouns = definite
     accusative = ("den", "einen")
     future = ("wird", "werden")
 
@@ -207,110 +206,72 @@ class ReaderB(Reader):
         super().__init__(lexicon)
 
     def add_verb(self, verb: int, forms: tuple[str, ...], particle: str) -> None:
-        tenses = (PRESENT, PRESENT, PAST, PAST)
-        for form, tense in zip(forms, tenses, strict=False):
+        # The infinitive is the present plural.
+        for form, tense in zip(forms[:4], (PRESENT, PRESENT, PAST, PAST), strict=True):
             self.finite[form] = (forms, tense)
             self.joined[particle + form] = (verb, tense)
-        # The infinitive is the present plural.
         self.by_particle[forms, particle] = verb
-        if particle:
-            self.particles.add(particle)
+        self.particles |= {particle} - {""}
 
     def read_clause(self, conjunction: int) -> Clause:
-        self.adverb, self.preposition = NONE, NONE
+        self.adverb = NONE
+        self.preposition = NONE
         self.place: Phrase | None = None
         self.phrases: list[Phrase] = []
-        self.is_fronted = conjunction == NONE and self.peek() in self.accusative
+        is_fronted = conjunction == NONE and self.peek() in self.accusative
         if conjunction == NONE:
             self.read_constituent()
             verb, tense = self.read_second()
         else:
-            while self.starts_constituent():
-                self.read_constituent()
+            self.read_constituents()
             verb, tense = self.read_last()
-        if self.is_fronted:
+        has_object = self.lexicon.kind[verb] == "transitive"
+        self.check(len(self.phrases) == 1 + has_object, f"{self.tokens}: the verb takes another number of phrases")
+        if is_fronted:
             self.phrases.reverse()
-        subject = self.phrases[0]
-        patient = self.phrases[1] if len(self.phrases) == 2 else None
-        if (patient is not None) != (self.lexicon.kind[verb] == "transitive"):
-            raise UnreadableError(f"{self.tokens}: the verb takes another number of phrases")
-        return Clause(conjunction, verb, tense, subject, patient, self.adverb, self.preposition, self.place)
+        patient = self.phrases[1] if has_object else None
+        return Clause(conjunction, verb, tense, self.phrases[0], patient, self.adverb, self.preposition, self.place)
 
     def starts_constituent(self) -> bool:
-        token = self.peek()
         groups = ("adverb", "preposition", "name", "number", "adjective")
-        return (
-            token in self.definite
-            or token in self.indefinite
-            or token in self.nouns
-            or any(self.look(group) != NONE for group in groups)
-        )
+        is_content = any(self.look(group) != NONE for group in groups)
+        return is_content or self.peek() in self.definite | self.indefinite | self.nouns.keys()
+
+    def read_constituents(self) -> None:
+        while self.starts_constituent():
+            self.read_constituent()
 
     def read_constituent(self) -> None:
         if self.look("adverb") != NONE and self.adverb == NONE:
-            self.adverb = self.look("adverb")
-            self.at += 1
+            self.adverb = self.take("adverb")
         elif self.look("preposition") != NONE and self.place is None:
-            self.preposition = self.look("preposition")
-            self.at += 1
+            self.preposition = self.take("preposition")
             self.place = self.read_phrase()
-        elif len(self.phrases) < 2:
-            self.phrases.append(self.read_phrase())
         else:
-            raise UnreadableError(f"{self.tokens}: more phrases than a clause has room for")
+            self.phrases.append(self.read_phrase())
 
     def read_second(self) -> tuple[int, int]:
         """The verb of a main clause, and everything between its two parts."""
         finite = self.next()
-        while self.starts_constituent():
-            self.read_constituent()
-        if not self.phrases:
-            raise UnreadableError(f"{self.tokens}: no subject")
+        self.read_constituents()
         if finite in self.future:
-            return self.read_joined()[0], FUTURE
-        if finite not in self.finite:
-            raise UnreadableError(f"{finite!r} is no verb")
-        forms, tense = self.finite[finite]
+            return self.find(self.joined, self.next())[0], FUTURE
+        forms, tense = self.find(self.finite, finite)
         particle = self.next() if self.peek() in self.particles else ""
-        if (forms, particle) not in self.by_particle:
-            raise UnreadableError(f"{finite!r} takes no particle {particle!r}")
+        self.check((forms, particle) in self.by_particle, f"{finite!r} takes no particle {particle!r}")
         return self.by_particle[forms, particle], tense
-
-    def read_joined(self) -> tuple[int, int]:
-        token = self.next()
-        if token not in self.joined:
-            raise UnreadableError(f"{token!r} is no verb")
-        return self.joined[token]
 
     def read_last(self) -> tuple[int, int]:
         """The verb of a subordinate clause."""
-        verb, tense = self.read_joined()
+        verb, tense = self.find(self.joined, self.next())
         if self.peek() in self.future:
             self.at += 1
             tense = FUTURE
         return verb, tense
 
-    def read_phrase(self) -> Phrase:
-        if self.look("name") != NONE:
-            self.at += 1
-            return Phrase(self.plain["name"][self.tokens[self.at - 1]])
-        numeral, definite, determiner = NONE, False, self.peek()
-        if self.look("number") != NONE:
-            numeral = self.look("number")
-            self.at += 1
-        elif determiner in self.definite or determiner in self.indefinite:
-            definite = determiner in self.definite
-            self.at += 1
-        noun, number, adjectives = self.read_bare(determiner)
-        relative = None
-        if self.peek() == "," and self.peek(1) in self.definite:
-            self.at += 2
-            patient = self.read_phrase() if self.starts_constituent() else None
-            verb, tense = self.read_last()
-            relative = Relative(verb, tense, patient)
-            self.close_relative()
-        number = COUNTED if numeral != NONE else number
-        return Phrase(noun, number, numeral, definite, adjectives, relative)
+    def read_relative(self) -> Relative:
+        patient = self.read_phrase() if self.starts_constituent() else None
+        return Relative(*self.read_last(), patient)
 
 
 class ReaderC(ReaderB):
@@ -319,5 +280,78 @@ class ReaderC(ReaderB):
     language = "c"
     definite = frozenset(("dar", "die", "dat", "dan", "dam"))
     indefinite = frozenset(("ain", "aine", "ainen", "ainem", "ainer"))
+    pronouns = definite
     accusative = ("dan", "ainen")
     future = ("wurd", "wurden")
+
+
+class ReaderD(Reader):
+    """Reads language D."""
+
+    language = "d"
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self.cased: dict[str, tuple[int, int, bool, int]] = {}
+        self.finite: dict[str, tuple[int, int, bool]] = {}
+        self.participles: dict[str, tuple[int, int]] = {}
+        super().__init__(lexicon)
+        for name in lexicon.members("name"):
+            ((word, _),) = lexicon.words["d"][name]
+            self.cased |= {form: (name, SINGULAR, True, case) for case, form in enumerate(word.forms)}
+
+    def add_noun(self, noun: int, forms: tuple[str, ...]) -> None:
+        for place, form in enumerate(forms):
+            self.cased[form] = (noun, PLURAL if place >= 6 else SINGULAR, place % 6 >= 3, place % 3)
+
+    def add_verb(self, verb: int, forms: tuple[str, ...], particle: str) -> None:
+        self.finite |= {form: (verb, place // 2, place % 2 == 1) for place, form in enumerate(forms[:6])}
+        self.participles |= {form: (verb, tense) for tense, form in enumerate(forms[6:])}
+
+    def read_clause(self, conjunction: int) -> Clause:
+        adverb = NONE
+        preposition = NONE
+        phrases: dict[int, Phrase] = {}
+        while self.peek() not in self.finite:
+            if self.look("adverb") != NONE and adverb == NONE:
+                adverb = self.take("adverb")
+                continue
+            phrase, case = self.read_cased()
+            self.check(case not in phrases, f"{self.tokens}: two phrases in case {case}")
+            phrases[case] = phrase
+            if case == OBLIQUE:
+                preposition = self.take("preposition")
+                self.check(preposition != NONE, f"{self.tokens}: no postposition")
+        verb, tense, is_many = self.finite[self.next()]
+        self.check(SUBJECT in phrases, f"{self.tokens}: no subject")
+        self.check_object(verb, phrases.get(OBJECT))
+        self.check(is_many == (phrases[SUBJECT].number == PLURAL), f"{self.tokens}: the verb does not agree")
+        return Clause(
+            conjunction, verb, tense, phrases[SUBJECT], phrases.get(OBJECT), adverb, preposition, phrases.get(OBLIQUE)
+        )
+
+    def check_object(self, verb: int, patient: Phrase | None) -> None:
+        takes_one = self.lexicon.kind[verb] == "transitive"
+        self.check(takes_one == (patient is not None), f"{self.tokens}: the verb takes other phrases")
+
+    def read_cased(self) -> tuple[Phrase, int]:
+        """A phrase and its case; an object before a participle belongs to what follows."""
+        patient = None
+        if self.peek() not in self.participles:
+            patient, case = self.read_plain()
+            verb, _ = self.participles.get(self.peek(), (NONE, NONE))
+            if case != OBJECT or verb == NONE or self.lexicon.kind[verb] != "transitive":
+                return patient, case
+        verb, tense = self.participles[self.next()]
+        self.check_object(verb, patient)
+        phrase, case = self.read_plain()
+        return phrase._replace(relative=Relative(verb, tense, patient)), case
+
+    def read_plain(self) -> tuple[Phrase, int]:
+        numeral = self.take("number")
+        adjectives = self.take_all("adjective")
+        noun, number, definite, case = self.find(self.cased, self.next())
+        number = COUNTED if numeral != NONE else number
+        return Phrase(noun, number, numeral, definite, adjectives), case
+
+
+READERS = {reader.language: reader for reader in (ReaderA, ReaderB, ReaderC, ReaderD)}

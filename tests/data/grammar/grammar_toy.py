@@ -6,69 +6,66 @@ from typing import Any
 
 import pytest
 
-from tietrain.data.grammar.coining_d import inflect
+from tietrain.data.grammar.coining_relatives import inflect_d
 from tietrain.data.grammar.draw import Table
 from tietrain.data.grammar.lexicon import Lexicon, Word
 from tietrain.data.grammar.meaning import FUTURE, PLURAL, PRESENT, SINGULAR, Meaning, Structure
-from tietrain.data.grammar.spelling import Speller, draw_spelling
+from tietrain.data.grammar.spelling import Language
 
 ONLY = (1,)
 
 
 def make_toy_lexicon() -> Lexicon:
-    """Two people, a thing, a place, two names; a double verb; synonyms on both sides."""
+    """Two people, a thing, a place, two names; a double verb; synonyms in A and B."""
     lexicon = Lexicon(n_topics=2)
 
-    def add(
-        kind: str,
-        a: list[tuple[str, ...]],
-        b: list[tuple[str, ...]],
-        c: tuple[str, ...],
-        d: str,
-        home: int = 0,
-        gender: int = -1,
-    ) -> int:
-        """One concept; of D the stem."""
+    def add(kind: str, a: str, b: str, c: str, d: str, home: int = 0, gender: int = -1) -> int:
+        """One concept: forms between blanks, synonyms between bars, a particle before "+"; of D the stem."""
         concept = lexicon.add(kind, home, gender)
-        for language, words in (("a", a), ("b", b), ("c", [c]), ("d", [inflect(kind, d)])):
-            weights = (2, 1)[: len(words)]
-            lexicon.words[language][concept] = tuple(
-                (Word(forms), weight) for forms, weight in zip(words, weights, strict=True)
-            )
+        for language, words in (("a", a), ("b", b), ("c", c)):
+            weighted = []
+            for weight, word in zip((2, 1), words.split("|"), strict=False):
+                particle, _, forms = word.rpartition("+")
+                weighted.append((Word(tuple(forms.split()), particle), weight))
+            lexicon.words[language][concept] = tuple(weighted)
+        lexicon.words["d"][concept] = ((Word(inflect_d(kind, d)), 2),)
         return concept
 
-    lexicon.that = add("that", [("that",)], [("dass",)], ("att",), "hoda")
-    add("conjunction", [("because",)], [("weil",)], ("wail",), "zakum")
-    add("preposition", [("in",)], [("in",)], ("in",), "mol")
-    add("person", [("man", "men"), ("fellow", "fellows")], [("mann", "manner")], ("man", "manner"), "turu", 0, 0)
-    add("person", [("woman", "women")], [("frau", "frauen")], ("froa", "froaen"), "kelim", 1, 1)
-    add("animal", [("cat", "cats")], [("katze", "katzen"), ("mieze", "miezen")], ("katte", "katten"), "misk", 0, 1)
-    add("thing", [("book", "books")], [("buch", "bucher")], ("buk", "buker"), "tolo", 1, 2)
-    add("place", [("garden", "gardens")], [("garten", "garten2")], ("gart", "garten"), "vyny", 0, 0)
-    seen = ("sieht", "sehen", "sah", "sahen", "sehen")
-    watched = ("schaut", "schauen", "schaute", "schauten", "schauen")
-    see = add("transitive", [("sees", "see", "saw")], [seen], ("seies", "seien", "sa", "saen", "seien"), "nad", 0)
-    second = add(
-        "second_sense", [("sees", "see", "saw")], [watched], ("skoes", "skoen", "skoed", "skoeden", "skoen"), "zepil"
-    )
-    for language, particle in (("b", "an"), ("c", "av")):
-        ((word, weight),) = lexicon.words[language][second]
-        lexicon.words[language][second] = ((word._replace(particle=particle), weight),)
-    lexicon.second_sense[see], lexicon.split_in[see] = second, "b"
+    lexicon.that = add("that", "that", "dass", "att", "hoda")
+    add("conjunction", "because", "weil", "wail", "zakum")
+    add("preposition", "in", "in", "in", "mol")
+    add("person", "man men|fellow fellows", "mann manner", "man manner", "turu", 0, 0)
+    add("person", "woman women", "frau frauen", "froa froaen", "kelim", 1, 1)
+    add("animal", "cat cats", "katze katzen|mieze miezen", "katte katten", "misk", 0, 1)
+    add("thing", "book books", "buch bucher", "buk buker", "tolo", 1, 2)
+    add("place", "garden gardens", "garten garten2", "gart garten", "vyny", 0, 0)
+    see = add("transitive", "sees see saw", "sieht sehen sah sahen sehen", "seies seien sa saen seien", "nad")
+    watched = "an+schaut schauen schaute schauten schauen"
+    second = add("second_sense", "sees see saw", watched, "av+skoes skoen skoed skoeden skoen", "zepil")
+    lexicon.second_sense[see] = second
+    lexicon.split_in[see] = "b"
     lexicon.object_kinds[see] = Table(("person", "thing"), (2, 1))
-    rested = ("ruht", "ruhen", "ruhte", "ruhten", "ruhen")
-    add("intransitive", [("sleeps", "sleep", "slept")], [rested], ("rues", "ruen", "rued", "rueden", "ruen"), "hosh", 1)
-    said = ("sagt", "sagen", "sagte", "sagten", "sagen")
-    add("clausal", [("says", "say", "said")], [said], ("sages", "sagen", "saged", "sageden", "sagen"), "bitel")
-    add("adjective", [("old",)], [("alte", "alter", "altes", "alten")], ("alda", "alder", "aldet", "alden"), "uruk", 0)
-    ruddy = [("red",), ("ruddy",)]
-    add("adjective", ruddy, [("rote", "roter", "rotes", "roten")], ("roda", "roder", "rodet", "roden"), "pili", 1)
-    add("time", [("today",)], [("heute",)], ("hoite",), "nuna")
-    add("manner", [("gladly",), ("merrily",)], [("gern",)], ("gerna",), "sool")
-    add("name", [("Ann",)], [("Ann",)], ("Ann",), "Ann")
-    add("name", [("Bob",)], [("Bob",)], ("Bob",), "Bob")
-    add("number", [("2",)], [("2",)], ("2",), "2")
+    rested = "ruht ruhen ruhte ruhten ruhen"
+    add("intransitive", "sleeps sleep slept", rested, "rues ruen rued rueden ruen", "hosh", 1)
+    add("clausal", "says say said", "sagt sagen sagte sagten sagen", "sages sagen saged sageden sagen", "bitel")
+    add("adjective", "old", "alte alter altes alten", "alda alder aldet alden", "uruk", 0)
+    add("adjective", "red|ruddy", "rote roter rotes roten", "roda roder rodet roden", "pili", 1)
+    add("time", "today", "heute", "hoite", "nuna")
+    add("manner", "gladly|merrily", "gern", "gerna", "sool")
+    for name in ("Ann", "Bob"):
+        add("name", name, name, name, name)
+    add("number", "2", "2", "2", "2")
     return lexicon
+
+
+TOY = make_toy_lexicon()
+MAN, WOMAN = TOY.members("person")
+CAT, BOOK, GARDEN = (TOY.members(kind)[0] for kind in ("animal", "thing", "place"))
+SEE, SLEEP, SAY = (TOY.members(kind)[0] for kind in ("transitive", "intransitive", "clausal"))
+OLD, RED = TOY.members("adjective")
+TODAY, GLADLY = TOY.members("time")[0], TOY.members("manner")[0]
+ANN, BOB = TOY.members("name")
+IN, BECAUSE, TWO = (TOY.members(kind)[0] for kind in ("preposition", "conjunction", "number"))
 
 
 def make_toy_structure(**changes: Any) -> Structure:
@@ -95,7 +92,9 @@ class _Script:
     """Stands in for the stream: takes the choices of a path, and the first where it ends."""
 
     def __init__(self, path: list[int]) -> None:
-        self.path, self.widths, self.share = path, [], Fraction(1)
+        self.path = path
+        self.widths: list[int] = []
+        self.share = Fraction(1)
 
     def choose(self, items: tuple[Any, ...], weights: tuple[int, ...]) -> Any:
         place = len(self.widths)
@@ -135,8 +134,8 @@ def explore(program: Callable[[Any], Any]) -> Iterator[tuple[Any, Fraction]]:
         path[-1] += 1
 
 
-def all_spellings(speller: Speller, meaning: Meaning) -> list[tuple[str, Fraction]]:
-    """Every way to draw a spelling of a meaning, with its probability; a string comes once for each way."""
+def all_spellings(language: Language, meaning: Meaning) -> list[tuple[str, Fraction]]:
+    """Every way to draw a spelling of a meaning, with its probability; a string comes once per way."""
     with pytest.MonkeyPatch.context() as patch:
         let_tables_explore(patch)
-        return list(explore(lambda script: draw_spelling(speller, meaning, script)))
+        return list(explore(lambda script: language.draw(meaning, script)))

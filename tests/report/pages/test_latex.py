@@ -16,7 +16,7 @@ OWN = r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater|tex
 
 @given(text=st.text(max_size=60))
 @example(r"\input{/etc/passwd} % $x^2$ a_b & c \\ #1 ~")
-def test_what_is_left_of_any_text_is_letters(text):
+def test_escape_latex_leaves_no_command_of_any_text(text):
     shown = escape_latex(text)
     assert shown.isascii() or all(ord(c) < 0x180 for c in shown)
     rest = re.sub(OWN, "", shown)
@@ -24,10 +24,10 @@ def test_what_is_left_of_any_text_is_letters(text):
     assert not set(rest) & set("\\&%$#_{}~^\n")
 
 
-def test_tables(tmp_path):
+def test_tables_have_one_row_per_arm(tmp_path):
     comparison, _ = compare(make_arms(collect(write_study(tmp_path, seeds=(1, 2)))))
-    judgement = judge(comparison, tuned=False)
-    for table in (arms_table(comparison, judgement), verdicts_table(comparison, judgement)):
+    verdicts = judge(comparison, tuned=False)
+    for table in (arms_table(comparison, verdicts), verdicts_table(comparison, verdicts)):
         columns = re.search(r"\\begin\{tabular\}\{(l+r*l)\}", table)[1]
         rows = [line for line in table.splitlines() if line.endswith(r" \\")]
         assert len(rows) == 1 + 3

@@ -23,35 +23,35 @@ def cells(row: str) -> int:
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_a_row_stays_one_row(a, b):
+def test_markdown_table_keeps_a_row_one_row(a, b):
     table = markdown_table(["x", "y"], [[code(a), escape(b)]])
     assert len(table.split("\n")) == 3 and cells(table.split("\n")[2]) == 2
 
 
 @given(st.text(max_size=40))
-def test_no_html_and_no_open_code_span(text):
+def test_escape_and_code_leave_no_html_and_no_open_code_span(text):
     assert not set(escape(text)) & set("<>")
     assert code(text).replace("\\`", "").count("`") in (0, 2)
     escape(text).encode("utf-8")
 
 
-def test_escape():
+def test_escape_of_links():
     assert escape("see http://x.y/[a](b)\nwww.z") == r"see http&#58;//x.y/\[a\](b) www&#46;z"
     assert code("a|b") == r"a\|b" and code("a|b", in_table=False) == "`a|b`"
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "=cmd|' /C calc'!A0"])
-def test_no_formula_in_csv(text):
-    (header, row) = csv.reader(io.StringIO(csv_text([{"label": text, "n": -1.5, "none": None}])))
+def test_csv_text_has_no_formula():
+    hostile = ["=1+1", "+1", "-1", "@a", "=cmd|' /C calc'!A0"]
+    header, *rows = csv.reader(io.StringIO(csv_text([{"label": text, "n": -1.5, "none": None} for text in hostile])))
     assert header == ["label", "n", "none"]
-    assert row == ["'" + text, "-1.5", ""]
+    assert rows == [["'" + text, "-1.5", ""] for text in hostile]
 
 
-def test_columns_are_the_union():
+def test_csv_text_has_the_union_of_columns():
     assert csv_text([{"a": 1}, {"b": 2, "a": 3}]) == "a,b\n1,\n3,2\n"
 
 
-def test_numbers():
+def test_count_fixed_and_powers():
     assert [count(1234.6), count(None)] == ["1,235", "—"]
     assert [fixed(12.345, 2), fixed(1e9, 2)] == ["12.35", "1e+09"]
     assert [powers(3.214e15), powers(5e5), powers(0)] == ["3.21e15", "5e5", "0"]

@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fabricated import make_config, write_run
 from tietrain.cli.main import main
 from tietrain.report.arms import compare, make_arms
-from tietrain.report.pages.tensorboard_report import write_board
+from tietrain.report.pages.tensorboard_report import write_tensorboard_report
 from tietrain.report.verdicts import judge
 from tietrain.report.write import write_report
 from tietrain.runs import record as runs
@@ -33,7 +33,7 @@ def demo(tmp_path):
     return tmp_path
 
 
-def test_tables_are_one_text_and_every_arm_is_a_run(demo, capsys):
+def test_write_tensorboard_report_has_tables_as_text_and_one_run_per_arm(demo, capsys):
     for _ in range(2):  # the second replaces the first
         assert main(["report", "--tensorboard", str(demo)]) == 0
     folder = demo / "report" / "tb"
@@ -46,7 +46,7 @@ def test_tables_are_one_text_and_every_arm_is_a_run(demo, capsys):
     assert set(tables) <= set(report.splitlines())
 
 
-def test_an_arm_has_the_mean_of_its_seeds_under_the_tags_of_the_runs(demo):
+def test_write_tensorboard_report_has_the_mean_of_seeds_under_the_tags_of_runs(demo):
     write_report(demo, tensorboard=True)
     events = read_back(demo / "report" / "tb" / "mt" / "none")
     of_arm = [runs.read_metrics(path) for path in runs.find_runs(demo) if "-none-" in path.name]
@@ -66,10 +66,12 @@ def test_an_arm_has_the_mean_of_its_seeds_under_the_tags_of_the_runs(demo):
     assert points(events, "by_params/test/bleu") == [(params, pytest.approx(fmean(bleus)))]
 
 
-def test_a_name_from_a_file_does_not_leave_the_folder(demo):
+def test_write_tensorboard_report_stays_in_its_folder(demo):
     write_run(demo, make_config("mt", "pre_softmax", 1), folder="x", label="../../../out")
     comparisons = compare(make_arms(collect(demo)))
-    write_board(demo / "a" / "b" / "c" / "d", comparisons, {c.slug: judge(c, tuned=False) for c in comparisons})
+    write_tensorboard_report(
+        demo / "a" / "b" / "c" / "d", comparisons, {c.slug: judge(c, tuned=False) for c in comparisons}
+    )
     found = {str(path.parent.relative_to(demo / "a")) for path in (demo / "a").rglob("events*")}
     assert found == {"b/c/d", "b/c/d/mt/none", "b/c/d/mt/three_way", "b/c/d/mt/out"}
     assert not (demo / "out").exists()

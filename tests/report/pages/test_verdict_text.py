@@ -1,6 +1,4 @@
-"""What the page and the exports say of a comparison."""
-
-import json
+"""Verdicts in words: the row of each arm, and the notes below the table."""
 
 import pytest
 
@@ -8,104 +6,89 @@ from fabricated import make_config, write_run
 from tietrain.config import ReportConfig
 from tietrain.config.identity import result_settings
 from tietrain.report.arms import compare, make_arms
-from tietrain.report.pages.exports import arm_row
-from tietrain.report.pages.page import make_page
-from tietrain.report.pages.verdict_text import p_text
+from tietrain.report.pages.markdown import make_sections
+from tietrain.report.pages.verdict_text import heading, notes, p_text, verdict_table
 from tietrain.report.verdicts import judge
-from tietrain.report.write import report_rows
 from tietrain.runs.view import collect
 
 LOSSES = (2.50, 2.56, 2.47, 2.53, 2.49, 2.51)
+VERDICT, SEEDS, DIVERGED, MEAN, MEDIAN, DIFFERENCE, P_FLIP, P_HOLM = range(1, 9)
 
 
-def page_of(root):
-    """The page without its figures."""
-    found = collect(root)
-    comparisons = compare(make_arms(found))
-    return make_page(found, comparisons, {c.slug: judge(c, tuned=c.tuned) for c in comparisons}, {})
-
-
-def write_study(root, n_seeds, report=None, **changes):
-    """`pre_softmax` 0.1 nats below `none`, which is 0.34 bits a byte, and a diverged seed of `cross_layer`."""
+def write_arms(root, n_seeds, report=None, **changes):
+    """`pre_softmax` 0.1 nats below `none`, which is 0.034 bits per byte, and a diverged seed of `cross_layer`."""
     for label, by in (("none", 0.0), ("pre_softmax", -0.1), ("cross_layer", 0.2)):
         for seed, loss in enumerate(LOSSES[:n_seeds], start=1):
             status = "diverged" if label == "cross_layer" and seed == 1 else "done"
             config = make_config("lm", label, seed)
             config.report = report or ReportConfig()
-            loss += by + (0.001 if seed == 2 and by else 0)
-            write_run(root, config, loss=loss, status=status, **changes)
-    return root
+            write_run(root, config, loss=loss + by + (0.001 if seed == 2 and by else 0), status=status, **changes)
+    return read(root)
 
 
-def row_of(page, name):
-    """The cells of an arm in the first table of a page."""
-    line = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+def read(root):
+    (comparison,) = compare(make_arms(collect(root)))
+    return comparison, judge(comparison, tuned=comparison.tuned)
+
+
+def row_of(verdicts, name):
+    line = next(line for line in verdict_table(verdicts).splitlines() if line.startswith(f"| `{name}` |"))
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_three_seeds(tmp_path):
-    page = page_of(write_study(tmp_path, 3))
-    assert "### Comparison: at one common rate, 2 to 3 seeds" in page
-    cells = row_of(page, "pre_softmax")
-    assert cells[1:3] == ["3", "0 of 3"] and cells[3].endswith("(3)")
-    assert cells[5].startswith("-0.0342 [-0.03") and cells[6] == "0.25 (0.25)"
-    assert cells[8] == "no verdict (differs at this rate)"
-    assert row_of(page, "none")[5:] == ["—", "—", "—", "baseline"]
-    cells = row_of(page, "cross_layer")
-    assert cells[1:3] == ["2", "1 of 3"] and cells[8] == "unstable"
-    assert "Primary, stated before training: bits/byte on test, each arm against `none`" in page
-    assert "No sign-flip p can fall with 2 seeds below 0.5 and with 3 seeds below 0.25" in page
-    assert "No arm was tuned" in page and "medians count them as worst" in page
-    assert "Power, 80 % at level 0.025, to show the difference found: `pre_softmax` could show " in page
-    assert "#### Scores on test\n" in page
-    assert "#### Scores on held (exploratory)" in page
-    assert "#### Scores on valid (chose the checkpoint, exploratory)" in page
+def test_verdict_table_of_three_seeds(tmp_path):
+    comparison, verdicts = write_arms(tmp_path, 3)
+    assert heading(comparison, verdicts) == "at one common rate, 2 to 3 seeds"
+    cells = row_of(verdicts, "pre_softmax")
+    assert cells[VERDICT:MEAN] == ["no verdict (differs at this rate)", "3", "0 of 3"]
+    assert cells[MEAN].endswith("(3)") and cells[DIFFERENCE].startswith("-0.0342 [-0.03")
+    assert cells[P_FLIP] == "0.25 (0.25)"
+    assert row_of(verdicts, "none")[VERDICT] == "baseline" and row_of(verdicts, "none")[DIFFERENCE:] == ["—"] * 3
+    assert row_of(verdicts, "cross_layer")[VERDICT:MEAN] == ["unstable", "2", "1 of 3"]
+    scores = [section.title for section in make_sections(comparison, verdicts, ()) if "Scores on" in section.title]
+    assert scores == [
+        "Scores on test",
+        "Scores on held (exploratory)",
+        "Scores on valid (chose the checkpoint, exploratory)",
+    ]
 
 
-def test_six_seeds_and_a_margin(tmp_path):
-    page = page_of(write_study(tmp_path, 6, ReportConfig(metric="bits_per_byte", split="valid", margin=0.05)))
-    cells = row_of(page, "pre_softmax")
-    assert cells[6] == "0.031 (0.031)" and cells[8] == "equivalent at this rate"
-    assert row_of(page, "cross_layer")[1:3] == ["5", "1 of 6"]
-    assert "a difference within 0.05 does not matter" in page and "to show the margin" in page
-    assert "`pre_softmax` could show" in page and "No sign-flip p can fall with 5 seeds below 0.062:" in page
-    assert "#### Scores on valid (chose the checkpoint)\n" in page
+def test_verdict_table_of_six_seeds_and_a_margin(tmp_path):
+    report = ReportConfig(metric="bits_per_byte", split="valid", margin=0.05)
+    comparison, verdicts = write_arms(tmp_path, 6, report)
+    cells = row_of(verdicts, "pre_softmax")
+    assert (cells[VERDICT], cells[P_FLIP]) == ("equivalent at this rate", "0.031 (0.031)")
+    assert row_of(verdicts, "cross_layer")[SEEDS:MEAN] == ["5", "1 of 6"]
+    assert "Scores on valid (chose the checkpoint)" in [s.title for s in make_sections(comparison, verdicts, ())]
 
 
-def test_runs_that_stated_nothing(tmp_path):
-    page = page_of(write_study(tmp_path, 3, declared={}))
-    assert "Exploratory, no verdict: " in page and "Primary" not in page
-    assert "#### Scores on test (exploratory)" in page
-
-
-def test_exports_carry_the_numbers(tmp_path):
-    body = next(row for row in report_rows(write_study(tmp_path, 6)) if row["name"] == "pre_softmax")
-    found = body["verdict"]
-    assert found["difference"] == pytest.approx(-0.034, abs=5e-4) and found["low"] < found["difference"] < found["high"]
-    assert (found["metric"], found["split"], found["baseline"], found["n_pairs"]) == (
-        "bits_per_byte",
-        "test",
-        "none",
-        6,
-    )
-    assert found["p_sign_flip"] == found["p_sign_flip_smallest"] == 2 / 2**6 and 0 < found["p_t"] < found["p_holm"]
-    assert (found["tuned"], found["declared"], found["level"]) == (False, True, 0.025)
-    assert found["seeds_needed"] >= 2 and found["smallest_effect"] > 0
-    row = arm_row(json.loads(json.dumps(body, allow_nan=False)))
-    assert (row["verdict.p_holm"], row["verdict.verdict"]) == (found["p_holm"], "no verdict (differs at this rate)")
-
-
-def test_a_name_of_a_tuning_alone_is_none(tmp_path):
-    """Trials are what makes an arm tuned; tests/report/test_tuning.py has a study with them."""
+def test_verdict_table_needs_trials_to_call_an_arm_tuned(tmp_path):
+    """A name of a tuning list in the settings alone is not enough."""
     for label, by in (("none", 0.0), ("pre_softmax", -0.1)):
         for seed, loss in enumerate(LOSSES, start=1):
             config = make_config("lm", label, seed)
             settings = result_settings(config) | {"tune.name": "rates"}
             write_run(tmp_path, config, loss=loss * (1 + by), settings=settings)
-    page = page_of(tmp_path)
-    assert "### Comparison: at one common rate, 6 seeds" in page
-    assert row_of(page, "pre_softmax")[8] == "no verdict (differs at this rate)"
+    comparison, verdicts = read(tmp_path)
+    assert heading(comparison, verdicts) == "at one common rate, 6 seeds"
+    assert row_of(verdicts, "pre_softmax")[VERDICT] == "no verdict (differs at this rate)"
 
 
-def test_p_values_are_rounded_and_never_shown_as_zero():
-    assert [p_text(p) for p in (1.0, 0.05, 0.0625, 0.000999, 0.0)] == ["1", "0.05", "0.062", "< 0.001", "< 0.001"]
+def test_notes(tmp_path, golden):
+    margin = ReportConfig(metric="bits_per_byte", margin=0.05)
+    for name in ("none", "three_way"):
+        write_run(tmp_path / "unlike", make_config("mt", name, 1))
+    found = {
+        "one seed": write_arms(tmp_path / "one", 1),
+        "three seeds": write_arms(tmp_path / "three", 3),
+        "six seeds and a margin": write_arms(tmp_path / "six", 6, margin),
+        "nothing declared": write_arms(tmp_path / "nothing", 3, declared={}),
+        "no baseline": write_arms(tmp_path / "base", 1, ReportConfig(baseline="three_way")),
+        "unlike vocabularies": read(tmp_path / "unlike"),
+    }
+    golden("verdict_notes", {name: "\n".join(notes(verdicts)) for name, (_, verdicts) in found.items()})
+
+
+@pytest.mark.parametrize(("p", "text"), [(1.0, "1"), (0.0625, "0.062"), (0.000999, "< 0.001"), (0.0, "< 0.001")])
+def test_p_text_never_shows_zero(p, text):
+    assert p_text(p) == text

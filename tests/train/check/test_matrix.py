@@ -10,8 +10,8 @@ from every_scheme import build, configure
 from tietrain.cli.main import main
 from tietrain.config.compose import compose_config
 from tietrain.errors import SettingsError
-from tietrain.train.check import matrix, show
-from tietrain.train.check.matrix import CHECKS, Cell, Row, check_all, mechanisms, passed
+from tietrain.train.check import matrix
+from tietrain.train.check.matrix import CHECKS, CheckResult, Row, check_all, mechanisms, passed
 from tietrain.train.check.reference import NARROW, WIDE, CheckFailed, describe_reference, scale_down
 
 SCHEMES = ("none", "three_way", "universal", "cycle", "query_key", "encoder_decoder")
@@ -28,11 +28,10 @@ def quick(monkeypatch):
     monkeypatch.setattr(matrix, "check_start", lambda config: ("as predicted", ""))
     monkeypatch.setattr(matrix, "check_compile", lambda model: "compiled")
     monkeypatch.setattr(matrix, "CHECKS", {name: CHECKS[name] for name in ("params", "start", "compile")})
-    monkeypatch.setattr(show, "CHECKS", matrix.CHECKS)
     monkeypatch.setattr(matrix, "tying_choices", lambda: SCHEMES)
 
 
-def test_every_scheme_has_a_row_and_each_mechanism_is_compiled_once(quick):
+def test_check_all_has_a_row_per_scheme_and_compiles_each_mechanism_once(quick):
     rows = {row.title: row for row in check_all([], [], quiet)}
     common = {f"{model} {scheme}" for model in ("lm", "mt") for scheme in SCHEMES}
     others = {
@@ -65,7 +64,7 @@ def test_mechanisms(task, tying, found):
     assert mechanisms(build(task, tying).plan) == found
 
 
-def test_a_failed_check_is_a_line_and_exit_code_1(quick, monkeypatch, capsys):
+def test_check_exits_1_and_names_a_failed_check(quick, monkeypatch, capsys):
     def broken(model):
         raise CheckFailed("tie of decoder.1.ffn", "it is lost")
 
@@ -85,7 +84,7 @@ def test_a_failed_check_is_a_line_and_exit_code_1(quick, monkeypatch, capsys):
     assert body["rows"][0]["cells"]["params"] == {"status": "fail", "note": "ZeroDivisionError: by zero", "flag": ""}
 
 
-def test_all_as_text(quick, monkeypatch, capsys):
+def test_check_all_as_text(quick, monkeypatch, capsys):
     monkeypatch.setattr(matrix, "tying_choices", lambda: ("none", "three_way", "cycle"))
     flags = {"cycle": "starts apart"}
     monkeypatch.setattr(matrix, "check_start", lambda config: ("", flags.get(config.tying_label, "")))
@@ -100,43 +99,44 @@ def test_all_as_text(quick, monkeypatch, capsys):
     assert "checking mt cycle" in err.splitlines()
 
 
-def test_a_terminal_gets_a_table(quick, monkeypatch, capsys):
+def test_show_rows_draws_a_table_on_a_terminal(quick, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    show.show_rows([Row("lm", "cycle", cells={name: Cell("pass") for name in matrix.CHECKS})], "heading")
+    matrix.show_rows([Row("lm", "cycle", cells={name: CheckResult("pass") for name in matrix.CHECKS})], "heading")
     out = capsys.readouterr().out
     assert "\x1b[32mpass" in out and "all checks passed: 3 passed" in out
     monkeypatch.setenv("COLUMNS", "20")  # too narrow for a table
-    show.show_rows([Row("lm", "cycle", cells={name: Cell("pass") for name in matrix.CHECKS})], "heading")
+    matrix.show_rows([Row("lm", "cycle", cells={name: CheckResult("pass") for name in matrix.CHECKS})], "heading")
     assert "lm        cycle pass" in capsys.readouterr().out
 
 
-def test_the_documents_list_the_checks():
+def test_checks_are_in_the_documents():
     text = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
     assert "".join(f"| `{name}` | {meaning} |\n" for name, meaning in CHECKS.items()) in text
 
 
-def test_nothing_checked_is_not_passed():
-    assert not passed([Row("lm", "x", reason="why", cells=dict.fromkeys(CHECKS, Cell("n/a")))])
+def test_passed_needs_a_check():
+    assert not passed([Row("lm", "x", reason="why", cells=dict.fromkeys(CHECKS, CheckResult("n/a")))])
 
 
 @pytest.mark.parametrize("word", ["tying=cycle", "task=mt", "tying.ties.cycle.n_unique=2"])
-def test_all_refuses_a_choice_of_scheme_or_task(word):
-    with pytest.raises(SettingsError, match="--all"):
+def test_check_all_refuses_a_choice_of_scheme_or_task(word):
+    with pytest.raises(SettingsError) as refused:
         check_all([word], [], quiet)
+    assert refused.value.setting == f"check --all {word.partition('=')[0]}"
 
 
-def test_a_scheme_that_does_not_fit_is_refused(capsys):
+def test_check_refuses_a_scheme_that_does_not_fit(capsys):
     assert main(["check", "tying=three_way"]) == 2
     assert "one stack" in capsys.readouterr().err
 
 
-def test_the_configured_scheme_in_full(capsys):
+def test_check_of_the_configured_scheme_in_full(capsys):
     assert main(["check", "model=tiny", "tying=pre_softmax"]) == 0
     out = capsys.readouterr().out
     assert "all checks passed: 9 passed" in out and "aot_eager" in out
 
 
-def test_large_models_are_scaled_down_and_nothing_else():
+def test_scale_down_changes_widths_and_nothing_else():
     config = compose_config(["task=mt", "model=vaswani_base", "tying=three_way"])
     small = scale_down(config, NARROW)
     changed = {"d_model": 32, "n_heads": 4, "d_ff": 128, "vocab_size": 61}
@@ -153,7 +153,7 @@ def test_large_models_are_scaled_down_and_nothing_else():
     ],
 )
 @pytest.mark.parametrize("widths", [NARROW, WIDE])
-def test_ratios_of_heads_stay(words, heads, kv, widths):
+def test_scale_down_keeps_ratios_of_heads(words, heads, kv, widths):
     config = compose_config(words)
     model = scale_down(config, widths).model
     assert (model.n_heads, model.n_kv_heads) == (heads, kv)
@@ -161,7 +161,7 @@ def test_ratios_of_heads_stay(words, heads, kv, widths):
     assert model.d_model < config.model.d_model
 
 
-def test_a_small_model_is_left_alone():
+def test_scale_down_leaves_a_small_model_alone():
     config = configure("lm", "none", "model.d_model=16", "model.vocab_size=40")
     assert scale_down(config, NARROW) == config
     assert describe_reference(config).count("the configured model") == 2

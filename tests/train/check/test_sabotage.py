@@ -13,7 +13,7 @@ from tietrain.model.transformer import Transformer
 from tietrain.plan.flops import count_flops
 from tietrain.plan.params import count_params
 from tietrain.train.averaging import mean_weights, smooth
-from tietrain.train.check import checks, counter
+from tietrain.train.check import checks
 from tietrain.train.check import lifecycle as ties
 from tietrain.train.check.checks import (
     check_cache,
@@ -22,8 +22,8 @@ from tietrain.train.check.checks import (
     check_gradients,
     check_optimizers,
     check_params,
+    count_matmul_flops,
 )
-from tietrain.train.check.counter import count_matmul_flops
 from tietrain.train.check.lifecycle import WAYS, check_compile, check_ties
 from tietrain.train.check.matrix import check_start
 from tietrain.train.check.reference import CheckFailed, draw_batches
@@ -31,6 +31,13 @@ from tietrain.train.checkpoint import load_checkpoint
 from tietrain.train.optim import build_optimizer
 
 SLOT = "decoder.2.ffn.in.weight"
+
+
+def failure(check, *args) -> str:
+    """What a check names as the thing that is broken."""
+    with pytest.raises(CheckFailed) as failed:
+        check(*args)
+    return failed.value.setting
 
 
 @pytest.fixture
@@ -47,47 +54,42 @@ def untie(model):
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_a_tie_lost_on_any_way(model, name):
+def test_check_ties_finds_a_tie_lost_on_any_way(model, name):
     """Tying bugs 1, 3, 4, 5, 10: lost in a wrapper, on meta, by re-creation, by assignment, in an export."""
     assert model.plan.owner[SLOT] != SLOT
     way = WAYS[name]
-    with pytest.raises(CheckFailed, match=f"after {name}: tie of decoder.2.ffn.in.weight: it reads another parameter"):
-        check_ties(model, WAYS | {name: lambda m: untie(way(copy.deepcopy(m)))})
+    ways = WAYS | {name: lambda m: untie(way(copy.deepcopy(m)))}
+    assert failure(check_ties, model, ways) == f"after {name}: tie of {SLOT}"
 
 
 @pytest.mark.parametrize(
     ("name", "way"),
     [("meta build", lambda m: ties._fresh(m)), ("dtype change", lambda m: copy.deepcopy(m).bfloat16().float())],
 )
-def test_values_lost_on_the_way(model, name, way):
-    with pytest.raises(CheckFailed, match=f"after {name}: .*: other values than before"):
-        check_ties(model, WAYS | {name: way})
+def test_check_ties_finds_lost_values(model, name, way):
+    assert failure(check_ties, model, WAYS | {name: way}).startswith(f"after {name}: decoder.")
 
 
-def test_a_load_that_does_nothing(model, monkeypatch):
+def test_check_ties_finds_a_load_that_does_nothing(model, monkeypatch):
     monkeypatch.setattr(ties, "load_weights", lambda run, model: None)
-    with pytest.raises(CheckFailed, match=r"after save and load: .*: other values"):
-        check_ties(model)
+    assert failure(check_ties, model).startswith("after save and load: decoder.")
 
 
-def test_a_resume_without_the_optimizers_state(model, monkeypatch):
+def test_check_ties_finds_a_resume_without_the_optimizers_state(model, monkeypatch):
     def weights_alone(directory, m, optimizer, check, log):
         load_checkpoint(directory, m, build_optimizer(m, ties.optimizer_config("adamw")), check, log)
 
     monkeypatch.setattr(ties, "load_checkpoint", weights_alone)
-    with pytest.raises(
-        CheckFailed, match=r"after save and load: optimizer state of decoder\.embed\.weight: other values"
-    ):
-        check_ties(model)
+    assert failure(check_ties, model) == "after save and load: optimizer state of decoder.embed.weight"
 
 
-def test_a_state_dict_without_a_name(model):
+def test_check_ties_finds_a_state_dict_without_a_name(model):
     """Tying bug 13."""
-    with pytest.raises(CheckFailed, match=r"after partial load: Error\(s\) in loading state_dict"):
-        check_ties(model, {"partial load": lambda m: m.load_state_dict({}) and m})
+    ways = {"partial load": lambda m: m.load_state_dict({}) and m}
+    assert failure(check_ties, model, ways) == "after partial load"
 
 
-def test_a_mean_that_adds_a_shared_tensor_twice(model, monkeypatch):
+def test_check_ties_finds_a_mean_that_adds_a_shared_tensor_twice(model, monkeypatch):
     """Tying bug 39."""
 
     def wrong(reads):
@@ -96,19 +98,17 @@ def test_a_mean_that_adds_a_shared_tensor_twice(model, monkeypatch):
         return mean
 
     monkeypatch.setattr(ties, "mean_weights", wrong)
-    with pytest.raises(CheckFailed, match=r"after averaging: average of decoder\.0\.ffn\.in\.weight: it differs"):
-        check_ties(model)
+    assert failure(check_ties, model) == "after averaging: average of decoder.0.ffn.in.weight"
 
 
-def test_a_moving_average_that_moves_a_shared_tensor_twice(model, monkeypatch):
+def test_check_ties_finds_a_moving_average_that_moves_a_shared_tensor_twice(model, monkeypatch):
     def wrong(smoothed, model, decay, step):
         smooth(smoothed, model, decay, step)
         with torch.no_grad():
             smoothed.parameter(SLOT).lerp_(model.parameter(SLOT), 1 - decay)
 
     monkeypatch.setattr(ties, "smooth", wrong)
-    with pytest.raises(CheckFailed, match=r"moving average of decoder\.0\.ffn\.in\.weight: it differs"):
-        check_ties(model)
+    assert failure(check_ties, model) == "after averaging: moving average of decoder.0.ffn.in.weight"
 
 
 def twice(model, config):
@@ -118,15 +118,13 @@ def twice(model, config):
     return optimizer
 
 
-def test_an_optimizer_that_holds_a_parameter_twice(model, monkeypatch):
+def test_checks_find_an_optimizer_that_holds_a_parameter_twice(model, monkeypatch):
     monkeypatch.setattr(ties, "build_optimizer", twice)
-    with pytest.raises(CheckFailed, match=r"after optimizer: .*decoder\.embed\.weight: each must be held exactly once"):
-        check_ties(model, {"optimizer": WAYS["optimizer"]})
+    found = failure(check_ties, model, {"optimizer": WAYS["optimizer"]})
+    assert found.startswith("after optimizer: ") and found.endswith("decoder.embed.weight")
     monkeypatch.setattr(checks, "build_optimizer", twice)
-    with pytest.raises(CheckFailed, match=r"decoder\.embed\.weight after one decay"):
-        check_decay(model)
-    with pytest.raises(CheckFailed, match="in the optimizer: the ledger says"):
-        check_params(model)
+    assert failure(check_decay, model) == "decoder.embed.weight after one decay by adamw"
+    assert failure(check_params, model).endswith("in the optimizer")
 
 
 class DoubledGradient(nn.Module):
@@ -144,16 +142,16 @@ class DoubledGradient(nn.Module):
         return self.model.output_weights(stack)
 
 
-def test_a_compiler_that_doubles_a_gradient(model, monkeypatch):
+def test_check_compile_finds_a_compiler_that_doubles_a_gradient(model, monkeypatch):
     monkeypatch.setattr(torch, "compile", DoubledGradient)
-    with pytest.raises(CheckFailed, match=r"compiled by aot_eager: decoder\.0\.ffn\.in\.weight: it differs"):
-        check_compile(model)
+    assert failure(check_compile, model) == "compiled by aot_eager: decoder.0.ffn.in.weight"
 
 
-def test_a_compiled_model_that_lost_its_tie(model, monkeypatch):
+def test_check_compile_finds_a_lost_tie(model, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model, **kwargs: untie(model))
-    with pytest.raises(ties.TietrainError, match="it reads another parameter"):
+    with pytest.raises(ties.TietrainError) as failed:
         check_compile(model)
+    assert failed.value.setting == f"tie of {SLOT}"
 
 
 def lose_one_use(monkeypatch, wrong):
@@ -167,36 +165,32 @@ def lose_one_use(monkeypatch, wrong):
     monkeypatch.setattr(Transformer, "_weights", changed)
 
 
-def test_the_gradient_of_one_use_is_lost(model, monkeypatch):
+def test_checks_find_a_lost_gradient_of_one_use(model, monkeypatch):
     """Tying bug 35."""
     lose_one_use(monkeypatch, torch.Tensor.detach)
-    with pytest.raises(CheckFailed, match=r"gradient of decoder\.0\.ffn\.\S+ against 2 uses: it differs"):
-        check_gradients(model)
-    with pytest.raises(CheckFailed, match="after 3 steps of adamw"):
-        check_optimizers(model)
+    found = failure(check_gradients, model)
+    assert found.startswith("gradient of decoder.0.ffn.") and found.endswith(" against 2 uses")
+    assert failure(check_optimizers, model).endswith("after 3 steps of adamw")
 
 
-def test_one_use_computes_with_other_values(model, monkeypatch):
+def test_check_gradients_finds_a_use_with_other_values(model, monkeypatch):
     lose_one_use(monkeypatch, lambda v: 1.001 * v)
-    with pytest.raises(CheckFailed, match="loss of the untied twin"):
-        check_gradients(model)
+    assert failure(check_gradients, model) == "loss of the untied twin"
 
 
-def test_a_use_that_computes_nothing(model, monkeypatch):
+def test_check_gradients_finds_a_use_that_computes_nothing(model, monkeypatch):
     monkeypatch.setattr(Transformer, "_cross_attention", lambda self, x, stack, layer, part, scope: 0 * x)
-    with pytest.raises(CheckFailed, match=r"encoder\.embed\.weight: it is zero: this use computes nothing"):
-        check_gradients(build("mt", "cycle"))
+    assert failure(check_gradients, build("mt", "cycle")).startswith("gradient of encoder.embed.weight")
 
 
-def test_copies_that_do_not_get_the_sum(model, monkeypatch):
+def test_check_optimizers_finds_copies_without_the_sum(model, monkeypatch):
     monkeypatch.setattr(checks, "_sum_gradients", lambda tied, twin: None)
-    with pytest.raises(CheckFailed, match="after 3 steps of adamw: it differs"):
-        check_optimizers(model)
+    assert failure(check_optimizers, model).endswith("after 3 steps of adamw")
     check_optimizers(build("lm", "none"))
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_decay_of_one_optimizer_that_skips_a_tied_matrix(model, monkeypatch, name):
+def test_checks_find_an_optimizer_that_does_not_decay_a_tied_matrix(model, monkeypatch, name):
     """Tying bug 40: which decay a matrix of two roles gets."""
 
     def build_wrong(m, config):
@@ -206,13 +200,11 @@ def test_decay_of_one_optimizer_that_skips_a_tied_matrix(model, monkeypatch, nam
         return optimizer
 
     monkeypatch.setattr(checks, "build_optimizer", build_wrong)
-    with pytest.raises(CheckFailed, match=f"after 3 steps of {name}"):
-        check_optimizers(model)
-    with pytest.raises(CheckFailed, match=f"after one decay by {name}"):
-        check_decay(model)
+    assert failure(check_optimizers, model).endswith(f"after 3 steps of {name}")
+    assert failure(check_decay, model).endswith(f"after one decay by {name}")
 
 
-def test_state_of_a_tensor_that_is_not_stored(model, monkeypatch):
+def test_check_decay_finds_state_of_a_tensor_that_is_not_stored(model, monkeypatch):
     def with_spare(m, config):
         optimizer = build_optimizer(m, config)
         spare = nn.Parameter(torch.zeros(2, dtype=torch.float64))
@@ -221,41 +213,37 @@ def test_state_of_a_tensor_that_is_not_stored(model, monkeypatch):
         return optimizer
 
     monkeypatch.setattr(checks, "build_optimizer", with_spare)
-    with pytest.raises(CheckFailed, match=r"states of adamw: .* are stored"):
-        check_decay(model)
+    assert failure(check_decay, model).endswith("states of adamw")
 
 
 @pytest.mark.parametrize("task", ["lm", "mt"])
-def test_a_cache_keyed_by_what_is_shared(monkeypatch, task):
+def test_check_cache_finds_a_cache_keyed_by_what_is_shared(monkeypatch, task):
     """Tying bugs 41 and 42: layers of one owner, or of one index, overwrite each other's past."""
     extend = Cache.extend
     monkeypatch.setattr(
         Cache, "extend", lambda self, place, k, v: extend(self, (place[0], place[1] % 3, place[2]), k, v)
     )
-    with pytest.raises(CheckFailed, match="cached decoding: it differs"):
-        check_cache(build(task, "cycle"))
+    assert failure(check_cache, build(task, "cycle")) == "cached decoding"
 
 
-def test_source_keys_kept_by_what_is_shared(monkeypatch):
+def test_check_cache_finds_source_keys_kept_by_what_is_shared(monkeypatch):
     memory = Cache.memory
     monkeypatch.setattr(Cache, "memory", lambda self, place, make: memory(self, (place[0], 0, place[2]), make))
-    with pytest.raises(CheckFailed, match="cached decoding: it differs"):
-        check_cache(build("mt", "cycle"))
+    assert failure(check_cache, build("mt", "cycle")) == "cached decoding"
 
 
 @pytest.mark.parametrize("task", ["lm", "mt"])
-def test_a_selection_that_keeps_other_rows(monkeypatch, task):
+def test_check_cache_finds_a_selection_of_other_rows(monkeypatch, task):
     select = Cache.select
     monkeypatch.setattr(Cache, "select", lambda self, rows: select(self, rows.flip(0).roll(1)))
-    with pytest.raises(CheckFailed, match="cached decoding of selected rows: it differs"):
-        check_cache(build(task, "none"))
+    assert failure(check_cache, build(task, "none")) == "cached decoding of selected rows"
 
 
 def miscount(monkeypatch, **changes):
     monkeypatch.setattr(checks, "count_params", lambda plan: dataclasses.replace(count_params(plan), **changes))
 
 
-def test_a_ledger_that_miscounts(model, monkeypatch):
+def test_check_params_finds_a_ledger_that_miscounts(model, monkeypatch):
     """Tying bugs 32 and 33: duplicates summed, or a part left out."""
     ledger = count_params(model.plan)
     for changes, what in [
@@ -265,25 +253,22 @@ def test_a_ledger_that_miscounts(model, monkeypatch):
         ({"by_part": ledger.by_part | {"decoder.ffn": 1}}, "numbers by part"),
     ]:
         miscount(monkeypatch, **changes)
-        with pytest.raises(CheckFailed, match=f"{what}.*: the ledger says"):
-            check_params(model)
+        assert what in failure(check_params, model)
 
 
-def test_a_tensor_no_slot_owns(model):
+def test_check_params_finds_a_tensor_no_slot_owns(model):
     model.register_parameter("spare", nn.Parameter(torch.zeros(3)))
-    with pytest.raises(CheckFailed, match="in unique storages: the ledger says"):
-        check_params(model)
+    assert failure(check_params, model).endswith("in unique storages")
 
 
 @pytest.mark.parametrize("change", [{"d_ff": 127}, {"n_heads": 3}])
-def test_flops_of_another_shape(model, monkeypatch, change):
+def test_check_flops_finds_flops_of_another_shape(model, monkeypatch, change):
     """Tying bugs 28 to 31: FLOPs from stored parameters, lookups charged, a head left out."""
     monkeypatch.setattr(checks, "count_flops", lambda shape: count_flops(dataclasses.replace(shape, **change)))
-    with pytest.raises(CheckFailed, match="forward FLOPs by products: the ledger says"):
-        check_flops(model)
+    assert failure(check_flops, model).endswith("forward FLOPs by products")
 
 
-def test_training_that_computes_more_than_three_times_forward(model, monkeypatch):
+def test_check_flops_finds_training_of_more_than_three_times_forward(model, monkeypatch):
     loss = checks.batch_loss
 
     def wasteful(m, batch, smoothing):
@@ -291,21 +276,20 @@ def test_training_that_computes_more_than_three_times_forward(model, monkeypatch
         return loss(m, batch, smoothing)
 
     monkeypatch.setattr(checks, "batch_loss", wasteful)
-    with pytest.raises(CheckFailed, match="FLOPs in training by products: the ledger says"):
-        check_flops(model)
+    assert failure(check_flops, model).endswith("FLOPs in training by products")
 
 
-def test_an_attention_kernel_no_counter_knows(model, monkeypatch):
-    monkeypatch.setattr(counter, "FUSED", {})
-    with pytest.raises(CheckFailed, match=r"flash_attention_for_cpu.*no formula"), torch.no_grad():
-        count_matmul_flops(lambda: model.double()(None, draw_batches(model, 2, 3, 4)[0].tgt_in_ids))
+def test_count_matmul_flops_refuses_an_attention_kernel_it_cannot_count(model, monkeypatch):
+    monkeypatch.setattr(checks, "FUSED", {})
+    ids = draw_batches(model, 2, 3, 4)[0].tgt_in_ids
+    with torch.no_grad():
+        assert "flash_attention_for_cpu" in failure(count_matmul_flops, lambda: model.double()(None, ids))
 
 
 @pytest.mark.parametrize("tying", ["none", "pre_softmax", "universal"])
 @pytest.mark.parametrize("std", [1.0, 0.1])
-def test_a_table_with_the_scale_of_another_role(monkeypatch, tying, std):
+def test_check_start_finds_a_table_with_the_scale_of_another_role(monkeypatch, tying, std):
     """Tying bugs 23 to 26: initial losses of 400, 110, or a table five times too small."""
     initialize = Transformer.initialize
     monkeypatch.setattr(Transformer, "initialize", lambda self, seed, table_init_std: initialize(self, seed, std))
-    with pytest.raises(CheckFailed, match=r"initial loss of .* nats a token: .* follow from the initial distribution"):
-        check_start(configure("lm", tying))
+    assert failure(check_start, configure("lm", tying)).startswith("initial loss of ")

@@ -14,6 +14,7 @@ import math
 import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -35,22 +36,22 @@ from tietrain.plan.flops import count_flops, length_units
 from tietrain.plan.params import count_params
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape
-from tietrain.train.check.checks import check_decay, check_gradients, check_params
-from tietrain.train.check.counter import count_matmul_flops
+from tietrain.train.check.checks import check_decay, check_gradients, check_params, count_matmul_flops
 from tietrain.train.check.lifecycle import WAYS, check_compile, check_ties
 from tietrain.train.check.reference import draw_batches, untied_twin
 from tietrain.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_final
 from tietrain.train.hardware import resolve_hardware
-from tietrain.train.optim import build_optimizer
-from tietrain.train.step import train_step
+from tietrain.train.optim import build_optimizer, train_step
 from tietrain.train.tasks.task import batch_loss
 from tiny_models import make_shape
 from tiny_run import RandomTask, build_model, tiny_config
 
-CASES = [(task, name) for task in ("lm", "mt") for name in EXPECTED if task == "mt" or name not in NOT_FOR_LM]
 # One scheme for each way to tie: tables, layers, layers of two stacks, projections, positions.
 MECHANISMS = [("lm", "pre_softmax"), ("mt", "three_way"), ("mt", "cycle_rev"), ("mt", "one_layer"), ("lm", "query_key")]
 MECHANISMS += [("mt", "positions")]
+EVERY = [(task, name) for task in ("lm", "mt") for name in EXPECTED if task == "mt" or name not in NOT_FOR_LM]
+# The default suite takes one scheme of each mechanism; `tietrain check` proves the same for every scheme.
+CASES = [case if case in MECHANISMS else pytest.param(*case, marks=pytest.mark.slow) for case in EVERY]
 
 
 def model_of(task: str, *names: str, seed: int = 1, embed_scale: float = 4.0, **options) -> Transformer:
@@ -159,7 +160,7 @@ def test_bug_05_tie_lost_through_assign(task, name):
     assert torch.equal(logits(again), logits(model))
     aliased = {slot: model.parameter(slot).detach() for slot in owners_of(model, name)}
     if len(aliased) > len(model.state_dict()):
-        with pytest.raises(RuntimeError, match="Unexpected key"):
+        with pytest.raises(RuntimeError, match="Unexpected"):
             again.load_state_dict(aliased, assign=True)
 
 
@@ -179,9 +180,9 @@ def test_bug_11_a_flag_forced_a_tie_over_a_trained_head(tmp_path, saved, loaded)
     save_final(tmp_path, model_of("lm", saved))
     model = model_of("lm", loaded)
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(SettingsError, match="plan") as refused:
+    with pytest.raises(SettingsError) as refused:
         load_weights(tmp_path, model)
-    assert refused.value.exit_code == 2
+    assert Path(refused.value.setting) == tmp_path / "checkpoints" / "final" / "model.safetensors"
     assert all(torch.equal(p, before[key]) for key, p in model.state_dict().items())
 
 
@@ -281,8 +282,9 @@ def test_bug_18_unrelated_words_tied_by_index():
     sizes = {"encoder": 500, "decoder": 500}
     same, other = ({"encoder": "0a1b", "decoder": content} for content in ("0a1b", "ffff"))
     assert make_plan(shape_of_config(config, sizes, same), config.tying.ties).groups
-    with pytest.raises(TyingError, match="it needs one vocabulary for both languages"):
+    with pytest.raises(TyingError) as refused:
         make_plan(shape_of_config(config, sizes, other), config.tying.ties)
+    assert refused.value.setting.startswith("tying=three_way")
 
 
 def test_bug_19_what_does_three_way_cover(capsys):
@@ -306,13 +308,13 @@ def test_bug_20_untie_request_keeps_tie_and_drops_scaling(scale):
     assert factors == [1.0 if scale == "1" else config.model.d_model**0.5] * 2
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_bug_21_cross_attention_bias_tied_to_self_attention_bias(name):
+def test_bug_21_cross_attention_bias_tied_to_self_attention_bias():
     """Cross-attention bias tied to self-attention bias: takase/share_layer_params fairseq/models/transformer.py:863"""
-    model = sound("mt", name)
-    self_attention = {id(model.parameter(s.name)) for s in model.plan.slots if s.part.startswith("self_attn")}
-    cross_attention = {id(model.parameter(s.name)) for s in model.plan.slots if s.part.startswith("cross_attn")}
-    assert cross_attention and not self_attention & cross_attention
+    for name in EXPECTED:
+        plan = make_plan(six_layers("mt"), ties_of(name))
+        self_attention = {plan.owner[slot.name] for slot in plan.slots if slot.part.startswith("self_attn")}
+        cross_attention = {plan.owner[slot.name] for slot in plan.slots if slot.part.startswith("cross_attn")}
+        assert cross_attention and not self_attention & cross_attention, name
 
 
 @pytest.mark.parametrize(("task", "name"), CASES)
@@ -509,7 +511,7 @@ def test_bug_37_parameter_stepped_twice_with_only_a_warning(task, name):
     assert len(ids) == len(set(ids)) == len(set(owners_of(model, name).values()))
     by_slot = [model.parameter(slot) for slot in owners_of(model, name)]
     if len(by_slot) > len(ids):
-        with pytest.raises(AuditError, match="each must be held exactly once"):
+        with pytest.raises(AuditError, match="optimizer groups"):
             audit_optimizer(model, torch.optim.SGD(by_slot, lr=1.0))
 
 
@@ -596,5 +598,6 @@ def test_bug_45_sequence_checkpoint_loads_as_cycle(tmp_path, saved, loaded):
     if saved != "sequence":  # a set of Takase's is named by its first layer, here 0 and 1 either way
         assert set(owners_of(model, saved).values()) == set(owners_of(model, loaded).values())
     save_final(tmp_path, model_of("mt", saved))
-    with pytest.raises(SettingsError, match="plan"):
+    with pytest.raises(SettingsError) as refused:
         load_weights(tmp_path, model)
+    assert Path(refused.value.setting) == tmp_path / "checkpoints" / "final" / "model.safetensors"

@@ -10,7 +10,7 @@ from tietrain.config.layout import make_layout
 from tietrain.data.batches.pairs import mt_eval_batches
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.prepared import Prepared
-from tietrain.data.sources.corpora import Split
+from tietrain.data.sources.files import Split
 from tietrain.data.tokenizer import BOS_ID, EOS_ID
 from tietrain.train.tasks.lm import LanguageModelling
 from tietrain.train.tasks.mt import Translation
@@ -48,7 +48,7 @@ def make_prepared(config):
 
 
 @pytest.mark.parametrize("tokens_a_batch", [8, 1000])
-def test_nats_of_a_pair_are_those_of_the_pair_alone(tokens_a_batch, monkeypatch):
+def test_score_of_a_pair_is_that_of_the_pair_alone(tokens_a_batch, monkeypatch):
     config = tiny_config("three_way", "mt", batch_tokens=tokens_a_batch)
     prepared, model = make_prepared(config), build_model(config)
     task = Translation(config, prepared)
@@ -64,7 +64,7 @@ def test_nats_of_a_pair_are_those_of_the_pair_alone(tokens_a_batch, monkeypatch)
 
 
 @pytest.mark.parametrize(("window", "stride"), [(500, None), (12, None), (12, 5)])
-def test_nats_of_a_line_of_running_text(window, stride):
+def test_score_of_a_line_of_running_text(window, stride):
     config = tiny_config("pre_softmax")
     config.task.window, config.task.eval_stride = window, stride
     prepared, model = make_prepared(config), build_model(config)

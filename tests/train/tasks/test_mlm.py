@@ -9,9 +9,8 @@ import torch
 from tietrain.config.compose import compose_config
 from tietrain.config.layout import MASK
 from tietrain.data.prepare import prepare
-from tietrain.data.vocabularies import real_shape
 from tietrain.model.transformer import Transformer
-from tietrain.plan.schemes import make_plan
+from tietrain.train.experiment import Experiment
 from tietrain.train.tasks import mlm
 from tietrain.train.tasks.mlm import MaskedLanguageModelling
 
@@ -29,19 +28,19 @@ def task(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(task):
-    model = Transformer(make_plan(real_shape(task.config, task.prepared.vocabularies), task.config.tying.ties))
+    model = Transformer(Experiment(task.config, task.prepared.vocabularies).plan)
     model.initialize(1, 0.02)
     return model
 
 
-def test_the_mask_is_a_piece_no_text_has(task):
+def test_mask_is_a_piece_that_no_text_has(task):
     mask_id = task.vocabulary.tags[MASK]
     for split in ("train", "valid", "test"):
         assert mask_id not in task.prepared.lines(split, "encoder", "text").ids
     assert mask_id not in [i for ids in task.vocabulary.encode(["<mask>", "<2mask>", "mask"]) for i in ids]
 
 
-def test_a_uniform_model_needs_ln_v_for_each_token(task, model):
+def test_score_of_a_uniform_model_is_ln_v_per_token(task, model):
     uniform = Transformer(model.plan)
     uniform.load_state_dict({name: torch.zeros_like(p) for name, p in model.state_dict().items()})
     result = task.score(uniform, "test")
@@ -52,7 +51,7 @@ def test_a_uniform_model_needs_ln_v_for_each_token(task, model):
     assert "excess_nats" not in result.scores and "passes:7" in result.signatures["masking"]
 
 
-def test_every_token_is_asked_once_and_never_seen(task, model, monkeypatch):
+def test_score_asks_for_every_token_once_and_hides_it(task, model, monkeypatch):
     """A model that copies what it reads would be found out: what is asked is always read as the mask."""
     stream, asked_of = task._stream("valid"), []
     real = mlm.batch_nats
@@ -69,7 +68,7 @@ def test_every_token_is_asked_once_and_never_seen(task, model, monkeypatch):
     assert np.array_equal(np.sort(np.concatenate(asked_of)), np.sort(stream))
 
 
-def test_both_sides_are_read(task, model):
+def test_masked_model_reads_both_sides(task, model):
     """The state of a hidden token depends on what follows it."""
     ids = torch.tensor([[7, 8, 4, 9, 10]])
     with torch.no_grad():

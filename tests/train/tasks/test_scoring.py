@@ -9,7 +9,7 @@ from tietrain.runs.scores import METRICS, TOKENIZERS
 from tietrain.train.tasks.scoring import add_generator, oracle_scores, score_nats, score_translations
 
 
-def test_perplexities_and_bits_per_byte_of_a_uniform_model():
+def test_score_nats_of_a_uniform_model():
     # Two lines, five pieces with end marks, a uniform model over 8 pieces.
     result = score_nats([3 * math.log(8), 2 * math.log(8)], [3, 2], ["a b", "ü"], n_unknown=0, lossless=True)
     assert result.scores["ppl_token"] == pytest.approx(8)
@@ -20,19 +20,19 @@ def test_perplexities_and_bits_per_byte_of_a_uniform_model():
 
 
 @pytest.mark.parametrize(("n_unknown", "lossless"), [(1, True), (0, False)])
-def test_scores_that_would_be_untrue_are_left_empty_with_a_reason(n_unknown, lossless):
+def test_score_nats_leaves_untrue_scores_empty_with_a_reason(n_unknown, lossless):
     result = score_nats([1.0], [5], ["a b"], n_unknown, lossless)
     assert result.scores["bits_per_byte"] is None
     assert result.reasons["bits_per_byte"]
 
 
-def test_excess_over_the_generator():
+def test_add_generator_adds_the_excess():
     result = score_nats([10.0], [5], ["a b"], 0, True)
     add_generator(result, [3.0, 4.0])
     assert result.scores["excess_nats"] == pytest.approx(0.6)
 
 
-def test_documents_add_up_to_the_split_exactly():
+def test_score_nats_documents_add_up_exactly():
     nats = [1.0, 1e16, 1.0, 0.5]
     result = score_nats(nats, [1, 2, 3, 4], ["a", "b b", "", "ü"], 0, True)
     assert math.fsum(d["nats"] for d in result.documents) == result.scores["nats"] != sum(nats)
@@ -46,13 +46,13 @@ HYPOTHESES = ["the cat sat on the mat .", "a dog ran ,", ""]
 REFERENCES = ["the cat sat on a mat .", "a dog ran away", "so ?"]
 
 
-def test_translation_scores_refuse_unequal_lengths():
+def test_score_translations_refuses_unequal_lengths():
     with pytest.raises(ValueError, match="1 hypotheses for 2 references"):
         score_translations(["a"], ["a", "b"], ["bleu"], "13a")
 
 
 @pytest.mark.parametrize("tokenize", TOKENIZERS)
-def test_translation_scores_are_sacrebleus_own_with_signatures(tokenize):
+def test_score_translations_are_sacrebleus_own_with_signatures(tokenize):
     scores, signatures = score_translations(HYPOTHESES, REFERENCES, METRICS, tokenize)
     bleu, ter = BLEU(tokenize=tokenize), TER()
     direct = {"bleu": bleu, "chrf": CHRF(), "chrf++": CHRF(word_order=2), "ter": ter}
@@ -68,15 +68,15 @@ def test_translation_scores_are_sacrebleus_own_with_signatures(tokenize):
     assert len({scores[name] for name in METRICS}) == 4
 
 
-def test_only_the_metrics_asked_for_are_scored():
+def test_score_translations_has_the_requested_metrics_alone():
     assert list(score_translations(HYPOTHESES, REFERENCES, ["ter"], "13a")[0]) == ["ter", "length_ratio"]
 
 
-def test_references_without_a_token_have_no_length_ratio():
+def test_score_translations_of_empty_references_have_no_length_ratio():
     assert score_translations(["a"], [""], ["chrf"], "13a")[0]["length_ratio"] is None
 
 
-def test_oracle_is_the_ceiling_of_the_references():
+def test_oracle_scores_are_the_ceiling_of_the_references():
     lines = ["the cat sat on the mat .", "a dog ran to the old house ."]
     scores = oracle_scores(lines, lines, [lines, lines], "13a")
     assert scores["oracle_bleu"] == pytest.approx(100)

@@ -1,6 +1,6 @@
-"""Batches: what makes a step, as a pure function of (seed, epoch, index). `pairs` has those of sentences, `windows` of a text.
+"""Batches: what makes a step, as a pure function of (seed, epoch, index). `pairs` cuts sentence pairs, `windows` a text.
 
-Nothing else is needed to go on after an interruption, whatever the number of workers or processes.
+Nothing else is needed to continue after an interruption, whatever the number of workers or processes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tietrain.data.ordering import cut
+from tietrain.data.encoded import cut
 from tietrain.data.tokenizer import PAD_ID
 
 
@@ -22,8 +22,8 @@ class Batch:
 
     sources: stack -> pieces + EOS [B, S], right-padded with PAD_ID, or feature vectors [B, S, F], right-padded with NaN;
         none for a language model.
-    stack: the one that predicts. tgt_in_ids: [B, T] what it reads. tgt_out_ids: [B, T] what it is asked; PAD_ID where
-        nothing is scored.
+    stack: the one that predicts. tgt_in_ids: [B, T] what it reads. tgt_out_ids: [B, T] what it must predict; PAD_ID
+        where nothing is scored.
     lengths: stack -> real tokens of each row, end marks included. n_tokens: scored target tokens.
     row_seeds: int32 [B], what each row's dropout is drawn from; None for no dropout.
     """
@@ -48,7 +48,7 @@ class Batch:
 
 
 class Batches(Protocol):
-    """Every batch of every epoch. `fingerprint` is equal where the same sentences stand in the same batches."""
+    """Every batch of every epoch. `fingerprint` is equal if the same sentences are in the same batches."""
 
     fingerprint: str
 

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from tietrain.data.batches.batching import Batch, as_tensor
-from tietrain.data.encoded import Counts, EncodedLines
-from tietrain.data.ordering import cut, draws, length_order, shuffle
+from tietrain.data.encoded import Counts, EncodedLines, cut, draws, length_order, shuffle
 from tietrain.data.sources.features import FeatureRows
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
@@ -46,14 +45,14 @@ class Sources:
 
     @property
     def longest(self) -> Counts:
-        """Tokens of each row on the side that has most, without an end mark."""
-        return np.maximum.reduce(list(self.lengths.values())) - 1
+        """Tokens of each row in its longest source, without an end mark."""
+        return np.asarray(np.maximum.reduce(list(self.lengths.values())) - 1)
 
     @property
-    def n_written_from(self) -> Counts:
-        """What the length of a translation is limited by: pieces of the longest text of each row; vectors without any."""
+    def length_basis(self) -> Counts:
+        """Source length that limits the length of a translation: pieces of the longest text of each row, or its vectors."""
         texts = [lines.lengths for lines in self.lines.values() if isinstance(lines, EncodedLines)]
-        return np.maximum.reduce(texts or [lines.lengths for lines in self.lines.values()])
+        return np.asarray(np.maximum.reduce(texts or [lines.lengths for lines in self.lines.values()]))
 
     def __len__(self) -> int:
         return len(next(iter(self.lines.values())))
@@ -81,13 +80,19 @@ class Pairs:
     stack: str
     target: EncodedLines
 
+    @property
+    def longest(self) -> Counts:
+        """Tokens of each row on its longest side, without an end mark."""
+        return np.maximum(self.sources.longest, self.target.lengths)
+
     def first(self, n: int | None) -> Pairs:
         """The first n pairs; all for None."""
         return Pairs(self.sources.first(n), self.stack, self.target[:n])
 
     def batch(self, rows: Counts) -> Batch:
         """These pairs as a batch."""
-        tgt_out_ids, lengths = _pad(self.target, rows), self.target.lengths[rows] + 1
+        tgt_out_ids = _pad(self.target, rows)
+        lengths = self.target.lengths[rows] + 1
         tgt_in_ids = np.roll(tgt_out_ids, 1, axis=1)
         tgt_in_ids[:, 0] = BOS_ID
         tgt_in_ids[np.arange(tgt_in_ids.shape[1]) >= lengths[:, None]] = PAD_ID
@@ -103,11 +108,11 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Learned:
-    """What is learned of one direction.
+class TrainingPairs:
+    """The pairs of one direction that are trained on.
 
-    rows: numbers of its pairs. src_lengths, tgt_lengths: reference length of each of them, see `prepared.Prepared`; the
-        longest of several sources.
+    rows: their numbers. src_lengths, tgt_lengths: reference length of each pair, see `prepared.Prepared`; of several
+        sources the longest.
     """
 
     name: str
@@ -129,20 +134,20 @@ class MtBatches:
     lengths in a new order each epoch, cut greedily, and the batches of all directions are shuffled. A pair longer than
     the budget is a batch of its own.
 
-    An epoch has as many pairs as all directions together. How many are of one, `shares` says: it draws them from a
-    sequence of its own, one permutation of its pairs after the other, that goes on from epoch to epoch.
+    An epoch has as many pairs as all directions together; `shares` says how many are of each direction. A direction takes
+    them from its own sequence, one permutation of its pairs after another, that continues from epoch to epoch.
 
     Args:
         temperature: see `shares`.
     """
 
-    def __init__(self, directions: Sequence[Learned], batch_tokens: int, seed: int, temperature: float = 1.0):
+    def __init__(self, directions: Sequence[TrainingPairs], batch_tokens: int, seed: int, temperature: float = 1.0):
         self._directions, self._seed, self._budget = directions, seed, batch_tokens
         self._shares = shares([len(d.rows) for d in directions], temperature)
         self._data = directions[0].digest
         if len(directions) > 1:
-            said = [f"{d.name} {d.digest} {hashlib.sha256(d.rows.tobytes()).hexdigest()}" for d in directions]
-            self._data = hashlib.sha256("\0".join(said).encode()).hexdigest()
+            digests = [f"{d.name} {d.digest} {hashlib.sha256(d.rows.tobytes()).hexdigest()}" for d in directions]
+            self._data = hashlib.sha256("\0".join(digests).encode()).hexdigest()
         self._epoch: tuple[int, list[tuple[int, Counts]]] = (-1, [])
         plan = self._plan(0)
         digest = hashlib.sha256(self._data.encode() + np.concatenate([places for _, places in plan]).tobytes())
@@ -172,23 +177,25 @@ class MtBatches:
     def _plan(self, epoch: int) -> list[tuple[int, Counts]]:
         """Number of the direction, and places among its pairs, of each step."""
         if self._epoch[0] != epoch:
-            batches = [
-                (which, places) for which, d in enumerate(self._directions) for places in self._cut(which, d, epoch)
-            ]
+            batches: list[tuple[int, Counts]] = []
+            for which, direction in enumerate(self._directions):
+                batches += [(which, places) for places in self._cut(which, direction, epoch)]
             shuffled = shuffle(len(batches), self._data, self._seed, epoch, "order")
             self._epoch = (epoch, [batches[i] for i in shuffled])
         return self._epoch[1]
 
-    def _cut(self, which: int, direction: Learned, epoch: int) -> list[Counts]:
+    def _cut(self, which: int, direction: TrainingPairs, epoch: int) -> list[Counts]:
         drawn = self._drawn(which, direction, epoch)
-        src, tgt = direction.src_lengths[drawn] + 1, direction.tgt_lengths[drawn] + 1
+        src = direction.src_lengths[drawn] + 1
+        tgt = direction.tgt_lengths[drawn] + 1
         ties = draws(len(drawn), direction.digest, self._seed, epoch, "ties")
         order = length_order(src, tgt, ties, turn=epoch)
         return [drawn[places] for places in cut(order, tgt[order], self._budget)]
 
-    def _drawn(self, which: int, direction: Learned, epoch: int) -> Counts:
+    def _drawn(self, which: int, direction: TrainingPairs, epoch: int) -> Counts:
         """Places, among the pairs of a direction, of those of an epoch."""
-        n, share = len(direction.rows), self._shares[which]
+        n = len(direction.rows)
+        share = self._shares[which]
         if share == n:
             return np.arange(n)  # one permutation; the order is drawn again
         begin = epoch * share
@@ -199,7 +206,7 @@ class MtBatches:
 
 
 def shares(sizes: Sequence[int], temperature: float) -> list[int]:
-    """How many pairs of each direction an epoch has: in proportion to size ** (1 / temperature), at least one.
+    """Pairs of each direction in an epoch: in proportion to size ** (1 / temperature), at least one.
 
     Source: Arivazhagan et al. 2019.
 
@@ -207,7 +214,8 @@ def shares(sizes: Sequence[int], temperature: float) -> list[int]:
     ([900, 100], [750, 250])
     """
     weights = np.asarray(sizes) ** (1 / temperature)
-    return np.maximum(1, np.rint(weights / weights.sum() * sum(sizes))).astype(int).tolist()
+    counts: list[int] = np.maximum(1, np.rint(weights / weights.sum() * sum(sizes))).astype(int).tolist()
+    return counts
 
 
 def mt_eval_batches(pairs: Pairs, batch_tokens: int) -> Iterator[tuple[Batch, Counts]]:
@@ -215,19 +223,18 @@ def mt_eval_batches(pairs: Pairs, batch_tokens: int) -> Iterator[tuple[Batch, Co
 
     A batch has at most `batch_tokens` padded tokens of its longest side, or is one pair.
     """
-    targets = pairs.target.lengths
-    if not len(targets):
+    if not len(pairs.target):
         return
-    sources = pairs.sources.longest
-    longer = np.maximum(sources, targets) + 1
-    order = length_order(sources, targets, np.arange(len(longer)), turn=0)
-    for rows in cut(order, longer[order], batch_tokens):
+    order = length_order(pairs.sources.longest, pairs.target.lengths, np.arange(len(pairs.target)), turn=0)
+    for rows in cut(order, pairs.longest[order] + 1, batch_tokens):
         yield pairs.batch(rows), rows
 
 
 def _pad(lines: EncodedLines, rows: Counts, tag: int | None = None) -> np.ndarray:
-    """[B, longest] pieces + EOS + padding, after the tag where there is one."""
-    starts, lengths, before = lines.offsets[rows], lines.lengths[rows], int(tag is not None)
+    """[B, longest] pieces + EOS + padding, after the tag if there is one."""
+    starts = lines.offsets[rows]
+    lengths = lines.lengths[rows]
+    before = int(tag is not None)
     column = np.arange(int(lengths.max()) + 1)
     ids = np.full((len(rows), before + len(column)), PAD_ID, dtype=np.int64)
     real = column < lengths[:, None]
@@ -240,7 +247,8 @@ def _pad(lines: EncodedLines, rows: Counts, tag: int | None = None) -> np.ndarra
 
 def _pad_vectors(lines: FeatureRows, rows: Counts) -> np.ndarray:
     """[B, longest, F] vectors, right-padded with NaN."""
-    starts, lengths = lines.offsets[rows], lines.lengths[rows]
+    starts = lines.offsets[rows]
+    lengths = lines.lengths[rows]
     column = np.arange(int(lengths.max()))
     padded = np.full((len(rows), len(column), lines.width), np.nan, dtype=np.float32)
     real = column < lengths[:, None]

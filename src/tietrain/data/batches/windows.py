@@ -10,9 +10,7 @@ import numpy as np
 import torch
 
 from tietrain.data.batches.batching import Batch, as_tensor
-from tietrain.data.characters import CHARS_PER_TOKEN
-from tietrain.data.encoded import Counts, EncodedLines, Ids
-from tietrain.data.ordering import draws, shuffle
+from tietrain.data.encoded import CHARS_PER_TOKEN, Counts, EncodedLines, Ids, draws, shuffle
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from tietrain.errors import SettingsError
 
@@ -48,7 +46,7 @@ class LmBatches:
         ).hexdigest()
 
     def _check_window(self, window: int) -> None:
-        """SettingsError where there is no window, or one could have no token."""
+        """SettingsError if the text is shorter than a window, or a window could have no token."""
         if self._size < self._width:
             unit = "tokens" if self._starts is None else f"characters and a window {self._width}"
             raise SettingsError(
@@ -106,7 +104,7 @@ def lm_eval_windows(stream: Ids, window: int, stride: int | None, batch_tokens: 
     if not n:
         return
     window = min(window, n)
-    # A last window ends with the stream: its start is earlier than a stride further where the rest is shorter.
+    # A last window ends with the stream: if the rest is shorter than a stride, it begins earlier than that.
     ends = np.minimum(np.arange(window, n + stride, stride), n)
     ends = ends[: np.searchsorted(ends, n) + 1]
     scored_from = np.concatenate([[0], ends[:-1]])
@@ -131,3 +129,61 @@ def _lm_batch(stream: Ids, inputs: Ids, begins: Counts, ends: Counts) -> Batch:
     at = np.minimum(at, len(stream) - 1)
     tgt_in_ids, tgt_out_ids = (as_tensor(np.where(real, ids[at], PAD_ID)) for ids in (inputs, stream))
     return Batch({}, "decoder", tgt_in_ids, tgt_out_ids, {"decoder": lengths.tolist()}, int(lengths.sum()))
+
+
+# Masked language models: of the tokens to predict, the shares read as the mask and as a random piece; the rest is read
+# as it is. STACK is the stack that predicts them.
+MASKED, RANDOM = 0.8, 0.1
+STACK = "encoder"
+
+
+class MlmBatches:
+    """The windows of a language model with a share of each row's tokens hidden, others in every epoch.
+
+    Args:
+        windows: what is cut from the text; fingerprint, epochs and order are its own.
+        mask_id: the piece that stands for a hidden token; pieces from mask_id + 1 to vocab_size are text.
+        rate: share of a row's tokens that is to be predicted, at least one token.
+    Source: Devlin et al. 2019, section 3.1; masks drawn anew every time: Liu et al. 2019.
+    """
+
+    def __init__(self, windows: LmBatches, mask_id: int, vocab_size: int, rate: float, seed: int):
+        self.windows, self.fingerprint = windows, windows.fingerprint
+        self._mask_id, self._vocab_size, self._rate, self._seed = mask_id, vocab_size, rate, seed
+
+    def n_batches(self, epoch: int) -> int:
+        """Steps of an epoch."""
+        return self.windows.n_batches(epoch)
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        """Step `index` of an epoch."""
+        batch = self.windows.batch(epoch, index)
+        text = batch.tgt_out_ids.numpy()
+        drawn = [
+            draws(text.size, "mask", self._seed, epoch, index, what).reshape(text.shape) / 2.0**64
+            for what in ("which", "how", "piece")
+        ]
+        which, how, piece = drawn
+        real = text != PAD_ID
+        rank = np.where(real, which, 2.0).argsort(axis=1).argsort(axis=1)
+        requested = rank < np.maximum(1, np.round(self._rate * real.sum(axis=1, keepdims=True)))
+        first = self._mask_id + 1
+        other = np.where(how < MASKED, self._mask_id, first + (piece * (self._vocab_size - first)).astype(np.int64))
+        return ask(batch, text, requested, np.where(how < MASKED + RANDOM, other, text))
+
+
+def ask(batch: Batch, text: np.ndarray, requested: np.ndarray, instead: np.ndarray | int) -> Batch:
+    """The windows of a batch with some tokens hidden and to be predicted.
+
+    Args:
+        text: [B, T], right-padded. requested: boolean [B, T]. instead: what is read in their place, [B, T] or one piece.
+    """
+    counts = requested.sum(axis=1)
+    return replace(
+        batch,
+        stack=STACK,
+        tgt_in_ids=as_tensor(np.where(requested, instead, text)),
+        tgt_out_ids=as_tensor(np.where(requested, text, PAD_ID)),
+        lengths={STACK: batch.lengths["decoder"], f"{STACK}?": counts.tolist()},
+        n_tokens=int(counts.sum()),
+    )

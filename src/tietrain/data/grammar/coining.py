@@ -1,31 +1,38 @@
 """Draws the lexicon: which concepts there are and what A and B call them; then C and D."""
 
-from tietrain.data.grammar.coining_c import coin_c
-from tietrain.data.grammar.coining_d import coin_d
+from tietrain.data.grammar.coining_relatives import coin_c, coin_d
 from tietrain.data.grammar.draw import Table, Uniform, make_stream
+from tietrain.data.grammar.language_a import LanguageA
+from tietrain.data.grammar.language_b import LanguageB
 from tietrain.data.grammar.lexicon import (
-    KIND_SIZES,
     NOUN_KINDS,
-    PARTICLES,
-    VERB_KINDS,
-    Lexicon,
-    Word,
-    concept_sizes,
-)
-from tietrain.data.grammar.settings import GrammarSettings
-from tietrain.data.grammar.stems import (
     SYLLABLES,
+    SYLLABLES_FREQUENT,
+    VERB_KINDS,
     VOWELS,
     FormRegister,
+    Lexicon,
     Stem,
+    Word,
     coin_stem,
-    make_cognate,
 )
+from tietrain.data.grammar.settings import GrammarSettings
 
-FUNCTION_WORDS = {
-    "a": ("the", "a", "will", "that", "who", "which"),
-    "b": tuple(["der", "die", "das", "den", "dem", "ein", "eine", "einen", "einem", "einer", "wird", "werden", "dass"]),
+KIND_SIZES = {
+    "person": 120,
+    "animal": 80,
+    "thing": 320,
+    "place": 110,
+    "transitive": 220,
+    "intransitive": 90,
+    "clausal": 24,
+    "adjective": 220,
+    "time": 30,
+    "manner": 60,
+    "name": 150,
+    "number": 60,
 }
+"""Concepts of each kind at `small` and difficulty 4; other settings scale them, to no fewer than four."""
 PREPOSITIONS = (("in", "in"), ("on", "auf"), ("near", "bei"), ("behind", "hinter"), ("under", "unter"))
 CONJUNCTIONS = (
     ("because", "weil"),
@@ -40,12 +47,15 @@ OBJECT_PATTERNS = Table(
     (ANY_OBJECT, Table(OBJECT_KINDS, (4, 6, 4, 2, 1)), Table(OBJECT_KINDS, (1, 1, 2, 10, 4))),
     (2, 1, 2),
 )
-GENDERS = {"person": Table((0, 1), (1, 1)), "other": Table((0, 1, 2), (4, 4, 3))}
+GENDERS_OF_PERSONS = Table((0, 1), (1, 1))
+GENDERS = Table((0, 1, 2), (4, 4, 3))
 PLURALS = Table(("e", "en", "er", "s"), (4, 3, 2, 1))
 N_SYNONYMS = Table((2, 3), (3, 1))
 SYNONYM_WEIGHTS = {1: (1,), 2: (2, 1), 3: (3, 2, 1)}
 COGNATE_PERCENT = 30
 SEPARABLE_PERCENT = 35
+SOUND_CHANGES = (("sh", "sch"), ("th", "t"), ("y", "j"), ("x", "chs"), ("oo", "u"), ("ea", "ie"))
+"""How B spells a stem it shares with A; a stem with none of these sounds is spelled alike."""
 
 
 def make_lexicon(settings: GrammarSettings) -> Lexicon:
@@ -58,32 +68,42 @@ def make_lexicon(settings: GrammarSettings) -> Lexicon:
     return lexicon
 
 
+def make_cognate(stem: Stem) -> Stem:
+    """The stem of A as B writes it, by the regular sound changes.
+
+    >>> make_cognate(Stem("sh", "i", "th")).text
+    'schit'
+    """
+    parts = []
+    for part in stem:
+        for of_a, of_b in SOUND_CHANGES:
+            part = part.replace(of_a, of_b)
+        parts.append(part)
+    return Stem(*parts)
+
+
 class _Coiner:
     """Coins words concept by concept, in a fixed order, from one stream."""
 
     def __init__(self, settings: GrammarSettings) -> None:
-        level = settings.difficulty
+        self.level = settings.difficulty
+        self.size_percent = settings.sizes.lexicon_percent
         self.uniform: Uniform = make_stream("language", settings.language_seed)
-        self.sizes = concept_sizes(KIND_SIZES, settings.sizes.lexicon_percent, level)
-        self.double_percent = min(80, 10 * level)
-        self.synonym_percent = min(80, 10 * level)
-        self.irregular_percent = min(40, 5 * level)
         self.lexicon = Lexicon(n_topics=settings.sizes.n_topics)
         self.register = FormRegister()
         self.separable_bases: list[Word] = []
         self.separable_taken: set[tuple[str, str]] = set()
 
     def coin(self) -> Lexicon:
-        for language, forms in FUNCTION_WORDS.items():
-            self.register.take(language, forms, -1)
-        self.register.take("b", PARTICLES, -1)
-        lexicon = self.lexicon
-        lexicon.that = self._add_fixed("that", "that", "dass", known=True)
+        self.register.take("a", LanguageA.function_words, -1)
+        self.register.take("b", LanguageB.function_words, -1)
+        self.lexicon.that = self._add_fixed("that", "that", "dass")
         for of_a, of_b in CONJUNCTIONS:
             self._add_fixed("conjunction", of_a, of_b)
         for of_a, of_b in PREPOSITIONS:
             self._add_fixed("preposition", of_a, of_b)
-        for kind, size in self.sizes.items():
+        for kind, normal_size in KIND_SIZES.items():
+            size = max(4, normal_size * self.size_percent * self.level // 400)
             for rank in range(size):
                 if kind == "number":
                     self._add_fixed(kind, str(rank + 2), str(rank + 2))
@@ -91,7 +111,7 @@ class _Coiner:
                     self._add_name()
                 else:
                     self._add_content(kind, rank, size)
-        return lexicon
+        return self.lexicon
 
     def _percent(self, percent: int) -> bool:
         return int(self.uniform() * 100) < percent
@@ -99,81 +119,76 @@ class _Coiner:
     def _below(self, n: int) -> int:
         return int(self.uniform() * n)
 
-    def _add_fixed(self, kind: str, of_a: str, of_b: str, known: bool = False) -> int:
+    def _add_fixed(self, kind: str, of_a: str, of_b: str) -> int:
         concept = self.lexicon.add(kind)
         for language, form in (("a", of_a), ("b", of_b)):
-            if not known and not self.register.take(language, (form,), concept):
+            if not self.register.take(language, (form,), concept):
                 raise AssertionError(f"{form} is already a word of {language}")
             self.lexicon.words[language][concept] = ((Word((form,)), 1),)
         return concept
 
     def _add_name(self) -> None:
-        concept = self.lexicon.add("name")
         while True:
             name = coin_stem(self.uniform, "name", 2).text.capitalize()
-            if self.register.is_free("a", name, concept):
-                break
-        for language in "ab":
-            self.register.take(language, (name,), concept)
-            self.lexicon.words[language][concept] = ((Word((name,)), 1),)
+            if self.register.is_free("a", name, len(self.lexicon.kind)):
+                self._add_fixed("name", name, name)
+                return
 
     def _add_content(self, kind: str, rank: int, size: int) -> None:
         """One concept with its words in both languages; a double verb gets its second sense."""
         lexicon = self.lexicon
         gender = -1
         if kind in NOUN_KINDS:
-            gender = GENDERS["person" if kind == "person" else "other"].draw(self.uniform)
+            gender = (GENDERS_OF_PERSONS if kind == "person" else GENDERS).draw(self.uniform)
         concept = lexicon.add(kind, self._below(lexicon.n_topics), gender)
-        double = kind == "transitive" and self._percent(self.double_percent)
+        is_double = kind == "transitive" and self._percent(min(80, 10 * self.level))
         if kind == "transitive":
             pattern = OBJECT_PATTERNS.draw(self.uniform)
-            lexicon.object_kinds[concept] = ANY_OBJECT if double else pattern
+            lexicon.object_kinds[concept] = ANY_OBJECT if is_double else pattern
         self._add_words(concept, kind, rank, size)
-        if not double:
-            return
-        sense = lexicon.add("second_sense", lexicon.home[concept])
-        split = "b" if self._percent(65) else "a"
-        lexicon.second_sense[concept] = sense
-        lexicon.split_in[concept] = split
-        other = "a" if split == "b" else "b"
-        lexicon.words[other][sense] = lexicon.words[other][concept]
-        # One word a sense: which word it is must say nothing beyond the object's class.
-        lexicon.words[split][concept] = lexicon.words[split][concept][:1]
-        frequent = 10 * rank < size
-        word, _ = self._coin_word(split, sense, "transitive", frequent, None)
+        if is_double:
+            self._add_second_sense(concept, rank, size)
+
+    def _add_second_sense(self, verb: int, rank: int, size: int) -> None:
+        lexicon = self.lexicon
+        sense = lexicon.add("second_sense", lexicon.home[verb])
+        split, other = ("b", "a") if self._percent(65) else ("a", "b")
+        lexicon.second_sense[verb] = sense
+        lexicon.split_in[verb] = split
+        lexicon.words[other][sense] = lexicon.words[other][verb]
+        # One word per sense: which word it is must say nothing beyond the object's class.
+        lexicon.words[split][verb] = lexicon.words[split][verb][:1]
+        word, _ = self._coin_word(split, sense, "transitive", 10 * rank < size, None)
         if split == "b":
             word = self._separate(sense, word)
         lexicon.words[split][sense] = ((word, 1),)
 
     def _add_words(self, concept: int, kind: str, rank: int, size: int) -> None:
         """Words of both languages; frequent concepts may have synonyms."""
-        lexicon = self.lexicon
-        frequent = 10 * rank < size
         first_stem: Stem | None = None
         for language in "ab":
             n_words = 1
-            # Only the frequent half has synonyms: a scarce word of a scarce concept would never
-            # be seen in training.
-            if 2 * rank < size and self._percent(self.synonym_percent):
+            # Only the frequent half has synonyms: training would never have a scarce word of a
+            # scarce concept.
+            if 2 * rank < size and self._percent(min(80, 10 * self.level)):
                 n_words = N_SYNONYMS.draw(self.uniform)
             words = []
             for place in range(n_words):
                 cognate = None
                 if language == "b" and place == 0 and self._percent(COGNATE_PERCENT):
                     cognate = first_stem
-                word, stem = self._coin_word(language, concept, kind, frequent, cognate)
+                word, stem = self._coin_word(language, concept, kind, 10 * rank < size, cognate)
                 if language == "b" and n_words == 1 and kind in VERB_KINDS:
                     word = self._separate(concept, word)
                 first_stem = first_stem or stem
                 words.append(word)
-            weights = SYNONYM_WEIGHTS[n_words]
-            lexicon.words[language][concept] = tuple(zip(words, weights, strict=True))
+            self.lexicon.words[language][concept] = tuple(zip(words, SYNONYM_WEIGHTS[n_words], strict=True))
 
     def _coin_word(
-        self, language: str, concept: int, kind: str, frequent: bool, cognate: Stem | None
+        self, language: str, concept: int, kind: str, is_frequent: bool, cognate: Stem | None
     ) -> tuple[Word, Stem]:
-        """A word whose forms are all free, related to `cognate` where that is free."""
-        inflect = {"a": self._inflect_a, "b": self._inflect_b}[language]
+        """A word whose forms are all free, related to `cognate` if that is free."""
+        inflect = self._inflect_a if language == "a" else self._inflect_b
         if cognate is not None:
             stem = make_cognate(cognate)
             forms = inflect(kind, stem)
@@ -181,23 +196,29 @@ class _Coiner:
                 self.lexicon.cognates.append(concept)
                 return Word(forms), stem
         while True:
-            n_syllables = SYLLABLES[0 if frequent else 1].draw(self.uniform)
+            n_syllables = (SYLLABLES_FREQUENT if is_frequent else SYLLABLES).draw(self.uniform)
             stem = coin_stem(self.uniform, language, n_syllables)
             forms = inflect(kind, stem)
             if self.register.take(language, forms, concept):
                 return Word(forms), stem
 
+    def _is_irregular(self) -> bool:
+        return self._percent(min(40, 5 * self.level))
+
     def _other_vowel(self, language: str, stem: Stem) -> str:
-        return stem.head + VOWELS[language].draw_other(self.uniform, stem.vowel) + stem.tail
+        vowels = VOWELS[language]
+        # A cognate may carry a vowel that B's own stems lack.
+        is_known = stem.vowel in vowels.items
+        vowel = vowels.draw_other(self.uniform, stem.vowel) if is_known else vowels.draw(self.uniform)
+        return stem.head + vowel + stem.tail
 
     def _inflect_a(self, kind: str, stem: Stem) -> tuple[str, ...]:
         text = stem.text
+        with_s = text + ("es" if text.endswith(("sh", "x")) else "s")
         if kind in NOUN_KINDS:
-            return (text, text + ("es" if text.endswith(("sh", "x")) else "s"))
+            return (text, with_s)
         if kind in VERB_KINDS:
-            third = text + ("es" if text.endswith(("sh", "x")) else "s")
-            irregular = self._percent(self.irregular_percent)
-            return (third, text, self._other_vowel("a", stem) if irregular else text + "ed")
+            return (with_s, text, self._other_vowel("a", stem) if self._is_irregular() else text + "ed")
         if kind == "manner":
             return (text + "ly",)
         return (text,)
@@ -208,21 +229,14 @@ class _Coiner:
             return (text, text + PLURALS.draw(self.uniform))
         if kind in VERB_KINDS:
             link = "e" if text.endswith(("t", "d", "tz")) else ""
-            if self._percent(self.irregular_percent):
-                vowel = self._change_vowel_b(stem)
-                past = (vowel, vowel + "en")
-            else:
-                past = (text + link + "te", text + link + "ten")
+            past = (text + link + "te", text + link + "ten")
+            if self._is_irregular():
+                changed = self._other_vowel("b", stem)
+                past = (changed, changed + "en")
             return (text + link + "t", text + "en", *past, text + "en")
         if kind == "adjective":
             return tuple(text + ending for ending in ("e", "er", "es", "en"))
         return (text,)
-
-    def _change_vowel_b(self, stem: Stem) -> str:
-        # A cognate may carry a vowel that B's own stems lack.
-        if stem.vowel in VOWELS["b"].items:
-            return self._other_vowel("b", stem)
-        return stem.head + VOWELS["b"].draw(self.uniform) + stem.tail
 
     def _separate(self, concept: int, word: Word) -> Word:
         """The word, or a separable verb in its place: a particle before its stem or another's.
@@ -234,10 +248,10 @@ class _Coiner:
             self.separable_bases.append(word)
             return word
         base = word
-        shares = self._percent(50) and concept not in self.lexicon.cognates
-        if shares and self.separable_bases:
+        may_share = self._percent(50) and concept not in self.lexicon.cognates
+        if may_share and self.separable_bases:
             base = self.separable_bases[self._below(len(self.separable_bases))]
-        particle = PARTICLES[self._below(len(PARTICLES))]
+        particle = LanguageB.particles[self._below(len(LanguageB.particles))]
         joined = tuple(particle + form for form in base.forms)
         key = (base.forms[0], particle)
         if key in self.separable_taken or not self.register.take("b", joined, concept):

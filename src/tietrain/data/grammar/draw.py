@@ -12,31 +12,36 @@ Uniform = Callable[[], float]
 T = TypeVar("T", bound=Hashable)
 
 
+def stream_digest(*label: object) -> bytes:
+    """32 bytes that a label decides, to seed a generator with."""
+    return hashlib.sha256("\x1f".join(map(str, label)).encode()).digest()
+
+
 def make_stream(*label: object) -> Uniform:
     """A source of uniform numbers in [0, 1) named by its label; equal labels give equal numbers.
 
     Only `random.Random.random` is ever called, the one method whose sequence Python promises to
     keep between versions.
     """
-    digest = hashlib.sha256("\x1f".join(map(str, label)).encode()).digest()
-    return random.Random(int.from_bytes(digest[:8], "big")).random
+    return random.Random(int.from_bytes(stream_digest(*label)[:8], "big")).random
 
 
-def zipf_mandelbrot(n_ranks: int, exponent_quarters: int, offset_tenths: int = 27) -> list[int]:
-    """Integer weights proportional to (rank + offset) ** -exponent, the most frequent first.
+def zipf_mandelbrot(n_ranks: int, exponent_quarters: int) -> list[int]:
+    """Integer weights proportional to (rank + 2.7) ** -exponent, the most frequent first.
+
+    2.7 is Mandelbrot's offset as it is often quoted for running text.
 
     Args:
         n_ranks: how many weights.
         exponent_quarters: four times the exponent; 4 is the classic Zipf exponent 1.
-        offset_tenths: ten times Mandelbrot's offset; 2.7 is often quoted for running text.
     Raises:
-        ValueError: when a weight would come out as zero.
+        ValueError: a weight would come out as zero.
     Source: Mandelbrot 1953, "An informational theory of the statistical structure of language".
     """
     weights = []
     for rank in range(1, n_ranks + 1):
         # Fourth root by two integer square roots: a float power may differ between C libraries.
-        power = (10 * rank + offset_tenths) ** exponent_quarters << 32
+        power = (10 * rank + 27) ** exponent_quarters << 32
         weights.append((1 << 40) // math.isqrt(math.isqrt(power)))
     if weights and weights[-1] <= 0:
         raise ValueError(f"{n_ranks} ranks: too many for exponent {exponent_quarters}/4")
@@ -44,10 +49,10 @@ def zipf_mandelbrot(n_ranks: int, exponent_quarters: int, offset_tenths: int = 2
 
 
 class Table(Generic[T]):
-    """A distribution over items by integer weight: it draws, and knows what it drew.
+    """A distribution over items by integer weight: it draws, and knows the probability of what it draws.
 
     Equal items are merged and items of weight zero dropped, so `nats` is the probability of the
-    item as seen, not of one way to it.
+    item itself, not of one way to it.
 
     >>> table = Table("abc", (2, 1, 1))
     >>> table.draw(lambda: 0.6), round(table.nats("a"), 3)
@@ -85,7 +90,7 @@ class Table(Generic[T]):
         return self.items[bisect_right(self._cumulative, point)]
 
     def nats(self, item: T) -> float:
-        """-log probability of an item; infinite when the table does not hold it."""
+        """-log probability of an item; infinite if the table does not hold it."""
         weight = self._weight_of.get(item, 0)
         return math.log(self.total / weight) if weight else math.inf
 
@@ -97,7 +102,7 @@ class Table(Generic[T]):
         return math.log((self.total - self._weight_of[excluded]) / weight)
 
     def share(self, item: T) -> float:
-        """Probability of an item, zero when the table does not hold it."""
+        """Probability of an item, zero if the table does not hold it."""
         return self._weight_of.get(item, 0) / self.total
 
     def best(self) -> T:

@@ -3,205 +3,162 @@
 A separable verb leaves its particle at the end of a main clause and takes it back elsewhere.
 """
 
-from tietrain.data.grammar.draw import Table
-from tietrain.data.grammar.language_a import make_slot
-from tietrain.data.grammar.lexicon import Lexicon
-from tietrain.data.grammar.meaning import (
-    COUNTED,
-    FUTURE,
-    NONE,
-    PAST,
-    SINGULAR,
-    Clause,
-    Meaning,
-    Phrase,
-)
-from tietrain.data.grammar.spelling import COMMA, ClausePlan, Slot
+from functools import cache
 
-MASCULINE, FEMININE, NEUTER, MANY = 0, 1, 2, 3
-NOMINATIVE, ACCUSATIVE, DATIVE = 0, 1, 2
+from tietrain.data.grammar.draw import Table
+from tietrain.data.grammar.lexicon import Word
+from tietrain.data.grammar.meaning import COUNTED, FUTURE, NONE, PAST, SINGULAR, Clause, Phrase, Relative, sense_of
+from tietrain.data.grammar.spelling import COMMA, OBJECT, PLACE, SUBJECT, Constituents, Language, WordChoice
+
+MASCULINE = 0
+MANY = 3
+"""Columns of a table of articles or endings: the genders 0 to 2, then the plural of all three."""
 INFINITIVE = 4
 JOINED = 5
 """Added to a form of the verb to ask for it with its particle in front."""
 
 E, ER, ES, EN = 0, 1, 2, 3
-AFTER_DEFINITE = {
-    NOMINATIVE: (E, E, E, EN),
-    ACCUSATIVE: (EN, E, E, EN),
-    DATIVE: (EN, EN, EN, EN),
-}
+AFTER_DEFINITE = {SUBJECT: (E, E, E, EN), OBJECT: (EN, E, E, EN), PLACE: (EN, EN, EN, EN)}
 """Ending of an adjective after a definite article."""
-AFTER_OTHER = {
-    NOMINATIVE: (ER, E, ES, E),
-    ACCUSATIVE: (EN, E, ES, E),
-    DATIVE: (EN, EN, EN, EN),
-}
+AFTER_OTHER = {SUBJECT: (ER, E, ES, E), OBJECT: (EN, E, ES, E), PLACE: (EN, EN, EN, EN)}
 """Ending of an adjective after an indefinite article, a number or nothing."""
 
 FIRST = {"S": 12, "A": 5, "P": 3, "O": 3}
 """What stands before the verb of a main clause, as far as the clause has it."""
 ADVERB_BEFORE_OBJECT = {"time": (3, 1), "manner": (1, 2)}
 """Weights of the adverb before and after the object."""
-PLACE_LAST = (4, 1)
-"""Weights of the phrase of place after everything else, and before everything else."""
-
-Key = tuple[str, bool, bool, bool, bool]
+PLACE_LAST = 4
+"""Weight of the phrase of place after everything else; before everything else it has 1."""
 
 
 def _make_middles(letters: str, adverb_kind: str) -> list[tuple[str, int]]:
     """Orders of what stands between verb and end, without the subject."""
-    cores = [("O" * ("O" in letters), 1)]
-    if "A" in letters:
-        if "O" in letters:
-            before, after = ADVERB_BEFORE_OBJECT[adverb_kind]
-            cores = [("AO", before), ("OA", after)]
-        else:
-            cores = [("A", 1)]
+    core = letters.replace("P", "")
+    cores = [(core, 1)]
+    if core == "OA":
+        before, after = ADVERB_BEFORE_OBJECT[adverb_kind]
+        cores = [("AO", before), ("OA", after)]
     if "P" not in letters:
         return cores
-    if not cores[0][0]:
+    if not core:
         return [("P", 1)]
-    last, first = PLACE_LAST
-    with_place = [(core + "P", weight * last) for core, weight in cores]
-    return with_place + [("P" + core, weight * first) for core, weight in cores]
+    with_place = [(core + "P", weight * PLACE_LAST) for core, weight in cores]
+    return with_place + [("P" + core, weight) for core, weight in cores]
 
 
+@cache
 def _make_orders(adverb_kind: str, has_object: bool, has_place: bool, may_front: bool, is_main: bool) -> Table[str]:
-    """Orders of S, O, A, P, finite verb V and closing part F (particle or infinitive)."""
+    """Orders of S, O, A, P, finite verb V and closing part F (particle or infinitive).
+
+    Args:
+        may_front: the object may stand before the verb, since its case shows.
+    """
     letters = "O" * has_object + "A" * bool(adverb_kind) + "P" * has_place
+    weight_of: dict[str, int] = {}
     if not is_main:
-        middles = _make_middles(letters, adverb_kind)
-        return Table([f"S{middle}FV" for middle, _ in middles], [weight for _, weight in middles])
-    orders, weights = [], []
-    for first, weight in FIRST.items():
-        if first == "S":
-            rest, subject = letters, ""
-        elif first in letters and (first != "O" or may_front):
-            rest, subject = letters.replace(first, ""), "S"
-        else:
+        for middle, weight in _make_middles(letters, adverb_kind):
+            weight_of[f"S{middle}FV"] = weight
+        return Table(list(weight_of), list(weight_of.values()))
+    for first, weight_of_first in FIRST.items():
+        if first not in "S" + letters or (first == "O" and not may_front):
             continue
-        middles = _make_middles(rest, adverb_kind)
-        total = sum(weight_of_middle for _, weight_of_middle in middles)
-        for middle, weight_of_middle in middles:
-            orders.append(f"{first}V{subject}{middle}F")
+        subject = "" if first == "S" else "S"
+        middles = _make_middles(letters.replace(first, ""), adverb_kind)
+        total = sum(weight for _, weight in middles)
+        for middle, weight in middles:
             # 60 is divisible by every total there is, so the share of `first` stays exact.
-            weights.append(weight * weight_of_middle * (60 // total))
-    return Table(orders, weights)
+            weight_of[f"{first}V{subject}{middle}F"] = weight_of_first * weight * (60 // total)
+    return Table(list(weight_of), list(weight_of.values()))
 
 
-class LanguageB:
+def _distinct(*rows: tuple[str, ...]) -> tuple[str, ...]:
+    words: list[str] = []
+    for row in rows:
+        words += row
+    return tuple(dict.fromkeys(words))
+
+
+class LanguageB(Language):
     """Spells meanings in B; see `ClausePlan`.
 
     Attributes:
         definite: articles, also relative pronouns: by case, then by gender and MANY for the plural of all three.
         indefinite: articles by case, then by gender.
         future: auxiliary of the singular and of the plural.
+        particles: of the separable verbs.
     """
 
-    language = "b"
+    name = "b"
     definite = (("der", "die", "das", "die"), ("den", "die", "das", "die"), ("dem", "der", "dem", "den"))
     indefinite = (("ein", "eine", "ein"), ("einen", "eine", "ein"), ("einem", "einer", "einem"))
     future = ("wird", "werden")
+    particles = ("an", "ab", "aus", "vor", "nach", "hin", "los", "um")
+    articles = _distinct(*definite, *indefinite)
+    function_words = (*articles, *future, *particles)
 
-    def __init__(self, lexicon: Lexicon) -> None:
-        self.lexicon = lexicon
-        self._orders: dict[Key, Table[str]] = {}
-        self._slots: dict[tuple[int, int], Slot] = {}
-
-    @classmethod
-    def articles(cls) -> tuple[str, ...]:
-        """Every article, once each."""
-        return tuple(dict.fromkeys(article for row in (*cls.definite, *cls.indefinite) for article in row))
-
-    def plan(self, meaning: Meaning) -> list[ClausePlan]:
-        """One plan a clause, in the order of the clauses."""
-        return [self._plan_clause(clause) for clause in meaning]
-
-    def slot(self, concept: int, form: int = 0) -> Slot:
-        """The words of a concept in one inflected form."""
-        key = (concept, form)
-        slot = self._slots.get(key)
-        if slot is None:
-            words = self.lexicon.words[self.language][concept]
-            if form >= JOINED:
-                forms = [(word.particle + word.forms[form - JOINED], n) for word, n in words]
-            else:
-                forms = [(word.forms[form], n) for word, n in words]
-            slot = self._slots[key] = make_slot(forms)
-        return slot
-
-    def _plan_clause(self, clause: Clause) -> ClausePlan:
-        is_main = clause.conjunction == NONE
+    def orders(self, clause: Clause, adverb_kind: str) -> Table[str]:
         patient = clause.object
-        sense = self.lexicon.sense(clause.verb, patient.noun if patient else None)
-        finite, close = self._verb(sense, clause.tense, clause.subject.number, is_main)
-        constituents = {"S": self._phrase(clause.subject, NOMINATIVE), "V": finite, "F": close}
-        may_front = False
-        if patient is not None:
-            constituents["O"] = self._phrase(patient, ACCUSATIVE)
-            # Only the masculine singular shows its case, and only with an article.
-            may_front = patient.number == SINGULAR and self.lexicon.gender[patient.noun] == MASCULINE
-        adverb_kind = ""
-        if clause.adverb != NONE:
-            adverb_kind = self.lexicon.kind[clause.adverb]
-            constituents["A"] = [self.slot(clause.adverb)]
-        if clause.place is not None:
-            place = self._phrase(clause.place, DATIVE)
-            constituents["P"] = [self.slot(clause.preposition), *place]
-        lead = None
-        if not is_main:
-            lead = self.lexicon.words[self.language][clause.conjunction][0][0].forms[0]
-        key = (adverb_kind, patient is not None, clause.place is not None, may_front, is_main)
-        orders = self._orders.get(key)
-        if orders is None:
-            orders = self._orders[key] = _make_orders(*key)
-        return ClausePlan(lead, orders, constituents)
+        # Only the masculine singular shows its case, and only with an article.
+        may_front = (
+            patient is not None and patient.number == SINGULAR and self.lexicon.gender[patient.noun] == MASCULINE
+        )
+        is_main = clause.conjunction == NONE
+        return _make_orders(adverb_kind, patient is not None, clause.place is not None, may_front, is_main)
 
-    def _verb(self, sense: int, tense: int, number: int, is_main: bool) -> tuple[list[Slot], list[Slot]]:
+    def verb(self, clause: Clause) -> Constituents:
+        finite, close = self._conjugate(clause, clause.subject.number, clause.conjunction == NONE)
+        return {"V": finite, "F": close}
+
+    def inflected(self, word: Word, form: int) -> str:
+        return word.forms[form] if form < JOINED else word.particle + word.forms[form - JOINED]
+
+    def _conjugate(
+        self, part: Clause | Relative, number: int, is_main: bool
+    ) -> tuple[list[WordChoice], list[WordChoice]]:
         """The finite verb and what closes the clause."""
+        sense = sense_of(part, self.lexicon)
         many = int(number != SINGULAR)
-        if tense == FUTURE:
-            return [self.future[many]], [self.slot(sense, JOINED + INFINITIVE)]
-        form = 2 * (tense == PAST) + many
+        if part.tense == FUTURE:
+            return [self.future[many]], [self.word(sense, JOINED + INFINITIVE)]
+        form = 2 * (part.tense == PAST) + many
         if not is_main:
-            return [self.slot(sense, JOINED + form)], []
+            return [self.word(sense, JOINED + form)], []
         # A separable verb is the only word of its concept, so particle and stem agree.
-        particle = self.lexicon.words[self.language][sense][0][0].particle
-        return [self.slot(sense, form)], [particle] if particle else []
+        particle = self.lexicon.words[self.name][sense][0][0].particle
+        return [self.word(sense, form)], [particle] if particle else []
 
-    def _phrase(self, phrase: Phrase, case: int) -> list[Slot]:
-        lexicon = self.lexicon
-        if lexicon.kind[phrase.noun] == "name":
-            return [self.slot(phrase.noun)]
-        gender = lexicon.gender[phrase.noun]
-        column = gender if phrase.number == SINGULAR else MANY
-        slots: list[Slot] = []
+    def phrase(self, phrase: Phrase, case: int) -> list[WordChoice]:
+        if self.lexicon.kind[phrase.noun] == "name":
+            return [self.word(phrase.noun)]
+        column = self.lexicon.gender[phrase.noun] if phrase.number == SINGULAR else MANY
+        words: list[WordChoice] = []
         endings = AFTER_OTHER
         if phrase.number == COUNTED:
-            slots.append(self.slot(phrase.numeral))
+            words.append(self.word(phrase.numeral))
         elif phrase.definite:
-            slots.append(self.definite[case][column])
+            words.append(self.definite[case][column])
             endings = AFTER_DEFINITE
         elif phrase.number == SINGULAR:
-            slots.append(self.indefinite[case][column])
-        for adjective in phrase.adjectives:
-            slots.append(self.slot(adjective, endings[case][column]))
-        slots.append(self.slot(phrase.noun, 0 if phrase.number == SINGULAR else 1))
-        if phrase.relative is not None:
-            relative = phrase.relative
-            sense = lexicon.sense(relative.verb, relative.object.noun if relative.object else None)
-            finite, close = self._verb(sense, relative.tense, phrase.number, False)
-            slots += [COMMA, self.definite[NOMINATIVE][column]]
+            words.append(self.indefinite[case][column])
+        words += [self.word(adjective, endings[case][column]) for adjective in phrase.adjectives]
+        words.append(self.word(phrase.noun, 0 if phrase.number == SINGULAR else 1))
+        relative = phrase.relative
+        if relative is not None:
+            finite, close = self._conjugate(relative, phrase.number, False)
+            words += [COMMA, self.definite[SUBJECT][column]]
             if relative.object is not None:
-                slots += self._phrase(relative.object, ACCUSATIVE)
-            slots += [*close, *finite, COMMA]
-        return slots
+                words += self.phrase(relative.object, OBJECT)
+            words += [*close, *finite, COMMA]
+        return words
 
 
 class LanguageC(LanguageB):
     """Spells meanings in C, the sister of B: B's grammar with articles, an auxiliary and words of its own."""
 
-    language = "c"
+    name = "c"
     definite = (("dar", "die", "dat", "die"), ("dan", "die", "dat", "die"), ("dam", "dar", "dam", "dan"))
     indefinite = (("ain", "aine", "ain"), ("ainen", "aine", "ain"), ("ainem", "ainer", "ainem"))
     future = ("wurd", "wurden")
+    particles = ("an", "av", "ut", "for", "nak", "hin", "lus", "um")
+    articles = _distinct(*definite, *indefinite)
+    function_words = (*articles, *future, *particles)

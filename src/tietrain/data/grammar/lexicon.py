@@ -1,35 +1,16 @@
-"""The concepts a meaning is made of, and the words that the languages have for them."""
+"""The concepts a meaning is made of, the words that the languages have for them, and the sounds of new words."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tietrain.data.grammar.draw import Table, zipf_mandelbrot
+from tietrain.data.grammar.draw import Table, Uniform, zipf_mandelbrot
 from tietrain.data.grammar.settings import LANGUAGES
 
 NOUN_KINDS = ("person", "animal", "thing", "place")
 ANIMATE_KINDS = frozenset(("name", "person", "animal"))
 VERB_KINDS = ("transitive", "intransitive", "clausal", "second_sense")
 CONTENT_KINDS = (*NOUN_KINDS, *VERB_KINDS[:3], "adjective", "time", "manner")
-PARTICLES = ("an", "ab", "aus", "vor", "nach", "hin", "los", "um")
-"""Of the separable verbs of B."""
-
-KIND_SIZES = {
-    "person": 120,
-    "animal": 80,
-    "thing": 320,
-    "place": 110,
-    "transitive": 220,
-    "intransitive": 90,
-    "clausal": 24,
-    "adjective": 220,
-    "time": 30,
-    "manner": 60,
-    "name": 150,
-    "number": 60,
-}
-"""Concepts of each kind at `small` and difficulty 4."""
 
 EXPONENT_QUARTERS = 6
 """Steeper than running text (4): at `small` about an eighth of the content lexemes is then rare."""
@@ -43,8 +24,8 @@ class Word(NamedTuple):
 
     Nouns: singular, plural. Verbs of A: third person singular, plain, past. Verbs of B and C: present
     singular and plural, past singular and plural, infinitive; a separable verb lists the forms
-    without its particle. Adjectives of B and C: endings -e, -er, -es, -en and their like. Of D see
-    `coining_d`. All others: one form.
+    without its particle. Adjectives of B and C: endings -e, -er, -es, -en and their like. For D see
+    `coining_relatives`. All others: one form.
     """
 
     forms: tuple[str, ...]
@@ -72,10 +53,10 @@ class Lexicon:
         object_kinds: classes of object of each transitive verb.
         words: for each language and concept, words and their integer weights.
         cognates: concepts whose first words in A and B are related.
+        that: the conjunction before a clause that a verb reports.
     """
 
     n_topics: int
-    exponent_quarters: int = EXPONENT_QUARTERS
     kind: list[str] = field(default_factory=list)
     home: list[int] = field(default_factory=list)
     gender: list[int] = field(default_factory=list)
@@ -105,12 +86,10 @@ class Lexicon:
         table = self._tables.get((kind, topic))
         if table is None:
             members = self.members(kind)
-            weights = zipf_mandelbrot(len(members), self.exponent_quarters)
+            weights = zipf_mandelbrot(len(members), EXPONENT_QUARTERS)
             if topic != NEUTRAL and kind in CONTENT_KINDS:
-                weights = [
-                    weight * (TOPIC_BOOST if self.home[concept] == topic else 1)
-                    for concept, weight in zip(members, weights, strict=True)
-                ]
+                for place, concept in enumerate(members):
+                    weights[place] *= TOPIC_BOOST if self.home[concept] == topic else 1
             table = self._tables[kind, topic] = Table(members, weights)
         return table
 
@@ -120,15 +99,85 @@ class Lexicon:
             return verb
         return verb if self.kind[object_noun] in ANIMATE_KINDS else self.second_sense[verb]
 
-    def count_kinds(self) -> dict[str, int]:
-        """Concepts of each kind."""
-        return dict(Counter(self.kind))
 
-    def count_words(self, language: str) -> int:
-        """Different words of a language, each with all its forms."""
-        return len({word for words in self.words[language] for word, _ in words})
+class Stem(NamedTuple):
+    """A coined stem, open at its last vowel so that an irregular form can change it."""
+
+    head: str
+    vowel: str
+    tail: str
+
+    @property
+    def text(self) -> str:
+        """The stem as written."""
+        return self.head + self.vowel + self.tail
 
 
-def concept_sizes(kinds: Iterable[str], percent: int, difficulty: int) -> dict[str, int]:
-    """Concepts of each kind at a preset's percentage and a difficulty; at least four of each."""
-    return {kind: max(4, KIND_SIZES[kind] * percent * difficulty // 400) for kind in kinds}
+def _from_common_to_scarce(items: str) -> Table[str]:
+    parts = items.split()
+    return Table(parts, [2 * len(parts) - place for place in range(len(parts))])
+
+
+# No stem of A ends in s, so that the plural and the third person always add a letter.
+ONSETS = {
+    "a": _from_common_to_scarce("t s b m d r p l f h n g st w k th sh br tr gr cl fl pl dr sl sk v j y"),
+    "b": _from_common_to_scarce("t s b m d r p l f h n g st w k sch br tr gr kl fl bl dr schl kn z pf sp"),
+    "c": _from_common_to_scarce("t s b m d r p l f h n g st w k sk br tr gr kl fl bl dr skl kn sp"),
+    "d": _from_common_to_scarce("k m t n z h l v j r ts p g dz b"),
+    "name": _from_common_to_scarce("m l r t k n s b d v j p"),
+}
+VOWELS = {
+    "a": _from_common_to_scarce("a e i o u ea oo ai ou"),
+    "b": _from_common_to_scarce("a e i o u ei au ie eu"),
+    "c": _from_common_to_scarce("a e i o u ai oa ie eu"),
+    "d": _from_common_to_scarce("a o u aa uu"),
+    "name": _from_common_to_scarce("a i o e u"),
+}
+CODAS = {
+    "a": _from_common_to_scarce("n r t l m d nd rk p ck nt g sh ft lm b x"),
+    "b": _from_common_to_scarce("n r t l m nd rk f ch ng lt cht g rm tz ck b"),
+    "c": _from_common_to_scarce("n r t l m nd rk f k ng lt kt g rm tt ck b"),
+    "d": _from_common_to_scarce("k n l z t r sh j m p"),
+    "name": _from_common_to_scarce("n r l s m k"),
+}
+SYLLABLES_FREQUENT = Table((1, 2), (3, 1))
+"""Syllables of a word in the frequent tenth of its class: frequent words are short."""
+SYLLABLES = Table((1, 2, 3), (1, 5, 2))
+
+
+def coin_stem(uniform: Uniform, sounds: str, n_syllables: int) -> Stem:
+    """A stem from the sounds of a language."""
+    head = ""
+    for _ in range(n_syllables - 1):
+        head += ONSETS[sounds].draw(uniform) + VOWELS[sounds].draw(uniform)
+    head += ONSETS[sounds].draw(uniform)
+    return Stem(head, VOWELS[sounds].draw(uniform), CODAS[sounds].draw(uniform))
+
+
+class FormRegister:
+    """Forms taken in each language, and by which concept.
+
+    A form may be taken once in a language; across languages only by the same concept, so that a
+    shared spelling always means the same.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[str, dict[str, int]] = {language: {} for language in LANGUAGES}
+
+    def is_free(self, language: str, form: str, concept: int) -> bool:
+        """Whether a concept may take a form in a language."""
+        if form in self._taken[language]:
+            return False
+        return all(taken.get(form, concept) == concept for taken in self._taken.values())
+
+    def reserve(self, language: str, forms: Iterable[str]) -> None:
+        """Takes function words, whatever other languages have by the same form."""
+        self._taken[language].update(dict.fromkeys(forms, -1))
+
+    def take(self, language: str, forms: tuple[str, ...], concept: int) -> bool:
+        """Takes all forms for a concept, or none and answers False."""
+        distinct = dict.fromkeys(forms, concept)
+        if not all(self.is_free(language, form, concept) for form in distinct):
+            return False
+        self._taken[language].update(distinct)
+        return True

@@ -13,17 +13,10 @@ Source: Blackwell and MacQueen 1973, "Ferguson distributions via Polya urn schem
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from tietrain.data.grammar.draw import Table, Uniform
 from tietrain.data.grammar.lexicon import Lexicon
-from tietrain.data.grammar.meaning import (
-    NONE,
-    Meaning,
-    MeaningDrawer,
-    Structure,
-    score_meaning,
-)
+from tietrain.data.grammar.meaning import NONE, Meaning, MeaningDrawer, MeaningScore, Structure, Term
 
 NEW_NAME_WEIGHT = 1
 N_SENTENCES = Table((3, 4, 5, 6, 7, 8), (1, 2, 3, 3, 2, 1))
@@ -31,42 +24,32 @@ N_SENTENCES = Table((3, 4, 5, 6, 7, 8), (1, 2, 3, 3, 2, 1))
 Paragraph = tuple[Meaning, ...]
 
 
-class DrawnParagraph(NamedTuple):
-    """A paragraph and the topic it was drawn in, which a reader of the text does not see."""
-
-    topic: int
-    meanings: Paragraph
-
-
 class Cast:
     """Names mentioned so far, and a way to draw the next; see the module's words."""
 
-    def __init__(self, names: Table[int], new_weight: int = NEW_NAME_WEIGHT) -> None:
+    def __init__(self, names: Table[int]) -> None:
         self.names = names
-        self.new_weight = new_weight
         self.mentions: list[int] = []
 
     def draw(self, uniform: Uniform) -> int:
         """The next name mentioned."""
         n_mentions = len(self.mentions)
-        name = NONE
-        if n_mentions and not Table((True, False), (self.new_weight, n_mentions)).draw(uniform):
+        if n_mentions and not Table((True, False), (NEW_NAME_WEIGHT, n_mentions)).draw(uniform):
             # Each mention is an item of its own: equal names must add up.
-            place = Table(range(n_mentions), [1] * n_mentions).draw(uniform)
-            name = self.mentions[place]
+            name = self.mentions[Table(range(n_mentions), [1] * n_mentions).draw(uniform)]
         else:
             name = self.names.draw(uniform)
         self.mentions.append(name)
         return name
 
 
-def cast_nats(mentions: Sequence[int], names: Table[int], new_weight: int = NEW_NAME_WEIGHT) -> float:
+def cast_nats(mentions: Sequence[int], names: Table[int]) -> float:
     """-log probability of a sequence of mentions, summed over all casts."""
     nats = 0.0
     counts: Counter[int] = Counter()
     for n_before, name in enumerate(mentions):
-        mass = new_weight * names.share(name) + counts[name]
-        nats -= math.log(mass / (new_weight + n_before))
+        mass = NEW_NAME_WEIGHT * names.share(name) + counts[name]
+        nats -= math.log(mass / (NEW_NAME_WEIGHT + n_before))
         counts[name] += 1
     return nats
 
@@ -78,7 +61,7 @@ class ParagraphModel:
         structure: shapes of sentences.
         lexicon: concepts and topics.
         n_sentences: table of paragraph lengths.
-        topics: table of topics; even when left out.
+        topics: table of topics; all equally likely if None.
     """
 
     def __init__(
@@ -88,38 +71,41 @@ class ParagraphModel:
         n_sentences: Table[int] = N_SENTENCES,
         topics: Table[int] | None = None,
     ) -> None:
-        self.structure, self.lexicon = structure, lexicon
+        self.structure = structure
+        self.lexicon = lexicon
         self.n_sentences = n_sentences
         self.topics = topics or Table(range(lexicon.n_topics), [1] * lexicon.n_topics)
         self.names = lexicon.table("name")
         self._drawers = {topic: MeaningDrawer(structure, lexicon, topic) for topic in self.topics.items}
 
-    def draw(self, uniform: Uniform) -> DrawnParagraph:
-        """One paragraph of meanings."""
+    def draw(self, uniform: Uniform) -> Paragraph:
+        """One paragraph of meanings; its topic is drawn too, and no reader of the text sees it."""
         n_sentences = self.n_sentences.draw(uniform)
-        topic = self.topics.draw(uniform)
-        drawer = self._drawers[topic]
+        drawer = self._drawers[self.topics.draw(uniform)]
         drawer.draw_name = Cast(self.names).draw
-        return DrawnParagraph(topic, tuple(drawer.draw(uniform) for _ in range(n_sentences)))
+        return tuple(drawer.draw(uniform) for _ in range(n_sentences))
 
     def meaning_nats(self, paragraph: Paragraph) -> float:
         """-log probability of a paragraph of meanings, summed over topics and casts."""
-        nats = self.n_sentences.nats(len(paragraph))
-        scores = [score_meaning(meaning, self.structure, self.lexicon) for meaning in paragraph]
-        nats += sum(score.shape_nats for score in scores)
-        nats += cast_nats([name for score in scores for name in score.names], self.names)
-        terms = Counter(term for score in scores for term in score.terms)
+        shape_nats = 0.0
+        names: list[int] = []
+        terms: Counter[Term] = Counter()
+        for meaning in paragraph:
+            score = MeaningScore(meaning, self.structure, self.lexicon)
+            shape_nats += score.shape_nats
+            names += score.names
+            terms.update(score.terms)
         by_topic = []
         for topic in self.topics.items:
             topic_nats = self.topics.nats(topic)
             for (kind, concept, excluded), count in terms.items():
                 table = self.lexicon.table(kind, topic)
-                if excluded == NONE:
-                    topic_nats += count * table.nats(concept)
-                else:
-                    topic_nats += count * table.nats_other(concept, excluded)
+                nats = table.nats(concept) if excluded == NONE else table.nats_other(concept, excluded)
+                topic_nats += count * nats
             by_topic.append(topic_nats)
-        return nats + _sum_in_nats(by_topic)
+        return (
+            self.n_sentences.nats(len(paragraph)) + shape_nats + cast_nats(names, self.names) + _sum_in_nats(by_topic)
+        )
 
 
 def _sum_in_nats(nats: list[float]) -> float:

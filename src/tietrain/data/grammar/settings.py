@@ -7,12 +7,13 @@ from tietrain.errors import SettingsError
 GRAMMAR_VERSION = 1
 """Raised by every change that moves one byte of any corpus; part of the fingerprint."""
 
-MAX_DIFFICULTY = 12
 LANGUAGES = ("a", "b", "c", "d")
 FAULTY = {f"{language}_mt": language for language in LANGUAGES}
 """Column of a language after the fault channel -> the language."""
-FEATURES, N_FEATURES = "features", 32
-"""The column of vectors, and how wide one is."""
+FEATURES = "features"
+"""The column of feature vectors."""
+N_FEATURES = 32
+"""Width of a vector."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,24 @@ PRESETS = {
 class GrammarSettings:
     """Everything that decides the bytes of a generated corpus.
 
+    DataConfig refuses a preset, alphabet or difficulty that does not exist.
+
     Attributes:
         task: "lm" for running paragraphs of one language, "mt" for sentence pairs.
         preset: size: "tiny" (seconds to train), "small" (20,000 pairs), "full" (100,000).
         seed: draws corpus and splits; unrelated to the seed of a run.
         language_seed: draws the languages: stems, genders, cognates, synonyms, double verbs.
         difficulty: 1 to 12. It scales the lexicon (in proportion; 4 is about 1,270 content
-            lexemes at `small`), the share of verbs with two translations (10 percent a step, at
-            most 80), the share of frequent lexemes with synonyms (10 percent a step, at most 80),
-            the share of irregular verbs (5 percent a step, at most 40) and the most clauses in a
+            lexemes at `small`), the share of verbs with two translations (10 percent per step, at
+            most 80), the share of frequent lexemes with synonyms (10 percent per step, at most 80),
+            the share of irregular verbs (5 percent per step, at most 40) and the most clauses in a
             sentence (2 at 1, 3 from 3, 4 from 6, 5 from 9, 6 at 12).
         alphabet_b: "latin", or "other" to spell the same sentences of B in another script, which
             shares no letter and no digit with A.
-        columns: one of LANGUAGES for "lm", which is "a" when empty. For "mt" two or more of LANGUAGES,
-            FAULTY and FEATURES, ("a", "b") when empty, of which the last is a language.
+        columns: for "lm" one of LANGUAGES, "a" if empty. For "mt" two or more of LANGUAGES, FAULTY and
+            FEATURES, the last a language; ("a", "b") if empty.
     Raises:
-        SettingsError: a value outside its range; the message names the key.
+        SettingsError: a number that is not whole, or columns that no corpus can have; it names the key.
     """
 
     task: str
@@ -67,34 +70,28 @@ class GrammarSettings:
     columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_choice("task", self.task, ("lm", "mt"))
-        _check_choice("data.preset", self.preset, tuple(PRESETS))
-        _check_choice("data.alphabet_b", self.alphabet_b, ("latin", "other"))
         for key in ("seed", "language_seed", "difficulty"):
             value = getattr(self, key)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise SettingsError(f"data.{key}={value!r}", "it is not a whole number", "give one, e.g. 4")
-        if not 1 <= self.difficulty <= MAX_DIFFICULTY:
-            remedy = f"choose a whole number from 1 to {MAX_DIFFICULTY}"
-            raise SettingsError(f"data.difficulty={self.difficulty}", "it is out of range", remedy)
         if not self.columns:
             object.__setattr__(self, "columns", ("a",) if self.task == "lm" else ("a", "b"))
         self._check_columns()
 
     def _check_columns(self) -> None:
         requested = f"data.columns=[{','.join(self.columns)}]"
+        languages = ", ".join(LANGUAGES)
         if self.task == "lm":
             if len(self.columns) > 1 or self.columns[0] not in LANGUAGES:
                 problem = "a generated corpus of running text has one language"
-                raise SettingsError(requested, problem, f"choose one of {', '.join(LANGUAGES)}")
+                raise SettingsError(requested, problem, f"choose one of {languages}")
             return
         known = (*LANGUAGES, *FAULTY, FEATURES)
         if len(self.columns) < 2 or len(set(self.columns)) < len(self.columns) or not set(self.columns) <= set(known):
             problem = "a generated translation has two or more different columns, the target last"
             raise SettingsError(requested, problem, f"choose from {', '.join(known)}")
         if self.columns[-1] not in LANGUAGES:
-            problem = f"{self.columns[-1]} is only ever a source"
-            raise SettingsError(requested, problem, f"put one of {', '.join(LANGUAGES)} last")
+            raise SettingsError(requested, f"{self.columns[-1]} can only be a source", f"put one of {languages} last")
 
     @property
     def sizes(self) -> Preset:
@@ -102,16 +99,21 @@ class GrammarSettings:
         return PRESETS[self.preset]
 
     @property
-    def identity(self) -> dict[str, object]:
-        """The settings as part of fingerprints: of `columns`, first and last, as when there were no others.
+    def max_clauses(self) -> int:
+        """Most clauses in a sentence at the difficulty."""
+        return 2 + self.difficulty // 3
 
-        A fingerprint takes in every column by name, so that none is lost.
+    @property
+    def stream_label(self) -> tuple[object, ...]:
+        """What names the streams of a corpus: neither columns nor alphabet, so that all of them share meanings."""
+        return (self.preset, self.difficulty, self.seed, self.language_seed)
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """The settings as part of the fingerprint: of `columns` the first and the last, as when there were no others.
+
+        The fingerprint takes in every column by name, so that none is lost.
         """
         stated = asdict(self)
         columns = stated.pop("columns")
         return stated | {"source": columns[0], "target": "b" if self.task == "lm" else columns[-1]}
-
-
-def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise SettingsError(f"{key}={value}", "there is no such choice", f"choose from {', '.join(choices)}")

@@ -1,20 +1,26 @@
-"""Spellings of a meaning: drawing one, the probability of one, the most probable.
+"""What all languages share: spellings of a meaning, one drawn, the most probable, the probability of each.
 
-A language turns a meaning into one `ClausePlan` a clause. A plan holds every choice the language
-leaves open, each in an explicit table: the order of the constituents, and among synonyms in each
-slot. Nothing else is open, so a plan is the whole distribution over spellings.
+A language turns a meaning into one `ClausePlan` per clause. A plan holds every choice the language
+leaves open, each in an explicit table: the order of the constituents, and among synonyms for each
+word. Nothing else is open, so a plan is the whole distribution over spellings.
 """
 
 import math
-from typing import NamedTuple, Protocol
+import string
+from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from tietrain.data.grammar.draw import Table, Uniform
-from tietrain.data.grammar.meaning import Meaning
+from tietrain.data.grammar.lexicon import Lexicon, Word
+from tietrain.data.grammar.meaning import NONE, Clause, Meaning, Phrase
 
-Slot = str | Table[str]
-"""One word: fixed, or a choice among synonyms in the same inflected form."""
+WordChoice = str | Table[str]
+"""One word of a sentence: fixed, or a choice among synonyms in the same inflected form."""
+Constituents = dict[str, list[WordChoice]]
 
 COMMA = ","
+SUBJECT, OBJECT, PLACE = 0, 1, 2
+"""What a phrase is to its clause; of a language with cases, the case: nominative, accusative, dative of B."""
 
 
 class ClausePlan(NamedTuple):
@@ -23,113 +29,163 @@ class ClausePlan(NamedTuple):
     Attributes:
         lead: the word that links the clause to the one before, or None in the first.
         orders: orders of constituents, one letter each, e.g. "SVO".
-        constituents: the slots of each letter.
+        constituents: the words of each letter.
     """
 
     lead: str | None
     orders: Table[str]
-    constituents: dict[str, list[Slot]]
+    constituents: Constituents
+
+    def words(self, order: str) -> list[WordChoice]:
+        """The words of all constituents in one order."""
+        words: list[WordChoice] = []
+        for letter in order:
+            words += self.constituents[letter]
+        return words
 
 
-class Speller(Protocol):
-    """A language: it knows every way to spell a meaning."""
+class Language(ABC):
+    """A language: it knows every way to spell a meaning.
+
+    Attributes:
+        name: its letter.
+        articles: words that stand before a noun and can be mistaken for one another.
+        place_first: whether "in" stands before its noun, not after it.
+    """
+
+    name: str
+    articles: tuple[str, ...] = ()
+    place_first = True
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self.lexicon = lexicon
+        self._words: dict[tuple[int, int], WordChoice] = {}
+
+    @abstractmethod
+    def verb(self, clause: Clause) -> Constituents:
+        """The verb of a clause, in as many parts as the language cuts it into."""
+
+    @abstractmethod
+    def phrase(self, phrase: Phrase, case: int) -> list[WordChoice]:
+        """A noun phrase; `case` is SUBJECT, OBJECT or PLACE."""
+
+    @abstractmethod
+    def orders(self, clause: Clause, adverb_kind: str) -> Table[str]:
+        """Orders of subject S, object O, adverb A, phrase of place P and the parts of the verb."""
+
+    def draw(self, meaning: Meaning, uniform: Uniform) -> str:
+        """One spelling of a meaning, drawn from the tables."""
+        tokens: list[str] = []
+        for clause in self.plan(meaning):
+            _add_lead(tokens, clause.lead)
+            # An order that is the only one takes no draw.
+            order = clause.orders.items[0] if len(clause.orders.items) == 1 else clause.orders.draw(uniform)
+            for word in clause.words(order):
+                tokens.append(word if isinstance(word, str) else word.draw(uniform))
+        return join_tokens(tokens)
+
+    def best(self, meaning: Meaning) -> str:
+        """The most probable spelling of a meaning, the first of equals.
+
+        Orders are merged and distinct orders give distinct strings, so the best of each choice
+        gives the best string.
+        """
+        tokens: list[str] = []
+        for clause in self.plan(meaning):
+            _add_lead(tokens, clause.lead)
+            for word in clause.words(clause.orders.best()):
+                tokens.append(word if isinstance(word, str) else word.best())
+        return join_tokens(tokens)
+
+    def nats(self, meaning: Meaning, text: str) -> float:
+        """-log probability that a meaning is spelled as `text`; infinite if it never is.
+
+        Sums over every way to the same string.
+        """
+        tokens = split_tokens(text)
+        if tokens is None:
+            return math.inf
+        # Probability of having spelled all tokens before a position; a clause may end at more than
+        # one, because a closing comma merges with the comma before the next clause.
+        reached = {0: 1.0}
+        for clause in self.plan(meaning):
+            ahead: dict[int, float] = {}
+            for start, so_far in reached.items():
+                begin = start
+                if clause.lead is not None:
+                    if tokens[start : start + 2] != [COMMA, clause.lead]:
+                        continue
+                    begin = start + 2
+                for order in clause.orders.items:
+                    words = clause.words(order)
+                    if words[-1] == COMMA:
+                        words.pop()
+                    share = _match(words, tokens, begin)
+                    if share:
+                        end = begin + len(words)
+                        ahead[end] = ahead.get(end, 0.0) + so_far * share * clause.orders.share(order)
+            reached = ahead
+        probability = reached.get(len(tokens), 0.0)
+        # max: a sum that rounds above one, and the minus of -log 1.
+        return max(0.0, -math.log(probability)) if probability else math.inf
 
     def plan(self, meaning: Meaning) -> list[ClausePlan]:
-        """One plan a clause, in the order of the clauses."""
-        ...
+        """One plan per clause, in the order of the clauses."""
+        return [self._plan_clause(clause) for clause in meaning]
+
+    def word(self, concept: int, form: int = 0) -> WordChoice:
+        """The words of a concept in one inflected form."""
+        key = (concept, form)
+        choice = self._words.get(key)
+        if choice is None:
+            weighted = self.lexicon.words[self.name][concept]
+            forms = [self.inflected(word, form) for word, _ in weighted]
+            choice = forms[0] if len(forms) == 1 else Table(forms, [weight for _, weight in weighted])
+            self._words[key] = choice
+        return choice
+
+    def inflected(self, word: Word, form: int) -> str:
+        """One form of a word as written."""
+        return word.forms[form]
+
+    def _plan_clause(self, clause: Clause) -> ClausePlan:
+        constituents = self.verb(clause)
+        constituents["S"] = self.phrase(clause.subject, SUBJECT)
+        if clause.object is not None:
+            constituents["O"] = self.phrase(clause.object, OBJECT)
+        adverb_kind = ""
+        if clause.adverb != NONE:
+            adverb_kind = self.lexicon.kind[clause.adverb]
+            constituents["A"] = [self.word(clause.adverb)]
+        if clause.place is not None:
+            place = self.phrase(clause.place, PLACE)
+            preposition = self.word(clause.preposition)
+            constituents["P"] = [preposition, *place] if self.place_first else [*place, preposition]
+        lead = None
+        if clause.conjunction != NONE:
+            lead = self.lexicon.words[self.name][clause.conjunction][0][0].forms[0]
+        return ClausePlan(lead, self.orders(clause, adverb_kind), constituents)
 
 
-def draw_spelling(speller: Speller, meaning: Meaning, uniform: Uniform) -> str:
-    """One spelling of a meaning, drawn from the language's tables."""
-    tokens: list[str] = []
-    for clause in speller.plan(meaning):
-        if clause.lead is not None:
-            _add_comma(tokens)
-            tokens.append(clause.lead)
-        orders = clause.orders
-        order = orders.items[0] if len(orders.items) == 1 else orders.draw(uniform)
-        for letter in order:
-            for slot in clause.constituents[letter]:
-                tokens.append(slot if isinstance(slot, str) else slot.draw(uniform))
-    return join_tokens(tokens)
+def _add_lead(tokens: list[str], lead: str | None) -> None:
+    if lead is not None:
+        # Two commas that meet are one.
+        tokens += [lead] if tokens[-1] == COMMA else [COMMA, lead]
 
 
-def best_spelling(speller: Speller, meaning: Meaning) -> str:
-    """The most probable spelling of a meaning, the first of equals.
-
-    Orders are merged and distinct orders give distinct strings, so the best of each choice gives
-    the best string.
-    """
-    tokens: list[str] = []
-    for clause in speller.plan(meaning):
-        if clause.lead is not None:
-            _add_comma(tokens)
-            tokens.append(clause.lead)
-        for slot in _slots(clause, clause.orders.best()):
-            tokens.append(slot if isinstance(slot, str) else slot.best())
-    return join_tokens(tokens)
-
-
-def spelling_nats(speller: Speller, meaning: Meaning, text: str) -> float:
-    """-log probability that a meaning is spelled as `text`; infinite when it never is.
-
-    Sums over every way to the same string.
-    """
-    tokens = split_tokens(text)
-    if tokens is None:
-        return math.inf
-    plans = speller.plan(meaning)
-    # Probability of having spelled all tokens before a position; a clause may end at more than
-    # one, because a closing comma melts into the comma before the next clause.
-    reached = {0: 1.0}
-    for clause in plans:
-        ahead: dict[int, float] = {}
-        for start, so_far in reached.items():
-            begin = start
-            if clause.lead is not None:
-                if tokens[start : start + 2] != [COMMA, clause.lead]:
-                    continue
-                begin = start + 2
-            for order in clause.orders.items:
-                slots = _trim(_slots(clause, order))
-                share = _match(slots, tokens, begin)
-                if share:
-                    end = begin + len(slots)
-                    mass = so_far * share * clause.orders.share(order)
-                    ahead[end] = ahead.get(end, 0.0) + mass
-        reached = ahead
-    probability = reached.get(len(tokens), 0.0)
-    # max: a sum that rounds above one, and the minus of -log 1.
-    return max(0.0, -math.log(probability)) if probability else math.inf
-
-
-def _slots(clause: ClausePlan, order: str) -> list[Slot]:
-    return [slot for letter in order for slot in clause.constituents[letter]]
-
-
-def _trim(slots: list[Slot]) -> list[Slot]:
-    return slots[:-1] if slots[-1] == COMMA else slots
-
-
-def _match(slots: list[Slot], tokens: list[str], begin: int) -> float:
-    if begin + len(slots) > len(tokens):
+def _match(words: list[WordChoice], tokens: list[str], begin: int) -> float:
+    """Probability that the words are spelled as the tokens from `begin` on."""
+    if begin + len(words) > len(tokens):
         return 0.0
     share = 1.0
-    for slot, token in zip(slots, tokens[begin:], strict=False):
-        if isinstance(slot, str):
-            if slot != token:
-                return 0.0
+    for word, token in zip(words, tokens[begin:], strict=False):
+        if isinstance(word, str):
+            share *= word == token
         else:
-            share *= slot.share(token)
-            if not share:
-                return 0.0
+            share *= word.share(token)
+        if not share:
+            break
     return share
-
-
-def _add_comma(tokens: list[str]) -> None:
-    # Two commas that meet are one.
-    if tokens[-1] != COMMA:
-        tokens.append(COMMA)
 
 
 def join_tokens(tokens: list[str]) -> str:
@@ -140,7 +196,34 @@ def join_tokens(tokens: list[str]) -> str:
 
 
 def split_tokens(text: str) -> list[str] | None:
-    """Words and commas of a spelled sentence, or None when it does not end like one."""
+    """Words and commas of a spelled sentence, or None if it does not end like one."""
     if not text.endswith("."):
         return None
     return text[:-1].replace(",", " ,").split(" ")
+
+
+# By code point, so that no look-alike letter hides in this file: Cyrillic and Devanagari.
+_SCRIPTS = ((string.ascii_lowercase, 0x430), (string.ascii_uppercase, 0x410), (string.digits, 0x966))
+
+
+def _make_swap() -> dict[int, int]:
+    swap = {}
+    for letters, first in _SCRIPTS:
+        for place, letter in enumerate(letters):
+            swap[ord(letter)] = first + place
+            swap[first + place] = ord(letter)
+    return swap
+
+
+_SWAP = _make_swap()
+
+
+def swap_script(text: str) -> str:
+    """A text with Latin letters and digits swapped for Cyrillic and Devanagari ones, and back.
+
+    Both ways at once, so that Latin letters in place of the other alphabet do not pass for it.
+
+    >>> swap_script(swap_script("ab 12.")), swap_script("ab 12.") == "ab 12."
+    ('ab 12.', False)
+    """
+    return text.translate(_SWAP)

@@ -1,109 +1,79 @@
 """Splits of sentences by meaning: what each may hold, and how its meanings are drawn.
 
 No meaning is in two splits. Verb-object pairs set aside for `held` occur nowhere else. A lexeme is
-known when training has it, and each of its words in every language spelled; splits other than
-train hold known lexemes only.
+known if training has it, and has each of its words in every language; splits other than train hold
+known lexemes only.
 """
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import count
+from typing import Any
 
 from tietrain.data.grammar.draw import Table, Uniform, make_stream
 from tietrain.data.grammar.lexicon import CONTENT_KINDS, NOUN_KINDS, Lexicon
 from tietrain.data.grammar.meaning import (
     NONE,
-    Clause,
     Meaning,
     MeaningDrawer,
-    Phrase,
-    Relative,
+    Structure,
     count_words,
     iterate_concepts,
     iterate_objects,
     iterate_phrases,
     make_long_structure,
-    make_structure,
 )
 from tietrain.data.grammar.settings import GrammarSettings
 from tietrain.errors import SettingsError
 
-HELD_SHARE = (1, 12)
-"""Share of verb-object pairs set aside, as a fraction."""
+HELD_ONE_IN = 12
+"""One verb-object pair in so many is set aside."""
 RARE_AT_MOST = 5
-"""A lexeme is rare when training has it once to this often ..."""
+"""A lexeme is rare if training has it once to this often ..."""
 RARE_AT_LEAST = 20
-"""... or a little oftener, where an easy lexicon has fewer than this many so rare."""
+"""... or a little more often, if an easy lexicon has fewer than this many so rare."""
 LONG_PERCENTILE = 98
 """Sentences of `long` are at least as long as this percentile of train, at most as its longest."""
 MAX_TRIES = 5_000
-"""Draws in a row that may be turned down before we say that the settings leave no room."""
-
-
-def max_clauses(difficulty: int) -> int:
-    """Most clauses in a sentence at a difficulty.
-
-    >>> [max_clauses(level) for level in (1, 3, 6, 9, 12)]
-    [2, 3, 4, 5, 6]
-    """
-    return 2 + difficulty // 3
-
-
-def stream_label(settings: GrammarSettings) -> tuple[object, ...]:
-    """What names the streams of a corpus: neither direction nor alphabet, so both share meanings."""
-    return (settings.preset, settings.difficulty, settings.seed, settings.language_seed)
+"""Draws in a row that may be turned down before the settings are refused: they leave no room."""
 
 
 def find_known(lexicon: Lexicon, counts: Counter[int], texts: dict[str, list[str]]) -> set[int]:
     """Lexemes that training has, with each of their words in every language of `texts`."""
-    tokens = {
-        language: set(token.strip(",.") for line in lines for token in line.split(" "))
-        for language, lines in texts.items()
-    }
-
-    def is_known(concept: int) -> bool:
-        if not counts[concept]:
-            return False
-        for language, seen in tokens.items():
+    known = {concept for concept in range(len(lexicon.kind)) if counts[concept]}
+    for language, lines in texts.items():
+        tokens: set[str] = set()
+        for line in lines:
+            tokens.update(token.strip(",.") for token in line.split(" "))
+        for concept in list(known):
             words = lexicon.words[language][concept]
             # A lone word is seen when its lexeme is; a separable verb is always alone.
-            if len(words) > 1 and not all(seen & set(word.forms) for word, _ in words):
-                return False
-        return True
-
-    return {concept for concept in range(len(lexicon.kind)) if is_known(concept)}
+            if len(words) > 1 and not all(tokens & set(word.forms) for word, _ in words):
+                known.remove(concept)
+    return known
 
 
-def rebuild(meaning: Meaning, lexicon: Lexicon, change: Callable[[int], int]) -> Meaning:
-    """A meaning with each content lexeme passed through `change`, in a fixed order."""
+def rebuild(part: Any, lexicon: Lexicon, change: Callable[[int], int]) -> Any:
+    """A clause, relative clause or phrase with each content lexeme passed through `change`, in a fixed order."""
+    if part is None:
+        return None
 
     def change_content(concept: int) -> int:
         is_content = concept != NONE and lexicon.kind[concept] in CONTENT_KINDS
         return change(concept) if is_content else concept
 
-    def change_phrase(phrase: Phrase | None) -> Phrase | None:
-        return None if phrase is None else change_some(phrase)
-
-    def change_some(phrase: Phrase) -> Phrase:
-        relative = phrase.relative
-        if relative is not None:
-            verb, patient = change_content(relative.verb), change_phrase(relative.object)
-            relative = Relative(verb, relative.tense, patient)
-        return phrase._replace(
-            noun=change_content(phrase.noun),
-            adjectives=tuple(change_content(concept) for concept in phrase.adjectives),
-            relative=relative,
-        )
-
-    def change_clause(clause: Clause) -> Clause:
-        return clause._replace(
-            verb=change_content(clause.verb),
-            subject=change_some(clause.subject),
-            object=change_phrase(clause.object),
-            adverb=change_content(clause.adverb),
-            place=change_phrase(clause.place),
-        )
-
-    return tuple(change_clause(clause) for clause in meaning)
+    changed: dict[str, Any] = {}
+    for name in ("verb", "relative", "noun", "adjectives", "subject", "object", "adverb", "place"):
+        if name not in part._fields:
+            continue
+        value = getattr(part, name)
+        if name in ("verb", "noun", "adverb"):
+            changed[name] = change_content(value)
+        elif name == "adjectives":
+            changed[name] = tuple(change_content(concept) for concept in value)
+        else:
+            changed[name] = rebuild(value, lexicon, change)
+    return part._replace(**changed)
 
 
 class PairSplits:
@@ -112,17 +82,17 @@ class PairSplits:
     Call `draw_train` first, spell it, then `learn` and `draw_rest`.
 
     Attributes:
+        held: verb-object pairs set aside for the split of that name.
         counts: how often training has each lexeme.
         known: lexemes that other splits may hold.
         rare: of these, by kind, the content lexemes that training has at most `rare_at_most` times.
-        n_turned_down: draws turned down in each split, by reason.
     """
 
     def __init__(self, settings: GrammarSettings, lexicon: Lexicon) -> None:
-        self.settings, self.lexicon = settings, lexicon
-        depth = max_clauses(settings.difficulty)
-        self.ordinary = MeaningDrawer(make_structure(depth), lexicon)
-        self.elaborate = MeaningDrawer(make_long_structure(depth), lexicon)
+        self.settings = settings
+        self.lexicon = lexicon
+        self.ordinary = MeaningDrawer(Structure(settings.max_clauses), lexicon)
+        self.elaborate = MeaningDrawer(make_long_structure(settings.max_clauses), lexicon)
         self.held = self._hold_out()
         self.seen: set[Meaning] = set()
         self.counts: Counter[int] = Counter()
@@ -130,21 +100,19 @@ class PairSplits:
         self.rare: dict[str, list[int]] = {}
         self.rare_at_most = RARE_AT_MOST
         self.long_words = (0, 0)
-        self.n_turned_down: dict[str, Counter[str]] = {}
 
     def _stream(self, name: str) -> Uniform:
-        return make_stream(name, *stream_label(self.settings))
+        return make_stream(name, *self.settings.stream_label)
 
     def _hold_out(self) -> set[tuple[int, int]]:
         uniform = self._stream("held pairs")
-        numerator, denominator = HELD_SHARE
-        nouns = [noun for kind in NOUN_KINDS for noun in self.lexicon.members(kind)]
-        return {
-            (verb, noun)
-            for verb in self.lexicon.members("transitive")
-            for noun in nouns
-            if int(uniform() * denominator) < numerator
-        }
+        held = set()
+        for verb in self.lexicon.members("transitive"):
+            for kind in NOUN_KINDS:
+                for noun in self.lexicon.members(kind):
+                    if int(uniform() * HELD_ONE_IN) < 1:
+                        held.add((verb, noun))
+        return held
 
     def draw_train(self) -> list[Meaning]:
         """Meanings of train, in the order to be spelled."""
@@ -155,68 +123,55 @@ class PairSplits:
 
     def learn(self, meanings: list[Meaning], texts: dict[str, list[str]]) -> None:
         """Fixes what counts as known, rare and long from train and its spellings."""
-        lexicon = self.lexicon
-        self.known = find_known(lexicon, self.counts, texts)
-        content = [c for kind in CONTENT_KINDS for c in lexicon.members(kind) if c in self.known]
+        kinds = self.lexicon.kind
+        self.known = find_known(self.lexicon, self.counts, texts)
+        content = [concept for concept in sorted(self.known) if kinds[concept] in CONTENT_KINDS]
         by_count = sorted(self.counts[concept] for concept in content)
         self.rare_at_most = max(RARE_AT_MOST, by_count[:RARE_AT_LEAST][-1])
         for concept in content:
             if self.counts[concept] <= self.rare_at_most:
-                self.rare.setdefault(lexicon.kind[concept], []).append(concept)
-        lengths = sorted(count_words(meaning, lexicon) for meaning in meanings)
+                self.rare.setdefault(kinds[concept], []).append(concept)
+        lengths = sorted(count_words(meaning, self.lexicon) for meaning in meanings)
         self.long_words = (lengths[len(lengths) * LONG_PERCENTILE // 100], lengths[-1])
 
     def draw_rest(self) -> dict[str, list[Meaning]]:
         """Meanings of all other splits."""
-        sizes = self.settings.sizes
-        ways = {
-            "valid": self.ordinary.draw,
-            "test": self.ordinary.draw,
-            "held": self._draw_held,
-            "rare": self._draw_rare,
-            "long": self._draw_long,
-        }
+        n_test = self.settings.sizes.test_pairs
         return {
-            name: self._collect(name, sizes.valid_pairs if name == "valid" else sizes.test_pairs, way)
-            for name, way in ways.items()
+            "valid": self._collect("valid", self.settings.sizes.valid_pairs, self.ordinary.draw),
+            "test": self._collect("test", n_test, self.ordinary.draw),
+            "held": self._collect("held", n_test, self._draw_held),
+            "rare": self._collect("rare", n_test, self._draw_rare),
+            "long": self._collect("long", n_test, self._draw_long),
         }
 
-    def _collect(self, name: str, n_meanings: int, way: Callable[[Uniform], Meaning | None]) -> list[Meaning]:
+    def _collect(self, name: str, n_meanings: int, draw: Callable[[Uniform], Meaning | None]) -> list[Meaning]:
         uniform = self._stream(f"meanings of {name}")
-        turned_down = self.n_turned_down[name] = Counter()
         meanings: list[Meaning] = []
-        tries = 0
+        n_tries = 0
         while len(meanings) < n_meanings:
-            meaning = way(uniform)
-            reason = self._refuse(name, meaning)
-            if reason or meaning is None:
-                turned_down[reason] += 1
-                tries += 1
-                if tries > MAX_TRIES:
-                    raise SettingsError(
-                        f"data.preset={self.settings.preset} with data.difficulty={self.settings.difficulty}",
-                        f"too few sentences for the split {name}",
-                        "choose another difficulty",
-                    )
+            meaning = draw(uniform)
+            if meaning is not None and self._is_allowed(name, meaning):
+                self.seen.add(meaning)
+                meanings.append(meaning)
+                n_tries = 0
                 continue
-            tries = 0
-            self.seen.add(meaning)
-            meanings.append(meaning)
+            n_tries += 1
+            if n_tries > MAX_TRIES:
+                raise SettingsError(
+                    f"data.preset={self.settings.preset} with data.difficulty={self.settings.difficulty}",
+                    f"too few sentences for the split {name}",
+                    "choose another difficulty",
+                )
         return meanings
 
-    def _refuse(self, name: str, meaning: Meaning | None) -> str:
-        """Why a meaning cannot be in a split, or an empty string."""
-        if meaning is None:
-            return "does not fit the split"
+    def _is_allowed(self, name: str, meaning: Meaning) -> bool:
+        """Whether a split may hold a meaning: not in another, no pair held out of it, all lexemes known."""
         if meaning in self.seen:
-            return "is in another split or was drawn before"
+            return False
         if name != "held" and any(pair in self.held for pair in iterate_objects(meaning)):
-            return "has a held-out verb and object"
-        if name != "train":
-            for concept in iterate_concepts(meaning, self.lexicon):
-                if concept not in self.known:
-                    return "has a lexeme absent from train"
-        return ""
+            return False
+        return name == "train" or self.known.issuperset(iterate_concepts(meaning, self.lexicon))
 
     def _draw_long(self, uniform: Uniform) -> Meaning | None:
         meaning = self.elaborate.draw(uniform)
@@ -226,12 +181,10 @@ class PairSplits:
     def _draw_held(self, uniform: Uniform) -> Meaning | None:
         """An ordinary meaning with one verb and object replaced by a pair that was set aside."""
         meaning = self.ordinary.draw(uniform)
-        kinds = self.lexicon.kind
-        places = [
-            place
-            for place, clause in enumerate(meaning)
-            if clause.object is not None and kinds[clause.object.noun] != "name"
-        ]
+        places = []
+        for place, clause in enumerate(meaning):
+            if clause.object is not None and self.lexicon.kind[clause.object.noun] != "name":
+                places.append(place)
         if not places:
             return None
         place = places[int(uniform() * len(places))]
@@ -255,7 +208,7 @@ class PairSplits:
     def _draw_rare(self, uniform: Uniform) -> Meaning | None:
         """An ordinary meaning with one lexeme replaced by a rare one of its kind.
 
-        Rare lexemes are drawn evenly, so that each is seen in the split about equally often.
+        Rare lexemes are drawn evenly, so that the split has each about equally often.
         """
         meaning = self.ordinary.draw(uniform)
         kinds: list[str] = []
@@ -264,7 +217,8 @@ class PairSplits:
             kinds.append(self.lexicon.kind[concept])
             return concept
 
-        rebuild(meaning, self.lexicon, note)
+        for clause in meaning:
+            rebuild(clause, self.lexicon, note)
         places = [place for place, kind in enumerate(kinds) if kind in self.rare]
         if not places:
             return None
@@ -273,22 +227,18 @@ class PairSplits:
         chosen = Table(places, weights).draw(uniform)
         candidates = self.rare[kinds[chosen]]
         lexeme = candidates[int(uniform() * len(candidates))]
-        at = -1
+        numbers = count()
 
         def exchange(concept: int) -> int:
-            nonlocal at
-            at += 1
-            return lexeme if at == chosen else concept
+            return lexeme if next(numbers) == chosen else concept
 
-        changed = rebuild(meaning, self.lexicon, exchange)
-        if not has_rare(changed, self.lexicon, self.rare) or _repeats_adjective(changed):
-            return None
-        return changed
+        changed = tuple(rebuild(clause, self.lexicon, exchange) for clause in meaning)
+        return changed if self._has_rare(changed) and not _repeats_adjective(changed) else None
 
-
-def has_rare(meaning: Meaning, lexicon: Lexicon, rare: dict[str, list[int]]) -> bool:
-    """Whether a meaning has a rare lexeme; the replaced verb may have turned to its other sense."""
-    return any(concept in rare.get(lexicon.kind[concept], ()) for concept in iterate_concepts(meaning, lexicon))
+    def _has_rare(self, meaning: Meaning) -> bool:
+        """Whether a meaning has a rare lexeme; a replaced verb may have turned to its other sense."""
+        kind = self.lexicon.kind
+        return any(concept in self.rare.get(kind[concept], ()) for concept in iterate_concepts(meaning, self.lexicon))
 
 
 def _repeats_adjective(meaning: Meaning) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tietrain.data.sources.validate import MAX_BYTES
+from tietrain.data.sources.validate import MAX_BYTES, text_problem
 from tietrain.errors import DataError
 
 # Names of the fields that lead to a column: one, or several for a field of a struct.
@@ -22,7 +22,7 @@ def find_columns(schema: pa.Schema, columns: list[str], where: str) -> list[Fiel
     """The place of each text column; `translation.en` is the field en of the column translation.
 
     Raises:
-        DataError: there is no such column, it stands there twice, or it holds something else than text.
+        DataError: there is no such column, there are two, or it does not hold text.
     """
     paths = []
     for column in columns:
@@ -41,7 +41,7 @@ def find_column(schema: pa.Schema, column: str, where: str) -> tuple[FieldPath, 
         names = ", ".join(repr(".".join(path)) for path, _ in leaves) or "none"
         raise DataError(where, f"there is no column {column!r}, only {names}", "set data.columns to fit")
     if len(found) > 1 or schema.names.count(found[0][0][0]) > 1:
-        raise DataError(where, f"column {column!r} stands there twice", "give its columns names of their own")
+        raise DataError(where, f"there are two columns {column!r}", "give each column its own name")
     return found[0]
 
 
@@ -87,11 +87,13 @@ def read_texts(
 
 
 def column_at(batch: pa.RecordBatch, path: FieldPath, where: str, first_row: int) -> pa.Array:
-    """The column of a batch whose lists and strings lie within it, as UTF-8: Arrow itself takes a file's word for that."""
+    """A column of a batch, checked: its lists and strings lie within it and are UTF-8. Arrow itself trusts the file."""
     column = batch.column(path[0])
     if not _is_valid(column):
         row = next(i for i in range(len(column)) if not _is_valid(column[i : i + 1]))
-        raise DataError(f"{where}, row {first_row + row}", f"{path[0]!r} is not UTF-8 or damaged", "write it anew")
+        raise DataError(
+            f"{where}, row {first_row + row}", f"{path[0]!r} is not UTF-8 or damaged", "write the file again"
+        )
     return pc.struct_field(column, list(path[1:])) if len(path) > 1 else column
 
 
@@ -106,16 +108,6 @@ def _is_valid(column: pa.Array) -> bool:
 def _checked(column: pa.Array, name: str, where: str, one_line: bool, first_row: int) -> list[str]:
     values: list[Any] = column.to_pylist()
     for row, value in enumerate(values, start=first_row):
-        if value is None:
-            problem, remedy = f"{name!r} is null", "write a text, or leave the row out"
-        elif "\0" in value:
-            problem, remedy = f"{name!r} has a NUL character", "remove it"
-        elif one_line and ("\n" in value or "\r" in value):
-            problem, remedy = (
-                f"{name!r} has a line break",
-                "write a sentence without one: translations are scored line by line",
-            )
-        else:
-            continue
-        raise DataError(f"{where}, row {row}", problem, remedy)
+        if refused := text_problem(name, value, one_line):
+            raise DataError(f"{where}, row {row}", *refused)
     return values

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tietrain.config import DataConfig
+from tietrain.data.cache import cache_root, in_use
 from tietrain.data.encoded import Counts
 from tietrain.data.sources.features import FeatureRows
-from tietrain.data.sources.files import FileCorpus, all_columns, load_files, split_files
+from tietrain.data.sources.files import Corpus, Split, all_columns, load_files, split_files
 from tietrain.data.sources.hub import hub_key, load_hub
 from tietrain.data.sources.parquet import load_parquet
 from tietrain.data.sources.stdlib_docs import load_stdlib_docs, stdlib_key
@@ -22,58 +21,14 @@ from tietrain.data.sources.validate import file_sha256, lines_sha256
 from tietrain.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
-    from tietrain.data.grammar import GrammarCorpus, GrammarSettings
-
-
-@dataclass
-class Split:
-    """Lines of one split.
-
-    texts: column -> lines; features: column -> vectors, of columns without text. Row i of every column belongs together.
-    generator_nats: -log p of each line under the grammar that made it; None for real text and for train.
-    """
-
-    texts: dict[str, list[str]]
-    generator_nats: list[float] | None = None
-    features: dict[str, FeatureRows] = field(default_factory=dict)
-
-    @property
-    def n_lines(self) -> int:
-        """Lines of each column."""
-        return len(next(iter(self.texts.values())))
-
-
-@dataclass
-class Corpus:
-    """Rows of every split.
-
-    columns: all, text or not. fingerprint: sha256 over splits, columns and lines, never over paths.
-    notes: what a reader of the results should know. about: counts, for `tietrain data` and the run record.
-    """
-
-    name: str
-    columns: list[str]
-    splits: dict[str, Split]
-    fingerprint: str
-    notes: list[str] = field(default_factory=list)
-    about: dict[str, Any] = field(default_factory=dict)
-    grammar_settings: GrammarSettings | None = None
-
-    @cached_property
-    def grammar(self) -> GrammarCorpus | None:
-        """The generated corpus with its language, for exact references; made when first asked for. None for other text."""
-        if self.grammar_settings is None:
-            return None
-        from tietrain.data.grammar import generate
-
-        return generate(self.grammar_settings)
+    from tietrain.data.grammar import GrammarSettings
 
 
 def load_corpus(data: DataConfig, task: str) -> Corpus:
     """The corpus a configuration names: two or more columns for `mt`, else one.
 
-    Pairs of `train` with an empty side are left out and counted; in other splits they are kept and counted. Where there are
-    more columns than a pair has sides, which rows are pairs depends on the direction: see `selection`.
+    Pairs of `train` with an empty side are left out and counted; in other splits they are kept and counted. With more than
+    two columns, which rows are pairs depends on the direction: see `prepared.training_rows`.
 
     Raises:
         SettingsError: splits or columns do not fit the format or the task.
@@ -88,15 +43,15 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
     }
     corpus.about["overlap"] = count_overlap(corpus)
     for name, counts in corpus.about["overlap"].items():
-        said = [f"{n} of its {corpus.splits[name].n_lines} {what}" for what, n in counts.items() if n]
-        if said:
-            corpus.notes.append(f"{name}: {' and '.join(said)} also stand in train")
+        found = [f"{n} of its {corpus.splits[name].n_lines} {what}" for what, n in counts.items() if n]
+        if found:
+            corpus.notes.append(f"{name}: {' and '.join(found)} also stand in train")
     corpus.fingerprint = corpus.fingerprint or _fingerprint(corpus)
     return corpus
 
 
 def corpus_key(data: DataConfig, task: str) -> str:
-    """sha256 over all that decides the corpus, found without parsing: bytes of files, a commit, settings of the grammar."""
+    """sha256 over everything that decides the corpus, without parsing: bytes of files, a commit, settings of the grammar."""
     if data.format == "grammar":
         from tietrain.data.grammar.settings import GRAMMAR_VERSION
 
@@ -119,7 +74,7 @@ def _sha256(value: object) -> str:
 
 
 def grammar_settings(data: DataConfig, task: str) -> GrammarSettings:
-    """What the generator is asked for; data.columns names its languages, faulty lines and features.
+    """The settings of the generator; data.columns names its languages, faulty lines and features.
 
     Raises:
         SettingsError: no corpus can be generated so.
@@ -149,7 +104,7 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
     settings = grammar_settings(data, task)
     made = generate(settings)
     splits = {
-        # Nobody asks for the probability of training text, and it is slow to sum.
+        # The probability of training text is not used, and it is slow to sum.
         name: Split(
             {c: list(s.texts[c]) for c in made.columns},
             None if name == "train" else made.generator_nats(name),
@@ -163,7 +118,7 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
         splits,
         made.fingerprint,
         list(made.notes),
-        dict(made.about),
+        {},
         settings,
     )
     corpus.grammar = made
@@ -171,23 +126,25 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
 
 
 def _load_found(data: DataConfig, task: str) -> Corpus:
-    read = _read(data, task)
-    for split, texts in read.texts.items():
-        for column, lines in texts.items():
+    corpus = _read(data, task)
+    for name, split in corpus.splits.items():
+        for column, lines in split.texts.items():
             if not any(lines):
-                requested = f"data.splits.{split}=[{','.join(data.splits.get(split, []))}]"
+                requested = f"data.splits.{name}=[{','.join(data.splits.get(name, []))}]"
                 raise DataError(requested, f"there is no text in it, column {column}", "give a split with text")
-    splits = {name: Split(texts, features=read.features.get(name, {})) for name, texts in read.texts.items()}
-    return Corpus(read.name, read.columns, splits, "", read.notes)
+    return corpus
 
 
-def _read(data: DataConfig, task: str) -> FileCorpus:
+def _read(data: DataConfig, task: str) -> Corpus:
     if data.format == "parquet":
         return load_parquet(data, task)
     if data.format == "stdlib_docs":
         return load_stdlib_docs(data, task)
-    cache = Path(data.cache) / "datasets" / corpus_key(data, task)[:16]
-    return load_hub(data, task, cache) if data.format == "hub" else load_files(data, task, cache)
+    if data.format == "hub":
+        root = cache_root(data.cache)
+        with in_use(root):
+            return load_hub(data, task, root / "datasets" / corpus_key(data, task)[:16])
+    return load_files(data, task)
 
 
 def _leave_out_empty(corpus: Corpus) -> None:
@@ -213,14 +170,14 @@ def blank_rows(lines: list[str]) -> Counts:
     return np.asarray([i for i, line in enumerate(lines) if not line.strip()], dtype=np.int64)
 
 
-def seen_rows(lines: list[str], train: list[str]) -> Counts:
+def overlap_rows(lines: list[str], train: list[str]) -> Counts:
     """Numbers of the lines that also stand in train; blank ones not."""
-    known = set(train)
+    known = set(lines).intersection(train)
     return np.asarray([i for i, line in enumerate(lines) if line in known and line.strip()], dtype=np.int64)
 
 
 def _count(lines: list[str]) -> dict[str, int]:
-    """Lines, whitespace words and UTF-8 bytes with one newline a line."""
+    """Lines, whitespace words and UTF-8 bytes with one newline per line."""
     return {
         "lines": len(lines),
         "words": sum(len(line.split()) for line in lines),
@@ -229,28 +186,29 @@ def _count(lines: list[str]) -> dict[str, int]:
 
 
 def count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
-    """Split -> how many of its lines stand in train, blank ones not; of several columns, whole rows and lines of each.
+    """Split -> how many of its lines also stand in train, blank ones not.
 
-    Of a source and a target: pairs and source lines.
+    Of one column: lines. Of a source and a target: pairs and source lines. Of more columns: rows and lines of each.
     """
     if "train" not in corpus.splits:
         return {}
     columns = [column for column in corpus.columns if column in corpus.splits["train"].texts]
     pairs = len(corpus.columns) == len(columns) == 2
 
-    def rows(split: Split) -> list[tuple[str, ...]]:
-        return list(zip(*(split.texts[c] for c in columns), strict=True))
+    def rows(split: Split) -> Iterator[tuple[str, ...]]:
+        return zip(*(split.texts[c] for c in columns), strict=True)
 
-    whole, train = set(rows(corpus.splits["train"])), corpus.splits["train"].texts
+    train = corpus.splits["train"]
     overlap = {}
     for name, split in corpus.splits.items():
         if name == "train":
             continue
         what = "pairs" if pairs else "rows" if len(columns) > 1 else "lines"
-        counts = {what: sum(row in whole for row in rows(split) if row[0].strip())}
+        known = set(rows(split)).intersection(rows(train))
+        counts = {what: sum(row in known for row in rows(split) if row[0].strip())}
         for column in columns[: 1 if pairs else None] if len(columns) > 1 else []:
             what = "source lines" if pairs else f"lines of {column}"
-            counts[what] = len(seen_rows(split.texts[column], train[column]))
+            counts[what] = len(overlap_rows(split.texts[column], train.texts[column]))
         overlap[name] = counts
     return overlap
 

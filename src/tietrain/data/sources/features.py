@@ -1,21 +1,34 @@
-"""Precomputed feature vectors, a sequence of them a row: a source beside text."""
+"""Precomputed feature vectors, a sequence of them per row: a source beside text, read from Parquet and .npz files.
+
+Batches are padded with NaN, so only finite numbers are accepted.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import lzma
+import tokenize
+import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tietrain.data.encoded import Counts
+from tietrain.data.sources.validate import MAX_BYTES, open_regular
+from tietrain.errors import DataError, SettingsError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Vectors = NDArray[np.float32]
 
 
 class FeatureRows(Sequence[Vectors]):
-    """A sequence of float32 arrays [S, F], one a row; S differs between rows, F does not.
+    """A sequence of float32 arrays [S, F], one per row; S differs between rows, F does not.
 
     values: vectors of all rows [N, F], one row after the other. offsets: row i is `values[offsets[i]:offsets[i + 1]]`.
     """
@@ -37,7 +50,7 @@ class FeatureRows(Sequence[Vectors]):
     @property
     def width(self) -> int:
         """F, the numbers of a vector."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     @property
     def lengths(self) -> Counts:
@@ -78,3 +91,193 @@ class FeatureRows(Sequence[Vectors]):
 def offsets_of(lengths: Sequence[int] | Counts) -> Counts:
     """Where each row begins, and the end of the last."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+# Rows of a Parquet file decoded at a time: a row may hold hundreds of thousands of numbers. The file's own account of how
+# many it holds is not used: pyarrow 26 ends the process if that is damaged.
+BATCH_ROWS = 64
+
+
+def read_features(path: Path, requested: str, column: str, width: int) -> FeatureRows:
+    """The feature vectors of each row of a file, .npz or .parquet; see `read_feature_npz` and `read_feature_parquet`.
+
+    Args:
+        requested: the setting that names the file, for messages. width: numbers of a vector.
+    Raises:
+        SettingsError: the name is that of another file. DataError: naming file and row.
+    """
+    readers = {".npz": read_feature_npz, ".parquet": read_feature_parquet}
+    if path.suffix not in readers:
+        problem = f"column {column!r} holds feature vectors and {path.name} is neither .npz nor .parquet"
+        raise SettingsError(
+            requested, problem, "name a file of feature vectors, or leave the column out of data.features"
+        )
+    return readers[path.suffix](path, requested, column, width)
+
+
+def check_rows(requested: str, counts: Sequence[tuple[Path | str, int, str]]) -> None:
+    """Raise DataError unless all files have as many rows.
+
+    Args:
+        requested: the setting that names them. counts: file, how many, and of what (`lines`, `rows`).
+    """
+    if len({n for _, n, _ in counts}) > 1:
+        problem = " and ".join(f"{path} has {n} {what}" for path, n, what in counts)
+        raise DataError(requested, problem, "line i of one must belong to line i of the other")
+
+
+def read_feature_npz(path: Path, requested: str, column: str, width: int) -> FeatureRows:
+    """The vectors of each row of an .npz file, as `numpy.savez` and `savez_compressed` write it.
+
+    The array COLUMN is [rows, S, F] if all rows have equally many vectors, [rows, F] if each has one vector, or, beside
+    an array `COLUMN.offsets` of rows + 1 integers, [N, F] with row i in `COLUMN[offsets[i]:offsets[i + 1]]`.
+
+    Raises:
+        DataError: naming file and row; arrays of Python objects are never unpickled.
+    """
+    values, *stated = _read_npz(path, requested, column)
+    if values.dtype.kind not in "fiu":
+        raise DataError(str(path), f"{column!r} holds {values.dtype}, not numbers", "write floats")
+    if values.ndim != 2 and (stated or values.ndim != 3):
+        shapes = "[vectors, numbers]" if stated else "[rows, vectors, numbers] or [rows, numbers]"
+        raise DataError(str(path), f"{column!r} has shape {list(values.shape)}, not {shapes}", "save it in this shape")
+    if values.shape[-1] != width:
+        raise _other_width(str(path), column, values.shape[-1], width)
+    if stated:
+        offsets = _stated_offsets(str(path), f"{column}.offsets", stated[0], len(values))
+    else:
+        offsets = np.arange(len(values) + 1, dtype=np.int64) * (values.shape[1] if values.ndim == 3 else 1)
+    return _checked(values.reshape(-1, width), offsets, str(path), column)
+
+
+def _read_npz(path: Path, requested: str, column: str) -> list[NDArray[Any]]:
+    """The array `column` and, if there is one, that of its offsets."""
+    with open_regular(path, requested) as f:
+        try:
+            with ZipFile(f) as file:
+                names = [name.removesuffix(".npy") for name in file.namelist()]
+                if column not in names:
+                    there = ", ".join(repr(n) for n in names if not n.endswith(".offsets")) or "none"
+                    raise DataError(str(path), f"there is no array {column!r}, only {there}", "set data.columns to fit")
+                infos = [file.getinfo(f"{n}.npy") for n in (column, f"{column}.offsets") if n in names]
+                _check_size(str(path), sum(info.file_size for info in infos))
+                arrays = []
+                for info in infos:
+                    with file.open(info) as member:
+                        arrays.append(np.lib.format.read_array(member, allow_pickle=False))
+                        if member.read(1):
+                            raise ValueError(f"{info.filename} is longer than it says")
+                return arrays
+        except (
+            *(BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, KeyError, ValueError, SyntaxError),
+            *(RuntimeError, MemoryError, tokenize.TokenError),
+        ) as e:
+            problem = f"it is not an .npz file of numbers, or cut off or damaged ({str(e).partition(chr(10))[0]})"
+            raise DataError(str(path), problem, "write it with numpy.savez, without Python objects") from None
+
+
+def _stated_offsets(where: str, name: str, offsets: NDArray[Any], n_vectors: int) -> Counts:
+    if offsets.dtype.kind not in "iu" or offsets.ndim != 1 or not len(offsets):
+        problem = f"{name!r} is {offsets.dtype} of shape {list(offsets.shape)}, not rows + 1 integers"
+        raise DataError(where, problem, "write where each row begins, and the end of the last")
+    offsets = offsets.astype(np.int64)
+    if offsets[0] != 0 or offsets[-1] != n_vectors:
+        problem = f"{name!r} goes from {offsets[0]} to {offsets[-1]} and there are {n_vectors} vectors"
+        raise DataError(where, problem, f"go from 0 to {n_vectors}")
+    _refuse(
+        np.flatnonzero(np.diff(offsets) < 0), where, 1, f"{name!r} decreases", "write where each row begins, in order"
+    )
+    return offsets
+
+
+def read_feature_parquet(path: Path, requested: str, column: str, width: int) -> FeatureRows:
+    """The vectors of each row of a column of a Parquet file: a list of lists of numbers, or one list for one vector.
+
+    Raises:
+        DataError: naming file and row.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from tietrain.data.sources.columns import column_at, find_column
+
+    parts = [FeatureRows(np.empty((0, width), np.float32), np.zeros(1, np.int64))]
+    where, first_row, n_bytes = str(path), 1, 0
+    with open_regular(path, requested) as f:
+        try:
+            file = pq.ParquetFile(f, page_checksum_verification=True)
+            names, kind = find_column(file.schema_arrow, column, where)
+            if (depth := _depth(kind)) not in (1, 2):
+                problem = f"column {column!r} holds {kind}, not vectors"
+                raise DataError(where, problem, "name a column of lists of numbers, or of lists of such lists")
+            for batch in file.iter_batches(BATCH_ROWS, columns=[column]):
+                read = _flat(column_at(batch, names, where, first_row), depth, width, where, column, first_row)
+                parts.append(read)
+                first_row, n_bytes = first_row + len(read), n_bytes + read.values.nbytes
+                _check_size(where, n_bytes)
+        except (pa.ArrowException, OSError, ValueError) as e:
+            problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
+            raise DataError(where, problem, "get the whole file again") from None
+    return FeatureRows.joined(parts)
+
+
+def _depth(kind: pa.DataType) -> int:
+    """How many levels of lists are around numbers; 0 if the column does not hold numbers."""
+    import pyarrow.types as types
+
+    depth = 0
+    while any(is_list(kind) for is_list in (types.is_list, types.is_large_list, types.is_fixed_size_list)):
+        kind, depth = kind.value_type, depth + 1
+    return depth if types.is_floating(kind) or types.is_integer(kind) else 0
+
+
+def _flat(column: pa.Array, depth: int, width: int, where: str, name: str, first_row: int) -> FeatureRows:
+    """The rows of an Arrow array of lists, or of lists of lists."""
+    import pyarrow.compute as pc
+
+    def refuse_nulls(values: pa.Array, rows: Counts, what: str) -> None:
+        null = values.is_null().to_numpy(zero_copy_only=False)
+        _refuse(rows[null], where, first_row, f"{name!r} {what}", "write numbers, or leave the row out")
+
+    rows, vectors, lengths = np.arange(len(column)), column, np.ones(len(column), np.int64)
+    refuse_nulls(column, rows, "is null")
+    if depth == 2:
+        lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+        rows, vectors = np.repeat(rows, lengths), column.flatten()
+        refuse_nulls(vectors, rows, "has a null for a vector")
+    widths = pc.list_value_length(vectors).to_numpy(zero_copy_only=False)
+    if len(other := np.flatnonzero(widths != width)):
+        raise _other_width(f"{where}, row {first_row + rows[other[0]]}", name, widths[other[0]], width)
+    numbers = vectors.flatten()
+    refuse_nulls(numbers, np.repeat(rows, width), "has a null in a vector")
+    values = numbers.to_numpy(zero_copy_only=False).reshape(-1, width)
+    return _checked(values, offsets_of(lengths), where, name, first_row)
+
+
+def _checked(values: NDArray[Any], offsets: Counts, where: str, column: str, first_row: int = 1) -> FeatureRows:
+    """The rows as float32; DataError for the first that is empty or has a number that is not finite."""
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        rows = FeatureRows(values.astype(np.float32, copy=False), offsets)
+    empty, bad = np.flatnonzero(rows.lengths == 0), np.flatnonzero(~np.isfinite(rows.values).all(axis=1))
+    _refuse(empty, where, first_row, f"{column!r} has no vector", "write one, or leave the row out")
+    odd = np.searchsorted(offsets, bad, side="right") - 1
+    problem = f"{column!r} has a number that is NaN or infinite as float32"
+    _refuse(odd, where, first_row, problem, "write finite numbers, or leave the row out")
+    return rows
+
+
+def _refuse(rows: Counts, where: str, first_row: int, problem: str, remedy: str) -> None:
+    """DataError for the first of the rows, if there are any."""
+    if len(rows):
+        raise DataError(f"{where}, row {first_row + rows[0]}", problem, remedy)
+
+
+def _other_width(at: str, column: str, found: int, width: int) -> DataError:
+    problem = f"{column!r} has a vector of {found} numbers and data.features.{column}={width}"
+    return DataError(at, problem, "make all vectors equally wide, or set data.features to fit")
+
+
+def _check_size(where: str, n_bytes: int) -> None:
+    if n_bytes > MAX_BYTES:
+        problem = f"it holds more than {MAX_BYTES // 2**30} GiB of feature vectors"
+        raise DataError(where, problem, "keep fewer vectors per row, or split it")

@@ -1,12 +1,13 @@
 """A dataset of the Hugging Face hub, or a folder `datasets` reads -> checked lines of every split.
 
 `datasets` and `huggingface_hub` are imported only when this corpus is chosen. No code of a dataset runs: `datasets` 4
-and later have no loader for scripts, and none is asked for.
+and later have no loader for scripts.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import queue
 import re
 import textwrap
@@ -16,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tietrain.config import DataConfig
-from tietrain.data.sources.files import FileCorpus, named_splits, quiet_datasets, text_columns
+from tietrain.data.sources.files import Corpus, Split, named_splits, text_columns
 from tietrain.data.sources.validate import file_sha256
 from tietrain.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# The hub must have answered by then. Its client has a time limit of its own, the system's resolver of names has not.
+# Limit for an answer of the hub. Its client has its own time limit, but the resolution of its name has none.
 REACH_SECONDS = 8.0
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -31,7 +32,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SAVED = ("state.json", "dataset_dict.json")
 
 
-def load_hub(data: DataConfig, task: str, cache: Path) -> FileCorpus:
+def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
     """The lines of every split.
 
     Args:
@@ -47,24 +48,26 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> FileCorpus:
         problem = "of data.format=hub only text is read"
         raise SettingsError(f"data.features.{name}", problem, "keep the vectors in a Parquet file, data=parquet")
     tables = _load(data, folder, cache)
-    texts: dict[str, dict[str, list[str]]] = {}
+    name = folder.name if folder else str(data.dataset)
+    corpus = Corpus(f"{name} {data.subset}" if data.subset else name, columns)
+    if not folder:
+        corpus.notes.append(f"commit {_commit(data)} of {data.dataset}")
     for split, specs in splits.items():
-        texts[split] = {column: [] for column in columns}
+        texts: dict[str, list[str]] = {column: [] for column in columns}
         for table, start, stop, where in (part for spec in specs for part in _parts(tables, spec, split, data)):
             paths = find_columns(table.features.arrow_schema, columns, where)
             used = table.select_columns(list(dict.fromkeys(path[0] for path in paths)))
             batches = used.with_format("arrow")[start:stop].to_batches()
             for column, read in zip(columns, read_texts(batches, paths, where, task == "mt", start + 1), strict=True):
-                texts[split][column] += read
-    name = folder.name if folder else str(data.dataset)
-    notes = [] if folder else [f"commit {_commit(data)} of {data.dataset}"]
-    return FileCorpus(f"{name} {data.subset}" if data.subset else name, columns, texts, notes)
+                texts[column] += read
+        corpus.splits[split] = Split(texts)
+    return corpus
 
 
 def hub_key(data: DataConfig) -> dict[str, Any]:
     """All that decides the corpus besides its columns: the files of the folder or the commit on the hub; the splits."""
     folder = _folder(data)
-    source = {"commit": _commit(data)} if folder is None else _file_sums(folder, _asked(data))
+    source = {"commit": _commit(data)} if folder is None else _file_sums(folder, _named(data))
     return {"source": source, "subset": data.subset, "splits": named_splits(data)}
 
 
@@ -75,16 +78,16 @@ def _file_sums(folder: Path, requested: str) -> dict[str, str]:
     return {name: file_sha256(path, requested) for name, path in shown.items()}
 
 
-def _asked(data: DataConfig) -> str:
+def _named(data: DataConfig) -> str:
     stated = [(key, getattr(data, key)) for key in ("dataset", "subset", "revision")]
     return " ".join(f"data.{key}={value}" for key, value in stated if value is not None)
 
 
 def _folder(data: DataConfig) -> Path | None:
-    """The folder that data.dataset names, under data.root; None where it names a dataset of the hub.
+    """The folder that data.dataset names, under data.root; None if it names a dataset of the hub.
 
     Raises:
-        SettingsError: it names neither, or is asked for what only the other has.
+        SettingsError: it names neither, or a setting fits only the other.
     """
     if not data.dataset:
         raise SettingsError("data.dataset=null", "no dataset is named", "name a folder, or OWNER/NAME of the hub")
@@ -93,10 +96,10 @@ def _folder(data: DataConfig) -> Path | None:
         if _HUB_ID.fullmatch(data.dataset):
             return None
         problem = f"there is no folder {folder}, and a dataset of the hub is written OWNER/NAME"
-        raise SettingsError(_asked(data), problem, "correct the name, or set data.root to the folder it is in")
+        raise SettingsError(_named(data), problem, "correct the name, or set data.root to the folder it is in")
     if data.revision is not None:
         raise SettingsError(
-            f"data.revision={data.revision}", f"{folder} is a folder, without revisions", "leave it out"
+            f"data.revision={data.revision}", f"{folder} is a folder and has no revisions", "leave it out"
         )
     if data.subset is not None and _is_saved(folder):
         problem = f"{folder} was written by save_to_disk and has no subsets"
@@ -109,14 +112,14 @@ def _is_saved(folder: Path) -> bool:
 
 
 def _commit(data: DataConfig) -> str:
-    """The commit of a hub dataset that data.revision means now; one that is named by its 40 digits is believed."""
+    """The commit that data.revision of a hub dataset means now. A commit of 40 digits is taken as it is."""
     if data.revision and _COMMIT.fullmatch(data.revision):
         return data.revision
     if not _is_offline():
         return _ask_hub(str(data.dataset), data.revision)
     if data.revision:
         remedy = "name the commit with its 40 digits"
-        raise DataError(_asked(data), "without network nobody knows which commit that is", remedy)
+        raise DataError(_named(data), "its commit cannot be looked up without network", remedy)
     commit: str = _builder(data, None).hash
     return commit
 
@@ -129,7 +132,7 @@ def _is_offline() -> bool:
 
 @functools.cache
 def _ask_hub(name: str, revision: str | None) -> str:
-    """The commit of a dataset, as the hub says; DataError within seconds where it cannot be reached."""
+    """The commit of a dataset, asked from the hub; DataError within seconds if the hub cannot be reached."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
@@ -140,14 +143,14 @@ def _ask_hub(name: str, revision: str | None) -> str:
         return str(info.sha)
     except RepositoryNotFoundError:
         problem, remedy = (
-            f"{hub} has no such dataset, or it is closed to you",
+            f"{hub} has no such dataset, or you have no access",
             "look for its page, or log in with `hf auth`",
         )
     except RevisionNotFoundError:
         problem, remedy = f"the dataset has no revision {revision}", "name a branch, a tag or a commit it has"
     except Exception as e:  # of the network, of whatever library the client uses for it
-        problem = f"there is no such folder, and {hub} cannot be reached ({_said(e)})"
-        remedy = "load it where there is network; HF_HUB_OFFLINE=1 takes what has been loaded before"
+        problem = f"there is no such folder, and {hub} cannot be reached ({_one_line(e)})"
+        remedy = "load it with network; HF_HUB_OFFLINE=1 uses what was loaded before"
     raise DataError(requested, problem, remedy)
 
 
@@ -172,26 +175,36 @@ def _within(seconds: float, call: Callable[[], Any]) -> Any:
 
 
 def _builder(data: DataConfig, commit: str | None) -> Any:
-    """What loads a hub dataset; without network `datasets` finds the newest one it has, whatever is asked for."""
+    """What loads a hub dataset. Without network `datasets` finds the newest commit it has, so the commit is compared."""
     import datasets
 
-    quiet_datasets()
+    _quiet_datasets()
     try:
         builder = datasets.load_dataset_builder(str(data.dataset), data.subset, revision=commit)
     except Exception as e:  # of the network, of its client, of the dataset's description
-        remedy = "load it once where there is network" if _is_offline() else "see its page for subsets and revisions"
-        raise DataError(_asked(data), f"datasets cannot find it ({_said(e)})", remedy) from e
+        remedy = "load it once with network" if _is_offline() else "see its page for subsets and revisions"
+        raise DataError(_named(data), f"datasets cannot find it ({_one_line(e)})", remedy) from e
     if commit and builder.hash != commit:
-        problem = f"of this dataset only commit {builder.hash} is on this machine, not {commit}"
-        raise DataError(_asked(data), problem, "load it where there is network, or name that commit")
+        problem = f"this machine has only commit {builder.hash} of the dataset, not {commit}"
+        raise DataError(_named(data), problem, "load it with network, or name that commit")
     return builder
+
+
+def _quiet_datasets() -> None:
+    """Keep `datasets` from drawing, counting and logging: what goes wrong is raised, with the name of the dataset."""
+    import datasets
+
+    # Without this every load asks the hub to count it.
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    datasets.disable_progress_bars()
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)
 
 
 def _load(data: DataConfig, folder: Path | None, cache: Path) -> Mapping[str, Dataset]:
     """The splits of the dataset, by the names it gives them."""
     import datasets
 
-    quiet_datasets()
+    _quiet_datasets()
     if folder is None:
         commit = _commit(data)
         if not _is_offline():
@@ -206,12 +219,12 @@ def _load(data: DataConfig, folder: Path | None, cache: Path) -> Mapping[str, Da
         else:
             loaded = datasets.load_dataset(str(folder), data.subset, cache_dir=str(cache))
     except Exception as e:  # of readers of many formats, of the network or of the disk
-        raise DataError(_asked(data), f"datasets cannot load it ({_said(e)})", "check that it is whole") from e
+        raise DataError(_named(data), f"datasets cannot load it ({_one_line(e)})", "check that it is whole") from e
     return loaded if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
 
 
-def _said(error: BaseException) -> str:
-    """An error on one line, or the one it hides: `datasets` at times says only that there was one."""
+def _one_line(error: BaseException) -> str:
+    """An error on one line, or its cause if `datasets` only reports that there was an error."""
     while "An error occurred while generating" in str(error) and error.__cause__:
         error = error.__cause__
     return f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}".rstrip(": .")

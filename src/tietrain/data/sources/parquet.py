@@ -5,36 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 
 from tietrain.config import DataConfig
-from tietrain.data.sources.feature_files import check_rows, read_feature_parquet, read_features
-from tietrain.data.sources.features import FeatureRows
-from tietrain.data.sources.files import FileCorpus, Named, all_columns, split_files, text_columns
+from tietrain.data.sources.features import FeatureRows, check_rows, read_feature_parquet, read_features
+from tietrain.data.sources.files import Corpus, Named, Split, all_columns, first_files, split_files, text_columns
 from tietrain.data.sources.validate import open_regular
 from tietrain.errors import DataError
 
 
-def load_parquet(data: DataConfig, task: str) -> FileCorpus:
+def load_parquet(data: DataConfig, task: str) -> Corpus:
     """The rows of every split: those of its files, one file after the other.
 
     Raises:
         SettingsError, DataError: see `corpora.load_corpus`.
     """
     columns, files = text_columns(data, task), split_files(data, task)
-    texts: dict[str, dict[str, list[str]]] = {}
-    features: dict[str, dict[str, FeatureRows]] = {}
+    first, *more = first_files(files)
+    corpus = Corpus(f"{first} and {len(more)} more" if more else first, all_columns(data, task))
     for split, named in files.items():
         tables, beside = _apart(named, data.features)
-        texts[split] = {column: [] for column in columns}
+        texts: dict[str, list[str]] = {column: [] for column in columns}
         for path, requested in tables:
             for column, read in zip(columns, read_parquet(path, requested, columns, task == "mt"), strict=True):
-                texts[split][column] += read
-        n_rows = len(texts[split][columns[0]])
-        features[split] = {
-            column: _features(column, width, tables, beside.get(column, tables), n_rows)
-            for column, width in data.features.items()
-        }
-    first, *more = (path.name for path, _ in files.get("train") or next(iter(files.values())))
-    name = f"{first} and {len(more)} more" if more else first
-    return FileCorpus(name, all_columns(data, task), texts, [], features)
+                texts[column] += read
+        n_rows = len(texts[columns[0]])
+        corpus.splits[split] = Split(texts)
+        for column, width in data.features.items():
+            rows = _features(column, width, tables, beside.get(column, tables), n_rows)
+            corpus.splits[split].features[column] = rows
+    return corpus
 
 
 def _apart(named: list[Named], features: dict[str, int]) -> tuple[list[Named], dict[str, list[Named]]]:
@@ -57,7 +54,7 @@ def read_parquet(path: Path, requested: str, columns: list[str], one_line: bool)
     """The texts of each column of a file; see `columns.read_texts`.
 
     Args:
-        asked: the setting that names the file, for messages.
+        requested: the setting that names the file, for messages.
     Raises:
         DataError: naming file and row.
     """
@@ -73,5 +70,5 @@ def read_parquet(path: Path, requested: str, columns: list[str], one_line: bool)
             batches = file.iter_batches(columns=[".".join(names) for names in paths])
             return read_texts(batches, paths, str(path), one_line)
         except (pa.ArrowException, OSError, ValueError) as e:
-            problem = f"it is no Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
+            problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
             raise DataError(str(path), problem, "get the whole file again") from None

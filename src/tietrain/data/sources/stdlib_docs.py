@@ -1,4 +1,4 @@
-"""Docstrings of the running Python's standard library as English text, a paragraph a line.
+"""Docstrings of the running Python's standard library as English text, one paragraph per line.
 
 They are found by parsing: no module is imported and none of its code runs. Another version of Python gives another
 corpus, so each names its version, and its fingerprint is of its lines.
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tietrain.config import DataConfig
-from tietrain.data.sources.files import FileCorpus, text_columns
+from tietrain.data.sources.files import Corpus, Split, text_columns
 from tietrain.errors import DataError
 
 # Part of the corpus's key: a change in what is kept, or in which split, makes another number.
@@ -47,7 +47,7 @@ class DocSplit:
         return f"{name}: {counts}"
 
 
-def load_stdlib_docs(data: DataConfig, task: str) -> FileCorpus:
+def load_stdlib_docs(data: DataConfig, task: str) -> Corpus:
     """The paragraphs of every split.
 
     Raises:
@@ -58,8 +58,8 @@ def load_stdlib_docs(data: DataConfig, task: str) -> FileCorpus:
     notes = [f"docstrings of {_python()}", *(split.describe(name) for name, split in splits.items())]
     if n_broken:
         notes.append(f"{n_broken} modules cannot be parsed and are left out")
-    texts = {name: {column: split.lines} for name, split in splits.items()}
-    return FileCorpus(f"stdlib_docs of {_python()}", [column], texts, notes)
+    texts = {name: Split({column: split.lines}) for name, split in splits.items()}
+    return Corpus(f"stdlib_docs of {_python()}", [column], texts, notes=notes)
 
 
 def stdlib_key() -> list[object]:

@@ -1,16 +1,14 @@
-"""One pass over a text file before it is loaded: what cannot be used is refused with file and line.
-
-`datasets` would say neither, and lets missing keys, nulls and numbers in the place of text pass.
-"""
+"""Text files, line by line: each line is checked and parsed once, and what cannot be used is refused with file and line."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import stat
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from gzip import BadGzipFile, GzipFile
 from io import BufferedReader
@@ -19,74 +17,81 @@ from typing import Any
 
 from tietrain.errors import DataError
 
-# A text file is read whole, to decode it at once: larger ones are to be split.
+# Rows are kept in memory: a file with more text than this is to be split.
 MAX_BYTES = 4 * 2**30
 BOM = "\ufeff"
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_LINE_BREAK = re.compile("[\r\n]")
+# Lines joined at a time to be hashed.
+HASHED_LINES = 10_000
 
 # Line number (from 1), line -> the text of each column; None for a line that carries none (a header).
 Parser = Callable[[int, str], list[str] | None]
 
 
 @dataclass(frozen=True)
-class FileCheck:
+class TextFile:
     """What a valid file holds.
 
-    n_lines: lines of the file, header included. sha256: of its lines, joined by a newline, without byte order mark and
-    carriage returns. notes: what is unusual in a usable file.
+    columns: the texts of each column of its format. notes: what is unusual in a usable file.
     """
 
-    n_lines: int
-    sha256: str
-    notes: tuple[str, ...]
+    columns: list[list[str]]
+    notes: list[str]
 
 
-def check_file(path: Path, requested: str, parser: Parser) -> FileCheck:
-    """Check a plain or gzip file: readable, regular, whole, UTF-8, with text in it, each line as its format wants it.
+def read_text_file(path: Path, requested: str, parser: Parser, n_columns: int) -> TextFile:
+    """Read a plain or gzip file, in one pass that holds its rows and one line.
 
     Args:
-        asked: the setting that names the file, for messages.
-        parser: reads one line of the format and raises DataError where it cannot.
+        requested: the setting that names the file, for messages.
+        parser: reads one line of the format into `n_columns` texts and raises DataError if it cannot.
     Raises:
-        DataError: naming file and line.
+        DataError: naming file and line. The file must be readable, regular, whole, in UTF-8, with text in it.
     """
-    text = _decode(path, read_content(path, requested))
-    notes = []
-    if text.startswith(BOM):
-        text = text[len(BOM) :]
-        notes.append(f"{path.name} begins with a byte order mark; it is left out")
-    if "\r" in text:
-        n_crlf = text.count("\r\n")
-        text = text.replace("\r\n", "\n")
-        if "\r" in text:
-            raise DataError(
-                _at(path, text, text.index("\r")),
-                "there is a carriage return inside the line",
-                "remove it, lines end with LF or CRLF",
-            )
-        notes.append(f"{path.name} has {n_crlf} lines ending in CRLF; CR is left out")
-    if "\0" in text:
-        raise DataError(_at(path, text, text.index("\0")), "there is a NUL character", "remove it, or give a text file")
-    lines = split_lines(text)
-    if not lines:
+    columns: list[list[str]] = [[] for _ in range(n_columns)]
+    notes: list[str] = []
+    number = n_crlf = 0
+    for number, raw in enumerate(_raw_lines(path, requested), start=1):
+        line = _decode(path, number, raw)
+        if number == 1 and line.startswith(BOM):
+            line = line.removeprefix(BOM)
+            notes.append(f"{path.name} begins with a byte order mark; it is left out")
+            if not line:  # without even a line end
+                number = 0
+                break
+        n_crlf += line.endswith("\r\n")
+        row = parser(number, _bare(path, number, line))
+        if row is not None:
+            for column, text in zip(columns, row, strict=True):
+                column.append(text)
+    if not number:
         raise DataError(str(path), "the file is empty", "give a file with text")
-    for number, line in enumerate(lines, start=1):
-        parser(number, line)
-    return FileCheck(len(lines), lines_sha256(lines), tuple(notes))
+    if not any(map(any, columns)):
+        raise DataError(str(path), "there is no text in it", "give a file with text")
+    if n_crlf:
+        notes.append(f"{path.name} has {n_crlf} lines ending in CRLF; CR is left out")
+    return TextFile(columns, notes)
 
 
-def split_lines(text: str) -> list[str]:
-    """Lines end with LF and nothing else; the last one may lack it.
+def _bare(path: Path, number: int, line: str) -> str:
+    """A line without its line end, LF or CRLF; DataError for characters that no line may hold."""
+    bare = line.removesuffix("\n") if not line.endswith("\r\n") else line[:-2]
+    if "\r" in bare:
+        problem = "there is a carriage return inside the line"
+        raise DataError(f"{path}:{number}", problem, "remove it, lines end with LF or CRLF")
+    if "\0" in bare:
+        raise DataError(f"{path}:{number}", "there is a NUL character", "remove it, or give a text file")
+    return bare
 
-    >>> split_lines("a\\x0bb\\n\\nc")
-    ['a\\x0bb', '', 'c']
-    """
-    lines = text.split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
 
-
-def lines_sha256(lines: list[str]) -> str:
+def lines_sha256(lines: Sequence[str]) -> str:
     """sha256 over lines joined by newlines."""
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for start in range(0, len(lines), HASHED_LINES):
+        joined = "\n".join(lines[start : start + HASHED_LINES])
+        digest.update((f"\n{joined}" if start else joined).encode())
+    return digest.hexdigest()
 
 
 def open_regular(path: Path, requested: str) -> BufferedReader:
@@ -94,14 +99,13 @@ def open_regular(path: Path, requested: str) -> BufferedReader:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError) as e:
-        missing = isinstance(e, FileNotFoundError)
-        problem = (
-            f"there is no file {path}" if missing else f"{path} cannot be opened ({getattr(e, 'strerror', None) or e})"
-        )
+        problem = f"{path} cannot be opened ({getattr(e, 'strerror', None) or e})"
+        if isinstance(e, FileNotFoundError):
+            problem = f"there is no file {path}"
         raise DataError(requested, problem, "correct the name, or set data.root to the folder it is in") from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise DataError(requested, f"{path} is no regular file", "name a text file, plain or .gz")
+        raise DataError(requested, f"{path} is not a regular file", "name a text file, plain or .gz")
     return open(fd, "rb")
 
 
@@ -111,47 +115,39 @@ def file_sha256(path: Path, requested: str) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def read_content(path: Path, requested: str) -> bytes:
-    """The content of a file, unpacked where it is gzip."""
+def _raw_lines(path: Path, requested: str) -> Iterator[bytes]:
+    """The lines of a file with their line ends, unpacked if it is gzip. Lines end with LF and nothing else."""
     with open_regular(path, requested) as f:
         packed = f.read(2) == b"\x1f\x8b"
         f.seek(0)
         if path.suffix == ".gz" and not packed:
-            raise DataError(str(path), "the name ends in .gz and the file is no gzip file", "name it as what it is")
+            raise DataError(str(path), "the name ends in .gz and the file is not a gzip file", "rename the file")
+        stream = GzipFile(fileobj=f) if packed else f
+        left = MAX_BYTES
         try:
-            content = (GzipFile(fileobj=f) if packed else f).read(MAX_BYTES + 1)
+            while raw := stream.readline(left + 1):
+                left -= len(raw)
+                if left < 0:
+                    raise DataError(str(path), f"it holds more than {MAX_BYTES // 2**30} GiB of text", "split it")
+                yield raw
         except (EOFError, BadGzipFile, zlib.error) as e:
-            raise DataError(
-                str(path), f"the gzip file is cut off or damaged ({e})", "get the whole file again"
-            ) from None
+            problem = f"the gzip file is cut off or damaged ({e})"
+            raise DataError(str(path), problem, "get the whole file again") from None
         except OSError as e:
-            raise DataError(
-                str(path), f"it cannot be read ({e.strerror or e})", "check the disk, then try again"
-            ) from None
-    if len(content) > MAX_BYTES:
-        raise DataError(str(path), f"it holds more than {MAX_BYTES // 2**30} GiB of text", "split it")
-    return content
+            problem = f"it cannot be read ({e.strerror or e})"
+            raise DataError(str(path), problem, "check the disk, then try again") from None
 
 
-def _decode(path: Path, content: bytes) -> str:
+def _decode(path: Path, number: int, raw: bytes) -> str:
     try:
-        return content.decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as e:
-        line = content.count(b"\n", 0, e.start) + 1
-        byte = content[e.start]
-        raise DataError(
-            f"{path}:{line}",
-            f"it is not UTF-8 (byte 0x{byte:02x}: {e.reason})",
-            "convert it, for example with iconv -t UTF-8",
-        ) from None
-
-
-def _at(path: Path, text: str, position: int) -> str:
-    return f"{path}:{text.count(chr(10), 0, position) + 1}"
+        problem = f"it is not UTF-8 (byte 0x{raw[e.start]:02x}: {e.reason})"
+        raise DataError(f"{path}:{number}", problem, "convert it, for example with iconv -t UTF-8") from None
 
 
 def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
-    """Reads the named keys of a JSON object a line.
+    """Reads the named keys of JSON lines, one object per line.
 
     Args:
         one_line: whether a text with a line break in it is refused: translations are scored line by line.
@@ -162,36 +158,37 @@ def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
         try:
             record = json.loads(line, object_pairs_hook=_once)
         except (ValueError, RecursionError) as e:
-            raise DataError(at, f"it is not a JSON object ({e})", "write one object a line") from None
+            raise DataError(at, f"it is not a JSON object ({e})", "write one JSON object per line") from None
         if not isinstance(record, dict):
-            raise DataError(at, f"it is {_json_type(record)}, not an object", "write one object a line")
+            raise DataError(at, f"it is {_json_type(record)}, not an object", "write one JSON object per line")
         for column in columns:
             if column not in record:
-                raise DataError(
-                    at,
-                    f"there is no key {column!r}, only {', '.join(map(repr, record)) or 'none'}",
-                    "add it, or set data.columns",
-                )
-            value = record[column]
-            if not isinstance(value, str):
-                raise DataError(at, f"{column!r} is {_json_type(value)}, not a text", "write a string")
-            if any("\ud800" <= c <= "\udfff" or c == "\0" for c in value):
-                raise DataError(at, f"{column!r} has half a surrogate pair or a NUL character", "remove it")
-            if one_line and ("\n" in value or "\r" in value):
-                raise DataError(
-                    at,
-                    f"{column!r} has a line break",
-                    "write a sentence without one: translations are scored line by line",
-                )
-        return [record[c] for c in columns]
+                problem = f"there is no key {column!r}, only {', '.join(map(repr, record)) or 'none'}"
+                raise DataError(at, problem, "add it, or set data.columns")
+            if refused := text_problem(column, record[column], one_line):
+                raise DataError(at, *refused)
+        return [record[column] for column in columns]
 
     return parse
+
+
+def text_problem(name: str, value: object, one_line: bool) -> tuple[str, str] | None:
+    """Problem and remedy of a value that is to be a text; None if it is one. See `jsonl_parser`."""
+    if not isinstance(value, str):
+        return f"{name!r} is {_json_type(value)}, not a text", "write a text, or leave the row out"
+    if found := _NO_TEXT.search(value):
+        what = "a NUL character" if found.group() == "\0" else "half a surrogate pair"
+        return f"{name!r} has {what}", "remove it"
+    if one_line and _LINE_BREAK.search(value):
+        remedy = "write a sentence without one: translations are scored line by line"
+        return f"{name!r} has a line break", remedy
+    return None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key is repeated")
     return record
 
 
@@ -218,15 +215,12 @@ def tsv_parser(path: Path, columns: list[str]) -> Parser:
             for column in columns:
                 if fields.count(column) != 1:
                     names = ", ".join(map(repr, fields))
-                    problem = f"the header {names} names {column!r} {fields.count(column)} times, not once"
-                    raise DataError(f"{path}:1", problem, "set data.columns to names of the header")
+                    problem = f"the header must name {column!r} once, and it is {names}"
+                    raise DataError(f"{path}:1", problem, "set data.columns to fields of the header")
             return None
         if len(fields) != len(header):
-            raise DataError(
-                f"{path}:{number}",
-                f"there are {len(fields)} fields and the header has {len(header)}",
-                "write a tab between fields and nowhere else",
-            )
+            problem = f"the line has {len(fields)} fields and the header has {len(header)}"
+            raise DataError(f"{path}:{number}", problem, "write a tab between fields and nowhere else")
         return [fields[header.index(c)] for c in columns]
 
     return parse

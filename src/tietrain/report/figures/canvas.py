@@ -1,15 +1,18 @@
-"""What all figures share: style, the look of an arm, panels, legends, and files that equal data give equal bytes.
+"""What all figures share: style, the colours and markers of arms, panels, legends, and both renderings of a figure.
 
-A scheme has one colour through all figures of a report: Okabe and Ito 2008, a palette for every kind of colour vision,
-without its yellow, which is too pale for lines, then three of Tol's muted scheme and three that lie farthest from all
-of these, whatever the vision. Markers and dashes repeat the distinction without colour. What belongs to one arm carries its key as a group's id in the SVG, so that a page can hide
-it. Matplotlib's Figure objects only: no pyplot, no global state.
+Equal data give equal bytes. A scheme has one colour in all figures of a report: those of Okabe and Ito (2008), which
+people of every kind of colour vision can tell apart, without the yellow, which is too pale for lines; then three colours
+of Tol's muted scheme, and three that lie farthest from all others. Markers and dashes repeat the distinction without
+colour. What belongs to one arm carries the arm's key as the id of its group in the SVG, so that a page can hide it.
+Only matplotlib's Figure objects are used: no pyplot, no global state.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import textwrap
+import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log10
@@ -29,12 +32,12 @@ COLOURS = (
     *("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"),
     *("#882255", "#999933", "#888888", "#772200", "#7766FF", "#0022CC"),
 )
-# As many as are no divisor of the colours: a colour and a marker come together once in 117 arms. As characters too.
-MARKERS, GLYPHS = "osD^vPX<>", "●■◆▲▼✚✖◀▶"
-# Dotted lines are for runs that are in no mean.
+# Marker -> the same as a character. Nine share no divisor with the number of colours: a pair repeats after 117 schemes.
+MARKERS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖", "<": "◀", ">": "▶"}
+# Dotted lines are kept for runs that are in no mean.
 DASHES = ("-", (0, (5, 1.5)), (0, (4, 1, 1, 1)), (0, (7, 1, 1, 1, 1, 1)))
 INK, GRID, PAPER, OWN = "#222222", "#E6E6E6", "#FFFFFF", "#DDDDDD"
-STYLE = {
+RC_PARAMS: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     **{key: INK for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")},
@@ -60,13 +63,22 @@ STYLE = {
 PANEL = (4.4, 3.1)
 LEGEND_WIDTH, COLUMNS = 1.9, 2
 LINE_HEIGHT = 0.19
-# Agg refuses a picture of 2^16 pixels a side; a report of hundreds of arms is drawn coarser instead.
+# Agg refuses a picture with a side of 2^16 pixels; a report of hundreds of arms is drawn coarser instead.
 DPI, MAX_PIXELS = 200.0, 30_000
+
+# Colours that the page's style sheet can change -> their name there.
+VARIABLES = {INK: "ink", GRID: "grid", PAPER: "paper", OWN: "own"} | {
+    colour: f"c{i}" for i, colour in enumerate(COLOURS)
+}
+# Of figures inside the page: two panels fill it, and their smallest text is as large as its small print.
+SCALE = 1.12
+COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
+ARM_ID = re.compile(r"(arm\d+)-\d+")
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure: what it is called, what it shows in a sentence, its bytes, and its data."""
+    """A figure: its name, what it shows in a sentence or two, its bytes, and its data."""
 
     name: str
     caption: str
@@ -76,8 +88,8 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Look:
-    """How an arm is drawn; key: of what belongs to it, `arm0`."""
+class ArmStyle:
+    """How an arm is drawn; key: the id of its parts, `arm0`."""
 
     key: str
     colour: str
@@ -87,7 +99,7 @@ class Look:
     @property
     def glyph(self) -> str:
         """The marker as a character."""
-        return GLYPHS[MARKERS.index(self.marker)]
+        return MARKERS[self.marker]
 
     def mark(self, *artists: Artist) -> None:
         """Name the arm's part of a figure; `finish` makes the names unique."""
@@ -95,8 +107,8 @@ class Look:
             artist.set_gid(self.key)
 
 
-class Looks:
-    """The look of every arm of a report: a colour each scheme, or each arm where there is one scheme only."""
+class ArmStyles:
+    """The style of every arm of a report: one colour per scheme, or per arm if there is only one scheme."""
 
     def __init__(self, arms: Iterable[Arm]):
         schemes: dict[str, dict[str, None]] = {}
@@ -105,26 +117,28 @@ class Looks:
         if len(schemes) == 1:
             (names,) = schemes.values()
             schemes = {name: {name: None} for name in names}
-        places = [(name, i, j) for i, names in enumerate(schemes.values()) for j, name in enumerate(names)]
-        self._looks = {name: _look(f"arm{n}", i, j) for n, (name, i, j) in enumerate(places)}
+        self._styles: dict[str, ArmStyle] = {}
+        for i, names in enumerate(schemes.values()):
+            for variant, name in enumerate(names):
+                self._styles[name] = _make_style(f"arm{len(self._styles)}", i, variant)
 
-    def of(self, arm: Arm) -> Look:
-        return self._looks[arm.name]
+    def of(self, arm: Arm) -> ArmStyle:
+        return self._styles[arm.name]
 
 
-def _look(key: str, scheme: int, variant: int) -> Look:
-    """Of the nth arm of a scheme: what tells it from the others is not its colour."""
+def _make_style(key: str, scheme: int, variant: int) -> ArmStyle:
+    """Variants of a scheme share its colour and differ in marker and dash."""
     dash = DASHES[(scheme // len(COLOURS) + variant) % len(DASHES)]
-    return Look(key, COLOURS[scheme % len(COLOURS)], MARKERS[(scheme + variant) % len(MARKERS)], dash)
+    return ArmStyle(key, COLOURS[scheme % len(COLOURS)], [*MARKERS][(scheme + variant) % len(MARKERS)], dash)
 
 
 def scale_x(ax: Axes, title: str) -> None:
-    """Plain short numbers on the axis, their power of a thousand in its title."""
+    """Short numbers on the axis; their power of a thousand stands in its title."""
     ax.set_xlabel(_scale(ax.xaxis, ax.get_xlim(), title))
 
 
 def scale_y(ax: Axes, title: str) -> None:
-    """The same upwards."""
+    """`scale_x` for the other axis."""
     ax.set_ylabel(_scale(ax.yaxis, ax.get_ylim(), title))
 
 
@@ -135,7 +149,7 @@ def _scale(axis: Axis, limits: Sequence[float], title: str) -> str:
 
 
 def power_of_ten(exponent: int) -> str:
-    """A power as text, `10⁶`: formulas are not parsed here."""
+    """A power as text, `10⁶`: figures parse no formulas."""
     return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
@@ -150,36 +164,47 @@ def make_panels(n: int) -> tuple[Figure, list[Axes]]:
     return figure, axes[:n]
 
 
-def line_handle(look: Look, name: str, dash: Any = None) -> Line2D:
-    """The legend entry of an arm."""
-    label = figure_text(name)
-    return Line2D([], [], color=look.colour, marker=look.marker, markersize=5, linestyle=dash or look.dash, label=label)
+def arm_handles(arms: Iterable[Arm], styles: ArmStyles, dash: Any = None) -> list[Line2D]:
+    """The legend entries of arms."""
+    handles = []
+    for arm in arms:
+        style = styles.of(arm)
+        line: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": dash or style.dash}
+        handles.append(Line2D([], [], markersize=5, label=figure_text(arm.name), **line))
+        style.mark(handles[-1])
+    return handles
 
 
 def dotted_handle() -> Line2D:
-    """The legend entry of runs that are drawn and left out of means."""
+    """The legend entry of runs that are drawn but are in no mean."""
     return Line2D([], [], color="#555555", linestyle=":", marker="x", markersize=5, label="not in the mean")
 
 
-def add_legend(figure: Figure, handles: Iterable[Any], looks: Sequence[Look] = ()) -> None:
-    """A legend right of the panels; a long one makes the figure taller.
-
-    Args:
-        looks: of the arms that the first handles stand for.
-    """
+def add_legend(figure: Figure, handles: Iterable[Any]) -> None:
+    """A legend right of the panels; a long one makes the figure taller. Entries of `arm_handles` belong to their arm."""
     handles = list(handles)
     n_lines = sum(handle.get_label().count("\n") + 1 for handle in handles)
     figure.set_figheight(max(figure.get_figheight(), LINE_HEIGHT * n_lines + 0.3))
     legend = figure.legend(handles=handles, loc="outside right upper")
-    for look, handle, text in zip(looks, legend.legend_handles, legend.get_texts(), strict=False):
-        if handle is not None:
-            look.mark(handle, text)
+    for handle, drawn, text in zip(handles, legend.legend_handles, legend.get_texts(), strict=True):
+        for artist in (drawn, text):
+            if artist is not None and handle.get_gid():
+                artist.set_gid(handle.get_gid())
+
+
+def mark_rows(ax: Axes, arms: Sequence[Arm], styles: ArmStyles, width: int = 30) -> None:
+    """One row per arm, from the top, named at the left."""
+    ax.set_yticks(range(len(arms)), [figure_text(arm.name, width) for arm in arms])
+    for label, arm in zip(ax.get_yticklabels(), arms, strict=True):
+        styles.of(arm).mark(label)
+    ax.set_ylim(len(arms) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
 
 
 def figure_text(name: str, width: int = 30, most_lines: int = 3) -> str:
-    """A name the figure's font can spell, in a few short lines."""
-    spelled = "".join(c if ord(c) < 0x250 else "?" for c in name)
-    return "\n".join(textwrap.wrap(spelled, width, max_lines=most_lines, placeholder="…"))
+    """A name in characters that the figure's font has, in a few short lines."""
+    printable = "".join(c if ord(c) < 0x250 else "?" for c in name)
+    return "\n".join(textwrap.wrap(printable, width, max_lines=most_lines, placeholder="…"))
 
 
 def finish(figure: Figure, name: str, caption: str, rows: list[dict[str, Any]]) -> Drawing:
@@ -190,6 +215,51 @@ def finish(figure: Figure, name: str, caption: str, rows: list[dict[str, Any]]) 
     png, svg = io.BytesIO(), io.BytesIO()
     dpi = min(DPI, MAX_PIXELS / max(figure.get_size_inches()))
     figure.savefig(png, format="png", dpi=dpi, metadata={"Software": None})
-    figure.set_layout_engine("none")  # it stays as laid out, which takes a third of the time
+    figure.set_layout_engine("none")  # the layout is done, and doing it again would take a third of the time
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return Drawing(name, caption, png.getvalue(), svg.getvalue().decode("utf-8"), rows)
+
+
+def inline_svg(drawing: Drawing, key: str) -> str:
+    """The SVG as an element for HTML: ids of its own, classes by arm, colours as variables of the style sheet.
+
+    The serializer escapes every string in it.
+
+    Args:
+        key: stands before each id, so that no two figures of a page share one.
+    """
+    root = ET.fromstring(drawing.svg)
+    width = float(root.attrib.pop("width").removesuffix("pt"))
+    root.attrib.pop("height")
+    for parent in [*root.iter()]:
+        for child in [child for child in parent if _local(child.tag) in ("metadata", "style")]:
+            parent.remove(child)
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        if fill := element.attrib.pop("fill", None):
+            element.set("style", f"fill: {fill}")  # an attribute takes no variable
+        element.attrib = {_local(name): _value(_local(name), value, key) for name, value in element.attrib.items()}
+        if found := ARM_ID.fullmatch(element.attrib.get("id", "").removeprefix(f"{key}-")):
+            element.set("class", found[1])
+    root.attrib |= {"role": "img", "aria-label": drawing.caption, "style": f"width: {SCALE * width:.0f}pt"}
+    root.attrib.pop("version", None)
+    return ET.tostring(root, encoding="unicode", short_empty_elements=False)
+
+
+def css_colour(colour: str) -> str:
+    """The style sheet's variable for a colour that changes with the page's light or dark scheme; others unchanged."""
+    name = VARIABLES.get(colour.upper())
+    return f"var(--{name})" if name else colour
+
+
+def _local(name: str) -> str:
+    return name.rsplit("}", 1)[-1]
+
+
+def _value(name: str, value: str, key: str) -> str:
+    if name == "id":
+        return f"{key}-{value}"
+    if name == "href":
+        return value.replace("#", f"#{key}-", 1)
+    value = value.replace("url(#", f"url(#{key}-")
+    return COLOUR.sub(lambda found: css_colour(found[0]), value) if name == "style" else value

@@ -1,49 +1,66 @@
-"""FLOPs of runs: spent over training, and those of a token against sequence length."""
+"""FLOPs: those that runs spent over training, and those per token against sequence length."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log10
 from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from tietrain.report.arms import Arm, Comparison
 from tietrain.report.figures.canvas import (
+    MARKERS,
+    RC_PARAMS,
+    ArmStyles,
     Drawing,
-    Looks,
     add_legend,
+    arm_handles,
     dotted_handle,
     figure_text,
     finish,
-    line_handle,
     make_panels,
+    power_of_ten,
     scale_x,
     scale_y,
 )
-from tietrain.report.figures.lengths import draw_kinds, kind_handles
 from tietrain.report.figures.losses import UNITS, curves
 from tietrain.runs.view import FLOP_KINDS
 
 LENGTHS = [2**n for n in range(4, 17)]
+MOST_TICKS = 6
 # Length of a stripe, in line widths.
 STRIPE = 5
+# Kind of a term -> its name, colour as in the figure of parameters, and marker; no arm has any of these colours.
+KINDS = {
+    "projections": ("attention projections", "#44BB99", "o"),
+    "ffn": ("feed-forward", "#EE8866", "s"),
+    "logits": ("logits", "#77AADD", "D"),
+    "scores": ("attention scores", "#AAAA00", "^"),
+}
 
 
-def draw_flops(comparison: Comparison, looks: Looks) -> Drawing | None:
-    """Training FLOPs of every run against target tokens, and against seconds where they are recorded."""
+def draw_training_flops(comparison: Comparison, styles: ArmStyles) -> Drawing | None:
+    """Training FLOPs of every run against target tokens, and against seconds if they are recorded."""
     arms = [arm for arm in comparison.arms if curves(arm)]
-    units = [u for u in ("tokens", "seconds") if any(getattr(p, u) for a in arms for r in curves(a) for p in r.curve)]
+    points = [point for arm in arms for run in curves(arm) for point in run.curve]
+    units = [unit for unit in ("tokens", "seconds") if any(getattr(point, unit) for point in points)]
     if not units:
         return None
     figure, axes = make_panels(len(units))
+    alike = alike_arms(arms)
     for ax, unit in zip(axes, units, strict=True):
-        for arm, alike in zip(arms, alike_arms(arms), strict=True):
-            draw_runs(ax, arm, looks, unit, alike if unit == "tokens" else [arm])
+        for arm, group in zip(arms, alike, strict=True):
+            draw_runs(ax, arm, styles, unit, group if unit == "tokens" else [arm])
         ax.set_xlim(left=0)
         ax.set_ylim(bottom=0)
         scale_x(ax, UNITS[unit])
         scale_y(ax, "training FLOPs")
-    handles = [line_handle(looks.of(arm), arm.name) for arm in arms]
     unfinished = any(run.status != "done" for arm in arms for run in curves(arm))
-    add_legend(figure, handles + [dotted_handle()] * unfinished, [*map(looks.of, arms)])
+    add_legend(figure, arm_handles(arms, styles) + [dotted_handle()] * unfinished)
     rows = [
         {"arm": arm.name, "seed": run.seed, "status": run.status, "step": p.step}
         | {unit: getattr(p, unit) for unit in ("tokens", "seconds", "flops")}
@@ -51,38 +68,38 @@ def draw_flops(comparison: Comparison, looks: Looks) -> Drawing | None:
         for run in curves(arm)
         for p in run.curve
     ]
-    caption = "Training FLOPs spent, a line a run: sharing parameters changes none, depth, width and vocabulary do."
-    together = dict.fromkeys(" = ".join(arm.name for arm in alike) for alike in alike_arms(arms) if len(alike) > 1)
+    caption = "Training FLOPs spent, one line per run. Sharing parameters does not change them; depth, width and vocabulary do."
+    together = dict.fromkeys(" = ".join(arm.name for arm in group) for group in alike if len(group) > 1)
     if together:
-        caption += f" Striped at the left, because these spend the same a token: {'; '.join(together)}."
+        caption += f" Striped at the left: arms that spend the same per token ({'; '.join(together)})."
     return finish(figure, "flops_training", caption, rows)
 
 
 def alike_arms(arms: Sequence[Arm]) -> list[list[Arm]]:
-    """Of each arm, all that spend just what it does: their curves against tokens lie on one another."""
+    """For each arm, all arms that spend exactly as much: their curves against tokens cover one another."""
     ends = [{(p.tokens, p.flops) for run in curves(arm) for p in run.curve[-1:]} for arm in arms]
     return [[other for other, its in zip(arms, ends, strict=True) if its & end] for end in ends]
 
 
-def draw_runs(ax: Any, arm: Arm, looks: Looks, unit: str, alike: Sequence[Arm]) -> None:
-    """A line a run; of those alike every one a stripe of it, and its marker at a place of its own."""
-    look, i, n = looks.of(arm), alike.index(arm), len(alike)
-    dash = look.dash if n == 1 else (i * STRIPE, (STRIPE, (n - 1) * STRIPE))
+def draw_runs(ax: Axes, arm: Arm, styles: ArmStyles, unit: str, alike: Sequence[Arm]) -> None:
+    """One line per run; each of the arms alike has its stripe of the line, and its marker at a place of its own."""
+    style = styles.of(arm)
+    i, n = alike.index(arm), len(alike)
+    dash = style.dash if n == 1 else (i * STRIPE, (STRIPE, (n - 1) * STRIPE))
     for run in curves(arm):
         points = [p for p in run.curve if getattr(p, unit) is not None]
         if not points:
             continue
-        done = run.status == "done"
-        style: dict[str, Any] = (
-            {"linestyle": dash, "marker": look.marker} if done else {"linestyle": ":", "marker": "x"}
-        )
-        style |= {"markevery": [round((len(points) - 1) * (i + 1) / n)] if done else [-1], "dash_capstyle": "butt"}
-        xs, ys = [getattr(p, unit) for p in points], [p.flops for p in points]
-        look.mark(*ax.plot(xs, ys, color=look.colour, linewidth=1.3, markersize=5, **style))
+        line: dict[str, Any] = {"linestyle": ":", "marker": "x", "markevery": [-1]}
+        if run.status == "done":
+            place = round((len(points) - 1) * (i + 1) / n)
+            line = {"linestyle": dash, "marker": style.marker, "markevery": [place]}
+        line |= {"color": style.colour, "linewidth": 1.3, "markersize": 5, "dash_capstyle": "butt"}
+        style.mark(*ax.plot([getattr(p, unit) for p in points], [p.flops for p in points], **line))
 
 
-def draw_by_length(comparison: Comparison) -> Drawing | None:
-    """Forward FLOPs of a target token by component; a panel for arms whose tokens cost the same at every length."""
+def draw_flops_by_length(comparison: Comparison) -> Drawing | None:
+    """Forward FLOPs per target token by component; arms whose tokens cost the same at every length share a panel."""
     alike: dict[tuple[int, ...], list[Arm]] = {}
     for arm in comparison.arms:
         if any(arm.first.flops_by_kind.values()):
@@ -92,17 +109,79 @@ def draw_by_length(comparison: Comparison) -> Drawing | None:
     figure, axes = make_panels(len(alike))
     rows: list[dict[str, Any]] = []
     for ax, (flops, arms) in zip(axes, alike.items(), strict=True):
-        by_length = [_at(dict(zip(FLOP_KINDS, flops, strict=True)), length) for length in LENGTHS]
-        draw_kinds(ax, by_length)
+        by_length = [_at_length(dict(zip(FLOP_KINDS, flops, strict=True)), length) for length in LENGTHS]
+        _draw_kinds(ax, by_length)
         ax.set_title(figure_text(", ".join(arm.name for arm in arms), width=52), loc="left")
-        ax.set_ylabel("forward FLOPs a target token")
+        ax.set_ylabel("forward FLOPs per target token")
         rows += [{"arm": arm.name, "route": " + ".join(arm.first.route), **row} for arm in arms for row in by_length]
-    add_legend(figure, kind_handles())
-    caption = "Forward FLOPs a target token by component, against length"
+    add_legend(figure, _kind_handles())
+    caption = "Forward FLOPs per target token by component, against sequence length"
     routes = dict.fromkeys(row["route"] for row in rows if "+" in row["route"])
-    caption += f"; source and target are as long ({', '.join(routes)})." if routes else "."
+    caption += f"; source and target have the same length ({', '.join(routes)})." if routes else "."
     return finish(figure, "flops_length", caption, rows)
 
 
-def _at(flops: dict[str, int], length: int) -> dict[str, int]:
+def _at_length(flops: dict[str, int], length: int) -> dict[str, int]:
     return {"length": length} | {kind: n * (length if kind == "scores" else 1) for kind, n in flops.items()}
+
+
+def draw_lengths(body: dict[str, Any], title: str) -> Drawing:
+    """Forward FLOPs per target token by kind, and their shares; crossings inside the range are marked.
+
+    Args:
+        body: rows and crossings, as `tietrain plan --lengths LIST --json` has them under `lengths`.
+        title: the model's name.
+    """
+    rows = body["rows"]
+    lengths = [row["length"] for row in rows]
+    with matplotlib.rc_context(RC_PARAMS):
+        figure, (absolute, shares) = make_panels(2)
+        _draw_kinds(absolute, rows)
+        marks = _mark_crossings(absolute, body, lengths)
+        absolute.set_ylabel(body["unit"])
+        absolute.set_title(title, loc="left")
+        parts = [[100 * row["shares"][kind] for row in rows] for kind in KINDS]
+        shares.stackplot(lengths, *parts, colors=[colour for _, colour, _ in KINDS.values()], linewidth=0)
+        shares.set_ylim(0, 100)
+        shares.set_ylabel("share (%)")
+        _scale_lengths(shares, lengths)
+        add_legend(figure, _kind_handles() + marks)
+        caption = f"FLOPs against sequence length ({body['convention']}). Crossings are those of the stack alone."
+        return finish(figure, "flops_length", caption, rows)
+
+
+def _draw_kinds(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """One line per kind on logarithmic axes; rows: length, and kind -> FLOPs per token."""
+    lengths = [row["length"] for row in rows]
+    for kind, (_, colour, marker) in KINDS.items():
+        ax.plot(lengths, [row[kind] for row in rows], color=colour, marker=marker, markersize=4)
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: power_of_ten(round(log10(y)))))
+    _scale_lengths(ax, lengths)
+
+
+def _scale_lengths(ax: Axes, lengths: Sequence[int]) -> None:
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(lengths[:: -(-len(lengths) // MOST_TICKS)])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    ax.margins(x=0)
+    ax.set_xlabel("tokens per sequence")
+
+
+def _kind_handles() -> list[Line2D]:
+    return [Line2D([], [], color=c, marker=m, markersize=4, label=name) for name, c, m in KINDS.values()]
+
+
+def _mark_crossings(ax: Axes, body: dict[str, Any], lengths: list[int]) -> list[Line2D]:
+    """A vertical line and a marker on the scores for each crossing in the range; returns their legend entries."""
+    per_length = body["rows"][0]["scores"] / lengths[0]
+    handles = []
+    for marker, (name, at) in zip(MARKERS, body["crossings"].items(), strict=False):
+        where = "every length" if at is None else f"T = {at:,.0f}"
+        if at is not None and lengths[0] <= at <= lengths[-1]:
+            ax.axvline(at, color="#999999", linewidth=0.8, linestyle=":")
+            ax.plot([at], [per_length * at], color="#000000", marker=marker, markersize=5)
+        label = f"{name}:\n{where}"
+        handles.append(Line2D([], [], color="#000000", marker=marker, linestyle="none", markersize=5, label=label))
+    return handles

@@ -1,6 +1,7 @@
 """Validation loss against what it cost: tokens, FLOPs or seconds, with its range over seeds as a band.
 
-Every vocabulary has two panels: the whole training, and its second half enlarged, where arms part by less than a line.
+Every vocabulary has two panels: the whole training, and its second half enlarged, where arms differ by less than the
+width of a line.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from tietrain.report.arms import Arm, Comparison
 from tietrain.report.figures.canvas import (
     INK,
     PAPER,
+    ArmStyle,
+    ArmStyles,
     Drawing,
-    Look,
-    Looks,
     add_legend,
+    arm_handles,
     dotted_handle,
     finish,
-    line_handle,
     make_panels,
     scale_x,
 )
@@ -32,42 +33,45 @@ from tietrain.runs.view import Point, Run
 
 UNITS = {"tokens": "target tokens seen", "flops": "training FLOPs", "seconds": "training time (seconds)"}
 INTERMEDIATE = "intermediate point of a longer schedule"
-MARKER_SIZE = 4.2
+HOLLOW: dict[str, Any] = {"marker": "o", "markersize": 4.2, "markerfacecolor": PAPER, "markeredgewidth": 0.8}
 
 
-def draw_loss(comparison: Comparison, looks: Looks, unit: str) -> Drawing | None:
-    """Validation loss against one of UNITS; panels for each target vocabulary, because nats a token mean another thing
-    in each. None where no run recorded any."""
+def draw_loss(comparison: Comparison, styles: ArmStyles, unit: str) -> Drawing | None:
+    """Validation loss against one of UNITS; None if no run recorded any.
+
+    Each target vocabulary has its own panels, because nats per token of different vocabularies are not comparable.
+    """
     arms = [arm for arm in comparison.arms if any(_xs(run.curve, unit) for run in curves(arm))]
     panels = [(v, [arm for arm in arms if arm.target_vocabulary == v]) for v in comparison.vocabularies]
     panels = [(v, members) for v, members in panels if members]
     if not panels:
         return None
-    views = [(v, members, late) for v, members in panels for late in (False, True)]
-    figure, axes = make_panels(len(views))
-    for ax, (vocabulary, members, late) in zip(axes, views, strict=True):
+    figure, axes = make_panels(2 * len(panels))
+    for i, ax in enumerate(axes):
+        vocabulary, members = panels[i // 2]
+        late = i % 2 == 1
         for arm in members:
-            _draw_curves(ax, arm, looks.of(arm), unit)
+            _draw_curves(ax, arm, styles.of(arm), unit)
         _fit(ax, members, unit, late=late)
         scale_x(ax, UNITS[unit])
         ax.set_ylabel("validation loss (nats per token)")
         titles = [_vocabulary(comparison, vocabulary, members[0])] if len(comparison.vocabularies) > 1 else []
         ax.set_title(", ".join([*titles, "second half, enlarged" if late else "whole training"]), loc="left")
     drawn = [arm for _, members in panels for arm in sorted(members, key=_last_loss, reverse=True)]
-    add_legend(figure, _handles(drawn, looks), [looks.of(arm) for arm in drawn])
+    add_legend(figure, _handles(drawn, styles))
     rows = [row for arm in drawn for row in curve_rows(arm, comparison)]
     return finish(figure, f"loss_{unit}", _caption(drawn, unit, len(panels)), rows)
 
 
 def curves(arm: Arm) -> list[Run]:
-    """Runs of an arm that have a curve, each seed that finished once."""
+    """Runs of an arm that have a curve; a seed that finished twice counts once."""
     return [run for run in arm.runs if run.curve and run not in arm.repeated]
 
 
 def is_intermediate(run: Run, point: Point) -> bool:
-    """Whether the schedule had more to come: another budget would have had another rate at this point.
+    """Whether the schedule continued after this point: a run that ended here would have had other learning rates.
 
-    A constant rate, after its warm-up, has no end that a point could be before.
+    After its warm-up, a constant rate has no end, so no point is intermediate.
     """
     if run.settings.get("optim.schedule") == "constant":
         return False
@@ -75,7 +79,7 @@ def is_intermediate(run: Run, point: Point) -> bool:
 
 
 def curve_rows(arm: Arm, comparison: Comparison) -> list[dict[str, Any]]:
-    """A row for each look of each run, for the file beside a figure."""
+    """One row per evaluation of each run, for the file beside a figure."""
     return [
         {
             "arm": arm.name,
@@ -96,7 +100,7 @@ def curve_rows(arm: Arm, comparison: Comparison) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Level:
-    """Where finished seeds of an arm stood at one step: mean place, lowest, mean and highest loss."""
+    """Where the finished seeds of an arm stood at one step: mean x, lowest, mean and highest loss."""
 
     x: float
     low: float
@@ -106,7 +110,7 @@ class _Level:
 
 
 def _levels(done: Sequence[Run], unit: str) -> list[_Level]:
-    """At the steps that every seed was looked at."""
+    """At the steps at which every seed was evaluated."""
     by_step = [{p.step: p for p in run.curve if getattr(p, unit) is not None} for run in done]
     levels = []
     for step in by_step[0] if by_step else ():
@@ -119,25 +123,24 @@ def _levels(done: Sequence[Run], unit: str) -> list[_Level]:
     return levels
 
 
-def _draw_curves(ax: Axes, arm: Arm, look: Look, unit: str) -> None:
+def _draw_curves(ax: Axes, arm: Arm, style: ArmStyle, unit: str) -> None:
     for run in curves(arm):
         if run.status != "done" and (xs := _xs(run.curve, unit)):
             ys = [p.nats_per_token for p in run.curve if getattr(p, unit) is not None]
-            style: dict[str, Any] = {"color": look.colour, "linewidth": 1.1, "markersize": 5}
-            look.mark(*ax.plot(xs, ys, linestyle=":", marker="x", markevery=[-1], **style))
+            line: dict[str, Any] = {"linestyle": ":", "linewidth": 1.1, "marker": "x", "markersize": 5}
+            style.mark(*ax.plot(xs, ys, color=style.colour, markevery=[-1], **line))
     levels = _levels([run for run in curves(arm) if run.status == "done"], unit)
     if not levels:
         return
     xs = [level.x for level in levels]
     lows, highs = [level.low for level in levels], [level.high for level in levels]
     if lows != highs:
-        look.mark(ax.fill_between(xs, lows, highs, color=look.colour, alpha=0.18, linewidth=0))
-    look.mark(*ax.plot(xs, [level.mean for level in levels], color=look.colour, linestyle=look.dash))
+        style.mark(ax.fill_between(xs, lows, highs, color=style.colour, alpha=0.18, linewidth=0))
+    style.mark(*ax.plot(xs, [level.mean for level in levels], color=style.colour, linestyle=style.dash))
     for hollow in (True, False):
         at = [level for level in levels if level.intermediate == hollow]
-        style = {"color": look.colour, "marker": look.marker, "markersize": MARKER_SIZE if hollow else 6.5}
-        style |= {"markerfacecolor": PAPER, "markeredgewidth": 0.8} if hollow else {}
-        look.mark(*ax.plot([level.x for level in at], [level.mean for level in at], linestyle="none", **style))
+        markers = (HOLLOW if hollow else {"markersize": 6.5}) | {"marker": style.marker, "linestyle": "none"}
+        style.mark(*ax.plot([level.x for level in at], [level.mean for level in at], color=style.colour, **markers))
 
 
 def _xs(curve: Sequence[Point], unit: str) -> list[float]:
@@ -145,24 +148,24 @@ def _xs(curve: Sequence[Point], unit: str) -> list[float]:
 
 
 def _last_loss(arm: Arm) -> float:
-    """Mean of the last looks, by which the legend is in the order of the lines' ends; arms without one come last."""
+    """Mean of the last evaluations, which orders the legend like the ends of the lines; arms without any come last."""
     last = [run.curve[-1].nats_per_token for run in arm.done if run.curve]
     return fmean(last) if last else -math.inf
 
 
 def _fit(ax: Axes, arms: Sequence[Arm], unit: str, *, late: bool) -> None:
-    """Axes that finished runs decide: a diverged one leaves through the top instead of flattening all others.
+    """Axes fitted to finished runs: a diverged one leaves through the top instead of flattening all others.
 
     Args:
-        late: whether to begin in the middle of the shortest.
+        late: begin in the middle of the shortest run.
     """
     ends = [max(xs) for arm in arms for run in arm.done if (xs := _xs(run.curve, unit))]
     start = min(ends) / 2 if late and ends else 0
     points = [p for arm in arms for run in arm.done for p in run.curve if (getattr(p, unit) or 0) >= start]
     if points:
-        low, high = min(p.nats_per_token for p in points), max(p.nats_per_token for p in points)
-        margin = 0.05 * (high - low) or 0.05
-        ax.set_ylim(low - margin, high + margin)
+        nats = [p.nats_per_token for p in points]
+        margin = 0.05 * (max(nats) - min(nats)) or 0.05
+        ax.set_ylim(min(nats) - margin, max(nats) + margin)
     ax.set_xlim(left=start)
 
 
@@ -171,27 +174,32 @@ def _vocabulary(comparison: Comparison, content: str, arm: Arm) -> str:
     return f"vocabulary {comparison.vocabularies[content]}{pieces}"
 
 
-def _handles(arms: Sequence[Arm], looks: Looks) -> list[Any]:
-    handles: list[Any] = [line_handle(looks.of(arm), arm.name) for arm in arms]
-    if any(is_intermediate(run, p) for arm in arms for run in arm.done for p in run.curve):
-        style: dict[str, Any] = {"color": INK, "marker": "o", "linestyle": "none", "markersize": MARKER_SIZE}
+def _handles(arms: Sequence[Arm], styles: ArmStyles) -> list[Line2D]:
+    handles = arm_handles(arms, styles)
+    if _any_intermediate(arms):
         label = "hollow: intermediate point\nof a longer schedule"
-        handles.append(Line2D([], [], markerfacecolor=PAPER, markeredgewidth=0.8, label=label, **style))
-    return handles + [dotted_handle()] * _unfinished(arms)
+        handles.append(Line2D([], [], color=INK, linestyle="none", label=label, **HOLLOW))
+    return handles + [dotted_handle()] * _any_unfinished(arms)
 
 
-def _unfinished(arms: Sequence[Arm]) -> bool:
+def _any_intermediate(arms: Sequence[Arm]) -> bool:
+    return any(is_intermediate(run, p) for arm in arms for run in arm.done for p in run.curve)
+
+
+def _any_unfinished(arms: Sequence[Arm]) -> bool:
     return any(run.status != "done" for arm in arms for run in curves(arm))
 
 
 def _caption(arms: Sequence[Arm], unit: str, n_panels: int) -> str:
-    caption = f"Validation loss against {UNITS[unit].replace(' seen', '')}; the legend is in the order of the ends."
+    caption = (
+        f"Validation loss against {UNITS[unit].replace(' seen', '')}. The legend is in the order of the line ends."
+    )
     if any(len(arm.done) > 1 for arm in arms):
-        caption += " Line: mean over seeds; band: lowest to highest seed."
-    if any(is_intermediate(run, p) for arm in arms for run in arm.done for p in run.curve):
-        caption += f" Hollow: {INTERMEDIATE}, which gives no verdict; a run of that length would end elsewhere."
+        caption += " Line: mean over seeds. Band: lowest to highest seed."
+    if _any_intermediate(arms):
+        caption += f" Hollow: {INTERMEDIATE}; it gives no verdict, because a run of that length would end elsewhere."
     if n_panels > 1:
-        caption += " Vocabularies differ: curves are comparable per token within a row only."
-    if _unfinished(arms):
+        caption += " Vocabularies differ: nats per token are comparable only within a row."
+    if _any_unfinished(arms):
         caption += " Dotted: runs that are in no mean (unfinished, failed, diverged or damaged)."
     return caption

@@ -1,4 +1,4 @@
-"""Which slot reads whose parameters, as a picture: a panel an arm, a row a layer, a column a parameter."""
+"""The model of each arm: stored parameters by part with what tying saved, and which slot uses whose parameters."""
 
 from __future__ import annotations
 
@@ -8,18 +8,97 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.text import Annotation
 
-from tietrain.report.arms import Comparison
-from tietrain.report.figures.canvas import INK, OWN, PAPER, Drawing, Looks, figure_text, finish
+from tietrain.report.arms import Arm, Comparison
+from tietrain.report.figures.canvas import (
+    INK,
+    LEGEND_WIDTH,
+    OWN,
+    PAPER,
+    ArmStyles,
+    Drawing,
+    add_legend,
+    figure_text,
+    finish,
+    mark_rows,
+    scale_x,
+)
+from tietrain.report.pages.markup import count
+from tietrain.report.pages.tables import saved_percent
 from tietrain.report.ties import LAYERED
 
-# Tol's light scheme without its greys: apart from the colours of arms, and dark text is legible on each.
+# Parts of a model in forward order, in colours of Tol's light scheme, which no arm has.
+PARTS = {
+    "embed": ("embedding tables", "#77AADD"),
+    "output": ("output projection", "#99DDFF"),
+    "positions": ("positions", "#DDDDDD"),
+    "self_attn": ("self-attention", "#44BB99"),
+    "cross_attn": ("cross-attention", "#BBCC33"),
+    "ffn": ("feed-forward", "#EE8866"),
+    "norm": ("norms", "#AAAA00"),
+    "other": ("other", "#FFAABB"),
+}
+# The same scheme without its greys; dark text is legible on each.
 SHARED = ("#77AADD", "#EE8866", "#EEDD88", "#44BB99", "#FFAABB", "#99DDFF", "#BBCC33", "#AAAA00")
 CELL, MARGINS, WIDEST = 0.32, (1.7, 1.35), 13.0
 
 
-def draw_owner_map(comparison: Comparison, looks: Looks) -> Drawing | None:
-    """None where no arm recorded its plan."""
+def draw_parameters(comparison: Comparison, styles: ArmStyles) -> Drawing | None:
+    """Stored parameters by part, one bar per arm, followed by a hatched bar of what tying saved."""
+    arms = [arm for arm in comparison.arms if arm.first.by_part]
+    if not arms:
+        return None
+    figure = Figure(figsize=(7.7 + LEGEND_WIDTH, 0.9 + 0.42 * len(arms)), layout="constrained")
+    ax = figure.subplots()
+    rows, used = [], set()
+    for y, arm in enumerate(arms):
+        left = 0
+        for saved, parts in ((False, arm.first.by_part), (True, arm.first.saved_by_part)):
+            sums = _by_kind(parts)
+            for kind in (k for k in PARTS if sums.get(k)):
+                used.add(kind)
+                bar = ax.barh(y, sums[kind], left=left, height=0.68, **_bar_style(PARTS[kind][1], saved))
+                styles.of(arm).mark(*bar)
+                left += sums[kind]
+            rows += [{"arm": arm.name, "part": part, "saved": saved, "parameters": n} for part, n in parts.items()]
+        styles.of(arm).mark(_write_total(ax, y, left, arm))
+    mark_rows(ax, arms, styles)
+    ax.margins(x=0.16)
+    scale_x(ax, "parameters")
+    handles = [Patch(label=title, **_bar_style(colour, False)) for k, (title, colour) in PARTS.items() if k in used]
+    if any(row["saved"] for row in rows):
+        handles.append(Patch(label="saved by tying", **_bar_style("#888888", True)))
+    add_legend(figure, handles)
+    caption = "Stored parameters by part. Hatched: what tying saves compared with the same model untied; in brackets: its share."
+    return finish(figure, "parameters_by_part", caption, rows)
+
+
+def _write_total(ax: Axes, y: int, end: int, arm: Arm) -> Annotation:
+    """The sum of the stored parameters, right of the bar."""
+    saved = saved_percent(arm.first)
+    text = count(arm.first.params) + (f" ({-saved:.1f} %)" if saved else "")
+    return ax.annotate(text, (end, y), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
+
+
+def _bar_style(colour: str, saved: bool) -> dict[str, Any]:
+    if saved:
+        return {"facecolor": PAPER, "edgecolor": colour, "hatch": "////", "linewidth": 0.8}
+    return {"facecolor": colour, "edgecolor": PAPER, "linewidth": 0.8}
+
+
+def _by_kind(parts: dict[str, int]) -> dict[str, int]:
+    """`stack.part` -> n becomes kind -> n, over all stacks."""
+    sums: dict[str, int] = {}
+    for name, n in parts.items():
+        part = name.rsplit(".", 1)[-1]
+        kind = "norm" if part.endswith("norm") else part if part in PARTS else "other"
+        sums[kind] = sums.get(kind, 0) + n
+    return sums
+
+
+def draw_owner_map(comparison: Comparison, styles: ArmStyles) -> Drawing | None:
+    """One panel per arm, one row per layer, one column per parameter; None if no arm recorded its plan."""
     arms = [arm for arm in comparison.arms if arm.first.owner]
     if not arms:
         return None
@@ -27,19 +106,22 @@ def draw_owner_map(comparison: Comparison, looks: Looks) -> Drawing | None:
     width = CELL * max(grid.width for grid in grids) + MARGINS[0]
     n_columns = min(len(arms), max(1, int(WIDEST / width)))
     n_rows = -(-len(arms) // n_columns)
-    height = n_rows * (CELL * max(grid.height for grid in grids) + MARGINS[1])
+    height = n_rows * (CELL * max(len(grid.rows) for grid in grids) + MARGINS[1])
     figure = Figure(figsize=(n_columns * width, height), layout="constrained")
     axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for ax in axes[len(arms) :]:
         ax.set_visible(False)
     for ax, arm, grid in zip(axes, arms, grids, strict=False):
-        looks.of(arm).mark(ax)
+        styles.of(arm).mark(ax)
         _draw_grid(ax, grid)
         ax.set_title(figure_text(arm.name, width=40), loc="left", fontweight="bold")
     legend = [Patch(facecolor=OWN, edgecolor=PAPER, label="own parameters")]
     legend.append(Patch(facecolor=SHARED[0], edgecolor=PAPER, label="shared, named after the owner"))
     figure.legend(handles=legend, loc="outside lower left", ncols=2)
-    caption = "Which parameters each place of the model uses: grey its own, coloured those it shares; one colour and label, one owner."
+    caption = (
+        "The parameters that each place of the model uses. Grey: its own. Coloured: shared; places with the same colour "
+        "and label have the same owner."
+    )
     rows = [
         {"arm": arm.name, "slot": slot, "owner": owner, "shape": "x".join(map(str, arm.first.shapes[slot]))}
         for arm in arms
@@ -65,31 +147,25 @@ class Grid:
         self.tables = dict(enumerate(plain))
         at = {name: len(plain) + i for i, name in enumerate(names)}
         self.cells = {(at[stack, layer], self.columns.index(c)): slot for slot, (stack, layer, c) in layers.items()}
+        self.width = max(len(self.columns), 6)
         uses = list(owner.values())
-        owners = dict.fromkeys(_place(root) for root in uses if uses.count(root) > 1)
-        self._colours = {place: SHARED[i % len(SHARED)] for i, place in enumerate(owners)}
         self._shared = {root for root in uses if uses.count(root) > 1}
-
-    @property
-    def width(self) -> int:
-        return max(len(self.columns), 6)
-
-    @property
-    def height(self) -> int:
-        return len(self.rows)
+        places = dict.fromkeys(_place(root) for root in uses if root in self._shared)
+        self._colours = {place: SHARED[i % len(SHARED)] for i, place in enumerate(places)}
 
     def colour(self, slot: str) -> str:
         root = self.owner[slot]
         return self._colours[_place(root)] if root in self._shared else OWN
 
     def label(self, slot: str) -> str:
-        """Of a shared slot, the layer that owns it, or the table; nothing where it has its own parameters."""
+        """For a shared slot, the layer or table that owns it; empty if the slot has its own parameters."""
         root = self.owner[slot]
         if root not in self._shared:
             return ""
-        place, own = _place(root), _place(slot)
-        stack, _, layer = place.partition(" ")
-        return layer if layer and own.startswith(f"{stack} ") else f"{stack[:1]}{layer}" if layer else root
+        stack, _, layer = _place(root).partition(" ")
+        if not layer:
+            return root
+        return layer if _place(slot).startswith(f"{stack} ") else f"{stack[:1]}{layer}"
 
 
 def _column(part: str, leaf: str) -> str:
@@ -97,7 +173,7 @@ def _column(part: str, leaf: str) -> str:
 
 
 def _place(slot: str) -> str:
-    """`decoder 3` of a slot in a layer, else the slot itself."""
+    """`decoder 3` for a slot in a layer, else the slot itself."""
     m = LAYERED.fullmatch(slot)
     return f"{m[1]} {m[2]}" if m else slot
 
@@ -115,11 +191,10 @@ def _draw_grid(ax: Axes, grid: Grid) -> None:
             name = figure_text(label.removesuffix(".weight"), width=60, most_lines=1)
             ax.text(grid.width / 2, row + 0.5, name, **text)
     ax.set_xlim(0, grid.width)
-    ax.set_ylim(grid.height, 0)
+    ax.set_ylim(len(grid.rows), 0)
     ax.set_xticks([i + 0.5 for i in range(len(grid.columns))], [figure_text(c) for c in grid.columns], rotation=90)
-    ax.set_yticks(
-        [i + 0.5 for i in range(grid.height)], [figure_text(row.removesuffix(".weight")) for row in grid.rows]
-    )
+    names = [figure_text(row.removesuffix(".weight")) for row in grid.rows]
+    ax.set_yticks([i + 0.5 for i in range(len(names))], names)
     ax.tick_params(length=0, labelsize=8, colors=INK)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)

@@ -1,4 +1,4 @@
-"""Scores against stored parameters."""
+"""Scores: the difference of each arm to the baseline at the same seeds, and quality against stored parameters."""
 
 from __future__ import annotations
 
@@ -10,19 +10,116 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from tietrain.report.arms import Arm, Comparison, Stat
-from tietrain.report.figures.canvas import Drawing, Look, Looks, add_legend, finish, line_handle, make_panels, scale_x
-from tietrain.report.figures.labels import Named, label_points
+from tietrain.report.figures.canvas import (
+    INK,
+    OWN,
+    ArmStyle,
+    ArmStyles,
+    Drawing,
+    add_legend,
+    arm_handles,
+    figure_text,
+    finish,
+    make_panels,
+    mark_rows,
+    scale_x,
+)
 from tietrain.report.pages.tables import shown_scores
+from tietrain.report.verdicts import ArmVerdict, Verdicts
 from tietrain.runs.scores import Score
 
+WIDTH, ROW = 9.6, 0.42
 FRONTIER, CEILING = "#888888", "#777777"
 # What is drawn beside BLEU; perplexity per word would show the same as per token on another scale.
 DRAWN = ("excess_bits_per_byte", "excess_nats", "ppl_token", "bits_per_byte")
+# Directions of a label from its point; the first free one is taken: right, left, above, below, then the corners.
+DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+# In points: the size of a label, the side of a marker, and the gap between the two.
+LABEL_SIZE, MARKER_SIDE, GAP = 8.5, 9.0, 2.0
 
 
-def draw_quality(comparison: Comparison, looks: Looks) -> Drawing | None:
+def draw_differences(verdicts: Verdicts, styles: ArmStyles) -> Drawing | None:
+    """One row per arm; None if no arm has a seed in common with the baseline."""
+    declared = verdicts.declared
+    compared = [arm_verdict for arm_verdict in verdicts.arms if arm_verdict.differences]
+    if not compared:
+        return None
+    figure = Figure(figsize=(WIDTH, 1.0 + ROW * len(compared)), layout="constrained")
+    ax = figure.subplots()
+    if declared.margin:
+        margin = declared.margin * declared.score.scale
+        ax.axvspan(-margin, margin, color=OWN, alpha=0.6, linewidth=0, zorder=0)
+    ax.axvline(0, color=INK, linewidth=1, zorder=1)
+    for y, arm_verdict in enumerate(compared):
+        _draw_difference(ax, y, arm_verdict, styles.of(arm_verdict.arm), declared.score)
+    mark_rows(ax, [arm_verdict.arm for arm_verdict in compared], styles, width=36)
+    better, worse = ("right", "left") if declared.score.sign > 0 else ("left", "right")
+    ax.set_xlabel(
+        f"{declared.score.title} on {figure_text(declared.split)}: arm minus {figure_text(declared.baseline)} "
+        f"({better} is better, {worse} is worse)"
+    )
+    rows = [row for arm_verdict in compared for row in _difference_rows(arm_verdict, declared.score)]
+    return finish(figure, "differences", _difference_caption(verdicts, compared), rows)
+
+
+def _draw_difference(ax: Axes, y: int, arm_verdict: ArmVerdict, style: ArmStyle, score: Score) -> None:
+    """Seeds as strokes, their mean with its interval, and at the right the verdict in words."""
+    seeds = [difference * score.scale for difference in arm_verdict.differences]
+    mean, test = sum(seeds) / len(seeds), arm_verdict.paired
+    if test:
+        bar = ax.plot([test.low * score.scale, test.high * score.scale], [y, y], color=style.colour, linewidth=2.2)
+        strokes = ax.plot(seeds, [y + 0.22] * len(seeds), "|", color=style.colour, markersize=7, markeredgewidth=1.2)
+        style.mark(*bar, *strokes)
+    style.mark(*ax.plot([mean], [y], style.marker, color=style.colour, markersize=8))
+    words = ", ".join([arm_verdict.verdict, *_size_text(arm_verdict)])
+    style.mark(ax.annotate(words, (1, y), (8, 0), ("axes fraction", "data"), "offset points", va="center"))
+
+
+def _size_text(arm_verdict: ArmVerdict) -> list[str]:
+    """Stored parameters compared with the baseline's, which may have another vocabulary."""
+    ours = arm_verdict.arm.first.params
+    theirs = arm_verdict.base.arm.first.params if arm_verdict.base else None
+    if ours is None or not theirs:
+        return []
+    percent = 100 * (ours / theirs - 1)
+    if not percent:
+        return ["as many parameters"]
+    return [f"{abs(percent):.1f} % {'fewer' if percent < 0 else 'more'} parameters"]
+
+
+def _difference_rows(arm_verdict: ArmVerdict, score: Score) -> list[dict[str, Any]]:
+    """One row per seed, and one of their mean."""
+    assert arm_verdict.base is not None
+    seeds = sorted(arm_verdict.values.keys() & arm_verdict.base.values.keys())
+    head = {"arm": arm_verdict.arm.name, "baseline": arm_verdict.base.arm.name, "score": score.name}
+    rows: list[dict[str, Any]] = [
+        {**head, "seed": seed, "difference": difference}
+        for seed, difference in zip(seeds, arm_verdict.differences, strict=True)
+    ]
+    test = arm_verdict.paired
+    if test:
+        interval = {"difference": test.mean, "low": test.low, "high": test.high}
+        rows.append({**head, "seed": "mean", **interval, "verdict": arm_verdict.verdict})
+    return rows
+
+
+def _difference_caption(verdicts: Verdicts, compared: Sequence[ArmVerdict]) -> str:
+    caption = f"Difference of each arm to {verdicts.declared.baseline} at the same seeds."
+    if any(arm_verdict.paired for arm_verdict in compared):
+        caption += " Point and bar: the mean and its 95 % t interval. Strokes below: the seeds."
+        caption += " The verdicts are adjusted for the number of arms (Holm); the bars are not."
+    else:
+        caption += " There is only one seed, so a difference may be chance."
+    if verdicts.declared.margin:
+        caption += " Grey band: the margin; a difference inside it was declared not to matter."
+    return caption
+
+
+def draw_quality(comparison: Comparison, styles: ArmStyles) -> Drawing | None:
     """Scores of one split against stored parameters: the primary score, and BLEU under its ceiling for translation."""
     split = next(iter(comparison.splits), "")
     scores = _plotted(comparison, split)
@@ -34,53 +131,44 @@ def draw_quality(comparison: Comparison, looks: Looks) -> Drawing | None:
     for ax, score in zip(axes, scores, strict=True):
         points = [(arm, stat) for arm in arms if (stat := arm.score(split, score.name))]
         frontier = pareto(points, score.sign)
-        xs, ys = [arm.first.params or 0 for arm, _ in frontier], [stat.mean for _, stat in frontier]
-        ax.plot(xs, ys, color=FRONTIER, linewidth=4, alpha=0.35, drawstyle="steps-post", zorder=1)
+        sizes = [_size(arm) for arm, _ in frontier]
+        means = [stat.mean for _, stat in frontier]
+        ax.plot(sizes, means, color=FRONTIER, linewidth=4, alpha=0.35, drawstyle="steps-post", zorder=1)
         for arm, stat in points:
-            _draw_point(ax, arm, stat, looks.of(arm))
-            rows.append(_quality_row(arm, split, score.name, stat) | {"pareto": (arm, stat) in frontier})
-        panels.append((ax, [_named(arm, stat, looks.of(arm)) for arm, stat in points]))
+            _draw_point(ax, arm, stat, styles.of(arm))
+            row = {"arm": arm.name, "params": arm.first.params, "split": split, "score": score.name, **asdict(stat)}
+            rows.append(row | {"pareto": (arm, stat) in frontier})
+        panels.append((ax, points))
         ax.margins(x=0.2, y=0.15)
         if score.name == "bleu":
             _draw_ceiling(ax, comparison, split)
         scale_x(ax, "stored parameters")
         ax.set_ylabel(f"{score.title}, {split} ({'higher' if score.sign > 0 else 'lower'} is better)")
-    _name_points(figure, panels, arms, looks)
+    _name_points(figure, panels, arms, styles)
     caption = f"Scores on {split} against stored parameters."
     if any(row["sd"] is not None for row in rows):
         caption += " Bars: ± one standard deviation over seeds."
     else:
-        caption += " One seed: a difference may be chance."
-    caption += " Grey: the Pareto line of the means, which no test stands behind."
+        caption += " There is only one seed, so a difference may be chance."
+    caption += " Grey: the Pareto line of the means; no test supports it."
     return finish(figure, "quality_parameters", caption, rows)
 
 
-def _name_points(figure: Figure, panels: Sequence[tuple[Axes, list[Named]]], arms: Sequence[Arm], looks: Looks) -> None:
-    """Names beside the points of every panel; in the legend where they would cover one another."""
-    line = Line2D([], [], color=FRONTIER, linewidth=4, alpha=0.35, label="no arm is better\nand smaller")
-    add_legend(figure, [line])
-    FigureCanvasAgg(figure)
-    figure.draw_without_rendering()
-    labels = [label_points(ax, points) for ax, points in panels]
-    if all(found is not None for found in labels):
-        return
-    for label in (label for found in labels for label in found or ()):
-        label.remove()
-    figure.legends.clear()
-    handles = [line_handle(looks.of(arm), arm.name, dash="none") for arm in arms]
-    add_legend(figure, [*handles, line], [*map(looks.of, arms)])
-
-
-def _named(arm: Arm, stat: Stat, look: Look) -> Named:
-    sd = stat.sd or 0.0
-    return Named(float(arm.first.params or 0), stat.mean, stat.mean - sd, stat.mean + sd, arm.name, look)
+def _plotted(comparison: Comparison, split: str) -> list[Score]:
+    """At most two scores in which all arms are comparable: none per token if vocabularies differ."""
+    scores = [score for score in shown_scores(comparison) if any(a.score(split, score.name) for a in comparison.arms)]
+    if len(comparison.vocabularies) > 1:
+        scores = [score for score in scores if not score.per_token]
+    lower = [score for score in scores if score.name in DRAWN]
+    bleu = [score for score in scores if score.name == "bleu"]
+    return lower[:1] + bleu if bleu else lower[:2]
 
 
 def pareto(points: Sequence[tuple[Arm, Stat]], sign: int) -> list[tuple[Arm, Stat]]:
-    """Those that no other is at least as small and better than, or as good and smaller; smallest first.
+    """The points that no other beats: none is smaller and at least as good, or as small and better. Smallest first.
 
     Args:
-        sign: 1 where a higher score is better, else -1.
+        sign: 1 if a higher score is better, else -1.
     """
     frontier: list[tuple[Arm, Stat]] = []
     for arm, stat in sorted(points, key=lambda p: (p[0].first.params or 0, -sign * p[1].mean)):
@@ -89,29 +177,19 @@ def pareto(points: Sequence[tuple[Arm, Stat]], sign: int) -> list[tuple[Arm, Sta
     return frontier
 
 
-def _draw_point(ax: Axes, arm: Arm, stat: Stat, look: Look) -> None:
+def _size(arm: Arm) -> float:
+    return float(arm.first.params or 0)
+
+
+def _draw_point(ax: Axes, arm: Arm, stat: Stat, style: ArmStyle) -> None:
     sd = None if stat.sd is None else [stat.sd]
-    at = [float(arm.first.params or 0)], [stat.mean]
-    line, caps, bars = ax.errorbar(*at, yerr=sd, color=look.colour, marker=look.marker, markersize=7, capsize=3)
-    look.mark(line, *caps, *bars)
-
-
-def _plotted(comparison: Comparison, split: str) -> list[Score]:
-    """At most two scores that all arms may be compared by: none a token where vocabularies differ."""
-    several = len(comparison.vocabularies) > 1
-    scored = [s for s in shown_scores(comparison) if any(a.score(split, s.name) for a in comparison.arms)]
-    usable = [s for s in scored if not (several and s.per_token)]
-    lower = [s for s in usable if s.name in DRAWN]
-    bleu = [s for s in usable if s.name == "bleu"]
-    return lower[:1] + bleu if bleu else lower[:2]
-
-
-def _quality_row(arm: Arm, split: str, score: str, stat: Stat) -> dict[str, Any]:
-    return {"arm": arm.name, "params": arm.first.params, "split": split, "score": score, **asdict(stat)}
+    line: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 7, "capsize": 3}
+    point, caps, bars = ax.errorbar([_size(arm)], [stat.mean], yerr=sd, **line)
+    style.mark(point, *caps, *bars)
 
 
 def _draw_ceiling(ax: Axes, comparison: Comparison, split: str) -> None:
-    """The oracle's BLEU, one for all arms because it belongs to the corpus: a line where it is near, else its value."""
+    """The oracle's BLEU, which belongs to the corpus and so to all arms: a line if it is near, else its value."""
     ceilings = [stat.mean for arm in comparison.arms if (stat := arm.score(split, "oracle_bleu"))]
     if not ceilings:
         return
@@ -119,6 +197,78 @@ def _draw_ceiling(ax: Axes, comparison: Comparison, split: str) -> None:
     near = ceilings[0] <= high + (high - low)
     if near:
         ax.axhline(ceilings[0], color=CEILING, linestyle=(0, (4, 2)), linewidth=1)
-    ax.set_title(
-        f"{'dashed: ' if near else ''}oracle {ceilings[0]:.1f}{'' if near else ', above'}", loc="right", color=CEILING
-    )
+    text = f"dashed: oracle {ceilings[0]:.1f}" if near else f"oracle {ceilings[0]:.1f}, above"
+    ax.set_title(text, loc="right", color=CEILING)
+
+
+def _name_points(
+    figure: Figure,
+    panels: Sequence[tuple[Axes, Sequence[tuple[Arm, Stat]]]],
+    arms: Sequence[Arm],
+    styles: ArmStyles,
+) -> None:
+    """Names beside the points of every panel, or in the legend if some name would cover another or a point."""
+    line = Line2D([], [], color=FRONTIER, linewidth=4, alpha=0.35, label="no arm is better\nand smaller")
+    add_legend(figure, [line])
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    labels = [label_points(ax, points, styles) for ax, points in panels]
+    if None not in labels:
+        return
+    for found in labels:
+        for label in found or ():
+            label.remove()
+    figure.legends.clear()
+    add_legend(figure, [*arm_handles(arms, styles, dash="none"), line])
+
+
+def label_points(ax: Axes, points: Sequence[tuple[Arm, Stat]], styles: ArmStyles) -> list[Annotation] | None:
+    """The names of arms, each beside its point and covering nothing; None, and nothing drawn, if one finds no place.
+
+    The figure must have its layout, which labels do not change.
+    """
+    taken = [_point_box(ax, arm, stat) for arm, stat in points]
+    labels: list[Annotation] = []
+    for (arm, stat), box in zip(points, list(taken), strict=True):
+        label = _place_label(ax, arm, stat, box, taken)
+        if label is None:
+            for other in labels:
+                other.remove()
+            return None
+        styles.of(arm).mark(label)
+        labels.append(label)
+        taken.append(label.get_window_extent())
+    return labels
+
+
+def _point_box(ax: Axes, arm: Arm, stat: Stat) -> Bbox:
+    """What the marker of a point and its error bar cover, in pixels."""
+    sd = stat.sd or 0.0
+    ends = ax.transData.transform([(_size(arm), stat.mean - sd), (_size(arm), stat.mean + sd)])
+    return Bbox([ends.min(axis=0), ends.max(axis=0)]).padded(_pixels(ax, MARKER_SIDE / 2))
+
+
+def _pixels(ax: Axes, points: float) -> float:
+    return points * ax.figure.dpi / 72
+
+
+def _place_label(ax: Axes, arm: Arm, stat: Stat, point: Bbox, taken: Sequence[Bbox]) -> Annotation | None:
+    """The name in the first direction where it lies inside the axes and covers nothing."""
+    room = ax.get_window_extent()
+    middle = ax.transData.transform((_size(arm), stat.mean))[1]
+    name = figure_text(arm.name, width=24, most_lines=2)
+    for right, up in DIRECTIONS:
+        x = {1: point.x1 + _pixels(ax, GAP), 0: (point.x0 + point.x1) / 2, -1: point.x0 - _pixels(ax, GAP)}[right]
+        y = {1: point.y1, 0: middle, -1: point.y0}[up]
+        sides: dict[str, Any] = {
+            "ha": {1: "left", 0: "center", -1: "right"}[right],
+            "va": {1: "bottom", 0: "center", -1: "top"}[up],
+        }
+        label = ax.annotate(name, tuple(ax.transData.inverted().transform((x, y))), fontsize=LABEL_SIZE, **sides)
+        label.set_in_layout(False)
+        box = label.get_window_extent()
+        inside = room.contains(box.x0, box.y0) and room.contains(box.x1, box.y1)
+        if inside and not box.count_overlaps(taken):
+            return label
+        label.remove()
+    return None

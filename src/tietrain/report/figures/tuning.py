@@ -1,4 +1,4 @@
-"""Figures of trials: scores against what was tuned, and what fewer trials would have been expected to find."""
+"""Figures of trials: their scores against the tuned settings, and the best score expected from fewer trials."""
 
 from __future__ import annotations
 
@@ -10,95 +10,92 @@ from matplotlib.ticker import MaxNLocator
 
 from tietrain.report.arms import Arm, Comparison
 from tietrain.report.figures.canvas import (
+    ArmStyle,
+    ArmStyles,
     Drawing,
-    Look,
-    Looks,
     add_legend,
+    arm_handles,
     figure_text,
     finish,
-    line_handle,
     make_panels,
 )
 from tietrain.report.pages.tuning_text import tuned_arms
 from tietrain.report.tuning import Tuning, expected_best, is_number
 
-LOSS = "nats/token on valid"
-# Keys whose values reach over this ratio are drawn on a logarithmic axis.
+LOSS = "nats per token on valid"
+# Keys whose values span more than this ratio are drawn on a logarithmic axis.
 WIDE = 4
 MOST_KEYS, MOST_TICKS = 3, 8
 
 
-def draw_tuning(comparison: Comparison, looks: Looks) -> list[Drawing]:
-    """Scores of the points, a panel for each number that was tuned, and the expected best of n; none of an untuned one."""
+def draw_tuning(comparison: Comparison, styles: ArmStyles) -> list[Drawing]:
+    """Scores of the points, one panel per tuned number, and the expected best of n trials; empty if nothing was tuned."""
     arms = tuned_arms(comparison)
     finite = [(arm, tuning) for arm, tuning in arms if any(map(math.isfinite, tuning.means.values()))]
-    return [*_draw_points(arms, looks), _draw_expected(finite, looks)] if finite else []
+    return [*_draw_points(arms, styles), _draw_expected(finite, styles)] if finite else []
 
 
-def _draw_points(arms: list[tuple[Arm, Tuning]], looks: Looks) -> list[Drawing]:
+def _draw_points(arms: list[tuple[Arm, Tuning]], styles: ArmStyles) -> list[Drawing]:
     keys = _keys(arms)
     if not keys:
         return []
     figure, axes = make_panels(len(keys))
     for ax, key in zip(axes, keys, strict=True):
         for arm, tuning in arms:
-            _draw_arm(ax, key, tuning, looks.of(arm))
-        values = [x for _, tuning in arms for x in _values(tuning, key)]
-        if min(values) > 0 and max(values) / min(values) > WIDE:
+            _draw_arm(ax, key, tuning, styles.of(arm))
+        values = sorted({x for _, tuning in arms for x in _values(tuning, key)})
+        if values[0] > 0 and values[-1] / values[0] > WIDE:
             ax.set_xscale("log")
-        if len(set(values)) <= MOST_TICKS:
-            ax.set_xticks(sorted(set(values)), [f"{x:g}" for x in sorted(set(values))])
+        if len(values) <= MOST_TICKS:
+            ax.set_xticks(values, [f"{x:g}" for x in values])
             ax.minorticks_off()
         ax.margins(x=0.08)
         ax.set_xlabel(figure_text(key))
         ax.set_ylabel(LOSS)
-    _legend(figure, arms, looks)
+    add_legend(figure, arm_handles([arm for arm, _ in arms], styles))
     caption = (
-        "Scores of the trials against what was tuned, mean over tuning seeds. Lines join the best at each value; the "
-        "ringed point is the one that is reported; crosses at the top diverged."
+        "Scores of the trials against the tuned settings, mean over tuning seeds. Lines join the best score at each "
+        "value. Ring: the point that is reported. Crosses at the top: diverged trials."
     )
     return [finish(figure, "tuning", caption, [row for arm, tuning in arms for row in _rows(arm, tuning)])]
 
 
-def _draw_arm(ax: Axes, key: str, tuning: Tuning, look: Look) -> None:
+def _draw_arm(ax: Axes, key: str, tuning: Tuning, style: ArmStyle) -> None:
     """One arm's points at their values of one key."""
     known = {place: float(x) for place, point in tuning.points.items() if is_number(x := point.get(key))}
     finite = [(known[p], mean) for p, mean in tuning.means.items() if p in known and math.isfinite(mean)]
     lowest = {x: min(mean for at, mean in finite if at == x) for x, _ in finite}
-    line = ax.plot(sorted(lowest), [lowest[x] for x in sorted(lowest)], color=look.colour, linestyle=look.dash)
-    dots = ax.plot(*zip(*finite, strict=True), look.marker, color=look.colour, markersize=4.5) if finite else []
-    lost = [known[p] for p, mean in tuning.means.items() if p in known and math.isinf(mean)]
-    look.mark(*line, *dots)
-    if lost:  # an artist without a point has no place in a layout
+    line = ax.plot(sorted(lowest), [lowest[x] for x in sorted(lowest)], color=style.colour, linestyle=style.dash)
+    dots = ax.plot(*zip(*finite, strict=True), style.marker, color=style.colour, markersize=4.5) if finite else []
+    diverged = [known[p] for p, mean in tuning.means.items() if p in known and math.isinf(mean)]
+    style.mark(*line, *dots)
+    if diverged:  # an artist without a point has no place in a layout
         at_top: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False}
-        look.mark(*ax.plot(lost, [1.0] * len(lost), "x", color=look.colour, **at_top))
+        style.mark(*ax.plot(diverged, [1.0] * len(diverged), "x", color=style.colour, **at_top))
     if (place := tuning.chosen) in known and math.isfinite(mean := tuning.means.get(place, math.inf)):
-        ring = ax.plot([known[place]], [mean], "o", markersize=11, markerfacecolor="none", color=look.colour)
-        look.mark(*ring)
+        ring = ax.plot([known[place]], [mean], "o", markersize=11, markerfacecolor="none", color=style.colour)
+        style.mark(*ring)
 
 
-def _draw_expected(arms: list[tuple[Arm, Tuning]], looks: Looks) -> Drawing:
+def _draw_expected(arms: list[tuple[Arm, Tuning]], styles: ArmStyles) -> Drawing:
     figure, (ax,) = make_panels(1)
     rows: list[dict[str, Any]] = []
     for arm, tuning in arms:
-        means, look = list(tuning.means.values()), looks.of(arm)
+        means = list(tuning.means.values())
+        style = styles.of(arm)
         sizes = range(1, len(means) + 1)
         best: list[Any] = [expected_best(means, n) for n in sizes]
-        look.mark(*ax.plot(sizes, best, color=look.colour, linestyle=look.dash, marker=look.marker, markersize=4))
+        style.mark(*ax.plot(sizes, best, color=style.colour, linestyle=style.dash, marker=style.marker, markersize=4))
         rows += [{"arm": arm.name, "trials": n, "expected_best": score} for n, score in zip(sizes, best, strict=True)]
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("trials")
     ax.set_ylabel("expected best " + LOSS)
-    _legend(figure, arms, looks)
+    add_legend(figure, arm_handles([arm for arm, _ in arms], styles))
     caption = (
-        "Expected best score after n trials drawn with replacement from those that were made (Dodge et al. 2019); trials "
-        "that diverged are left out."
+        "Expected best score after n trials, drawn with replacement from the trials that were made (Dodge et al. 2019). "
+        "Diverged trials are left out."
     )
     return finish(figure, "tuning_expected", caption, rows)
-
-
-def _legend(figure: Any, arms: list[tuple[Arm, Tuning]], looks: Looks) -> None:
-    add_legend(figure, [line_handle(looks.of(arm), arm.name) for arm, _ in arms], [looks.of(arm) for arm, _ in arms])
 
 
 def _keys(arms: list[tuple[Arm, Tuning]]) -> list[str]:
@@ -112,18 +109,18 @@ def _values(tuning: Tuning, key: str) -> list[float]:
 
 
 def _rows(arm: Arm, tuning: Tuning) -> list[dict[str, Any]]:
-    """One row a point."""
-    return [
-        {
+    """One row per point."""
+    rows = []
+    for place, point in tuning.points.items():
+        mean = tuning.means.get(place)
+        row = {
             "arm": arm.name,
             "point": place,
             **point,
-            "valid_nats_per_token": mean
-            if (mean := tuning.means.get(place)) is not None and math.isfinite(mean)
-            else None,
+            "valid_nats_per_token": mean if mean is not None and math.isfinite(mean) else None,
             "n_seeds": len(tuning.scores[place]),
             "n_diverged": sum(map(math.isinf, tuning.scores[place])),
             "chosen": place == tuning.chosen,
         }
-        for place, point in tuning.points.items()
-    ]
+        rows.append(row)
+    return rows

@@ -1,16 +1,20 @@
-"""Arms and runs as values for the CSV and JSON files beside the page, and for `tietrain report --json`."""
+"""Arms and runs as values: for the CSV and JSON files beside the page, `tietrain report --json`, and notebooks."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tietrain.report.arms import Arm
+from tietrain.report.arms import Arm, compare, make_arms, run_score
 from tietrain.report.statistics import smallest_sign_flip_p
 from tietrain.report.ties import describe_ties
-from tietrain.report.verdicts import Verdicts
-from tietrain.runs.view import TOTALS, Run
+from tietrain.report.verdicts import Verdicts, judge
+from tietrain.runs.view import TOTALS, Run, collect
+
+if TYPE_CHECKING:
+    import pandas
 
 RUN_COLUMNS = (
     *("path", "status", "reason", "task", "label", "study", "id", "seed", "arm", "plan_hash", "parent"),
@@ -21,32 +25,33 @@ ARM_COLUMNS = (
     *("arm", "name", "label", "task", "corpus", "target_vocabulary", "plan_hash"),
     *("params", "params_untied", "params_saved"),
 )
+DECLARED = ("metric", "split", "baseline", "margin")
 
 
 def run_row(run: Run) -> dict[str, Any]:
-    """One run for `runs.csv`: counts and scores, a column each."""
+    """One run for `runs.csv`: counts and scores, one column each."""
     row = {name: getattr(run, name) for name in RUN_COLUMNS}
     return row | {f"{split}.{name}": value for split, scores in run.scores.items() for name, value in scores.items()}
 
 
 def run_json(run: Run) -> dict[str, Any]:
-    """One run for `runs.json`: all but its curve, which lies beside the figures, and its plan."""
+    """One run for `runs.json`: all except its plan and its curve, which is in a file beside the figures."""
     return {key: value for key, value in vars(run).items() if key not in ("curve", "owner", "shapes")}
 
 
-def arm_json(arm: Arm, judgement: Verdicts | None) -> dict[str, Any]:
-    """One arm for `arms.json`: scores as split -> score -> mean, sd, n; judgement: None for an arm that is in none."""
+def arm_json(arm: Arm, verdicts: Verdicts | None) -> dict[str, Any]:
+    """One arm for `arms.json`: scores as split -> score -> mean, sd, n.
+
+    Args:
+        verdicts: of the comparison of the arm; None if the arm is in none.
+    """
     first = arm.first
-    names = [
-        (split, name)
-        for run in arm.done
-        for split in run.scores
-        for name in [*run.scores[split], "excess_bits_per_byte"]
-    ]
     scores: dict[str, dict[str, Any]] = {}
-    for split, name in dict.fromkeys(names):
-        if stat := arm.score(split, name):
-            scores.setdefault(split, {})[name] = asdict(stat)
+    for run in arm.done:
+        for split in run.scores:
+            for name in [*run.scores[split], "excess_bits_per_byte"]:
+                if stat := arm.score(split, name):
+                    scores.setdefault(split, {})[name] = asdict(stat)
     return {
         "arm": arm.id,
         "name": arm.name,
@@ -65,43 +70,44 @@ def arm_json(arm: Arm, judgement: Verdicts | None) -> dict[str, Any]:
         "saved_by_part": first.saved_by_part,
         **{name: asdict(stat) if (stat := arm.total(name)) else None for name in TOTALS},
         "scores": scores,
-        "verdict": judged_json(arm, judgement) if judgement else None,
+        "verdict": verdict_json(arm, verdicts) if verdicts else None,
         "reasons": first.reasons,
         "settings": {k: v for k, v in first.settings.items() if k != "seed"},
         "runs": [{"path": run.path, "seed": run.seed, "status": run.status, "reason": run.reason} for run in arm.runs],
     }
 
 
-def judged_json(arm: Arm, judgement: Verdicts) -> dict[str, Any]:
+def verdict_json(arm: Arm, verdicts: Verdicts) -> dict[str, Any]:
     """An arm's verdict and every number behind it, in the unit of the score."""
-    declared, one = judgement.declared, judgement.of(arm)
-    test = one.paired
+    declared = verdicts.declared
+    arm_verdict = verdicts.of(arm)
+    test = arm_verdict.paired
     return {
         "metric": declared.score.name,
         "split": declared.split,
         "margin": declared.margin,
         "declared": not declared.doubt,
-        "tuned": judgement.tuned,
-        "baseline": one.base.arm.name if one.base else None,
-        "n_seeds": len(one.values),
-        "n_diverged": one.n_diverged,
-        "n_ended": one.n_ended,
-        "median": one.median if one.median is not None and math.isfinite(one.median) else None,
-        "n_pairs": len(one.differences),
-        "difference": test.mean if test else next(iter(one.differences), None),
+        "tuned": verdicts.tuned,
+        "baseline": arm_verdict.base.arm.name if arm_verdict.base else None,
+        "n_seeds": len(arm_verdict.values),
+        "n_diverged": arm_verdict.n_diverged,
+        "n_ended": arm_verdict.n_ended,
+        "median": arm_verdict.median if arm_verdict.median is not None and math.isfinite(arm_verdict.median) else None,
+        "n_pairs": len(arm_verdict.differences),
+        "difference": test.mean if test else next(iter(arm_verdict.differences), None),
         "low": test and test.low,
         "high": test and test.high,
         "p_t": test and test.p,
         "p_sign_flip": test and test.p_sign_flip,
         "p_sign_flip_smallest": test and smallest_sign_flip_p(test.n),
-        "p_holm": one.p_holm,
-        "p_equivalent": one.p_equivalent,
-        "verdict": one.verdict,
-        "level": judgement.level,
-        "seeds_needed": one.seeds_needed,
-        "smallest_effect": one.smallest_effect,
-        "two_level_low": one.two_level and one.two_level[0],
-        "two_level_high": one.two_level and one.two_level[1],
+        "p_holm": arm_verdict.p_holm,
+        "p_equivalent": arm_verdict.p_equivalent,
+        "verdict": arm_verdict.verdict,
+        "level": verdicts.level,
+        "seeds_needed": arm_verdict.seeds_needed,
+        "smallest_effect": arm_verdict.smallest_effect,
+        "two_level_low": arm_verdict.two_level and arm_verdict.two_level[0],
+        "two_level_high": arm_verdict.two_level and arm_verdict.two_level[1],
     }
 
 
@@ -115,3 +121,41 @@ def arm_row(body: dict[str, Any]) -> dict[str, Any]:
     for name, stat in nested.items():
         row |= {f"{name}.{part}": (stat or {}).get(part) for part in ("mean", "sd", "n")}
     return row | {f"verdict.{name}": value for name, value in (body["verdict"] or {}).items()}
+
+
+def load_frame(directory: Path) -> pandas.DataFrame:
+    """One row per run, finished or not; pandas is imported here.
+
+    The columns are those of `runs.csv` (but `arm` is the arm's name, and `arm_id` its hash), then `vocabulary`,
+    `flops_per_token` (training), `declared.*` (declared before training), `primary` (the score that decides), the arm's
+    `verdict`, and as `settings.*` every setting in which some of the runs differ.
+
+    Raises:
+        DataError: the folder does not exist, or holds no run.
+    """
+    import pandas
+
+    arms = make_arms(collect(directory))
+    verdicts: dict[str, Verdicts] = {}
+    for comparison in compare(arms):
+        verdicts |= dict.fromkeys((arm.id for arm in comparison.arms), judge(comparison, tuned=comparison.tuned))
+    differing = _differing([run for arm in arms for run in arm.runs])
+    rows = [_frame_row(run, arm, verdicts.get(arm.id), differing) for arm in arms for run in arm.runs]
+    return pandas.DataFrame(rows).sort_values(["task", "arm", "seed", "path"], ignore_index=True)
+
+
+def _frame_row(run: Run, arm: Arm, verdicts: Verdicts | None, differing: list[str]) -> dict[str, Any]:
+    row = run_row(run) | {"arm": arm.name, "arm_id": run.arm, "vocabulary": arm.target_vocabulary}
+    row["flops_per_token"] = run.flops / run.tokens if run.flops and run.tokens else None
+    row |= {f"declared.{name}": run.declared.get(name) for name in DECLARED}
+    declared = verdicts.declared if verdicts else None
+    row["primary"] = run_score(run, declared.split, declared.score.name) if declared else None
+    row["verdict"] = verdicts.of(arm).verdict if verdicts else None
+    return row | {f"settings.{key}": run.settings.get(key) for key in differing}
+
+
+def _differing(runs: list[Run]) -> list[str]:
+    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    return [
+        key for key in keys if key != "seed" and len({repr(run.settings.get(key)) for run in runs if run.settings}) > 1
+    ]

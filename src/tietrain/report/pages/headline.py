@@ -1,12 +1,13 @@
-"""The answer of a comparison in a few plain sentences, made from its verdicts: what to use, saved, cost, how sure."""
+"""The answer of a comparison in a few plain sentences, made from its verdicts: what to use, savings, costs, evidence."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import fmean
 
-from tietrain.report.arms import Arm, Comparison
-from tietrain.report.pages.markup import count, fixed, join_words, powers
+from tietrain.report.arms import Comparison
+from tietrain.report.pages.markup import fixed, join_words, powers
+from tietrain.report.pages.tables import saved_text
 from tietrain.report.pages.verdict_text import difference_text, heading, p_text
 from tietrain.report.verdicts import (
     BETTER,
@@ -24,7 +25,7 @@ from tietrain.report.verdicts import (
 
 @dataclass(frozen=True)
 class Headline:
-    """Plain text: which sharing to use, and of that one what it saves, what it costs and how sure that is."""
+    """Plain text: which sharing to use, what it saves, what it costs, and how sure that is."""
 
     answer: str
     saves: str
@@ -32,73 +33,73 @@ class Headline:
     sure: str
 
 
-def make_headline(comparison: Comparison, judgement: Verdicts) -> Headline:
-    """Recommended is, of the arms shown better than or equivalent to the baseline, the one that stores least."""
-    fit = [one for one in judgement.arms if one.verdict in (BETTER, EQUIVALENT, EQUIVALENT_HERE)]
-    others = [one for one in judgement.arms if one.base is not None]
-    sure = _sure(comparison, judgement)
+def make_headline(comparison: Comparison, verdicts: Verdicts) -> Headline:
+    """Of the arms that are better than or equivalent to the baseline, the one that stores least is recommended."""
+    fit = [v for v in verdicts.arms if v.verdict in (BETTER, EQUIVALENT, EQUIVALENT_HERE)]
+    others = [v for v in verdicts.arms if v.base is not None]
+    sure = _sure(comparison, verdicts)
     if fit:
-        one = min(fit, key=lambda one: one.arm.first.params or 0)
+        best = min(fit, key=lambda v: v.arm.first.params or 0)
         return Headline(
-            _use(one, fit, judgement),
-            saved_text(one.arm) + _stored(one),
-            _costs(one, judgement),
-            f"{_evidence(one)}; {sure}",
+            _recommendation(best, fit, verdicts),
+            _saved(best) + _stored(best),
+            _costs(best, verdicts),
+            f"{_evidence(best)}; {sure}",
         )
-    if others and all(one.verdict == WORSE for one in others) and (base := others[0].base):
-        said = f"Keep {base.arm.name}: every other arm was worse in {_score(judgement.declared)}."
-        return Headline(said, "nothing: what was shared cost quality", "nothing", sure)
-    most = max(judgement.arms, key=lambda one: one.arm.first.params_saved or 0)
-    saves = f"at most {saved_text(most.arm)}, by {most.arm.name}{_stored(most)}"
+    if others and all(v.verdict == WORSE for v in others) and (base := others[0].base):
+        answer = f"Keep {base.arm.name}: every other arm was worse in {_score(verdicts.declared)}."
+        return Headline(answer, "nothing: sharing cost quality", "nothing", sure)
+    most = max(verdicts.arms, key=lambda v: v.arm.first.params_saved or 0)
+    saves = f"at most {_saved(most)}, by {most.arm.name}{_stored(most)}"
     saves = saves if most.arm.first.params_saved else "nothing was shared"
-    answer = f"No recommendation can be given: {'; '.join(_why_none(comparison, judgement))}."
-    return Headline(answer, saves, f"not known: no difference carries a verdict{_seen(judgement)}", sure)
+    answer = f"No recommendation can be given: {'; '.join(_why_none(comparison, verdicts))}."
+    return Headline(answer, saves, f"not known: no difference has a verdict{_observed(verdicts)}", sure)
 
 
-def _use(one: ArmVerdict, fit: list[ArmVerdict], judgement: Verdicts) -> str:
-    base = one.base.arm.name if one.base else ""
-    score = _score(judgement.declared)
-    if one.verdict == EQUIVALENT_HERE:
-        said = f"{one.arm.name} is equivalent to {base} in {score} at this one common rate, and stores less"
-        said = said if _stores_less(one) else said.removesuffix(", and stores less")
+def _recommendation(best: ArmVerdict, fit: list[ArmVerdict], verdicts: Verdicts) -> str:
+    base = best.base.arm.name if best.base else ""
+    score = _score(verdicts.declared)
+    if best.verdict == EQUIVALENT_HERE:
+        less = ", and stores less" if _stores_less(best) else ""
+        text = f"{best.arm.name} is equivalent to {base} in {score} at this one common rate{less}."
     else:
-        how = f"better than {base}" if one.verdict == BETTER else f"equivalent to {base}"
-        said = f"Use {one.arm.name}: {how} in {score}"
-    rest = [f"{other.arm.name} ({other.verdict})" for other in fit if other is not one]
-    return f"{said}." + (f" It stores least of those that are no worse; also: {join_words(rest)}." if rest else "")
+        how = f"better than {base}" if best.verdict == BETTER else f"equivalent to {base}"
+        text = f"Use {best.arm.name}: {how} in {score}."
+    rest = [f"{other.arm.name} ({other.verdict})" for other in fit if other is not best]
+    return text + (f" It stores the least of the arms that are not worse; also: {join_words(rest)}." if rest else "")
 
 
-def _stores_less(one: ArmVerdict) -> bool:
-    return one.base is not None and (one.arm.first.params or 0) < (one.base.arm.first.params or 0)
+def _stores_less(arm_verdict: ArmVerdict) -> bool:
+    base = arm_verdict.base
+    return base is not None and (arm_verdict.arm.first.params or 0) < (base.arm.first.params or 0)
 
 
 def _score(declared: Declared) -> str:
     return f"{declared.score.title} on {declared.split}"
 
 
-def saved_text(arm: Arm) -> str:
+def _saved(arm_verdict: ArmVerdict) -> str:
     """Parameters that sharing saved, and their share."""
-    run = arm.first
-    if run.params_saved is None or not run.params_untied:
-        return "not recorded"
-    return f"{count(run.params_saved)} parameters ({100 * run.params_saved / run.params_untied:.1f} %)"
+    return saved_text(arm_verdict.arm.first, "not recorded", " parameters")
 
 
-def _stored(one: ArmVerdict) -> str:
-    """The whole difference in size to the baseline, where not ties alone make it, but say another vocabulary."""
-    ours, theirs = one.arm.first, one.base.arm.first if one.base else None
+def _stored(arm_verdict: ArmVerdict) -> str:
+    """The whole difference in size to the baseline, if more than ties makes it, such as another vocabulary."""
+    ours = arm_verdict.arm.first
+    theirs = arm_verdict.base.arm.first if arm_verdict.base else None
     if not ours.params or not theirs or not theirs.params or ours.params_untied == theirs.params:
         return ""
     percent = 100 * (ours.params / theirs.params - 1)
     return f"; stores {abs(percent):.1f} % {'less' if percent < 0 else 'more'} than the baseline"
 
 
-def _costs(one: ArmVerdict, judgement: Verdicts) -> str:
+def _costs(arm_verdict: ArmVerdict, verdicts: Verdicts) -> str:
     """Difference of the score, and FLOPs and seconds as a ratio to the baseline's."""
-    score = judgement.declared.score
-    parts = [f"{difference_text(one, score)} {score.title}"]
+    score = verdicts.declared.score
+    parts = [f"{difference_text(arm_verdict, score)} {score.title}"]
     for name, title in (("flops", "training FLOPs"), ("seconds", "training time")):
-        ours, theirs = one.arm.total(name), one.base.arm.total(name) if one.base else None
+        ours = arm_verdict.arm.total(name)
+        theirs = arm_verdict.base.arm.total(name) if arm_verdict.base else None
         if ours and theirs and theirs.mean > 0:
             ratio = f"{ours.mean / theirs.mean:.3g}"
             parts.append(f"the same {title}" if ratio == "1" else f"{ratio} times the {title}")
@@ -107,53 +108,59 @@ def _costs(one: ArmVerdict, judgement: Verdicts) -> str:
     return ", ".join(parts)
 
 
-def _seen(judgement: Verdicts) -> str:
-    """The range of the differences that were found; empty where there is none."""
-    score = judgement.declared.score
-    found = sorted((one for one in judgement.arms if one.differences), key=lambda one: fmean(one.differences))
-    ends = [f"{difference_text(one, score).split()[0]} ({one.arm.name})" for one in found[:1] + found[1:][-1:]]
-    return f"; seen: {' to '.join(ends)} {score.title}" if ends else ""
+def _observed(verdicts: Verdicts) -> str:
+    """The range of the differences that were found; empty if there is none."""
+    score = verdicts.declared.score
+    found = sorted((v for v in verdicts.arms if v.differences), key=lambda v: fmean(v.differences))
+    ends = [f"{difference_text(v, score).split()[0]} ({v.arm.name})" for v in found[:1] + found[1:][-1:]]
+    return f"; observed: {' to '.join(ends)} {score.title}" if ends else ""
 
 
-def _evidence(one: ArmVerdict) -> str:
-    p = one.p_holm if one.verdict == BETTER else one.p_equivalent
-    said = f"{len(one.differences)} paired seeds" + (f", adjusted p {p_text(p)}" if p is not None else "")
-    return f"{said}, diverged {one.n_diverged} of {one.n_ended}"
+def _evidence(arm_verdict: ArmVerdict) -> str:
+    p = arm_verdict.p_holm if arm_verdict.verdict == BETTER else arm_verdict.p_equivalent
+    adjusted = "" if p is None else f", adjusted p {p_text(p)}"
+    diverged = f"diverged {arm_verdict.n_diverged} of {arm_verdict.n_ended}"
+    return f"{len(arm_verdict.differences)} paired seeds{adjusted}, {diverged}"
 
 
-def _sure(comparison: Comparison, judgement: Verdicts) -> str:
-    effects = [one.smallest_effect for one in judgement.arms if one.smallest_effect is not None]
-    said = heading(comparison, judgement)
+def _sure(comparison: Comparison, verdicts: Verdicts) -> str:
+    text = heading(comparison, verdicts)
+    effects = [v.smallest_effect for v in verdicts.arms if v.smallest_effect is not None]
     if not effects:
-        return said
-    score = judgement.declared.score
+        return text
+    score = verdicts.declared.score
     ends = dict.fromkeys(fixed(x * score.scale, score.decimals + 1) for x in (min(effects), max(effects)))
-    return f"{said}; smallest difference that could be seen: {' to '.join(ends)} {score.title}"
+    return f"{text}; smallest detectable difference: {' to '.join(ends)} {score.title}"
 
 
-def _why_none(comparison: Comparison, judgement: Verdicts) -> list[str]:
+def _why_none(comparison: Comparison, verdicts: Verdicts) -> list[str]:
     """Every reason once, with all arms it holds for."""
     if comparison.seeds[1] == 0:
         return ["no run has finished"]
     if len(comparison.arms) == 1:
-        return ["there is one arm, and nothing to compare it with"]
+        return ["there is only one arm, so there is nothing to compare it with"]
     groups: dict[str, list[ArmVerdict]] = {}
-    for one in judgement.arms:
-        if one.base is not None or not judgement.declared.is_baseline(one.arm):
-            groups.setdefault(one.verdict, []).append(one)
-    whys = [judgement.declared.doubt] if judgement.declared.doubt else []
-    whys += [_why(verdict, group) for verdict, group in groups.items()]
-    return [why for why in whys if why != "exploratory"]
+    for arm_verdict in verdicts.arms:
+        if arm_verdict.base is not None or not verdicts.declared.is_baseline(arm_verdict.arm):
+            groups.setdefault(arm_verdict.verdict, []).append(arm_verdict)
+    reasons = [verdicts.declared.doubt] if verdicts.declared.doubt else []
+    reasons += [_reason(verdict, group) for verdict, group in groups.items()]
+    return [reason for reason in reasons if reason != "exploratory"]
 
 
-def _why(verdict: str, group: list[ArmVerdict]) -> str:
-    names, one = join_words([one.arm.name for one in group]), len(group) == 1
+def _reason(verdict: str, group: list[ArmVerdict]) -> str:
+    names = join_words([v.arm.name for v in group])
+    single = len(group) == 1
+    why = verdict.removeprefix("no verdict (").removesuffix(")")
     known = {
-        NO_DIFFERENCE: f"{names} {'was' if one else 'were'} not shown to differ, nor to be equivalent",
-        DIFFERS_HERE: f"{names} {'differs' if one else 'differ'}, but at one common rate, which may favour an arm",
-        UNSTABLE: join_words([f"{one.arm.name} diverged {one.n_diverged} of {one.n_ended} times" for one in group]),
-        WORSE: f"{names} {'is' if one else 'are'} worse",
-        "no verdict (not scored)": f"{names} {'is' if one else 'are'} not scored",
-        "no verdict (one seed)": "one seed an arm tells nothing of chance",
+        NO_DIFFERENCE: f"{names} {'was' if single else 'were'} shown neither to differ nor to be equivalent",
+        DIFFERS_HERE: f"{names} {'differs' if single else 'differ'}, but at one common rate, which may favour an arm",
+        UNSTABLE: join_words([f"{v.arm.name} diverged {v.n_diverged} of {v.n_ended} times" for v in group]),
+        WORSE: f"{names} {'is' if single else 'are'} worse",
+        "not scored": f"{names} {'is' if single else 'are'} not scored",
+        "one seed": "one seed per arm cannot show whether a difference is chance",
+        "no common seed": f"{names} {'has' if single else 'have'} no seed in common with the baseline",
+        "unstable baseline": "the baseline diverged",
+        "the same difference at every seed": f"{names}: all seeds show the same difference, so chance cannot be estimated",
     }
-    return known.get(verdict) or verdict.removeprefix("no verdict (").removesuffix(")")
+    return known.get(verdict) or known.get(why) or f"there is {why} to compare with"

@@ -1,8 +1,8 @@
 """`report.html`: one page that holds all it shows, and asks no other address for anything.
 
-Its tables and lists are those of `report.md`, rendered with raw HTML off; the answer, the sortable table and the figures
-are its own. Every string is escaped by the template engine, the renderer or the XML serializer, and a content security
-policy lets no script run but the page's.
+Its sections are those of `report.md`, rendered with raw HTML off; the answers and the sortable table of arms come before
+them. The template engine, the renderer or the XML serializer escapes every string, and a content security policy lets no
+script run except the page's own.
 """
 
 from __future__ import annotations
@@ -12,36 +12,33 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from jinja2 import Environment
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from tietrain.report.arms import Comparison
-from tietrain.report.figures.canvas import COLOURS, Drawing, Looks
-from tietrain.report.figures.svg import inline_svg
-from tietrain.report.pages.arm_table import Row, make_header, make_rows
-from tietrain.report.pages.headline import Headline, make_headline
+from tietrain.report.arms import Arm, Comparison, Stat, make_stat
+from tietrain.report.figures.canvas import COLOURS, ArmStyles, Drawing, css_colour, inline_svg
+from tietrain.report.pages.headline import make_headline
 from tietrain.report.pages.markdown import (
+    FILES,
     INTRODUCTION,
-    bullets,
-    counted,
-    differences,
-    score_notes,
-    scores,
-    ties,
+    LEFT_OUT,
+    WARNINGS,
+    make_sections,
+    run_counts,
     title,
-    warnings,
 )
-from tietrain.report.pages.method import method_details, method_paragraph
-from tietrain.report.pages.page import FILES
-from tietrain.report.pages.tables import cost_table, left_out_table
-from tietrain.report.pages.tuning_text import tuning_text
-from tietrain.report.pages.verdict_text import heading, notes, verdict_table
-from tietrain.report.verdicts import Verdicts
+from tietrain.report.pages.markup import count, fixed, powers
+from tietrain.report.pages.tables import left_out_table, saved_percent
+from tietrain.report.pages.verdict_text import difference_text, heading
+from tietrain.report.statistics import half_width
+from tietrain.report.verdicts import ArmVerdict, Verdicts
+from tietrain.runs.scores import Score
 from tietrain.runs.view import Run
 
-# What colours that are hard to see on a dark page are replaced by there.
+# Colours that are hard to see on a dark page -> what replaces them there.
 DARK = {
     **{"#000000": "#F2F2F2", "#0072B2": "#4A9FD8", "#882255": "#B85C8A"},
     **{"#772200": "#B8704A", "#7766FF": "#A99EFF", "#0022CC": "#4D6FFF"},
@@ -50,48 +47,48 @@ TEMPLATES = resources.files("tietrain.report") / "templates"
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure on the page; stem: of the files beside it."""
+class TableCell:
+    """A cell of the table of arms; by: its sort key; note: small print."""
 
-    stem: str
-    caption: str
-    svg: Markup
+    text: str
+    by: float | str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
-class Section:
-    """A comparison on the page; blocks: title and rendered text of what stands below the figures."""
+class Row:
+    """An arm; key, colour, mark: as in the figures."""
 
-    slug: str
-    title: str
-    heading: str
-    headline: Headline
-    header: tuple[str, ...]
-    rows: tuple[Row, ...]
-    notes: Markup
-    warnings: Markup
-    figures: tuple[Figure, ...]
-    method: str
-    blocks: tuple[tuple[Markup, Markup], ...]
+    key: str
+    name: str
+    colour: str
+    mark: str
+    cells: tuple[TableCell, ...]
 
 
 def make_html(
     found: Sequence[Run],
     comparisons: Sequence[Comparison],
-    judgements: Mapping[str, Verdicts],
+    verdicts: Mapping[str, Verdicts],
     drawings: Mapping[str, Sequence[Drawing]],
-    looks: Looks,
+    styles: ArmStyles,
 ) -> str:
-    """The whole of `report.html`; equal runs give equal text."""
+    """The whole of `report.html`; equal runs give equal text.
+
+    Args:
+        verdicts, drawings: of each comparison, by its slug.
+    """
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    left_out = [run for run in found if run.status != "done"]
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"text": _text, "line": _line, "svg": _svg}
     return environment.from_string((TEMPLATES / "report.html").read_text(encoding="utf-8")).render(
-        title=_line(title(found)),
-        counted=counted(found, comparisons),
+        title=title(found),
+        run_counts=run_counts(found, comparisons),
         introduction=INTRODUCTION,
-        sections=[_section(c, judgements[c.slug], drawings.get(c.slug, ()), looks) for c in comparisons],
-        left_out=_text(left_out_table(left_out)) if left_out else "",
+        comparisons=[_parts(c, verdicts[c.slug], drawings.get(c.slug, ()), styles) for c in comparisons],
+        warnings=WARNINGS,
+        left_out_title=LEFT_OUT,
+        left_out=left_out_table([run for run in found if run.status != "done"]),
         files=FILES,
         colours=list(enumerate(COLOURS)),
         dark=[(i, DARK[colour]) for i, colour in enumerate(COLOURS) if colour in DARK],
@@ -101,41 +98,108 @@ def make_html(
     )
 
 
-def _section(comparison: Comparison, judgement: Verdicts, drawings: Sequence[Drawing], looks: Looks) -> Section:
-    slug = comparison.slug
-    blocks = [("Verdicts in detail", verdict_table(judgement))] if comparison.seeds[1] else []
-    blocks += [("Tuning", tuning_text(comparison))]
-    blocks += [("What differs between the arms", differences(comparison)), ("What is tied", ties(comparison))]
-    blocks += [("Costs", cost_table(comparison)), *scores(comparison, judgement)]
-    blocks += [("About the scores", bullets(score_notes(comparison)))]
-    blocks += [("Every setting", bullets(method_details(comparison)))]
-    return Section(
-        slug=slug,
-        title=comparison.title,
-        heading=heading(comparison, judgement),
-        headline=make_headline(comparison, judgement),
-        header=make_header(judgement),
-        rows=tuple(make_rows(comparison, judgement, looks)),
-        notes=_text(bullets(notes(judgement))),
-        warnings=_text(bullets(warnings(comparison))),
-        figures=tuple(
-            Figure(f"{slug}_{d.name}", d.caption, Markup(inline_svg(d, f"{slug}-{d.name}"))) for d in drawings
-        ),
-        method=method_paragraph(comparison, judgement),
-        blocks=tuple((_line(head), _text(text)) for head, text in blocks if text),
-    )
+def _parts(
+    comparison: Comparison, verdicts: Verdicts, drawings: Sequence[Drawing], styles: ArmStyles
+) -> dict[str, Any]:
+    """What the template shows of a comparison."""
+    return {
+        "slug": comparison.slug,
+        "title": comparison.title,
+        "heading": heading(comparison, verdicts),
+        "headline": make_headline(comparison, verdicts),
+        "header": _header(verdicts),
+        "rows": [_row(arm, verdicts, styles) for arm in comparison.arms],
+        "sections": make_sections(comparison, verdicts, drawings),
+    }
 
 
-def _text(markdown: str) -> Markup:
-    """Markdown of ours as HTML; what looks like HTML in it is shown as text."""
+def _svg(drawing: Drawing, stem: str) -> Markup:
+    return Markup(inline_svg(drawing, stem))
+
+
+def _text(markdown: str, label: str) -> Markup:
+    """Markdown of ours as HTML; what looks like HTML in it is shown as text, and each table can be scrolled.
+
+    Args:
+        label: says to a screen reader what the tables show.
+    """
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = renderer.parse(markdown)
     for token in tokens:
         if token.type == "th_open":
             token.attrSet("scope", "col")
-    return Markup(renderer.renderer.render(tokens, renderer.options, {}))
+    text = Markup(renderer.renderer.render(tokens, renderer.options, {}))
+    scroll = Markup('<div class="scroll" tabindex="0" role="region" aria-label="{}"><table>').format(label)
+    return text.replace(Markup("<table>"), scroll).replace(Markup("</table>"), Markup("</table></div>"))
 
 
 def _line(markdown: str) -> Markup:
     """A line of Markdown, without a paragraph around it."""
     return Markup(MarkdownIt("commonmark", {"html": False}).renderInline(markdown))
+
+
+def _header(verdicts: Verdicts) -> tuple[str, ...]:
+    """Titles of the columns after the arm's."""
+    declared = verdicts.declared
+    better = "higher" if declared.score.sign > 0 else "lower"
+    return (
+        f"{declared.score.title} on {declared.split}, mean [95\u00a0%], {better} is better",
+        "difference [95\u00a0%]",
+        "verdict",
+        "stored parameters",
+        "saved by tying",
+        "training FLOPs per target token",
+        "training FLOPs",
+        "training seconds",
+        "seeds",
+        "diverged",
+    )
+
+
+def _row(arm: Arm, verdicts: Verdicts, styles: ArmStyles) -> Row:
+    arm_verdict = verdicts.of(arm)
+    run = arm.first
+    style = styles.of(arm)
+    saved = saved_percent(run)
+    per_token = arm.stat(lambda run: run.flops / run.tokens if run.flops and run.tokens else None)
+    cells = (
+        _quality(arm_verdict, verdicts.declared.score),
+        _difference(arm_verdict, verdicts.declared.score),
+        TableCell(arm_verdict.verdict, arm_verdict.verdict),
+        TableCell(count(run.params), _by(run.params)),
+        TableCell("—" if saved is None else f"{saved:.1f} %", _by(saved), count(run.params_saved) if saved else ""),
+        _mean(per_token, powers_of_ten=True),
+        _mean(arm.total("flops"), powers_of_ten=True),
+        _mean(arm.total("seconds")),
+        TableCell(str(len(arm.done)), len(arm.done)),
+        TableCell(f"{arm_verdict.n_diverged} of {arm_verdict.n_ended}", arm_verdict.n_diverged),
+    )
+    return Row(style.key, arm.name, css_colour(style.colour), style.glyph, cells)
+
+
+def _by(value: float | None) -> float | str:
+    return "" if value is None else value
+
+
+def _mean(stat: Stat | None, *, powers_of_ten: bool = False) -> TableCell:
+    if stat is None:
+        return TableCell("—")
+    show = powers if powers_of_ten else count
+    return TableCell(show(stat.mean), stat.mean, f"± {show(stat.sd)}" if stat.sd else "")
+
+
+def _quality(arm_verdict: ArmVerdict, score: Score) -> TableCell:
+    stat = make_stat([value * score.scale for value in arm_verdict.values.values()])
+    if stat is None:
+        return TableCell("—")
+    note = "one seed"
+    if stat.sd is not None:
+        half = half_width(stat.n, stat.sd)
+        note = f"[{fixed(stat.mean - half, score.decimals)}, {fixed(stat.mean + half, score.decimals)}]"
+    return TableCell(fixed(stat.mean, score.decimals), stat.mean, note)
+
+
+def _difference(arm_verdict: ArmVerdict, score: Score) -> TableCell:
+    text, _, interval = difference_text(arm_verdict, score).partition(" ")
+    by = arm_verdict.paired.mean if arm_verdict.paired else next(iter(arm_verdict.differences), "")
+    return TableCell(text, by, interval)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from typing import Any
 
 from tietrain.report.arms import Comparison, make_stat
-from tietrain.report.pages.headline import saved_text
 from tietrain.report.pages.markup import count, fixed, powers
-from tietrain.report.pages.tables import stat_text
+from tietrain.report.pages.tables import saved_text, stat_text
 from tietrain.report.pages.verdict_text import difference_text, p_text
 from tietrain.report.verdicts import Verdicts
 from tietrain.runs.view import clean_text
@@ -24,6 +23,8 @@ SPECIAL = {
     "±": r"\ensuremath{\pm}",
     "—": "---",
     "…": r"\ldots{}",
+    # At the start of a row it would be an argument of the line end before it.
+    "[": "{}[",
     # Two of these would be a ligature.
     "-": "-{}",
     "'": "'{}",
@@ -33,7 +34,7 @@ SPECIAL = {
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX sets as it is; what no common font of it has becomes a question mark.
+    """Text that LaTeX sets unchanged; a character that common fonts lack becomes a question mark.
 
     >>> escape_latex("a_b & 5 %")
     'a\\\\_b \\\\& 5 \\\\%'
@@ -43,65 +44,50 @@ def escape_latex(text: str) -> str:
     )
 
 
-def arms_table(comparison: Comparison, judgement: Verdicts) -> str:
-    """One row an arm: score, parameters, saved, FLOPs, seconds, seeds, diverged, verdict."""
-    score = judgement.declared.score
-    header = ["arm", f"{score.title} ({judgement.declared.split})", "parameters", "saved", "training FLOPs", "seconds"]
+def arms_table(comparison: Comparison, verdicts: Verdicts) -> str:
+    """One row per arm: score, parameters, saved, FLOPs, seconds, seeds, diverged, verdict."""
+    score = verdicts.declared.score
+    header = ["arm", f"{score.title} ({verdicts.declared.split})", "parameters", "saved", "training FLOPs", "seconds"]
     rows = []
     for arm in comparison.arms:
-        one = judgement.of(arm)
-        stat = make_stat([value * score.scale for value in one.values.values()])
-        cells = [
+        arm_verdict = verdicts.of(arm)
+        stat = make_stat([value * score.scale for value in arm_verdict.values.values()])
+        row = [
             arm.name,
-            stat_text(stat, lambda v: fixed(v, score.decimals)),
+            stat_text(stat, lambda value: fixed(value, score.decimals)),
             count(arm.first.params),
-            saved_text(arm),
+            saved_text(arm.first, "not recorded", " parameters"),
+            stat_text(arm.total("flops"), powers),
+            stat_text(arm.total("seconds"), count),
+            str(len(arm.done)),
+            f"{arm_verdict.n_diverged} of {arm_verdict.n_ended}",
+            arm_verdict.verdict,
         ]
-        cells += [stat_text(arm.total("flops"), powers), stat_text(arm.total("seconds"), count)]
-        rows.append([*cells, str(len(arm.done)), f"{one.n_diverged} of {one.n_ended}", one.verdict])
+        rows.append(row)
     caption = f"{comparison.title}. Mean ± standard deviation (seeds); parameters count a shared tensor once."
     return _table([*header, "seeds", "diverged", "verdict"], rows, caption, f"tab:{comparison.slug}-arms")
 
 
-def verdicts_table(comparison: Comparison, judgement: Verdicts) -> str:
-    """One row an arm: difference to the baseline with its interval, p values, verdict."""
-    score = judgement.declared.score
+def verdicts_table(comparison: Comparison, verdicts: Verdicts) -> str:
+    """One row per arm: difference to the baseline with its interval, p values, verdict."""
+    declared = verdicts.declared
     rows = []
-    for one in judgement.arms:
-        ps = [one.paired.p_sign_flip if one.paired else None, one.p_holm, one.p_equivalent]
-        shown = ["—" if p is None else p_text(p) for p in ps]
-        rows.append([one.arm.name, difference_text(one, score), *shown, one.verdict])
+    for arm_verdict in verdicts.arms:
+        test = arm_verdict.paired
+        ps = [test.p_sign_flip if test else None, arm_verdict.p_holm, arm_verdict.p_equivalent]
+        difference = difference_text(arm_verdict, declared.score)
+        rows.append([arm_verdict.arm.name, difference, *map(p_text, ps), arm_verdict.verdict])
     header = ["arm", "difference [95 %]", "p sign-flip", "p Holm", "p equivalent", "verdict"]
-    caption = (
-        f"{comparison.title}: {score.title} on {judgement.declared.split}, paired with {judgement.declared.baseline} "
-        "by training seed."
-    )
+    caption = f"{comparison.title}: {declared.score.title} on {declared.split}, paired with {declared.baseline} by training seed."
     return _table(header, rows, caption, f"tab:{comparison.slug}-verdicts")
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str) -> str:
-    """The first column is left, and so is the last, which is words."""
-    # A row that begins with a bracket would be an argument of the line end before it.
-    lines = [
-        " & ".join(re.sub(r"^\[", "{[}", escape_latex(cell)) for cell in cells) + r" \\" for cells in (header, *rows)
-    ]
-    return (
-        "\n".join(
-            [
-                r"% \usepackage{booktabs}",
-                r"\begin{table}",
-                r"\centering",
-                rf"\begin{{tabular}}{{l{'r' * (len(header) - 2)}l}}",
-                r"\toprule",
-                lines[0],
-                r"\midrule",
-                *lines[1:],
-                r"\bottomrule",
-                r"\end{tabular}",
-                rf"\caption{{{escape_latex(caption)}}}",
-                rf"\label{{{label}}}",
-                r"\end{table}",
-            ]
-        )
-        + "\n"
-    )
+    """The first and the last column, which are words, are aligned left; pandas is imported here."""
+    import pandas
+
+    frame = pandas.DataFrame([map(escape_latex, row) for row in rows], columns=[*map(escape_latex, header)])
+    columns = f"l{'r' * (len(header) - 2)}l"
+    options: dict[str, Any] = {"hrules": True, "position_float": "centering", "column_format": columns}
+    table = frame.style.hide(axis="index").to_latex(caption=escape_latex(caption), label=label, **options)
+    return f"% \\usepackage{{booktabs}}\n{table}"

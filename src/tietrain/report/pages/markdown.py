@@ -1,8 +1,12 @@
-"""Parts of a report as Markdown, one by one: both of its pages are made of them."""
+"""The sections of a report, which both of its pages show, and the page in Markdown.
+
+A colleague who has not seen the runs can read either page.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tietrain.report.arms import Comparison, count_statuses, show_value
 from tietrain.report.differences import (
@@ -13,27 +17,99 @@ from tietrain.report.differences import (
     machine_warnings,
     signature_warnings,
 )
-from tietrain.report.pages.markup import code, escape, join_words, markdown_table
-from tietrain.report.pages.tables import score_table, shown_scores
-from tietrain.report.pages.tuning_text import doubts, tuned_arms
+from tietrain.report.figures.canvas import Drawing
+from tietrain.report.pages.headline import make_headline
+from tietrain.report.pages.markup import bullets, code, escape, join_words, markdown_table
+from tietrain.report.pages.method import method_details, method_sentences
+from tietrain.report.pages.tables import cost_table, left_out_table, score_table, shown_scores
+from tietrain.report.pages.tuning_text import doubts, tuned_arms, tuning_text
+from tietrain.report.pages.verdict_text import heading, notes, verdict_table
 from tietrain.report.ties import describe_ties
 from tietrain.report.verdicts import Verdicts
 from tietrain.runs.view import Run
 
-INTRODUCTION = """An arm is everything but the seed: tying plan, vocabulary and every setting. Numbers are means over
-finished runs, one a seed, as mean ± sample standard deviation (number of seeds) where there are several. Parameters
-count a shared tensor once; FLOPs count every use.""".replace("\n", " ")
+INTRODUCTION = (
+    "An arm is everything except the seed: the tying plan, the vocabulary and every setting. Numbers are means over finished "
+    "runs, one per seed; with several seeds they are shown as mean ± sample standard deviation (number of seeds). Parameters "
+    "count a shared tensor once; FLOPs count every use."
+)
+WARNINGS, LEFT_OUT = "Warnings", "Runs left out of every mean"
+# What lies beside the pages, apart from the files of figures and comparisons.
+FILES = {
+    "report.html": "this report as one page that needs no other file",
+    "report.md": "this report as text",
+    "arms.csv": "one row per arm: every score with its standard deviation and number of seeds, and the verdict",
+    "arms.json": "the same, nested",
+    "runs.csv": "one row per run, including failed ones",
+    "runs.json": "the same, nested",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """Part of a comparison: its title and text as Markdown, and the figures that follow the text."""
+
+    title: str
+    text: str
+    figures: tuple[Drawing, ...] = ()
+
+
+def make_sections(comparison: Comparison, verdicts: Verdicts, drawings: Sequence[Drawing]) -> list[Section]:
+    """Everything about a comparison below its headline, in reading order; empty sections are left out."""
+    finished = comparison.seeds[1] > 0
+    sections = [
+        Section("Verdicts", f"{verdict_table(verdicts)}\n\n{bullets(notes(verdicts))}" if finished else ""),
+        Section(WARNINGS, bullets(_warnings(comparison))),
+        Section("Figures", "", tuple(drawings)),
+        Section("Costs", cost_table(comparison)),
+        *_scores(comparison, verdicts),
+        Section("About the scores", bullets(_score_notes(comparison))),
+        Section("Tuning", tuning_text(comparison)),
+        Section("What differs between the arms", _differences(comparison)),
+        Section("What is tied", _ties(comparison)),
+        Section("Method, to paste", _method(comparison, verdicts)),
+        Section("Every setting", bullets(method_details(comparison))),
+    ]
+    return [section for section in sections if section.text or section.figures]
+
+
+def make_markdown(
+    found: Sequence[Run],
+    comparisons: Sequence[Comparison],
+    verdicts: Mapping[str, Verdicts],
+    drawings: Mapping[str, Sequence[Drawing]],
+) -> str:
+    """The whole of `report.md`; equal runs give equal text.
+
+    Args:
+        verdicts, drawings: of each comparison, by its slug.
+    """
+    blocks = [f"# {title(found)}", f"{run_counts(found, comparisons)} {INTRODUCTION}"]
+    for comparison in comparisons:
+        own = verdicts[comparison.slug]
+        blocks += [
+            f"## {escape(comparison.title)} ({escape(heading(comparison, own))})",
+            _headline(comparison, own),
+        ]
+        for section in make_sections(comparison, own, drawings.get(comparison.slug, ())):
+            blocks += [f"### {section.title}", section.text]
+            blocks += [_figure(comparison, drawing) for drawing in section.figures]
+    if left_out := left_out_table([run for run in found if run.status != "done"]):
+        blocks += [f"## {LEFT_OUT}", left_out]
+    files = [f"[{name}]({name}): {holds}" for name, holds in FILES.items() if name != "report.md"]
+    blocks += ["## Files", bullets(files)]
+    return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def title(found: Sequence[Run]) -> str:
-    """What the report is about, in a line."""
+    """What the report is about, in one line."""
     studies = [code(study) for study in sorted({run.study for run in found if run.study})]
     if not studies:
         return "Runs without a readable study"
     return f"{'Study' if len(studies) == 1 else 'Studies'} {join_words(studies)}"
 
 
-def counted(found: Sequence[Run], comparisons: Sequence[Comparison]) -> str:
+def run_counts(found: Sequence[Run], comparisons: Sequence[Comparison]) -> str:
     """How many runs, arms and comparisons there are."""
     counts = join_words([f"{n} {status.replace('_', ' ')}" for status, n in count_statuses(found).items()])
     n_arms = sum(len(c.arms) for c in comparisons)
@@ -45,55 +121,66 @@ def _n(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def bullets(lines: Sequence[str]) -> str:
-    """A list."""
-    return "\n".join(f"- {line}" for line in lines)
+def _headline(comparison: Comparison, verdicts: Verdicts) -> str:
+    headline = make_headline(comparison, verdicts)
+    facts = {"Saves": headline.saves, "Costs": headline.costs, "How sure": headline.sure}
+    lines = bullets([f"{name}: {escape(text)}" for name, text in facts.items()])
+    return f"**{escape(headline.answer)}**\n\n{lines}"
 
 
-def warnings(comparison: Comparison) -> list[str]:
-    """Whatever makes the table less than a clean comparison."""
+def _figure(comparison: Comparison, drawing: Drawing) -> str:
+    stem = f"{comparison.slug}_{drawing.name}"
+    links = f"Data: [{stem}.csv]({stem}.csv), vector: [{stem}.svg]({stem}.svg)"
+    return f"![{drawing.name.replace('_', ' ')}]({stem}.png)\n\n*{drawing.caption}* {links}"
+
+
+def _warnings(comparison: Comparison) -> list[str]:
+    """Whatever makes the tables less than a clean comparison."""
     checks = (signature_warnings, machine_warnings, fingerprint_warnings)
-    found = [f"**Warning:** {text}." for check in checks for text in check(comparison)]
+    lines = [f"**Warning:** {text}." for check in checks for text in check(comparison)]
     tuned = tuned_arms(comparison)
-    found += [f"**Warning:** {code(arm.name)}: {text}." for arm, tuning in tuned for text in doubts(tuning)]
+    lines += [f"**Warning:** {code(arm.name)}: {text}." for arm, tuning in tuned for text in doubts(tuning)]
     seeds = {tuple(run.seed for run in arm.done) for arm in comparison.arms if arm.done}
     if len(seeds) > 1:
-        found.append("**Warning:** the arms were not run with the same seeds; see the column.")
+        lines.append("**Warning:** the arms were not run with the same seeds; see the column.")
     for arm in comparison.arms:
-        again = f"of {code(arm.name)} and is not counted again."
-        found += [f"{code(run.path)} repeats seed {run.seed} {again}" for run in arm.repeated]
-        found += [f"{code(run.path)} has no curve: {escape(run.no_curve)}." for run in arm.runs if run.no_curve]
-    return found
+        lines += [
+            f"{code(run.path)} repeats seed {run.seed} of {code(arm.name)} and is not counted again."
+            for run in arm.repeated
+        ]
+        lines += [f"{code(run.path)} has no curve: {escape(run.no_curve)}." for run in arm.runs if run.no_curve]
+    return lines
 
 
-def scores(comparison: Comparison, judgement: Verdicts) -> list[tuple[str, str]]:
-    """Heading and table of every scored split."""
-    found = []
+def _scores(comparison: Comparison, verdicts: Verdicts) -> list[Section]:
+    """The table of every scored split."""
+    sections = []
     for split in comparison.splits:
         about = ["chose the checkpoint"] if split.partition(".")[0] == "valid" else []
-        about += [] if judgement.declared.is_primary(split) else ["exploratory"]
+        about += [] if verdicts.declared.is_primary(split) else ["exploratory"]
         head = f"Scores on {escape(split)}" + (f" ({', '.join(about)})" if about else "")
-        found.append((head, score_table(comparison, split)))
-    return found
+        sections.append(Section(head, score_table(comparison, split)))
+    return sections
 
 
-def score_notes(comparison: Comparison) -> list[str]:
-    """What the score tables need said."""
-    notes = []
+def _score_notes(comparison: Comparison) -> list[str]:
+    """What a reader of the score tables must know."""
+    lines = []
     if len(comparison.vocabularies) > 1:
         sizes = [f"{letter}: {_vocabulary(comparison, content)}" for content, letter in comparison.vocabularies.items()]
-        notes.append(
-            f"† Target vocabularies differ ({'; '.join(sizes)}): perplexities and nats a token are comparable only "
-            "between arms of one vocabulary and are not ranked across them; bits per byte, BLEU and chrF may be."
+        lines.append(
+            f"† Target vocabularies differ ({'; '.join(sizes)}): perplexities and nats per token are comparable only "
+            "between arms with the same vocabulary, and are not ranked across vocabularies; bits per byte, BLEU and chrF "
+            "can be compared."
         )
-    notes += [score.meaning + "." for score in shown_scores(comparison) if score.meaning]
+    lines += [f"{score.meaning}." for score in shown_scores(comparison) if score.meaning]
     signatures = dict.fromkeys(
         f"{escape(name)}: {code(signature, in_table=False)}"
         for arm in comparison.arms
         for run in arm.done
         for name, signature in run.signatures.items()
     )
-    return notes + [f"Signature of {text}" for text in signatures]
+    return lines + [f"Signature of {text}" for text in signatures]
 
 
 def _vocabulary(comparison: Comparison, content: str) -> str:
@@ -102,28 +189,40 @@ def _vocabulary(comparison: Comparison, content: str) -> str:
     return (f"{size:,} pieces, " if size else "") + (code(content[:12]) if content else "not recorded")
 
 
-def differences(comparison: Comparison) -> str:
-    """In what arms differ besides the tie: sentences, and a table of settings."""
+def _differences(comparison: Comparison) -> str:
+    """How the arms differ besides the tie: sentences, and a table of settings."""
     if len(comparison.arms) == 1:
         return "There is one arm."
-    lines = describe_differences(comparison) or ["There is no untied arm to read the others against."]
+    lines = describe_differences(comparison) or ["There is no untied arm to compare the others with."]
     lines += describe_matching(comparison)
     settings = differing_settings(comparison)
     if not settings:
         return bullets([*lines, "No setting besides the tie and the hardware differs between the arms."])
     rows = [
-        [code(a.name), *(code(show_value(values[a.name])) for values in settings.values())] for a in comparison.arms
+        [code(arm.name), *(code(show_value(values[arm.name])) for values in settings.values())]
+        for arm in comparison.arms
     ]
     table = markdown_table(["arm", *map(code, settings)], rows, n_text=1 + len(settings))
     return f"{bullets(lines)}\n\nSettings besides the tie that differ:\n\n{table}"
 
 
-def ties(comparison: Comparison) -> str:
+def _ties(comparison: Comparison) -> str:
     """Tie groups of each arm, from its plan."""
-    lines: list[str] = []
+    lines = []
     for arm in comparison.arms:
         ties = describe_ties(arm.first.owner)
-        unknown = "not recorded" if not arm.first.owner else "nothing"
+        unknown = "nothing" if arm.first.owner else "not recorded"
         plan = f" (plan {code(arm.first.plan_hash)})" if arm.first.plan_hash else ""
-        lines.append(f"- {code(arm.name)}{plan}: {'; '.join(ties) or unknown}")
-    return "\n".join(lines)
+        lines.append(f"{code(arm.name)}{plan}: {'; '.join(ties) or unknown}")
+    return bullets(lines)
+
+
+def _method(comparison: Comparison, verdicts: Verdicts) -> str:
+    slug = comparison.slug
+    files = (
+        f"As a file: [method]({slug}_method.txt). Tables in LaTeX: [arms]({slug}_arms.tex), "
+        f"[verdicts]({slug}_verdicts.tex)."
+    )
+    # Sentence by sentence, because `escape` bounds the length of a text.
+    paragraph = " ".join(map(escape, method_sentences(comparison, verdicts)))
+    return f"> {paragraph}\n\n{files}"

@@ -1,4 +1,4 @@
-"""Markdown and CSV as text: tables, and the escaping of everything that came out of a file."""
+"""Markdown and CSV as text: tables, lists, numbers, and the escaping of everything that came from a file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from tietrain.runs.view import clean_text
 
-# A spreadsheet takes a cell that begins so for a formula.
+# A spreadsheet takes a cell that begins with one of these for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@")
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is: no markup, no HTML, no cell or line ends inside.
+    """Text that Markdown shows unchanged: no markup, no HTML, no end of a cell or line inside.
 
     >>> escape("a|b <i> *c*")
     'a\\\\|b &lt;i&gt; \\\\*c\\\\*'
@@ -27,7 +27,7 @@ def escape(text: str) -> str:
 
 
 def code(text: str, *, in_table: bool = True) -> str:
-    """Text in code type; plain escaped text where it holds what would end a code span or a table cell."""
+    """Text in code type; escaped plain text if it holds a character that would end a code span or a table cell."""
     text = clean_text(text)
     ends = "`\\|" if in_table else "`\\"
     return f"`{text}`" if text and not set(text) & set(ends) else escape(text)
@@ -39,6 +39,11 @@ def join_words(words: Sequence[str]) -> str:
     'tying, vocabulary and corpus'
     """
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """A list."""
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], n_text: int = 1) -> str:
@@ -72,7 +77,7 @@ def count(value: float | None) -> str:
 
 
 def fixed(value: float, decimals: int) -> str:
-    """A decimal number; very large ones in powers of ten, so that no cell runs away."""
+    """A decimal number; very large ones in powers of ten, so that no cell grows too wide."""
     return f"{value:,.{decimals}f}" if abs(value) < 1e6 else f"{value:.3g}"
 
 

@@ -10,11 +10,10 @@ from tietrain.runs.scores import COLUMNS, SCORES, Score
 from tietrain.runs.view import Run
 
 MOST_PATHS = 6
-COUNTS = (("steps", "steps"), ("tokens", "target tokens"), ("seconds", "training seconds"))
 
 
 def shown_scores(comparison: Comparison) -> list[Score]:
-    """Columns of the score tables of a comparison."""
+    """Columns of the score tables of a comparison: those that some arm has, or gives a reason for not having."""
     names = COLUMNS.get(comparison.task, COLUMNS["mt"])
     if len(comparison.vocabularies) > 1:
         names = tuple(dict.fromkeys(("excess_bits_per_byte", *names, "bits_per_byte")))
@@ -31,30 +30,20 @@ def _has(arm: Arm, split: str, name: str) -> bool:
 
 
 def cost_table(comparison: Comparison) -> str:
-    """One row an arm: seeds, parameters, what tying saved, FLOPs, steps, tokens, seconds."""
-    header = [
-        "arm",
-        "finished",
-        "seeds",
-        "stored parameters",
-        "saved by tying",
-        "training FLOPs",
-        *(title for _, title in COUNTS),
-    ]
+    """One row per arm: seeds, parameters, what tying saved, FLOPs, steps, tokens, seconds."""
+    header = ["arm", "finished", "seeds", "stored parameters", "saved by tying", "training FLOPs"]
+    header += ["steps", "target tokens", "training seconds"]
     rows = []
     for arm in comparison.arms:
-        first = arm.first
-        rows.append(
-            [
-                code(arm.name),
-                describe_statuses(arm),
-                ", ".join(str(run.seed) for run in arm.done) or "—",
-                count(first.params),
-                _saved(first),
-                stat_text(arm.total("flops"), powers),
-                *(stat_text(arm.total(name), count) for name, _ in COUNTS),
-            ]
-        )
+        cells = [
+            code(arm.name),
+            describe_statuses(arm),
+            ", ".join(str(run.seed) for run in arm.done) or "—",
+            count(arm.first.params),
+            saved_text(arm.first, "—"),
+            stat_text(arm.total("flops"), powers),
+        ]
+        rows.append(cells + [stat_text(arm.total(name), count) for name in ("steps", "tokens", "seconds")])
     return markdown_table(header, rows, n_text=3)
 
 
@@ -71,53 +60,57 @@ def saved_percent(run: Run) -> float | None:
     return None if run.params_saved is None or not run.params_untied else 100 * run.params_saved / run.params_untied
 
 
-def _saved(run: Run) -> str:
+def saved_text(run: Run, unknown: str, unit: str = "") -> str:
+    """`128,000 (15.1 %)`, or `128,000 parameters (15.1 %)` with this unit."""
     saved = saved_percent(run)
-    return "—" if saved is None else f"{run.params_saved:,} ({saved:.1f} %)"
+    return unknown if saved is None else f"{count(run.params_saved)}{unit} ({saved:.1f} %)"
 
 
 def stat_text(stat: Stat | None, show: Callable[[float], str]) -> str:
-    """`mean ± sd (n)`; the mean alone for one seed, or where all seeds agree."""
+    """`mean ± sd (n)`; only the mean for one seed, or if all seeds agree."""
     if stat is None:
         return "—"
     return f"{show(stat.mean)} ± {show(stat.sd)} ({stat.n})" if stat.sd else show(stat.mean)
 
 
 def score_table(comparison: Comparison, split: str) -> str:
-    """One row an arm with its scores on a split, and the reasons of empty cells under it."""
+    """One row per arm with its scores on a split, and below it the reasons for empty cells."""
     scores = shown_scores(comparison)
     several = len(comparison.vocabularies) > 1
     header = ["arm", *(["vocabulary"] if several else []), "stored parameters"]
-    header += [s.title + (" †" if several and s.per_token else "") for s in scores]
+    header += [score.title + (" †" if several and score.per_token else "") for score in scores]
     reasons: dict[str, int] = {}
     rows = []
     for arm in comparison.arms:
-        cells = [
-            code(arm.name),
-            *([comparison.vocabularies[arm.target_vocabulary]] if several else []),
-            count(arm.first.params),
-        ]
+        cells = [code(arm.name)]
+        if several:
+            cells.append(comparison.vocabularies[arm.target_vocabulary])
+        cells.append(count(arm.first.params))
         rows.append(cells + [_score_cell(arm, split, score, reasons) for score in scores])
-    notes = [f"({n}) empty: {escape(why)}" for why, n in reasons.items()]
-    return "\n".join(
-        [markdown_table(header, rows, n_text=2 if several else 1), "", *(f"{note}  " for note in notes)]
-    ).rstrip()
+    table = markdown_table(header, rows, n_text=2 if several else 1)
+    notes = [f"({n}) empty: {escape(reason)}  " for reason, n in reasons.items()]
+    return "\n".join([table, "", *notes]).rstrip()
 
 
 def _score_cell(arm: Arm, split: str, score: Score, reasons: dict[str, int]) -> str:
-    stat, why = arm.score(split, score.name), arm.reason(split, score.name) or "not recorded by the run"
+    """The mean over seeds; a number in brackets refers to the reason why a value is missing."""
+    stat = arm.score(split, score.name)
+    reason = arm.reason(split, score.name) or "not recorded by the run"
     if stat is None:
-        return f"— ({reasons.setdefault(why, len(reasons) + 1)})"
+        return f"— ({reasons.setdefault(reason, len(reasons) + 1)})"
     scaled = Stat(stat.mean * score.scale, None if stat.sd is None else stat.sd * score.scale, stat.n)
-    text = stat_text(scaled, lambda v: fixed(v, score.decimals))
-    if stat.n < len(arm.done):
-        some = f"in {len(arm.done) - stat.n} of {len(arm.done)} runs: {why}"
-        text += f" ({reasons.setdefault(some, len(reasons) + 1)})"
+    text = stat_text(scaled, lambda value: fixed(value, score.decimals))
+    n_done = len(arm.done)
+    if stat.n < n_done:
+        reason = f"in {n_done - stat.n} of {n_done} runs: {reason}"
+        text += f" ({reasons.setdefault(reason, len(reasons) + 1)})"
     return text
 
 
 def left_out_table(runs: Sequence[Run]) -> str:
-    """Runs that are in no mean, how they ended and why; those that differ in their seed alone are one row."""
+    """Runs that are in no mean, how they ended and why; those that differ only in their seed share a row. Empty if none."""
+    if not runs:
+        return ""
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.status == "not_applicable"):
         groups.setdefault((run.status, run.task, run.label, run.reason), []).append(run)
@@ -128,17 +121,15 @@ def left_out_table(runs: Sequence[Run]) -> str:
 def _left_out_row(group: Sequence[Run]) -> list[str]:
     run = group[0]
     seeds = ["—"] if run.status == "unreadable" else dict.fromkeys(str(run.seed) for run in group)
-    paths = [code(run.path) for run in group]
+    paths = ", ".join(code(run.path) for run in group[:MOST_PATHS])
+    more = f" and {len(group) - MOST_PATHS} more" if len(group) > MOST_PATHS else ""
+    silent = "still running, or stopped without a message (killed, power failure)" if run.status == "running" else "—"
     return [
         run.status.replace("_", " "),
         TASK_TITLES.get(run.task, escape(run.task)).lower() or "—",
         code(run.label) or "—",
         ", ".join(seeds),
         ", ".join(dict.fromkeys(count(run.steps) for run in group)),
-        escape(run.reason) or _silence(run.status),
-        ", ".join(paths[:MOST_PATHS]) + (f" and {len(paths) - MOST_PATHS} more" if len(paths) > MOST_PATHS else ""),
+        escape(run.reason) or silent,
+        paths + more,
     ]
-
-
-def _silence(status: str) -> str:
-    return "still at work, or ended without a word (killed, power)" if status == "running" else "—"

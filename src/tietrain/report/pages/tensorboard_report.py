@@ -1,4 +1,4 @@
-"""The comparison in TensorBoard: its tables as text in one run, and a run of its own for the mean of each arm."""
+"""The comparison in TensorBoard: its tables as the text of one run, and one more run per arm for the mean of its seeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from tietrain.report.arms import Arm, Comparison
-from tietrain.report.pages.markup import escape
+from tietrain.report.pages.markup import bullets, escape
 from tietrain.report.pages.tables import cost_table, score_table, shown_scores
 from tietrain.report.pages.verdict_text import heading, notes, verdict_table
 from tietrain.report.verdicts import Verdicts
@@ -18,15 +18,15 @@ from tietrain.runs import record as runs
 from tietrain.runs.events import FLOPS_A_STEP, EventFile
 from tietrain.runs.view import Point
 
-# File systems end names at 255 bytes.
+# File systems limit names to 255 bytes.
 MAX_FOLDER = 120
 
 
-def write_board(folder: Path, comparisons: Sequence[Comparison], judgements: Mapping[str, Verdicts]) -> None:
-    """Write `folder` anew: the tables, and below it `SLUG/ARM`, whose curves have the tags of the runs' own.
+def write_tensorboard_report(folder: Path, comparisons: Sequence[Comparison], verdicts: Mapping[str, Verdicts]) -> None:
+    """Write `folder` anew: the tables, and below it `SLUG/ARM`, whose curves have the same tags as those of the runs.
 
     Raises:
-        StorageError: the disk refused.
+        StorageError: a file cannot be written.
     """
     with runs.writing(folder):
         if folder.exists():
@@ -34,32 +34,33 @@ def write_board(folder: Path, comparisons: Sequence[Comparison], judgements: Map
         now = time.time()
         tables = EventFile(folder, now)
         for comparison in comparisons:
-            judgement = judgements[comparison.slug]
-            tables.text(f"comparison/{comparison.slug}", _page(comparison, judgement))
+            own = verdicts[comparison.slug]
+            tables.text(f"comparison/{comparison.slug}", _page(comparison, own))
             for arm, name in zip(comparison.arms, _names(comparison.arms), strict=True):
-                _write_arm(EventFile(folder / comparison.slug / name, now), arm, comparison, judgement)
+                _write_arm(EventFile(folder / comparison.slug / name, now), arm, comparison, own)
 
 
-def _page(comparison: Comparison, judgement: Verdicts) -> str:
-    blocks = [f"# {escape(comparison.title)}", escape(heading(comparison, judgement)), verdict_table(judgement)]
-    blocks += ["\n".join(f"- {line}" for line in notes(judgement)), "## Costs", cost_table(comparison)]
+def _page(comparison: Comparison, verdicts: Verdicts) -> str:
+    blocks = [f"# {escape(comparison.title)}", escape(heading(comparison, verdicts)), verdict_table(verdicts)]
+    blocks += [bullets(notes(verdicts)), "## Costs", cost_table(comparison)]
     for split in comparison.splits:
         blocks += [f"## Scores on {escape(split)}", score_table(comparison, split)]
     return "\n\n".join(blocks)
 
 
 def _names(arms: Sequence[Arm]) -> list[str]:
-    """A folder for each arm, called like it."""
+    """A folder name for each arm, like the arm's own."""
     names = [re.sub(r"[^A-Za-z0-9_+.=,-]+", "_", arm.name).strip("._")[:MAX_FOLDER] for arm in arms]
     return [f"{name}-{arm.id}" if names.count(name) > 1 else name for name, arm in zip(names, arms, strict=True)]
 
 
-def _write_arm(file: EventFile, arm: Arm, comparison: Comparison, judgement: Verdicts) -> None:
+def _write_arm(file: EventFile, arm: Arm, comparison: Comparison, verdicts: Verdicts) -> None:
     """Mean loss by tokens and by MFLOPs, and the mean scores by stored parameters and by MFLOPs of training."""
     for point in _mean_curve(arm):
         file.scalar("valid/nats_per_token", point.nats_per_token, round(point.tokens))
         file.scalar("by_flops/valid/nats_per_token", point.nats_per_token, round(point.flops / FLOPS_A_STEP))
-    split, flops = judgement.declared.split, arm.total("flops")
+    split = verdicts.declared.split
+    flops = arm.total("flops")
     for score in shown_scores(comparison):
         stat = arm.score(split, score.name)
         if stat and arm.first.params:
@@ -69,11 +70,10 @@ def _write_arm(file: EventFile, arm: Arm, comparison: Comparison, judgement: Ver
 
 
 def _mean_curve(arm: Arm) -> list[Point]:
-    """Mean over finished seeds at the steps that every one was looked at."""
+    """Mean over finished seeds at the steps at which every seed was evaluated."""
     curves = [{point.step: point for point in run.curve} for run in arm.done]
     steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
-    points = ([curve[step] for curve in curves] for step in steps)
-    return [_mean(found) for found in points]
+    return [_mean([curve[step] for curve in curves]) for step in steps]
 
 
 def _mean(points: Sequence[Point]) -> Point:

@@ -1,15 +1,20 @@
-"""The trials of a comparison in words: how many an arm had, what each scored, what is chosen, and what to doubt."""
+"""The trials of a comparison in words: how many each arm had, what each scored, what was chosen, and what to doubt."""
 
 from __future__ import annotations
 
 import math
 
 from tietrain.report.arms import Arm, Comparison, show_value
-from tietrain.report.pages.markup import code, fixed, markdown_table
+from tietrain.report.pages.markup import bullets, code, fixed, markdown_table
 from tietrain.report.tuning import Tuning, edge_keys, expected_best
 
 DECIMALS = 4
-UNLIKE = "Nats a token compare the points of one arm, and not arms: their vocabularies differ."
+EXPLANATION = (
+    "A trial is one point of the list; its score is the mean nats/token on valid over the tuning seeds. Its runs are in no "
+    "other mean or figure. The chosen point has the lowest score. Expected best of n: the lowest score of n trials drawn "
+    "with replacement from the trials that were made; diverged trials are left out (Dodge et al. 2019)."
+)
+UNLIKE = "Nats per token compare the points of one arm, but not arms, because their vocabularies differ."
 
 
 def tuned_arms(comparison: Comparison) -> list[tuple[Arm, Tuning]]:
@@ -17,33 +22,30 @@ def tuned_arms(comparison: Comparison) -> list[tuple[Arm, Tuning]]:
     return [(arm, arm.tuning) for arm in comparison.arms if arm.tuning]
 
 
-def heading_words(comparison: Comparison) -> str:
-    """`tuned: rates, 10 trials an arm`, plain text; empty where no arm was tuned."""
-    found = tuned_arms(comparison)
-    if not found:
+def tuning_heading(comparison: Comparison) -> str:
+    """`tuned: rates, 10 trials per arm`, plain text; empty if no arm was tuned."""
+    tuned = tuned_arms(comparison)
+    if not tuned:
         return ""
     if not comparison.tuned:
-        return "not every arm tuned alike"
-    return f"tuned: {found[0][1].name}, {count_trials(found[0][1])} an arm"
-
-
-def count_trials(tuning: Tuning) -> str:
+        return "not every arm tuned in the same way"
+    tuning = tuned[0][1]
     n = len(tuning.points)
-    return f"{n} trial{'' if n == 1 else 's'}"
+    return f"tuned: {tuning.name}, {n} trial{'' if n == 1 else 's'} per arm"
 
 
 def method_sentence(comparison: Comparison) -> str:
     """How the arms of a tuned comparison were tuned, what was chosen and what to doubt, as plain text."""
-    found = tuned_arms(comparison)
-    tuning = found[0][1]
+    tuned = tuned_arms(comparison)
+    tuning = tuned[0][1]
     keys = ", ".join(dict.fromkeys(key for point in tuning.points.values() for key in point))
     seeds = ", ".join(map(str, tuning.seeds))
-    chosen = [f"{arm.name} {_settings(its, its.chosen)}" for arm, its in found if its.chosen is not None]
-    doubted = [f"{arm.name}: {text.replace('`', '')}" for arm, its in found for text in doubts(its)]
+    chosen = [f"{arm.name} {_settings(its, its.chosen)}" for arm, its in tuned if its.chosen is not None]
+    doubted = [f"{arm.name}: {text.replace('`', '')}" for arm, its in tuned for text in doubts(its)]
     return (
-        f"Every arm was tuned by the same list of {len(tuning.points)} points ({tuning.name}: {keys}): each was trained with "
-        f"seed {seeds}, the lowest mean loss on valid chose one, and that one was trained again with the seeds reported here. "
-        f"Chosen: {'; '.join([*chosen, *doubted])}."
+        f"Every arm was tuned with the same list of {len(tuning.points)} points ({tuning.name}: {keys}). Each point was "
+        f"trained with tuning seeds {seeds}; the point with the lowest mean loss on valid was chosen, and trained again "
+        f"with the seeds reported here. Chosen: {'; '.join([*chosen, *doubted])}."
     )
 
 
@@ -52,45 +54,38 @@ def _settings(tuning: Tuning, place: int) -> str:
 
 
 def tuning_text(comparison: Comparison) -> str:
-    """Tables, and what they mean; empty where no arm was tuned."""
-    found = tuned_arms(comparison)
-    if not found:
+    """Tables, and what they mean; empty if no arm was tuned."""
+    tuned = tuned_arms(comparison)
+    if not tuned:
         return ""
-    lines = [
-        "A trial is one point of the list, its score the mean nats/token on valid over the tuning seeds; its runs are in no "
-        "other mean or figure. The chosen point has the lowest. Expected best of n: lowest of n trials drawn from those "
-        "made, with replacement, those that diverged left out (Dodge et al. 2019).",
-        *([UNLIKE] if len(comparison.vocabularies) > 1 else []),
-    ]
-    bullets = "\n".join(f"- {line}" for line in lines)
-    return "\n\n".join([_summary(found), *_trials(found), bullets])
+    lines = [EXPLANATION, *([UNLIKE] if len(comparison.vocabularies) > 1 else [])]
+    return "\n\n".join([_summary(tuned), *_trials(tuned), bullets(lines)])
 
 
-def _summary(found: list[tuple[Arm, Tuning]]) -> str:
-    """One row an arm."""
-    sizes = _sizes(max(len(tuning.points) for _, tuning in found))
+def _summary(tuned: list[tuple[Arm, Tuning]]) -> str:
+    """One row per arm."""
+    sizes = _sizes(max(len(tuning.points) for _, tuning in tuned))
     header = ["arm", "list", "chosen point", "trials", "diverged", *(f"expected best of {n}" for n in sizes)]
     rows = []
-    for arm, tuning in found:
+    for arm, tuning in tuned:
         means = list(tuning.means.values())
         expected = [expected_best(means, n) if means else None for n in sizes]
-        n_diverged = sum(math.isinf(mean) for mean in means)
-        counts = [f"{len(means)} of {len(tuning.points)}", str(n_diverged)]
-        said = "not recorded" if tuning.chosen is None else _point(tuning, tuning.chosen)
-        rows.append([code(arm.name), code(tuning.name), said, *counts, *map(_score, expected)])
+        chosen = "not recorded" if tuning.chosen is None else _point(tuning, tuning.chosen)
+        counts = [f"{len(means)} of {len(tuning.points)}", str(sum(math.isinf(mean) for mean in means))]
+        rows.append([code(arm.name), code(tuning.name), chosen, *counts, *map(_score, expected)])
     return markdown_table(header, rows, n_text=3)
 
 
 def _sizes(n: int) -> list[int]:
-    """Numbers of trials that are told: all, half of them, and so on down to one."""
+    """Numbers of trials that are shown: all, half of them, and so on down to one."""
     return [n] if n <= 1 else [*_sizes(n // 2), n]
 
 
-def _trials(found: list[tuple[Arm, Tuning]]) -> list[str]:
-    """A table for each list: one row a point, one column an arm; the chosen is in bold."""
+def _trials(tuned: list[tuple[Arm, Tuning]]) -> list[str]:
+    """One table per list, with one row per point and one column per arm; the chosen point is in bold."""
     tables = []
-    for budget in dict.fromkeys(tuning.budget for _, tuning in found):
-        members = [(arm, tuning) for arm, tuning in found if tuning.budget == budget]
+    for budget in dict.fromkeys(tuning.budget for _, tuning in tuned):
+        members = [(arm, tuning) for arm, tuning in tuned if tuning.budget == budget]
         first = members[0][1]
         rows = [[_point(first, place), *(_cell(tuning, place) for _, tuning in members)] for place in first.points]
         tables.append(markdown_table([f"point of {code(first.name)}", *(code(arm.name) for arm, _ in members)], rows))
@@ -113,19 +108,17 @@ def _score(mean: float | None) -> str:
 
 
 def doubts(tuning: Tuning) -> list[str]:
-    """What makes a tuned arm less than tuned."""
+    """Why the chosen point may not be the best."""
     if tuning.best is None:
         ended = sum(map(len, tuning.scores.values()))
-        return [
-            f"{ended} of its {len(tuning.points) * len(tuning.seeds)} tuning runs are here, so nothing shows what is best"
-        ]
-    found = []
+        expected = len(tuning.points) * len(tuning.seeds)
+        return [f"only {ended} of its {expected} tuning runs are here, so the best point is unknown"]
+    lines = []
     if tuning.best != tuning.chosen:
-        found.append(f"the tuning runs that are here choose point {tuning.best}, not the one that is reported")
+        lines.append(f"the tuning runs that are here choose point {tuning.best}, not the point that is reported")
     if math.isinf(tuning.means[tuning.best]):
-        found.append("every point diverged")
-        return found
+        return [*lines, "every point diverged"]
     for key, side in edge_keys(tuning.points, tuning.best).items():
         value = show_value(tuning.points[tuning.best][key])
-        found.append(f"the best {code(key)} ({value}) is the {side} of the list, and a better one may lie beyond it")
-    return found
+        lines.append(f"the best {code(key)} ({value}) is the {side} of the list; a better value may lie beyond it")
+    return lines

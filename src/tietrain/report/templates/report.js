@@ -1,7 +1,7 @@
 "use strict";
 document.documentElement.classList.add("js");
 
-// Show and hide an arm: its rows and, inside the figures, the groups of its class.
+// Show or hide an arm: its rows, and the groups of its class inside the figures.
 for (const box of document.querySelectorAll("input[data-arm]")) {
   box.addEventListener("change", () => {
     for (const part of box.closest("section").getElementsByClassName(box.dataset.arm)) {
@@ -10,16 +10,16 @@ for (const box of document.querySelectorAll("input[data-arm]")) {
   });
 }
 
-// Say where a table is wider than the page.
-function tellWide() {
+// Mark tables that are wider than the page.
+function markWide() {
   for (const box of document.querySelectorAll(".scroll")) {
     box.classList.toggle("wide", box.scrollWidth > box.clientWidth);
   }
 }
-addEventListener("resize", tellWide);
-tellWide();
+addEventListener("resize", markWide);
+markWide();
 
-// Sort by a column, the other way round at the second click; empty cells stay last.
+// Sort by a column, in reverse order at the second click; empty cells stay last.
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
     const head = button.closest("th");

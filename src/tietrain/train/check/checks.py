@@ -1,13 +1,17 @@
-"""Is what was tied computed, counted and trained as one? A function a check; each raises CheckFailed with what differs."""
+"""Is what was tied computed, counted and trained as one? One function per check; each raises CheckFailed with what differs."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from tietrain.data.batches.batching import Batch
 from tietrain.data.tokenizer import PAD_ID
@@ -15,9 +19,8 @@ from tietrain.model.cache import Cache
 from tietrain.model.transformer import Memory, Transformer
 from tietrain.plan.flops import count_flops, length_units
 from tietrain.plan.params import count_params
-from tietrain.train.check.counter import count_matmul_flops
 from tietrain.train.check.lifecycle import OPTIMIZERS, gradients, optimizer_config
-from tietrain.train.check.reference import draw_batches, require, require_close, summed_loss, untied_twin
+from tietrain.train.check.reference import CheckFailed, draw_batches, require, require_close, summed_loss, untied_twin
 from tietrain.train.optim import build_optimizer
 from tietrain.train.tasks.task import batch_loss
 
@@ -88,7 +91,7 @@ def check_cache(model: Transformer) -> str:
     """Cached decoding is the full forward pass at every position, and for rows selected on the way; returns the length.
 
     One position at a time, then two halves between which rows are repeated and left out. Tying bugs 41 and 42: keys and
-    values kept by module or by the index of a shared layer. A masked model, which sees what follows, decodes nothing.
+    values kept by module or by the index of a shared layer. A masked model, which attends to what follows, decodes nothing.
     """
     exact = copy.deepcopy(model).double()
     batches = [b for b in draw_batches(exact, 3, 9, 40) if exact.shape.stack(b.stack).causal]
@@ -98,7 +101,9 @@ def check_cache(model: Transformer) -> str:
 
 
 def _check_cache(model: Transformer, batch: Batch) -> None:
-    tgt, memory, rows = batch.tgt_in_ids, None, torch.tensor([2, 0, 2])
+    tgt = batch.tgt_in_ids
+    memory = None
+    rows = torch.tensor([2, 0, 2])
     if batch.sources:
         for values in batch.sources.values():
             values[1, -4:] = PAD_ID if values.ndim == 2 else torch.nan
@@ -153,7 +158,8 @@ def check_flops(model: Transformer) -> str:
     Training is counted under its math kernel: the fused one computes scores again on the way back, which is work of the
     hardware and not of the model. Tying bugs 28 to 31: FLOPs that depend on what is tied.
     """
-    ledger, requested, total = count_flops(model.shape), 0, 0
+    ledger = count_flops(model.shape)
+    n_tokens = total = 0
     for batch in draw_batches(model, 3, 5, 7):
         units = length_units(model.shape, batch.lengths)
         forward, training = ledger.forward(units), ledger.training(units)
@@ -164,8 +170,39 @@ def check_flops(model: Transformer) -> str:
             with sdpa_kernel(SDPBackend.MATH):
                 counted = count_matmul_flops(partial(_learn, m, batch))
             require(counted == training, f"{counted:,} FLOPs in training by {kind}", f"the ledger says {training:,}")
-        requested, total = requested + batch.n_tokens, total + forward
-    return f"{total:,} forward for {requested} target tokens"
+        n_tokens += batch.n_tokens
+        total += forward
+    return f"{total:,} forward for {n_tokens} target tokens"
+
+
+def _flash_flops(q: list[int], k: list[int], v: list[int], *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    b, h, t, d = q
+    return 2 * b * h * t * k[2] * (d + v[-1])
+
+
+# torch 2.13 has no formula for the CPU's fused attention and counts it as nothing (pytorch issue 195460).
+FUSED: dict[Any, Callable[..., int]] = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _flash_flops}
+
+
+class _NoUncountedAttention(TorchDispatchMode):
+    """Fails if an attention kernel runs for which no formula is known."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        known = func.overloadpacket in flop_registry or func.overloadpacket in FUSED
+        if not known and "attention" in func.name():
+            raise CheckFailed(f"FLOPs of {func.name()}", "torch's counter has no formula for it")
+        return func(*args, **(kwargs or {}))
+
+
+def count_matmul_flops(run: Callable[[], object]) -> int:
+    """Matmul FLOPs of everything `run` computes, as torch counts them, backward passes and attention included.
+
+    Raises:
+        CheckFailed: an attention kernel runs that would be counted as nothing.
+    """
+    with FlopCounterMode(display=False, custom_mapping=FUSED) as counter, _NoUncountedAttention():
+        run()
+    return int(counter.get_total_flops())
 
 
 def _logits(model: Transformer, batch: Batch) -> Tensor:
@@ -177,7 +214,7 @@ def _learn(model: Transformer, batch: Batch) -> None:
 
 
 def check_decay(model: Transformer) -> str:
-    """One step without gradient shrinks every matrix once and leaves one state a parameter; returns the optimizers.
+    """One step without gradient shrinks every matrix once and leaves one state per parameter; returns the optimizers.
 
     Tying bugs 37 and 40: a parameter stepped twice, decay by name. AdamW and SGD shrink by lr x decay; Adam takes its
     normalized first step against the decay's gradient (Kingma & Ba 2015, algorithm 1), at most lr.

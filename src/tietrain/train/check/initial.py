@@ -44,7 +44,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "gelu"
 def check_initial_loss(
     models: Sequence[Transformer], untied: Transformer, table_init_std: float | None
 ) -> tuple[str, str]:
-    """Measured and predicted nats in words, and a flag where arms start too far apart, empty otherwise.
+    """Measured and predicted nats in words, and a flag if arms start too far apart, else an empty one.
 
     Args:
         models: of one plan and several seeds, because the prediction is an average over initial values.
@@ -58,19 +58,19 @@ def check_initial_loss(
     wanted = fmean(predicted_nats(models[0], table_init_std, batch) for batch in batches)
     base = fmean(initial_nats(untied, batch) for batch in batches)
     problem = f"{wanted:.2f} nats follow from the initial distribution"
-    require(abs(measured - wanted) <= TOLERANCE, f"initial loss of {measured:.2f} nats a token", problem)
-    flag = f"starts at {measured:.2f} nats a token, untied at {base:.2f}" if abs(measured - base) > FLAGGED else ""
+    require(abs(measured - wanted) <= TOLERANCE, f"initial loss of {measured:.2f} nats per token", problem)
+    flag = f"starts at {measured:.2f} nats per token, untied at {base:.2f}" if abs(measured - base) > FLAGGED else ""
     return f"{measured:.2f} nats, predicted {wanted:.2f}", flag
 
 
 @torch.no_grad()
 def initial_nats(model: Transformer, batch: Batch) -> float:
-    """Nats a token of a batch."""
+    """Nats per token of a batch."""
     return float(batch_loss(model, batch, 0.0).nll) / batch.n_tokens
 
 
 def predicted_nats(model: Transformer, table_init_std: float | None, batch: Batch) -> float:
-    """Nats a token of uniformly random text of a batch's lengths, on average over initial values."""
+    """Nats per token of uniformly random text of a batch's lengths, on average over initial values."""
     shape, stack, owner = model.shape, model.shape.stack(batch.stack), model.plan.owner
     std = shape.d_model**-0.5 if table_init_std is None else table_init_std
     v, spread = (model.embed_scale * std) ** 2, std**2 * shape.d_model
@@ -94,7 +94,7 @@ def _memory(model: Transformer, batch: Batch, names: Sequence[str], v: float) ->
         if name in batch.sources:
             of_input = 1.0 if model.shape.stack(name).n_features else v  # what a linear adapter makes of unit vectors
             read.append(_stream(model.plan, model.shape.stack(name), batch.sources[name].shape[1], of_input, {}))
-    source = torch.block_diag(*read)
+    source: Tensor = torch.block_diag(*read)
     return source / _outer(source.diagonal().sqrt(), source.diagonal().sqrt())
 
 
@@ -135,7 +135,7 @@ def _positions(shape: ModelShape, length: int) -> Tensor:
         return POSITION_INIT_STD**2 * torch.eye(length, dtype=F64)
     if shape.positions == "rotary":
         return torch.zeros(length, length, dtype=F64)
-    table = sinusoids(torch.arange(length), shape.d_model).double()
+    table: Tensor = sinusoids(torch.arange(length), shape.d_model).double()
     if shape.norm == "layer":
         table = table - table.mean(dim=1, keepdim=True)
     return table @ table.t() / shape.d_model

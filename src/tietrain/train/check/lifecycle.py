@@ -1,4 +1,4 @@
-"""Is every tie still one tensor after whatever is done to a model? One way a function; each is audited."""
+"""Is every tie still one tensor after whatever is done to a model? One function per way; each is audited."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _built(model: Transformer) -> Transformer:
 
 
 def _moved(model: Transformer) -> Transformer:
-    """On the GPU where there is one; else in new memory, through the method that `Module.to` moves with."""
+    """On the GPU if there is one; else in new memory, through the method that `Module.to` moves with."""
     again = copy.deepcopy(model)
     return again.to("cuda") if torch.cuda.is_available() else again._apply(torch.clone)
 
@@ -94,7 +94,7 @@ def _saved(model: Transformer) -> Transformer:
 def _averaged(model: Transformer) -> Transformer:
     """The mean of three equal checkpoints; that of different ones, and a moving one, must be every slot's own.
 
-    Tying bug 39: a shared tensor accumulated once a name.
+    Tying bug 39: a shared tensor accumulated once per name.
     """
     models = [model, _fresh(model), _fresh(model, seed=1)]
     mean, smoothed = _mean(models), _fresh(model)
@@ -185,5 +185,5 @@ def check_compile(model: Transformer, backend: str = "aot_eager") -> str:
 
 
 def gradients(model: Transformer) -> dict[str, Tensor]:
-    """Owner -> its gradient, zeros where nothing reached it."""
+    """Owner -> its gradient; zeros if nothing reached it."""
     return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}

@@ -1,11 +1,17 @@
-"""Schemes x checks: which schemes apply to which task, what each check found, and whether all is well."""
+"""Schemes x checks: which schemes apply to which task, what each check found, and all of it as a table, text or JSON."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from tietrain.config import RunConfig, TyingConfig
 from tietrain.config.compose import compose_config, parse_overrides
@@ -49,6 +55,9 @@ MODELS = {
     ),
 }
 N_SEEDS = 3
+MARKS = {"pass": "pass", "fail": "FAIL", "seen": "seen", "n/a": "n/a"}
+STYLES = {"pass": "green", "fail": "bold red", "seen": "dim", "n/a": "dim"}
+UNBOUNDED, MODEL_WIDTH = 10_000, 9  # columns
 Log = Callable[[str], None]
 
 # Check -> what it takes and what it says of a model, in the order of the columns.
@@ -65,7 +74,7 @@ CHECKS = {
     "ties": "every slot reads its owner's tensor after build, move, cast, copy, meta build, load, save, averaging",
     "gradient": "the gradient of a tied parameter is the sum over its uses in an untied twin",
     "steps": "untied copies, each stepped with the sum of their gradients, follow the tied model",
-    "decay": "weight decay is applied once and optimizer state is held once a stored parameter",
+    "decay": "weight decay is applied once and optimizer state is held once per stored parameter",
     "cache": "cached decoding is the full forward pass, also of selected rows",
     "params": "the parameter ledger is what memory and optimizer hold",
     "flops": "the FLOP ledger is torch's own count, forward and in training",
@@ -75,8 +84,8 @@ CHECKS = {
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What one check found: a status of pass, fail, seen (its mechanism was compiled in another row) or n/a, and why."""
+class CheckResult:
+    """The result of one check: pass, fail, seen (its mechanism was compiled in another row) or n/a, and why."""
 
     status: str
     note: str = ""
@@ -92,7 +101,7 @@ class Row:
     plan: str = ""
     reason: str = ""
     seconds: float = 0.0
-    cells: dict[str, Cell] = field(default_factory=dict)
+    cells: dict[str, CheckResult] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -131,7 +140,9 @@ def check_all(overrides: Sequence[str], config_dirs: Sequence[str], log: Log) ->
             try:
                 kinds = mechanisms(build_reference(config, NARROW).plan)
             except TyingError as e:
-                rows.append(Row(kind, scheme["name"], reason=e.problem, cells=dict.fromkeys(CHECKS, Cell("n/a"))))
+                rows.append(
+                    Row(kind, scheme["name"], reason=e.problem, cells=dict.fromkeys(CHECKS, CheckResult("n/a")))
+                )
                 continue
             rows.append(_check_row(config, kind, scheme["name"], log, compiles=not kinds <= compiled))
             compiled |= kinds
@@ -163,11 +174,11 @@ def _check_row(config: RunConfig, kind: str, scheme: str, log: Log, *, compiles:
     began, model = time.monotonic(), build_reference(config, NARROW)
     row = Row(kind, scheme, model.plan.hash)
     log(f"checking {row.title}")
-    row.cells = {name: _cell(check, model) for name, check in EXACT.items()}
-    row.cells["start"] = _cell(check_start, config)
+    row.cells = {name: _result(check, model) for name, check in EXACT.items()}
+    row.cells["start"] = _result(check_start, config)
     kinds = ", ".join(sorted(mechanisms(model.plan)))
-    seen = Cell("seen", f"{kinds}: compiled in a row above")
-    row.cells["compile"] = _cell(check_compile, model) if compiles else seen
+    seen = CheckResult("seen", f"{kinds}: compiled in a row above")
+    row.cells["compile"] = _result(check_compile, model) if compiles else seen
     row.seconds = time.monotonic() - began
     return row
 
@@ -179,19 +190,19 @@ def check_start(config: RunConfig) -> tuple[str, str]:
     return check_initial_loss(models, untied, config.model.table_init_std)
 
 
-def _cell(check: Callable[[Any], str | tuple[str, str]], what: Any) -> Cell:
-    """What a check says: a note, or a note and a flag."""
+def _result(check: Callable[[Any], str | tuple[str, str]], what: Any) -> CheckResult:
+    """The result of a check, which returns a note, or a note and a flag."""
     try:
-        said = check(what)
-        return Cell("pass", said) if isinstance(said, str) else Cell("pass", *said)
+        found = check(what)
+        return CheckResult("pass", found) if isinstance(found, str) else CheckResult("pass", *found)
     except TietrainError as e:
-        return Cell("fail", f"{e.setting}: {e.problem}")
+        return CheckResult("fail", f"{e.setting}: {e.problem}")
     except Exception as e:  # a check that cannot be carried out has not passed, and the others are still worth knowing
-        return Cell("fail", f"{type(e).__name__}: {first_line(e)}")
+        return CheckResult("fail", f"{type(e).__name__}: {first_line(e)}")
 
 
 def mechanisms(plan: TyingPlan) -> set[str]:
-    """The kinds of tie in a plan: table, cross-stack, layer, projection; `no tie` where it has none."""
+    """The kinds of tie in a plan: table, cross-stack, layer, projection; `no tie` if it has none."""
     found = {_mechanism([slot for slot in plan.slots if plan.owner[slot.name] == owner]) for owner in plan.groups}
     return found or {"no tie"}
 
@@ -208,3 +219,94 @@ def passed(rows: Sequence[Row]) -> bool:
     """Whether something was checked and no check failed."""
     cells = [cell.status for row in rows for cell in row.cells.values()]
     return "pass" in cells and "fail" not in cells
+
+
+@contextmanager
+def progress() -> Iterator[Log]:
+    """A function that shows on stderr what is being done: one changing line on a terminal, one line per step elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda line: print(line, file=sys.stderr, flush=True)
+        return
+    with Console(stderr=True).status("") as status:
+        yield status.update
+
+
+def show_rows(rows: Sequence[Row], heading: str) -> None:
+    """Print the matrix, what each check means, and remarks on single results."""
+    console, table = Console(), _table(rows)
+    if console.is_terminal and Console(width=UNBOUNDED).measure(table).maximum <= console.width:
+        console.print(table)
+    else:
+        print("\n".join(_plain(rows)))
+    print("\n".join([heading, *_legend(rows), *_remarks(rows), _summary(rows)]))
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("model", "scheme", *CHECKS):
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        marks = [f"[{STYLES[cell.status]}]{MARKS[cell.status]}" for cell in row.cells.values()]
+        table.add_row(row.model, row.scheme, *marks)
+    return table
+
+
+def _plain(rows: Sequence[Row]) -> list[str]:
+    width = max(len(row.scheme) for row in rows)
+    lines = [" ".join(["model".ljust(MODEL_WIDTH), "scheme".ljust(width), *CHECKS])]
+    for row in rows:
+        marks = [MARKS[row.cells[name].status].ljust(len(name)) for name in CHECKS]
+        lines.append(" ".join([row.model.ljust(MODEL_WIDTH), row.scheme.ljust(width), *marks]).rstrip())
+    return lines
+
+
+def _legend(rows: Sequence[Row]) -> list[str]:
+    """What each check proves; of a single row, what it found."""
+    lines = []
+    for name, meaning in CHECKS.items():
+        lines.append(f"  {name:<9}{meaning}")
+        if len(rows) == 1 and rows[0].cells[name].note:
+            lines.append(f"  {'':<9}{rows[0].cells[name].note}")
+    return lines
+
+
+def _remarks(rows: Sequence[Row]) -> list[str]:
+    """One line per failure and per flag, and one for every reason why schemes do not apply."""
+    lines = [
+        f"FAIL {row.title}, {name}: {cell.note}"
+        for row in rows
+        for name, cell in row.cells.items()
+        if cell.status == "fail"
+    ]
+    lines += [f"flag {row.title}: {cell.flag}" for row in rows for cell in row.cells.values() if cell.flag]
+    absent: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.reason:
+            absent.setdefault((row.model, row.reason), []).append(row.scheme)
+    lines += [f"n/a  {model} {', '.join(schemes)}: {reason}" for (model, reason), schemes in absent.items()]
+    if any(cell.status == "seen" for row in rows for cell in row.cells.values()):
+        lines.append("seen: the same kind of tie was compiled in a row above")
+    return lines
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    count = Counter(cell.status for row in rows for cell in row.cells.values())
+    verdict = "all checks passed" if passed(rows) else "NOT all checks passed"
+    seconds = sum(row.seconds for row in rows)
+    return f"{verdict}: {count['pass']} passed, {count['fail']} failed, {count['n/a']} do not apply, {seconds:.0f} s"
+
+
+def to_json(rows: Sequence[Row], heading: str) -> dict[str, Any]:
+    """What was checked and found, as JSON."""
+    body = [
+        {
+            "model": row.model,
+            "scheme": row.scheme,
+            "plan": row.plan,
+            "reason": row.reason,
+            "seconds": round(row.seconds, 2),
+            "cells": {name: vars(cell) for name, cell in row.cells.items()},
+        }
+        for row in rows
+    ]
+    return {"passed": passed(rows), "reference": heading, "checks": CHECKS, "rows": body}

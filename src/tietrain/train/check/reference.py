@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from tietrain.config import RunConfig
-from tietrain.config.layout import make_shape
 from tietrain.data.batches.batching import Batch
 from tietrain.errors import TietrainError
 from tietrain.model.transformer import Transformer
-from tietrain.plan.flops import asked_unit
+from tietrain.plan.flops import predicted_unit
 from tietrain.plan.plan import resolve
-from tietrain.plan.schemes import make_plan
+from tietrain.plan.slots import clip_length
+from tietrain.train.experiment import Experiment
 from tietrain.train.tasks.task import batch_loss
 
 MIN_D_HEAD = 4
@@ -76,21 +76,18 @@ def describe_reference(config: RunConfig) -> str:
 
 
 def _scaled(config: RunConfig, widths: Widths) -> str:
-    """The settings a reference changes: `d_model 32 for 512, ...`; empty where none."""
+    """The settings that a reference changes: `d_model 32 for 512, ...`; empty if there are none."""
     requested, has = vars(config.model), vars(scale_down(config, widths).model)
     return ", ".join(f"{key} {has[key]} for {requested[key]}" for key in requested if has[key] != requested[key])
 
 
 def build_reference(config: RunConfig, widths: Widths) -> Transformer:
-    """The initialized model of a configuration at these widths, without dropout.
+    """The initialized model of a configuration at these widths.
 
     Raises:
         TyingError: the configured ties do not fit the model.
     """
-    small = scale_down(config, widths)
-    model = Transformer(make_plan(make_shape(small), small.tying.ties), embed_scale=small.model.embed_factor)
-    model.initialize(config.seed, small.model.table_init_std)
-    return model
+    return Experiment(scale_down(config, widths)).build_model()
 
 
 def untied_twin(model: Transformer) -> Transformer:
@@ -102,9 +99,9 @@ def untied_twin(model: Transformer) -> Transformer:
 
 
 def draw_batches(model: Transformer, rows: int, src_len: int, tgt_len: int, seed: int = 0) -> list[Batch]:
-    """Random pieces or vectors in every row, a batch a route; cut to the rows of a learned table of positions."""
-    longest = model.shape.max_len if model.shape.positions == "learned" else tgt_len + src_len
-    src_len, tgt_len = min(src_len, longest), min(tgt_len, longest)
+    """Random pieces or vectors in every row, one batch per route; cut to the rows of a learned table of positions."""
+    src_len = clip_length(model.shape, src_len)
+    tgt_len = clip_length(model.shape, tgt_len)
     generator = torch.Generator().manual_seed(seed)
 
     def draw(name: str, length: int) -> Tensor:
@@ -118,7 +115,7 @@ def draw_batches(model: Transformer, rows: int, src_len: int, tgt_len: int, seed
     batches = []
     for *sources, target in model.shape.routes:
         lengths = dict.fromkeys(sources, [src_len] * rows) | {target: [tgt_len] * rows}
-        lengths[asked_unit(model.shape.stack(target))] = [tgt_len] * rows
+        lengths[predicted_unit(model.shape.stack(target))] = [tgt_len] * rows
         read = {name: draw(name, src_len) for name in sources}
         tgt_in, tgt_out = (draw(target, tgt_len) for _ in range(2))
         batches.append(Batch(read, target, tgt_in, tgt_out, lengths, rows * tgt_len))

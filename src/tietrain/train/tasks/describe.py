@@ -1,4 +1,4 @@
-"""What `tietrain data` says: a corpus, its vocabulary, what copying a source scores, and the scores nothing can beat."""
+"""What `tietrain data` shows: a corpus, its vocabulary, what copying a source scores, and the scores nothing can beat."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def describe_data(config: RunConfig) -> dict[str, Any]:
     """Corpus and vocabulary, with floors and ceilings of every scored text, see `prepared.scored`.
 
     copies: for translation, source column -> scores and signatures of its text taken for the hypothesis.
-    ceilings: where the corpus knows its own generator, `generator_ppl_word`, the perplexity of a perfect model;
+    ceilings: if the corpus knows its own generator, `generator_ppl_word`, the perplexity of a perfect model;
     `oracle_bleu` and its spread over re-drawn references, for translation.
     """
     prepared = prepare(config)

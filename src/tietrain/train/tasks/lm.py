@@ -63,7 +63,7 @@ class LanguageModelling:
         return [{"sample": "\n".join(text)}]
 
     def score(self, model: Transformer, split: str) -> SplitScores:
-        """Perplexities of a whole split, and the excess over its generator where that is known."""
+        """Perplexities of a whole split, and the excess over its generator if that is known."""
         result, nats = self._score_lines(model, split), self.prepared.corpus.splits[split].generator_nats
         if nats is not None:
             add_generator(result, nats)

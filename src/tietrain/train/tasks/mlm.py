@@ -7,9 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from tietrain.config.layout import MASK
-from tietrain.data.batches.masking import STACK, MlmBatches, ask
-from tietrain.data.batches.windows import lm_eval_windows
-from tietrain.data.ordering import draws
+from tietrain.data.batches.windows import STACK, MlmBatches, ask, lm_eval_windows
+from tietrain.data.encoded import draws
 from tietrain.data.tokenizer import PAD_ID
 from tietrain.model.transformer import Transformer
 from tietrain.train.tasks.lm import LanguageModelling
@@ -20,7 +19,7 @@ from tietrain.train.tasks.task import batch_nats
 class MaskedLanguageModelling(LanguageModelling):
     """The masked language model: scores are those of guessing each token while a share of the others is hidden too.
 
-    They are no probability of the text, so perplexities and bits per byte compare with those of masked models alone
+    They are not a probability of the text, so perplexities and bits per byte compare with those of masked models alone
     (pseudo-likelihood, Salazar et al. 2020, with many tokens hidden at once).
     """
 
@@ -42,7 +41,7 @@ class MaskedLanguageModelling(LanguageModelling):
         return {"nats_per_token": float(nats[requested].mean())}
 
     def samples(self, model: Transformer) -> list[dict[str, str]]:
-        """None: a masked model writes no text."""
+        """None: a masked model does not write text."""
         return []
 
     def score(self, model: Transformer, split: str) -> SplitScores:

@@ -14,10 +14,10 @@ from tietrain.data.batches.batching import Batch
 from tietrain.data.batches.pairs import MtBatches, Pairs, Sources, mt_eval_batches
 from tietrain.data.prepared import Prepared
 from tietrain.data.tokenizer import UNK_ID, Vocabulary
-from tietrain.model.beam import Search
-from tietrain.model.decoding import Pieces, search
+from tietrain.model.beam import Pieces, Search, search
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
+from tietrain.plan.slots import clip_length
 from tietrain.train.tasks.scoring import (
     N_REDRAWN,
     Scores,
@@ -42,7 +42,7 @@ class Translation:
     @cached_property
     def batches(self) -> MtBatches:
         """What to learn from; needs `train`, as nothing else does."""
-        learned = [self.prepared.learned(direction) for direction in self.config.directions]
+        learned = [self.prepared.training_pairs(direction) for direction in self.config.directions]
         train = self.config.train
         return MtBatches(learned, train.batch_tokens, self.config.seed, self.config.task.temperature)
 
@@ -68,7 +68,7 @@ class Translation:
         return [{name: lines[row] for name, lines in shown.items()} for row in range(len(pairs.target))]
 
     def score(self, model: Transformer, name: str) -> SplitScores:
-        """Nats and translations of one of `prepared.scored`; against its generator where that is known."""
+        """Nats and translations of one of `prepared.scored`; against its generator if that is known."""
         split, direction = self.prepared.scored[name]
         pairs, task = self.prepared.pairs(split, direction), self.config.task
         texts = self.prepared.corpus.splits[split].texts
@@ -103,7 +103,7 @@ class Translation:
         self, split: str, direction: Direction, hypotheses: Sequence[str], references: Sequence[str]
     ) -> Scores:
         """Of a split some of whose sources also stand in train: how many rows those are, and the scores of the others."""
-        known = self.prepared.seen[split]
+        known = self.prepared.overlap_rows[split]
         columns = [set(known[column].tolist()) for column in direction.sources if column in known]
         seen = set.intersection(*columns) if columns else set()
         new = [row for row in range(len(references)) if row not in seen]
@@ -115,7 +115,7 @@ class Translation:
         return {f"{name}_new": scores[name] for name in task.metrics} | {"n_seen_sources": len(seen)}
 
     def _add_generator(self, result: SplitScores, split: str, direction: Direction) -> None:
-        """Add what the generator of the corpus says of the pairs and of the hypotheses."""
+        """Add what the generator of the corpus knows about the pairs and the hypotheses."""
         grammar, task, target = self.prepared.corpus.grammar, self.config.task, direction.target
         if grammar is None:
             return
@@ -155,10 +155,10 @@ def translations(
         batch_tokens: see `decoding.search`.
     """
     prefixes = [()] * len(sources) if prefixes is None else prefixes
-    read = sources.n_written_from.tolist()
+    read = sources.length_basis.tolist()
     limits = [max(1, max_output(config, n) - len(p)) for n, p in zip(read, prefixes, strict=True)]
     for row, found in search(model, sources, prefixes, limits, settings, batch_tokens, stack):
-        # Byte pieces can spell a line end, and translations are kept one a line.
+        # Byte pieces can spell a line end, and translations are kept one per line.
         texts = [" ".join(text.splitlines()) for text in vocabulary.decode([h.pieces for h in found])]
         yield row, [Translated(text, h.score) for text, h in zip(texts, found, strict=True)]
 
@@ -166,7 +166,7 @@ def translations(
 def max_output(config: RunConfig, n_pieces: int) -> int:
     """Most tokens written for a source of n_pieces, end mark included."""
     limit = int(config.task.max_output_ratio * n_pieces) + config.task.max_output_extra
-    return min(limit, config.model.max_len) if config.model.positions == "learned" else limit
+    return clip_length(config.model, limit)
 
 
 def decoding_signature(config: RunConfig) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from tietrain.runs.scores import count_tokens, make_metric
 
 Scores = dict[str, Any]
-# Draws of the generated references that say how far chance alone moves BLEU.
+# Draws of the generated references, which show how far chance alone moves BLEU.
 N_REDRAWN = 5
 
 
@@ -31,12 +31,12 @@ class SplitScores:
 
 
 def count_words(lines: Sequence[str]) -> int:
-    """Whitespace-separated words plus one end mark a line, the unit of word perplexity."""
+    """Whitespace-separated words plus one end mark per line, the unit of word perplexity."""
     return sum(len(line.split()) + 1 for line in lines)
 
 
 def count_bytes(lines: Sequence[str]) -> int:
-    """UTF-8 bytes of the raw text with one newline a line."""
+    """UTF-8 bytes of the raw text with one newline per line."""
     return sum(len(line.encode()) + 1 for line in lines)
 
 
@@ -50,8 +50,8 @@ def score_nats(
         lines: the raw text.
         n_unknown: tokens that stand for text the vocabulary lacks; lossless: whether pieces spell the raw text.
     Returns:
-        ppl_token = exp(nats / tokens); ppl_word = exp(nats / words) with one end mark a line;
-        bits_per_byte = nats / (ln 2 x bytes), None with a reason where the tokens do not spell every byte.
+        ppl_token = exp(nats / tokens); ppl_word = exp(nats / words) with one end mark per line;
+        bits_per_byte = nats / (ln 2 x bytes), None with a reason if the tokens do not spell every byte.
     """
     documents: list[Scores] = [
         {"nats": float(n), "tokens": int(t), "bytes": count_bytes([line]), "sha256": _short_hash(line)}
@@ -83,7 +83,7 @@ def score_nats(
 
 
 def add_generator(result: SplitScores, generator_nats: Sequence[float]) -> None:
-    """Add what the generator of the corpus itself needs, and the model's excess over it, in nats a token."""
+    """Add what the generator of the corpus itself needs, and the model's excess over it, in nats per token."""
     scores = result.scores
     scores["generator_nats"] = math.fsum(generator_nats)
     scores["excess_nats"] = (scores["nats"] - scores["generator_nats"]) / scores["tokens"]
@@ -117,7 +117,7 @@ def score_translations(
 def oracle_scores(
     spellings: Sequence[str], references: Sequence[str], redrawn: Sequence[Sequence[str]], tokenize: str
 ) -> Scores:
-    """BLEU of the most probable spelling of the true meaning: what no system can be asked to pass.
+    """BLEU of the most probable spelling of the true meaning: no system can be expected to pass it.
 
     Args:
         redrawn: further draws of the references; their mean and standard deviation say how far chance moves BLEU.

@@ -1,0 +1,64 @@
+"""What a command is: a function and its arguments, registered under a name by `@verb`."""
+
+import argparse
+import inspect
+import json
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
+
+from tietrain.errors import SettingsError
+
+Function = Callable[[argparse.Namespace], int]
+Argument = Callable[[argparse.ArgumentParser], object]
+
+
+class Parser(argparse.ArgumentParser):
+    """The arguments of one command. It refuses a wrong one in one line, as every other refusal."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(self.prog, message, f"`{self.prog} --help` lists the arguments")
+
+
+VERBS: dict[str, Parser] = {}
+
+
+def verb(name: str, *arguments: Argument) -> Callable[[Function], Function]:
+    """Make a function the command `tietrain NAME`; its docstring is the text of --help, and it returns the exit code."""
+
+    def register(function: Function) -> Function:
+        parser = VERBS[name] = Parser(prog=f"tietrain {name}", description=inspect.getdoc(function))
+        for add in arguments:
+            add(parser)
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.set_defaults(function=function)
+        return function
+
+    return register
+
+
+def argument(*flags: str, holds: Callable[[Any], bool] | None = None, wanted: str = "", **options: Any) -> Argument:
+    """An argument as `ArgumentParser.add_argument` takes it; of a number, what must hold, and that in words."""
+    if holds:
+        options["type"] = partial(_number, flags[-1], options["type"], holds, wanted)
+    return lambda parser: parser.add_argument(*flags, **options)
+
+
+def _number(flag: str, kind: Callable[[str], float], holds: Callable[[Any], bool], wanted: str, text: str) -> float:
+    try:
+        number = kind(text)
+    except ValueError:
+        number = math.nan
+    if not holds(number):
+        raise SettingsError(f"{flag} {text}", "the value is out of range", f"give {wanted}")
+    return number
+
+
+OVERRIDES = argument("overrides", nargs="*", metavar="key=value", help="settings, as for a run")
+CONFIG_DIR = argument("-cd", "--config-dir", action="append", default=[], help="folder with your own configurations")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, for programs."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))

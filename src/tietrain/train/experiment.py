@@ -1,0 +1,117 @@
+"""One experiment: what follows from a configuration, derived once and handed on. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tietrain.config import RunConfig
+from tietrain.config.describe import describe_plan, ledger_json
+from tietrain.config.identity import result_settings, run_name
+from tietrain.config.layout import Layout, make_layout, make_shape
+from tietrain.data.sources import corpora
+from tietrain.plan.flops import FlopLedger, count_flops
+from tietrain.plan.params import ParameterLedger, count_params
+from tietrain.plan.plan import TyingPlan
+from tietrain.plan.schemes import make_plan
+from tietrain.plan.slots import ModelShape
+
+if TYPE_CHECKING:
+    from tietrain.data.tokenizer import Vocabulary
+    from tietrain.model.transformer import Transformer
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A checked configuration and what follows from it; each value is derived when it is first read, and kept.
+
+    vocabularies: stack -> its vocabulary. None before the data are prepared: shape, plan and ledgers then have the width
+        `model.vocab_size` that the configuration states.
+    """
+
+    config: RunConfig
+    vocabularies: Mapping[str, Vocabulary] | None = None
+
+    def with_vocabularies(self, vocabularies: Mapping[str, Vocabulary]) -> Experiment:
+        """The experiment with the widths and contents that its vocabularies really have."""
+        return replace(self, vocabularies=vocabularies)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Full key -> value of the settings that decide the result."""
+        return result_settings(self.config)
+
+    @cached_property
+    def directory(self) -> Path:
+        """Where it is run: `run_dir`, or a folder of the study that is named after what decides the result."""
+        return Path(self.config.run_dir or Path("outputs") / self.config.study / run_name(self.config))
+
+    @cached_property
+    def corpus_key(self) -> str:
+        """A hash of all that decides the corpus; reads the files of a text corpus."""
+        return corpora.corpus_key(self.config.data, self.config.task.name)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which stack reads what."""
+        return make_layout(self.config)
+
+    @cached_property
+    def vocab_sizes(self) -> dict[str, int] | None:
+        """Stack -> size of its vocabulary; None before the data are prepared."""
+        if self.vocabularies is None:
+            return None
+        return {stack: vocabulary.size for stack, vocabulary in self.vocabularies.items()}
+
+    @cached_property
+    def shape(self) -> ModelShape:
+        """The model's shape."""
+        contents = {stack: vocabulary.fingerprint for stack, vocabulary in (self.vocabularies or {}).items()}
+        return make_shape(self.config, self.vocab_sizes, contents or None)
+
+    @cached_property
+    def plan(self) -> TyingPlan:
+        """Which slot reads whose parameters.
+
+        Raises:
+            TyingError: the ties do not fit the shape.
+        """
+        return make_plan(self.shape, self.config.tying.ties)
+
+    @cached_property
+    def params(self) -> ParameterLedger:
+        """The ledger of stored parameters."""
+        return count_params(self.plan)
+
+    @cached_property
+    def flops(self) -> FlopLedger:
+        """The ledger of FLOPs."""
+        return count_flops(self.shape)
+
+    def ledger_json(self) -> dict[str, Any]:
+        """The content of `ledger.json`."""
+        return ledger_json(self.plan, self.config)
+
+    def describe(self) -> list[str]:
+        """Ties, parameters, FLOPs and memory, as lines of text."""
+        return describe_plan(self.plan, self.config)
+
+    def arm(self, fingerprints: Mapping[str, Any]) -> str:
+        """A hash of all that decides the result but the seed: plan, shapes, settings, content of corpus and vocabularies."""
+        settings = {k: v for k, v in self.settings.items() if k != "seed" and not k.startswith("tying.")}
+        contents = {k: v for k, v in fingerprints.items() if k != "batches"}
+        body = json.dumps([self.plan.hash, settings, contents], sort_keys=True)
+        return hashlib.sha256(body.encode()).hexdigest()[:12]
+
+    def build_model(self) -> Transformer:
+        """The model with its initial values."""
+        from tietrain.model.transformer import Transformer
+
+        model = Transformer(self.plan, dropout=self.config.model.dropout, embed_scale=self.config.model.embed_factor)
+        model.initialize(self.config.seed, self.config.model.table_init_std)
+        return model
