@@ -40,12 +40,8 @@ def describe_ties(owner: Mapping[str, str]) -> list[str]:
             layers = tuple(sorted(int(m[2]) for m in found if m))
             layered.setdefault((stack, layers), []).append((part, leaf))
         else:
-            plain.append(" = ".join(code(slot) for slot in reversed(_first(root, slots))))
+            plain.append(" = ".join(code(slot) for slot in [*(s for s in reversed(slots) if s != root), root]))
     return plain + _layer_lines(layered, owner)
-
-
-def _first(root: str, slots: Sequence[str]) -> list[str]:
-    return [root, *(slot for slot in slots if slot != root)]
 
 
 def _layer_lines(

@@ -133,20 +133,15 @@ def read_declared(comparison: Comparison) -> Declared:
     """What all runs stated alike; if they did not, the task's first score, on which no verdict can rest."""
     stated = [run.declared for arm in comparison.arms for run in arm.runs if run.status in ("done", "diverged")]
     declared = stated[0] if stated else {}
-    name = declared.get("metric")
-    split = declared.get("split")
-    baseline = declared.get("baseline")
-    margin = declared.get("margin")
+    name, split, baseline, margin = (declared.get(key) for key in ("metric", "split", "baseline", "margin"))
     doubt = ""
     if any(other != declared for other in stated):
         doubt = "the runs did not state one primary score, split, baseline and margin"
     elif name not in SCORES or not split or not baseline:
         doubt = "the runs did not state a primary score"
     if doubt:
-        name = COLUMNS.get(comparison.task, COLUMNS["mt"])[0]
-        split = (comparison.splits or ["test"])[0]
-        baseline = UNTIED
-        margin = None
+        first = COLUMNS.get(comparison.task, COLUMNS["mt"])[0]
+        name, split, baseline, margin = first, (comparison.splits or ["test"])[0], UNTIED, None
     score = SCORES[str(name)]
     instead_of = None
     if score.per_token and len(comparison.vocabularies) > 1:

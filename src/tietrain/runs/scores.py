@@ -39,48 +39,24 @@ class Score:
         return self.sign < 0
 
 
+_EXCESS = "excess nats: the model's nats per token minus those of the generator of the corpus, which no model can beat"
+_ORACLE = "oracle BLEU: the BLEU of the most probable spelling of the true meaning, the ceiling for BLEU"
+_LENGTH = "length ratio: BLEU's tokens of the translations over those of the references"
+_LEGAL = "legal: share of the translations that are a legal spelling of the true meaning"
+_WORD = "ppl/word: perplexity per white-space word, with one end mark per line"
 _SCORES = (
-    Score(
-        "excess_nats",
-        "excess nats/token",
-        3,
-        "excess nats: the model's nats per token minus those of the generator of the corpus, which no model can beat",
-        per_token=True,
-    ),
-    Score(
-        "excess_bits_per_byte",
-        "excess bits/byte",
-        4,
-        "excess bits/byte: the same excess in a unit that does not depend on the vocabulary",
-    ),
+    Score("excess_nats", "excess nats/token", 3, _EXCESS, per_token=True),
+    Score("excess_bits_per_byte", "excess bits/byte", 4, "excess bits/byte: the same excess whatever the vocabulary"),
     Score("bleu", "BLEU", 1, sign=1),
-    Score(
-        "oracle_bleu",
-        "oracle BLEU",
-        1,
-        "oracle BLEU: the BLEU of the most probable spelling of the true meaning, the ceiling for BLEU",
-        sign=1,
-    ),
+    Score("oracle_bleu", "oracle BLEU", 1, _ORACLE, sign=1),
     Score("chrf", "chrF", 1, sign=1),
     Score("chrf++", "chrF++", 1, sign=1),
     Score("ter", "TER", 1, "TER: edits per reference word, in percent; lower is better"),
-    Score(
-        "length_ratio",
-        "length ratio",
-        3,
-        "length ratio: BLEU's tokens of the translations over those of the references",
-    ),
-    Score(
-        "legal",
-        "legal %",
-        1,
-        "legal: share of the translations that are a legal spelling of the true meaning",
-        scale=100.0,
-        sign=1,
-    ),
+    Score("length_ratio", "length ratio", 3, _LENGTH),
+    Score("legal", "legal %", 1, _LEGAL, scale=100.0, sign=1),
     Score("nats_per_token", "nats/token", 3, per_token=True),
     Score("ppl_token", "ppl/token", 2, per_token=True),
-    Score("ppl_word", "ppl/word", 2, "ppl/word: perplexity per white-space word, with one end mark per line"),
+    Score("ppl_word", "ppl/word", 2, _WORD),
     Score("bits_per_byte", "bits/byte", 3, "bits/byte: bits per UTF-8 byte of the raw text"),
 )
 SCORES = {score.name: score for score in _SCORES}

@@ -162,14 +162,10 @@ def _refuse_links(directory: Path, names: Sequence[str]) -> None:
 def _from_record(record: runs.RunRecord, shown: str) -> Run:
     texts: dict[str, Any] = {k: clean_text(getattr(record, k)) for k in TEXTS}
     maps: dict[str, Any] = {k: _flat(getattr(record, k)) for k in MAPS}
+    notes = tuple(clean_text(str(note)) for note in record.notes)
+    parent = clean_text(str(record.parent or ""))
     return Run(
-        shown,
-        seed=record.seed,
-        notes=tuple(clean_text(str(note)) for note in record.notes),
-        parent=clean_text(str(record.parent or "")),
-        total_seconds=number(record.total_seconds),
-        **texts,
-        **maps,
+        shown, seed=record.seed, notes=notes, parent=parent, total_seconds=number(record.total_seconds), **texts, **maps
     )
 
 

@@ -189,11 +189,12 @@ def test_compare_runs_refuses_other_text(tmp_path, metric):
     fewer = write_scored(tmp_path, "fewer", lines=LINES[:-1])
     with pytest.raises(DataError) as refused:
         compare(a, other, metrics=[metric])
-    where = f"{a / 'references.test.txt'}:5" if metric == "bleu" else f"test, line 5, of {a} and {other}"
-    assert refused.value.setting == where
+    where = "references.test.txt" if metric == "bleu" else "test"
+    assert refused.value.setting == f"{where}, line 5, of {a} and {other}"
+    assert ("'another'" in refused.value.problem) == (metric == "bleu")
     with pytest.raises(DataError) as refused:
         compare(a, fewer, metrics=[metric])
-    assert "has 30 lines" in refused.value.problem and "has 29" in refused.value.problem
+    assert f"{a} has 30 lines" in refused.value.problem and f"{fewer} has 29 lines" in refused.value.problem
 
 
 def test_compare_runs_refuses_damaged_translations(pair):

@@ -21,7 +21,6 @@ from tietrain.runs.documents import Documents, read_documents, read_lines
 from tietrain.runs.scores import METRICS, NATS
 from tietrain.runs.view import Run, read_run
 
-SAME_TEXT = "compare runs that were scored on the same text"
 # Characters of a line that a message quotes.
 MOST_QUOTED = 60
 
@@ -77,7 +76,7 @@ def compare_runs(a: Path, b: Path, split: str | None, metrics: Sequence[str], dr
         notes += notes_of_texts
     if of_nats:
         documents = [read_documents(side.directory, split, side.run) for side in pair]
-        _check_documents(pair, split, documents)
+        _check_same_text(pair, split, [[(row["sha256"], row["bytes"]) for row in rows] for rows in documents])
         n_lines = len(documents[0])
         results |= {name: _compare_nats(pair, split, name, documents, draws) for name in of_nats}
     return PairComparison(pair, split, n_lines, {name: results[name] for name in metrics}, draws, notes)
@@ -146,7 +145,7 @@ def _compare_texts(
         if len(hypotheses[i]) != len(references[i]):
             problem = f"it has {len(hypotheses[i])} lines, and {paths['references'][i].name} {len(references[i])}"
             raise DataError(str(paths["hypotheses"][i]), problem, "restore both files as the run wrote them")
-    _check_references(paths["references"], references)
+    _check_same_text(pair, f"references.{split}.txt", references)
     results = {}
     for name in metrics:
         found = compare_translations(name, tokenize, (hypotheses[0], hypotheses[1]), references[0], draws)
@@ -173,14 +172,21 @@ def _common_tokenizer(pair: Pair, metrics: Sequence[str]) -> str:
     return tokenizers[0]
 
 
-def _check_references(paths: Sequence[Path], lines: Sequence[Sequence[str]]) -> None:
-    """DataError if two files of references differ, naming the first line that does."""
-    for i, (a, b) in enumerate(zip(*lines, strict=False), start=1):
+def _check_same_text(pair: Pair, where: str, texts: Sequence[Sequence[object]]) -> None:
+    """DataError if the runs were scored on different lines, naming the first.
+
+    Args:
+        texts: of each run, one value per line that is equal for equal lines.
+    """
+    remedy = "compare runs that were scored on the same text"
+    for i, (a, b) in enumerate(zip(*texts, strict=False), start=1):
         if a != b:
-            raise DataError(f"{paths[0]}:{i}", f"it is {_quoted(a)}, and in {paths[1]} {_quoted(b)}", SAME_TEXT)
-    if len(lines[0]) != len(lines[1]):
-        problem = f"it has {len(lines[0])} lines, and {paths[1]} has {len(lines[1])}"
-        raise DataError(str(paths[0]), problem, SAME_TEXT)
+            what = f"{where}, line {i}, of {_both(pair)}"
+            quoted = f": {_quoted(a)} and {_quoted(b)}" if isinstance(a, str) and isinstance(b, str) else ""
+            raise DataError(what, f"the two runs were scored on different text{quoted}", remedy)
+    if len(texts[0]) != len(texts[1]):
+        counts = [f"{side.directory} has {len(lines)} lines" for side, lines in zip(pair, texts, strict=True)]
+        raise DataError(where, " and ".join(counts), remedy)
 
 
 def _quoted(line: str) -> str:
@@ -193,17 +199,6 @@ def _check_recorded(run: Run, path: Path, split: str, name: str, score: float, s
     if recorded is not None and run.signatures.get(name) == signature and abs(recorded - score) > 1e-6:
         problem = f"its {name} is {score:.4f}, and {runs.EVAL} says {recorded:.4f}"
         raise DataError(str(path), problem, "restore the run as it was written")
-
-
-def _check_documents(pair: Pair, split: str, documents: Sequence[Documents]) -> None:
-    """DataError if two runs were scored on different lines, naming the first."""
-    for i, (a, b) in enumerate(zip(*documents, strict=False), start=1):
-        if (a["sha256"], a["bytes"]) != (b["sha256"], b["bytes"]):
-            where = f"{split}, line {i}, of {_both(pair)}"
-            raise DataError(where, "the two runs were scored on different text", SAME_TEXT)
-    if len(documents[0]) != len(documents[1]):
-        counts = [f"{side.directory} has {len(rows)} lines" for side, rows in zip(pair, documents, strict=True)]
-        raise DataError(split, " and ".join(counts), SAME_TEXT)
 
 
 def _compare_nats(pair: Pair, split: str, name: str, documents: Sequence[Documents], draws: Draws) -> PairedLines:
