@@ -57,7 +57,7 @@ def test_against_a_run(capsys, run_directory):
 
 def test_equal_plans_are_said_to_be_equal(capsys):
     _, out, _ = plan(capsys, "tying=pre_softmax", "--against", "tying=pre_softmax")
-    assert out.endswith("against tying=pre_softmax: same ties\n  as many parameters\n")
+    assert out.endswith("against tying=pre_softmax: same ties\n  equal number of parameters\n")
     body = json.loads(plan(capsys, "tying=pre_softmax", "--against", "tying=pre_softmax", "--json")[1])
     assert body["difference"]["same_ties"] is True
 
