@@ -29,7 +29,15 @@ from tietrain.train.state import TrainState
 # Places at which the rates of two schedules are compared.
 N_COMPARED = 1000
 # Conditions of bit-for-bit equality: if one changes, the run continues and logs it.
-BIT_CONDITIONS = ("device", "device_name", "precision", "compile", "device_batch_tokens", "threads", "cpu_capability")
+BIT_CONDITIONS: tuple[str, ...] = (
+    "device",
+    "device_name",
+    "precision",
+    "compile",
+    "device_batch_tokens",
+    "threads",
+    "cpu_capability",
+)
 BIT_CONDITIONS += ("tietrain", "torch", "python", "platform")
 
 
