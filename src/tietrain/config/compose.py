@@ -3,8 +3,6 @@
 Imports Hydra but neither torch nor datasets, so that help, completion and settings errors are immediate.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Plan and ledgers as JSON, for `ledger.json` and `tietrain plan --json`, and in words, printed before step 1."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Any
 

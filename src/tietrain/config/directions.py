@@ -1,7 +1,5 @@
 """Directions of translation: which text columns are read, and which one is written."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What Hydra and OmegaConf refuse, said in our three parts: the setting, the problem, the remedy."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches

@@ -1,7 +1,5 @@
 """What makes a run the run it is: the settings that decide its result, their hash, and its directory name."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

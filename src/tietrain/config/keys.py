@@ -1,7 +1,5 @@
 """Every key of the configuration, and what a flat configuration means by it: which keys are read, what identity holds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.resources import files

@@ -1,7 +1,5 @@
 """Configuration -> the stacks of the model: which of them reads which column in which vocabulary, and their sizes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -4,8 +4,6 @@ It is solved before training, and before a run gets its name: the configuration 
 `match.solved` what it was matched to, so that a run is known by both.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

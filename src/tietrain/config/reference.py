@@ -1,7 +1,5 @@
 """What every setting means: lines for a terminal, tables for docs/settings.md, plain values for programs."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import json

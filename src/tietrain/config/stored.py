@@ -3,8 +3,6 @@
 Reading takes plain values of known keys and types; nothing is resolved or run.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import types
 import typing

@@ -1,7 +1,5 @@
 """The cache: where it is, and folders in it that are found again by content, whole or not there, remade when damaged."""
 
-from __future__ import annotations
-
 import fcntl
 import functools
 import os

@@ -1,7 +1,5 @@
 """What `tietrain data` shows of a corpus and its vocabularies."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

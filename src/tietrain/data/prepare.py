@@ -1,7 +1,5 @@
 """Configuration -> vocabularies and encoded corpus, cached by content: a second start parses and learns nothing."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

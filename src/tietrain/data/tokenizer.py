@@ -1,7 +1,5 @@
 """Vocabularies: text to piece ids and back, exactly. The ids of pad, unk, bos and eos are fixed here and only here."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import itertools

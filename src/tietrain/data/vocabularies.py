@@ -3,8 +3,6 @@
 Those of a run of unknown origin are parsed first by a child process, so that what kills a parser kills the child.
 """
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

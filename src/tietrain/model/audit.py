@@ -3,8 +3,6 @@
 The ledger computes from shapes and plan; the audit counts real tensors. Two books that must agree.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise

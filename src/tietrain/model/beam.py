@@ -3,8 +3,6 @@
 Rows that are decoded together have prefixes of one length, are sorted by length, and are cut by a budget of tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """What decoding keeps between steps: keys and values by place, never by module or owner."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

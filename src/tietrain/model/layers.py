@@ -3,8 +3,6 @@
 Weights come as a mapping from leaf to tensor, `{"q.weight": [H K, D], ...}`; a missing bias is not added.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

@@ -4,8 +4,6 @@ Rows go through the output projection in chunks. Training computes each chunk's 
 logits are read while they are in cache and then dropped: the memory of one chunk instead of [B, T, V].
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

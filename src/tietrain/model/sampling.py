@@ -1,7 +1,5 @@
 """Drawing text from a language model: each piece from a number that only seed, sample and position decide."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ Sources: the toolkits' documented options; for Mixture-of-Recursions, Subformer 
 papers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -4,8 +4,6 @@ The first two comment lines of a file of `conf/tying/` describe the scheme: `# L
 catalogue, and `# Source: paper`. The rest is computed: which models it fits, and what it saves on a reference model.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ repeats layers; formulas over layers or layer uses are not. If a formula does no
 the reason. tietrain itself counts every use, see `columns`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar

@@ -3,8 +3,6 @@
 One plan is `there` (a run, a checkpoint, another scheme), the other one `here`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ the convention's name tells which. Source: Chowdhery et al. 2022 (PaLM), appendi
 encoder-decoders. If sentences take different routes, each costs what its own stacks cost.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args

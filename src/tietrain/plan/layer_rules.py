@@ -4,8 +4,6 @@ Layers are numbered from 0: i is a layer, N the number of layers, M the number o
 read the parameters of the first of them; the set numbers have no other meaning. Final norms are never shared by these rules.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 

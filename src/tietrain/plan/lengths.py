@@ -1,7 +1,5 @@
 """FLOPs against sequence length: the cost of a token by kind, and the lengths at which attention exceeds the rest."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Parameter and memory ledgers: every owner counted once, from shapes and plan only."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The tying plan: slot -> owner, made once from the configuration; all other code reads it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """What a tying rule is, the table of all rules, and the stacks and parts of layers that options can name."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

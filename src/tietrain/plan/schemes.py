@@ -3,8 +3,6 @@
 A new scheme needs one function here, or a layer map in `layer_rules`, and one file under `conf/tying/`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise

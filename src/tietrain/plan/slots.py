@@ -4,8 +4,6 @@ A slot is named `stack.layer.part.leaf` or `stack.part.leaf`, for example `decod
 `encoder.embed.weight`. Stacks have free names: a second encoder is one more stack in the shape.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

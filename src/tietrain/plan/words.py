@@ -5,8 +5,6 @@ Papers that share layers under one name differ in the contents: Takase & Kiyono 
 apart.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Runs -> arms -> comparisons: everything but the seed makes an arm; one task on one corpus makes a comparison."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """In what arms differ besides the tie, and in what they were made equal, as far as their runs recorded it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 from tietrain.config.keys import LIMITS, PIECES

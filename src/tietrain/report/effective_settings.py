@@ -1,7 +1,5 @@
 """Which of a run's settings it used: those of another task, corpus, search, optimizer or schedule had no effect."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -4,8 +4,6 @@ A difference over seeds is arm minus baseline at one training seed. Only reports
 scipy takes most of a second.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The ties of a stored plan in words: layers of a stack by ranges, tables slot by slot."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 

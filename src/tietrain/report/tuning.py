@@ -3,8 +3,6 @@
 A score is in nats per token on the validation split: lower is better.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence

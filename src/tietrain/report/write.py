@@ -1,7 +1,5 @@
 """`DIR/report/`: a page as HTML and as Markdown, tables, figures and their data, from the run directories alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What runs stored about each line they were scored on."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Directories that exist whole or not at all: written under another name, synced, listed in a manifest, renamed."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """TensorBoard's event files, written without torch; TensorBoard shows each folder as one run."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path

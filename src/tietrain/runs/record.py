@@ -13,8 +13,6 @@ A run directory is `outputs/<study>/<task>-<tying>-s<seed>-<hash>/`:
 Beside the runs of grids, `outputs/<study>/grid.jsonl` lists the cells of those grids (see `cli.cells`).
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

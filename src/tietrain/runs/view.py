@@ -5,8 +5,6 @@ Whatever the files hold, the answer is a Run: `unreadable` if its record cannot 
 later module meets a control character, an unpaired surrogate, or a number that is not finite.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Sequence

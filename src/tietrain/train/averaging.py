@@ -9,8 +9,6 @@ or count it twice. Beside the checkpoints lie
     average/               model.safetensors state.json manifest.json    their mean, after the last step
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -8,8 +8,6 @@ A checkpoint without a manifest that matches does not exist. Equal weights give 
 file is its plan, and nothing of time or place.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping

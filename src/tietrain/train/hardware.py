@@ -1,7 +1,5 @@
 """Where and how fast: device, precision, threads. Changes rounding and speed, never what is computed."""
 
-from __future__ import annotations
-
 import platform
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The training loop: steps until the budget is spent. Knows no task and no tying scheme."""
 
-from __future__ import annotations
-
 import gc
 import math
 import time

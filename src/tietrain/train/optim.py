@@ -1,7 +1,5 @@
 """Optimizers over owners, their learning rate, and one training step: micro-batches, clipping, one update."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

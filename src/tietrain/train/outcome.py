@@ -1,7 +1,5 @@
 """How a run ended, for whoever started it."""
 
-from __future__ import annotations
-
 import traceback
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Continuing a run where it stopped, and refusing to continue it as another experiment."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

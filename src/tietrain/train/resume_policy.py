@@ -1,7 +1,5 @@
 """What a run directory already holds, and what follows: it is finished, continues, would fail again, or is another run's."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A run directory opened again: configuration, plan, vocabularies and weights, checked against one another."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """TensorBoard: a view of the run's own files, never read back, and never a reason to stop training."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import time

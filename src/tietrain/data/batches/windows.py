@@ -1,7 +1,5 @@
 """Windows of running text: the batches of a language model, as a pure function of (text, seed, epoch, index)."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -3,8 +3,6 @@
 `datasets` would let nulls and numbers in the place of text pass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import Any
 

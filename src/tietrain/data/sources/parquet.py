@@ -1,7 +1,5 @@
 """Parquet files -> checked lines of every split, read with pyarrow."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from tietrain.config import DataConfig

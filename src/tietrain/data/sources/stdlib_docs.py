@@ -4,8 +4,6 @@ They are found by parsing: no module is imported and none of its code runs. Anot
 corpus, so each names its version, and its fingerprint is of its lines.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import platform

@@ -1,7 +1,5 @@
 """Text files, line by line: each line is checked and parsed once, and what cannot be used is refused with file and line."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -7,8 +7,6 @@ colour. What belongs to one arm carries the arm's key as the id of its group in 
 Only matplotlib's Figure objects are used: no pyplot, no global state.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import textwrap

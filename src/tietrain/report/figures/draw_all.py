@@ -1,7 +1,5 @@
 """The figures of a comparison, each with the rows it was drawn from."""
 
-from __future__ import annotations
-
 import matplotlib
 
 from tietrain.report.arms import Comparison

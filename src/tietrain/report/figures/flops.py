@@ -1,7 +1,5 @@
 """FLOPs: those that runs spent over training, and those per token against sequence length."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import log10
 from typing import Any

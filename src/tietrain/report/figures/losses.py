@@ -4,8 +4,6 @@ Every vocabulary has two panels: the whole training, and its second half enlarge
 width of a line.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The model of each arm: stored parameters by part with what tying saved, and which slot uses whose parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

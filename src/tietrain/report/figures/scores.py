@@ -1,7 +1,5 @@
 """Scores: the difference of each arm to the baseline at the same seeds, and quality against stored parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any

@@ -1,7 +1,5 @@
 """Figures of trials: their scores against the tuned settings, and the best score expected from fewer trials."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

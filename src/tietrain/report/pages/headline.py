@@ -1,7 +1,5 @@
 """The answer of a comparison in a few plain sentences, made from its verdicts: what to use, savings, costs, evidence."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from statistics import fmean
 

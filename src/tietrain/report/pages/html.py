@@ -5,8 +5,6 @@ them. The template engine, the renderer or the XML serializer escapes every stri
 script run except the page's own.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence

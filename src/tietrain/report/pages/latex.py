@@ -1,7 +1,5 @@
 """The table of arms and the table of verdicts for a paper: LaTeX with booktabs, every string escaped."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 A colleague who has not seen the runs can read either page.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Markdown and CSV as text: tables, lists, numbers, and the escaping of everything that came from a file."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

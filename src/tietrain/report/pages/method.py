@@ -1,7 +1,5 @@
 """How the runs of a comparison were made, from their records: a paragraph to paste, and a list of every setting."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 from tietrain.report.arms import Comparison, count_statuses, show_value

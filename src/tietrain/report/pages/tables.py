@@ -1,7 +1,5 @@
 """Tables: what an arm costs, what it scores, and the runs that are in no mean."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from tietrain.report.arms import TASK_TITLES, Arm, Comparison, Stat

@@ -1,7 +1,5 @@
 """The comparison in TensorBoard: its tables as the text of one run, and one more run per arm for the mean of its seeds."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import time

@@ -1,7 +1,5 @@
 """The trials of a comparison in words: how many each arm had, what each scored, what was chosen, and what to doubt."""
 
-from __future__ import annotations
-
 import math
 
 from tietrain.report.arms import Arm, Comparison, show_value

@@ -1,7 +1,5 @@
 """Verdicts in words: their table, what they rest on, and which differences the seeds could have shown."""
 
-from __future__ import annotations
-
 import math
 
 from tietrain.report.arms import Comparison, make_stat

@@ -1,7 +1,5 @@
 """Two finished runs on one test set, from their stored output: scores, and whether chance in its lines explains them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

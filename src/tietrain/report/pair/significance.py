@@ -5,8 +5,6 @@ and the two models write alike, so that each line's outputs may be exchanged (ap
 2005). Both hold the trained models fixed: they say nothing about other seeds.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

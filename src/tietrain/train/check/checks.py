@@ -1,7 +1,5 @@
 """Is what was tied computed, counted and trained as one? One function per check; each raises CheckFailed with what differs."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from functools import partial

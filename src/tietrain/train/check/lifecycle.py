@@ -1,7 +1,5 @@
 """Is every tie still one tensor after whatever is done to a model? One function per way; each is audited."""
 
-from __future__ import annotations
-
 import copy
 import tempfile
 import warnings

@@ -1,7 +1,5 @@
 """Schemes x checks: which schemes apply to which task, what each check found, and all of it as a table, text or JSON."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """Reference models: the configured model with its widths scaled down, what it reads, and its untied twin."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

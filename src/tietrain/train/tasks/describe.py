@@ -1,7 +1,5 @@
 """What `tietrain data` shows: a corpus, its vocabulary, what copying a source scores, and the scores nothing can beat."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Language modelling: windows of running text, perplexity per token and word, bits per byte."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Masked language modelling: every token of a text is hidden once, and guessed from both sides."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import numpy as np

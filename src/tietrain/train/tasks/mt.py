@@ -1,7 +1,5 @@
 """Translation: sentence pairs, teacher-forced nats, hypotheses and their scores, of every direction apart."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Scores of text: perplexities and bits per byte from nats, those of translations with sacrebleu's signatures."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import statistics

@@ -1,7 +1,5 @@
 """What the training loop and the main job ask of a task."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import numpy as np
