@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tietrain.config import RunConfig
-from tietrain.config.describe import describe_plan, ledger_json
+from tietrain.config.describe import describe_plan
 from tietrain.config.identity import result_settings, run_name
 from tietrain.config.layout import Layout, make_layout, make_shape
 from tietrain.data.sources import corpora
@@ -92,10 +92,6 @@ class Experiment:
     def flops(self) -> FlopLedger:
         """The ledger of FLOPs."""
         return count_flops(self.shape)
-
-    def ledger_json(self) -> dict[str, Any]:
-        """The content of `ledger.json`."""
-        return ledger_json(self.plan, self.config)
 
     def describe(self) -> list[str]:
         """Ties, parameters, FLOPs and memory, as lines of text."""

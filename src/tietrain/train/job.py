@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tietrain.config import RunConfig
 from tietrain.config.compose import config_yaml
+from tietrain.config.describe import ledger_json
 from tietrain.config.match import describe_match
 from tietrain.data.encoded import most_tokens
 from tietrain.errors import SettingsError, TietrainError, eprint
@@ -104,7 +105,7 @@ def _train_and_score(
     _check_positions(config, prepared)
     save_vocabularies(directory, prepared.vocabularies)
     runs.write_json(directory / runs.PLAN, experiment.plan.to_json())
-    runs.write_json(directory / runs.LEDGER, experiment.ledger_json())
+    runs.write_json(directory / runs.LEDGER, ledger_json(experiment.plan, config))
     for line in [*record.notes, *experiment.describe()]:
         log(line)
 

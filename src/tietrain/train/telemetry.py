@@ -33,7 +33,7 @@ class Telemetry:
         self._hardware = hardware
         self._log = log
         self._trackers = trackers
-        self._bar = _Bar() if sys.stderr.isatty() else None
+        self._bar = _make_bar() if sys.stderr.isatty() else None
 
     def __enter__(self) -> Telemetry:
         self._board = TensorBoard(self._experiment, self._log)
@@ -94,21 +94,16 @@ class Telemetry:
         if self._bar is None:
             self._log(line)
             return
-        self._bar.show(line, fraction)
+        self._bar.update(self._bar.task_ids[0], completed=min(fraction, 1.0), description=line)
         runs.append_log(self._directory, line + "\n")
 
 
-class _Bar:
+def _make_bar() -> Progress:
     """A progress bar over the fraction of the budget, on stderr."""
-
-    def __init__(self) -> None:
-        columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._progress.add_task("", total=1.0)
-        self.start, self.stop = self._progress.start, self._progress.stop
-
-    def show(self, line: str, fraction: float) -> None:
-        self._progress.update(self._task, completed=min(fraction, 1.0), description=line)
+    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar.add_task("", total=1.0)
+    return bar
 
 
 def _where(state: TrainState, split: str) -> dict[str, Any]:

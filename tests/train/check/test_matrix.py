@@ -106,7 +106,8 @@ def test_show_rows_draws_a_table_on_a_terminal(quick, monkeypatch, capsys):
     assert "\x1b[32mpass" in out and "all checks passed: 3 passed" in out
     monkeypatch.setenv("COLUMNS", "20")  # too narrow for a table
     matrix.show_rows([Row("lm", "cycle", cells={name: CheckResult("pass") for name in matrix.CHECKS})], "heading")
-    assert "lm        cycle pass" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines[1]) > 20 and "cycle" in lines[1] and lines[1].count("pass") == 3  # one line per row all the same
 
 
 def test_checks_are_in_the_documents():

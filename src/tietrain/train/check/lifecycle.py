@@ -45,25 +45,28 @@ def _cast(model: Transformer) -> Transformer:
     return copy.deepcopy(model).double().float()
 
 
+def _built_again(model: Transformer, device: str = "cpu") -> Transformer:
+    with torch.device(device):
+        return Transformer(model.plan, embed_scale=model.embed_scale)
+
+
 def _by_meta(model: Transformer) -> Transformer:
     """Tying bug 3: a tie made on the meta device is two tensors after `to_empty`."""
-    with torch.device("meta"):
-        again = Transformer(model.plan, embed_scale=model.embed_scale)
-    again.to_empty(device="cpu").load_state_dict(model.state_dict())
+    again = _built_again(model, "meta").to_empty(device="cpu")
+    again.load_state_dict(model.state_dict())
     return again
 
 
 def _by_assign(model: Transformer) -> Transformer:
     """Tying bug 5: assignment is per name."""
-    with torch.device("meta"):
-        again = Transformer(model.plan, embed_scale=model.embed_scale)
+    again = _built_again(model, "meta")
     again.load_state_dict({name: p.clone() for name, p in model.state_dict().items()}, assign=True)
     return again
 
 
 def _fresh(model: Transformer, seed: int = 0) -> Transformer:
     """A model of other values."""
-    again = Transformer(model.plan, embed_scale=model.embed_scale)
+    again = _built_again(model)
     again.initialize(seed, 1.0)
     return again
 

@@ -55,7 +55,7 @@ MODELS = {
 N_SEEDS = 3
 MARKS = {"pass": "pass", "fail": "FAIL", "seen": "seen", "n/a": "n/a"}
 STYLES = {"pass": "green", "fail": "bold red", "seen": "dim", "n/a": "dim"}
-UNBOUNDED, MODEL_WIDTH = 10_000, 9  # columns
+UNBOUNDED = 10_000  # columns, for a table that a terminal or a file is too narrow for
 Log = Callable[[str], None]
 
 # Check -> what it takes and what it says of a model, in the order of the columns.
@@ -231,11 +231,9 @@ def progress() -> Iterator[Log]:
 
 def show_rows(rows: Sequence[Row], heading: str) -> None:
     """Print the matrix, what each check means, and remarks on single results."""
-    console, table = Console(), _table(rows)
-    if console.is_terminal and Console(width=UNBOUNDED).measure(table).maximum <= console.width:
-        console.print(table)
-    else:
-        print("\n".join(_plain(rows)))
+    table = _table(rows)
+    fits = Console(width=UNBOUNDED).measure(table).maximum <= Console().width
+    Console(width=None if fits else UNBOUNDED).print(table)
     print("\n".join([heading, *_legend(rows), *_remarks(rows), _summary(rows)]))
 
 
@@ -247,15 +245,6 @@ def _table(rows: Sequence[Row]) -> Table:
         marks = [f"[{STYLES[cell.status]}]{MARKS[cell.status]}" for cell in row.cells.values()]
         table.add_row(row.model, row.scheme, *marks)
     return table
-
-
-def _plain(rows: Sequence[Row]) -> list[str]:
-    width = max(len(row.scheme) for row in rows)
-    lines = [" ".join(["model".ljust(MODEL_WIDTH), "scheme".ljust(width), *CHECKS])]
-    for row in rows:
-        marks = [MARKS[row.cells[name].status].ljust(len(name)) for name in CHECKS]
-        lines.append(" ".join([row.model.ljust(MODEL_WIDTH), row.scheme.ljust(width), *marks]).rstrip())
-    return lines
 
 
 def _legend(rows: Sequence[Row]) -> list[str]:
