@@ -7,6 +7,7 @@ from pathlib import Path
 from tietrain.config.compose import compose_config
 from tietrain.config.keys import tying_choices
 from tietrain.config.layout import make_shape
+from tietrain.config.reference import settings_markdown
 from tietrain.plan.aliases import ALIASES, alias_yaml
 from tietrain.plan.catalogue import load_scheme, scheme_markdown, scheme_pages, scheme_rows
 from tietrain.plan.conventions import PUBLISHED, columns, estimate
@@ -24,7 +25,7 @@ from tietrain.plan.schemes import make_plan
 from tietrain.report.figures.flops import draw_lengths
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/schemes.md", "docs/flops.md")
+DOCUMENTS = ("README.md", "docs/schemes.md", "docs/flops.md", "docs/settings.md")
 MARKED = re.compile(r"(<!-- (?P<name>[\w-]+) -->\n).*?(<!-- /(?P=name) -->)", re.DOTALL)
 
 
@@ -81,6 +82,7 @@ SECTIONS = {
     "aliases": aliases_markdown,
     "flop-conventions": conventions_markdown,
     "flop-lengths": lengths_markdown,
+    "settings": settings_markdown,
 }
 
 
