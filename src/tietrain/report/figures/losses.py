@@ -14,27 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from tietrain.report.arms import Arm, Comparison
-from tietrain.report.figures.canvas import (
-    INK,
-    PAPER,
-    ArmStyle,
-    ArmStyles,
-    Drawing,
-    add_legend,
-    arm_handles,
-    dotted_handle,
-    finish,
-    make_panels,
-    scale_x,
-)
+from tietrain.report.figures import canvas
 from tietrain.runs.view import Point, Run
 
 UNITS = {"tokens": "target tokens seen", "flops": "training FLOPs", "seconds": "training time (seconds)"}
 INTERMEDIATE = "intermediate point of a longer schedule"
-HOLLOW: dict[str, Any] = {"marker": "o", "markersize": 4.2, "markerfacecolor": PAPER, "markeredgewidth": 0.8}
+HOLLOW: dict[str, Any] = {"marker": "o", "markersize": 4.2, "markerfacecolor": canvas.PAPER, "markeredgewidth": 0.8}
 
 
-def draw_loss(comparison: Comparison, styles: ArmStyles, unit: str) -> Drawing | None:
+def draw_loss(comparison: Comparison, styles: canvas.ArmStyles, unit: str) -> canvas.Drawing | None:
     """Validation loss against one of UNITS; None if no run recorded any.
 
     Each target vocabulary has its own panels, because nats per token of different vocabularies are not comparable.
@@ -44,21 +32,21 @@ def draw_loss(comparison: Comparison, styles: ArmStyles, unit: str) -> Drawing |
     panels = [(v, members) for v, members in panels if members]
     if not panels:
         return None
-    figure, axes = make_panels(2 * len(panels))
+    figure, axes = canvas.make_panels(2 * len(panels))
     for i, ax in enumerate(axes):
         vocabulary, members = panels[i // 2]
         late = i % 2 == 1
         for arm in members:
             _draw_curves(ax, arm, styles.of(arm), unit)
         _fit(ax, members, unit, late=late)
-        scale_x(ax, UNITS[unit])
+        canvas.scale_x(ax, UNITS[unit])
         ax.set_ylabel("validation loss (nats per token)")
         titles = [_vocabulary(comparison, vocabulary, members[0])] if len(comparison.vocabularies) > 1 else []
         ax.set_title(", ".join([*titles, "second half, enlarged" if late else "whole training"]), loc="left")
     drawn = [arm for _, members in panels for arm in sorted(members, key=_last_loss, reverse=True)]
-    add_legend(figure, _handles(drawn, styles))
+    canvas.add_legend(figure, _handles(drawn, styles))
     rows = [row for arm in drawn for row in curve_rows(arm, comparison)]
-    return finish(figure, f"loss_{unit}", _caption(drawn, unit, len(panels)), rows)
+    return canvas.finish(figure, f"loss_{unit}", _caption(drawn, unit, len(panels)), rows)
 
 
 def curves(arm: Arm) -> list[Run]:
@@ -121,7 +109,7 @@ def _levels(done: Sequence[Run], unit: str) -> list[_Level]:
     return levels
 
 
-def _draw_curves(ax: Axes, arm: Arm, style: ArmStyle, unit: str) -> None:
+def _draw_curves(ax: Axes, arm: Arm, style: canvas.ArmStyle, unit: str) -> None:
     for run in curves(arm):
         if run.status != "done" and (xs := _xs(run.curve, unit)):
             ys = [p.nats_per_token for p in run.curve if getattr(p, unit) is not None]
@@ -172,12 +160,12 @@ def _vocabulary(comparison: Comparison, content: str, arm: Arm) -> str:
     return f"vocabulary {comparison.vocabularies[content]}{pieces}"
 
 
-def _handles(arms: Sequence[Arm], styles: ArmStyles) -> list[Line2D]:
-    handles = arm_handles(arms, styles)
+def _handles(arms: Sequence[Arm], styles: canvas.ArmStyles) -> list[Line2D]:
+    handles = canvas.arm_handles(arms, styles)
     if _any_intermediate(arms):
         label = "hollow: intermediate point\nof a longer schedule"
-        handles.append(Line2D([], [], color=INK, linestyle="none", label=label, **HOLLOW))
-    return handles + [dotted_handle()] * _any_unfinished(arms)
+        handles.append(Line2D([], [], color=canvas.INK, linestyle="none", label=label, **HOLLOW))
+    return handles + [canvas.dotted_handle()] * _any_unfinished(arms)
 
 
 def _any_intermediate(arms: Sequence[Arm]) -> bool:

@@ -18,16 +18,8 @@ from markupsafe import Markup
 
 from tietrain.report.arms import Arm, Comparison, Stat, make_stat
 from tietrain.report.figures.canvas import COLOURS, ArmStyles, Drawing, css_colour, inline_svg
+from tietrain.report.pages import markdown
 from tietrain.report.pages.headline import make_headline
-from tietrain.report.pages.markdown import (
-    FILES,
-    INTRODUCTION,
-    LEFT_OUT,
-    WARNINGS,
-    make_sections,
-    run_counts,
-    title,
-)
 from tietrain.report.pages.markup import count, fixed, powers
 from tietrain.report.pages.tables import left_out_table, saved_percent
 from tietrain.report.pages.verdict_text import difference_text, heading
@@ -80,14 +72,14 @@ def make_html(
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"text": _text, "line": _line, "svg": _svg}
     return environment.from_string((TEMPLATES / "report.html").read_text(encoding="utf-8")).render(
-        title=title(found),
-        run_counts=run_counts(found, comparisons),
-        introduction=INTRODUCTION,
+        title=markdown.title(found),
+        run_counts=markdown.run_counts(found, comparisons),
+        introduction=markdown.INTRODUCTION,
         comparisons=[_parts(c, verdicts[c.slug], drawings.get(c.slug, ()), styles) for c in comparisons],
-        warnings=WARNINGS,
-        left_out_title=LEFT_OUT,
+        warnings=markdown.WARNINGS,
+        left_out_title=markdown.LEFT_OUT,
         left_out=left_out_table([run for run in found if run.status != "done"]),
-        files=FILES,
+        files=markdown.FILES,
         colours=list(enumerate(COLOURS)),
         dark=[(i, DARK[colour]) for i, colour in enumerate(COLOURS) if colour in DARK],
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
@@ -107,7 +99,7 @@ def _parts(
         "headline": make_headline(comparison, verdicts),
         "header": _header(verdicts),
         "rows": [_row(arm, verdicts, styles) for arm in comparison.arms],
-        "sections": make_sections(comparison, verdicts, drawings),
+        "sections": markdown.make_sections(comparison, verdicts, drawings),
     }
 
 

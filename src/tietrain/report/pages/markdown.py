@@ -6,15 +6,8 @@ A colleague who has not seen the runs can read either page.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tietrain.report import differences
 from tietrain.report.arms import Comparison, count_statuses, show_value
-from tietrain.report.differences import (
-    describe_differences,
-    describe_matching,
-    differing_settings,
-    fingerprint_warnings,
-    machine_warnings,
-    signature_warnings,
-)
 from tietrain.report.figures.canvas import Drawing
 from tietrain.report.pages.headline import make_headline
 from tietrain.report.pages.markup import bullets, code, escape, join_words, markdown_table
@@ -134,7 +127,7 @@ def _figure(comparison: Comparison, drawing: Drawing) -> str:
 
 def _warnings(comparison: Comparison) -> list[str]:
     """Whatever makes the tables less than a clean comparison."""
-    checks = (signature_warnings, machine_warnings, fingerprint_warnings)
+    checks = (differences.signature_warnings, differences.machine_warnings, differences.fingerprint_warnings)
     lines = [f"**Warning:** {text}." for check in checks for text in check(comparison)]
     tuned = tuned_arms(comparison)
     lines += [f"**Warning:** {code(arm.name)}: {text}." for arm, tuning in tuned for text in doubts(tuning)]
@@ -191,9 +184,9 @@ def _differences(comparison: Comparison) -> str:
     """How the arms differ besides the tie: sentences, and a table of settings."""
     if len(comparison.arms) == 1:
         return "There is one arm."
-    lines = describe_differences(comparison) or ["There is no untied arm to compare the others with."]
-    lines += describe_matching(comparison)
-    settings = differing_settings(comparison)
+    lines = differences.describe_differences(comparison) or ["There is no untied arm to compare the others with."]
+    lines += differences.describe_matching(comparison)
+    settings = differences.differing_settings(comparison)
     if not settings:
         return bullets([*lines, "No setting besides the tie and the hardware differs between the arms."])
     rows = [
