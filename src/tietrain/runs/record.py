@@ -137,9 +137,8 @@ def read_bytes(path: Path) -> bytes:
         try:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
-                raise DataError(
-                    str(path), f"it is not a regular file, or is larger than {MAX_BYTES >> 20} MB", OTHER_RUN
-                )
+                problem = f"it is not a regular file, or is larger than {MAX_BYTES >> 20} MB"
+                raise DataError(str(path), problem, OTHER_RUN)
             with open(fd, "rb", closefd=False) as f:
                 return f.read()
         finally:

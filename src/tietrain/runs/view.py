@@ -7,7 +7,7 @@ later module meets a control character, an unpaired surrogate, or a number that 
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,7 @@ def read_run(directory: Path, shown: str) -> Run:
     """One run; `shown` is the path the report prints for it."""
     shown = clean_text(shown)
     try:
-        _refuse_links(directory, FILES)
+        _refuse_links(directory)
         record = runs.read_record(directory)
         run = _from_record(record, shown)
     except (DataError, OSError) as e:
@@ -148,9 +148,9 @@ def read_run(directory: Path, shown: str) -> Run:
     return run
 
 
-def _refuse_links(directory: Path, names: Sequence[str]) -> None:
+def _refuse_links(directory: Path) -> None:
     """DataError if a file is a link that leads out of the run."""
-    for name in names:
+    for name in FILES:
         path = directory / name
         # For a circle of links `Path.resolve` raises an error; `realpath` does not.
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):

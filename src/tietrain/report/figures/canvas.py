@@ -59,7 +59,7 @@ RC_PARAMS: dict[Any, Any] = {
     "text.parse_math": False,
 }
 PANEL = (4.4, 3.1)
-LEGEND_WIDTH, COLUMNS = 1.9, 2
+LEGEND_WIDTH = 1.9
 LINE_HEIGHT = 0.19
 # Agg refuses a picture with a side of 2^16 pixels; a report of hundreds of arms is drawn coarser instead.
 DPI, MAX_PIXELS = 200.0, 30_000
@@ -130,20 +130,11 @@ def _make_style(key: str, scheme: int, variant: int) -> ArmStyle:
     return ArmStyle(key, COLOURS[scheme % len(COLOURS)], [*MARKERS][(scheme + variant) % len(MARKERS)], dash)
 
 
-def scale_x(ax: Axes, title: str) -> None:
-    """Short numbers on the axis; their power of a thousand stands in its title."""
-    ax.set_xlabel(_scale(ax.xaxis, ax.get_xlim(), title))
-
-
-def scale_y(ax: Axes, title: str) -> None:
-    """`scale_x` for the other axis."""
-    ax.set_ylabel(_scale(ax.yaxis, ax.get_ylim(), title))
-
-
-def _scale(axis: Axis, limits: Sequence[float], title: str) -> str:
-    exponent = 3 * int(log10(max(1.0, *map(abs, limits))) // 3)
+def scale_axis(axis: Axis, title: str) -> None:
+    """Short numbers on an axis; their power of a thousand stands in its title."""
+    exponent = 3 * int(log10(max(1.0, *map(abs, axis.get_view_interval()))) // 3)
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 10.0**exponent:g}"))
-    return f"{title} ({power_of_ten(exponent)})" if exponent else title
+    axis.set_label_text(f"{title} ({power_of_ten(exponent)})" if exponent else title)
 
 
 def power_of_ten(exponent: int) -> str:
@@ -151,11 +142,13 @@ def power_of_ten(exponent: int) -> str:
     return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def make_panels(n: int) -> tuple[Figure, list[Axes]]:
-    """Rows of panels, at most COLUMNS wide, with room for a legend at the right."""
-    columns = min(n, COLUMNS)
+def make_panels(
+    n: int, columns: int = 2, panel: tuple[float, float] = PANEL, legend: float = LEGEND_WIDTH
+) -> tuple[Figure, list[Axes]]:
+    """Rows of at most `columns` panels of one size, with room for a legend at the right; sizes in inches."""
+    columns = min(n, columns)
     rows = -(-n // columns)
-    figure = Figure(figsize=(PANEL[0] * columns + LEGEND_WIDTH, PANEL[1] * rows), layout="constrained")
+    figure = Figure(figsize=(panel[0] * columns + legend, panel[1] * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in axes[n:]:
         unused.set_visible(False)

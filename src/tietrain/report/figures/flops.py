@@ -41,8 +41,8 @@ def draw_training_flops(comparison: Comparison, styles: canvas.ArmStyles) -> can
             draw_runs(ax, arm, styles, unit, group if unit == "tokens" else [arm])
         ax.set_xlim(left=0)
         ax.set_ylim(bottom=0)
-        canvas.scale_x(ax, UNITS[unit])
-        canvas.scale_y(ax, "training FLOPs")
+        canvas.scale_axis(ax.xaxis, UNITS[unit])
+        canvas.scale_axis(ax.yaxis, "training FLOPs")
     unfinished = any(run.status != "done" for arm in arms for run in curves(arm))
     canvas.add_legend(figure, canvas.arm_handles(arms, styles) + [canvas.dotted_handle()] * unfinished)
     rows = [

@@ -6,14 +6,13 @@ width of a line.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from tietrain.report.arms import Arm, Comparison
+from tietrain.report.arms import Arm, Comparison, common_points
 from tietrain.report.figures import canvas
 from tietrain.runs.view import Point, Run
 
@@ -39,7 +38,7 @@ def draw_loss(comparison: Comparison, styles: canvas.ArmStyles, unit: str) -> ca
         for arm in members:
             _draw_curves(ax, arm, styles.of(arm), unit)
         _fit(ax, members, unit, late=late)
-        canvas.scale_x(ax, UNITS[unit])
+        canvas.scale_axis(ax.xaxis, UNITS[unit])
         ax.set_ylabel("validation loss (nats per token)")
         titles = [_vocabulary(comparison, vocabulary, members[0])] if len(comparison.vocabularies) > 1 else []
         ax.set_title(", ".join([*titles, "second half, enlarged" if late else "whole training"]), loc="left")
@@ -84,49 +83,28 @@ def curve_rows(arm: Arm, comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-@dataclass(frozen=True)
-class _Level:
-    """Where the finished seeds of an arm stood at one step: mean x, lowest, mean and highest loss."""
-
-    x: float
-    low: float
-    mean: float
-    high: float
-    intermediate: bool
-
-
-def _levels(done: Sequence[Run], unit: str) -> list[_Level]:
-    """At the steps at which every seed was evaluated."""
-    by_step = [{p.step: p for p in run.curve if getattr(p, unit) is not None} for run in done]
-    levels = []
-    for step in by_step[0] if by_step else ():
-        points = [found[step] for found in by_step if step in found]
-        if len(points) == len(done):
-            nats = [p.nats_per_token for p in points]
-            unfinished = any(is_intermediate(run, p) for run, p in zip(done, points, strict=True))
-            x = fmean(getattr(p, unit) for p in points)
-            levels.append(_Level(x, min(nats), fmean(nats), max(nats), unfinished))
-    return levels
-
-
 def _draw_curves(ax: Axes, arm: Arm, style: canvas.ArmStyle, unit: str) -> None:
     for run in curves(arm):
         if run.status != "done" and (xs := _xs(run.curve, unit)):
             ys = [p.nats_per_token for p in run.curve if getattr(p, unit) is not None]
             line: dict[str, Any] = {"linestyle": ":", "linewidth": 1.1, "marker": "x", "markersize": 5}
             style.mark(*ax.plot(xs, ys, color=style.colour, markevery=[-1], **line))
-    levels = _levels([run for run in curves(arm) if run.status == "done"], unit)
+    done = [run for run in arm.done if run.curve]
+    levels = [points for points in common_points(done) if all(getattr(p, unit) is not None for p in points)]
     if not levels:
         return
-    xs = [level.x for level in levels]
-    lows, highs = [level.low for level in levels], [level.high for level in levels]
-    if lows != highs:
+    xs = [fmean(getattr(p, unit) for p in points) for points in levels]
+    nats = [[p.nats_per_token for p in points] for points in levels]
+    means = [fmean(found) for found in nats]
+    if any(min(found) < max(found) for found in nats):
+        lows, highs = [min(found) for found in nats], [max(found) for found in nats]
         style.mark(ax.fill_between(xs, lows, highs, color=style.colour, alpha=0.18, linewidth=0))
-    style.mark(*ax.plot(xs, [level.mean for level in levels], color=style.colour, linestyle=style.dash))
+    style.mark(*ax.plot(xs, means, color=style.colour, linestyle=style.dash))
+    unfinished = [any(map(is_intermediate, done, points)) for points in levels]
     for hollow in (True, False):
-        at = [level for level in levels if level.intermediate == hollow]
+        at = [i for i in range(len(levels)) if unfinished[i] == hollow]
         markers = (HOLLOW if hollow else {"markersize": 6.5}) | {"marker": style.marker, "linestyle": "none"}
-        style.mark(*ax.plot([level.x for level in at], [level.mean for level in at], color=style.colour, **markers))
+        style.mark(*ax.plot([xs[i] for i in at], [means[i] for i in at], color=style.colour, **markers))
 
 
 def _xs(curve: Sequence[Point], unit: str) -> list[float]:

@@ -51,7 +51,7 @@ def draw_parameters(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.
         styles.of(arm).mark(_write_total(ax, y, left, arm))
     canvas.mark_rows(ax, arms, styles)
     ax.margins(x=0.16)
-    canvas.scale_x(ax, "parameters")
+    canvas.scale_axis(ax.xaxis, "parameters")
     handles = [Patch(label=title, **_bar_style(colour, False)) for k, (title, colour) in PARTS.items() if k in used]
     if any(row["saved"] for row in rows):
         handles.append(Patch(label="saved by tying", **_bar_style("#888888", True)))
@@ -90,14 +90,9 @@ def draw_owner_map(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.D
         return None
     grids = [Grid(arm.first.owner) for arm in arms]
     width = CELL * max(grid.width for grid in grids) + MARGINS[0]
-    n_columns = min(len(arms), max(1, int(WIDEST / width)))
-    n_rows = -(-len(arms) // n_columns)
-    height = n_rows * (CELL * max(len(grid.rows) for grid in grids) + MARGINS[1])
-    figure = Figure(figsize=(n_columns * width, height), layout="constrained")
-    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
-    for ax in axes[len(arms) :]:
-        ax.set_visible(False)
-    for ax, arm, grid in zip(axes, arms, grids, strict=False):
+    height = CELL * max(len(grid.rows) for grid in grids) + MARGINS[1]
+    figure, axes = canvas.make_panels(len(arms), max(1, int(WIDEST / width)), (width, height), legend=0)
+    for ax, arm, grid in zip(axes, arms, grids, strict=True):
         styles.of(arm).mark(ax)
         _draw_grid(ax, grid)
         ax.set_title(canvas.figure_text(arm.name, width=40), loc="left", fontweight="bold")

@@ -17,6 +17,9 @@ from tietrain.report.pages.tables import shown_scores
 from tietrain.report.verdicts import ArmVerdict, Verdicts
 from tietrain.runs.scores import Score
 
+# Arms, and their scores over seeds.
+Points = Sequence[tuple[Arm, Stat]]
+
 WIDTH, ROW = 9.6, 0.42
 FRONTIER, CEILING = "#888888", "#777777"
 # What is drawn beside BLEU; perplexity per word would show the same as per token on another scale.
@@ -127,7 +130,7 @@ def draw_quality(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.Dra
         ax.margins(x=0.2, y=0.15)
         if score.name == "bleu":
             _draw_ceiling(ax, comparison, split)
-        canvas.scale_x(ax, "stored parameters")
+        canvas.scale_axis(ax.xaxis, "stored parameters")
         ax.set_ylabel(f"{score.title}, {split} ({'higher' if score.sign > 0 else 'lower'} is better)")
     _name_points(figure, panels, arms, styles)
     caption = f"Scores on {split} against stored parameters."
@@ -149,7 +152,7 @@ def _plotted(comparison: Comparison, split: str) -> list[Score]:
     return lower[:1] + bleu if bleu else lower[:2]
 
 
-def pareto(points: Sequence[tuple[Arm, Stat]], sign: int) -> list[tuple[Arm, Stat]]:
+def pareto(points: Points, sign: int) -> list[tuple[Arm, Stat]]:
     """The points that no other beats: none is smaller and at least as good, or as small and better. Smallest first.
 
     Args:
@@ -187,10 +190,7 @@ def _draw_ceiling(ax: Axes, comparison: Comparison, split: str) -> None:
 
 
 def _name_points(
-    figure: Figure,
-    panels: Sequence[tuple[Axes, Sequence[tuple[Arm, Stat]]]],
-    arms: Sequence[Arm],
-    styles: canvas.ArmStyles,
+    figure: Figure, panels: Sequence[tuple[Axes, Points]], arms: Sequence[Arm], styles: canvas.ArmStyles
 ) -> None:
     """Names beside the points of every panel, or in the legend if some name would cover another or a point."""
     line = Line2D([], [], color=FRONTIER, linewidth=4, alpha=0.35, label="no arm is better\nand smaller")
@@ -207,7 +207,7 @@ def _name_points(
     canvas.add_legend(figure, [*canvas.arm_handles(arms, styles, dash="none"), line])
 
 
-def label_points(ax: Axes, points: Sequence[tuple[Arm, Stat]], styles: canvas.ArmStyles) -> list[Annotation] | None:
+def label_points(ax: Axes, points: Points, styles: canvas.ArmStyles) -> list[Annotation] | None:
     """The names of arms, each beside its point and covering nothing; None, and nothing drawn, if one finds no place.
 
     The figure must have its layout, which labels do not change.

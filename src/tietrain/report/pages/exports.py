@@ -46,6 +46,7 @@ def arm_json(arm: Arm, verdicts: Verdicts | None) -> dict[str, Any]:
         verdicts: of the comparison of the arm; None if the arm is in none.
     """
     first = arm.first
+    counts = ("params", "params_untied", "params_saved", "by_part", "saved_by_part")
     scores: dict[str, dict[str, Any]] = {}
     for run in arm.done:
         for split in run.scores:
@@ -54,20 +55,12 @@ def arm_json(arm: Arm, verdicts: Verdicts | None) -> dict[str, Any]:
                     scores.setdefault(split, {})[name] = asdict(stat)
     return {
         "arm": arm.id,
-        "name": arm.name,
-        "label": arm.label,
-        "task": arm.task,
-        "corpus": arm.corpus,
-        "target_vocabulary": arm.target_vocabulary,
+        **{name: getattr(arm, name) for name in ("name", "label", "task", "corpus", "target_vocabulary")},
         "plan_hash": first.plan_hash,
         "ties": [line.replace("`", "") for line in describe_ties(first.owner)],
         "statuses": arm.statuses,
         "seeds": [run.seed for run in arm.done],
-        "params": first.params,
-        "params_untied": first.params_untied,
-        "params_saved": first.params_saved,
-        "by_part": first.by_part,
-        "saved_by_part": first.saved_by_part,
+        **{name: getattr(first, name) for name in counts},
         **{name: asdict(stat) if (stat := arm.total(name)) else None for name in TOTALS},
         "scores": scores,
         "verdict": verdict_json(arm, verdicts) if verdicts else None,
@@ -82,6 +75,8 @@ def verdict_json(arm: Arm, verdicts: Verdicts) -> dict[str, Any]:
     declared = verdicts.declared
     arm_verdict = verdicts.of(arm)
     test = arm_verdict.paired
+    median = arm_verdict.median
+    low, high = arm_verdict.two_level or (None, None)
     return {
         "metric": declared.score.name,
         "split": declared.split,
@@ -92,7 +87,7 @@ def verdict_json(arm: Arm, verdicts: Verdicts) -> dict[str, Any]:
         "n_seeds": len(arm_verdict.values),
         "n_diverged": arm_verdict.n_diverged,
         "n_ended": arm_verdict.n_ended,
-        "median": arm_verdict.median if arm_verdict.median is not None and math.isfinite(arm_verdict.median) else None,
+        "median": median if median is not None and math.isfinite(median) else None,
         "n_pairs": len(arm_verdict.differences),
         "difference": test.mean if test else next(iter(arm_verdict.differences), None),
         "low": test and test.low,
@@ -100,14 +95,11 @@ def verdict_json(arm: Arm, verdicts: Verdicts) -> dict[str, Any]:
         "p_t": test and test.p,
         "p_sign_flip": test and test.p_sign_flip,
         "p_sign_flip_smallest": test and smallest_sign_flip_p(test.n),
-        "p_holm": arm_verdict.p_holm,
-        "p_equivalent": arm_verdict.p_equivalent,
-        "verdict": arm_verdict.verdict,
+        **{name: getattr(arm_verdict, name) for name in ("p_holm", "p_equivalent", "verdict")},
         "level": verdicts.level,
-        "seeds_needed": arm_verdict.seeds_needed,
-        "smallest_effect": arm_verdict.smallest_effect,
-        "two_level_low": arm_verdict.two_level and arm_verdict.two_level[0],
-        "two_level_high": arm_verdict.two_level and arm_verdict.two_level[1],
+        **{name: getattr(arm_verdict, name) for name in ("seeds_needed", "smallest_effect")},
+        "two_level_low": low,
+        "two_level_high": high,
     }
 
 

@@ -1,10 +1,12 @@
 """How the runs of a comparison were made, from their records: a paragraph to paste, and a list of every setting."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from tietrain.config.keys import is_read
 from tietrain.report.arms import Comparison, count_statuses, show_value
 from tietrain.report.differences import describe_matching, differing_settings
-from tietrain.report.effective_settings import used_settings
 from tietrain.report.pages.markup import code, count, escape, join_words
 from tietrain.report.pages.tuning_text import method_sentence
 from tietrain.report.statistics import LEVEL
@@ -21,6 +23,22 @@ UNKNOWN = "not recorded"
 # Group of settings -> how their keys begin.
 PREFIXES = {"Task": "task.", "Data": "data.", "Model": "model.", "Optimizer": "optim.", "Budget and batches": "train."}
 HASHES, WINDOWS, MACHINE = "Hashes (sha256)", "Windows of the language model", "Software and hardware"
+
+
+def used_settings(run: Run) -> dict[str, Scalar]:
+    """Full key -> value of what had an effect; without hardware.*, because the record of the machine says what was used."""
+    flat = {key: _value(recorded) for key, recorded in run.settings.items()} | {"task.name": run.task}
+    return {k: v for k, v in run.settings.items() if is_read(k, flat) and not k.startswith("hardware.")}
+
+
+def _value(recorded: Scalar) -> Any:
+    """A setting as the configuration has it: lists and empty mappings are recorded as their JSON text."""
+    if isinstance(recorded, str) and recorded[:1] in ("[", "{"):
+        try:
+            return json.loads(recorded)
+        except ValueError:
+            return recorded
+    return recorded
 
 
 def setting_groups(runs: Sequence[Run]) -> dict[str, Values]:
