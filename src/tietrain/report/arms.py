@@ -90,11 +90,6 @@ class Arm:
         shapes = {self.first.shapes.get(f"{stack}.embed.weight", ()) for stack in self.first.predictors}
         return next(iter(shapes))[0] if len(shapes) == 1 and all(shapes) else None
 
-    @property
-    def statuses(self) -> dict[str, int]:
-        """Status -> number of runs."""
-        return count_statuses(self.runs)
-
     @cached_property
     def ties(self) -> dict[str, list[str]]:
         """Owner -> the slots that use it, if there are several."""

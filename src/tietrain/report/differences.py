@@ -83,11 +83,10 @@ def describe_differences(comparison: Comparison) -> list[str]:
             continue
         found = distinct_settings(arm, base)
         if not found:
-            sentences.append(
-                f"{code(arm.name)} and {code(base.name)} differ only in their names, as far as the runs recorded it."
-            )
+            names = f"{code(arm.name)} and {code(base.name)}"
+            sentences.append(f"{names} differ only in their names, as far as the runs recorded it.")
             continue
-        sentence = f"{code(arm.name)} differs from {code(base.name)} in {_how_many(len(found))}: {join_words(found)}"
+        sentence = f"{code(arm.name)} differs from {code(base.name)} in {join_words(found)}"
         if {"tying", "vocabulary"} <= set(found):
             sentence += f" ({_chain(arm, base, comparison)})"
         sentences.append(sentence + ".")
@@ -102,11 +101,6 @@ def _chain(arm: Arm, base: Arm, comparison: Comparison) -> str:
     return "no arm here differs in only one of the two, so their effects cannot be separated"
 
 
-def _how_many(n: int) -> str:
-    words = ("no thing", "one thing", "two things", "three things", "four things", "five things")
-    return words[n] if n < len(words) else f"{n} things"
-
-
 def machine_warnings(comparison: Comparison) -> list[str]:
     """One sentence per machine or hardware value that differs between finished runs."""
     return [f"{code(key)} is not the same in all runs: {sides}" for key, sides in _unlike(comparison, _machine)]
@@ -114,15 +108,10 @@ def machine_warnings(comparison: Comparison) -> list[str]:
 
 def signature_warnings(comparison: Comparison) -> list[str]:
     """One sentence per signature, of a score or of decoding, that differs between the finished runs that have it."""
-    return [
-        f"{_SIGNED.get(name, f'{code(name)} was not computed in the same way in all runs and cannot be compared')}: {sides}"
-        for name, sides in _unlike(comparison, lambda run: run.signatures, optional=True)
-    ]
-
-
-_SIGNED = {
-    "decoding": "translations were not decoded in the same way, which is part of every difference of their scores"
-}
+    decoding = "translations were not decoded in the same way, which is part of every difference of their scores"
+    other = "was not computed in the same way in all runs and cannot be compared"
+    unlike = _unlike(comparison, lambda run: run.signatures, optional=True)
+    return [f"{decoding if name == 'decoding' else f'{code(name)} {other}'}: {sides}" for name, sides in unlike]
 
 
 def _unlike(

@@ -118,16 +118,13 @@ class ArmStyles:
         self._styles: dict[str, ArmStyle] = {}
         for i, names in enumerate(schemes.values()):
             for variant, name in enumerate(names):
-                self._styles[name] = _make_style(f"arm{len(self._styles)}", i, variant)
+                # Variants of a scheme share its colour and differ in marker and dash.
+                dash = DASHES[(i // len(COLOURS) + variant) % len(DASHES)]
+                marker = [*MARKERS][(i + variant) % len(MARKERS)]
+                self._styles[name] = ArmStyle(f"arm{len(self._styles)}", COLOURS[i % len(COLOURS)], marker, dash)
 
     def of(self, arm: Arm) -> ArmStyle:
         return self._styles[arm.name]
-
-
-def _make_style(key: str, scheme: int, variant: int) -> ArmStyle:
-    """Variants of a scheme share its colour and differ in marker and dash."""
-    dash = DASHES[(scheme // len(COLOURS) + variant) % len(DASHES)]
-    return ArmStyle(key, COLOURS[scheme % len(COLOURS)], [*MARKERS][(scheme + variant) % len(MARKERS)], dash)
 
 
 def scale_axis(axis: Axis, title: str) -> None:

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from tietrain.report.arms import Arm, Comparison
 from tietrain.report.figures import canvas
-from tietrain.report.figures.losses import UNITS, curves
+from tietrain.report.figures.losses import UNITS, any_unfinished, curves
 from tietrain.runs.view import FLOP_KINDS
 
 LENGTHS = [2**n for n in range(4, 17)]
@@ -43,8 +43,7 @@ def draw_training_flops(comparison: Comparison, styles: canvas.ArmStyles) -> can
         ax.set_ylim(bottom=0)
         canvas.scale_axis(ax.xaxis, UNITS[unit])
         canvas.scale_axis(ax.yaxis, "training FLOPs")
-    unfinished = any(run.status != "done" for arm in arms for run in curves(arm))
-    canvas.add_legend(figure, canvas.arm_handles(arms, styles) + [canvas.dotted_handle()] * unfinished)
+    canvas.add_legend(figure, canvas.arm_handles(arms, styles) + [canvas.dotted_handle()] * any_unfinished(arms))
     rows = [
         {"arm": arm.name, "seed": run.seed, "status": run.status, "step": p.step}
         | {unit: getattr(p, unit) for unit in ("tokens", "seconds", "flops")}

@@ -40,10 +40,18 @@ def draw_loss(comparison: Comparison, styles: canvas.ArmStyles, unit: str) -> ca
         _fit(ax, members, unit, late=late)
         canvas.scale_axis(ax.xaxis, UNITS[unit])
         ax.set_ylabel("validation loss (nats per token)")
-        titles = [_vocabulary(comparison, vocabulary, members[0])] if len(comparison.vocabularies) > 1 else []
-        ax.set_title(", ".join([*titles, "second half, enlarged" if late else "whole training"]), loc="left")
+        title = "second half, enlarged" if late else "whole training"
+        if len(comparison.vocabularies) > 1:
+            size = members[0].vocab_size
+            pieces = f" ({size:,} pieces)" if size else ""
+            title = f"vocabulary {comparison.vocabularies[vocabulary]}{pieces}, {title}"
+        ax.set_title(title, loc="left")
     drawn = [arm for _, members in panels for arm in sorted(members, key=_last_loss, reverse=True)]
-    canvas.add_legend(figure, _handles(drawn, styles))
+    handles = canvas.arm_handles(drawn, styles)
+    if _any_intermediate(drawn):
+        label = "hollow: intermediate point\nof a longer schedule"
+        handles.append(Line2D([], [], color=canvas.INK, linestyle="none", label=label, **HOLLOW))
+    canvas.add_legend(figure, handles + [canvas.dotted_handle()] * any_unfinished(drawn))
     rows = [row for arm in drawn for row in curve_rows(arm, comparison)]
     return canvas.finish(figure, f"loss_{unit}", _caption(drawn, unit, len(panels)), rows)
 
@@ -133,24 +141,12 @@ def _fit(ax: Axes, arms: Sequence[Arm], unit: str, *, late: bool) -> None:
     ax.set_xlim(left=start)
 
 
-def _vocabulary(comparison: Comparison, content: str, arm: Arm) -> str:
-    pieces = f" ({arm.vocab_size:,} pieces)" if arm.vocab_size else ""
-    return f"vocabulary {comparison.vocabularies[content]}{pieces}"
-
-
-def _handles(arms: Sequence[Arm], styles: canvas.ArmStyles) -> list[Line2D]:
-    handles = canvas.arm_handles(arms, styles)
-    if _any_intermediate(arms):
-        label = "hollow: intermediate point\nof a longer schedule"
-        handles.append(Line2D([], [], color=canvas.INK, linestyle="none", label=label, **HOLLOW))
-    return handles + [canvas.dotted_handle()] * _any_unfinished(arms)
-
-
 def _any_intermediate(arms: Sequence[Arm]) -> bool:
     return any(is_intermediate(run, p) for arm in arms for run in arm.done for p in run.curve)
 
 
-def _any_unfinished(arms: Sequence[Arm]) -> bool:
+def any_unfinished(arms: Sequence[Arm]) -> bool:
+    """Whether some run with a curve is in no mean."""
     return any(run.status != "done" for arm in arms for run in curves(arm))
 
 
@@ -164,6 +160,6 @@ def _caption(arms: Sequence[Arm], unit: str, n_panels: int) -> str:
         caption += f" Hollow: {INTERMEDIATE}; it gives no verdict, because a run of that length would end elsewhere."
     if n_panels > 1:
         caption += " Vocabularies differ: nats per token are comparable only within a row."
-    if _any_unfinished(arms):
+    if any_unfinished(arms):
         caption += " Dotted: runs that are in no mean (unfinished, failed, diverged or damaged)."
     return caption

@@ -6,9 +6,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.text import Annotation
 
-from tietrain.report.arms import Arm, Comparison
+from tietrain.report.arms import Comparison
 from tietrain.report.figures import canvas
 from tietrain.report.pages.markup import count
 from tietrain.report.pages.tables import saved_percent
@@ -48,7 +47,10 @@ def draw_parameters(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.
                 styles.of(arm).mark(*bar)
                 left += sums[kind]
             rows += [{"arm": arm.name, "part": part, "saved": saved, "parameters": n} for part, n in parts.items()]
-        styles.of(arm).mark(_write_total(ax, y, left, arm))
+        saving = saved_percent(arm.first)
+        total = count(arm.first.params) + (f" ({-saving:.1f} %)" if saving else "")
+        place: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+        styles.of(arm).mark(ax.annotate(total, (left, y), fontsize=8.5, **place))
     canvas.mark_rows(ax, arms, styles)
     ax.margins(x=0.16)
     canvas.scale_axis(ax.xaxis, "parameters")
@@ -58,13 +60,6 @@ def draw_parameters(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.
     canvas.add_legend(figure, handles)
     caption = "Stored parameters by part. Hatched: what tying saves compared with the same model untied; in brackets: its share."
     return canvas.finish(figure, "parameters_by_part", caption, rows)
-
-
-def _write_total(ax: Axes, y: int, end: int, arm: Arm) -> Annotation:
-    """The sum of the stored parameters, right of the bar."""
-    saved = saved_percent(arm.first)
-    text = count(arm.first.params) + (f" ({-saved:.1f} %)" if saved else "")
-    return ax.annotate(text, (end, y), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
 
 
 def _bar_style(colour: str, saved: bool) -> dict[str, Any]:
@@ -120,7 +115,7 @@ class Grid:
     def __init__(self, owner: Mapping[str, str]):
         self.owner = owner
         found = {slot: LAYERED.fullmatch(slot) for slot in owner}
-        layers = {slot: (m[1], int(m[2]), _column(m[3], m[4])) for slot, m in found.items() if m}
+        layers = {slot: (m[1], int(m[2]), f"{m[3]}.{m[4]}".removesuffix(".weight")) for slot, m in found.items() if m}
         self.columns = list(dict.fromkeys(column for _, _, column in layers.values()))
         names = dict.fromkeys((stack, layer) for stack, layer, _ in layers.values())
         plain = [slot for slot, m in found.items() if not m]
@@ -147,10 +142,6 @@ class Grid:
         if not layer:
             return root
         return layer if _place(slot).startswith(f"{stack} ") else f"{stack[:1]}{layer}"
-
-
-def _column(part: str, leaf: str) -> str:
-    return f"{part}.{leaf}".removesuffix(".weight")
 
 
 def _place(slot: str) -> str:

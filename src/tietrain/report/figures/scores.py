@@ -123,7 +123,11 @@ def draw_quality(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.Dra
         means = [stat.mean for _, stat in frontier]
         ax.plot(sizes, means, color=FRONTIER, linewidth=4, alpha=0.35, drawstyle="steps-post", zorder=1)
         for arm, stat in points:
-            _draw_point(ax, arm, stat, styles.of(arm))
+            style = styles.of(arm)
+            sd = None if stat.sd is None else [stat.sd]
+            line: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 7, "capsize": 3}
+            point, caps, bars = ax.errorbar([_size(arm)], [stat.mean], yerr=sd, **line)
+            style.mark(point, *caps, *bars)
             row = {"arm": arm.name, "params": arm.first.params, "split": split, "score": score.name, **asdict(stat)}
             rows.append(row | {"pareto": (arm, stat) in frontier})
         panels.append((ax, points))
@@ -167,13 +171,6 @@ def pareto(points: Points, sign: int) -> list[tuple[Arm, Stat]]:
 
 def _size(arm: Arm) -> float:
     return float(arm.first.params or 0)
-
-
-def _draw_point(ax: Axes, arm: Arm, stat: Stat, style: canvas.ArmStyle) -> None:
-    sd = None if stat.sd is None else [stat.sd]
-    line: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 7, "capsize": 3}
-    point, caps, bars = ax.errorbar([_size(arm)], [stat.mean], yerr=sd, **line)
-    style.mark(point, *caps, *bars)
 
 
 def _draw_ceiling(ax: Axes, comparison: Comparison, split: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tietrain.report.arms import Arm, compare, make_arms, run_score
+from tietrain.report.arms import Arm, compare, count_statuses, make_arms, run_score
 from tietrain.report.statistics import smallest_sign_flip_p
 from tietrain.report.ties import describe_ties
 from tietrain.report.verdicts import Verdicts, judge
@@ -58,7 +58,7 @@ def arm_json(arm: Arm, verdicts: Verdicts | None) -> dict[str, Any]:
         **{name: getattr(arm, name) for name in ("name", "label", "task", "corpus", "target_vocabulary")},
         "plan_hash": first.plan_hash,
         "ties": [line.replace("`", "") for line in describe_ties(first.owner)],
-        "statuses": arm.statuses,
+        "statuses": count_statuses(arm.runs),
         "seeds": [run.seed for run in arm.done],
         **{name: getattr(first, name) for name in counts},
         **{name: asdict(stat) if (stat := arm.total(name)) else None for name in TOTALS},
@@ -131,8 +131,11 @@ def load_frame(directory: Path) -> pandas.DataFrame:
     verdicts: dict[str, Verdicts] = {}
     for comparison in compare(arms):
         verdicts |= dict.fromkeys((arm.id for arm in comparison.arms), judge(comparison, tuned=comparison.tuned))
-    differing = _differing([run for arm in arms for run in arm.runs])
-    rows = [_frame_row(run, arm, verdicts.get(arm.id), differing) for arm in arms for run in arm.runs]
+    found = [(run, arm) for arm in arms for run in arm.runs]
+    settings = [run.settings for run, _ in found if run.settings]
+    keys = dict.fromkeys(key for own in settings for key in own if key != "seed")
+    differing = [key for key in keys if len({repr(own.get(key)) for own in settings}) > 1]
+    rows = [_frame_row(run, arm, verdicts.get(arm.id), differing) for run, arm in found]
     return pandas.DataFrame(rows).sort_values(["task", "arm", "seed", "path"], ignore_index=True)
 
 
@@ -144,10 +147,3 @@ def _frame_row(run: Run, arm: Arm, verdicts: Verdicts | None, differing: list[st
     row["primary"] = run_score(run, declared.split, declared.score.name) if declared else None
     row["verdict"] = verdicts.of(arm).verdict if verdicts else None
     return row | {f"settings.{key}": run.settings.get(key) for key in differing}
-
-
-def _differing(runs: list[Run]) -> list[str]:
-    keys = dict.fromkeys(key for run in runs for key in run.settings)
-    return [
-        key for key in keys if key != "seed" and len({repr(run.settings.get(key)) for run in runs if run.settings}) > 1
-    ]

@@ -40,7 +40,7 @@ def make_headline(comparison: Comparison, verdicts: Verdicts) -> Headline:
         best = min(fit, key=lambda v: v.arm.first.params or 0)
         return Headline(
             _recommendation(best, fit, verdicts),
-            _saved(best) + _stored(best),
+            saved_text(best.arm.first, " parameters") + _stored(best),
             _costs(best, verdicts),
             f"{_evidence(best)}; {sure}",
         )
@@ -48,17 +48,19 @@ def make_headline(comparison: Comparison, verdicts: Verdicts) -> Headline:
         answer = f"Keep {base.arm.name}: every other arm was worse in {_score(verdicts.declared)}."
         return Headline(answer, "nothing: sharing cost quality", "nothing", sure)
     most = max(verdicts.arms, key=lambda v: v.arm.first.params_saved or 0)
-    saves = f"at most {_saved(most)}, by {most.arm.name}{_stored(most)}"
-    saves = saves if most.arm.first.params_saved else "nothing was shared"
+    saves = "nothing was shared"
+    if most.arm.first.params_saved:
+        saves = f"at most {saved_text(most.arm.first, ' parameters')}, by {most.arm.name}{_stored(most)}"
     answer = f"No recommendation can be given: {'; '.join(_why_none(comparison, verdicts))}."
     return Headline(answer, saves, f"not known: no difference has a verdict{_observed(verdicts)}", sure)
 
 
 def _recommendation(best: ArmVerdict, fit: list[ArmVerdict], verdicts: Verdicts) -> str:
     base = best.base.arm.name if best.base else ""
+    theirs = best.base.arm.first.params if best.base else None
     score = _score(verdicts.declared)
     if best.verdict == EQUIVALENT_HERE:
-        less = ", and stores less" if _stores_less(best) else ""
+        less = ", and stores less" if (best.arm.first.params or 0) < (theirs or 0) else ""
         text = f"{best.arm.name} is equivalent to {base} in {score} at this one common rate{less}."
     else:
         how = f"better than {base}" if best.verdict == BETTER else f"equivalent to {base}"
@@ -67,18 +69,8 @@ def _recommendation(best: ArmVerdict, fit: list[ArmVerdict], verdicts: Verdicts)
     return text + (f" It stores the least of the arms that are not worse; also: {join_words(rest)}." if rest else "")
 
 
-def _stores_less(arm_verdict: ArmVerdict) -> bool:
-    base = arm_verdict.base
-    return base is not None and (arm_verdict.arm.first.params or 0) < (base.arm.first.params or 0)
-
-
 def _score(declared: Declared) -> str:
     return f"{declared.score.title} on {declared.split}"
-
-
-def _saved(arm_verdict: ArmVerdict) -> str:
-    """Parameters that sharing saved, and their share."""
-    return saved_text(arm_verdict.arm.first, "not recorded", " parameters")
 
 
 def _stored(arm_verdict: ArmVerdict) -> str:

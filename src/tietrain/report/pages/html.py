@@ -70,7 +70,11 @@ def make_html(
     """
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"text": _text, "line": _line, "svg": _svg}
+    environment.filters |= {
+        "text": _text,
+        "line": _line,
+        "svg": lambda drawing, stem: Markup(inline_svg(drawing, stem)),
+    }
     return environment.from_string((TEMPLATES / "report.html").read_text(encoding="utf-8")).render(
         title=markdown.title(found),
         run_counts=markdown.run_counts(found, comparisons),
@@ -101,10 +105,6 @@ def _parts(
         "rows": [_row(arm, verdicts, styles) for arm in comparison.arms],
         "sections": markdown.make_sections(comparison, verdicts, drawings),
     }
-
-
-def _svg(drawing: Drawing, stem: str) -> Markup:
-    return Markup(inline_svg(drawing, stem))
 
 
 def _text(markdown: str, label: str) -> Markup:

@@ -1,8 +1,9 @@
 """Tables: what an arm costs, what it scores, and the runs that are in no mean."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
-from tietrain.report.arms import TASK_TITLES, Arm, Comparison, Stat
+from tietrain.report.arms import TASK_TITLES, Arm, Comparison, Stat, count_statuses
 from tietrain.report.pages.markup import code, count, escape, fixed, markdown_table, powers
 from tietrain.runs.scores import COLUMNS, SCORES, Score
 from tietrain.runs.view import Run
@@ -16,15 +17,11 @@ def shown_scores(comparison: Comparison) -> list[Score]:
     if len(comparison.vocabularies) > 1:
         names = tuple(dict.fromkeys(("excess_bits_per_byte", *names, "bits_per_byte")))
         names = tuple(sorted(names, key=lambda name: SCORES[name].per_token))
-    return [
-        SCORES[name]
-        for name in names
-        if any(_has(arm, split, name) for arm in comparison.arms for split in comparison.splits)
+    places = [*product(comparison.arms, comparison.splits)]
+    told = [
+        n for n in names if any(arm.score(split, n) or (arm.done and arm.reason(split, n)) for arm, split in places)
     ]
-
-
-def _has(arm: Arm, split: str, name: str) -> bool:
-    return arm.score(split, name) is not None or bool(arm.done and arm.reason(split, name))
+    return [SCORES[name] for name in told]
 
 
 def cost_table(comparison: Comparison) -> str:
@@ -38,7 +35,7 @@ def cost_table(comparison: Comparison) -> str:
             describe_statuses(arm),
             ", ".join(str(run.seed) for run in arm.done) or "—",
             count(arm.first.params),
-            saved_text(arm.first, "—"),
+            saved_text(arm.first),
             stat_text(arm.total("flops"), powers),
         ]
         rows.append(cells + [stat_text(arm.total(name), count) for name in ("steps", "tokens", "seconds")])
@@ -48,9 +45,10 @@ def cost_table(comparison: Comparison) -> str:
 def describe_statuses(arm: Arm) -> str:
     """`3 of 3`, or `2 of 3; diverged 1 of 3 (unstable)`."""
     n = len(arm.runs) - len(arm.repeated)
+    statuses = count_statuses(arm.runs)
     parts = [f"{len(arm.done)} of {n}"]
-    parts += [f"{status.replace('_', ' ')} {k} of {n}" for status, k in arm.statuses.items() if status != "done"]
-    return "; ".join(parts) + (" (unstable)" if "diverged" in arm.statuses else "")
+    parts += [f"{status.replace('_', ' ')} {k} of {n}" for status, k in statuses.items() if status != "done"]
+    return "; ".join(parts) + (" (unstable)" if "diverged" in statuses else "")
 
 
 def saved_percent(run: Run) -> float | None:
@@ -58,10 +56,10 @@ def saved_percent(run: Run) -> float | None:
     return None if run.params_saved is None or not run.params_untied else 100 * run.params_saved / run.params_untied
 
 
-def saved_text(run: Run, unknown: str, unit: str = "") -> str:
+def saved_text(run: Run, unit: str = "") -> str:
     """`128,000 (15.1 %)`, or `128,000 parameters (15.1 %)` with this unit."""
     saved = saved_percent(run)
-    return unknown if saved is None else f"{count(run.params_saved)}{unit} ({saved:.1f} %)"
+    return "not recorded" if saved is None else f"{count(run.params_saved)}{unit} ({saved:.1f} %)"
 
 
 def stat_text(stat: Stat | None, show: Callable[[float], str]) -> str:
@@ -69,6 +67,11 @@ def stat_text(stat: Stat | None, show: Callable[[float], str]) -> str:
     if stat is None:
         return "—"
     return f"{show(stat.mean)} ± {show(stat.sd)} ({stat.n})" if stat.sd else show(stat.mean)
+
+
+def score_text(stat: Stat | None, score: Score) -> str:
+    """`stat_text` of a score, in the unit and with the decimals in which it is shown."""
+    return stat_text(stat, lambda value: fixed(value * score.scale, score.decimals))
 
 
 def score_table(comparison: Comparison, split: str) -> str:
@@ -96,8 +99,7 @@ def _score_cell(arm: Arm, split: str, score: Score, reasons: dict[str, int]) -> 
     reason = arm.reason(split, score.name) or "not recorded by the run"
     if stat is None:
         return f"— ({reasons.setdefault(reason, len(reasons) + 1)})"
-    scaled = Stat(stat.mean * score.scale, None if stat.sd is None else stat.sd * score.scale, stat.n)
-    text = stat_text(scaled, lambda value: fixed(value, score.decimals))
+    text = score_text(stat, score)
     n_done = len(arm.done)
     if stat.n < n_done:
         reason = f"in {n_done - stat.n} of {n_done} runs: {reason}"
