@@ -1,13 +1,13 @@
 """Runs -> arms -> comparisons: everything but the seed makes an arm; one task on one corpus makes a comparison."""
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import log
 
 from tietrain.report.ties import shared_uses
-from tietrain.report.tuning import Tuning, group_of, group_trials, is_trial, read_tuning
+from tietrain.report.tuning import Tuning, group_of, is_trial, read_tuning
 from tietrain.runs.view import Point, Run, Scalar
 
 # The scheme that ties nothing: the default baseline.
@@ -218,14 +218,14 @@ def make_arms(runs: Iterable[Run]) -> list[Arm]:
     Tuning runs are in no arm: they are the trials of the arm whose point they chose.
     """
     groups: dict[tuple[str, ...], list[Run]] = {}
-    runs = list(runs)
+    trials: dict[Hashable, list[Run]] = {}
     for run in runs:
         if is_trial(run):
-            continue
-        key = (run.task, run.arm) if run.arm else (run.task, "", run.label or run.path, run.status)
-        groups.setdefault(key, []).append(run)
-    trials = group_trials(runs)
-    arms = [Arm(key[1], "", tuple(group), trials.get(group_of(group[0]), ())) for key, group in groups.items()]
+            trials.setdefault(group_of(run), []).append(run)
+        else:
+            key = (run.task, run.arm) if run.arm else (run.task, "", run.label or run.path, run.status)
+            groups.setdefault(key, []).append(run)
+    arms = [Arm(k[1], "", tuple(group), tuple(trials.get(group_of(group[0]), ()))) for k, group in groups.items()]
     alike: dict[tuple[str, str, str], list[Arm]] = {}
     for arm in arms:
         alike.setdefault((arm.task, arm.corpus, arm.label), []).append(arm)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tietrain.config.keys import LIMITS, PIECES
 from tietrain.report.arms import Arm, Comparison, show_value
-from tietrain.report.pages.markup import code, escape, join_words
+from tietrain.report.pages.markup import code, escape, join_words, some_words
 from tietrain.report.ties import LAYERED
 from tietrain.runs.view import Run, Scalar
 
@@ -130,7 +130,7 @@ def _unlike(
             if key in found or not optional:
                 who.setdefault(show_value(found.get(key)), []).append(name)
         if len(who) > 1:
-            unlike.append((key, "; ".join(f"{code(value)} in {_some(names)}" for value, names in who.items())))
+            unlike.append((key, "; ".join(f"{code(value)} in {some_words(names, 4)}" for value, names in who.items())))
     return unlike
 
 
@@ -138,11 +138,6 @@ def _machine(run: Run) -> dict[str, Scalar]:
     hardware = {k: v for k, v in run.settings.items() if k.startswith(HARDWARE)}
     machine = {f"machine {k}": v for k, v in run.machine.items() if k.rsplit(".", 1)[-1] not in NOT_A_CONDITION}
     return hardware | machine
-
-
-def _some(names: Sequence[str], most: int = 4) -> str:
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def fingerprint_warnings(comparison: Comparison) -> list[str]:

@@ -44,9 +44,6 @@ class Declared:
     def is_baseline(self, arm: Arm) -> bool:
         return self.baseline in {run.label for run in arm.runs}
 
-    def is_primary(self, split: str) -> bool:
-        return split == self.split and not self.doubt
-
 
 @dataclass(frozen=True)
 class ArmVerdict:

@@ -8,6 +8,7 @@ later module meets a control character, an unpaired surrogate, or a number that 
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,14 @@ def _flat(value: Any, prefix: str = "", depth: int = 0) -> dict[str, Scalar]:
         return {prefix: clean_text(json.dumps(value, ensure_ascii=False))}
     except (RecursionError, ValueError):
         return {prefix: "(nested too deep)"}
+
+
+def configured(recorded: Scalar) -> Any:
+    """A setting as the configuration has it: a record holds lists and empty mappings as their JSON text."""
+    if isinstance(recorded, str) and recorded[:1] in ("[", "{"):
+        with suppress(ValueError, RecursionError):
+            return json.loads(recorded)
+    return recorded
 
 
 def _join(prefix: str, key: Any) -> str:

@@ -1,10 +1,8 @@
 """What all figures share: style, the colours and markers of arms, panels, legends, and both renderings of a figure.
 
-Equal data give equal bytes. A scheme has one colour in all figures of a report: those of Okabe and Ito (2008), which
-people of every kind of colour vision can tell apart, without the yellow, which is too pale for lines; then three colours
-of Tol's muted scheme, and three that lie farthest from all others. Markers and dashes repeat the distinction without
-colour. What belongs to one arm carries the arm's key as the id of its group in the SVG, so that a page can hide it.
-Only matplotlib's Figure objects are used: no pyplot, no global state.
+Equal data give equal bytes. A scheme has one colour in all figures of a report: those of Okabe and Ito (2008) without
+their pale yellow, then three of Tol's muted scheme and three that lie farthest from all others. Markers and dashes repeat
+the distinction. The SVG group of an arm has the arm's key as its id, so that a page can hide it.
 """
 
 import io
@@ -93,11 +91,6 @@ class ArmStyle:
     colour: str
     marker: str
     dash: Any
-
-    @property
-    def glyph(self) -> str:
-        """The marker as a character."""
-        return MARKERS[self.marker]
 
     def mark(self, *artists: Artist) -> None:
         """Name the arm's part of a figure; `finish` makes the names unique."""

@@ -7,7 +7,7 @@ script run except the page's own.
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from tietrain.report.arms import Arm, Comparison, Stat, make_stat
-from tietrain.report.figures.canvas import COLOURS, ArmStyles, Drawing, css_colour, inline_svg
+from tietrain.report.figures.canvas import COLOURS, MARKERS, ArmStyles, Drawing, css_colour, inline_svg
 from tietrain.report.pages import markdown
 from tietrain.report.pages.headline import make_headline
 from tietrain.report.pages.markup import count, fixed, powers
@@ -38,22 +38,11 @@ TEMPLATES = resources.files("tietrain.report") / "templates"
 
 @dataclass(frozen=True)
 class TableCell:
-    """A cell of the table of arms; by: its sort key; note: small print."""
+    """A cell of the table of arms; by: its sort key, None if it has none; note: small print."""
 
     text: str
-    by: float | str = ""
+    by: float | str | None = None
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """An arm; key, colour, mark: as in the figures."""
-
-    key: str
-    name: str
-    colour: str
-    mark: str
-    cells: tuple[TableCell, ...]
 
 
 def make_html(
@@ -101,7 +90,6 @@ def _parts(
         "title": comparison.title,
         "heading": heading(comparison, verdicts),
         "headline": make_headline(comparison, verdicts),
-        "header": _header(verdicts),
         "rows": [_row(arm, verdicts, styles) for arm in comparison.arms],
         "sections": markdown.make_sections(comparison, verdicts, drawings),
     }
@@ -128,53 +116,36 @@ def _line(markdown: str) -> Markup:
     return Markup(MarkdownIt("commonmark", {"html": False}).renderInline(markdown))
 
 
-def _header(verdicts: Verdicts) -> tuple[str, ...]:
-    """Titles of the columns after the arm's."""
+def _row(arm: Arm, verdicts: Verdicts, styles: ArmStyles) -> dict[str, Any]:
+    """An arm of the table: its key, colour and mark as in the figures, and title of a column -> cell."""
     declared = verdicts.declared
     better = "higher" if declared.score.sign > 0 else "lower"
-    return (
-        f"{declared.score.title} on {declared.split}, mean [95\u00a0%], {better} is better",
-        "difference [95\u00a0%]",
-        "verdict",
-        "stored parameters",
-        "saved by tying",
-        "training FLOPs per target token",
-        "training FLOPs",
-        "training seconds",
-        "seeds",
-        "diverged",
-    )
-
-
-def _row(arm: Arm, verdicts: Verdicts, styles: ArmStyles) -> Row:
+    quality = f"{declared.score.title} on {declared.split}, mean [95\u00a0%], {better} is better"
     arm_verdict = verdicts.of(arm)
     run = arm.first
     style = styles.of(arm)
     saved = saved_percent(run)
     per_token = arm.stat(lambda run: run.flops / run.tokens if run.flops and run.tokens else None)
-    cells = (
-        _quality(arm_verdict, verdicts.declared.score),
-        _difference(arm_verdict, verdicts.declared.score),
-        TableCell(arm_verdict.verdict, arm_verdict.verdict),
-        TableCell(count(run.params), _by(run.params)),
-        TableCell("—" if saved is None else f"{saved:.1f} %", _by(saved), count(run.params_saved) if saved else ""),
-        _mean(per_token, powers_of_ten=True),
-        _mean(arm.total("flops"), powers_of_ten=True),
-        _mean(arm.total("seconds")),
-        TableCell(str(len(arm.done)), len(arm.done)),
-        TableCell(f"{arm_verdict.n_diverged} of {arm_verdict.n_ended}", arm_verdict.n_diverged),
-    )
-    return Row(style.key, arm.name, css_colour(style.colour), style.glyph, cells)
+    less = "—" if saved is None else f"{saved:.1f} %"
+    cells = {
+        quality: _quality(arm_verdict, declared.score),
+        "difference [95\u00a0%]": _difference(arm_verdict, declared.score),
+        "verdict": TableCell(arm_verdict.verdict, arm_verdict.verdict),
+        "stored parameters": TableCell(count(run.params), run.params),
+        "saved by tying": TableCell(less, saved, count(run.params_saved) if saved else ""),
+        "training FLOPs per target token": _mean(per_token, powers),
+        "training FLOPs": _mean(arm.total("flops"), powers),
+        "training seconds": _mean(arm.total("seconds"), count),
+        "seeds": TableCell(str(len(arm.done)), len(arm.done)),
+        "diverged": TableCell(f"{arm_verdict.n_diverged} of {arm_verdict.n_ended}", arm_verdict.n_diverged),
+    }
+    look = {"key": style.key, "colour": css_colour(style.colour), "mark": MARKERS[style.marker]}
+    return {"name": arm.name, **look, "cells": cells}
 
 
-def _by(value: float | None) -> float | str:
-    return "" if value is None else value
-
-
-def _mean(stat: Stat | None, *, powers_of_ten: bool = False) -> TableCell:
+def _mean(stat: Stat | None, show: Callable[[float], str]) -> TableCell:
     if stat is None:
         return TableCell("—")
-    show = powers if powers_of_ten else count
     return TableCell(show(stat.mean), stat.mean, f"± {show(stat.sd)}" if stat.sd else "")
 
 
@@ -191,5 +162,5 @@ def _quality(arm_verdict: ArmVerdict, score: Score) -> TableCell:
 
 def _difference(arm_verdict: ArmVerdict, score: Score) -> TableCell:
     text, _, interval = difference_text(arm_verdict, score).partition(" ")
-    by = arm_verdict.paired.mean if arm_verdict.paired else next(iter(arm_verdict.differences), "")
+    by = arm_verdict.paired.mean if arm_verdict.paired else next(iter(arm_verdict.differences), None)
     return TableCell(text, by, interval)

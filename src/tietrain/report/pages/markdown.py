@@ -144,11 +144,11 @@ def _warnings(comparison: Comparison) -> list[str]:
 
 
 def _scores(comparison: Comparison, verdicts: Verdicts) -> list[Section]:
-    """The table of every scored split."""
+    declared = verdicts.declared
     sections = []
     for split in comparison.splits:
         about = ["chose the checkpoint"] if split.partition(".")[0] == "valid" else []
-        about += [] if verdicts.declared.is_primary(split) else ["exploratory"]
+        about += ["exploratory"] if declared.doubt or split != declared.split else []
         head = f"Scores on {escape(split)}" + (f" ({', '.join(about)})" if about else "")
         sections.append(Section(head, score_table(comparison, split)))
     return sections

@@ -1,8 +1,6 @@
 """How the runs of a comparison were made, from their records: a paragraph to paste, and a list of every setting."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from tietrain.config.keys import is_read
 from tietrain.report.arms import Comparison, count_statuses, show_value
@@ -12,7 +10,7 @@ from tietrain.report.pages.tuning_text import method_sentence
 from tietrain.report.statistics import LEVEL
 from tietrain.report.ties import describe_ties
 from tietrain.report.verdicts import Verdicts
-from tietrain.runs.view import Run, Scalar
+from tietrain.runs.view import Run, Scalar, configured
 
 # Key -> every value that some run has, in order.
 Values = dict[str, list[str]]
@@ -27,18 +25,8 @@ HASHES, WINDOWS, MACHINE = "Hashes (sha256)", "Windows of the language model", "
 
 def used_settings(run: Run) -> dict[str, Scalar]:
     """Full key -> value of what had an effect; without hardware.*, because the record of the machine says what was used."""
-    flat = {key: _value(recorded) for key, recorded in run.settings.items()} | {"task.name": run.task}
+    flat = {key: configured(recorded) for key, recorded in run.settings.items()} | {"task.name": run.task}
     return {k: v for k, v in run.settings.items() if is_read(k, flat) and not k.startswith("hardware.")}
-
-
-def _value(recorded: Scalar) -> Any:
-    """A setting as the configuration has it: lists and empty mappings are recorded as their JSON text."""
-    if isinstance(recorded, str) and recorded[:1] in ("[", "{"):
-        try:
-            return json.loads(recorded)
-        except ValueError:
-            return recorded
-    return recorded
 
 
 def setting_groups(runs: Sequence[Run]) -> dict[str, Values]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 from tietrain.report.arms import TASK_TITLES, Arm, Comparison, Stat, count_statuses
-from tietrain.report.pages.markup import code, count, escape, fixed, markdown_table, powers
+from tietrain.report.pages.markup import code, count, escape, fixed, markdown_table, powers, some_words
 from tietrain.runs.scores import COLUMNS, SCORES, Score
 from tietrain.runs.view import Run
 
@@ -114,22 +114,19 @@ def left_out_table(runs: Sequence[Run]) -> str:
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.status == "not_applicable"):
         groups.setdefault((run.status, run.task, run.label, run.reason), []).append(run)
+    rows = []
+    for (status, task, label, reason), group in groups.items():
+        seeds = ["—"] if status == "unreadable" else dict.fromkeys(str(run.seed) for run in group)
+        silent = "still running, or stopped without a message (killed, power failure)" if status == "running" else "—"
+        row = [
+            status.replace("_", " "),
+            TASK_TITLES.get(task, escape(task)).lower() or "—",
+            code(label) or "—",
+            ", ".join(seeds),
+            ", ".join(dict.fromkeys(count(run.steps) for run in group)),
+            escape(reason) or silent,
+            some_words([code(run.path) for run in group], MOST_PATHS),
+        ]
+        rows.append(row)
     header = ["status", "task", "arm", "seeds", "steps", "why", "runs"]
-    return markdown_table(header, [_left_out_row(group) for group in groups.values()], n_text=len(header))
-
-
-def _left_out_row(group: Sequence[Run]) -> list[str]:
-    run = group[0]
-    seeds = ["—"] if run.status == "unreadable" else dict.fromkeys(str(run.seed) for run in group)
-    paths = ", ".join(code(run.path) for run in group[:MOST_PATHS])
-    more = f" and {len(group) - MOST_PATHS} more" if len(group) > MOST_PATHS else ""
-    silent = "still running, or stopped without a message (killed, power failure)" if run.status == "running" else "—"
-    return [
-        run.status.replace("_", " "),
-        TASK_TITLES.get(run.task, escape(run.task)).lower() or "—",
-        code(run.label) or "—",
-        ", ".join(seeds),
-        ", ".join(dict.fromkeys(count(run.steps) for run in group)),
-        escape(run.reason) or silent,
-        paths + more,
-    ]
+    return markdown_table(header, rows, n_text=len(header))
