@@ -117,11 +117,7 @@ def signature_warnings(comparison: Comparison) -> list[str]:
 def _unlike(
     comparison: Comparison, values_of: Callable[[Run], Mapping[str, Scalar]], *, optional: bool = False
 ) -> list[tuple[str, str]]:
-    """Each key whose value differs between finished runs, and which runs have which value.
-
-    Args:
-        optional: whether a run without a value is left out; otherwise it has the value null.
-    """
+    """Each key whose value differs between finished runs, and who has which; without a value: null, or left out."""
     everywhere = [(f"{code(arm.name)} seed {run.seed}", values_of(run)) for arm in comparison.arms for run in arm.done]
     unlike = []
     for key in sorted({key for _, found in everywhere for key in found}):

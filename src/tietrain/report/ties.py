@@ -18,10 +18,7 @@ def shared_uses(owner: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def describe_ties(owner: Mapping[str, str]) -> list[str]:
-    """One Markdown line per kind of tie.
-
-    Args:
-        owner: slot -> the slot whose parameters it uses, as in `plan.json`.
+    """One Markdown line per kind of tie; `owner` is slot -> owner, as in `plan.json`.
 
     >>> describe_ties({"decoder.embed.weight": "decoder.embed.weight", "decoder.output.weight": "decoder.embed.weight"})
     ['`decoder.output.weight` = `decoder.embed.weight`']

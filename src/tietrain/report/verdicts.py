@@ -214,11 +214,7 @@ def _verdict(arm_verdict: ArmVerdict, sign: int, *, tuned: bool) -> str:
 
 
 def add_two_level(verdicts: Verdicts, directory: Path) -> Verdicts:
-    """With intervals over seeds and documents for arms of at least MIN_SEEDS pairs; notes say why one is missing.
-
-    Args:
-        directory: what the paths of the runs are relative to.
-    """
+    """With intervals over seeds and documents for arms of at least MIN_SEEDS pairs; notes say why one is missing."""
     arms = []
     notes = list(verdicts.notes)
     for arm_verdict in verdicts.arms:
@@ -235,8 +231,8 @@ def add_two_level(verdicts: Verdicts, directory: Path) -> Verdicts:
 
 def _two_level(arm: Arm, base: Arm, split: str, directory: Path) -> tuple[float, float]:
     """Interval of the difference in bits per byte, which both arms must have."""
-    ours = _by_seed(arm, split, "bits_per_byte")
-    theirs = _by_seed(base, split, "bits_per_byte")
+    ours = _by_seed(arm, split)
+    theirs = _by_seed(base, split)
     seeds = sorted(ours.keys() & theirs.keys())
     if len(seeds) < statistics.MIN_SEEDS:
         problem = f"{len(seeds)} common seeds have bits per byte"
@@ -245,6 +241,5 @@ def _two_level(arm: Arm, base: Arm, split: str, directory: Path) -> tuple[float,
     return statistics.two_level_interval(nats[:, : len(seeds)] - nats[:, len(seeds) :], units)
 
 
-def _by_seed(arm: Arm, split: str, score: str) -> dict[int, Run]:
-    """Seed -> finished run that has the score."""
-    return {run.seed: run for run in arm.done if run_score(run, split, score) is not None}
+def _by_seed(arm: Arm, split: str) -> dict[int, Run]:
+    return {run.seed: run for run in arm.done if run_score(run, split, "bits_per_byte") is not None}

@@ -9,15 +9,10 @@ import matplotlib
 
 from tietrain.errors import StorageError
 from tietrain.report.arms import Arm, Comparison, compare, make_arms
+from tietrain.report.figures import flops, losses, model, scores, tuning
 from tietrain.report.figures.canvas import RC_PARAMS, ArmStyles, Drawing
-from tietrain.report.figures.flops import draw_flops_by_length, draw_training_flops
-from tietrain.report.figures.losses import UNITS, draw_loss
-from tietrain.report.figures.model import draw_owner_map, draw_parameters
-from tietrain.report.figures.scores import draw_differences, draw_quality
-from tietrain.report.figures.tuning import draw_tuning
-from tietrain.report.pages.exports import arm_json, arm_row, run_json, run_row
+from tietrain.report.pages import exports, latex
 from tietrain.report.pages.html import make_html
-from tietrain.report.pages.latex import arms_table, verdicts_table
 from tietrain.report.pages.markdown import make_markdown
 from tietrain.report.pages.markup import csv_text
 from tietrain.report.pages.method import method_paragraph
@@ -64,17 +59,17 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     drawings = {c.slug: draw_all(c, verdicts[c.slug], styles) for c in comparisons}
     rows = _arm_rows(arms, comparisons, verdicts)
     files: dict[str, Any] = {
-        "runs.csv": csv_text([run_row(run) for run in found]),
-        "runs.json": [run_json(run) for run in found],
-        "arms.csv": csv_text([arm_row(row) for row in rows]),
+        "runs.csv": csv_text([exports.run_row(run) for run in found]),
+        "runs.json": [exports.run_json(run) for run in found],
+        "arms.csv": csv_text([exports.arm_row(row) for row in rows]),
         "arms.json": rows,
     }
     for c in comparisons:
         for drawing in drawings[c.slug]:
             stem = f"{c.slug}_{drawing.name}"
             files |= {f"{stem}.svg": drawing.svg, f"{stem}.png": drawing.png, f"{stem}.csv": csv_text(drawing.data)}
-        files[f"{c.slug}_arms.tex"] = arms_table(c, verdicts[c.slug])
-        files[f"{c.slug}_verdicts.tex"] = verdicts_table(c, verdicts[c.slug])
+        files[f"{c.slug}_arms.tex"] = latex.arms_table(c, verdicts[c.slug])
+        files[f"{c.slug}_verdicts.tex"] = latex.verdicts_table(c, verdicts[c.slug])
         files[f"{c.slug}_method.txt"] = method_paragraph(c, verdicts[c.slug]) + "\n"
     files["report.html"] = make_html(found, comparisons, verdicts, drawings, styles)
     files["report.md"] = make_markdown(found, comparisons, verdicts, drawings)
@@ -85,7 +80,6 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
 
 
 def _judge_all(comparisons: Sequence[Comparison], directory: Path) -> dict[str, Verdicts]:
-    """Slug -> verdicts."""
     return {c.slug: add_two_level(judge(c, tuned=c.tuned), directory) for c in comparisons}
 
 
@@ -93,22 +87,22 @@ def _arm_rows(
     arms: Sequence[Arm], comparisons: Sequence[Comparison], verdicts: Mapping[str, Verdicts]
 ) -> list[dict[str, Any]]:
     """In the order of the comparisons, then the arms that are in none."""
-    compared = [arm_json(arm, verdicts[c.slug]) for c in comparisons for arm in c.arms]
-    return compared + [arm_json(arm, None) for arm in arms if not arm.id]
+    compared = [exports.arm_json(arm, verdicts[c.slug]) for c in comparisons for arm in c.arms]
+    return compared + [exports.arm_json(arm, None) for arm in arms if not arm.id]
 
 
 def draw_all(comparison: Comparison, verdicts: Verdicts, styles: ArmStyles) -> list[Drawing]:
     """Every figure that has something to show, each with the rows it was drawn from."""
     with matplotlib.rc_context(RC_PARAMS):
         drawings = [
-            draw_differences(verdicts, styles),
-            draw_quality(comparison, styles),
-            draw_parameters(comparison, styles),
-            draw_owner_map(comparison, styles),
-            *(draw_loss(comparison, styles, unit) for unit in UNITS),
-            draw_training_flops(comparison, styles),
-            draw_flops_by_length(comparison),
-            *draw_tuning(comparison, styles),
+            scores.draw_differences(verdicts, styles),
+            scores.draw_quality(comparison, styles),
+            model.draw_parameters(comparison, styles),
+            model.draw_owner_map(comparison, styles),
+            *(losses.draw_loss(comparison, styles, unit) for unit in losses.UNITS),
+            flops.draw_training_flops(comparison, styles),
+            flops.draw_flops_by_length(comparison),
+            *tuning.draw_tuning(comparison, styles),
         ]
     return [drawing for drawing in drawings if drawing]
 

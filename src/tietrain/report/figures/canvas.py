@@ -202,12 +202,9 @@ def finish(figure: Figure, name: str, caption: str, rows: list[dict[str, Any]]) 
 
 
 def inline_svg(drawing: Drawing, key: str) -> str:
-    """The SVG as an element for HTML: ids of its own, classes by arm, colours as variables of the style sheet.
+    """The SVG as an element for HTML: ids that begin with `key`, classes by arm, colours as variables of the style sheet.
 
     The serializer escapes every string in it.
-
-    Args:
-        key: stands before each id, so that no two figures of a page share one.
     """
     root = ET.fromstring(drawing.svg)
     width = float(root.attrib.pop("width").removesuffix("pt"))

@@ -1,8 +1,4 @@
-"""Validation loss against what it cost: tokens, FLOPs or seconds, with its range over seeds as a band.
-
-Every vocabulary has two panels: the whole training, and its second half enlarged, where arms differ by less than the
-width of a line.
-"""
+"""Validation loss against what it cost: tokens, FLOPs or seconds, with its range over seeds as a band."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +20,8 @@ HOLLOW: dict[str, Any] = {"marker": "o", "markersize": 4.2, "markerfacecolor": c
 def draw_loss(comparison: Comparison, styles: canvas.ArmStyles, unit: str) -> canvas.Drawing | None:
     """Validation loss against one of UNITS; None if no run recorded any.
 
-    Each target vocabulary has its own panels, because nats per token of different vocabularies are not comparable.
+    Each target vocabulary has two panels, the whole training and its second half enlarged: nats per token of different
+    vocabularies are not comparable.
     """
     arms = [arm for arm in comparison.arms if any(_xs(run.curve, unit) for run in curves(arm))]
     panels = [(v, [arm for arm in arms if arm.target_vocabulary == v]) for v in comparison.vocabularies]
@@ -126,11 +123,7 @@ def _last_loss(arm: Arm) -> float:
 
 
 def _fit(ax: Axes, arms: Sequence[Arm], unit: str, *, late: bool) -> None:
-    """Axes fitted to finished runs: a diverged one leaves through the top instead of flattening all others.
-
-    Args:
-        late: begin in the middle of the shortest run.
-    """
+    """Axes fitted to finished runs, or to their second half: a diverged one leaves through the top."""
     ends = [max(xs) for arm in arms for run in arm.done if (xs := _xs(run.curve, unit))]
     start = min(ends) / 2 if late and ends else 0
     points = [p for arm in arms for run in arm.done for p in run.curve if (getattr(p, unit) or 0) >= start]

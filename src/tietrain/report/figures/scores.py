@@ -80,7 +80,6 @@ def _size_text(arm_verdict: ArmVerdict) -> list[str]:
 
 
 def _difference_rows(arm_verdict: ArmVerdict, score: Score) -> list[dict[str, Any]]:
-    """One row per seed, and one of their mean."""
     assert arm_verdict.base is not None
     seeds = sorted(arm_verdict.values.keys() & arm_verdict.base.values.keys())
     head = {"arm": arm_verdict.arm.name, "baseline": arm_verdict.base.arm.name, "score": score.name}
@@ -157,11 +156,7 @@ def _plotted(comparison: Comparison, split: str) -> list[Score]:
 
 
 def pareto(points: Points, sign: int) -> list[tuple[Arm, Stat]]:
-    """The points that no other beats: none is smaller and at least as good, or as small and better. Smallest first.
-
-    Args:
-        sign: 1 if a higher score is better, else -1.
-    """
+    """The points that no other beats: none is smaller and at least as good, or as small and better. Smallest first."""
     frontier: list[tuple[Arm, Stat]] = []
     for arm, stat in sorted(points, key=lambda p: (p[0].first.params or 0, -sign * p[1].mean)):
         if not frontier or sign * stat.mean > sign * frontier[-1][1].mean:

@@ -50,7 +50,6 @@ def _draw_points(arms: list[tuple[Arm, Tuning]], styles: canvas.ArmStyles) -> li
 
 
 def _draw_arm(ax: Axes, key: str, tuning: Tuning, style: canvas.ArmStyle) -> None:
-    """One arm's points at their values of one key."""
     known = {place: float(x) for place, point in tuning.points.items() if is_number(x := point.get(key))}
     finite = [(known[p], mean) for p, mean in tuning.means.items() if p in known and math.isfinite(mean)]
     lowest = {x: min(mean for at, mean in finite if at == x) for x, _ in finite}
@@ -98,18 +97,16 @@ def _values(tuning: Tuning, key: str) -> list[float]:
 
 
 def _rows(arm: Arm, tuning: Tuning) -> list[dict[str, Any]]:
-    """One row per point."""
-    rows = []
-    for place, point in tuning.points.items():
-        mean = tuning.means.get(place)
-        row = {
+    finite = {place: mean for place, mean in tuning.means.items() if math.isfinite(mean)}
+    return [
+        {
             "arm": arm.name,
             "point": place,
             **point,
-            "valid_nats_per_token": mean if mean is not None and math.isfinite(mean) else None,
+            "valid_nats_per_token": finite.get(place),
             "n_seeds": len(tuning.scores[place]),
             "n_diverged": sum(map(math.isinf, tuning.scores[place])),
             "chosen": place == tuning.chosen,
         }
-        rows.append(row)
-    return rows
+        for place, point in tuning.points.items()
+    ]

@@ -40,11 +40,7 @@ def run_json(run: Run) -> dict[str, Any]:
 
 
 def arm_json(arm: Arm, verdicts: Verdicts | None) -> dict[str, Any]:
-    """One arm for `arms.json`: scores as split -> score -> mean, sd, n.
-
-    Args:
-        verdicts: of the comparison of the arm; None if the arm is in none.
-    """
+    """One arm for `arms.json`, with scores as split -> score -> mean, sd, n; verdicts: None if it is in no comparison."""
     first = arm.first
     counts = ("params", "params_untied", "params_saved", "by_part", "saved_by_part")
     scores: dict[str, dict[str, Any]] = {}

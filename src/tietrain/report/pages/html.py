@@ -52,11 +52,7 @@ def make_html(
     drawings: Mapping[str, Sequence[Drawing]],
     styles: ArmStyles,
 ) -> str:
-    """The whole of `report.html`; equal runs give equal text.
-
-    Args:
-        verdicts, drawings: of each comparison, by its slug.
-    """
+    """The whole of `report.html`, from verdicts and drawings by slug; equal runs give equal text."""
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
@@ -84,7 +80,6 @@ def make_html(
 def _parts(
     comparison: Comparison, verdicts: Verdicts, drawings: Sequence[Drawing], styles: ArmStyles
 ) -> dict[str, Any]:
-    """What the template shows of a comparison."""
     return {
         "slug": comparison.slug,
         "title": comparison.title,
@@ -96,11 +91,7 @@ def _parts(
 
 
 def _text(markdown: str, label: str) -> Markup:
-    """Markdown of ours as HTML; what looks like HTML in it is shown as text, and each table can be scrolled.
-
-    Args:
-        label: says to a screen reader what the tables show.
-    """
+    """Markdown of ours as HTML that shows HTML as text; its tables can be scrolled, and `label` names them aloud."""
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = renderer.parse(markdown)
     for token in tokens:

@@ -70,18 +70,12 @@ def make_markdown(
     verdicts: Mapping[str, Verdicts],
     drawings: Mapping[str, Sequence[Drawing]],
 ) -> str:
-    """The whole of `report.md`; equal runs give equal text.
-
-    Args:
-        verdicts, drawings: of each comparison, by its slug.
-    """
+    """The whole of `report.md`, from verdicts and drawings by slug; equal runs give equal text."""
     blocks = [f"# {title(found)}", f"{run_counts(found, comparisons)} {INTRODUCTION}"]
     for comparison in comparisons:
         own = verdicts[comparison.slug]
-        blocks += [
-            f"## {escape(comparison.title)} ({escape(heading(comparison, own))})",
-            _headline(comparison, own),
-        ]
+        blocks.append(f"## {escape(comparison.title)} ({escape(heading(comparison, own))})")
+        blocks.append(_headline(comparison, own))
         for section in make_sections(comparison, own, drawings.get(comparison.slug, ())):
             blocks += [f"### {section.title}", section.text]
             blocks += [_figure(comparison, drawing) for drawing in section.figures]
@@ -155,7 +149,6 @@ def _scores(comparison: Comparison, verdicts: Verdicts) -> list[Section]:
 
 
 def _score_notes(comparison: Comparison) -> list[str]:
-    """What a reader of the score tables must know."""
     lines = []
     if len(comparison.vocabularies) > 1:
         sizes = [f"{letter}: {_vocabulary(comparison, content)}" for content, letter in comparison.vocabularies.items()]
@@ -175,13 +168,11 @@ def _score_notes(comparison: Comparison) -> list[str]:
 
 
 def _vocabulary(comparison: Comparison, content: str) -> str:
-    """Size and fingerprint of a target vocabulary."""
     size = next(arm.vocab_size for arm in comparison.arms if arm.target_vocabulary == content)
     return (f"{size:,} pieces, " if size else "") + (code(content[:12]) if content else "not recorded")
 
 
 def _differences(comparison: Comparison) -> str:
-    """How the arms differ besides the tie: sentences, and a table of settings."""
     if len(comparison.arms) == 1:
         return "There is one arm."
     lines = differences.describe_differences(comparison) or ["There is no untied arm to compare the others with."]
@@ -198,7 +189,6 @@ def _differences(comparison: Comparison) -> str:
 
 
 def _ties(comparison: Comparison) -> str:
-    """Tie groups of each arm, from its plan."""
     lines = []
     for arm in comparison.arms:
         ties = describe_ties(arm.first.owner)

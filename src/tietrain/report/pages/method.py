@@ -121,11 +121,8 @@ def _described_runs(comparison: Comparison) -> list[Run]:
 
 def _arms(comparison: Comparison) -> str:
     names = join_words([arm.name for arm in comparison.arms])
-    differ = [
-        "the tie",
-        *(["the vocabulary"] if len(comparison.vocabularies) > 1 else []),
-        *differing_settings(comparison),
-    ]
+    differ = ["the tie", "the vocabulary"] if len(comparison.vocabularies) > 1 else ["the tie"]
+    differ += differing_settings(comparison)
     return f"{comparison.title}: {len(comparison.arms)} arms ({names}), which differ only in {join_words(differ)}."
 
 
@@ -135,7 +132,6 @@ def _ties(comparison: Comparison) -> str:
 
 
 def _sizes(comparison: Comparison) -> list[str]:
-    """Target tokens and bytes of the scored splits, from the first arm."""
     sizes = [
         f"{split} {count(found['tokens'])} target tokens and {count(found.get('bytes'))} bytes"
         for split, found in comparison.arms[0].first.scores.items()
@@ -145,17 +141,14 @@ def _sizes(comparison: Comparison) -> list[str]:
 
 
 def _vocabularies(comparison: Comparison) -> list[str]:
-    """Their sizes, and which arms have one vocabulary for several stacks."""
     sizes = sorted({arm.vocab_size for arm in comparison.arms if arm.vocab_size})
     sentences = [f"Vocabulary: {' or '.join(map(count, sizes))} target pieces."] if sizes else []
     kinds: dict[str, list[str]] = {}
     for arm in comparison.arms:
         contents = [text for key, text in arm.first.fingerprints.items() if key.startswith("vocabulary.")]
         if len(contents) > 1:
-            joint = len(set(contents)) == 1
-            kinds.setdefault("One vocabulary for all stacks" if joint else "One vocabulary per stack", []).append(
-                arm.name
-            )
+            kind = "One vocabulary for all stacks" if len(set(contents)) == 1 else "One vocabulary per stack"
+            kinds.setdefault(kind, []).append(arm.name)
     return sentences + [f"{kind}: {join_words(names)}." for kind, names in kinds.items()]
 
 

@@ -46,7 +46,6 @@ def _page(comparison: Comparison, verdicts: Verdicts) -> str:
 
 
 def _names(arms: Sequence[Arm]) -> list[str]:
-    """A folder name for each arm, like the arm's own."""
     names = [re.sub(r"[^A-Za-z0-9_+.=,-]+", "_", arm.name).strip("._")[:MAX_FOLDER] for arm in arms]
     return [f"{name}-{arm.id}" if names.count(name) > 1 else name for name, arm in zip(names, arms, strict=True)]
 

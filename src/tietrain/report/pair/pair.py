@@ -172,11 +172,7 @@ def _common_tokenizer(pair: Pair, metrics: Sequence[str]) -> str:
 
 
 def _check_same_text(pair: Pair, where: str, texts: Sequence[Sequence[object]]) -> None:
-    """DataError if the runs were scored on different lines, naming the first.
-
-    Args:
-        texts: of each run, one value per line that is equal for equal lines.
-    """
+    """DataError if the runs were scored on different lines, naming the first; texts: of each run, a value per line."""
     remedy = "compare runs that were scored on the same text"
     for i, (a, b) in enumerate(zip(*texts, strict=False), start=1):
         if a != b:
@@ -193,7 +189,6 @@ def _quoted(line: str) -> str:
 
 
 def _check_recorded(run: Run, path: Path, split: str, name: str, score: float, signature: str) -> None:
-    """DataError if the recorded score is not that of the stored hypotheses."""
     recorded = run.scores[split].get(name)
     if recorded is not None and run.signatures.get(name) == signature and abs(recorded - score) > 1e-6:
         problem = f"its {name} is {score:.4f}, and {runs.EVAL} says {recorded:.4f}"
@@ -223,11 +218,7 @@ def _column(rows: Documents, key: str) -> Numbers:
 
 
 def compare_translations(
-    name: str,
-    tokenize: str,
-    hypotheses: tuple[Sequence[str], Sequence[str]],
-    references: Sequence[str],
-    draws: Draws,
+    name: str, tokenize: str, hypotheses: tuple[Sequence[str], Sequence[str]], references: Sequence[str], draws: Draws
 ) -> PairedLines:
     """One metric of two translations of the same lines, with sacrebleu's tests.
 
@@ -235,9 +226,6 @@ def compare_translations(
     two models write alike, so that each line's outputs may be exchanged (approximate randomisation, Riezler & Maxwell 2005).
     Its bootstrap p is the share of samples whose absolute difference exceeds the mean one by more than the measured one:
     if all samples favour one model that is one tail, half of a two-sided p.
-
-    Args:
-        name, tokenize: see `scores.make_metric`.
     """
     from sacrebleu.significance import PairedTest
 
