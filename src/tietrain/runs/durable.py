@@ -53,13 +53,12 @@ def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0
             shutil.rmtree(old, ignore_errors=True)
         for folder in target.absolute().parents[:N_SYNCED]:
             _sync(folder)
-    except (OSError, SafetensorError) as e:
+    except BaseException as e:
         shutil.rmtree(beside, ignore_errors=True)
+        if not isinstance(e, OSError | SafetensorError):
+            raise
         problem = f"the system says {getattr(e, 'strerror', None) or e}"
         raise StorageError(f"writing {target}", problem, runs.MAKE_ROOM) from e
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
 
 
 def remove_directory(target: Path) -> None:

@@ -7,7 +7,6 @@ later module meets a control character, an unpaired surrogate, or a number that 
 
 import json
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -163,20 +162,15 @@ def _from_record(record: runs.RunRecord, shown: str) -> Run:
     maps: dict[str, Any] = {k: _flat(getattr(record, k)) for k in MAPS}
     notes = tuple(clean_text(str(note)) for note in record.notes)
     parent = clean_text(str(record.parent or ""))
-    return Run(
-        shown, seed=record.seed, notes=notes, parent=parent, total_seconds=number(record.total_seconds), **texts, **maps
-    )
+    seconds = number(record.total_seconds)
+    return Run(shown, seed=record.seed, notes=notes, parent=parent, total_seconds=seconds, **texts, **maps)
 
 
 def _with_files(run: Run, directory: Path) -> tuple[Run, list[str]]:
     """The run with its ledger, plan and scores, and what is wrong with the files that a finished run must have."""
     damages: list[str] = []
-    readers: tuple[tuple[str, Callable[[Any], dict[str, Any]]], ...] = (
-        (runs.LEDGER, _ledger_fields),
-        (runs.PLAN, _plan_fields),
-        (runs.EVAL, _eval_fields),
-    )
-    for name, fields_of in readers:
+    readers = {runs.LEDGER: _ledger_fields, runs.PLAN: _plan_fields, runs.EVAL: _eval_fields}
+    for name, fields_of in readers.items():
         if run.status != "done" and not os.path.lexists(directory / name):
             continue
         try:

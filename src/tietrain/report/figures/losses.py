@@ -144,9 +144,8 @@ def any_unfinished(arms: Sequence[Arm]) -> bool:
 
 
 def _caption(arms: Sequence[Arm], unit: str, n_panels: int) -> str:
-    caption = (
-        f"Validation loss against {UNITS[unit].replace(' seen', '')}. The legend is in the order of the line ends."
-    )
+    caption = f"Validation loss against {UNITS[unit].replace(' seen', '')}."
+    caption += " The legend is in the order of the line ends."
     if any(len(arm.done) > 1 for arm in arms):
         caption += " Line: mean over seeds. Band: lowest to highest seed."
     if _any_intermediate(arms):

@@ -164,9 +164,8 @@ def _draw_grid(ax: Axes, grid: Grid) -> None:
             ax.text(grid.width / 2, row + 0.5, name, **text)
     ax.set_xlim(0, grid.width)
     ax.set_ylim(len(grid.rows), 0)
-    ax.set_xticks(
-        [i + 0.5 for i in range(len(grid.columns))], [canvas.figure_text(c) for c in grid.columns], rotation=90
-    )
+    titles = [canvas.figure_text(column) for column in grid.columns]
+    ax.set_xticks([i + 0.5 for i in range(len(titles))], titles, rotation=90)
     names = [canvas.figure_text(row.removesuffix(".weight")) for row in grid.rows]
     ax.set_yticks([i + 0.5 for i in range(len(names))], names)
     ax.tick_params(length=0, labelsize=8, colors=canvas.INK)

@@ -53,18 +53,29 @@ def make_html(
     styles: ArmStyles,
 ) -> str:
     """The whole of `report.html`, from verdicts and drawings by slug; equal runs give equal text."""
+    parts = [
+        {
+            "slug": c.slug,
+            "title": c.title,
+            "heading": heading(c, verdicts[c.slug]),
+            "headline": make_headline(c, verdicts[c.slug]),
+            "rows": [_row(arm, verdicts[c.slug], styles) for arm in c.arms],
+            "sections": markdown.make_sections(c, verdicts[c.slug], drawings.get(c.slug, ())),
+        }
+        for c in comparisons
+    ]
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "text": _text,
-        "line": _line,
+        "line": lambda markdown: Markup(MarkdownIt("commonmark", {"html": False}).renderInline(markdown)),
         "svg": lambda drawing, stem: Markup(inline_svg(drawing, stem)),
     }
     return environment.from_string((TEMPLATES / "report.html").read_text(encoding="utf-8")).render(
         title=markdown.title(found),
         run_counts=markdown.run_counts(found, comparisons),
         introduction=markdown.INTRODUCTION,
-        comparisons=[_parts(c, verdicts[c.slug], drawings.get(c.slug, ()), styles) for c in comparisons],
+        comparisons=parts,
         warnings=markdown.WARNINGS,
         left_out_title=markdown.LEFT_OUT,
         left_out=left_out_table([run for run in found if run.status != "done"]),
@@ -77,19 +88,6 @@ def make_html(
     )
 
 
-def _parts(
-    comparison: Comparison, verdicts: Verdicts, drawings: Sequence[Drawing], styles: ArmStyles
-) -> dict[str, Any]:
-    return {
-        "slug": comparison.slug,
-        "title": comparison.title,
-        "heading": heading(comparison, verdicts),
-        "headline": make_headline(comparison, verdicts),
-        "rows": [_row(arm, verdicts, styles) for arm in comparison.arms],
-        "sections": markdown.make_sections(comparison, verdicts, drawings),
-    }
-
-
 def _text(markdown: str, label: str) -> Markup:
     """Markdown of ours as HTML that shows HTML as text; its tables can be scrolled, and `label` names them aloud."""
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -100,11 +98,6 @@ def _text(markdown: str, label: str) -> Markup:
     text = Markup(renderer.renderer.render(tokens, renderer.options, {}))
     scroll = Markup('<div class="scroll" tabindex="0" role="region" aria-label="{}"><table>').format(label)
     return text.replace(Markup("<table>"), scroll).replace(Markup("</table>"), Markup("</table></div>"))
-
-
-def _line(markdown: str) -> Markup:
-    """A line of Markdown, without a paragraph around it."""
-    return Markup(MarkdownIt("commonmark", {"html": False}).renderInline(markdown))
 
 
 def _row(arm: Arm, verdicts: Verdicts, styles: ArmStyles) -> dict[str, Any]:

@@ -47,8 +47,8 @@ def arms_table(comparison: Comparison, verdicts: Verdicts) -> str:
     score = verdicts.declared.score
     header = ["arm", f"{score.title} ({verdicts.declared.split})", "parameters", "saved", "training FLOPs", "seconds"]
     rows = []
-    for arm in comparison.arms:
-        arm_verdict = verdicts.of(arm)
+    for arm_verdict in verdicts.arms:
+        arm = arm_verdict.arm
         row = [
             arm.name,
             score_text(make_stat([*arm_verdict.values.values()]), score),

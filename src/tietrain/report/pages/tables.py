@@ -18,9 +18,7 @@ def shown_scores(comparison: Comparison) -> list[Score]:
         names = tuple(dict.fromkeys(("excess_bits_per_byte", *names, "bits_per_byte")))
         names = tuple(sorted(names, key=lambda name: SCORES[name].per_token))
     places = [*product(comparison.arms, comparison.splits)]
-    told = [
-        n for n in names if any(arm.score(split, n) or (arm.done and arm.reason(split, n)) for arm, split in places)
-    ]
+    told = [n for n in names if any(a.score(split, n) or (a.done and a.reason(split, n)) for a, split in places)]
     return [SCORES[name] for name in told]
 
 

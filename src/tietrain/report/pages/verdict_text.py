@@ -106,9 +106,8 @@ def _primary(verdicts: Verdicts) -> str:
     declared = verdicts.declared
     measured = f"{declared.score.title} on {escape(declared.split)}"
     if declared.instead_of:
-        measured += (
-            f" (instead of {declared.instead_of.title}, which depends on the vocabulary, and vocabularies differ)"
-        )
+        replaced = f"instead of {declared.instead_of.title}, which depends on the vocabulary"
+        measured += f" ({replaced}, and vocabularies differ)"
     measured += f", each arm against {code(declared.baseline)} at the same seeds"
     if declared.doubt:
         return f"Exploratory, no verdict: {measured}; {declared.doubt} before training."
