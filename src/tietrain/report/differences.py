@@ -38,7 +38,9 @@ def distinct_settings(arm: Arm, base: Arm) -> list[str]:
         found.append("corpus")
     keys = sorted({*_conditions(arm), *_conditions(base)})
     changed = [k for k in keys if arm.first.settings.get(k) != base.first.settings.get(k)]
-    found += [f"{code(k)} ({_shown(arm, k)}, not {_shown(base, k)})" for k in changed]
+    for key in changed:
+        values = [code(show_value(one.first.settings.get(key))) for one in (arm, base)]
+        found.append(f"{code(key)} ({values[0]}, not {values[1]})")
     # Batches follow from vocabulary, settings and seed: named only if those do not explain the difference.
     if not changed and "vocabulary" not in found and _batches_differ(arm, base):
         found.append("batches")
@@ -53,10 +55,6 @@ def _batches_differ(arm: Arm, base: Arm) -> bool:
     ours = {run.seed: run.fingerprints.get("batches") for run in arm.done}
     theirs = {run.seed: run.fingerprints.get("batches") for run in base.done}
     return any(ours[seed] != theirs[seed] for seed in ours.keys() & theirs.keys())
-
-
-def _shown(arm: Arm, key: str) -> str:
-    return code(show_value(arm.first.settings.get(key)))
 
 
 def base_of(arm: Arm, comparison: Comparison) -> Arm | None:

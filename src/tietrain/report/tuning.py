@@ -63,14 +63,10 @@ class Tuning:
         return {place: mean_score(scores) for place, scores in self.scores.items() if scores}
 
     @property
-    def complete(self) -> bool:
-        """Whether every point was tried with every tuning seed."""
-        return bool(self.points) and all(len(self.scores[place]) == len(self.seeds) > 0 for place in self.points)
-
-    @property
     def best(self) -> int | None:
-        """The point to report; None before all have been tried."""
-        return choose_point(self.scores) if self.complete else None
+        """The point to report; None before every point was tried with every tuning seed."""
+        tried = all(len(self.scores[place]) == len(self.seeds) > 0 for place in self.points)
+        return choose_point(self.scores) if self.points and tried else None
 
     @property
     def budget(self) -> str:

@@ -15,7 +15,7 @@ from tietrain.report.pages import exports, latex
 from tietrain.report.pages.html import make_html
 from tietrain.report.pages.markdown import make_markdown
 from tietrain.report.pages.markup import csv_text
-from tietrain.report.pages.method import method_paragraph
+from tietrain.report.pages.method import method_sentences
 from tietrain.report.pages.tensorboard_report import write_tensorboard_report
 from tietrain.report.verdicts import Verdicts, add_two_level, judge
 from tietrain.runs import record as runs
@@ -70,7 +70,7 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
             files |= {f"{stem}.svg": drawing.svg, f"{stem}.png": drawing.png, f"{stem}.csv": csv_text(drawing.data)}
         files[f"{c.slug}_arms.tex"] = latex.arms_table(c, verdicts[c.slug])
         files[f"{c.slug}_verdicts.tex"] = latex.verdicts_table(c, verdicts[c.slug])
-        files[f"{c.slug}_method.txt"] = method_paragraph(c, verdicts[c.slug]) + "\n"
+        files[f"{c.slug}_method.txt"] = " ".join(method_sentences(c, verdicts[c.slug])) + "\n"
     files["report.html"] = make_html(found, comparisons, verdicts, drawings, styles)
     files["report.md"] = make_markdown(found, comparisons, verdicts, drawings)
     paths = _write_all(directory / FOLDER, files)

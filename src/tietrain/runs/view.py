@@ -292,7 +292,11 @@ def _count(value: Any) -> int:
 def _flat(value: Any, prefix: str = "", depth: int = 0) -> dict[str, Scalar]:
     """Dotted key -> leaf; a list is one leaf, written as JSON."""
     if isinstance(value, dict) and (value or not prefix) and depth < MAX_DEPTH:
-        return {k: v for key, child in value.items() for k, v in _flat(child, _join(prefix, key), depth + 1).items()}
+        leaves: dict[str, Scalar] = {}
+        for key, child in value.items():
+            name = clean_text(str(key))
+            leaves |= _flat(child, f"{prefix}.{name}" if prefix else name, depth + 1)
+        return leaves
     if value is None or isinstance(value, bool) or number(value) is not None:
         return {prefix: value}
     if isinstance(value, str):
@@ -309,11 +313,6 @@ def configured(recorded: Scalar) -> Any:
         with suppress(ValueError, RecursionError):
             return json.loads(recorded)
     return recorded
-
-
-def _join(prefix: str, key: Any) -> str:
-    key = clean_text(str(key))
-    return f"{prefix}.{key}" if prefix else key
 
 
 def clean_text(text: str) -> str:

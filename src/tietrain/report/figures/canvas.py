@@ -202,10 +202,7 @@ def finish(figure: Figure, name: str, caption: str, rows: list[dict[str, Any]]) 
 
 
 def inline_svg(drawing: Drawing, key: str) -> str:
-    """The SVG as an element for HTML: ids that begin with `key`, classes by arm, colours as variables of the style sheet.
-
-    The serializer escapes every string in it.
-    """
+    """The SVG as an element for HTML: ids that begin with `key`, classes by arm, colours as variables of the style sheet."""
     root = ET.fromstring(drawing.svg)
     width = float(root.attrib.pop("width").removesuffix("pt"))
     root.attrib.pop("height")

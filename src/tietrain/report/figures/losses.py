@@ -77,10 +77,7 @@ def curve_rows(arm: Arm, comparison: Comparison) -> list[dict[str, Any]]:
             "seed": run.seed,
             "status": run.status,
             "point": INTERMEDIATE if is_intermediate(run, point) else "",
-            "step": point.step,
-            "tokens": point.tokens,
-            "flops": point.flops,
-            "seconds": point.seconds,
+            **{name: getattr(point, name) for name in ("step", *UNITS)},
             "valid_nats_per_token": point.nats_per_token,
         }
         for run in curves(arm)

@@ -28,12 +28,11 @@ def make_headline(comparison: Comparison, verdicts: Verdicts) -> Headline:
     sure = _sure(comparison, verdicts)
     if fit:
         best = min(fit, key=lambda v: v.arm.first.params or 0)
-        return Headline(
-            _recommendation(best, fit, verdicts),
-            saved_text(best.arm.first, " parameters") + _stored(best),
-            _costs(best, verdicts),
-            f"{_evidence(best)}; {sure}",
-        )
+        saves = saved_text(best.arm.first, " parameters") + _stored(best)
+        p = best.p_holm if best.verdict == outcomes.BETTER else best.p_equivalent
+        adjusted = "" if p is None else f", adjusted p {p_text(p)}"
+        evidence = f"{len(best.differences)} paired seeds{adjusted}, diverged {best.n_diverged} of {best.n_ended}"
+        return Headline(_recommendation(best, fit, verdicts), saves, _costs(best, verdicts), f"{evidence}; {sure}")
     if others and all(v.verdict == outcomes.WORSE for v in others) and (base := others[0].base):
         answer = f"Keep {base.arm.name}: every other arm was worse in {_score(verdicts.declared)}."
         return Headline(answer, "nothing: sharing cost quality", "nothing", sure)
@@ -94,13 +93,6 @@ def _observed(verdicts: Verdicts) -> str:
     found = sorted((v for v in verdicts.arms if v.differences), key=lambda v: fmean(v.differences))
     ends = [f"{difference_text(v, score).split()[0]} ({v.arm.name})" for v in found[:1] + found[1:][-1:]]
     return f"; observed: {' to '.join(ends)} {score.title}" if ends else ""
-
-
-def _evidence(arm_verdict: ArmVerdict) -> str:
-    p = arm_verdict.p_holm if arm_verdict.verdict == outcomes.BETTER else arm_verdict.p_equivalent
-    adjusted = "" if p is None else f", adjusted p {p_text(p)}"
-    diverged = f"diverged {arm_verdict.n_diverged} of {arm_verdict.n_ended}"
-    return f"{len(arm_verdict.differences)} paired seeds{adjusted}, {diverged}"
 
 
 def _sure(comparison: Comparison, verdicts: Verdicts) -> str:

@@ -72,13 +72,8 @@ def _either(texts: Sequence[str], show: Callable[[str], str] = str) -> str:
     return " or ".join(distinct[:MOST_VALUES] + ["…"] * (len(distinct) > MOST_VALUES)) or UNKNOWN
 
 
-def method_paragraph(comparison: Comparison, verdicts: Verdicts) -> str:
-    """The method as plain text for a paper."""
-    return " ".join(method_sentences(comparison, verdicts))
-
-
 def method_sentences(comparison: Comparison, verdicts: Verdicts) -> list[str]:
-    """The sentences of `method_paragraph`, each from the records of the runs."""
+    """The method as plain text for a paper, each sentence from the records of the runs."""
     runs = _described_runs(comparison)
     groups = setting_groups(runs)
     groups["Data"].pop("vocabulary", None)  # the request; the hash of the vocabulary says what was made

@@ -33,7 +33,9 @@ def write_tensorboard_report(folder: Path, comparisons: Sequence[Comparison], ve
         for comparison in comparisons:
             own = verdicts[comparison.slug]
             tables.text(f"comparison/{comparison.slug}", _page(comparison, own))
-            for arm, name in zip(comparison.arms, _names(comparison.arms), strict=True):
+            plain = [re.sub(r"[^A-Za-z0-9_+.=,-]+", "_", arm.name).strip("._")[:MAX_FOLDER] for arm in comparison.arms]
+            for arm, name in zip(comparison.arms, plain, strict=True):
+                name = f"{name}-{arm.id}" if plain.count(name) > 1 else name
                 _write_arm(EventFile(folder / comparison.slug / name, now), arm, comparison, own)
 
 
@@ -43,11 +45,6 @@ def _page(comparison: Comparison, verdicts: Verdicts) -> str:
     for split in comparison.splits:
         blocks += [f"## Scores on {escape(split)}", score_table(comparison, split)]
     return "\n\n".join(blocks)
-
-
-def _names(arms: Sequence[Arm]) -> list[str]:
-    names = [re.sub(r"[^A-Za-z0-9_+.=,-]+", "_", arm.name).strip("._")[:MAX_FOLDER] for arm in arms]
-    return [f"{name}-{arm.id}" if names.count(name) > 1 else name for name, arm in zip(names, arms, strict=True)]
 
 
 def _write_arm(file: EventFile, arm: Arm, comparison: Comparison, verdicts: Verdicts) -> None:
