@@ -7,7 +7,7 @@ import pytest
 
 from fabricated import TIES, digest, make_config, write_run, write_study
 from tietrain.config import DataConfig, TyingConfig
-from tietrain.report.arms import Arm, Stat, compare, make_arms, make_stat
+from tietrain.report.arms import Arm, Stat, compare, count_statuses, make_arms, make_stat
 from tietrain.runs import record as runs
 from tietrain.runs.view import collect
 
@@ -27,7 +27,7 @@ def test_make_arms_joins_seeds_and_leaves_unfinished_runs_out_of_means(tmp_path)
         write_run(tmp_path, make_config("lm", "none", seed), loss=loss)
     write_run(tmp_path, make_config("lm", "none", 3), loss=9.0, status="diverged")
     arm = arms_of(tmp_path)["none"]
-    assert arm.statuses == {"done": 2, "diverged": 1}
+    assert count_statuses(arm.runs) == {"done": 2, "diverged": 1}
     assert arm.score("valid", "nats_per_token") == Stat(2.5, 0.5**0.5, 2)
 
 

@@ -13,7 +13,7 @@ from fabricated import make_config, write_run
 from tietrain.config import TuneConfig
 from tietrain.report.arms import compare, make_arms
 from tietrain.report.pages.markdown import make_markdown
-from tietrain.report.pages.method import method_paragraph
+from tietrain.report.pages.method import method_sentences
 from tietrain.report.tuning import DIVERGED, choose_point, edge_keys, expected_best, mean_score
 from tietrain.report.verdicts import judge
 from tietrain.report.write import write_report
@@ -71,7 +71,7 @@ def test_page_of_a_tuned_study(study):
     assert "the best `optim.warmup`" not in page and "`none`: the best" not in page
     assert "`cross_layer`: every point diverged" in page
     assert "| better |" in page and "No arm was tuned" not in page
-    method = method_paragraph(comparison, judge(comparison, tuned=True))
+    method = " ".join(method_sentences(comparison, judge(comparison, tuned=True)))
     assert "10 points (rates: optim.lr, optim.warmup)" in method and "seeds 101, 102" in method
     assert "Chosen: none optim.lr 0.002, optim.warmup 0.2; pre_softmax optim.lr 0.008" in method
     assert "pre_softmax: the best optim.lr (0.008) is the highest of the list" in method

@@ -75,7 +75,7 @@ def _with_cells(directory: Path, rows: list[Progress]) -> list[Progress]:
     states = {row.directory: row.state for row in rows}
     cell_of: dict[str, tuple[str, ...]] = {}
     waiting = []
-    for study in runs.find_grids(directory):
+    for study in runs.find_runs(directory, runs.GRID):
         shown = study.relative_to(directory)
         for cell in cells.read_cells(study):
             words = tuple(map(clean_text, cell.swept or cell.words))

@@ -1,14 +1,14 @@
 """Runs -> arms -> comparisons: everything but the seed makes an arm; one task on one corpus makes a comparison."""
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import log
 
 from tietrain.report.ties import shared_uses
-from tietrain.report.tuning import Tuning, group_of, group_trials, is_trial, read_tuning
-from tietrain.runs.view import Run, Scalar
+from tietrain.report.tuning import Tuning, group_of, is_trial, read_tuning
+from tietrain.runs.view import Point, Run, Scalar
 
 # The scheme that ties nothing: the default baseline.
 UNTIED = "none"
@@ -90,11 +90,6 @@ class Arm:
         shapes = {self.first.shapes.get(f"{stack}.embed.weight", ()) for stack in self.first.predictors}
         return next(iter(shapes))[0] if len(shapes) == 1 and all(shapes) else None
 
-    @property
-    def statuses(self) -> dict[str, int]:
-        """Status -> number of runs."""
-        return count_statuses(self.runs)
-
     @cached_property
     def ties(self) -> dict[str, list[str]]:
         """Owner -> the slots that use it, if there are several."""
@@ -142,6 +137,13 @@ def run_score(run: Run, split: str, name: str) -> float | None:
     return (scores["nats"] - scores["generator_nats"]) / (log(2) * scores["bytes"])
 
 
+def common_points(runs: Sequence[Run]) -> list[list[Point]]:
+    """The evaluations of all runs at each step at which every run was evaluated: [steps][runs]."""
+    curves = [{point.step: point for point in run.curve} for run in runs]
+    steps = [step for step in curves[0] if all(step in curve for curve in curves)] if curves else []
+    return [[curve[step] for curve in curves] for step in steps]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The arms of one task on one corpus, untied first, then by stored parameters."""
@@ -164,7 +166,7 @@ class Comparison:
     def vocabularies(self) -> dict[str, str]:
         """Fingerprint of each target vocabulary -> a letter, in order of the arms."""
         contents = dict.fromkeys(arm.target_vocabulary for arm in self.arms)
-        return {content: _letter(i) for i, content in enumerate(contents)}
+        return {content: chr(ord("A") + i) if i < 26 else f"V{i}" for i, content in enumerate(contents)}
 
     @property
     def splits(self) -> list[str]:
@@ -216,14 +218,14 @@ def make_arms(runs: Iterable[Run]) -> list[Arm]:
     Tuning runs are in no arm: they are the trials of the arm whose point they chose.
     """
     groups: dict[tuple[str, ...], list[Run]] = {}
-    runs = list(runs)
+    trials: dict[Hashable, list[Run]] = {}
     for run in runs:
         if is_trial(run):
-            continue
-        key = (run.task, run.arm) if run.arm else (run.task, "", run.label or run.path, run.status)
-        groups.setdefault(key, []).append(run)
-    trials = group_trials(runs)
-    arms = [Arm(key[1], "", tuple(group), trials.get(group_of(group[0]), ())) for key, group in groups.items()]
+            trials.setdefault(group_of(run), []).append(run)
+        else:
+            key = (run.task, run.arm) if run.arm else (run.task, "", run.label or run.path, run.status)
+            groups.setdefault(key, []).append(run)
+    arms = [Arm(k[1], "", tuple(group), tuple(trials.get(group_of(group[0]), ()))) for k, group in groups.items()]
     alike: dict[tuple[str, str, str], list[Arm]] = {}
     for arm in arms:
         alike.setdefault((arm.task, arm.corpus, arm.label), []).append(arm)
@@ -241,12 +243,9 @@ def compare(arms: Iterable[Arm]) -> list[Comparison]:
         slug = task if task in TASK_TITLES else "task"
         n = sum(c.slug.startswith(slug) for c in comparisons)
         slug = f"{slug}{n + 1 if n else ''}"
-        comparisons.append(Comparison(slug, task, tuple(sorted(members, key=_arm_order))))
+        members.sort(key=lambda arm: (arm.label != UNTIED, -(arm.first.params or 0), arm.name))
+        comparisons.append(Comparison(slug, task, tuple(members)))
     return comparisons
-
-
-def _arm_order(arm: Arm) -> tuple[bool, int, str]:
-    return arm.label != UNTIED, -(arm.first.params or 0), arm.name
 
 
 def _name(arm: Arm, alike: list[Arm]) -> str:
@@ -271,7 +270,3 @@ def show_value(value: Scalar) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _letter(i: int) -> str:
-    return chr(ord("A") + i) if i < 26 else f"V{i}"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tietrain.config.keys import LIMITS, PIECES
 from tietrain.report.arms import Arm, Comparison, show_value
-from tietrain.report.pages.markup import code, escape, join_words
+from tietrain.report.pages.markup import code, escape, join_words, some_words
 from tietrain.report.ties import LAYERED
 from tietrain.runs.view import Run, Scalar
 
@@ -38,7 +38,9 @@ def distinct_settings(arm: Arm, base: Arm) -> list[str]:
         found.append("corpus")
     keys = sorted({*_conditions(arm), *_conditions(base)})
     changed = [k for k in keys if arm.first.settings.get(k) != base.first.settings.get(k)]
-    found += [f"{code(k)} ({_shown(arm, k)}, not {_shown(base, k)})" for k in changed]
+    for key in changed:
+        values = [code(show_value(one.first.settings.get(key))) for one in (arm, base)]
+        found.append(f"{code(key)} ({values[0]}, not {values[1]})")
     # Batches follow from vocabulary, settings and seed: named only if those do not explain the difference.
     if not changed and "vocabulary" not in found and _batches_differ(arm, base):
         found.append("batches")
@@ -53,10 +55,6 @@ def _batches_differ(arm: Arm, base: Arm) -> bool:
     ours = {run.seed: run.fingerprints.get("batches") for run in arm.done}
     theirs = {run.seed: run.fingerprints.get("batches") for run in base.done}
     return any(ours[seed] != theirs[seed] for seed in ours.keys() & theirs.keys())
-
-
-def _shown(arm: Arm, key: str) -> str:
-    return code(show_value(arm.first.settings.get(key)))
 
 
 def base_of(arm: Arm, comparison: Comparison) -> Arm | None:
@@ -83,11 +81,10 @@ def describe_differences(comparison: Comparison) -> list[str]:
             continue
         found = distinct_settings(arm, base)
         if not found:
-            sentences.append(
-                f"{code(arm.name)} and {code(base.name)} differ only in their names, as far as the runs recorded it."
-            )
+            names = f"{code(arm.name)} and {code(base.name)}"
+            sentences.append(f"{names} differ only in their names, as far as the runs recorded it.")
             continue
-        sentence = f"{code(arm.name)} differs from {code(base.name)} in {_how_many(len(found))}: {join_words(found)}"
+        sentence = f"{code(arm.name)} differs from {code(base.name)} in {join_words(found)}"
         if {"tying", "vocabulary"} <= set(found):
             sentence += f" ({_chain(arm, base, comparison)})"
         sentences.append(sentence + ".")
@@ -102,11 +99,6 @@ def _chain(arm: Arm, base: Arm, comparison: Comparison) -> str:
     return "no arm here differs in only one of the two, so their effects cannot be separated"
 
 
-def _how_many(n: int) -> str:
-    words = ("no thing", "one thing", "two things", "three things", "four things", "five things")
-    return words[n] if n < len(words) else f"{n} things"
-
-
 def machine_warnings(comparison: Comparison) -> list[str]:
     """One sentence per machine or hardware value that differs between finished runs."""
     return [f"{code(key)} is not the same in all runs: {sides}" for key, sides in _unlike(comparison, _machine)]
@@ -114,25 +106,16 @@ def machine_warnings(comparison: Comparison) -> list[str]:
 
 def signature_warnings(comparison: Comparison) -> list[str]:
     """One sentence per signature, of a score or of decoding, that differs between the finished runs that have it."""
-    return [
-        f"{_SIGNED.get(name, f'{code(name)} was not computed in the same way in all runs and cannot be compared')}: {sides}"
-        for name, sides in _unlike(comparison, lambda run: run.signatures, optional=True)
-    ]
-
-
-_SIGNED = {
-    "decoding": "translations were not decoded in the same way, which is part of every difference of their scores"
-}
+    decoding = "translations were not decoded in the same way, which is part of every difference of their scores"
+    other = "was not computed in the same way in all runs and cannot be compared"
+    unlike = _unlike(comparison, lambda run: run.signatures, optional=True)
+    return [f"{decoding if name == 'decoding' else f'{code(name)} {other}'}: {sides}" for name, sides in unlike]
 
 
 def _unlike(
     comparison: Comparison, values_of: Callable[[Run], Mapping[str, Scalar]], *, optional: bool = False
 ) -> list[tuple[str, str]]:
-    """Each key whose value differs between finished runs, and which runs have which value.
-
-    Args:
-        optional: whether a run without a value is left out; otherwise it has the value null.
-    """
+    """Each key whose value differs between finished runs, and who has which; without a value: null, or left out."""
     everywhere = [(f"{code(arm.name)} seed {run.seed}", values_of(run)) for arm in comparison.arms for run in arm.done]
     unlike = []
     for key in sorted({key for _, found in everywhere for key in found}):
@@ -141,7 +124,7 @@ def _unlike(
             if key in found or not optional:
                 who.setdefault(show_value(found.get(key)), []).append(name)
         if len(who) > 1:
-            unlike.append((key, "; ".join(f"{code(value)} in {_some(names)}" for value, names in who.items())))
+            unlike.append((key, "; ".join(f"{code(value)} in {some_words(names, 4)}" for value, names in who.items())))
     return unlike
 
 
@@ -149,11 +132,6 @@ def _machine(run: Run) -> dict[str, Scalar]:
     hardware = {k: v for k, v in run.settings.items() if k.startswith(HARDWARE)}
     machine = {f"machine {k}": v for k, v in run.machine.items() if k.rsplit(".", 1)[-1] not in NOT_A_CONDITION}
     return hardware | machine
-
-
-def _some(names: Sequence[str], most: int = 4) -> str:
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def fingerprint_warnings(comparison: Comparison) -> list[str]:

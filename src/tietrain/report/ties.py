@@ -18,10 +18,7 @@ def shared_uses(owner: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def describe_ties(owner: Mapping[str, str]) -> list[str]:
-    """One Markdown line per kind of tie.
-
-    Args:
-        owner: slot -> the slot whose parameters it uses, as in `plan.json`.
+    """One Markdown line per kind of tie; `owner` is slot -> owner, as in `plan.json`.
 
     >>> describe_ties({"decoder.embed.weight": "decoder.embed.weight", "decoder.output.weight": "decoder.embed.weight"})
     ['`decoder.output.weight` = `decoder.embed.weight`']
@@ -39,17 +36,10 @@ def describe_ties(owner: Mapping[str, str]) -> list[str]:
             layered.setdefault((stack, layers), []).append((part, leaf))
         else:
             plain.append(" = ".join(code(slot) for slot in [*(s for s in reversed(slots) if s != root), root]))
-    return plain + _layer_lines(layered, owner)
-
-
-def _layer_lines(
-    layered: Mapping[tuple[str, tuple[int, ...]], list[tuple[str, str]]], owner: Mapping[str, str]
-) -> list[str]:
-    """One line per stack and set of shared parts."""
     lines: dict[tuple[str, str], list[str]] = {}
     for (stack, layers), leaves in layered.items():
         lines.setdefault((stack, _parts(stack, leaves, owner)), []).append(_chain(layers))
-    return [f"{code(stack)} layers {', '.join(sets)}: {parts}" for (stack, parts), sets in lines.items()]
+    return plain + [f"{code(stack)} layers {', '.join(sets)}: {parts}" for (stack, parts), sets in lines.items()]
 
 
 def _parts(stack: str, leaves: Iterable[tuple[str, str]], owner: Mapping[str, str]) -> str:

@@ -3,14 +3,13 @@
 A score is in nats per token on the validation split: lower is better.
 """
 
-import json
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeGuard
 
-from tietrain.runs.view import Run, Scalar
+from tietrain.runs.view import Run, Scalar, configured
 
 POINTS = "tune.points."
 # What differs between the runs of one tuned arm, besides what its points set.
@@ -64,14 +63,10 @@ class Tuning:
         return {place: mean_score(scores) for place, scores in self.scores.items() if scores}
 
     @property
-    def complete(self) -> bool:
-        """Whether every point was tried with every tuning seed."""
-        return bool(self.points) and all(len(self.scores[place]) == len(self.seeds) > 0 for place in self.points)
-
-    @property
     def best(self) -> int | None:
-        """The point to report; None before all have been tried."""
-        return choose_point(self.scores) if self.complete else None
+        """The point to report; None before every point was tried with every tuning seed."""
+        tried = all(len(self.scores[place]) == len(self.seeds) > 0 for place in self.points)
+        return choose_point(self.scores) if self.points and tried else None
 
     @property
     def budget(self) -> str:
@@ -85,7 +80,9 @@ def read_tuning(run: Run, trials: Sequence[Run]) -> Tuning | None:
     if not name or run.settings.get("tune.role") != "reporting":
         return None
     points = list_points(run)
-    seeds = _seeds(run)
+    stated = configured(run.settings.get("tune.seeds"))
+    is_list = isinstance(stated, list) and all(isinstance(seed, int) for seed in stated)
+    seeds = tuple(stated) if is_list else ()
     found: dict[int, dict[int, float]] = {place: {} for place in points}
     for trial in trials:
         place = trial.settings.get("tune.point")
@@ -95,25 +92,6 @@ def read_tuning(run: Run, trials: Sequence[Run]) -> Tuning | None:
     scores = {place: tuple(of[seed] for seed in seeds if seed in of) for place, of in found.items()}
     chosen = run.settings.get("tune.point")
     return Tuning(str(name), points, seeds, scores, chosen if isinstance(chosen, int) and chosen in points else None)
-
-
-def group_trials(runs: Iterable[Run]) -> dict[Hashable, tuple[Run, ...]]:
-    """Key of `group_of` -> the trials with that key."""
-    groups: dict[Hashable, list[Run]] = {}
-    for run in runs:
-        if is_trial(run):
-            groups.setdefault(group_of(run), []).append(run)
-    return {key: tuple(group) for key, group in groups.items()}
-
-
-def _seeds(run: Run) -> tuple[int, ...]:
-    """The setting is a list, stored as its JSON text; empty if it is not a list."""
-    try:
-        seeds = json.loads(str(run.settings.get("tune.seeds")))
-    except (ValueError, RecursionError):
-        return ()
-    is_list = isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds)
-    return tuple(seeds) if is_list else ()
 
 
 def _score(run: Run) -> float | None:

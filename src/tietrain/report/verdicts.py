@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 from tietrain.errors import DataError
+from tietrain.report import statistics
 from tietrain.report.arms import UNTIED, Arm, Comparison, run_score
 from tietrain.report.differences import closest
 from tietrain.report.pages.markup import code, escape
-from tietrain.report.statistics import (
-    LEVEL,
-    MIN_SEEDS,
-    PairedSeeds,
-    adjust_holm,
-    compare_seeds,
-    equivalence_p,
-    seeds_needed,
-    smallest_effect,
-    two_level_interval,
-)
 from tietrain.runs.documents import nats_and_bits
 from tietrain.runs.scores import COLUMNS, SCORES, Score
 from tietrain.runs.view import Run
@@ -54,9 +44,6 @@ class Declared:
     def is_baseline(self, arm: Arm) -> bool:
         return self.baseline in {run.label for run in arm.runs}
 
-    def is_primary(self, split: str) -> bool:
-        return split == self.split and not self.doubt
-
 
 @dataclass(frozen=True)
 class ArmVerdict:
@@ -75,7 +62,7 @@ class ArmVerdict:
     n_ended: int
     median: float | None
     differences: tuple[float, ...]
-    paired: PairedSeeds | None = None
+    paired: statistics.PairedSeeds | None = None
     p_holm: float | None = None
     p_equivalent: float | None = None
     verdict: str = BASELINE
@@ -99,7 +86,7 @@ class Verdicts:
     @property
     def level(self) -> float:
         """The strictest level of Holm's procedure: the one for the smallest p."""
-        return LEVEL / max(1, sum(arm_verdict.paired is not None for arm_verdict in self.arms))
+        return statistics.LEVEL / max(1, sum(arm_verdict.paired is not None for arm_verdict in self.arms))
 
     def of(self, arm: Arm) -> ArmVerdict:
         return next(arm_verdict for arm_verdict in self.arms if arm_verdict.arm is arm)
@@ -121,11 +108,11 @@ def _adjusted(measured: Sequence[ArmVerdict], margin: float | None) -> list[ArmV
     """With p values that are adjusted over all arms that have a test."""
     tests = {arm_verdict.arm.id: arm_verdict.paired for arm_verdict in measured if arm_verdict.paired}
 
-    def adjusted(p_of: Callable[[PairedSeeds], float]) -> dict[str, float]:
-        return dict(zip(tests, adjust_holm([p_of(test) for test in tests.values()]), strict=True))
+    def adjusted(p_of: Callable[[statistics.PairedSeeds], float]) -> dict[str, float]:
+        return dict(zip(tests, statistics.adjust_holm([p_of(test) for test in tests.values()]), strict=True))
 
     p_holm = adjusted(lambda test: test.p)
-    p_equivalent = adjusted(lambda test: equivalence_p(test, margin)) if margin else {}
+    p_equivalent = adjusted(lambda test: statistics.equivalence_p(test, margin)) if margin else {}
     return [replace(m, p_holm=p_holm.get(m.arm.id), p_equivalent=p_equivalent.get(m.arm.id)) for m in measured]
 
 
@@ -167,7 +154,7 @@ def _measured(arm: Arm, base: ArmVerdict | None, declared: Declared) -> ArmVerdi
         n_ended=len(scores) + n_diverged,
         median=median_with_diverged(list(values.values()), n_diverged, declared.score.sign),
         differences=differences,
-        paired=compare_seeds(differences) if len(differences) > 1 else None,
+        paired=statistics.compare_seeds(differences) if len(differences) > 1 else None,
     )
 
 
@@ -178,7 +165,7 @@ def median_with_diverged(values: Sequence[float], n_diverged: int, sign: int) ->
     (2.0, inf, None)
     """
     ended = [*values, *[-sign * math.inf] * n_diverged]
-    return statistics.median(ended) if ended else None
+    return median(ended) if ended else None
 
 
 def _with_verdict(arm_verdict: ArmVerdict, verdicts: Verdicts) -> ArmVerdict:
@@ -188,8 +175,8 @@ def _with_verdict(arm_verdict: ArmVerdict, verdicts: Verdicts) -> ArmVerdict:
         return replace(arm_verdict, verdict=f"{BASELINE}, {UNSTABLE}") if arm_verdict.n_diverged else arm_verdict
     if arm_verdict.paired:
         sd = arm_verdict.paired.sd
-        needed = seeds_needed(declared.margin or arm_verdict.paired.mean, sd, verdicts.level)
-        smallest = smallest_effect(arm_verdict.paired.n, sd, verdicts.level)
+        needed = statistics.seeds_needed(declared.margin or arm_verdict.paired.mean, sd, verdicts.level)
+        smallest = statistics.smallest_effect(arm_verdict.paired.n, sd, verdicts.level)
         arm_verdict = replace(arm_verdict, seeds_needed=needed, smallest_effect=smallest)
     if arm_verdict.n_diverged:
         return replace(arm_verdict, verdict=UNSTABLE)
@@ -217,9 +204,9 @@ def _why_none(arm_verdict: ArmVerdict, declared: Declared) -> str:
 def _verdict(arm_verdict: ArmVerdict, sign: int, *, tuned: bool) -> str:
     """A difference inside the margin was stated not to matter, whether or not it is significant."""
     assert arm_verdict.paired is not None and arm_verdict.p_holm is not None
-    if arm_verdict.p_equivalent is not None and arm_verdict.p_equivalent < LEVEL:
+    if arm_verdict.p_equivalent is not None and arm_verdict.p_equivalent < statistics.LEVEL:
         return EQUIVALENT if tuned else EQUIVALENT_HERE
-    if arm_verdict.p_holm >= LEVEL:
+    if arm_verdict.p_holm >= statistics.LEVEL:
         return NO_DIFFERENCE
     if not tuned:
         return DIFFERS_HERE
@@ -227,37 +214,32 @@ def _verdict(arm_verdict: ArmVerdict, sign: int, *, tuned: bool) -> str:
 
 
 def add_two_level(verdicts: Verdicts, directory: Path) -> Verdicts:
-    """With intervals over seeds and documents for arms of at least MIN_SEEDS pairs; notes say why one is missing.
-
-    Args:
-        directory: what the paths of the runs are relative to.
-    """
+    """With intervals over seeds and documents for arms of at least MIN_SEEDS pairs; notes say why one is missing."""
     arms = []
     notes = list(verdicts.notes)
     for arm_verdict in verdicts.arms:
-        if arm_verdict.base is not None and len(arm_verdict.differences) >= MIN_SEEDS:
+        if arm_verdict.base is not None and len(arm_verdict.differences) >= statistics.MIN_SEEDS:
             try:
                 interval = _two_level(arm_verdict.arm, arm_verdict.base.arm, verdicts.declared.split, directory)
                 arm_verdict = replace(arm_verdict, two_level=interval)
             except DataError as e:
-                notes.append(
-                    f"{code(arm_verdict.arm.name)}: no interval over seeds and documents, {escape(e.problem)}."
-                )
+                name = code(arm_verdict.arm.name)
+                notes.append(f"{name}: no interval over seeds and documents, {escape(e.problem)}.")
         arms.append(arm_verdict)
     return replace(verdicts, arms=tuple(arms), notes=tuple(notes))
 
 
 def _two_level(arm: Arm, base: Arm, split: str, directory: Path) -> tuple[float, float]:
     """Interval of the difference in bits per byte, which both arms must have."""
-    ours = _by_seed(arm, split, "bits_per_byte")
-    theirs = _by_seed(base, split, "bits_per_byte")
+    ours = _by_seed(arm, split)
+    theirs = _by_seed(base, split)
     seeds = sorted(ours.keys() & theirs.keys())
-    if len(seeds) < MIN_SEEDS:
-        raise DataError(f"{split}, {arm.name}", f"{len(seeds)} common seeds have bits per byte", f"run {MIN_SEEDS}")
+    if len(seeds) < statistics.MIN_SEEDS:
+        problem = f"{len(seeds)} common seeds have bits per byte"
+        raise DataError(f"{split}, {arm.name}", problem, f"run {statistics.MIN_SEEDS}")
     nats, units = nats_and_bits(directory, split, [runs[seed] for runs in (ours, theirs) for seed in seeds])
-    return two_level_interval(nats[:, : len(seeds)] - nats[:, len(seeds) :], units)
+    return statistics.two_level_interval(nats[:, : len(seeds)] - nats[:, len(seeds) :], units)
 
 
-def _by_seed(arm: Arm, split: str, score: str) -> dict[int, Run]:
-    """Seed -> finished run that has the score."""
-    return {run.seed: run for run in arm.done if run_score(run, split, score) is not None}
+def _by_seed(arm: Arm, split: str) -> dict[int, Run]:
+    return {run.seed: run for run in arm.done if run_score(run, split, "bits_per_byte") is not None}

@@ -5,20 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+
 from tietrain.errors import StorageError
 from tietrain.report.arms import Arm, Comparison, compare, make_arms
-from tietrain.report.figures.canvas import ArmStyles, Drawing
-from tietrain.report.figures.draw_all import draw_all
-from tietrain.report.pages.exports import arm_json, arm_row, run_json, run_row
+from tietrain.report.figures import flops, losses, model, scores, tuning
+from tietrain.report.figures.canvas import RC_PARAMS, ArmStyles, Drawing
+from tietrain.report.pages import exports, latex
 from tietrain.report.pages.html import make_html
-from tietrain.report.pages.latex import arms_table, verdicts_table
 from tietrain.report.pages.markdown import make_markdown
 from tietrain.report.pages.markup import csv_text
-from tietrain.report.pages.method import method_paragraph
+from tietrain.report.pages.method import method_sentences
 from tietrain.report.pages.tensorboard_report import write_tensorboard_report
 from tietrain.report.verdicts import Verdicts, add_two_level, judge
 from tietrain.runs import record as runs
-from tietrain.runs.view import Run, collect
+from tietrain.runs.view import collect
 
 FOLDER = "report"
 
@@ -32,7 +33,7 @@ class ReportPaths:
 
 
 def report_rows(directory: Path) -> list[dict[str, Any]]:
-    """One JSON value an arm, as in `arms.json`; writes nothing.
+    """One JSON value per arm, as in `arms.json`; writes nothing.
 
     Raises:
         DataError: no runs found.
@@ -56,14 +57,20 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     styles = ArmStyles(arm for comparison in comparisons for arm in comparison.arms)
     verdicts = _judge_all(comparisons, directory)
     drawings = {c.slug: draw_all(c, verdicts[c.slug], styles) for c in comparisons}
-    files = _data_files(found, _arm_rows(arms, comparisons, verdicts))
-    for slug, drawn in drawings.items():
-        for drawing in drawn:
-            files |= _figure_files(slug, drawing)
+    rows = _arm_rows(arms, comparisons, verdicts)
+    files: dict[str, Any] = {
+        "runs.csv": csv_text([exports.run_row(run) for run in found]),
+        "runs.json": [exports.run_json(run) for run in found],
+        "arms.csv": csv_text([exports.arm_row(row) for row in rows]),
+        "arms.json": rows,
+    }
     for c in comparisons:
-        files[f"{c.slug}_arms.tex"] = arms_table(c, verdicts[c.slug])
-        files[f"{c.slug}_verdicts.tex"] = verdicts_table(c, verdicts[c.slug])
-        files[f"{c.slug}_method.txt"] = method_paragraph(c, verdicts[c.slug]) + "\n"
+        for drawing in drawings[c.slug]:
+            stem = f"{c.slug}_{drawing.name}"
+            files |= {f"{stem}.svg": drawing.svg, f"{stem}.png": drawing.png, f"{stem}.csv": csv_text(drawing.data)}
+        files[f"{c.slug}_arms.tex"] = latex.arms_table(c, verdicts[c.slug])
+        files[f"{c.slug}_verdicts.tex"] = latex.verdicts_table(c, verdicts[c.slug])
+        files[f"{c.slug}_method.txt"] = " ".join(method_sentences(c, verdicts[c.slug])) + "\n"
     files["report.html"] = make_html(found, comparisons, verdicts, drawings, styles)
     files["report.md"] = make_markdown(found, comparisons, verdicts, drawings)
     paths = _write_all(directory / FOLDER, files)
@@ -73,7 +80,6 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
 
 
 def _judge_all(comparisons: Sequence[Comparison], directory: Path) -> dict[str, Verdicts]:
-    """Slug -> verdicts."""
     return {c.slug: add_two_level(judge(c, tuned=c.tuned), directory) for c in comparisons}
 
 
@@ -81,22 +87,24 @@ def _arm_rows(
     arms: Sequence[Arm], comparisons: Sequence[Comparison], verdicts: Mapping[str, Verdicts]
 ) -> list[dict[str, Any]]:
     """In the order of the comparisons, then the arms that are in none."""
-    compared = [arm_json(arm, verdicts[c.slug]) for c in comparisons for arm in c.arms]
-    return compared + [arm_json(arm, None) for arm in arms if not arm.id]
+    compared = [exports.arm_json(arm, verdicts[c.slug]) for c in comparisons for arm in c.arms]
+    return compared + [exports.arm_json(arm, None) for arm in arms if not arm.id]
 
 
-def _data_files(found: Sequence[Run], bodies: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "runs.csv": csv_text([run_row(run) for run in found]),
-        "runs.json": [run_json(run) for run in found],
-        "arms.csv": csv_text([arm_row(body) for body in bodies]),
-        "arms.json": bodies,
-    }
-
-
-def _figure_files(slug: str, drawing: Drawing) -> dict[str, Any]:
-    stem = f"{slug}_{drawing.name}"
-    return {f"{stem}.svg": drawing.svg, f"{stem}.png": drawing.png, f"{stem}.csv": csv_text(drawing.data)}
+def draw_all(comparison: Comparison, verdicts: Verdicts, styles: ArmStyles) -> list[Drawing]:
+    """Every figure that has something to show, each with the rows it was drawn from."""
+    with matplotlib.rc_context(RC_PARAMS):
+        drawings = [
+            scores.draw_differences(verdicts, styles),
+            scores.draw_quality(comparison, styles),
+            model.draw_parameters(comparison, styles),
+            model.draw_owner_map(comparison, styles),
+            *(losses.draw_loss(comparison, styles, unit) for unit in losses.UNITS),
+            flops.draw_training_flops(comparison, styles),
+            flops.draw_flops_by_length(comparison),
+            *tuning.draw_tuning(comparison, styles),
+        ]
+    return [drawing for drawing in drawings if drawing]
 
 
 def _write_all(folder: Path, files: dict[str, Any]) -> ReportPaths:
@@ -106,9 +114,8 @@ def _write_all(folder: Path, files: dict[str, Any]) -> ReportPaths:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise StorageError(
-            f"writing {folder}", f"the system says {e.strerror}", "give a folder that can be written"
-        ) from e
+        problem = f"the system says {e.strerror}"
+        raise StorageError(f"writing {folder}", problem, "give a folder that can be written") from e
     for name, body in files.items():
         if isinstance(body, bytes):
             runs.write_bytes(folder / name, body)

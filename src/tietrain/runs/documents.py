@@ -47,9 +47,8 @@ def nats_and_bits(directory: Path, split: str, found: Sequence[Run]) -> tuple[Nu
     """Nats of every document [texts, runs, documents], and its bytes times ln 2 [texts, documents].
 
     A split is one text. A mean over directions has one text per direction; document i is the same line in all of them.
+    Paths of runs are relative to `directory`.
 
-    Args:
-        directory: what the paths of the runs are relative to.
     Raises:
         DataError: a run has no documents or was scored on different text than the first, or directions differ in number.
     """

@@ -36,9 +36,8 @@ def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0
         target.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(target.parent).free
         if free < n_bytes + SPARE_BYTES:
-            raise StorageError(
-                f"writing {target}", f"{n_bytes:,} bytes are needed and {free:,} are free", runs.MAKE_ROOM
-            )
+            problem = f"{n_bytes:,} bytes are needed and {free:,} are free"
+            raise StorageError(f"writing {target}", problem, runs.MAKE_ROOM)
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
         fill(beside)
@@ -48,26 +47,18 @@ def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0
         manifest = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files}
         runs.write_json(beside / MANIFEST, {"files": manifest})
         _sync(beside)
-        _replace(beside, target)
+        old = _set_aside(target) if target.exists() else None
+        os.rename(beside, target)
+        if old:
+            shutil.rmtree(old, ignore_errors=True)
         for folder in target.absolute().parents[:N_SYNCED]:
             _sync(folder)
-    except (OSError, SafetensorError) as e:
+    except BaseException as e:
         shutil.rmtree(beside, ignore_errors=True)
+        if not isinstance(e, OSError | SafetensorError):
+            raise
         problem = f"the system says {getattr(e, 'strerror', None) or e}"
         raise StorageError(f"writing {target}", problem, runs.MAKE_ROOM) from e
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-
-
-def _replace(beside: Path, target: Path) -> None:
-    """Rename onto the target; its old content is first renamed to what `sweep` deletes."""
-    if target.exists():
-        old = _set_aside(target)
-        os.rename(beside, target)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.rename(beside, target)
 
 
 def remove_directory(target: Path) -> None:
@@ -77,6 +68,7 @@ def remove_directory(target: Path) -> None:
 
 
 def _set_aside(target: Path) -> Path:
+    """Rename a directory to what `sweep` deletes."""
     old = target.with_name(target.name + ".old.tmp")
     shutil.rmtree(old, ignore_errors=True)
     os.rename(target, old)

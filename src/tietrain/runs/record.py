@@ -137,9 +137,8 @@ def read_bytes(path: Path) -> bytes:
         try:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
-                raise DataError(
-                    str(path), f"it is not a regular file, or is larger than {MAX_BYTES >> 20} MB", OTHER_RUN
-                )
+                problem = f"it is not a regular file, or is larger than {MAX_BYTES >> 20} MB"
+                raise DataError(str(path), problem, OTHER_RUN)
             with open(fd, "rb", closefd=False) as f:
                 return f.read()
         finally:
@@ -283,20 +282,15 @@ def clear(directory: Path) -> None:
             (directory / name).unlink(missing_ok=True)
 
 
-def find_runs(directory: Path) -> list[Path]:
-    """Every run directory at or below a folder, sorted by path; links and hidden folders are not followed."""
-    return _find(directory, RUN)
+def find_runs(directory: Path, holding: str = RUN) -> list[Path]:
+    """Every run directory at or below a folder, sorted by path; links and hidden folders are not followed.
 
-
-def find_grids(directory: Path) -> list[Path]:
-    """Every study at or below a folder with a `grid.jsonl`; links and hidden folders are not followed."""
-    return _find(directory, GRID)
-
-
-def _find(directory: Path, name: str) -> list[Path]:
+    Args:
+        holding: the file that shows what a folder is; GRID finds the studies of grids.
+    """
     found = []
     for root, folders, files in os.walk(directory):
-        if name in files:
+        if holding in files:
             found.append(Path(root))
         # A run directory contains no other runs.
         folders[:] = [] if RUN in files else [folder for folder in folders if not folder.startswith(".")]

@@ -34,10 +34,6 @@ class Score:
     scale: float = 1.0
     sign: int = -1
 
-    @property
-    def lower_is_better(self) -> bool:
-        return self.sign < 0
-
 
 _EXCESS = "excess nats: the model's nats per token minus those of the generator of the corpus, which no model can beat"
 _ORACLE = "oracle BLEU: the BLEU of the most probable spelling of the true meaning, the ceiling for BLEU"

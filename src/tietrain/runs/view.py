@@ -7,7 +7,7 @@ later module meets a control character, an unpaired surrogate, or a number that 
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,7 @@ def read_run(directory: Path, shown: str) -> Run:
     """One run; `shown` is the path the report prints for it."""
     shown = clean_text(shown)
     try:
-        _refuse_links(directory, FILES)
+        _refuse_links(directory)
         record = runs.read_record(directory)
         run = _from_record(record, shown)
     except (DataError, OSError) as e:
@@ -148,9 +148,9 @@ def read_run(directory: Path, shown: str) -> Run:
     return run
 
 
-def _refuse_links(directory: Path, names: Sequence[str]) -> None:
+def _refuse_links(directory: Path) -> None:
     """DataError if a file is a link that leads out of the run."""
-    for name in names:
+    for name in FILES:
         path = directory / name
         # For a circle of links `Path.resolve` raises an error; `realpath` does not.
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):
@@ -162,20 +162,15 @@ def _from_record(record: runs.RunRecord, shown: str) -> Run:
     maps: dict[str, Any] = {k: _flat(getattr(record, k)) for k in MAPS}
     notes = tuple(clean_text(str(note)) for note in record.notes)
     parent = clean_text(str(record.parent or ""))
-    return Run(
-        shown, seed=record.seed, notes=notes, parent=parent, total_seconds=number(record.total_seconds), **texts, **maps
-    )
+    seconds = number(record.total_seconds)
+    return Run(shown, seed=record.seed, notes=notes, parent=parent, total_seconds=seconds, **texts, **maps)
 
 
 def _with_files(run: Run, directory: Path) -> tuple[Run, list[str]]:
     """The run with its ledger, plan and scores, and what is wrong with the files that a finished run must have."""
     damages: list[str] = []
-    readers: tuple[tuple[str, Callable[[Any], dict[str, Any]]], ...] = (
-        (runs.LEDGER, _ledger_fields),
-        (runs.PLAN, _plan_fields),
-        (runs.EVAL, _eval_fields),
-    )
-    for name, fields_of in readers:
+    readers = {runs.LEDGER: _ledger_fields, runs.PLAN: _plan_fields, runs.EVAL: _eval_fields}
+    for name, fields_of in readers.items():
         if run.status != "done" and not os.path.lexists(directory / name):
             continue
         try:
@@ -297,7 +292,11 @@ def _count(value: Any) -> int:
 def _flat(value: Any, prefix: str = "", depth: int = 0) -> dict[str, Scalar]:
     """Dotted key -> leaf; a list is one leaf, written as JSON."""
     if isinstance(value, dict) and (value or not prefix) and depth < MAX_DEPTH:
-        return {k: v for key, child in value.items() for k, v in _flat(child, _join(prefix, key), depth + 1).items()}
+        leaves: dict[str, Scalar] = {}
+        for key, child in value.items():
+            name = clean_text(str(key))
+            leaves |= _flat(child, f"{prefix}.{name}" if prefix else name, depth + 1)
+        return leaves
     if value is None or isinstance(value, bool) or number(value) is not None:
         return {prefix: value}
     if isinstance(value, str):
@@ -308,9 +307,12 @@ def _flat(value: Any, prefix: str = "", depth: int = 0) -> dict[str, Scalar]:
         return {prefix: "(nested too deep)"}
 
 
-def _join(prefix: str, key: Any) -> str:
-    key = clean_text(str(key))
-    return f"{prefix}.{key}" if prefix else key
+def configured(recorded: Scalar) -> Any:
+    """A setting as the configuration has it: a record holds lists and empty mappings as their JSON text."""
+    if isinstance(recorded, str) and recorded[:1] in ("[", "{"):
+        with suppress(ValueError, RecursionError):
+            return json.loads(recorded)
+    return recorded
 
 
 def clean_text(text: str) -> str:

@@ -1,6 +1,7 @@
 """The map of owners: rows, labels and colours of a plan."""
 
-from tietrain.report.figures.model import OWN, Grid
+from tietrain.report.figures.canvas import OWN
+from tietrain.report.figures.model import Grid
 
 
 def test_grid_names_and_colours_shared_slots():

@@ -2,7 +2,7 @@
 
 from fabricated import make_config, write_run
 from tietrain.report.arms import compare, make_arms
-from tietrain.report.pages.method import method_details, method_paragraph, method_sentences, setting_groups
+from tietrain.report.pages.method import method_details, method_sentences, setting_groups
 from tietrain.report.verdicts import judge
 from tietrain.runs.view import MAX_TEXT, collect
 
@@ -22,7 +22,7 @@ UNUSED = (
 def test_method_sentences(judged, golden):
     comparison, verdicts = judged({"none": 0.0, "pre_softmax": -0.1}, tuned=False, margin=0.02)
     sentences = method_sentences(comparison, verdicts)
-    text = method_paragraph(comparison, verdicts)
+    text = " ".join(sentences)
     for setting in ("n_heads 4", "lr 0.002", "batch_tokens 1024", "precision fp32", "window 128, stride 128"):
         assert setting in text
     assert not [words for words in ("`", "{}", "bleu", *UNUSED) if words in text]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sacrebleu.significance import PairedTest
 
-from tietrain.report.pair.significance import compare_translations
+from tietrain.report.pair.pair import compare_translations
 from tietrain.report.statistics import Draws
 from tietrain.runs.scores import METRICS, make_metric
 

@@ -1,10 +1,8 @@
 """What all figures share: style, the colours and markers of arms, panels, legends, and both renderings of a figure.
 
-Equal data give equal bytes. A scheme has one colour in all figures of a report: those of Okabe and Ito (2008), which
-people of every kind of colour vision can tell apart, without the yellow, which is too pale for lines; then three colours
-of Tol's muted scheme, and three that lie farthest from all others. Markers and dashes repeat the distinction without
-colour. What belongs to one arm carries the arm's key as the id of its group in the SVG, so that a page can hide it.
-Only matplotlib's Figure objects are used: no pyplot, no global state.
+Equal data give equal bytes. A scheme has one colour in all figures of a report: those of Okabe and Ito (2008) without
+their pale yellow, then three of Tol's muted scheme and three that lie farthest from all others. Markers and dashes repeat
+the distinction. The SVG group of an arm has the arm's key as its id, so that a page can hide it.
 """
 
 import io
@@ -59,7 +57,7 @@ RC_PARAMS: dict[Any, Any] = {
     "text.parse_math": False,
 }
 PANEL = (4.4, 3.1)
-LEGEND_WIDTH, COLUMNS = 1.9, 2
+LEGEND_WIDTH = 1.9
 LINE_HEIGHT = 0.19
 # Agg refuses a picture with a side of 2^16 pixels; a report of hundreds of arms is drawn coarser instead.
 DPI, MAX_PIXELS = 200.0, 30_000
@@ -94,11 +92,6 @@ class ArmStyle:
     marker: str
     dash: Any
 
-    @property
-    def glyph(self) -> str:
-        """The marker as a character."""
-        return MARKERS[self.marker]
-
     def mark(self, *artists: Artist) -> None:
         """Name the arm's part of a figure; `finish` makes the names unique."""
         for artist in artists:
@@ -118,32 +111,20 @@ class ArmStyles:
         self._styles: dict[str, ArmStyle] = {}
         for i, names in enumerate(schemes.values()):
             for variant, name in enumerate(names):
-                self._styles[name] = _make_style(f"arm{len(self._styles)}", i, variant)
+                # Variants of a scheme share its colour and differ in marker and dash.
+                dash = DASHES[(i // len(COLOURS) + variant) % len(DASHES)]
+                marker = [*MARKERS][(i + variant) % len(MARKERS)]
+                self._styles[name] = ArmStyle(f"arm{len(self._styles)}", COLOURS[i % len(COLOURS)], marker, dash)
 
     def of(self, arm: Arm) -> ArmStyle:
         return self._styles[arm.name]
 
 
-def _make_style(key: str, scheme: int, variant: int) -> ArmStyle:
-    """Variants of a scheme share its colour and differ in marker and dash."""
-    dash = DASHES[(scheme // len(COLOURS) + variant) % len(DASHES)]
-    return ArmStyle(key, COLOURS[scheme % len(COLOURS)], [*MARKERS][(scheme + variant) % len(MARKERS)], dash)
-
-
-def scale_x(ax: Axes, title: str) -> None:
-    """Short numbers on the axis; their power of a thousand stands in its title."""
-    ax.set_xlabel(_scale(ax.xaxis, ax.get_xlim(), title))
-
-
-def scale_y(ax: Axes, title: str) -> None:
-    """`scale_x` for the other axis."""
-    ax.set_ylabel(_scale(ax.yaxis, ax.get_ylim(), title))
-
-
-def _scale(axis: Axis, limits: Sequence[float], title: str) -> str:
-    exponent = 3 * int(log10(max(1.0, *map(abs, limits))) // 3)
+def scale_axis(axis: Axis, title: str) -> None:
+    """Short numbers on an axis; their power of a thousand stands in its title."""
+    exponent = 3 * int(log10(max(1.0, *map(abs, axis.get_view_interval()))) // 3)
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 10.0**exponent:g}"))
-    return f"{title} ({power_of_ten(exponent)})" if exponent else title
+    axis.set_label_text(f"{title} ({power_of_ten(exponent)})" if exponent else title)
 
 
 def power_of_ten(exponent: int) -> str:
@@ -151,11 +132,13 @@ def power_of_ten(exponent: int) -> str:
     return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def make_panels(n: int) -> tuple[Figure, list[Axes]]:
-    """Rows of panels, at most COLUMNS wide, with room for a legend at the right."""
-    columns = min(n, COLUMNS)
+def make_panels(
+    n: int, columns: int = 2, panel: tuple[float, float] = PANEL, legend: float = LEGEND_WIDTH
+) -> tuple[Figure, list[Axes]]:
+    """Rows of at most `columns` panels of one size, with room for a legend at the right; sizes in inches."""
+    columns = min(n, columns)
     rows = -(-n // columns)
-    figure = Figure(figsize=(PANEL[0] * columns + LEGEND_WIDTH, PANEL[1] * rows), layout="constrained")
+    figure = Figure(figsize=(panel[0] * columns + legend, panel[1] * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in axes[n:]:
         unused.set_visible(False)
@@ -219,13 +202,7 @@ def finish(figure: Figure, name: str, caption: str, rows: list[dict[str, Any]]) 
 
 
 def inline_svg(drawing: Drawing, key: str) -> str:
-    """The SVG as an element for HTML: ids of its own, classes by arm, colours as variables of the style sheet.
-
-    The serializer escapes every string in it.
-
-    Args:
-        key: stands before each id, so that no two figures of a page share one.
-    """
+    """The SVG as an element for HTML: ids that begin with `key`, classes by arm, colours as variables of the style sheet."""
     root = ET.fromstring(drawing.svg)
     width = float(root.attrib.pop("width").removesuffix("pt"))
     root.attrib.pop("height")

@@ -10,22 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from tietrain.report.arms import Arm, Comparison
-from tietrain.report.figures.canvas import (
-    MARKERS,
-    RC_PARAMS,
-    ArmStyles,
-    Drawing,
-    add_legend,
-    arm_handles,
-    dotted_handle,
-    figure_text,
-    finish,
-    make_panels,
-    power_of_ten,
-    scale_x,
-    scale_y,
-)
-from tietrain.report.figures.losses import UNITS, curves
+from tietrain.report.figures import canvas
+from tietrain.report.figures.losses import UNITS, any_unfinished, curves
 from tietrain.runs.view import FLOP_KINDS
 
 LENGTHS = [2**n for n in range(4, 17)]
@@ -41,24 +27,23 @@ KINDS = {
 }
 
 
-def draw_training_flops(comparison: Comparison, styles: ArmStyles) -> Drawing | None:
+def draw_training_flops(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.Drawing | None:
     """Training FLOPs of every run against target tokens, and against seconds if they are recorded."""
     arms = [arm for arm in comparison.arms if curves(arm)]
     points = [point for arm in arms for run in curves(arm) for point in run.curve]
     units = [unit for unit in ("tokens", "seconds") if any(getattr(point, unit) for point in points)]
     if not units:
         return None
-    figure, axes = make_panels(len(units))
+    figure, axes = canvas.make_panels(len(units))
     alike = alike_arms(arms)
     for ax, unit in zip(axes, units, strict=True):
         for arm, group in zip(arms, alike, strict=True):
             draw_runs(ax, arm, styles, unit, group if unit == "tokens" else [arm])
         ax.set_xlim(left=0)
         ax.set_ylim(bottom=0)
-        scale_x(ax, UNITS[unit])
-        scale_y(ax, "training FLOPs")
-    unfinished = any(run.status != "done" for arm in arms for run in curves(arm))
-    add_legend(figure, arm_handles(arms, styles) + [dotted_handle()] * unfinished)
+        canvas.scale_axis(ax.xaxis, UNITS[unit])
+        canvas.scale_axis(ax.yaxis, "training FLOPs")
+    canvas.add_legend(figure, canvas.arm_handles(arms, styles) + [canvas.dotted_handle()] * any_unfinished(arms))
     rows = [
         {"arm": arm.name, "seed": run.seed, "status": run.status, "step": p.step}
         | {unit: getattr(p, unit) for unit in ("tokens", "seconds", "flops")}
@@ -70,7 +55,7 @@ def draw_training_flops(comparison: Comparison, styles: ArmStyles) -> Drawing | 
     together = dict.fromkeys(" = ".join(arm.name for arm in group) for group in alike if len(group) > 1)
     if together:
         caption += f" Striped at the left: arms that spend the same per token ({'; '.join(together)})."
-    return finish(figure, "flops_training", caption, rows)
+    return canvas.finish(figure, "flops_training", caption, rows)
 
 
 def alike_arms(arms: Sequence[Arm]) -> list[list[Arm]]:
@@ -79,7 +64,7 @@ def alike_arms(arms: Sequence[Arm]) -> list[list[Arm]]:
     return [[other for other, its in zip(arms, ends, strict=True) if its & end] for end in ends]
 
 
-def draw_runs(ax: Axes, arm: Arm, styles: ArmStyles, unit: str, alike: Sequence[Arm]) -> None:
+def draw_runs(ax: Axes, arm: Arm, styles: canvas.ArmStyles, unit: str, alike: Sequence[Arm]) -> None:
     """One line per run; each of the arms alike has its stripe of the line, and its marker at a place of its own."""
     style = styles.of(arm)
     i, n = alike.index(arm), len(alike)
@@ -96,7 +81,7 @@ def draw_runs(ax: Axes, arm: Arm, styles: ArmStyles, unit: str, alike: Sequence[
         style.mark(*ax.plot([getattr(p, unit) for p in points], [p.flops for p in points], **line))
 
 
-def draw_flops_by_length(comparison: Comparison) -> Drawing | None:
+def draw_flops_by_length(comparison: Comparison) -> canvas.Drawing | None:
     """Forward FLOPs per target token by component; arms whose tokens cost the same at every length share a panel."""
     alike: dict[tuple[int, ...], list[Arm]] = {}
     for arm in comparison.arms:
@@ -104,26 +89,26 @@ def draw_flops_by_length(comparison: Comparison) -> Drawing | None:
             alike.setdefault(tuple(arm.first.flops_by_kind[kind] for kind in FLOP_KINDS), []).append(arm)
     if not alike:
         return None
-    figure, axes = make_panels(len(alike))
+    figure, axes = canvas.make_panels(len(alike))
     rows: list[dict[str, Any]] = []
     for ax, (flops, arms) in zip(axes, alike.items(), strict=True):
         by_length = [_at_length(dict(zip(FLOP_KINDS, flops, strict=True)), length) for length in LENGTHS]
         _draw_kinds(ax, by_length)
-        ax.set_title(figure_text(", ".join(arm.name for arm in arms), width=52), loc="left")
+        ax.set_title(canvas.figure_text(", ".join(arm.name for arm in arms), width=52), loc="left")
         ax.set_ylabel("forward FLOPs per target token")
         rows += [{"arm": arm.name, "route": " + ".join(arm.first.route), **row} for arm in arms for row in by_length]
-    add_legend(figure, _kind_handles())
+    canvas.add_legend(figure, _kind_handles())
     caption = "Forward FLOPs per target token by component, against sequence length"
     routes = dict.fromkeys(row["route"] for row in rows if "+" in row["route"])
     caption += f"; source and target have the same length ({', '.join(routes)})." if routes else "."
-    return finish(figure, "flops_length", caption, rows)
+    return canvas.finish(figure, "flops_length", caption, rows)
 
 
 def _at_length(flops: dict[str, int], length: int) -> dict[str, int]:
     return {"length": length} | {kind: n * (length if kind == "scores" else 1) for kind, n in flops.items()}
 
 
-def draw_lengths(body: dict[str, Any], title: str) -> Drawing:
+def draw_lengths(body: dict[str, Any], title: str) -> canvas.Drawing:
     """Forward FLOPs per target token by kind, and their shares; crossings inside the range are marked.
 
     Args:
@@ -132,8 +117,8 @@ def draw_lengths(body: dict[str, Any], title: str) -> Drawing:
     """
     rows = body["rows"]
     lengths = [row["length"] for row in rows]
-    with matplotlib.rc_context(RC_PARAMS):
-        figure, (absolute, shares) = make_panels(2)
+    with matplotlib.rc_context(canvas.RC_PARAMS):
+        figure, (absolute, shares) = canvas.make_panels(2)
         _draw_kinds(absolute, rows)
         marks = _mark_crossings(absolute, body, lengths)
         absolute.set_ylabel(body["unit"])
@@ -143,9 +128,9 @@ def draw_lengths(body: dict[str, Any], title: str) -> Drawing:
         shares.set_ylim(0, 100)
         shares.set_ylabel("share (%)")
         _scale_lengths(shares, lengths)
-        add_legend(figure, _kind_handles() + marks)
+        canvas.add_legend(figure, _kind_handles() + marks)
         caption = f"FLOPs against sequence length ({body['convention']}). Crossings are those of the stack alone."
-        return finish(figure, "flops_length", caption, rows)
+        return canvas.finish(figure, "flops_length", caption, rows)
 
 
 def _draw_kinds(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
@@ -154,7 +139,7 @@ def _draw_kinds(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
     for kind, (_, colour, marker) in KINDS.items():
         ax.plot(lengths, [row[kind] for row in rows], color=colour, marker=marker, markersize=4)
     ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: power_of_ten(round(log10(y)))))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: canvas.power_of_ten(round(log10(y)))))
     _scale_lengths(ax, lengths)
 
 
@@ -175,7 +160,7 @@ def _mark_crossings(ax: Axes, body: dict[str, Any], lengths: list[int]) -> list[
     """A vertical line and a marker on the scores for each crossing in the range; returns their legend entries."""
     per_length = body["rows"][0]["scores"] / lengths[0]
     handles = []
-    for marker, (name, at) in zip(MARKERS, body["crossings"].items(), strict=False):
+    for marker, (name, at) in zip(canvas.MARKERS, body["crossings"].items(), strict=False):
         where = "every length" if at is None else f"T = {at:,.0f}"
         if at is not None and lengths[0] <= at <= lengths[-1]:
             ax.axvline(at, color="#999999", linewidth=0.8, linestyle=":")

@@ -1,64 +1,56 @@
-"""Validation loss against what it cost: tokens, FLOPs or seconds, with its range over seeds as a band.
-
-Every vocabulary has two panels: the whole training, and its second half enlarged, where arms differ by less than the
-width of a line.
-"""
+"""Validation loss against what it cost: tokens, FLOPs or seconds, with its range over seeds as a band."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from tietrain.report.arms import Arm, Comparison
-from tietrain.report.figures.canvas import (
-    INK,
-    PAPER,
-    ArmStyle,
-    ArmStyles,
-    Drawing,
-    add_legend,
-    arm_handles,
-    dotted_handle,
-    finish,
-    make_panels,
-    scale_x,
-)
+from tietrain.report.arms import Arm, Comparison, common_points
+from tietrain.report.figures import canvas
 from tietrain.runs.view import Point, Run
 
 UNITS = {"tokens": "target tokens seen", "flops": "training FLOPs", "seconds": "training time (seconds)"}
 INTERMEDIATE = "intermediate point of a longer schedule"
-HOLLOW: dict[str, Any] = {"marker": "o", "markersize": 4.2, "markerfacecolor": PAPER, "markeredgewidth": 0.8}
+HOLLOW: dict[str, Any] = {"marker": "o", "markersize": 4.2, "markerfacecolor": canvas.PAPER, "markeredgewidth": 0.8}
 
 
-def draw_loss(comparison: Comparison, styles: ArmStyles, unit: str) -> Drawing | None:
+def draw_loss(comparison: Comparison, styles: canvas.ArmStyles, unit: str) -> canvas.Drawing | None:
     """Validation loss against one of UNITS; None if no run recorded any.
 
-    Each target vocabulary has its own panels, because nats per token of different vocabularies are not comparable.
+    Each target vocabulary has two panels, the whole training and its second half enlarged: nats per token of different
+    vocabularies are not comparable.
     """
     arms = [arm for arm in comparison.arms if any(_xs(run.curve, unit) for run in curves(arm))]
     panels = [(v, [arm for arm in arms if arm.target_vocabulary == v]) for v in comparison.vocabularies]
     panels = [(v, members) for v, members in panels if members]
     if not panels:
         return None
-    figure, axes = make_panels(2 * len(panels))
+    figure, axes = canvas.make_panels(2 * len(panels))
     for i, ax in enumerate(axes):
         vocabulary, members = panels[i // 2]
         late = i % 2 == 1
         for arm in members:
             _draw_curves(ax, arm, styles.of(arm), unit)
         _fit(ax, members, unit, late=late)
-        scale_x(ax, UNITS[unit])
+        canvas.scale_axis(ax.xaxis, UNITS[unit])
         ax.set_ylabel("validation loss (nats per token)")
-        titles = [_vocabulary(comparison, vocabulary, members[0])] if len(comparison.vocabularies) > 1 else []
-        ax.set_title(", ".join([*titles, "second half, enlarged" if late else "whole training"]), loc="left")
+        title = "second half, enlarged" if late else "whole training"
+        if len(comparison.vocabularies) > 1:
+            size = members[0].vocab_size
+            pieces = f" ({size:,} pieces)" if size else ""
+            title = f"vocabulary {comparison.vocabularies[vocabulary]}{pieces}, {title}"
+        ax.set_title(title, loc="left")
     drawn = [arm for _, members in panels for arm in sorted(members, key=_last_loss, reverse=True)]
-    add_legend(figure, _handles(drawn, styles))
+    handles = canvas.arm_handles(drawn, styles)
+    if _any_intermediate(drawn):
+        label = "hollow: intermediate point\nof a longer schedule"
+        handles.append(Line2D([], [], color=canvas.INK, linestyle="none", label=label, **HOLLOW))
+    canvas.add_legend(figure, handles + [canvas.dotted_handle()] * any_unfinished(drawn))
     rows = [row for arm in drawn for row in curve_rows(arm, comparison)]
-    return finish(figure, f"loss_{unit}", _caption(drawn, unit, len(panels)), rows)
+    return canvas.finish(figure, f"loss_{unit}", _caption(drawn, unit, len(panels)), rows)
 
 
 def curves(arm: Arm) -> list[Run]:
@@ -85,10 +77,7 @@ def curve_rows(arm: Arm, comparison: Comparison) -> list[dict[str, Any]]:
             "seed": run.seed,
             "status": run.status,
             "point": INTERMEDIATE if is_intermediate(run, point) else "",
-            "step": point.step,
-            "tokens": point.tokens,
-            "flops": point.flops,
-            "seconds": point.seconds,
+            **{name: getattr(point, name) for name in ("step", *UNITS)},
             "valid_nats_per_token": point.nats_per_token,
         }
         for run in curves(arm)
@@ -96,49 +85,28 @@ def curve_rows(arm: Arm, comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-@dataclass(frozen=True)
-class _Level:
-    """Where the finished seeds of an arm stood at one step: mean x, lowest, mean and highest loss."""
-
-    x: float
-    low: float
-    mean: float
-    high: float
-    intermediate: bool
-
-
-def _levels(done: Sequence[Run], unit: str) -> list[_Level]:
-    """At the steps at which every seed was evaluated."""
-    by_step = [{p.step: p for p in run.curve if getattr(p, unit) is not None} for run in done]
-    levels = []
-    for step in by_step[0] if by_step else ():
-        points = [found[step] for found in by_step if step in found]
-        if len(points) == len(done):
-            nats = [p.nats_per_token for p in points]
-            unfinished = any(is_intermediate(run, p) for run, p in zip(done, points, strict=True))
-            x = fmean(getattr(p, unit) for p in points)
-            levels.append(_Level(x, min(nats), fmean(nats), max(nats), unfinished))
-    return levels
-
-
-def _draw_curves(ax: Axes, arm: Arm, style: ArmStyle, unit: str) -> None:
+def _draw_curves(ax: Axes, arm: Arm, style: canvas.ArmStyle, unit: str) -> None:
     for run in curves(arm):
         if run.status != "done" and (xs := _xs(run.curve, unit)):
             ys = [p.nats_per_token for p in run.curve if getattr(p, unit) is not None]
             line: dict[str, Any] = {"linestyle": ":", "linewidth": 1.1, "marker": "x", "markersize": 5}
             style.mark(*ax.plot(xs, ys, color=style.colour, markevery=[-1], **line))
-    levels = _levels([run for run in curves(arm) if run.status == "done"], unit)
+    done = [run for run in arm.done if run.curve]
+    levels = [points for points in common_points(done) if all(getattr(p, unit) is not None for p in points)]
     if not levels:
         return
-    xs = [level.x for level in levels]
-    lows, highs = [level.low for level in levels], [level.high for level in levels]
-    if lows != highs:
+    xs = [fmean(getattr(p, unit) for p in points) for points in levels]
+    nats = [[p.nats_per_token for p in points] for points in levels]
+    means = [fmean(found) for found in nats]
+    if any(min(found) < max(found) for found in nats):
+        lows, highs = [min(found) for found in nats], [max(found) for found in nats]
         style.mark(ax.fill_between(xs, lows, highs, color=style.colour, alpha=0.18, linewidth=0))
-    style.mark(*ax.plot(xs, [level.mean for level in levels], color=style.colour, linestyle=style.dash))
+    style.mark(*ax.plot(xs, means, color=style.colour, linestyle=style.dash))
+    unfinished = [any(map(is_intermediate, done, points)) for points in levels]
     for hollow in (True, False):
-        at = [level for level in levels if level.intermediate == hollow]
+        at = [i for i in range(len(levels)) if unfinished[i] == hollow]
         markers = (HOLLOW if hollow else {"markersize": 6.5}) | {"marker": style.marker, "linestyle": "none"}
-        style.mark(*ax.plot([level.x for level in at], [level.mean for level in at], color=style.colour, **markers))
+        style.mark(*ax.plot([xs[i] for i in at], [means[i] for i in at], color=style.colour, **markers))
 
 
 def _xs(curve: Sequence[Point], unit: str) -> list[float]:
@@ -152,11 +120,7 @@ def _last_loss(arm: Arm) -> float:
 
 
 def _fit(ax: Axes, arms: Sequence[Arm], unit: str, *, late: bool) -> None:
-    """Axes fitted to finished runs: a diverged one leaves through the top instead of flattening all others.
-
-    Args:
-        late: begin in the middle of the shortest run.
-    """
+    """Axes fitted to finished runs, or to their second half: a diverged one leaves through the top."""
     ends = [max(xs) for arm in arms for run in arm.done if (xs := _xs(run.curve, unit))]
     start = min(ends) / 2 if late and ends else 0
     points = [p for arm in arms for run in arm.done for p in run.curve if (getattr(p, unit) or 0) >= start]
@@ -167,37 +131,24 @@ def _fit(ax: Axes, arms: Sequence[Arm], unit: str, *, late: bool) -> None:
     ax.set_xlim(left=start)
 
 
-def _vocabulary(comparison: Comparison, content: str, arm: Arm) -> str:
-    pieces = f" ({arm.vocab_size:,} pieces)" if arm.vocab_size else ""
-    return f"vocabulary {comparison.vocabularies[content]}{pieces}"
-
-
-def _handles(arms: Sequence[Arm], styles: ArmStyles) -> list[Line2D]:
-    handles = arm_handles(arms, styles)
-    if _any_intermediate(arms):
-        label = "hollow: intermediate point\nof a longer schedule"
-        handles.append(Line2D([], [], color=INK, linestyle="none", label=label, **HOLLOW))
-    return handles + [dotted_handle()] * _any_unfinished(arms)
-
-
 def _any_intermediate(arms: Sequence[Arm]) -> bool:
     return any(is_intermediate(run, p) for arm in arms for run in arm.done for p in run.curve)
 
 
-def _any_unfinished(arms: Sequence[Arm]) -> bool:
+def any_unfinished(arms: Sequence[Arm]) -> bool:
+    """Whether some run with a curve is in no mean."""
     return any(run.status != "done" for arm in arms for run in curves(arm))
 
 
 def _caption(arms: Sequence[Arm], unit: str, n_panels: int) -> str:
-    caption = (
-        f"Validation loss against {UNITS[unit].replace(' seen', '')}. The legend is in the order of the line ends."
-    )
+    caption = f"Validation loss against {UNITS[unit].replace(' seen', '')}."
+    caption += " The legend is in the order of the line ends."
     if any(len(arm.done) > 1 for arm in arms):
         caption += " Line: mean over seeds. Band: lowest to highest seed."
     if _any_intermediate(arms):
         caption += f" Hollow: {INTERMEDIATE}; it gives no verdict, because a run of that length would end elsewhere."
     if n_panels > 1:
         caption += " Vocabularies differ: nats per token are comparable only within a row."
-    if _any_unfinished(arms):
+    if any_unfinished(arms):
         caption += " Dotted: runs that are in no mean (unfinished, failed, diverged or damaged)."
     return caption

@@ -6,22 +6,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.text import Annotation
 
-from tietrain.report.arms import Arm, Comparison
-from tietrain.report.figures.canvas import (
-    INK,
-    LEGEND_WIDTH,
-    OWN,
-    PAPER,
-    ArmStyles,
-    Drawing,
-    add_legend,
-    figure_text,
-    finish,
-    mark_rows,
-    scale_x,
-)
+from tietrain.report.arms import Comparison
+from tietrain.report.figures import canvas
 from tietrain.report.pages.markup import count
 from tietrain.report.pages.tables import saved_percent
 from tietrain.report.ties import LAYERED
@@ -42,12 +29,12 @@ SHARED = ("#77AADD", "#EE8866", "#EEDD88", "#44BB99", "#FFAABB", "#99DDFF", "#BB
 CELL, MARGINS, WIDEST = 0.32, (1.7, 1.35), 13.0
 
 
-def draw_parameters(comparison: Comparison, styles: ArmStyles) -> Drawing | None:
+def draw_parameters(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.Drawing | None:
     """Stored parameters by part, one bar per arm, followed by a hatched bar of what tying saved."""
     arms = [arm for arm in comparison.arms if arm.first.by_part]
     if not arms:
         return None
-    figure = Figure(figsize=(7.7 + LEGEND_WIDTH, 0.9 + 0.42 * len(arms)), layout="constrained")
+    figure = Figure(figsize=(7.7 + canvas.LEGEND_WIDTH, 0.9 + 0.42 * len(arms)), layout="constrained")
     ax = figure.subplots()
     rows, used = [], set()
     for y, arm in enumerate(arms):
@@ -60,29 +47,25 @@ def draw_parameters(comparison: Comparison, styles: ArmStyles) -> Drawing | None
                 styles.of(arm).mark(*bar)
                 left += sums[kind]
             rows += [{"arm": arm.name, "part": part, "saved": saved, "parameters": n} for part, n in parts.items()]
-        styles.of(arm).mark(_write_total(ax, y, left, arm))
-    mark_rows(ax, arms, styles)
+        saving = saved_percent(arm.first)
+        total = count(arm.first.params) + (f" ({-saving:.1f} %)" if saving else "")
+        place: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+        styles.of(arm).mark(ax.annotate(total, (left, y), fontsize=8.5, **place))
+    canvas.mark_rows(ax, arms, styles)
     ax.margins(x=0.16)
-    scale_x(ax, "parameters")
+    canvas.scale_axis(ax.xaxis, "parameters")
     handles = [Patch(label=title, **_bar_style(colour, False)) for k, (title, colour) in PARTS.items() if k in used]
     if any(row["saved"] for row in rows):
         handles.append(Patch(label="saved by tying", **_bar_style("#888888", True)))
-    add_legend(figure, handles)
+    canvas.add_legend(figure, handles)
     caption = "Stored parameters by part. Hatched: what tying saves compared with the same model untied; in brackets: its share."
-    return finish(figure, "parameters_by_part", caption, rows)
-
-
-def _write_total(ax: Axes, y: int, end: int, arm: Arm) -> Annotation:
-    """The sum of the stored parameters, right of the bar."""
-    saved = saved_percent(arm.first)
-    text = count(arm.first.params) + (f" ({-saved:.1f} %)" if saved else "")
-    return ax.annotate(text, (end, y), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
+    return canvas.finish(figure, "parameters_by_part", caption, rows)
 
 
 def _bar_style(colour: str, saved: bool) -> dict[str, Any]:
     if saved:
-        return {"facecolor": PAPER, "edgecolor": colour, "hatch": "////", "linewidth": 0.8}
-    return {"facecolor": colour, "edgecolor": PAPER, "linewidth": 0.8}
+        return {"facecolor": canvas.PAPER, "edgecolor": colour, "hatch": "////", "linewidth": 0.8}
+    return {"facecolor": colour, "edgecolor": canvas.PAPER, "linewidth": 0.8}
 
 
 def _by_kind(parts: dict[str, int]) -> dict[str, int]:
@@ -95,26 +78,21 @@ def _by_kind(parts: dict[str, int]) -> dict[str, int]:
     return sums
 
 
-def draw_owner_map(comparison: Comparison, styles: ArmStyles) -> Drawing | None:
+def draw_owner_map(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.Drawing | None:
     """One panel per arm, one row per layer, one column per parameter; None if no arm recorded its plan."""
     arms = [arm for arm in comparison.arms if arm.first.owner]
     if not arms:
         return None
     grids = [Grid(arm.first.owner) for arm in arms]
     width = CELL * max(grid.width for grid in grids) + MARGINS[0]
-    n_columns = min(len(arms), max(1, int(WIDEST / width)))
-    n_rows = -(-len(arms) // n_columns)
-    height = n_rows * (CELL * max(len(grid.rows) for grid in grids) + MARGINS[1])
-    figure = Figure(figsize=(n_columns * width, height), layout="constrained")
-    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
-    for ax in axes[len(arms) :]:
-        ax.set_visible(False)
-    for ax, arm, grid in zip(axes, arms, grids, strict=False):
+    height = CELL * max(len(grid.rows) for grid in grids) + MARGINS[1]
+    figure, axes = canvas.make_panels(len(arms), max(1, int(WIDEST / width)), (width, height), legend=0)
+    for ax, arm, grid in zip(axes, arms, grids, strict=True):
         styles.of(arm).mark(ax)
         _draw_grid(ax, grid)
-        ax.set_title(figure_text(arm.name, width=40), loc="left", fontweight="bold")
-    legend = [Patch(facecolor=OWN, edgecolor=PAPER, label="own parameters")]
-    legend.append(Patch(facecolor=SHARED[0], edgecolor=PAPER, label="shared, named after the owner"))
+        ax.set_title(canvas.figure_text(arm.name, width=40), loc="left", fontweight="bold")
+    legend = [Patch(facecolor=canvas.OWN, edgecolor=canvas.PAPER, label="own parameters")]
+    legend.append(Patch(facecolor=SHARED[0], edgecolor=canvas.PAPER, label="shared, named after the owner"))
     figure.legend(handles=legend, loc="outside lower left", ncols=2)
     caption = (
         "The parameters that each place of the model uses. Grey: its own. Coloured: shared; places with the same colour "
@@ -125,7 +103,7 @@ def draw_owner_map(comparison: Comparison, styles: ArmStyles) -> Drawing | None:
         for arm in arms
         for slot, owner in arm.first.owner.items()
     ]
-    return finish(figure, "owner_map", caption, rows)
+    return canvas.finish(figure, "owner_map", caption, rows)
 
 
 class Grid:
@@ -137,7 +115,7 @@ class Grid:
     def __init__(self, owner: Mapping[str, str]):
         self.owner = owner
         found = {slot: LAYERED.fullmatch(slot) for slot in owner}
-        layers = {slot: (m[1], int(m[2]), _column(m[3], m[4])) for slot, m in found.items() if m}
+        layers = {slot: (m[1], int(m[2]), f"{m[3]}.{m[4]}".removesuffix(".weight")) for slot, m in found.items() if m}
         self.columns = list(dict.fromkeys(column for _, _, column in layers.values()))
         names = dict.fromkeys((stack, layer) for stack, layer, _ in layers.values())
         plain = [slot for slot, m in found.items() if not m]
@@ -153,7 +131,7 @@ class Grid:
 
     def colour(self, slot: str) -> str:
         root = self.owner[slot]
-        return self._colours[_place(root)] if root in self._shared else OWN
+        return self._colours[_place(root)] if root in self._shared else canvas.OWN
 
     def label(self, slot: str) -> str:
         """For a shared slot, the layer or table that owns it; empty if the slot has its own parameters."""
@@ -166,10 +144,6 @@ class Grid:
         return layer if _place(slot).startswith(f"{stack} ") else f"{stack[:1]}{layer}"
 
 
-def _column(part: str, leaf: str) -> str:
-    return f"{part}.{leaf}".removesuffix(".weight")
-
-
 def _place(slot: str) -> str:
     """`decoder 3` for a slot in a layer, else the slot itself."""
     m = LAYERED.fullmatch(slot)
@@ -177,7 +151,7 @@ def _place(slot: str) -> str:
 
 
 def _draw_grid(ax: Axes, grid: Grid) -> None:
-    style: dict[str, Any] = {"edgecolor": PAPER, "linewidth": 1}
+    style: dict[str, Any] = {"edgecolor": canvas.PAPER, "linewidth": 1}
     text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": "#111111"}
     for (row, column), slot in grid.cells.items():
         ax.add_patch(Rectangle((column, row), 1, 1, facecolor=grid.colour(slot), **style))
@@ -186,13 +160,14 @@ def _draw_grid(ax: Axes, grid: Grid) -> None:
     for row, slot in grid.tables.items():
         ax.add_patch(Rectangle((0, row), grid.width, 1, facecolor=grid.colour(slot), **style))
         if label := grid.label(slot):
-            name = figure_text(label.removesuffix(".weight"), width=60, most_lines=1)
+            name = canvas.figure_text(label.removesuffix(".weight"), width=60, most_lines=1)
             ax.text(grid.width / 2, row + 0.5, name, **text)
     ax.set_xlim(0, grid.width)
     ax.set_ylim(len(grid.rows), 0)
-    ax.set_xticks([i + 0.5 for i in range(len(grid.columns))], [figure_text(c) for c in grid.columns], rotation=90)
-    names = [figure_text(row.removesuffix(".weight")) for row in grid.rows]
+    titles = [canvas.figure_text(column) for column in grid.columns]
+    ax.set_xticks([i + 0.5 for i in range(len(titles))], titles, rotation=90)
+    names = [canvas.figure_text(row.removesuffix(".weight")) for row in grid.rows]
     ax.set_yticks([i + 0.5 for i in range(len(names))], names)
-    ax.tick_params(length=0, labelsize=8, colors=INK)
+    ax.tick_params(length=0, labelsize=8, colors=canvas.INK)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)

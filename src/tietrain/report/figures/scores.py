@@ -12,23 +12,13 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from tietrain.report.arms import Arm, Comparison, Stat
-from tietrain.report.figures.canvas import (
-    INK,
-    OWN,
-    ArmStyle,
-    ArmStyles,
-    Drawing,
-    add_legend,
-    arm_handles,
-    figure_text,
-    finish,
-    make_panels,
-    mark_rows,
-    scale_x,
-)
+from tietrain.report.figures import canvas
 from tietrain.report.pages.tables import shown_scores
 from tietrain.report.verdicts import ArmVerdict, Verdicts
 from tietrain.runs.scores import Score
+
+# Arms, and their scores over seeds.
+Points = Sequence[tuple[Arm, Stat]]
 
 WIDTH, ROW = 9.6, 0.42
 FRONTIER, CEILING = "#888888", "#777777"
@@ -40,7 +30,7 @@ DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -
 LABEL_SIZE, MARKER_SIDE, GAP = 8.5, 9.0, 2.0
 
 
-def draw_differences(verdicts: Verdicts, styles: ArmStyles) -> Drawing | None:
+def draw_differences(verdicts: Verdicts, styles: canvas.ArmStyles) -> canvas.Drawing | None:
     """One row per arm; None if no arm has a seed in common with the baseline."""
     declared = verdicts.declared
     compared = [arm_verdict for arm_verdict in verdicts.arms if arm_verdict.differences]
@@ -50,21 +40,21 @@ def draw_differences(verdicts: Verdicts, styles: ArmStyles) -> Drawing | None:
     ax = figure.subplots()
     if declared.margin:
         margin = declared.margin * declared.score.scale
-        ax.axvspan(-margin, margin, color=OWN, alpha=0.6, linewidth=0, zorder=0)
-    ax.axvline(0, color=INK, linewidth=1, zorder=1)
+        ax.axvspan(-margin, margin, color=canvas.OWN, alpha=0.6, linewidth=0, zorder=0)
+    ax.axvline(0, color=canvas.INK, linewidth=1, zorder=1)
     for y, arm_verdict in enumerate(compared):
         _draw_difference(ax, y, arm_verdict, styles.of(arm_verdict.arm), declared.score)
-    mark_rows(ax, [arm_verdict.arm for arm_verdict in compared], styles, width=36)
+    canvas.mark_rows(ax, [arm_verdict.arm for arm_verdict in compared], styles, width=36)
     better, worse = ("right", "left") if declared.score.sign > 0 else ("left", "right")
     ax.set_xlabel(
-        f"{declared.score.title} on {figure_text(declared.split)}: arm minus {figure_text(declared.baseline)} "
+        f"{declared.score.title} on {canvas.figure_text(declared.split)}: arm minus {canvas.figure_text(declared.baseline)} "
         f"({better} is better, {worse} is worse)"
     )
     rows = [row for arm_verdict in compared for row in _difference_rows(arm_verdict, declared.score)]
-    return finish(figure, "differences", _difference_caption(verdicts, compared), rows)
+    return canvas.finish(figure, "differences", _difference_caption(verdicts, compared), rows)
 
 
-def _draw_difference(ax: Axes, y: int, arm_verdict: ArmVerdict, style: ArmStyle, score: Score) -> None:
+def _draw_difference(ax: Axes, y: int, arm_verdict: ArmVerdict, style: canvas.ArmStyle, score: Score) -> None:
     """Seeds as strokes, their mean with its interval, and at the right the verdict in words."""
     seeds = [difference * score.scale for difference in arm_verdict.differences]
     mean, test = sum(seeds) / len(seeds), arm_verdict.paired
@@ -90,7 +80,6 @@ def _size_text(arm_verdict: ArmVerdict) -> list[str]:
 
 
 def _difference_rows(arm_verdict: ArmVerdict, score: Score) -> list[dict[str, Any]]:
-    """One row per seed, and one of their mean."""
     assert arm_verdict.base is not None
     seeds = sorted(arm_verdict.values.keys() & arm_verdict.base.values.keys())
     head = {"arm": arm_verdict.arm.name, "baseline": arm_verdict.base.arm.name, "score": score.name}
@@ -117,14 +106,14 @@ def _difference_caption(verdicts: Verdicts, compared: Sequence[ArmVerdict]) -> s
     return caption
 
 
-def draw_quality(comparison: Comparison, styles: ArmStyles) -> Drawing | None:
+def draw_quality(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.Drawing | None:
     """Scores of one split against stored parameters: the primary score, and BLEU under its ceiling for translation."""
     split = next(iter(comparison.splits), "")
     scores = _plotted(comparison, split)
     arms = [arm for arm in comparison.arms if arm.done and arm.first.params is not None]
     if not scores or not arms:
         return None
-    figure, axes = make_panels(len(scores))
+    figure, axes = canvas.make_panels(len(scores))
     rows, panels = [], []
     for ax, score in zip(axes, scores, strict=True):
         points = [(arm, stat) for arm in arms if (stat := arm.score(split, score.name))]
@@ -133,14 +122,18 @@ def draw_quality(comparison: Comparison, styles: ArmStyles) -> Drawing | None:
         means = [stat.mean for _, stat in frontier]
         ax.plot(sizes, means, color=FRONTIER, linewidth=4, alpha=0.35, drawstyle="steps-post", zorder=1)
         for arm, stat in points:
-            _draw_point(ax, arm, stat, styles.of(arm))
+            style = styles.of(arm)
+            sd = None if stat.sd is None else [stat.sd]
+            line: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 7, "capsize": 3}
+            point, caps, bars = ax.errorbar([_size(arm)], [stat.mean], yerr=sd, **line)
+            style.mark(point, *caps, *bars)
             row = {"arm": arm.name, "params": arm.first.params, "split": split, "score": score.name, **asdict(stat)}
             rows.append(row | {"pareto": (arm, stat) in frontier})
         panels.append((ax, points))
         ax.margins(x=0.2, y=0.15)
         if score.name == "bleu":
             _draw_ceiling(ax, comparison, split)
-        scale_x(ax, "stored parameters")
+        canvas.scale_axis(ax.xaxis, "stored parameters")
         ax.set_ylabel(f"{score.title}, {split} ({'higher' if score.sign > 0 else 'lower'} is better)")
     _name_points(figure, panels, arms, styles)
     caption = f"Scores on {split} against stored parameters."
@@ -149,7 +142,7 @@ def draw_quality(comparison: Comparison, styles: ArmStyles) -> Drawing | None:
     else:
         caption += " There is only one seed, so a difference may be chance."
     caption += " Grey: the Pareto line of the means; no test supports it."
-    return finish(figure, "quality_parameters", caption, rows)
+    return canvas.finish(figure, "quality_parameters", caption, rows)
 
 
 def _plotted(comparison: Comparison, split: str) -> list[Score]:
@@ -162,12 +155,8 @@ def _plotted(comparison: Comparison, split: str) -> list[Score]:
     return lower[:1] + bleu if bleu else lower[:2]
 
 
-def pareto(points: Sequence[tuple[Arm, Stat]], sign: int) -> list[tuple[Arm, Stat]]:
-    """The points that no other beats: none is smaller and at least as good, or as small and better. Smallest first.
-
-    Args:
-        sign: 1 if a higher score is better, else -1.
-    """
+def pareto(points: Points, sign: int) -> list[tuple[Arm, Stat]]:
+    """The points that no other beats: none is smaller and at least as good, or as small and better. Smallest first."""
     frontier: list[tuple[Arm, Stat]] = []
     for arm, stat in sorted(points, key=lambda p: (p[0].first.params or 0, -sign * p[1].mean)):
         if not frontier or sign * stat.mean > sign * frontier[-1][1].mean:
@@ -177,13 +166,6 @@ def pareto(points: Sequence[tuple[Arm, Stat]], sign: int) -> list[tuple[Arm, Sta
 
 def _size(arm: Arm) -> float:
     return float(arm.first.params or 0)
-
-
-def _draw_point(ax: Axes, arm: Arm, stat: Stat, style: ArmStyle) -> None:
-    sd = None if stat.sd is None else [stat.sd]
-    line: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 7, "capsize": 3}
-    point, caps, bars = ax.errorbar([_size(arm)], [stat.mean], yerr=sd, **line)
-    style.mark(point, *caps, *bars)
 
 
 def _draw_ceiling(ax: Axes, comparison: Comparison, split: str) -> None:
@@ -200,14 +182,11 @@ def _draw_ceiling(ax: Axes, comparison: Comparison, split: str) -> None:
 
 
 def _name_points(
-    figure: Figure,
-    panels: Sequence[tuple[Axes, Sequence[tuple[Arm, Stat]]]],
-    arms: Sequence[Arm],
-    styles: ArmStyles,
+    figure: Figure, panels: Sequence[tuple[Axes, Points]], arms: Sequence[Arm], styles: canvas.ArmStyles
 ) -> None:
     """Names beside the points of every panel, or in the legend if some name would cover another or a point."""
     line = Line2D([], [], color=FRONTIER, linewidth=4, alpha=0.35, label="no arm is better\nand smaller")
-    add_legend(figure, [line])
+    canvas.add_legend(figure, [line])
     FigureCanvasAgg(figure)
     figure.draw_without_rendering()
     labels = [label_points(ax, points, styles) for ax, points in panels]
@@ -217,10 +196,10 @@ def _name_points(
         for label in found or ():
             label.remove()
     figure.legends.clear()
-    add_legend(figure, [*arm_handles(arms, styles, dash="none"), line])
+    canvas.add_legend(figure, [*canvas.arm_handles(arms, styles, dash="none"), line])
 
 
-def label_points(ax: Axes, points: Sequence[tuple[Arm, Stat]], styles: ArmStyles) -> list[Annotation] | None:
+def label_points(ax: Axes, points: Points, styles: canvas.ArmStyles) -> list[Annotation] | None:
     """The names of arms, each beside its point and covering nothing; None, and nothing drawn, if one finds no place.
 
     The figure must have its layout, which labels do not change.
@@ -254,7 +233,7 @@ def _place_label(ax: Axes, arm: Arm, stat: Stat, point: Bbox, taken: Sequence[Bb
     """The name in the first direction where it lies inside the axes and covers nothing."""
     room = ax.get_window_extent()
     middle = ax.transData.transform((_size(arm), stat.mean))[1]
-    name = figure_text(arm.name, width=24, most_lines=2)
+    name = canvas.figure_text(arm.name, width=24, most_lines=2)
     for right, up in DIRECTIONS:
         x = {1: point.x1 + _pixels(ax, GAP), 0: (point.x0 + point.x1) / 2, -1: point.x0 - _pixels(ax, GAP)}[right]
         y = {1: point.y1, 0: middle, -1: point.y0}[up]

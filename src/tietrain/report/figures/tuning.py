@@ -7,16 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from tietrain.report.arms import Arm, Comparison
-from tietrain.report.figures.canvas import (
-    ArmStyle,
-    ArmStyles,
-    Drawing,
-    add_legend,
-    arm_handles,
-    figure_text,
-    finish,
-    make_panels,
-)
+from tietrain.report.figures import canvas
 from tietrain.report.pages.tuning_text import tuned_arms
 from tietrain.report.tuning import Tuning, expected_best, is_number
 
@@ -26,18 +17,18 @@ WIDE = 4
 MOST_KEYS, MOST_TICKS = 3, 8
 
 
-def draw_tuning(comparison: Comparison, styles: ArmStyles) -> list[Drawing]:
+def draw_tuning(comparison: Comparison, styles: canvas.ArmStyles) -> list[canvas.Drawing]:
     """Scores of the points, one panel per tuned number, and the expected best of n trials; empty if nothing was tuned."""
     arms = tuned_arms(comparison)
     finite = [(arm, tuning) for arm, tuning in arms if any(map(math.isfinite, tuning.means.values()))]
     return [*_draw_points(arms, styles), _draw_expected(finite, styles)] if finite else []
 
 
-def _draw_points(arms: list[tuple[Arm, Tuning]], styles: ArmStyles) -> list[Drawing]:
+def _draw_points(arms: list[tuple[Arm, Tuning]], styles: canvas.ArmStyles) -> list[canvas.Drawing]:
     keys = _keys(arms)
     if not keys:
         return []
-    figure, axes = make_panels(len(keys))
+    figure, axes = canvas.make_panels(len(keys))
     for ax, key in zip(axes, keys, strict=True):
         for arm, tuning in arms:
             _draw_arm(ax, key, tuning, styles.of(arm))
@@ -48,18 +39,17 @@ def _draw_points(arms: list[tuple[Arm, Tuning]], styles: ArmStyles) -> list[Draw
             ax.set_xticks(values, [f"{x:g}" for x in values])
             ax.minorticks_off()
         ax.margins(x=0.08)
-        ax.set_xlabel(figure_text(key))
+        ax.set_xlabel(canvas.figure_text(key))
         ax.set_ylabel(LOSS)
-    add_legend(figure, arm_handles([arm for arm, _ in arms], styles))
+    canvas.add_legend(figure, canvas.arm_handles([arm for arm, _ in arms], styles))
     caption = (
         "Scores of the trials against the tuned settings, mean over tuning seeds. Lines join the best score at each "
         "value. Ring: the point that is reported. Crosses at the top: diverged trials."
     )
-    return [finish(figure, "tuning", caption, [row for arm, tuning in arms for row in _rows(arm, tuning)])]
+    return [canvas.finish(figure, "tuning", caption, [row for arm, tuning in arms for row in _rows(arm, tuning)])]
 
 
-def _draw_arm(ax: Axes, key: str, tuning: Tuning, style: ArmStyle) -> None:
-    """One arm's points at their values of one key."""
+def _draw_arm(ax: Axes, key: str, tuning: Tuning, style: canvas.ArmStyle) -> None:
     known = {place: float(x) for place, point in tuning.points.items() if is_number(x := point.get(key))}
     finite = [(known[p], mean) for p, mean in tuning.means.items() if p in known and math.isfinite(mean)]
     lowest = {x: min(mean for at, mean in finite if at == x) for x, _ in finite}
@@ -75,8 +65,8 @@ def _draw_arm(ax: Axes, key: str, tuning: Tuning, style: ArmStyle) -> None:
         style.mark(*ring)
 
 
-def _draw_expected(arms: list[tuple[Arm, Tuning]], styles: ArmStyles) -> Drawing:
-    figure, (ax,) = make_panels(1)
+def _draw_expected(arms: list[tuple[Arm, Tuning]], styles: canvas.ArmStyles) -> canvas.Drawing:
+    figure, (ax,) = canvas.make_panels(1)
     rows: list[dict[str, Any]] = []
     for arm, tuning in arms:
         means = list(tuning.means.values())
@@ -88,12 +78,12 @@ def _draw_expected(arms: list[tuple[Arm, Tuning]], styles: ArmStyles) -> Drawing
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("trials")
     ax.set_ylabel("expected best " + LOSS)
-    add_legend(figure, arm_handles([arm for arm, _ in arms], styles))
+    canvas.add_legend(figure, canvas.arm_handles([arm for arm, _ in arms], styles))
     caption = (
         "Expected best score after n trials, drawn with replacement from the trials that were made (Dodge et al. 2019). "
         "Diverged trials are left out."
     )
-    return finish(figure, "tuning_expected", caption, rows)
+    return canvas.finish(figure, "tuning_expected", caption, rows)
 
 
 def _keys(arms: list[tuple[Arm, Tuning]]) -> list[str]:
@@ -107,18 +97,16 @@ def _values(tuning: Tuning, key: str) -> list[float]:
 
 
 def _rows(arm: Arm, tuning: Tuning) -> list[dict[str, Any]]:
-    """One row per point."""
-    rows = []
-    for place, point in tuning.points.items():
-        mean = tuning.means.get(place)
-        row = {
+    finite = {place: mean for place, mean in tuning.means.items() if math.isfinite(mean)}
+    return [
+        {
             "arm": arm.name,
             "point": place,
             **point,
-            "valid_nats_per_token": mean if mean is not None and math.isfinite(mean) else None,
+            "valid_nats_per_token": finite.get(place),
             "n_seeds": len(tuning.scores[place]),
             "n_diverged": sum(map(math.isinf, tuning.scores[place])),
             "chosen": place == tuning.chosen,
         }
-        rows.append(row)
-    return rows
+        for place, point in tuning.points.items()
+    ]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tietrain.report.arms import Arm, compare, make_arms, run_score
+from tietrain.report.arms import Arm, compare, count_statuses, make_arms, run_score
 from tietrain.report.statistics import smallest_sign_flip_p
 from tietrain.report.ties import describe_ties
 from tietrain.report.verdicts import Verdicts, judge
@@ -40,12 +40,9 @@ def run_json(run: Run) -> dict[str, Any]:
 
 
 def arm_json(arm: Arm, verdicts: Verdicts | None) -> dict[str, Any]:
-    """One arm for `arms.json`: scores as split -> score -> mean, sd, n.
-
-    Args:
-        verdicts: of the comparison of the arm; None if the arm is in none.
-    """
+    """One arm for `arms.json`, with scores as split -> score -> mean, sd, n; verdicts: None if it is in no comparison."""
     first = arm.first
+    counts = ("params", "params_untied", "params_saved", "by_part", "saved_by_part")
     scores: dict[str, dict[str, Any]] = {}
     for run in arm.done:
         for split in run.scores:
@@ -54,20 +51,12 @@ def arm_json(arm: Arm, verdicts: Verdicts | None) -> dict[str, Any]:
                     scores.setdefault(split, {})[name] = asdict(stat)
     return {
         "arm": arm.id,
-        "name": arm.name,
-        "label": arm.label,
-        "task": arm.task,
-        "corpus": arm.corpus,
-        "target_vocabulary": arm.target_vocabulary,
+        **{name: getattr(arm, name) for name in ("name", "label", "task", "corpus", "target_vocabulary")},
         "plan_hash": first.plan_hash,
         "ties": [line.replace("`", "") for line in describe_ties(first.owner)],
-        "statuses": arm.statuses,
+        "statuses": count_statuses(arm.runs),
         "seeds": [run.seed for run in arm.done],
-        "params": first.params,
-        "params_untied": first.params_untied,
-        "params_saved": first.params_saved,
-        "by_part": first.by_part,
-        "saved_by_part": first.saved_by_part,
+        **{name: getattr(first, name) for name in counts},
         **{name: asdict(stat) if (stat := arm.total(name)) else None for name in TOTALS},
         "scores": scores,
         "verdict": verdict_json(arm, verdicts) if verdicts else None,
@@ -82,6 +71,8 @@ def verdict_json(arm: Arm, verdicts: Verdicts) -> dict[str, Any]:
     declared = verdicts.declared
     arm_verdict = verdicts.of(arm)
     test = arm_verdict.paired
+    median = arm_verdict.median
+    low, high = arm_verdict.two_level or (None, None)
     return {
         "metric": declared.score.name,
         "split": declared.split,
@@ -92,7 +83,7 @@ def verdict_json(arm: Arm, verdicts: Verdicts) -> dict[str, Any]:
         "n_seeds": len(arm_verdict.values),
         "n_diverged": arm_verdict.n_diverged,
         "n_ended": arm_verdict.n_ended,
-        "median": arm_verdict.median if arm_verdict.median is not None and math.isfinite(arm_verdict.median) else None,
+        "median": median if median is not None and math.isfinite(median) else None,
         "n_pairs": len(arm_verdict.differences),
         "difference": test.mean if test else next(iter(arm_verdict.differences), None),
         "low": test and test.low,
@@ -100,14 +91,11 @@ def verdict_json(arm: Arm, verdicts: Verdicts) -> dict[str, Any]:
         "p_t": test and test.p,
         "p_sign_flip": test and test.p_sign_flip,
         "p_sign_flip_smallest": test and smallest_sign_flip_p(test.n),
-        "p_holm": arm_verdict.p_holm,
-        "p_equivalent": arm_verdict.p_equivalent,
-        "verdict": arm_verdict.verdict,
+        **{name: getattr(arm_verdict, name) for name in ("p_holm", "p_equivalent", "verdict")},
         "level": verdicts.level,
-        "seeds_needed": arm_verdict.seeds_needed,
-        "smallest_effect": arm_verdict.smallest_effect,
-        "two_level_low": arm_verdict.two_level and arm_verdict.two_level[0],
-        "two_level_high": arm_verdict.two_level and arm_verdict.two_level[1],
+        **{name: getattr(arm_verdict, name) for name in ("seeds_needed", "smallest_effect")},
+        "two_level_low": low,
+        "two_level_high": high,
     }
 
 
@@ -139,8 +127,11 @@ def load_frame(directory: Path) -> pandas.DataFrame:
     verdicts: dict[str, Verdicts] = {}
     for comparison in compare(arms):
         verdicts |= dict.fromkeys((arm.id for arm in comparison.arms), judge(comparison, tuned=comparison.tuned))
-    differing = _differing([run for arm in arms for run in arm.runs])
-    rows = [_frame_row(run, arm, verdicts.get(arm.id), differing) for arm in arms for run in arm.runs]
+    found = [(run, arm) for arm in arms for run in arm.runs]
+    settings = [run.settings for run, _ in found if run.settings]
+    keys = dict.fromkeys(key for own in settings for key in own if key != "seed")
+    differing = [key for key in keys if len({repr(own.get(key)) for own in settings}) > 1]
+    rows = [_frame_row(run, arm, verdicts.get(arm.id), differing) for run, arm in found]
     return pandas.DataFrame(rows).sort_values(["task", "arm", "seed", "path"], ignore_index=True)
 
 
@@ -152,10 +143,3 @@ def _frame_row(run: Run, arm: Arm, verdicts: Verdicts | None, differing: list[st
     row["primary"] = run_score(run, declared.split, declared.score.name) if declared else None
     row["verdict"] = verdicts.of(arm).verdict if verdicts else None
     return row | {f"settings.{key}": run.settings.get(key) for key in differing}
-
-
-def _differing(runs: list[Run]) -> list[str]:
-    keys = dict.fromkeys(key for run in runs for key in run.settings)
-    return [
-        key for key in keys if key != "seed" and len({repr(run.settings.get(key)) for run in runs if run.settings}) > 1
-    ]

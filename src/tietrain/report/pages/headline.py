@@ -3,22 +3,12 @@
 from dataclasses import dataclass
 from statistics import fmean
 
+from tietrain.report import verdicts as outcomes
 from tietrain.report.arms import Comparison
 from tietrain.report.pages.markup import fixed, join_words, powers
 from tietrain.report.pages.tables import saved_text
 from tietrain.report.pages.verdict_text import difference_text, heading, p_text
-from tietrain.report.verdicts import (
-    BETTER,
-    DIFFERS_HERE,
-    EQUIVALENT,
-    EQUIVALENT_HERE,
-    NO_DIFFERENCE,
-    UNSTABLE,
-    WORSE,
-    ArmVerdict,
-    Declared,
-    Verdicts,
-)
+from tietrain.report.verdicts import ArmVerdict, Declared, Verdicts
 
 
 @dataclass(frozen=True)
@@ -33,52 +23,43 @@ class Headline:
 
 def make_headline(comparison: Comparison, verdicts: Verdicts) -> Headline:
     """Of the arms that are better than or equivalent to the baseline, the one that stores least is recommended."""
-    fit = [v for v in verdicts.arms if v.verdict in (BETTER, EQUIVALENT, EQUIVALENT_HERE)]
+    fit = [v for v in verdicts.arms if v.verdict in (outcomes.BETTER, outcomes.EQUIVALENT, outcomes.EQUIVALENT_HERE)]
     others = [v for v in verdicts.arms if v.base is not None]
     sure = _sure(comparison, verdicts)
     if fit:
         best = min(fit, key=lambda v: v.arm.first.params or 0)
-        return Headline(
-            _recommendation(best, fit, verdicts),
-            _saved(best) + _stored(best),
-            _costs(best, verdicts),
-            f"{_evidence(best)}; {sure}",
-        )
-    if others and all(v.verdict == WORSE for v in others) and (base := others[0].base):
+        saves = saved_text(best.arm.first, " parameters") + _stored(best)
+        p = best.p_holm if best.verdict == outcomes.BETTER else best.p_equivalent
+        adjusted = "" if p is None else f", adjusted p {p_text(p)}"
+        evidence = f"{len(best.differences)} paired seeds{adjusted}, diverged {best.n_diverged} of {best.n_ended}"
+        return Headline(_recommendation(best, fit, verdicts), saves, _costs(best, verdicts), f"{evidence}; {sure}")
+    if others and all(v.verdict == outcomes.WORSE for v in others) and (base := others[0].base):
         answer = f"Keep {base.arm.name}: every other arm was worse in {_score(verdicts.declared)}."
         return Headline(answer, "nothing: sharing cost quality", "nothing", sure)
     most = max(verdicts.arms, key=lambda v: v.arm.first.params_saved or 0)
-    saves = f"at most {_saved(most)}, by {most.arm.name}{_stored(most)}"
-    saves = saves if most.arm.first.params_saved else "nothing was shared"
+    saves = "nothing was shared"
+    if most.arm.first.params_saved:
+        saves = f"at most {saved_text(most.arm.first, ' parameters')}, by {most.arm.name}{_stored(most)}"
     answer = f"No recommendation can be given: {'; '.join(_why_none(comparison, verdicts))}."
     return Headline(answer, saves, f"not known: no difference has a verdict{_observed(verdicts)}", sure)
 
 
 def _recommendation(best: ArmVerdict, fit: list[ArmVerdict], verdicts: Verdicts) -> str:
     base = best.base.arm.name if best.base else ""
+    theirs = best.base.arm.first.params if best.base else None
     score = _score(verdicts.declared)
-    if best.verdict == EQUIVALENT_HERE:
-        less = ", and stores less" if _stores_less(best) else ""
+    if best.verdict == outcomes.EQUIVALENT_HERE:
+        less = ", and stores less" if (best.arm.first.params or 0) < (theirs or 0) else ""
         text = f"{best.arm.name} is equivalent to {base} in {score} at this one common rate{less}."
     else:
-        how = f"better than {base}" if best.verdict == BETTER else f"equivalent to {base}"
+        how = f"better than {base}" if best.verdict == outcomes.BETTER else f"equivalent to {base}"
         text = f"Use {best.arm.name}: {how} in {score}."
     rest = [f"{other.arm.name} ({other.verdict})" for other in fit if other is not best]
     return text + (f" It stores the least of the arms that are not worse; also: {join_words(rest)}." if rest else "")
 
 
-def _stores_less(arm_verdict: ArmVerdict) -> bool:
-    base = arm_verdict.base
-    return base is not None and (arm_verdict.arm.first.params or 0) < (base.arm.first.params or 0)
-
-
 def _score(declared: Declared) -> str:
     return f"{declared.score.title} on {declared.split}"
-
-
-def _saved(arm_verdict: ArmVerdict) -> str:
-    """Parameters that sharing saved, and their share."""
-    return saved_text(arm_verdict.arm.first, "not recorded", " parameters")
 
 
 def _stored(arm_verdict: ArmVerdict) -> str:
@@ -114,13 +95,6 @@ def _observed(verdicts: Verdicts) -> str:
     return f"; observed: {' to '.join(ends)} {score.title}" if ends else ""
 
 
-def _evidence(arm_verdict: ArmVerdict) -> str:
-    p = arm_verdict.p_holm if arm_verdict.verdict == BETTER else arm_verdict.p_equivalent
-    adjusted = "" if p is None else f", adjusted p {p_text(p)}"
-    diverged = f"diverged {arm_verdict.n_diverged} of {arm_verdict.n_ended}"
-    return f"{len(arm_verdict.differences)} paired seeds{adjusted}, {diverged}"
-
-
 def _sure(comparison: Comparison, verdicts: Verdicts) -> str:
     text = heading(comparison, verdicts)
     effects = [v.smallest_effect for v in verdicts.arms if v.smallest_effect is not None]
@@ -151,10 +125,10 @@ def _reason(verdict: str, group: list[ArmVerdict]) -> str:
     single = len(group) == 1
     why = verdict.removeprefix("no verdict (").removesuffix(")")
     known = {
-        NO_DIFFERENCE: f"{names} {'was' if single else 'were'} shown neither to differ nor to be equivalent",
-        DIFFERS_HERE: f"{names} {'differs' if single else 'differ'}, but at one common rate, which may favour an arm",
-        UNSTABLE: join_words([f"{v.arm.name} diverged {v.n_diverged} of {v.n_ended} times" for v in group]),
-        WORSE: f"{names} {'is' if single else 'are'} worse",
+        outcomes.NO_DIFFERENCE: f"{names} {'was' if single else 'were'} shown neither to differ nor to be equivalent",
+        outcomes.DIFFERS_HERE: f"{names} {'differs' if single else 'differ'}, but at one common rate, which may favour an arm",
+        outcomes.UNSTABLE: join_words([f"{v.arm.name} diverged {v.n_diverged} of {v.n_ended} times" for v in group]),
+        outcomes.WORSE: f"{names} {'is' if single else 'are'} worse",
         "not scored": f"{names} {'is' if single else 'are'} not scored",
         "one seed": "one seed per arm cannot show whether a difference is chance",
         "no common seed": f"{names} {'has' if single else 'have'} no seed in common with the baseline",

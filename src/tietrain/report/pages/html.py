@@ -7,7 +7,7 @@ script run except the page's own.
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -17,17 +17,9 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from tietrain.report.arms import Arm, Comparison, Stat, make_stat
-from tietrain.report.figures.canvas import COLOURS, ArmStyles, Drawing, css_colour, inline_svg
+from tietrain.report.figures.canvas import COLOURS, MARKERS, ArmStyles, Drawing, css_colour, inline_svg
+from tietrain.report.pages import markdown
 from tietrain.report.pages.headline import make_headline
-from tietrain.report.pages.markdown import (
-    FILES,
-    INTRODUCTION,
-    LEFT_OUT,
-    WARNINGS,
-    make_sections,
-    run_counts,
-    title,
-)
 from tietrain.report.pages.markup import count, fixed, powers
 from tietrain.report.pages.tables import left_out_table, saved_percent
 from tietrain.report.pages.verdict_text import difference_text, heading
@@ -46,22 +38,11 @@ TEMPLATES = resources.files("tietrain.report") / "templates"
 
 @dataclass(frozen=True)
 class TableCell:
-    """A cell of the table of arms; by: its sort key; note: small print."""
+    """A cell of the table of arms; by: its sort key, None if it has none; note: small print."""
 
     text: str
-    by: float | str = ""
+    by: float | str | None = None
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """An arm; key, colour, mark: as in the figures."""
-
-    key: str
-    name: str
-    colour: str
-    mark: str
-    cells: tuple[TableCell, ...]
 
 
 def make_html(
@@ -71,23 +52,34 @@ def make_html(
     drawings: Mapping[str, Sequence[Drawing]],
     styles: ArmStyles,
 ) -> str:
-    """The whole of `report.html`; equal runs give equal text.
-
-    Args:
-        verdicts, drawings: of each comparison, by its slug.
-    """
+    """The whole of `report.html`, from verdicts and drawings by slug; equal runs give equal text."""
+    parts = [
+        {
+            "slug": c.slug,
+            "title": c.title,
+            "heading": heading(c, verdicts[c.slug]),
+            "headline": make_headline(c, verdicts[c.slug]),
+            "rows": [_row(arm, verdicts[c.slug], styles) for arm in c.arms],
+            "sections": markdown.make_sections(c, verdicts[c.slug], drawings.get(c.slug, ())),
+        }
+        for c in comparisons
+    ]
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"text": _text, "line": _line, "svg": _svg}
+    environment.filters |= {
+        "text": _text,
+        "line": lambda markdown: Markup(MarkdownIt("commonmark", {"html": False}).renderInline(markdown)),
+        "svg": lambda drawing, stem: Markup(inline_svg(drawing, stem)),
+    }
     return environment.from_string((TEMPLATES / "report.html").read_text(encoding="utf-8")).render(
-        title=title(found),
-        run_counts=run_counts(found, comparisons),
-        introduction=INTRODUCTION,
-        comparisons=[_parts(c, verdicts[c.slug], drawings.get(c.slug, ()), styles) for c in comparisons],
-        warnings=WARNINGS,
-        left_out_title=LEFT_OUT,
+        title=markdown.title(found),
+        run_counts=markdown.run_counts(found, comparisons),
+        introduction=markdown.INTRODUCTION,
+        comparisons=parts,
+        warnings=markdown.WARNINGS,
+        left_out_title=markdown.LEFT_OUT,
         left_out=left_out_table([run for run in found if run.status != "done"]),
-        files=FILES,
+        files=markdown.FILES,
         colours=list(enumerate(COLOURS)),
         dark=[(i, DARK[colour]) for i, colour in enumerate(COLOURS) if colour in DARK],
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
@@ -96,31 +88,8 @@ def make_html(
     )
 
 
-def _parts(
-    comparison: Comparison, verdicts: Verdicts, drawings: Sequence[Drawing], styles: ArmStyles
-) -> dict[str, Any]:
-    """What the template shows of a comparison."""
-    return {
-        "slug": comparison.slug,
-        "title": comparison.title,
-        "heading": heading(comparison, verdicts),
-        "headline": make_headline(comparison, verdicts),
-        "header": _header(verdicts),
-        "rows": [_row(arm, verdicts, styles) for arm in comparison.arms],
-        "sections": make_sections(comparison, verdicts, drawings),
-    }
-
-
-def _svg(drawing: Drawing, stem: str) -> Markup:
-    return Markup(inline_svg(drawing, stem))
-
-
 def _text(markdown: str, label: str) -> Markup:
-    """Markdown of ours as HTML; what looks like HTML in it is shown as text, and each table can be scrolled.
-
-    Args:
-        label: says to a screen reader what the tables show.
-    """
+    """Markdown of ours as HTML that shows HTML as text; its tables can be scrolled, and `label` names them aloud."""
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = renderer.parse(markdown)
     for token in tokens:
@@ -131,58 +100,36 @@ def _text(markdown: str, label: str) -> Markup:
     return text.replace(Markup("<table>"), scroll).replace(Markup("</table>"), Markup("</table></div>"))
 
 
-def _line(markdown: str) -> Markup:
-    """A line of Markdown, without a paragraph around it."""
-    return Markup(MarkdownIt("commonmark", {"html": False}).renderInline(markdown))
-
-
-def _header(verdicts: Verdicts) -> tuple[str, ...]:
-    """Titles of the columns after the arm's."""
+def _row(arm: Arm, verdicts: Verdicts, styles: ArmStyles) -> dict[str, Any]:
+    """An arm of the table: its key, colour and mark as in the figures, and title of a column -> cell."""
     declared = verdicts.declared
     better = "higher" if declared.score.sign > 0 else "lower"
-    return (
-        f"{declared.score.title} on {declared.split}, mean [95\u00a0%], {better} is better",
-        "difference [95\u00a0%]",
-        "verdict",
-        "stored parameters",
-        "saved by tying",
-        "training FLOPs per target token",
-        "training FLOPs",
-        "training seconds",
-        "seeds",
-        "diverged",
-    )
-
-
-def _row(arm: Arm, verdicts: Verdicts, styles: ArmStyles) -> Row:
+    quality = f"{declared.score.title} on {declared.split}, mean [95\u00a0%], {better} is better"
     arm_verdict = verdicts.of(arm)
     run = arm.first
     style = styles.of(arm)
     saved = saved_percent(run)
     per_token = arm.stat(lambda run: run.flops / run.tokens if run.flops and run.tokens else None)
-    cells = (
-        _quality(arm_verdict, verdicts.declared.score),
-        _difference(arm_verdict, verdicts.declared.score),
-        TableCell(arm_verdict.verdict, arm_verdict.verdict),
-        TableCell(count(run.params), _by(run.params)),
-        TableCell("—" if saved is None else f"{saved:.1f} %", _by(saved), count(run.params_saved) if saved else ""),
-        _mean(per_token, powers_of_ten=True),
-        _mean(arm.total("flops"), powers_of_ten=True),
-        _mean(arm.total("seconds")),
-        TableCell(str(len(arm.done)), len(arm.done)),
-        TableCell(f"{arm_verdict.n_diverged} of {arm_verdict.n_ended}", arm_verdict.n_diverged),
-    )
-    return Row(style.key, arm.name, css_colour(style.colour), style.glyph, cells)
+    less = "—" if saved is None else f"{saved:.1f} %"
+    cells = {
+        quality: _quality(arm_verdict, declared.score),
+        "difference [95\u00a0%]": _difference(arm_verdict, declared.score),
+        "verdict": TableCell(arm_verdict.verdict, arm_verdict.verdict),
+        "stored parameters": TableCell(count(run.params), run.params),
+        "saved by tying": TableCell(less, saved, count(run.params_saved) if saved else ""),
+        "training FLOPs per target token": _mean(per_token, powers),
+        "training FLOPs": _mean(arm.total("flops"), powers),
+        "training seconds": _mean(arm.total("seconds"), count),
+        "seeds": TableCell(str(len(arm.done)), len(arm.done)),
+        "diverged": TableCell(f"{arm_verdict.n_diverged} of {arm_verdict.n_ended}", arm_verdict.n_diverged),
+    }
+    look = {"key": style.key, "colour": css_colour(style.colour), "mark": MARKERS[style.marker]}
+    return {"name": arm.name, **look, "cells": cells}
 
 
-def _by(value: float | None) -> float | str:
-    return "" if value is None else value
-
-
-def _mean(stat: Stat | None, *, powers_of_ten: bool = False) -> TableCell:
+def _mean(stat: Stat | None, show: Callable[[float], str]) -> TableCell:
     if stat is None:
         return TableCell("—")
-    show = powers if powers_of_ten else count
     return TableCell(show(stat.mean), stat.mean, f"± {show(stat.sd)}" if stat.sd else "")
 
 
@@ -199,5 +146,5 @@ def _quality(arm_verdict: ArmVerdict, score: Score) -> TableCell:
 
 def _difference(arm_verdict: ArmVerdict, score: Score) -> TableCell:
     text, _, interval = difference_text(arm_verdict, score).partition(" ")
-    by = arm_verdict.paired.mean if arm_verdict.paired else next(iter(arm_verdict.differences), "")
+    by = arm_verdict.paired.mean if arm_verdict.paired else next(iter(arm_verdict.differences), None)
     return TableCell(text, by, interval)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tietrain.report.arms import Comparison, make_stat
-from tietrain.report.pages.markup import count, fixed, powers
-from tietrain.report.pages.tables import saved_text, stat_text
+from tietrain.report.pages.markup import count, powers
+from tietrain.report.pages.tables import saved_text, score_text, stat_text
 from tietrain.report.pages.verdict_text import difference_text, p_text
 from tietrain.report.verdicts import Verdicts
 from tietrain.runs.view import clean_text
@@ -47,14 +47,13 @@ def arms_table(comparison: Comparison, verdicts: Verdicts) -> str:
     score = verdicts.declared.score
     header = ["arm", f"{score.title} ({verdicts.declared.split})", "parameters", "saved", "training FLOPs", "seconds"]
     rows = []
-    for arm in comparison.arms:
-        arm_verdict = verdicts.of(arm)
-        stat = make_stat([value * score.scale for value in arm_verdict.values.values()])
+    for arm_verdict in verdicts.arms:
+        arm = arm_verdict.arm
         row = [
             arm.name,
-            stat_text(stat, lambda value: fixed(value, score.decimals)),
+            score_text(make_stat([*arm_verdict.values.values()]), score),
             count(arm.first.params),
-            saved_text(arm.first, "not recorded", " parameters"),
+            saved_text(arm.first, " parameters"),
             stat_text(arm.total("flops"), powers),
             stat_text(arm.total("seconds"), count),
             str(len(arm.done)),

@@ -6,15 +6,8 @@ A colleague who has not seen the runs can read either page.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tietrain.report import differences
 from tietrain.report.arms import Comparison, count_statuses, show_value
-from tietrain.report.differences import (
-    describe_differences,
-    describe_matching,
-    differing_settings,
-    fingerprint_warnings,
-    machine_warnings,
-    signature_warnings,
-)
 from tietrain.report.figures.canvas import Drawing
 from tietrain.report.pages.headline import make_headline
 from tietrain.report.pages.markup import bullets, code, escape, join_words, markdown_table
@@ -77,18 +70,12 @@ def make_markdown(
     verdicts: Mapping[str, Verdicts],
     drawings: Mapping[str, Sequence[Drawing]],
 ) -> str:
-    """The whole of `report.md`; equal runs give equal text.
-
-    Args:
-        verdicts, drawings: of each comparison, by its slug.
-    """
+    """The whole of `report.md`, from verdicts and drawings by slug; equal runs give equal text."""
     blocks = [f"# {title(found)}", f"{run_counts(found, comparisons)} {INTRODUCTION}"]
     for comparison in comparisons:
         own = verdicts[comparison.slug]
-        blocks += [
-            f"## {escape(comparison.title)} ({escape(heading(comparison, own))})",
-            _headline(comparison, own),
-        ]
+        blocks.append(f"## {escape(comparison.title)} ({escape(heading(comparison, own))})")
+        blocks.append(_headline(comparison, own))
         for section in make_sections(comparison, own, drawings.get(comparison.slug, ())):
             blocks += [f"### {section.title}", section.text]
             blocks += [_figure(comparison, drawing) for drawing in section.figures]
@@ -134,7 +121,7 @@ def _figure(comparison: Comparison, drawing: Drawing) -> str:
 
 def _warnings(comparison: Comparison) -> list[str]:
     """Whatever makes the tables less than a clean comparison."""
-    checks = (signature_warnings, machine_warnings, fingerprint_warnings)
+    checks = (differences.signature_warnings, differences.machine_warnings, differences.fingerprint_warnings)
     lines = [f"**Warning:** {text}." for check in checks for text in check(comparison)]
     tuned = tuned_arms(comparison)
     lines += [f"**Warning:** {code(arm.name)}: {text}." for arm, tuning in tuned for text in doubts(tuning)]
@@ -151,18 +138,17 @@ def _warnings(comparison: Comparison) -> list[str]:
 
 
 def _scores(comparison: Comparison, verdicts: Verdicts) -> list[Section]:
-    """The table of every scored split."""
+    declared = verdicts.declared
     sections = []
     for split in comparison.splits:
         about = ["chose the checkpoint"] if split.partition(".")[0] == "valid" else []
-        about += [] if verdicts.declared.is_primary(split) else ["exploratory"]
+        about += ["exploratory"] if declared.doubt or split != declared.split else []
         head = f"Scores on {escape(split)}" + (f" ({', '.join(about)})" if about else "")
         sections.append(Section(head, score_table(comparison, split)))
     return sections
 
 
 def _score_notes(comparison: Comparison) -> list[str]:
-    """What a reader of the score tables must know."""
     lines = []
     if len(comparison.vocabularies) > 1:
         sizes = [f"{letter}: {_vocabulary(comparison, content)}" for content, letter in comparison.vocabularies.items()]
@@ -182,18 +168,16 @@ def _score_notes(comparison: Comparison) -> list[str]:
 
 
 def _vocabulary(comparison: Comparison, content: str) -> str:
-    """Size and fingerprint of a target vocabulary."""
     size = next(arm.vocab_size for arm in comparison.arms if arm.target_vocabulary == content)
     return (f"{size:,} pieces, " if size else "") + (code(content[:12]) if content else "not recorded")
 
 
 def _differences(comparison: Comparison) -> str:
-    """How the arms differ besides the tie: sentences, and a table of settings."""
     if len(comparison.arms) == 1:
         return "There is one arm."
-    lines = describe_differences(comparison) or ["There is no untied arm to compare the others with."]
-    lines += describe_matching(comparison)
-    settings = differing_settings(comparison)
+    lines = differences.describe_differences(comparison) or ["There is no untied arm to compare the others with."]
+    lines += differences.describe_matching(comparison)
+    settings = differences.differing_settings(comparison)
     if not settings:
         return bullets([*lines, "No setting besides the tie and the hardware differs between the arms."])
     rows = [
@@ -205,7 +189,6 @@ def _differences(comparison: Comparison) -> str:
 
 
 def _ties(comparison: Comparison) -> str:
-    """Tie groups of each arm, from its plan."""
     lines = []
     for arm in comparison.arms:
         ties = describe_ties(arm.first.owner)

@@ -39,6 +39,12 @@ def join_words(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def some_words(words: Sequence[str], most: int) -> str:
+    """The first words, and how many more there are."""
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def bullets(lines: Sequence[str]) -> str:
     """A list."""
     return "\n".join(f"- {line}" for line in lines)

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from tietrain.config.keys import is_read
 from tietrain.report.arms import Comparison, count_statuses, show_value
 from tietrain.report.differences import describe_matching, differing_settings
-from tietrain.report.effective_settings import used_settings
 from tietrain.report.pages.markup import code, count, escape, join_words
 from tietrain.report.pages.tuning_text import method_sentence
 from tietrain.report.statistics import LEVEL
 from tietrain.report.ties import describe_ties
 from tietrain.report.verdicts import Verdicts
-from tietrain.runs.view import Run, Scalar
+from tietrain.runs.view import Run, Scalar, configured
 
 # Key -> every value that some run has, in order.
 Values = dict[str, list[str]]
@@ -21,6 +21,12 @@ UNKNOWN = "not recorded"
 # Group of settings -> how their keys begin.
 PREFIXES = {"Task": "task.", "Data": "data.", "Model": "model.", "Optimizer": "optim.", "Budget and batches": "train."}
 HASHES, WINDOWS, MACHINE = "Hashes (sha256)", "Windows of the language model", "Software and hardware"
+
+
+def used_settings(run: Run) -> dict[str, Scalar]:
+    """Full key -> value of what had an effect; without hardware.*, because the record of the machine says what was used."""
+    flat = {key: configured(recorded) for key, recorded in run.settings.items()} | {"task.name": run.task}
+    return {k: v for k, v in run.settings.items() if is_read(k, flat) and not k.startswith("hardware.")}
 
 
 def setting_groups(runs: Sequence[Run]) -> dict[str, Values]:
@@ -66,13 +72,8 @@ def _either(texts: Sequence[str], show: Callable[[str], str] = str) -> str:
     return " or ".join(distinct[:MOST_VALUES] + ["…"] * (len(distinct) > MOST_VALUES)) or UNKNOWN
 
 
-def method_paragraph(comparison: Comparison, verdicts: Verdicts) -> str:
-    """The method as plain text for a paper."""
-    return " ".join(method_sentences(comparison, verdicts))
-
-
 def method_sentences(comparison: Comparison, verdicts: Verdicts) -> list[str]:
-    """The sentences of `method_paragraph`, each from the records of the runs."""
+    """The method as plain text for a paper, each sentence from the records of the runs."""
     runs = _described_runs(comparison)
     groups = setting_groups(runs)
     groups["Data"].pop("vocabulary", None)  # the request; the hash of the vocabulary says what was made
@@ -115,11 +116,8 @@ def _described_runs(comparison: Comparison) -> list[Run]:
 
 def _arms(comparison: Comparison) -> str:
     names = join_words([arm.name for arm in comparison.arms])
-    differ = [
-        "the tie",
-        *(["the vocabulary"] if len(comparison.vocabularies) > 1 else []),
-        *differing_settings(comparison),
-    ]
+    differ = ["the tie", "the vocabulary"] if len(comparison.vocabularies) > 1 else ["the tie"]
+    differ += differing_settings(comparison)
     return f"{comparison.title}: {len(comparison.arms)} arms ({names}), which differ only in {join_words(differ)}."
 
 
@@ -129,7 +127,6 @@ def _ties(comparison: Comparison) -> str:
 
 
 def _sizes(comparison: Comparison) -> list[str]:
-    """Target tokens and bytes of the scored splits, from the first arm."""
     sizes = [
         f"{split} {count(found['tokens'])} target tokens and {count(found.get('bytes'))} bytes"
         for split, found in comparison.arms[0].first.scores.items()
@@ -139,17 +136,14 @@ def _sizes(comparison: Comparison) -> list[str]:
 
 
 def _vocabularies(comparison: Comparison) -> list[str]:
-    """Their sizes, and which arms have one vocabulary for several stacks."""
     sizes = sorted({arm.vocab_size for arm in comparison.arms if arm.vocab_size})
     sentences = [f"Vocabulary: {' or '.join(map(count, sizes))} target pieces."] if sizes else []
     kinds: dict[str, list[str]] = {}
     for arm in comparison.arms:
         contents = [text for key, text in arm.first.fingerprints.items() if key.startswith("vocabulary.")]
         if len(contents) > 1:
-            joint = len(set(contents)) == 1
-            kinds.setdefault("One vocabulary for all stacks" if joint else "One vocabulary per stack", []).append(
-                arm.name
-            )
+            kind = "One vocabulary for all stacks" if len(set(contents)) == 1 else "One vocabulary per stack"
+            kinds.setdefault(kind, []).append(arm.name)
     return sentences + [f"{kind}: {join_words(names)}." for kind, names in kinds.items()]
 
 

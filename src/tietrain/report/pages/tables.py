@@ -1,9 +1,10 @@
 """Tables: what an arm costs, what it scores, and the runs that are in no mean."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
-from tietrain.report.arms import TASK_TITLES, Arm, Comparison, Stat
-from tietrain.report.pages.markup import code, count, escape, fixed, markdown_table, powers
+from tietrain.report.arms import TASK_TITLES, Arm, Comparison, Stat, count_statuses
+from tietrain.report.pages.markup import code, count, escape, fixed, markdown_table, powers, some_words
 from tietrain.runs.scores import COLUMNS, SCORES, Score
 from tietrain.runs.view import Run
 
@@ -16,15 +17,9 @@ def shown_scores(comparison: Comparison) -> list[Score]:
     if len(comparison.vocabularies) > 1:
         names = tuple(dict.fromkeys(("excess_bits_per_byte", *names, "bits_per_byte")))
         names = tuple(sorted(names, key=lambda name: SCORES[name].per_token))
-    return [
-        SCORES[name]
-        for name in names
-        if any(_has(arm, split, name) for arm in comparison.arms for split in comparison.splits)
-    ]
-
-
-def _has(arm: Arm, split: str, name: str) -> bool:
-    return arm.score(split, name) is not None or bool(arm.done and arm.reason(split, name))
+    places = [*product(comparison.arms, comparison.splits)]
+    told = [n for n in names if any(a.score(split, n) or (a.done and a.reason(split, n)) for a, split in places)]
+    return [SCORES[name] for name in told]
 
 
 def cost_table(comparison: Comparison) -> str:
@@ -38,7 +33,7 @@ def cost_table(comparison: Comparison) -> str:
             describe_statuses(arm),
             ", ".join(str(run.seed) for run in arm.done) or "—",
             count(arm.first.params),
-            saved_text(arm.first, "—"),
+            saved_text(arm.first),
             stat_text(arm.total("flops"), powers),
         ]
         rows.append(cells + [stat_text(arm.total(name), count) for name in ("steps", "tokens", "seconds")])
@@ -48,9 +43,10 @@ def cost_table(comparison: Comparison) -> str:
 def describe_statuses(arm: Arm) -> str:
     """`3 of 3`, or `2 of 3; diverged 1 of 3 (unstable)`."""
     n = len(arm.runs) - len(arm.repeated)
+    statuses = count_statuses(arm.runs)
     parts = [f"{len(arm.done)} of {n}"]
-    parts += [f"{status.replace('_', ' ')} {k} of {n}" for status, k in arm.statuses.items() if status != "done"]
-    return "; ".join(parts) + (" (unstable)" if "diverged" in arm.statuses else "")
+    parts += [f"{status.replace('_', ' ')} {k} of {n}" for status, k in statuses.items() if status != "done"]
+    return "; ".join(parts) + (" (unstable)" if "diverged" in statuses else "")
 
 
 def saved_percent(run: Run) -> float | None:
@@ -58,10 +54,10 @@ def saved_percent(run: Run) -> float | None:
     return None if run.params_saved is None or not run.params_untied else 100 * run.params_saved / run.params_untied
 
 
-def saved_text(run: Run, unknown: str, unit: str = "") -> str:
+def saved_text(run: Run, unit: str = "") -> str:
     """`128,000 (15.1 %)`, or `128,000 parameters (15.1 %)` with this unit."""
     saved = saved_percent(run)
-    return unknown if saved is None else f"{count(run.params_saved)}{unit} ({saved:.1f} %)"
+    return "not recorded" if saved is None else f"{count(run.params_saved)}{unit} ({saved:.1f} %)"
 
 
 def stat_text(stat: Stat | None, show: Callable[[float], str]) -> str:
@@ -69,6 +65,11 @@ def stat_text(stat: Stat | None, show: Callable[[float], str]) -> str:
     if stat is None:
         return "—"
     return f"{show(stat.mean)} ± {show(stat.sd)} ({stat.n})" if stat.sd else show(stat.mean)
+
+
+def score_text(stat: Stat | None, score: Score) -> str:
+    """`stat_text` of a score, in the unit and with the decimals in which it is shown."""
+    return stat_text(stat, lambda value: fixed(value * score.scale, score.decimals))
 
 
 def score_table(comparison: Comparison, split: str) -> str:
@@ -96,8 +97,7 @@ def _score_cell(arm: Arm, split: str, score: Score, reasons: dict[str, int]) -> 
     reason = arm.reason(split, score.name) or "not recorded by the run"
     if stat is None:
         return f"— ({reasons.setdefault(reason, len(reasons) + 1)})"
-    scaled = Stat(stat.mean * score.scale, None if stat.sd is None else stat.sd * score.scale, stat.n)
-    text = stat_text(scaled, lambda value: fixed(value, score.decimals))
+    text = score_text(stat, score)
     n_done = len(arm.done)
     if stat.n < n_done:
         reason = f"in {n_done - stat.n} of {n_done} runs: {reason}"
@@ -112,22 +112,19 @@ def left_out_table(runs: Sequence[Run]) -> str:
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.status == "not_applicable"):
         groups.setdefault((run.status, run.task, run.label, run.reason), []).append(run)
+    rows = []
+    for (status, task, label, reason), group in groups.items():
+        seeds = ["—"] if status == "unreadable" else dict.fromkeys(str(run.seed) for run in group)
+        silent = "still running, or stopped without a message (killed, power failure)" if status == "running" else "—"
+        row = [
+            status.replace("_", " "),
+            TASK_TITLES.get(task, escape(task)).lower() or "—",
+            code(label) or "—",
+            ", ".join(seeds),
+            ", ".join(dict.fromkeys(count(run.steps) for run in group)),
+            escape(reason) or silent,
+            some_words([code(run.path) for run in group], MOST_PATHS),
+        ]
+        rows.append(row)
     header = ["status", "task", "arm", "seeds", "steps", "why", "runs"]
-    return markdown_table(header, [_left_out_row(group) for group in groups.values()], n_text=len(header))
-
-
-def _left_out_row(group: Sequence[Run]) -> list[str]:
-    run = group[0]
-    seeds = ["—"] if run.status == "unreadable" else dict.fromkeys(str(run.seed) for run in group)
-    paths = ", ".join(code(run.path) for run in group[:MOST_PATHS])
-    more = f" and {len(group) - MOST_PATHS} more" if len(group) > MOST_PATHS else ""
-    silent = "still running, or stopped without a message (killed, power failure)" if run.status == "running" else "—"
-    return [
-        run.status.replace("_", " "),
-        TASK_TITLES.get(run.task, escape(run.task)).lower() or "—",
-        code(run.label) or "—",
-        ", ".join(seeds),
-        ", ".join(dict.fromkeys(count(run.steps) for run in group)),
-        escape(run.reason) or silent,
-        paths + more,
-    ]
+    return markdown_table(header, rows, n_text=len(header))

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from tietrain.report.arms import Arm, Comparison
+from tietrain.report.arms import Arm, Comparison, common_points
 from tietrain.report.pages.markup import bullets, escape
 from tietrain.report.pages.tables import cost_table, score_table, shown_scores
 from tietrain.report.pages.verdict_text import heading, notes, verdict_table
 from tietrain.report.verdicts import Verdicts
 from tietrain.runs import record as runs
 from tietrain.runs.events import FLOPS_A_STEP, EventFile
-from tietrain.runs.view import Point
 
 # File systems limit names to 255 bytes.
 MAX_FOLDER = 120
@@ -34,7 +33,9 @@ def write_tensorboard_report(folder: Path, comparisons: Sequence[Comparison], ve
         for comparison in comparisons:
             own = verdicts[comparison.slug]
             tables.text(f"comparison/{comparison.slug}", _page(comparison, own))
-            for arm, name in zip(comparison.arms, _names(comparison.arms), strict=True):
+            plain = [re.sub(r"[^A-Za-z0-9_+.=,-]+", "_", arm.name).strip("._")[:MAX_FOLDER] for arm in comparison.arms]
+            for arm, name in zip(comparison.arms, plain, strict=True):
+                name = f"{name}-{arm.id}" if plain.count(name) > 1 else name
                 _write_arm(EventFile(folder / comparison.slug / name, now), arm, comparison, own)
 
 
@@ -46,34 +47,18 @@ def _page(comparison: Comparison, verdicts: Verdicts) -> str:
     return "\n\n".join(blocks)
 
 
-def _names(arms: Sequence[Arm]) -> list[str]:
-    """A folder name for each arm, like the arm's own."""
-    names = [re.sub(r"[^A-Za-z0-9_+.=,-]+", "_", arm.name).strip("._")[:MAX_FOLDER] for arm in arms]
-    return [f"{name}-{arm.id}" if names.count(name) > 1 else name for name, arm in zip(names, arms, strict=True)]
-
-
 def _write_arm(file: EventFile, arm: Arm, comparison: Comparison, verdicts: Verdicts) -> None:
     """Mean loss by tokens and by MFLOPs, and the mean scores by stored parameters and by MFLOPs of training."""
-    for point in _mean_curve(arm):
-        file.scalar("valid/nats_per_token", point.nats_per_token, round(point.tokens))
-        file.scalar("by_flops/valid/nats_per_token", point.nats_per_token, round(point.flops / FLOPS_A_STEP))
+    for points in common_points(arm.done):
+        loss = fmean(point.nats_per_token for point in points)
+        flops = fmean(point.flops for point in points)
+        file.scalar("valid/nats_per_token", loss, round(fmean(point.tokens for point in points)))
+        file.scalar("by_flops/valid/nats_per_token", loss, round(flops / FLOPS_A_STEP))
     split = verdicts.declared.split
-    flops = arm.total("flops")
+    spent = arm.total("flops")
     for score in shown_scores(comparison):
         stat = arm.score(split, score.name)
         if stat and arm.first.params:
             file.scalar(f"by_params/{split}/{score.name}", stat.mean, arm.first.params)
-        if stat and flops:
-            file.scalar(f"by_flops/{split}/{score.name}", stat.mean, round(flops.mean / FLOPS_A_STEP))
-
-
-def _mean_curve(arm: Arm) -> list[Point]:
-    """Mean over finished seeds at the steps at which every seed was evaluated."""
-    curves = [{point.step: point for point in run.curve} for run in arm.done]
-    steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
-    return [_mean([curve[step] for curve in curves]) for step in steps]
-
-
-def _mean(points: Sequence[Point]) -> Point:
-    means = {name: fmean(getattr(point, name) for point in points) for name in ("tokens", "flops", "nats_per_token")}
-    return Point(points[0].step, **means)
+        if stat and spent:
+            file.scalar(f"by_flops/{split}/{score.name}", stat.mean, round(spent.mean / FLOPS_A_STEP))

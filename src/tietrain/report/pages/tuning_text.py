@@ -61,7 +61,6 @@ def tuning_text(comparison: Comparison) -> str:
 
 
 def _summary(tuned: list[tuple[Arm, Tuning]]) -> str:
-    """One row per arm."""
     sizes = _sizes(max(len(tuning.points) for _, tuning in tuned))
     header = ["arm", "list", "chosen point", "trials", "diverged", *(f"expected best of {n}" for n in sizes)]
     rows = []

@@ -4,7 +4,7 @@ import math
 
 from tietrain.report.arms import Comparison, make_stat
 from tietrain.report.pages.markup import code, escape, fixed, join_words, markdown_table
-from tietrain.report.pages.tables import stat_text
+from tietrain.report.pages.tables import score_text
 from tietrain.report.pages.tuning_text import tuning_heading
 from tietrain.report.statistics import LEVEL, MAX_SEEDS, smallest_sign_flip_p
 from tietrain.report.verdicts import ArmVerdict, Verdicts
@@ -33,15 +33,15 @@ def verdict_table(verdicts: Verdicts) -> str:
 
 
 def _row(arm_verdict: ArmVerdict, score: Score) -> list[str]:
-    stat = make_stat([value * score.scale for value in arm_verdict.values.values()])
     test = arm_verdict.paired
+    median = arm_verdict.median
     return [
         code(arm_verdict.arm.name),
         escape(arm_verdict.verdict),
         str(len(arm_verdict.values)),
         f"{arm_verdict.n_diverged} of {arm_verdict.n_ended}",
-        stat_text(stat, lambda value: fixed(value, score.decimals)),
-        _median(arm_verdict, score),
+        score_text(make_stat([*arm_verdict.values.values()]), score),
+        "—" if median is None else fixed(median * score.scale, score.decimals) if math.isfinite(median) else "diverged",
         difference_text(arm_verdict, score),
         f"{p_text(test.p_sign_flip)} ({p_text(smallest_sign_flip_p(test.n))})" if test else "—",
         p_text(arm_verdict.p_holm),
@@ -56,12 +56,6 @@ def p_text(p: float | None) -> str:
     if p is None:
         return "—"
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
-
-
-def _median(arm_verdict: ArmVerdict, score: Score) -> str:
-    if arm_verdict.median is None:
-        return "—"
-    return fixed(arm_verdict.median * score.scale, score.decimals) if math.isfinite(arm_verdict.median) else "diverged"
 
 
 def difference_text(arm_verdict: ArmVerdict, score: Score) -> str:
@@ -112,9 +106,8 @@ def _primary(verdicts: Verdicts) -> str:
     declared = verdicts.declared
     measured = f"{declared.score.title} on {escape(declared.split)}"
     if declared.instead_of:
-        measured += (
-            f" (instead of {declared.instead_of.title}, which depends on the vocabulary, and vocabularies differ)"
-        )
+        replaced = f"instead of {declared.instead_of.title}, which depends on the vocabulary"
+        measured += f" ({replaced}, and vocabularies differ)"
     measured += f", each arm against {code(declared.baseline)} at the same seeds"
     if declared.doubt:
         return f"Exploratory, no verdict: {measured}; {declared.doubt} before training."

@@ -1,10 +1,12 @@
 """Two finished runs on one test set, from their stored output: scores, and whether chance in its lines explains them."""
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,11 +14,10 @@ from tietrain.errors import DataError, SettingsError
 from tietrain.report.arms import Arm, order_splits
 from tietrain.report.differences import distinct_settings
 from tietrain.report.pages.markup import join_words
-from tietrain.report.pair.significance import compare_translations
 from tietrain.report.statistics import Draws, Numbers, PairedLines, compare_lines
 from tietrain.runs import record as runs
 from tietrain.runs.documents import Documents, read_documents, read_lines
-from tietrain.runs.scores import METRICS, NATS
+from tietrain.runs.scores import METRICS, NATS, make_metric
 from tietrain.runs.view import Run, read_run
 
 # Characters of a line that a message quotes.
@@ -148,7 +149,11 @@ def _compare_texts(
     for name in metrics:
         found = compare_translations(name, tokenize, (hypotheses[0], hypotheses[1]), references[0], draws)
         for side, path, score in zip(pair, paths["hypotheses"], (found.a, found.b), strict=True):
-            _check_recorded(side.run, path, split, name, score, found.signature)
+            recorded = side.run.scores[split].get(name)
+            alike = side.run.signatures.get(name) == found.signature
+            if alike and recorded is not None and abs(recorded - score) > 1e-6:
+                problem = f"its {name} is {score:.4f}, and {runs.EVAL} says {recorded:.4f}"
+                raise DataError(str(path), problem, "restore the run as it was written")
         results[name] = found
     notes = ["A and B wrote the same translations"] if hypotheses[0] == hypotheses[1] else []
     searches = [side.run.signatures.get("decoding", "") for side in pair]
@@ -171,11 +176,7 @@ def _common_tokenizer(pair: Pair, metrics: Sequence[str]) -> str:
 
 
 def _check_same_text(pair: Pair, where: str, texts: Sequence[Sequence[object]]) -> None:
-    """DataError if the runs were scored on different lines, naming the first.
-
-    Args:
-        texts: of each run, one value per line that is equal for equal lines.
-    """
+    """DataError if the runs were scored on different lines, naming the first; texts: of each run, a value per line."""
     remedy = "compare runs that were scored on the same text"
     for i, (a, b) in enumerate(zip(*texts, strict=False), start=1):
         if a != b:
@@ -189,14 +190,6 @@ def _check_same_text(pair: Pair, where: str, texts: Sequence[Sequence[object]]) 
 
 def _quoted(line: str) -> str:
     return repr(line if len(line) <= MOST_QUOTED else line[:MOST_QUOTED] + "…")
-
-
-def _check_recorded(run: Run, path: Path, split: str, name: str, score: float, signature: str) -> None:
-    """DataError if the recorded score is not that of the stored hypotheses."""
-    recorded = run.scores[split].get(name)
-    if recorded is not None and run.signatures.get(name) == signature and abs(recorded - score) > 1e-6:
-        problem = f"its {name} is {score:.4f}, and {runs.EVAL} says {recorded:.4f}"
-        raise DataError(str(path), problem, "restore the run as it was written")
 
 
 def _compare_nats(pair: Pair, split: str, name: str, documents: Sequence[Documents], draws: Draws) -> PairedLines:
@@ -219,3 +212,52 @@ def _compare_nats(pair: Pair, split: str, name: str, documents: Sequence[Documen
 
 def _column(rows: Documents, key: str) -> Numbers:
     return np.asarray([row[key] for row in rows], dtype=np.float64)
+
+
+def compare_translations(
+    name: str, tokenize: str, hypotheses: tuple[Sequence[str], Sequence[str]], references: Sequence[str], draws: Draws
+) -> PairedLines:
+    """One metric of two translations of the same lines, with sacrebleu's tests.
+
+    Two null hypotheses: the lines are one of many test sets that could have been drawn (bootstrap, Koehn 2004), and the
+    two models write alike, so that each line's outputs may be exchanged (approximate randomisation, Riezler & Maxwell 2005).
+    Its bootstrap p is the share of samples whose absolute difference exceeds the mean one by more than the measured one:
+    if all samples favour one model that is one tail, half of a two-sided p.
+    """
+    from sacrebleu.significance import PairedTest
+
+    systems = list(zip("AB", hypotheses, strict=True))
+    metric = make_metric(name, tokenize)
+
+    def run(kind: str, n: int) -> list[Any]:
+        """sacrebleu's results for both systems."""
+        _, scores = PairedTest(systems, {name: metric}, [references], test_type=kind, n_samples=n)()
+        return next(found for title, found in scores.items() if title != "System")
+
+    with _sacrebleu_seed(draws.seed):
+        a, b = run("bs", draws.n_bootstrap)
+        _, exchanged = run("ar", draws.n_exchanged)
+    # For two equal scores sacrebleu returns the smallest possible p, because no draw exceeds their difference of 0.
+    is_same = a.score == b.score
+    return PairedLines(
+        a=a.score,
+        b=b.score,
+        a_ci=float(a.ci),
+        b_ci=float(b.ci),
+        p_bootstrap=1.0 if is_same else b.p_value,
+        p_randomisation=1.0 if is_same else exchanged.p_value,
+        signature=str(metric.get_signature()),
+    )
+
+
+@contextmanager
+def _sacrebleu_seed(seed: int) -> Iterator[None]:
+    """Set the seed that sacrebleu draws with; it reads it from this variable only."""
+    before = os.environ.get("SACREBLEU_SEED")
+    os.environ["SACREBLEU_SEED"] = str(seed)
+    try:
+        yield
+    finally:
+        del os.environ["SACREBLEU_SEED"]
+        if before is not None:
+            os.environ["SACREBLEU_SEED"] = before

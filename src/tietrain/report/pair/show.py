@@ -17,7 +17,7 @@ def to_json(found: PairComparison) -> dict[str, Any]:
     """The comparison for programs."""
     heads = [{k: getattr(side.run, k) for k in ("path", "id", "label", "seed", "arm")} for side in found.pair]
     results = {
-        name: {**asdict(paired), "difference": paired.b - paired.a, "lower_is_better": SCORES[name].lower_is_better}
+        name: {**asdict(paired), "difference": paired.b - paired.a, "lower_is_better": SCORES[name].sign < 0}
         for name, paired in found.results.items()
     }
     where = {"split": found.split, "n_lines": found.n_lines, **asdict(found.draws)}
@@ -43,7 +43,6 @@ def describe(found: PairComparison) -> list[str]:
 
 
 def _table(found: PairComparison) -> list[str]:
-    """One line per metric."""
     rows = [["", "A", "B", "B - A", "p bootstrap", "p randomisation"]]
     for name, paired in found.results.items():
         score = SCORES[name]
@@ -51,7 +50,7 @@ def _table(found: PairComparison) -> list[str]:
         values = [(paired.a, paired.a_ci), (paired.b, paired.b_ci)]
         rows.append(
             [
-                score.title + (", lower is better" if score.lower_is_better else ""),
+                score.title + (", lower is better" if score.sign < 0 else ""),
                 *(f"{value:.{places}f} ± {ci:.{places}f}" for value, ci in values),
                 f"{paired.b - paired.a:+.{places}f}",
                 *(f"{p:.4f}" for p in (paired.p_bootstrap, paired.p_randomisation)),

@@ -8,7 +8,7 @@ import pytest
 from fabricated import make_config
 from tietrain.config import keys
 from tietrain.config.identity import flat_settings
-from tietrain.report.effective_settings import used_settings
+from tietrain.report.pages.method import used_settings
 from tietrain.runs.view import Run
 
 # The groups that the method paragraph lists.
