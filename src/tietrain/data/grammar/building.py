@@ -31,7 +31,7 @@ def generate(settings: GrammarSettings) -> GrammarCorpus:
 def _generate_pairs(corpus: GrammarCorpus) -> None:
     splits = PairSplits(corpus.settings, corpus.lexicon)
     train = splits.draw_train()
-    # A and B alone decide what other splits may hold: C and D have one word per concept, so with them
+    # A and B alone decide what other splits may hold: C has one word per concept, so with it
     # nothing else is unknown, and every choice of columns has the same meanings.
     spelled = _add_pairs(corpus, "train", train, ("a", "b"))
     latin = {language: [corpus.to_script(language, line) for line in spelled[language]] for language in "ab"}

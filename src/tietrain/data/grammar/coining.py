@@ -1,6 +1,6 @@
-"""Draws the lexicon: which concepts there are and what A and B call them; then C and D."""
+"""Draws the lexicon: which concepts there are and what A and B call them; then C."""
 
-from tietrain.data.grammar.coining_relatives import coin_c, coin_d
+from tietrain.data.grammar.coining_c import coin_c
 from tietrain.data.grammar.draw import Table, Uniform, make_stream
 from tietrain.data.grammar.language_a import LanguageA
 from tietrain.data.grammar.language_b import LanguageB
@@ -62,9 +62,8 @@ def make_lexicon(settings: GrammarSettings) -> Lexicon:
     """The lexicon of a preset, difficulty and language seed; the corpus seed plays no part."""
     coiner = _Coiner(settings)
     lexicon = coiner.coin()
-    # Last, from streams of their own: A and B are the same with them and without.
+    # Last, from a stream of its own: A and B are the same with it and without.
     coin_c(lexicon, coiner.register, settings.language_seed)
-    coin_d(lexicon, coiner.register, settings.language_seed)
     return lexicon
 
 

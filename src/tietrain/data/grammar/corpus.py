@@ -13,7 +13,6 @@ import numpy as np
 from tietrain.data.grammar.draw import make_stream
 from tietrain.data.grammar.language_a import LanguageA
 from tietrain.data.grammar.language_b import LanguageB, LanguageC
-from tietrain.data.grammar.language_d import LanguageD
 from tietrain.data.grammar.lexicon import Lexicon
 from tietrain.data.grammar.meaning import Meaning, Structure
 from tietrain.data.grammar.paragraph import Paragraph, ParagraphModel
@@ -58,7 +57,7 @@ class GrammarCorpus:
         self.columns = ("text",) if settings.task == "lm" else texts
         self.splits: dict[str, GrammarSplit] = {}
         self.notes: list[str] = []
-        classes = (LanguageA, LanguageB, LanguageC, LanguageD)
+        classes = (LanguageA, LanguageB, LanguageC)
         self.languages: dict[str, Language] = {language.name: language(lexicon) for language in classes}
         self._nats: dict[tuple[str, str], list[float]] = {}
 

@@ -17,7 +17,7 @@ from tietrain.data.grammar.spelling import COMMA, Language, join_tokens, split_t
 FAULT_PERCENT = 14
 """Of words a fault strikes: a third of all sentences stays without, and the rest scores as in real sets."""
 FAULT_KINDS = Table(("form", "word", "drop", "double", "swap"), (5, 4, 2, 1, 3))
-"""A wrong ending or article; a synonym, the other translation of a verb, another pre- or postposition; a word left out,
+"""A wrong ending or article; a synonym, the other translation of a verb, another preposition; a word left out,
 said twice, or before the word that it should follow."""
 NOISE = 0.5
 """Most that a number of a feature vector is off; without noise the numbers are uniform in [-1, 1)."""

@@ -7,7 +7,7 @@ from tietrain.errors import SettingsError
 GRAMMAR_VERSION = 1
 """Raised by every change that moves one byte of any corpus; part of the fingerprint."""
 
-LANGUAGES = ("a", "b", "c", "d")
+LANGUAGES = ("a", "b", "c")
 FAULTY = {f"{language}_mt": language for language in LANGUAGES}
 """Column of a language after the fault channel -> the language."""
 FEATURES = "features"

@@ -50,12 +50,10 @@ class Language(ABC):
     Attributes:
         name: its letter.
         articles: words that stand before a noun and can be mistaken for one another.
-        place_first: whether "in" stands before its noun, not after it.
     """
 
     name: str
-    articles: tuple[str, ...] = ()
-    place_first = True
+    articles: tuple[str, ...]
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.lexicon = lexicon
@@ -158,9 +156,7 @@ class Language(ABC):
             adverb_kind = self.lexicon.kind[clause.adverb]
             constituents["A"] = [self.word(clause.adverb)]
         if clause.place is not None:
-            place = self.phrase(clause.place, PLACE)
-            preposition = self.word(clause.preposition)
-            constituents["P"] = [preposition, *place] if self.place_first else [*place, preposition]
+            constituents["P"] = [self.word(clause.preposition), *self.phrase(clause.place, PLACE)]
         lead = None
         if clause.conjunction != NONE:
             lead = self.lexicon.words[self.name][clause.conjunction][0][0].forms[0]
