@@ -223,7 +223,9 @@ def test_prepare_again_gives_the_same(mt, monkeypatch):
     assert (again.corpus.splits, again.corpus.about) == (first.corpus.splits, first.corpus.about)
     for split in first.encoded:
         for stack, column in COLUMNS.items():
-            np.testing.assert_array_equal(again.lines(split, stack, column).ids, first.lines(split, stack, column).ids)
+            np.testing.assert_array_equal(
+                again.lines(split, stack, column).values, first.lines(split, stack, column).values
+            )
 
 
 def test_prepare_learns_a_vocabulary_once_for_all_arms(mt, monkeypatch):
@@ -327,6 +329,6 @@ def test_prepare_again_takes_less_than_a_second_on_multi30k(tmp_path):
 def test_prepare_notes_how_much_of_a_joint_vocabulary_each_language_uses(mt):
     prepared = prepare(arm(mt, vocabulary="joint"))
     (note,) = [note for note in prepared.notes if "by all" in note]
-    a, b = (set(lines.ids.tolist()) for lines in prepared.encoded["train"]["joint"].values())
+    a, b = (set(lines.values.tolist()) for lines in prepared.encoded["train"]["joint"].values())
     assert f"train uses {len(a)} by en, {len(b)} by xx, {len(a & b)} by all" in note
     assert not any("by all" in note for note in prepare(arm(mt)).notes)

@@ -23,7 +23,7 @@ def describe(prepared: Prepared) -> dict[str, Any]:
             column["pieces_per_word"] = column["pieces"] / column["words"] if known else None
     layout = prepared.layout
     used = {
-        name: {column: set(np.unique(lines.ids).tolist()) for column, lines in columns.items()}
+        name: {column: set(np.unique(lines.values).tolist()) for column, lines in columns.items()}
         for name, columns in prepared.encoded["train"].items()
     }
     vocabularies = {

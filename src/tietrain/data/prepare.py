@@ -162,7 +162,7 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
 
 def _shared_use(prepared: Prepared, name: str) -> str:
     """How many pieces of a vocabulary of several languages each of them uses in `train`."""
-    used = {c: set(np.unique(lines.ids).tolist()) for c, lines in prepared.encoded["train"][name].items()}
+    used = {c: set(np.unique(lines.values).tolist()) for c, lines in prepared.encoded["train"][name].items()}
     by_column = ", ".join(f"{len(pieces):,} by {column}" for column, pieces in used.items())
     size = next(v.size for s, v in prepared.vocabularies.items() if prepared.layout.vocabularies[s] == name)
     in_all = len(set.intersection(*used.values()))
@@ -209,10 +209,10 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
         for name, columns in layout.columns.items():
             for column in columns:
                 encoded = EncodedLines.of(own[name].encode(read.texts[column]))
-                arrays[f"ids/{split}/{name}/{column}"] = encoded.ids
+                arrays[f"ids/{split}/{name}/{column}"] = encoded.values
                 arrays[f"offsets/{split}/{name}/{column}"] = encoded.offsets
-                unknown = int(np.count_nonzero(encoded.ids == UNK_ID))
-                pieces[split].setdefault(column, {"pieces": len(encoded.ids), "unk": unknown})
+                unknown = int(np.count_nonzero(encoded.values == UNK_ID))
+                pieces[split].setdefault(column, {"pieces": len(encoded.values), "unk": unknown})
                 if split == "train" and config.task.name != "mt":
                     arrays[f"starts/{column}"] = own[name].starts(train[column], encoded)
         for column, rows in read.features.items():

@@ -90,7 +90,7 @@ class Vocabulary:
             encoded: `encode(lines)`.
         """
         spelled = [_spell(line, self._prefix) for line in lines]
-        sizes = self._sizes[encoded.ids]
+        sizes = self._sizes[encoded.values]
         ends = np.concatenate([[0], np.cumsum(sizes)])
         line_starts = ends[encoded.offsets[:-1]]
         # The later bytes of a character are of size 0 and begin where its first byte does.
@@ -98,7 +98,7 @@ class Vocabulary:
         n_spelled = np.fromiter(map(len, spelled), dtype=np.int64, count=len(spelled))
         for row in np.flatnonzero(ends[encoded.offsets[1:]] - line_starts != n_spelled).tolist():
             at = slice(encoded.offsets[row], encoded.offsets[row + 1])
-            starts[at] = self._starts_with_unknown(spelled[row], encoded.ids[at])
+            starts[at] = self._starts_with_unknown(spelled[row], encoded.values[at])
         starts = np.maximum(starts - len(self._prefix), 0)
         n_plain = np.fromiter((len(line) + len(self._prefix) for line in lines), dtype=np.int64, count=len(lines))
         for row in np.flatnonzero(n_spelled > n_plain).tolist():

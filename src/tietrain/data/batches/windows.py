@@ -87,7 +87,7 @@ class LmBatches:
 def make_stream(lines: Sequence[Ids]) -> Ids:
     """The token stream of a language model: each line's pieces and EOS, one line after the other."""
     packed = EncodedLines.of(lines)
-    return np.insert(packed.ids, packed.offsets[1:], EOS_ID)
+    return np.insert(packed.values, packed.offsets[1:], EOS_ID)
 
 
 def lm_eval_windows(stream: Ids, window: int, stride: int | None, batch_tokens: int) -> Iterator[tuple[Batch, Counts]]:
