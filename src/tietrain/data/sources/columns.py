@@ -1,19 +1,37 @@
-"""Text columns of Arrow tables, as Parquet files and `datasets` hold them: every row is a text, or refused by its number.
+"""Parquet files and Arrow tables, and their columns of text: every row is a text, or refused by its number.
 
 `datasets` would let nulls and numbers in the place of text pass.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from tietrain.data.sources.validate import MAX_BYTES, text_problem
+from tietrain.data.sources.validate import MAX_BYTES, open_regular, text_problem
 from tietrain.errors import DataError
 
 # Names of the fields that lead to a column: one, or several for a field of a struct.
 FieldPath = tuple[str, ...]
+
+
+@contextmanager
+def open_parquet(path: Path, requested: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, to be read in this context; DataError if it cannot be opened or is damaged.
+
+    Args:
+        requested: the setting that names the file, for messages.
+    """
+    with open_regular(path, requested) as f:
+        try:
+            yield pq.ParquetFile(f, page_checksum_verification=True)
+        except (pa.ArrowException, OSError, ValueError) as e:
+            problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
+            raise DataError(str(path), problem, "get the whole file again") from None
 
 
 def find_columns(schema: pa.Schema, columns: list[str], where: str) -> list[FieldPath]:

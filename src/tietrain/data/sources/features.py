@@ -147,30 +147,23 @@ def read_feature_parquet(path: Path, requested: str, column: str, width: int) ->
     Raises:
         DataError: naming file and row.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from tietrain.data.sources.columns import column_at, find_column, open_parquet
 
-    from tietrain.data.sources.columns import column_at, find_column
-
-    parts = [FeatureRows(np.empty((0, width), np.float32), np.zeros(1, np.int64))]
     where = str(path)
-    first_row, n_bytes = 1, 0
-    with open_regular(path, requested) as f:
-        try:
-            file = pq.ParquetFile(f, page_checksum_verification=True)
-            names, kind = find_column(file.schema_arrow, column, where)
-            if (depth := _depth(kind)) not in (1, 2):
-                problem = f"column {column!r} holds {kind}, not vectors"
-                raise DataError(where, problem, "name a column of lists of numbers, or of lists of such lists")
-            for batch in file.iter_batches(BATCH_ROWS, columns=[column]):
-                read = _flat(column_at(batch, names, where, first_row), depth, width, where, column, first_row)
-                parts.append(read)
-                first_row += len(read)
-                n_bytes += read.values.nbytes
-                _check_size(where, n_bytes)
-        except (pa.ArrowException, OSError, ValueError) as e:
-            problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
-            raise DataError(where, problem, "get the whole file again") from None
+    parts = [FeatureRows(np.empty((0, width), np.float32), np.zeros(1, np.int64))]
+    first_row = 1
+    n_bytes = 0
+    with open_parquet(path, requested) as file:
+        names, kind = find_column(file.schema_arrow, column, where)
+        if (depth := _depth(kind)) not in (1, 2):
+            problem = f"column {column!r} holds {kind}, not vectors"
+            raise DataError(where, problem, "name a column of lists of numbers, or of lists of such lists")
+        for batch in file.iter_batches(BATCH_ROWS, columns=[column]):
+            read = _flat(column_at(batch, names, where, first_row), depth, width, where, column, first_row)
+            parts.append(read)
+            first_row += len(read)
+            n_bytes += read.values.nbytes
+            _check_size(where, n_bytes)
     return FeatureRows.joined(parts)
 
 

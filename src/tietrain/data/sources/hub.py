@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import functools
 import logging
-import queue
 import re
 import textwrap
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tietrain.config import DataConfig
+from tietrain.data.beside import call_beside
 from tietrain.data.sources.files import Corpus, Split, named_splits, text_columns
 from tietrain.data.sources.validate import file_sha256
 from tietrain.errors import DataError, SettingsError
@@ -141,7 +140,7 @@ def _ask_hub(name: str, revision: str | None) -> str:
     requested = f"data.dataset={name}" + (f" data.revision={revision}" if revision else "")
     hub = constants.ENDPOINT
     try:
-        info = _within(REACH_SECONDS, lambda: HfApi().dataset_info(name, revision=revision, timeout=REACH_SECONDS))
+        info = call_beside(lambda: HfApi().dataset_info(name, revision=revision, timeout=REACH_SECONDS), REACH_SECONDS)
         return str(info.sha)
     except RepositoryNotFoundError:
         problem = f"{hub} has no such dataset, or you have no access"
@@ -153,26 +152,6 @@ def _ask_hub(name: str, revision: str | None) -> str:
         problem = f"there is no such folder, and {hub} cannot be reached ({_one_line(e)})"
         remedy = "load it with network; HF_HUB_OFFLINE=1 uses what was loaded before"
     raise DataError(requested, problem, remedy)
-
-
-def _within(seconds: float, call: Callable[[], Any]) -> Any:
-    """What a call returns or raises, or TimeoutError; a call that never ends does not keep the program."""
-    answers: queue.Queue[tuple[Any, Exception | None]] = queue.Queue()
-
-    def answer() -> None:
-        try:
-            answers.put((call(), None))
-        except Exception as e:
-            answers.put((None, e))
-
-    threading.Thread(target=answer, daemon=True).start()
-    try:
-        value, error = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {seconds:g} seconds") from None
-    if error is not None:
-        raise error
-    return value
 
 
 def _builder(data: DataConfig, commit: str | None) -> Any:

@@ -5,8 +5,6 @@ from pathlib import Path
 from tietrain.config import DataConfig
 from tietrain.data.sources.features import FeatureRows, check_rows, read_feature_parquet, read_features
 from tietrain.data.sources.files import Corpus, Named, Split, all_columns, first_files, split_files, text_columns
-from tietrain.data.sources.validate import open_regular
-from tietrain.errors import DataError
 
 
 def load_parquet(data: DataConfig, task: str) -> Corpus:
@@ -57,17 +55,9 @@ def read_parquet(path: Path, requested: str, columns: list[str], one_line: bool)
     Raises:
         DataError: naming file and row.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from tietrain.data.sources.columns import find_columns, open_parquet, read_texts
 
-    from tietrain.data.sources.columns import find_columns, read_texts
-
-    with open_regular(path, requested) as f:
-        try:
-            file = pq.ParquetFile(f, page_checksum_verification=True)
-            paths = find_columns(file.schema_arrow, columns, str(path))
-            batches = file.iter_batches(columns=[".".join(names) for names in paths])
-            return read_texts(batches, paths, str(path), one_line)
-        except (pa.ArrowException, OSError, ValueError) as e:
-            problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
-            raise DataError(str(path), problem, "get the whole file again") from None
+    with open_parquet(path, requested) as file:
+        paths = find_columns(file.schema_arrow, columns, str(path))
+        batches = file.iter_batches(columns=[".".join(names) for names in paths])
+        return read_texts(batches, paths, str(path), one_line)
