@@ -8,14 +8,17 @@ known lexemes only.
 from collections import Counter
 from collections.abc import Callable
 from itertools import count
-from typing import Any
+from typing import TypeVar
 
 from tietrain.data.grammar.draw import Table, Uniform, make_stream
 from tietrain.data.grammar.lexicon import CONTENT_KINDS, NOUN_KINDS, Lexicon
 from tietrain.data.grammar.meaning import (
     NONE,
+    Clause,
     Meaning,
     MeaningDrawer,
+    Phrase,
+    Relative,
     Structure,
     count_words,
     iterate_concepts,
@@ -25,6 +28,8 @@ from tietrain.data.grammar.meaning import (
 )
 from tietrain.data.grammar.settings import GrammarSettings
 from tietrain.errors import SettingsError
+
+Part = TypeVar("Part", Clause, Phrase, Phrase | None, Relative | None)
 
 HELD_ONE_IN = 12
 """One verb-object pair in so many is set aside."""
@@ -53,27 +58,22 @@ def find_known(lexicon: Lexicon, counts: Counter[int], texts: dict[str, list[str
     return known
 
 
-def rebuild(part: Any, lexicon: Lexicon, change: Callable[[int], int]) -> Any:
-    """A clause, relative clause or phrase with each content lexeme passed through `change`, in a fixed order."""
-    if part is None:
-        return None
-
-    def change_content(concept: int) -> int:
-        is_content = concept != NONE and lexicon.kind[concept] in CONTENT_KINDS
-        return change(concept) if is_content else concept
-
-    changed: dict[str, Any] = {}
-    for name in ("verb", "relative", "noun", "adjectives", "subject", "object", "adverb", "place"):
-        if name not in part._fields:
-            continue
-        value = getattr(part, name)
-        if name in ("verb", "noun", "adverb"):
-            changed[name] = change_content(value)
-        elif name == "adjectives":
-            changed[name] = tuple(change_content(concept) for concept in value)
-        else:
-            changed[name] = rebuild(value, lexicon, change)
-    return part._replace(**changed)
+def rebuild(part: Part, change: Callable[[int], int]) -> Part:
+    """A clause, relative clause or phrase with each lexeme that has a topic passed through `change`, in a fixed order."""
+    if isinstance(part, Clause):
+        return part._replace(
+            verb=change(part.verb),
+            subject=rebuild(part.subject, change),
+            object=rebuild(part.object, change),
+            adverb=change(part.adverb),
+            place=rebuild(part.place, change),
+        )
+    if isinstance(part, Phrase):
+        relative = rebuild(part.relative, change)
+        return part._replace(relative=relative, noun=change(part.noun), adjectives=tuple(map(change, part.adjectives)))
+    if isinstance(part, Relative):
+        return part._replace(verb=change(part.verb), object=rebuild(part.object, change))
+    return part
 
 
 class PairSplits:
@@ -214,11 +214,11 @@ class PairSplits:
         kinds: list[str] = []
 
         def note(concept: int) -> int:
-            kinds.append(self.lexicon.kind[concept])
+            kinds.append(self.lexicon.kind[concept] if concept != NONE else "")
             return concept
 
         for clause in meaning:
-            rebuild(clause, self.lexicon, note)
+            rebuild(clause, note)
         places = [place for place, kind in enumerate(kinds) if kind in self.rare]
         if not places:
             return None
@@ -232,7 +232,7 @@ class PairSplits:
         def exchange(concept: int) -> int:
             return lexeme if next(numbers) == chosen else concept
 
-        changed = tuple(rebuild(clause, self.lexicon, exchange) for clause in meaning)
+        changed = tuple(rebuild(clause, exchange) for clause in meaning)
         return changed if self._has_rare(changed) and not _repeats_adjective(changed) else None
 
     def _has_rare(self, meaning: Meaning) -> bool:

@@ -215,11 +215,9 @@ def count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
 
 def _fingerprint(corpus: Corpus) -> str:
     digest = hashlib.sha256(json.dumps(corpus.columns).encode())
-    for name in sorted(corpus.splits):
+    for name, split in sorted(corpus.splits.items()):
         for column in corpus.columns:
-            digest.update(f"\0{name}\0{column}\0{_sum(corpus.splits[name], column)}".encode())
+            vectors = split.features.get(column)
+            content = lines_sha256(split.texts[column]) if vectors is None else vectors.fingerprint
+            digest.update(f"\0{name}\0{column}\0{content}".encode())
     return digest.hexdigest()
-
-
-def _sum(split: Split, column: str) -> str:
-    return split.features[column].fingerprint if column in split.features else lines_sha256(split.texts[column])
