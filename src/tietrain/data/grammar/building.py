@@ -10,8 +10,7 @@ from tietrain.data.grammar.meaning import Meaning, iterate_concepts
 from tietrain.data.grammar.noisy_sources import FaultChannel, make_features
 from tietrain.data.grammar.paragraph import Paragraph
 from tietrain.data.grammar.settings import FAULTY, FEATURES, GrammarSettings
-from tietrain.data.grammar.splits import MAX_TRIES, PairSplits, find_known
-from tietrain.errors import SettingsError
+from tietrain.data.grammar.splits import PairSplits, find_known, iterate_allowed
 
 
 def generate(settings: GrammarSettings) -> GrammarCorpus:
@@ -52,9 +51,7 @@ def _add_pairs(
     settings = corpus.settings
     needed = dict.fromkeys([*languages, *(FAULTY.get(column, column) for column in corpus.columns)])
     spelled = {language: corpus.spell(language, meanings, f"spelling of {name}") for language in needed}
-    texts = {}
-    for column in corpus.columns:
-        texts[column] = _damage(corpus, column, name, spelled) if column in FAULTY else spelled[column]
+    texts = {c: spelled[c] if c in spelled else _damage(corpus, c, name, spelled) for c in corpus.columns}
     features = None
     if FEATURES in settings.columns:
         label = (f"features of {name}", *settings.stream_label)
@@ -105,22 +102,14 @@ def _draw_paragraphs(
     spells = make_stream(f"spelling of {name}", column, *corpus.settings.stream_label)
     paragraphs: list[Paragraph] = []
     lines: list[str] = []
-    n_tries = 0
-    # Sized by the Latin spelling, so that the other alphabet has the same sentences.
-    while n_bytes > 0:
-        paragraph = corpus.paragraphs.draw(draws)
-        if is_allowed(paragraph):
-            line = " ".join(language.draw(meaning, spells) for meaning in paragraph)
-            n_bytes -= len(line) + 1
-            lines.append(line)
-            paragraphs.append(paragraph)
-            n_tries = 0
-            continue
-        n_tries += 1
-        if n_tries > MAX_TRIES:
-            requested = f"data.difficulty={corpus.settings.difficulty}"
-            problem = f"too few paragraphs for the split {name}"
-            raise SettingsError(requested, problem, "choose another difficulty")
+    for paragraph in iterate_allowed(lambda: corpus.paragraphs.draw(draws), is_allowed, name):
+        line = " ".join(language.draw(meaning, spells) for meaning in paragraph)
+        paragraphs.append(paragraph)
+        lines.append(line)
+        # Sized by the Latin spelling, so that the other alphabet has the same sentences.
+        n_bytes -= len(line) + 1
+        if n_bytes <= 0:
+            break
     texts = {"text": [corpus.to_script(column, line) for line in lines]}
     corpus.splits[name] = GrammarSplit(texts, paragraphs)
     return paragraphs, lines

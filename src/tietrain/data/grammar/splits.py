@@ -6,8 +6,8 @@ known lexemes only.
 """
 
 from collections import Counter
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Iterator
+from itertools import count, islice
 from typing import TypeVar
 
 from tietrain.data.grammar.draw import Table, Uniform, make_stream
@@ -29,6 +29,7 @@ from tietrain.data.grammar.meaning import (
 from tietrain.data.grammar.settings import GrammarSettings
 from tietrain.errors import SettingsError
 
+T = TypeVar("T")
 Part = TypeVar("Part", Clause, Phrase, Phrase | None, Relative | None)
 
 HELD_ONE_IN = 12
@@ -41,6 +42,23 @@ LONG_PERCENTILE = 98
 """Sentences of `long` are at least as long as this percentile of train, at most as its longest."""
 MAX_TRIES = 5_000
 """Draws in a row that may be turned down before the settings are refused: they leave no room."""
+
+
+def iterate_allowed(draw: Callable[[], T | None], is_allowed: Callable[[T], bool], split: str) -> Iterator[T]:
+    """Draws that a split may hold, without end.
+
+    Raises:
+        SettingsError: MAX_TRIES in a row are turned down.
+    """
+    n_tries = 0
+    while n_tries <= MAX_TRIES:
+        n_tries += 1
+        drawn = draw()
+        if drawn is not None and is_allowed(drawn):
+            yield drawn
+            n_tries = 0
+    problem = f"the grammar has too few sentences for the split {split}"
+    raise SettingsError("data.difficulty", problem, "choose another data.difficulty or data.preset")
 
 
 def find_known(lexicon: Lexicon, counts: Counter[int], texts: dict[str, list[str]]) -> set[int]:
@@ -148,21 +166,10 @@ class PairSplits:
     def _collect(self, name: str, n_meanings: int, draw: Callable[[Uniform], Meaning | None]) -> list[Meaning]:
         uniform = self._stream(f"meanings of {name}")
         meanings: list[Meaning] = []
-        n_tries = 0
-        while len(meanings) < n_meanings:
-            meaning = draw(uniform)
-            if meaning is not None and self._is_allowed(name, meaning):
-                self.seen.add(meaning)
-                meanings.append(meaning)
-                n_tries = 0
-                continue
-            n_tries += 1
-            if n_tries > MAX_TRIES:
-                raise SettingsError(
-                    f"data.preset={self.settings.preset} with data.difficulty={self.settings.difficulty}",
-                    f"too few sentences for the split {name}",
-                    "choose another difficulty",
-                )
+        allowed = iterate_allowed(lambda: draw(uniform), lambda meaning: self._is_allowed(name, meaning), name)
+        for meaning in islice(allowed, n_meanings):
+            self.seen.add(meaning)
+            meanings.append(meaning)
         return meanings
 
     def _is_allowed(self, name: str, meaning: Meaning) -> bool:

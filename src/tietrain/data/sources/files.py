@@ -86,10 +86,10 @@ def load_files(data: DataConfig, task: str) -> Corpus:
                 read.features[group[0]] = rows
                 counts.append((path, len(rows), "rows"))
             else:
-                file = read_text_file(path, requested, _parser(data.format, path, group, task), len(group))
-                read.texts |= zip(group, file.columns, strict=True)
-                counts.append((path, len(file.columns[0]), "lines"))
-                notes[path] = file.notes
+                parser = _parser(data.format, path, group, task)
+                texts, notes[path] = read_text_file(path, requested, parser, len(group))
+                read.texts |= zip(group, texts, strict=True)
+                counts.append((path, len(texts[0]), "lines"))
         check_rows(named[0][1], counts)
     corpus.notes += [note for of_file in notes.values() for note in of_file]
     return corpus

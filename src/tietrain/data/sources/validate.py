@@ -7,7 +7,6 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from gzip import BadGzipFile, GzipFile
 from io import BufferedReader
 from pathlib import Path
@@ -27,19 +26,8 @@ HASHED_LINES = 10_000
 Parser = Callable[[int, str], list[str] | None]
 
 
-@dataclass(frozen=True)
-class TextFile:
-    """What a valid file holds.
-
-    columns: the texts of each column of its format. notes: what is unusual in a usable file.
-    """
-
-    columns: list[list[str]]
-    notes: list[str]
-
-
-def read_text_file(path: Path, requested: str, parser: Parser, n_columns: int) -> TextFile:
-    """Read a plain or gzip file, in one pass that holds its rows and one line.
+def read_text_file(path: Path, requested: str, parser: Parser, n_columns: int) -> tuple[list[list[str]], list[str]]:
+    """The texts of each column of a plain or gzip file, and notes of what is unusual; one pass holds its rows and one line.
 
     Args:
         requested: the setting that names the file, for messages.
@@ -69,7 +57,7 @@ def read_text_file(path: Path, requested: str, parser: Parser, n_columns: int) -
         raise DataError(str(path), "there is no text in it", "give a file with text")
     if n_crlf:
         notes.append(f"{path.name} has {n_crlf} lines ending in CRLF; CR is left out")
-    return TextFile(columns, notes)
+    return columns, notes
 
 
 def _bare(path: Path, number: int, line: str) -> str:
