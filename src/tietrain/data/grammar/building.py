@@ -32,7 +32,7 @@ def _generate_pairs(corpus: GrammarCorpus) -> None:
     train = splits.draw_train()
     # A and B alone decide what other splits may hold: C has one word per concept, so with it
     # nothing else is unknown, and every choice of columns has the same meanings.
-    spelled = _add_pairs(corpus, "train", train, ("a", "b"))
+    spelled = _add_pairs(corpus, "train", train)
     latin = {language: [corpus.to_script(language, line) for line in spelled[language]] for language in "ab"}
     splits.learn(train, latin)
     for name, meanings in splits.draw_rest().items():
@@ -44,12 +44,10 @@ def _generate_pairs(corpus: GrammarCorpus) -> None:
     )
 
 
-def _add_pairs(
-    corpus: GrammarCorpus, name: str, meanings: list[Meaning], languages: tuple[str, ...] = ()
-) -> dict[str, list[str]]:
-    """Adds a split with all its columns; returns its lines in their languages and in `languages`."""
+def _add_pairs(corpus: GrammarCorpus, name: str, meanings: list[Meaning]) -> dict[str, list[str]]:
+    """Adds a split with all its columns; returns its lines in A, B and the languages of the columns."""
     settings = corpus.settings
-    needed = dict.fromkeys([*languages, *(FAULTY.get(column, column) for column in corpus.columns)])
+    needed = dict.fromkeys(["a", "b", *(FAULTY.get(column, column) for column in corpus.columns)])
     spelled = {language: corpus.spell(language, meanings, f"spelling of {name}") for language in needed}
     texts = {c: spelled[c] if c in spelled else _damage(corpus, c, name, spelled) for c in corpus.columns}
     features = None

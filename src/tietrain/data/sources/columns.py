@@ -21,11 +21,7 @@ FieldPath = tuple[str, ...]
 
 @contextmanager
 def open_parquet(path: Path, requested: str) -> Iterator[pq.ParquetFile]:
-    """A Parquet file, to be read in this context; DataError if it cannot be opened or is damaged.
-
-    Args:
-        requested: the setting that names the file, for messages.
-    """
+    """A Parquet file, to be read in this context; DataError if it cannot be opened or is damaged."""
     with open_regular(path, requested) as f:
         try:
             yield pq.ParquetFile(f, page_checksum_verification=True)
@@ -81,13 +77,10 @@ def _is_text(kind: pa.DataType) -> bool:
 def read_texts(
     batches: Iterable[pa.RecordBatch], paths: list[FieldPath], where: str, one_line: bool, first_row: int = 1
 ) -> list[list[str]]:
-    """The texts of each column.
+    """The texts of each column; DataError for the first row that is not a text, rows numbered from `first_row`.
 
     Args:
-        where: what holds the batches, for messages. first_row: the number of its first row, for messages.
         one_line: whether a text with a line break in it is refused: translations are scored line by line.
-    Raises:
-        DataError: naming the row.
     """
     texts: list[list[str]] = [[] for _ in paths]
     n_bytes = 0

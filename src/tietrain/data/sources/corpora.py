@@ -12,7 +12,6 @@ import numpy as np
 from tietrain.config import DataConfig
 from tietrain.data.cache import cache_root, in_use
 from tietrain.data.encoded import Counts
-from tietrain.data.sources.features import FeatureRows
 from tietrain.data.sources.files import Corpus, Split, all_columns, load_files, split_files
 from tietrain.data.sources.hub import hub_key, load_hub
 from tietrain.data.sources.parquet import load_parquet
@@ -74,11 +73,7 @@ def _sha256(value: object) -> str:
 
 
 def grammar_settings(data: DataConfig, task: str) -> GrammarSettings:
-    """The settings of the generator; data.columns names its languages, faulty lines and features.
-
-    Raises:
-        SettingsError: no corpus can be generated so.
-    """
+    """The settings of the generator; SettingsError if no corpus can be generated so."""
     from tietrain.data.grammar.settings import FEATURES, N_FEATURES, GrammarSettings
 
     settings = GrammarSettings(
@@ -108,7 +103,7 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
         name: Split(
             {c: list(s.texts[c]) for c in made.columns},
             None if name == "train" else made.generator_nats(name),
-            {} if s.features is None else {FEATURES: FeatureRows.of(s.features)},
+            {} if s.features is None else {FEATURES: s.features},
         )
         for name, s in made.splits.items()
     }

@@ -52,26 +52,19 @@ BATCH_ROWS = 64
 def read_features(path: Path, requested: str, column: str, width: int) -> FeatureRows:
     """The feature vectors of each row of a file, .npz or .parquet; see `read_feature_npz` and `read_feature_parquet`.
 
-    Args:
-        requested: the setting that names the file, for messages. width: numbers of a vector.
     Raises:
         SettingsError: the name is that of another file. DataError: naming file and row.
     """
     readers = {".npz": read_feature_npz, ".parquet": read_feature_parquet}
     if path.suffix not in readers:
         problem = f"column {column!r} holds feature vectors and {path.name} is neither .npz nor .parquet"
-        raise SettingsError(
-            requested, problem, "name a file of feature vectors, or leave the column out of data.features"
-        )
+        remedy = "name a file of feature vectors, or leave the column out of data.features"
+        raise SettingsError(requested, problem, remedy)
     return readers[path.suffix](path, requested, column, width)
 
 
 def check_rows(requested: str, counts: Sequence[tuple[Path | str, int, str]]) -> None:
-    """Raise DataError unless all files have as many rows.
-
-    Args:
-        requested: the setting that names them. counts: file, how many, and of what (`lines`, `rows`).
-    """
+    """Raise DataError unless all files, each with its count and what is counted, have as many rows."""
     if len({n for _, n, _ in counts}) > 1:
         problem = " and ".join(f"{path} has {n} {what}" for path, n, what in counts)
         raise DataError(requested, problem, "line i of one must belong to line i of the other")

@@ -67,11 +67,7 @@ class Corpus:
 
 
 def load_files(data: DataConfig, task: str) -> Corpus:
-    """The checked lines of every split.
-
-    Raises:
-        SettingsError, DataError: see `corpora.load_corpus`.
-    """
+    """The checked lines of every split; raises as `corpora.load_corpus`."""
     columns = all_columns(data, task)
     files = split_files(data, task)
     groups = [[column] for column in columns] if data.format == "text" else [columns]
@@ -103,9 +99,8 @@ def first_files(files: dict[str, list[Named]]) -> list[str]:
 def all_columns(data: DataConfig, task: str) -> list[str]:
     """Names of the columns, text or not: data.columns, else `source` and `target` for mt, `text` for other tasks."""
     if data.format == "stdlib_docs" and task == "mt":
-        raise SettingsError(
-            f"task={task}", "data.format=stdlib_docs is one text without translations", "choose task=lm"
-        )
+        problem = "data.format=stdlib_docs is one text without translations"
+        raise SettingsError(f"task={task}", problem, "choose task=lm")
     columns = data.columns or (["source", "target"] if task == "mt" else ["text"])
     if (len(columns) < 2 if task == "mt" else len(columns) != 1) or len(set(columns)) != len(columns):
         wanted = "two or more different columns" if task == "mt" else "one text column"

@@ -38,7 +38,7 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
         cache: folder for `datasets` when it reads a folder, one for every content. A hub dataset lies where
             `datasets` keeps all of them, so that one loaded before is found without network.
     Raises:
-        SettingsError, DataError: see `corpora.load_corpus`; the hub cannot be reached, or has no such dataset.
+        DataError: the hub cannot be reached, or has no such dataset; else as `corpora.load_corpus`.
     """
     from tietrain.data.sources.columns import find_columns, read_texts
 
@@ -68,15 +68,13 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
 def hub_key(data: DataConfig) -> dict[str, Any]:
     """All that decides the corpus besides its columns: the files of the folder or the commit on the hub; the splits."""
     folder = _folder(data)
-    source = {"commit": _commit(data)} if folder is None else _file_sums(folder, _named(data))
+    source = {} if folder else {"commit": _commit(data)}
+    for path in folder.rglob("*") if folder else ():
+        name = path.relative_to(folder).as_posix()
+        # Not the hidden ones: .git, or the records a download leaves.
+        if not path.is_dir() and not any(part.startswith(".") for part in name.split("/")):
+            source[name] = file_sha256(path, _named(data))
     return {"source": source, "subset": data.subset, "splits": named_splits(data)}
-
-
-def _file_sums(folder: Path, requested: str) -> dict[str, str]:
-    """Name -> sha256 of every file of a folder but the hidden ones: .git, or the records a download leaves."""
-    names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
-    shown = {name: path for name, path in names.items() if not any(part.startswith(".") for part in name.split("/"))}
-    return {name: file_sha256(path, requested) for name, path in shown.items()}
 
 
 def _named(data: DataConfig) -> str:
@@ -99,9 +97,8 @@ def _folder(data: DataConfig) -> Path | None:
         problem = f"there is no folder {folder}, and a dataset of the hub is written OWNER/NAME"
         raise SettingsError(_named(data), problem, "correct the name, or set data.root to the folder it is in")
     if data.revision is not None:
-        raise SettingsError(
-            f"data.revision={data.revision}", f"{folder} is a folder and has no revisions", "leave it out"
-        )
+        problem = f"{folder} is a folder and has no revisions"
+        raise SettingsError(f"data.revision={data.revision}", problem, "leave it out")
     if data.subset is not None and _is_saved(folder):
         problem = f"{folder} was written by save_to_disk and has no subsets"
         raise SettingsError(f"data.subset={data.subset}", problem, "leave it out")

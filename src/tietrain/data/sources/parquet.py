@@ -8,11 +8,7 @@ from tietrain.data.sources.files import Corpus, Named, Split, all_columns, first
 
 
 def load_parquet(data: DataConfig, task: str) -> Corpus:
-    """The rows of every split: those of its files, one file after the other.
-
-    Raises:
-        SettingsError, DataError: see `corpora.load_corpus`.
-    """
+    """The rows of every split: those of its files, one file after the other; raises as `corpora.load_corpus`."""
     columns = text_columns(data, task)
     files = split_files(data, task)
     first, *more = first_files(files)
@@ -48,13 +44,7 @@ def _features(column: str, width: int, tables: list[Named], named: list[Named], 
 
 
 def read_parquet(path: Path, requested: str, columns: list[str], one_line: bool) -> list[list[str]]:
-    """The texts of each column of a file; see `columns.read_texts`.
-
-    Args:
-        requested: the setting that names the file, for messages.
-    Raises:
-        DataError: naming file and row.
-    """
+    """The texts of each column of a file; see `columns.read_texts`."""
     from tietrain.data.sources.columns import find_columns, open_parquet, read_texts
 
     with open_parquet(path, requested) as file:

@@ -1,4 +1,7 @@
-"""Text files, line by line: each line is checked and parsed once, and what cannot be used is refused with file and line."""
+"""Text files, line by line: each line is checked and parsed once, and what cannot be used is refused with file and line.
+
+`requested` is everywhere the setting that names a file, for messages.
+"""
 
 import hashlib
 import json
@@ -30,7 +33,6 @@ def read_text_file(path: Path, requested: str, parser: Parser, n_columns: int) -
     """The texts of each column of a plain or gzip file, and notes of what is unusual; one pass holds its rows and one line.
 
     Args:
-        requested: the setting that names the file, for messages.
         parser: reads one line of the format into `n_columns` texts and raises DataError if it cannot.
     Raises:
         DataError: naming file and line. The file must be readable, regular, whole, in UTF-8, with text in it.
@@ -133,11 +135,7 @@ def _decode(path: Path, number: int, raw: bytes) -> str:
 
 
 def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
-    """Reads the named keys of JSON lines, one object per line.
-
-    Args:
-        one_line: whether a text with a line break in it is refused: translations are scored line by line.
-    """
+    """Reads the named keys of JSON lines, one object per line; see `text_problem` for `one_line`."""
 
     def parse(number: int, line: str) -> list[str]:
         at = f"{path}:{number}"
@@ -159,7 +157,7 @@ def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
 
 
 def text_problem(name: str, value: object, one_line: bool) -> tuple[str, str] | None:
-    """Problem and remedy of a value that is to be a text; None if it is one. See `jsonl_parser`."""
+    """Problem and remedy of a value that is to be a text; None if it is one. `one_line` refuses line breaks."""
     if not isinstance(value, str):
         return f"{name!r} is {_json_type(value)}, not a text", "write a text, or leave the row out"
     if found := _NO_TEXT.search(value):
