@@ -61,10 +61,10 @@ SOUND_CHANGES = (("sh", "sch"), ("th", "t"), ("y", "j"), ("x", "chs"), ("oo", "u
 def make_lexicon(settings: GrammarSettings) -> Lexicon:
     """The lexicon of a preset, difficulty and language seed; the corpus seed plays no part."""
     coiner = _Coiner(settings)
-    lexicon = coiner.coin()
+    coiner.coin()
     # Last, from a stream of its own: A and B are the same with it and without.
-    coin_c(lexicon, coiner.register, settings.language_seed)
-    return lexicon
+    coin_c(coiner.lexicon, coiner.register, settings.language_seed)
+    return coiner.lexicon
 
 
 def make_cognate(stem: Stem) -> Stem:
@@ -93,7 +93,7 @@ class _Coiner:
         self.separable_bases: list[Word] = []
         self.separable_taken: set[tuple[str, str]] = set()
 
-    def coin(self) -> Lexicon:
+    def coin(self) -> None:
         self.register.take("a", LanguageA.function_words, -1)
         self.register.take("b", LanguageB.function_words, -1)
         self.lexicon.that = self._add_fixed("that", "that", "dass")
@@ -110,7 +110,6 @@ class _Coiner:
                     self._add_name()
                 else:
                     self._add_content(kind, rank, size)
-        return self.lexicon
 
     def _percent(self, percent: int) -> bool:
         return int(self.uniform() * 100) < percent

@@ -100,9 +100,8 @@ def column_at(batch: pa.RecordBatch, path: FieldPath, where: str, first_row: int
     column = batch.column(path[0])
     if not _is_valid(column):
         row = next(i for i in range(len(column)) if not _is_valid(column[i : i + 1]))
-        raise DataError(
-            f"{where}, row {first_row + row}", f"{path[0]!r} is not UTF-8 or damaged", "write the file again"
-        )
+        problem = f"{path[0]!r} is not UTF-8 or damaged"
+        raise DataError(f"{where}, row {first_row + row}", problem, "write the file again")
     return pc.struct_field(column, list(path[1:])) if len(path) > 1 else column
 
 

@@ -68,13 +68,15 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
 def hub_key(data: DataConfig) -> dict[str, Any]:
     """All that decides the corpus besides its columns: the files of the folder or the commit on the hub; the splits."""
     folder = _folder(data)
-    source = {} if folder else {"commit": _commit(data)}
-    for path in folder.rglob("*") if folder else ():
+    if folder is None:
+        return {"source": {"commit": _commit(data)}, "subset": data.subset, "splits": named_splits(data)}
+    sums = {}
+    for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         # Not the hidden ones: .git, or the records a download leaves.
         if not path.is_dir() and not any(part.startswith(".") for part in name.split("/")):
-            source[name] = file_sha256(path, _named(data))
-    return {"source": source, "subset": data.subset, "splits": named_splits(data)}
+            sums[name] = file_sha256(path, _named(data))
+    return {"source": sums, "subset": data.subset, "splits": named_splits(data)}
 
 
 def _named(data: DataConfig) -> str:
@@ -213,13 +215,11 @@ def _parts(
     """Table, first row, row after the last, and its name for messages, of `train`, `train[:90%]` or `a+b`."""
     import datasets
 
+    lengths = {name: len(table) for name, table in tables.items()}
     try:
-        parts = datasets.ReadInstruction.from_spec(spec).to_absolute(
-            {name: len(table) for name, table in tables.items()}
-        )
+        parts = datasets.ReadInstruction.from_spec(spec).to_absolute(lengths)
     except ValueError as e:
         requested = f"data.splits.{split}=[{spec}] data.dataset={data.dataset}"
-        raise SettingsError(
-            requested, str(e).rstrip("."), "name a split as datasets does: train, or train[:90%]"
-        ) from None
+        remedy = "name a split as datasets does: train, or train[:90%]"
+        raise SettingsError(requested, str(e).rstrip("."), remedy) from None
     return [(tables[p.splitname], p.from_, p.to, f"{data.dataset} {p.splitname}") for p in parts]
