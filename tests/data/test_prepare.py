@@ -122,11 +122,11 @@ def test_batches_by_chars_are_the_same_under_every_vocabulary(mt, task):
     assert len({batches.fingerprint for batches in made["tokens"]}) >= len(VOCABULARIES) - 1
     assert len({batches.n_batches(3) for batches in made["chars"]}) == 1
     if task == "mt":
-        n_pairs = sum(len(made["chars"][0].rows(3, i)) for i in range(made["chars"][0].n_batches(3)))
+        n_pairs = sum(len(made["chars"][0].step(3, i)[1]) for i in range(made["chars"][0].n_batches(3)))
         assert n_pairs == 300
         for batches in made["chars"]:
             for i in range(batches.n_batches(3)):
-                np.testing.assert_array_equal(batches.rows(3, i), made["chars"][0].rows(3, i))
+                np.testing.assert_array_equal(batches.step(3, i)[1], made["chars"][0].step(3, i)[1])
 
 
 def test_max_len_by_chars_leaves_out_the_same_pairs(mt):

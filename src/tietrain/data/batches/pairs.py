@@ -162,17 +162,14 @@ class MtBatches:
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Step `index` of an epoch."""
-        which, places = self._plan(epoch)[index]
-        return self._directions[which].pairs.batch(self._directions[which].rows[places])
+        direction, rows = self.step(epoch, index)
+        return direction.pairs.batch(rows)
 
-    def direction(self, epoch: int, index: int) -> str:
-        """Name of the direction of a step."""
-        return self._directions[self._plan(epoch)[index][0]].name
-
-    def rows(self, epoch: int, index: int) -> Counts:
-        """Line numbers of the pairs of a step."""
+    def step(self, epoch: int, index: int) -> tuple[TrainingPairs, Counts]:
+        """Direction of a step, and line numbers of its pairs."""
         which, places = self._plan(epoch)[index]
-        return self._directions[which].rows[places]
+        direction = self._directions[which]
+        return direction, direction.rows[places]
 
     def _plan(self, epoch: int) -> list[tuple[int, Counts]]:
         """Number of the direction, and places among its pairs, of each step."""
