@@ -138,7 +138,6 @@ class MlmBatches:
     """The windows of a language model with a share of each row's tokens hidden, others in every epoch.
 
     Args:
-        windows: what is cut from the text; fingerprint, epochs and order are its own.
         mask_id: the piece that stands for a hidden token; pieces from mask_id + 1 to vocab_size are text.
         rate: share of a row's tokens that is to be predicted, at least one token.
     Source: Devlin et al. 2019, section 3.1; masks drawn anew every time: Liu et al. 2019.

@@ -91,15 +91,9 @@ def make_long_structure(max_clauses: int) -> Structure:
 
 
 class MeaningDrawer:
-    """Draws meanings from the tables of a structure, and of a lexicon in one topic.
+    """Draws meanings from the tables of a structure, and of a lexicon in one topic whose concepts come first.
 
-    Args:
-        structure: shapes.
-        lexicon: concepts.
-        topic: topic whose concepts come first, or NEUTRAL.
-
-    Attributes:
-        draw_name: draws a name; the lexicon's table unless replaced.
+    draw_name: draws a name; the lexicon's table unless replaced.
     """
 
     def __init__(self, structure: Structure, lexicon: Lexicon, topic: int = NEUTRAL) -> None:
