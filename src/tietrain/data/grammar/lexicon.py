@@ -91,12 +91,6 @@ class Lexicon:
             table = self._tables[kind, topic] = Table(members, weights)
         return table
 
-    def sense(self, verb: int, object_noun: int | None) -> int:
-        """The sense of a verb before an object: the verb itself or its second sense."""
-        if object_noun is None or verb not in self.second_sense:
-            return verb
-        return verb if self.kind[object_noun] in ANIMATE_KINDS else self.second_sense[verb]
-
 
 class Stem(NamedTuple):
     """A coined stem, open at its last vowel so that an irregular form can change it."""

@@ -87,7 +87,7 @@ class Language(ABC):
 
     def _spell(self, meaning: Meaning, choose: Callable[[Table[str]], str]) -> str:
         tokens: list[str] = []
-        for clause in self.plan(meaning):
+        for clause in map(self.plan, meaning):
             if clause.lead is not None:
                 # Two commas that meet are one.
                 tokens += [clause.lead] if tokens[-1] == COMMA else [COMMA, clause.lead]
@@ -106,7 +106,7 @@ class Language(ABC):
         # Probability of having spelled all tokens before a position; a clause may end at more than
         # one, because a closing comma merges with the comma before the next clause.
         reached = {0: 1.0}
-        for clause in self.plan(meaning):
+        for clause in map(self.plan, meaning):
             ahead: dict[int, float] = {}
             for start, so_far in reached.items():
                 begin = start
@@ -127,10 +127,6 @@ class Language(ABC):
         # max: a sum that rounds above one, and the minus of -log 1.
         return max(0.0, -math.log(probability)) if probability else math.inf
 
-    def plan(self, meaning: Meaning) -> list[ClausePlan]:
-        """One plan per clause, in the order of the clauses."""
-        return [self._plan_clause(clause) for clause in meaning]
-
     def word(self, concept: int, form: int = 0) -> WordChoice:
         """The words of a concept in one inflected form."""
         key = (concept, form)
@@ -146,7 +142,8 @@ class Language(ABC):
         """One form of a word as written."""
         return word.forms[form]
 
-    def _plan_clause(self, clause: Clause) -> ClausePlan:
+    def plan(self, clause: Clause) -> ClausePlan:
+        """All spellings of a clause."""
         constituents = self.verb(clause)
         constituents["S"] = self.phrase(clause.subject, SUBJECT)
         if clause.object is not None:

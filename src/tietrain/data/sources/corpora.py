@@ -55,17 +55,17 @@ def corpus_key(data: DataConfig, task: str) -> str:
         from tietrain.data.grammar.settings import GRAMMAR_VERSION
 
         return _sha256({"grammar": GRAMMAR_VERSION, "settings": repr(grammar_settings(data, task))})
-    columns = all_columns(data, task)
-    sums: object
+    key: dict[str, object] = {"format": data.format, "task": task, "columns": all_columns(data, task)}
     if data.format == "hub":
-        sums = hub_key(data)
+        key["files"] = hub_key(data)
     elif data.format == "stdlib_docs":
-        sums = stdlib_key()
+        key["files"] = stdlib_key()
     else:
         files = split_files(data, task)
-        sums = {split: [file_sha256(path, requested) for path, requested in named] for split, named in files.items()}
-    features = {"features": data.features} if data.features else {}
-    return _sha256({"format": data.format, "task": task, "columns": columns, "files": sums, **features})
+        key["files"] = {split: [file_sha256(*file) for file in named] for split, named in files.items()}
+    if data.features:
+        key["features"] = data.features
+    return _sha256(key)
 
 
 def _sha256(value: object) -> str:
@@ -107,15 +107,8 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
         )
         for name, s in made.splits.items()
     }
-    corpus = Corpus(
-        f"grammar-{data.preset}",
-        list(settings.columns if task == "mt" else made.columns),
-        splits,
-        made.fingerprint,
-        list(made.notes),
-        {},
-        settings,
-    )
+    columns = list(settings.columns if task == "mt" else made.columns)
+    corpus = Corpus(f"grammar-{data.preset}", columns, splits, made.fingerprint, list(made.notes), {}, settings)
     corpus.grammar = made
     return corpus
 
