@@ -235,6 +235,9 @@ def test_settings_are_refused_and_the_key_is_named():
         with pytest.raises(SettingsError) as error:
             DataConfig(**changes)
         assert error.value.setting == f"data.{key}={value}"
+    with pytest.raises(SettingsError) as error:
+        GrammarSettings("mt", difficulty=2.5)
+    assert error.value.setting == "data.difficulty=2.5"
 
 
 def test_references_are_for_translation_and_splits_of_the_corpus_alone(paragraphs, pairs):

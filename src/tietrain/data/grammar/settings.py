@@ -41,7 +41,7 @@ PRESETS = {
 class GrammarSettings:
     """Everything that decides the bytes of a generated corpus.
 
-    DataConfig refuses a preset, alphabet or number that does not exist.
+    DataConfig refuses a preset, alphabet or difficulty that does not exist.
 
     Attributes:
         task: "lm" for running paragraphs of one language, "mt" for sentence pairs.
@@ -58,7 +58,7 @@ class GrammarSettings:
         columns: for "lm" one of LANGUAGES, "a" if empty. For "mt" two or more of LANGUAGES, FAULTY and
             FEATURES, the last a language; ("a", "b") if empty.
     Raises:
-        SettingsError: columns that no corpus can have.
+        SettingsError: a number that is not whole, or columns that no corpus can have.
     """
 
     task: str
@@ -70,6 +70,10 @@ class GrammarSettings:
     columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for key in ("seed", "language_seed", "difficulty"):
+            value = getattr(self, key)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise SettingsError(f"data.{key}={value!r}", "it is not a whole number", "give one, e.g. 4")
         if not self.columns:
             object.__setattr__(self, "columns", ("a",) if self.task == "lm" else ("a", "b"))
         requested = f"data.columns=[{','.join(self.columns)}]"
