@@ -39,7 +39,7 @@ def mt(sizes, batch_tokens=60, seed=1, own=None) -> MtBatches:
 
 
 def epoch_rows(batches, epoch) -> list[list[int]]:
-    return [batches.rows(epoch, i).tolist() for i in range(batches.n_batches(epoch))]
+    return [batches.step(epoch, i)[1].tolist() for i in range(batches.n_batches(epoch))]
 
 
 def check_rows(batch: Batch, src, tgt, rows) -> None:

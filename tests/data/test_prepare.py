@@ -122,11 +122,11 @@ def test_batches_by_chars_are_the_same_under_every_vocabulary(mt, task):
     assert len({batches.fingerprint for batches in made["tokens"]}) >= len(VOCABULARIES) - 1
     assert len({batches.n_batches(3) for batches in made["chars"]}) == 1
     if task == "mt":
-        n_pairs = sum(len(made["chars"][0].rows(3, i)) for i in range(made["chars"][0].n_batches(3)))
+        n_pairs = sum(len(made["chars"][0].step(3, i)[1]) for i in range(made["chars"][0].n_batches(3)))
         assert n_pairs == 300
         for batches in made["chars"]:
             for i in range(batches.n_batches(3)):
-                np.testing.assert_array_equal(batches.rows(3, i), made["chars"][0].rows(3, i))
+                np.testing.assert_array_equal(batches.step(3, i)[1], made["chars"][0].step(3, i)[1])
 
 
 def test_max_len_by_chars_leaves_out_the_same_pairs(mt):
@@ -223,7 +223,9 @@ def test_prepare_again_gives_the_same(mt, monkeypatch):
     assert (again.corpus.splits, again.corpus.about) == (first.corpus.splits, first.corpus.about)
     for split in first.encoded:
         for stack, column in COLUMNS.items():
-            np.testing.assert_array_equal(again.lines(split, stack, column).ids, first.lines(split, stack, column).ids)
+            np.testing.assert_array_equal(
+                again.lines(split, stack, column).values, first.lines(split, stack, column).values
+            )
 
 
 def test_prepare_learns_a_vocabulary_once_for_all_arms(mt, monkeypatch):
@@ -327,6 +329,6 @@ def test_prepare_again_takes_less_than_a_second_on_multi30k(tmp_path):
 def test_prepare_notes_how_much_of_a_joint_vocabulary_each_language_uses(mt):
     prepared = prepare(arm(mt, vocabulary="joint"))
     (note,) = [note for note in prepared.notes if "by all" in note]
-    a, b = (set(lines.ids.tolist()) for lines in prepared.encoded["train"]["joint"].values())
+    a, b = (set(lines.values.tolist()) for lines in prepared.encoded["train"]["joint"].values())
     assert f"train uses {len(a)} by en, {len(b)} by xx, {len(a & b)} by all" in note
     assert not any("by all" in note for note in prepare(arm(mt)).notes)

@@ -106,7 +106,7 @@ def test_batches_are_the_same_with_shared_and_own_decoders(config):
     assert set(tags) == {"de", "fr"} and not prepare(arms[1]).vocabularies["encoder"].tags
     for i in range(batches[0].n_batches(1)):
         tagged, plain = (one.batch(1, i) for one in batches[:2])
-        target = batches[0].direction(1, i).removeprefix("en-")
+        target = batches[0].step(1, i)[0].name.removeprefix("en-")
         assert (tagged.sources["encoder"][:, 0] == tags[target]).all()
         assert (tagged.stack, plain.stack) == ("decoder", f"decoder_{target}")
         assert (plain.sources["encoder"][:, 0] > EOS_ID).all()

@@ -19,10 +19,10 @@ RUNS = {
     "post-editing": ["task=mt", "data.columns=[a,b_mt,b]", "tying=[three_way,one_encoder]"],
     "two attentions": ["task=mt", "data.columns=[a,b_mt,b]", "model.source_attention=each", "tying=cross_attentions"],
     "vectors": ["task=mt", "data.columns=[a_mt,features,b]", "+data.features.features=32", "tying=one_encoder"],
-    "a sister and a stranger": [
+    "several decoders": [
         "task=mt",
-        "data.columns=[a,b,c,d]",
-        "task.directions=[a-b,a-c,a-d]",
+        "data.columns=[a,b,c]",
+        "task.directions=[a-b,a-c]",
         "model.decoders=each",
         "tying=[three_way,partial_decoders]",
     ],

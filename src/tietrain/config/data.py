@@ -55,7 +55,7 @@ class DataConfig:
     splits (hub), `train` or `train[:90%]`."""
     columns: Optional[list[str]] = setting(None, COLUMNS, at_eval=True)
     """Columns that are read: names in the file (`translation.en` is a field of one), labels for text; generated:
-    languages a to d, a_mt to d_mt with machine faults, features."""
+    languages a to c, a_mt to c_mt with machine faults, features."""
     features: dict[str, int] = setting({}, TRANSLATION, ge=1, open=True, at_eval=True)
     """Columns of feature vectors instead of text -> width of a vector."""
     vocabulary: str = setting("auto", TRANSLATION, choices=("auto", "joint", "separate"))

@@ -3,8 +3,6 @@
 from collections import Counter
 from typing import Any
 
-import numpy as np
-
 from tietrain.config.layout import Layout
 from tietrain.data.prepared import Prepared
 
@@ -22,10 +20,7 @@ def describe(prepared: Prepared) -> dict[str, Any]:
             known = column.get("words") and "pieces" in column
             column["pieces_per_word"] = column["pieces"] / column["words"] if known else None
     layout = prepared.layout
-    used = {
-        name: {column: set(np.unique(lines.ids).tolist()) for column, lines in columns.items()}
-        for name, columns in prepared.encoded["train"].items()
-    }
+    used = prepared.used_pieces()
     vocabularies = {
         stack: {
             "kind": v.kind,

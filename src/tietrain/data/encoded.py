@@ -1,10 +1,10 @@
-"""Lines as piece ids, stored as one flat array; their lengths in pieces or characters, their order, and cuts of it."""
+"""Rows of a split stored as one flat array; their lengths in pieces or characters, their order, and cuts of it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,52 +13,61 @@ Ids = NDArray[np.int32]
 Counts = NDArray[np.int64]
 
 
-class EncodedLines(Sequence[Ids]):
-    """A sequence of id arrays, one per line, without bos and eos.
+class PackedRows(Sequence[NDArray[Any]]):
+    """A sequence of arrays, one per row, stored as one. Rows differ in length, and in no other dimension.
 
-    ids: those of all lines, one after the other. offsets: line i is `ids[offsets[i]:offsets[i + 1]]`.
+    values: those of all rows, one row after the other. offsets: row i is `values[offsets[i]:offsets[i + 1]]`.
     """
 
-    def __init__(self, ids: Ids, offsets: Counts):
-        self.ids, self.offsets = ids, offsets
+    dtype: type[np.generic]
+
+    def __init__(self, values: NDArray[Any], offsets: Counts):
+        self.values, self.offsets = values, offsets
 
     @classmethod
-    def of(cls, lines: Iterable[Sequence[int] | Ids]) -> EncodedLines:
-        """Pack lists or arrays of ids; an EncodedLines comes back as it is."""
-        if isinstance(lines, cls):
-            return lines
-        arrays = [np.asarray(line, dtype=np.int32) for line in lines]
-        offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
-        np.cumsum([len(a) for a in arrays], out=offsets[1:])
-        return cls(np.concatenate(arrays) if arrays else np.empty(0, dtype=np.int32), offsets)
+    def of(cls, rows: Iterable[Sequence[int] | NDArray[Any]]) -> Self:
+        """Pack lists or arrays; packed rows come back as they are."""
+        if isinstance(rows, cls):
+            return rows
+        arrays = [np.asarray(row, dtype=cls.dtype) for row in rows]
+        values = np.concatenate(arrays) if arrays else np.empty(0, dtype=cls.dtype)
+        return cls(values, offsets_of([len(a) for a in arrays]))
 
     @property
     def lengths(self) -> Counts:
-        """Pieces of each line."""
+        """Length of each row."""
         return np.diff(self.offsets)
 
-    def take(self, rows: Counts) -> EncodedLines:
-        """The lines with the given numbers, in that order."""
-        return EncodedLines.of([self[int(r)] for r in rows])
+    def take(self, rows: Counts) -> Self:
+        """The rows with the given numbers, in that order."""
+        lengths = self.lengths[rows]
+        offsets = offsets_of(lengths)
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        return type(self)(self.values[places], offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @overload
-    def __getitem__(self, index: int) -> Ids: ...
+    def __getitem__(self, index: int) -> NDArray[Any]: ...
     @overload
-    def __getitem__(self, index: slice) -> EncodedLines: ...
-    def __getitem__(self, index: int | slice) -> Ids | EncodedLines:
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> NDArray[Any] | Self:
         if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            if step != 1:
-                return self.take(np.arange(start, stop, step))
-            offsets = self.offsets[start : max(start, stop) + 1]
-            return EncodedLines(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        i = index % len(self)
-        return self.ids[self.offsets[i] : self.offsets[i + 1]]
+            return self.take(np.arange(len(self))[index])
+        row = range(len(self))[index]
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+
+def offsets_of(lengths: Sequence[int] | Counts) -> Counts:
+    """Where each row begins, and the end of the last."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+class EncodedLines(PackedRows):
+    """The piece ids of lines, without bos and eos."""
+
+    dtype = np.int32
 
 
 # Characters counted as one token: what European text has under a vocabulary of some thousand pieces. The same for every

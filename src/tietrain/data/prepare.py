@@ -60,10 +60,7 @@ def prepare(config: RunConfig) -> Prepared:
             split: {c: FeatureRows(*_packed(arrays, "values", split, c)) for c in config.data.features}
             for split in meta["splits"]
         },
-        reference_lengths={},
-        rows={},
         overlap_rows={split: {c: arrays[f"seen/{split}/{c}"] for c in texts} for split in corpus.splits},
-        token_starts=None,
         notes=list(meta["notes"]),
         fingerprints=fingerprints(meta["fingerprint"], vocabularies),
     )
@@ -72,7 +69,12 @@ def prepare(config: RunConfig) -> Prepared:
         if vocabulary.size < config.model.vocab_size:
             sizes = f"{vocabulary.size} pieces instead of {config.model.vocab_size}"
             prepared.notes.append(f"vocabulary ({name}): {sizes}: the training text supports no more")
-    prepared.notes += [_shared_use(prepared, name) for name, columns in layout.columns.items() if len(columns) > 1]
+    for name, used in prepared.used_pieces().items():
+        if len(used) > 1:
+            by_column = ", ".join(f"{len(pieces):,} by {column}" for column, pieces in used.items())
+            by_all = f"{len(set.intersection(*used.values())):,} by all"
+            uses = f"of {named[name].size:,} pieces train uses {by_column}, {by_all}; an output computes every one"
+            prepared.notes.append(f"vocabulary ({name}): {uses}")
     return prepared
 
 
@@ -145,10 +147,7 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
             for split, read in corpus.splits.items()
         },
         features={split: read.features for split, read in corpus.splits.items()},
-        reference_lengths={},
-        rows={},
         overlap_rows={split: {} for split in corpus.splits},
-        token_starts=None,
         notes=[note for note in corpus.notes if not note.startswith("train: ")],
         fingerprints=fingerprints(corpus.fingerprint, vocabularies),
     )
@@ -158,15 +157,6 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
         }
         note_scored(prepared, config, blank)
     return prepared
-
-
-def _shared_use(prepared: Prepared, name: str) -> str:
-    """How many pieces of a vocabulary of several languages each of them uses in `train`."""
-    used = {c: set(np.unique(lines.ids).tolist()) for c, lines in prepared.encoded["train"][name].items()}
-    by_column = ", ".join(f"{len(pieces):,} by {column}" for column, pieces in used.items())
-    size = next(v.size for s, v in prepared.vocabularies.items() if prepared.layout.vocabularies[s] == name)
-    in_all = len(set.intersection(*used.values()))
-    return f"vocabulary ({name}): of {size:,} pieces train uses {by_column}, {in_all:,} by all; an output computes every one"
 
 
 def _check_tags(config: RunConfig, layout: Layout) -> None:
@@ -209,10 +199,10 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
         for name, columns in layout.columns.items():
             for column in columns:
                 encoded = EncodedLines.of(own[name].encode(read.texts[column]))
-                arrays[f"ids/{split}/{name}/{column}"] = encoded.ids
+                arrays[f"ids/{split}/{name}/{column}"] = encoded.values
                 arrays[f"offsets/{split}/{name}/{column}"] = encoded.offsets
-                unknown = int(np.count_nonzero(encoded.ids == UNK_ID))
-                pieces[split].setdefault(column, {"pieces": len(encoded.ids), "unk": unknown})
+                unknown = int(np.count_nonzero(encoded.values == UNK_ID))
+                pieces[split].setdefault(column, {"pieces": len(encoded.values), "unk": unknown})
                 if split == "train" and config.task.name != "mt":
                     arrays[f"starts/{column}"] = own[name].starts(train[column], encoded)
         for column, rows in read.features.items():

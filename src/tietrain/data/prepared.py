@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,15 +30,15 @@ class Prepared:
     vocabularies: stack -> vocabulary, one object if several share it; none for feature vectors.
     encoded: split -> vocabulary of `layout` -> column -> lines of ids, without bos and eos. features: split -> column ->
         vectors.
+    overlap_rows: split -> column -> rows whose text also stands in train; empty if there is no train.
+    fingerprints: of the corpus and of the vocabulary of every stack.
     reference_lengths: column -> length of each row of train by which translation batches are cut. It does not depend on
         the arm's own vocabularies: it is the number of pieces in the reference vocabulary (the joint one of all text that
         is read, of the same kind and size and without tags); with train.batch_by=chars a number made of the row's
         characters; for vectors their number.
     rows: trained direction -> its pairs, as rows of train.
-    overlap_rows: split -> column -> rows whose text also stands in train; empty if there is no train.
     token_starts: for a language model with train.batch_by=chars the character of the training text at which each token of
         the stream begins; else None.
-    fingerprints: of the corpus and of the vocabulary of every stack.
     """
 
     corpus: Corpus
@@ -46,12 +46,12 @@ class Prepared:
     vocabularies: dict[str, Vocabulary]
     encoded: dict[str, dict[str, dict[str, EncodedLines]]]
     features: dict[str, dict[str, FeatureRows]]
-    reference_lengths: dict[str, Counts]
-    rows: dict[str, Counts]
     overlap_rows: dict[str, dict[str, Counts]]
-    token_starts: Counts | None
     notes: list[str]
     fingerprints: dict[str, str]
+    reference_lengths: dict[str, Counts] = field(default_factory=dict)
+    rows: dict[str, Counts] = field(default_factory=dict)
+    token_starts: Counts | None = None
 
     @property
     def scored(self) -> dict[str, tuple[str, Direction]]:
@@ -62,6 +62,13 @@ class Prepared:
             for split in self.corpus.splits
             if split != "train"
             for direction in directions
+        }
+
+    def used_pieces(self) -> dict[str, dict[str, set[int]]]:
+        """Vocabulary of `layout` -> column -> the pieces that its lines of train have."""
+        return {
+            name: {column: set(np.unique(lines.values).tolist()) for column, lines in columns.items()}
+            for name, columns in self.encoded["train"].items()
         }
 
     def lines(self, split: str, stack: str, column: str) -> EncodedLines:

@@ -1,20 +1,20 @@
 """Vocabularies: text to piece ids and back, exactly. The ids of pad, unk, bos and eos are fixed here and only here."""
 
+import functools
 import hashlib
 import io
 import itertools
 import json
 import re
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
+from tietrain.data.beside import call_beside
 from tietrain.data.encoded import EncodedLines, Ids
 from tietrain.errors import DataError, SettingsError
 
@@ -90,7 +90,7 @@ class Vocabulary:
             encoded: `encode(lines)`.
         """
         spelled = [_spell(line, self._prefix) for line in lines]
-        sizes = self._sizes[encoded.ids]
+        sizes = self._sizes[encoded.values]
         ends = np.concatenate([[0], np.cumsum(sizes)])
         line_starts = ends[encoded.offsets[:-1]]
         # The later bytes of a character are of size 0 and begin where its first byte does.
@@ -98,7 +98,7 @@ class Vocabulary:
         n_spelled = np.fromiter(map(len, spelled), dtype=np.int64, count=len(spelled))
         for row in np.flatnonzero(ends[encoded.offsets[1:]] - line_starts != n_spelled).tolist():
             at = slice(encoded.offsets[row], encoded.offsets[row + 1])
-            starts[at] = self._starts_with_unknown(spelled[row], encoded.ids[at])
+            starts[at] = self._starts_with_unknown(spelled[row], encoded.values[at])
         starts = np.maximum(starts - len(self._prefix), 0)
         n_plain = np.fromiter((len(line) + len(self._prefix) for line in lines), dtype=np.int64, count=len(lines))
         for row in np.flatnonzero(n_spelled > n_plain).tolist():
@@ -179,31 +179,33 @@ def train_vocabulary(
     if not lines:
         raise DataError("the training text", "it is empty", "give files with text in data.splits.train")
     model = io.BytesIO()
+    train = functools.partial(
+        sentencepiece.SentencePieceTrainer.train,
+        sentence_iterator=_training_lines(lines, kind),
+        model_writer=model,
+        model_type=kind,
+        vocab_size=size,
+        pad_id=PAD_ID,
+        unk_id=UNK_ID,
+        bos_id=BOS_ID,
+        eos_id=EOS_ID,
+        pad_piece=_ESCAPE + "<pad>",
+        unk_piece=_ESCAPE + "<unk>",
+        bos_piece=_ESCAPE + "<s>",
+        eos_piece=_ESCAPE + "</s>",
+        control_symbols=[f"{_TAG}{tag}>" for tag in tags],
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        add_dummy_prefix=False,
+        character_coverage=1.0,
+        byte_fallback=byte_fallback,
+        hard_vocab_limit=False,
+        max_sentence_length=8 * MAX_TRAINING_CHARACTERS,
+        num_threads=1,
+        minloglevel=2,
+    )
     try:
-        _train(
-            sentence_iterator=_training_lines(lines, kind),
-            model_writer=model,
-            model_type=kind,
-            vocab_size=size,
-            pad_id=PAD_ID,
-            unk_id=UNK_ID,
-            bos_id=BOS_ID,
-            eos_id=EOS_ID,
-            pad_piece=_ESCAPE + "<pad>",
-            unk_piece=_ESCAPE + "<unk>",
-            bos_piece=_ESCAPE + "<s>",
-            eos_piece=_ESCAPE + "</s>",
-            control_symbols=[f"{_TAG}{tag}>" for tag in tags],
-            normalization_rule_name="identity",
-            remove_extra_whitespaces=False,
-            add_dummy_prefix=False,
-            character_coverage=1.0,
-            byte_fallback=byte_fallback,
-            hard_vocab_limit=False,
-            max_sentence_length=8 * MAX_TRAINING_CHARACTERS,
-            num_threads=1,
-            minloglevel=2,
-        )
+        call_beside(train)  # a signal that stops the run need not wait for its end
     except RuntimeError as e:
         raise _explain(str(e), size, byte_fallback, len(tags)) from None
     vocabulary = Vocabulary(model.getvalue(), kind)
@@ -212,23 +214,6 @@ def train_vocabulary(
     read = vocabulary.decode(spelled)
     vocabulary.lossless = all(UNK_ID in ids or w == text for ids, w, text in zip(spelled, words, read, strict=True))
     return vocabulary
-
-
-def _train(**options: Any) -> None:
-    """Run sentencepiece's trainer beside this thread, so that a signal that stops the run need not wait for its end."""
-    errors: list[Exception] = []
-
-    def work() -> None:
-        try:
-            sentencepiece.SentencePieceTrainer.train(**options)
-        except Exception as e:
-            errors.append(e)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
 
 
 def _training_lines(lines: list[str], kind: str) -> Iterator[str]:

@@ -68,9 +68,8 @@ def load_vocabularies(run: Path, stacks: Iterable[str], fingerprints: Mapping[st
     """
     folder = run / runs.VOCABULARY
     if not is_whole(folder):
-        raise DataError(
-            str(folder), "the run's vocabularies are missing or damaged", "restore the folder, or run it again"
-        )
+        problem = "the run's vocabularies are missing or damaged"
+        raise DataError(str(folder), problem, "restore the folder, or run it again")
     vocabularies = {}
     for stack in stacks:
         check_foreign_model(folder / f"{stack}.model")

@@ -26,7 +26,7 @@ def test_mt_batches_have_little_padding():
 def test_split_batch_gives_parts_that_are_the_batch(sizes, budget):
     src, tgt = (lines_of(s) for s in zip(*sizes, strict=True))
     batch = mt(sizes, 10**6).batch(0, 0)
-    rows = mt(sizes, 10**6).rows(0, 0)
+    rows = mt(sizes, 10**6).step(0, 0)[1]
     parts = split_batch(batch, budget)
     at = 0
     for part in parts:

@@ -21,7 +21,7 @@ def test_mt_batches_hold_every_pair_once_per_epoch(sizes, budget, seed, epoch):
     src, tgt = (lines_of(s) for s in zip(*sizes, strict=True))
     seen = []
     for index in range(batches.n_batches(epoch)):
-        batch, rows = batches.batch(epoch, index), batches.rows(epoch, index)
+        batch, rows = batches.batch(epoch, index), batches.step(epoch, index)[1]
         check_rows(batch, src, tgt, rows)
         assert len(rows) == 1 or batch.tgt_in_ids.numel() <= budget
         seen += rows.tolist()
@@ -90,7 +90,7 @@ def seen_in(batches, epoch) -> dict[str, list[int]]:
     """Direction -> the rows of its steps."""
     seen = {}
     for i in range(batches.n_batches(epoch)):
-        seen.setdefault(batches.direction(epoch, i), []).extend(batches.rows(epoch, i).tolist())
+        seen.setdefault(batches.step(epoch, i)[0].name, []).extend(batches.step(epoch, i)[1].tolist())
     return seen
 
 
@@ -103,9 +103,9 @@ def test_mt_batches_hold_every_pair_of_every_direction_once(sizes, budget, seed,
     }
     for i in range(batches.n_batches(epoch)):
         batch = batches.batch(epoch, i)
-        assert len(batches.rows(epoch, i)) == 1 or batch.tgt_in_ids.numel() <= budget
-        one = sizes[int(batches.direction(epoch, i)[-1])]
-        check_rows(batch, *(lines_of(side) for side in zip(*one, strict=True)), batches.rows(epoch, i))
+        assert len(batches.step(epoch, i)[1]) == 1 or batch.tgt_in_ids.numel() <= budget
+        one = sizes[int(batches.step(epoch, i)[0].name[-1])]
+        check_rows(batch, *(lines_of(side) for side in zip(*one, strict=True)), batches.step(epoch, i)[1])
 
 
 @quick

@@ -142,7 +142,7 @@ def starts_of(lines) -> np.ndarray:
     begins = [end - np.asarray(np.maximum(sizes, 1), dtype=np.int32) for end, sizes in zip(ends, lines, strict=True)]
     begins = [np.maximum(begin, 0) for begin in begins]  # bytes that begin a line have no character before them
     packed = EncodedLines.of(begins)
-    return token_starts(packed, packed.ids, np.asarray([sum(sizes) for sizes in lines]))
+    return token_starts(packed, packed.values, np.asarray([sum(sizes) for sizes in lines]))
 
 
 def offsets_of(rows, starts, width) -> set[int]:
@@ -195,7 +195,7 @@ def text_rows(kind, size, byte_fallback, epoch) -> tuple[str, list[tuple[int, st
     """Fingerprint, and step and text of every row, of windows over TEXT under a vocabulary learned from it."""
     vocabulary = train_vocabulary(TEXT, kind, size, byte_fallback)
     encoded = EncodedLines.of(vocabulary.encode(TEXT))
-    assert UNK_ID not in encoded.ids
+    assert UNK_ID not in encoded.values
     starts = token_starts(encoded, vocabulary.starts(TEXT, encoded), np.asarray([len(line) for line in TEXT]))
     batches = LmBatches(make_stream(encoded), WINDOW, 80, 1, starts)
     return batches.fingerprint, [

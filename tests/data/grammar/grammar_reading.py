@@ -20,8 +20,6 @@ from tietrain.data.grammar.meaning import (
     Relative,
 )
 
-SUBJECT, OBJECT, OBLIQUE = 0, 1, 2
-
 
 class UnreadableError(ValueError):
     """A text that is not a sentence of the language."""
@@ -285,73 +283,4 @@ class ReaderC(ReaderB):
     future = ("wurd", "wurden")
 
 
-class ReaderD(Reader):
-    """Reads language D."""
-
-    language = "d"
-
-    def __init__(self, lexicon: Lexicon) -> None:
-        self.cased: dict[str, tuple[int, int, bool, int]] = {}
-        self.finite: dict[str, tuple[int, int, bool]] = {}
-        self.participles: dict[str, tuple[int, int]] = {}
-        super().__init__(lexicon)
-        for name in lexicon.members("name"):
-            ((word, _),) = lexicon.words["d"][name]
-            self.cased |= {form: (name, SINGULAR, True, case) for case, form in enumerate(word.forms)}
-
-    def add_noun(self, noun: int, forms: tuple[str, ...]) -> None:
-        for place, form in enumerate(forms):
-            self.cased[form] = (noun, PLURAL if place >= 6 else SINGULAR, place % 6 >= 3, place % 3)
-
-    def add_verb(self, verb: int, forms: tuple[str, ...], particle: str) -> None:
-        self.finite |= {form: (verb, place // 2, place % 2 == 1) for place, form in enumerate(forms[:6])}
-        self.participles |= {form: (verb, tense) for tense, form in enumerate(forms[6:])}
-
-    def read_clause(self, conjunction: int) -> Clause:
-        adverb = NONE
-        preposition = NONE
-        phrases: dict[int, Phrase] = {}
-        while self.peek() not in self.finite:
-            if self.look("adverb") != NONE and adverb == NONE:
-                adverb = self.take("adverb")
-                continue
-            phrase, case = self.read_cased()
-            self.check(case not in phrases, f"{self.tokens}: two phrases in case {case}")
-            phrases[case] = phrase
-            if case == OBLIQUE:
-                preposition = self.take("preposition")
-                self.check(preposition != NONE, f"{self.tokens}: no postposition")
-        verb, tense, is_many = self.finite[self.next()]
-        self.check(SUBJECT in phrases, f"{self.tokens}: no subject")
-        self.check_object(verb, phrases.get(OBJECT))
-        self.check(is_many == (phrases[SUBJECT].number == PLURAL), f"{self.tokens}: the verb does not agree")
-        return Clause(
-            conjunction, verb, tense, phrases[SUBJECT], phrases.get(OBJECT), adverb, preposition, phrases.get(OBLIQUE)
-        )
-
-    def check_object(self, verb: int, patient: Phrase | None) -> None:
-        takes_one = self.lexicon.kind[verb] == "transitive"
-        self.check(takes_one == (patient is not None), f"{self.tokens}: the verb takes other phrases")
-
-    def read_cased(self) -> tuple[Phrase, int]:
-        """A phrase and its case; an object before a participle belongs to what follows."""
-        patient = None
-        if self.peek() not in self.participles:
-            patient, case = self.read_plain()
-            verb, _ = self.participles.get(self.peek(), (NONE, NONE))
-            if case != OBJECT or verb == NONE or self.lexicon.kind[verb] != "transitive":
-                return patient, case
-        verb, tense = self.participles[self.next()]
-        self.check_object(verb, patient)
-        phrase, case = self.read_plain()
-        return phrase._replace(relative=Relative(verb, tense, patient)), case
-
-    def read_plain(self) -> tuple[Phrase, int]:
-        numeral = self.take("number")
-        adjectives = self.take_all("adjective")
-        noun, number, definite, case = self.find(self.cased, self.next())
-        number = COUNTED if numeral != NONE else number
-        return Phrase(noun, number, numeral, definite, adjectives), case
-
-
-READERS = {reader.language: reader for reader in (ReaderA, ReaderB, ReaderC, ReaderD)}
+READERS = {reader.language: reader for reader in (ReaderA, ReaderB, ReaderC)}

@@ -16,14 +16,13 @@ from tietrain.config import DataConfig, RunConfig, TaskConfig
 from tietrain.data.grammar import GrammarSettings, generate
 from tietrain.data.grammar.language_a import LanguageA
 from tietrain.data.grammar.language_b import LanguageB, LanguageC
-from tietrain.data.grammar.language_d import LanguageD
 from tietrain.data.grammar.meaning import iterate_concepts
 from tietrain.data.grammar.noisy_sources import FaultChannel
 from tietrain.data.grammar.spelling import swap_script
 from tietrain.errors import SettingsError
 
-EVERY = ("a", "a_mt", "b_mt", "c_mt", "d_mt", "features", "d", "c", "b")
-GOLDEN = "4cd7312f5f5da14fa89ebcbc704939e82252273f84e9bd500a16b03c7f8e4de3"
+EVERY = ("a", "a_mt", "b_mt", "c_mt", "features", "c", "b")
+GOLDEN = "cec83182617a91898e9cd7dd3f37ed1d3da23cd443409f63e4eb11a24980f675"
 """Fingerprint of `tiny` with EVERY column; moves with GRAMMAR_VERSION alone."""
 
 
@@ -46,7 +45,7 @@ def test_columns_are_byte_identical_in_every_process(every):
     assert done.stdout.strip() == GOLDEN
 
 
-@pytest.mark.parametrize("columns", [("b", "a"), ("c", "a", "d"), ("b_mt", "features", "b")])
+@pytest.mark.parametrize("columns", [("b", "a"), ("c", "a"), ("b_mt", "features", "b")])
 def test_columns_have_the_same_lines_whatever_the_others(every, columns):
     some = make(*columns)
     assert some.columns == tuple(column for column in columns if column != "features")
@@ -66,19 +65,19 @@ def test_columns_read_back_to_the_meaning_of_their_row(every):
             assert [read(line) for line in split.texts[letter]] == split.meanings
 
 
-def test_columns_c_and_d_have_words_of_train_alone(every):
+def test_column_c_has_words_of_train_alone(every):
     def words_of(split):
         words = set()
         for meaning in every.splits[split].meanings:
             for concept in iterate_concepts(meaning, every.lexicon):
-                words |= {("c", every.lexicon.words["c"][concept]), ("d", every.lexicon.words["d"][concept])}
+                words.add(every.lexicon.words["c"][concept])
         return words
 
     train = words_of("train")
     assert all(words_of(name) <= train for name in every.splits)
 
 
-@pytest.mark.parametrize("target", "acd")
+@pytest.mark.parametrize("target", "ac")
 def test_columns_of_every_language_can_be_the_target(every, target):
     references = every.splits["test"].texts[target]
     best = every.best_spellings("test", target)
@@ -110,7 +109,10 @@ def test_generator_nats_are_none_if_the_sources_make_them_unknown():
 
 @pytest.mark.parametrize(
     ("task", "columns"),
-    [("mt", columns) for columns in (("a",), ("a", "b", "a"), ("a", "e"), ("a", "b_mt"), ("a", "features"))]
+    [
+        ("mt", columns)
+        for columns in (("a",), ("a", "b", "a"), ("a", "d"), ("d_mt", "b"), ("a", "b_mt"), ("a", "features"))
+    ]
     + [("lm", columns) for columns in (("a", "b"), ("b_mt",))],
 )
 def test_columns_that_make_no_corpus_are_refused(task, columns):
@@ -128,18 +130,17 @@ def test_columns_with_faults_are_not_a_target_of_a_direction():
     RunConfig(task=TaskConfig("mt", directions=["a+b_mt-b"]), data=data)
 
 
-@pytest.mark.parametrize("letter", "cd")
-def test_columns_c_and_d_have_running_text(letter):
-    corpus = generate(GrammarSettings("lm", "tiny", columns=(letter,)))
-    reader = READERS[letter](corpus.lexicon)
+def test_column_c_has_running_text():
+    corpus = generate(GrammarSettings("lm", "tiny", columns=("c",)))
+    reader = READERS["c"](corpus.lexicon)
     split = corpus.splits["test"]
     for line, paragraph in zip(split.texts["text"], split.meanings, strict=True):
         assert tuple(reader.read(f"{part}.") for part in line.removesuffix(".").split(". ")) == paragraph
     assert all(math.isfinite(nats) for nats in corpus.generator_nats("test"))
 
 
-def test_sisters_share_pieces_of_words_and_strangers_do_not(every):
-    counts = {letter: Counter() for letter in "abcd"}
+def test_sisters_share_more_pieces_of_words_than_strangers(every):
+    counts = {letter: Counter() for letter in "abc"}
     for letter, trigrams in counts.items():
         for word in re.findall(r"[^\s,.]+", " ".join(every.splits["train"].texts[letter])):
             # Neither names nor numbers, which all languages share.
@@ -150,13 +151,12 @@ def test_sisters_share_pieces_of_words_and_strangers_do_not(every):
         return (counts[one] & counts[other]).total() / min(counts[one].total(), counts[other].total())
 
     assert overlap("b", "c") > 1.3 * overlap("a", "b")
-    assert overlap("b", "c") > 3 * max(overlap(letter, "d") for letter in "abc")
 
 
 # Faulty lines
 
 
-@pytest.mark.parametrize("letter", "abcd")
+@pytest.mark.parametrize("letter", "abc")
 def test_faults_are_as_many_as_in_real_sets(every, letter):
     right = every.splits["train"].texts[letter]
     faulty = every.splits["train"].texts[f"{letter}_mt"]
@@ -184,7 +184,6 @@ MAIN, SUBORDINATE = "die frau schaut heute das buch an.", "Ann sagt, dass Bob da
         (LanguageB, SUBORDINATE, 6, "form", "Ann sagt, dass Bob das buch anschauen."),
         (LanguageB, "Ann sagt, dass Bob ruht.", 2, "swap", "Ann sagt, dass Bob ruht."),
         (LanguageC, "die froa ruet.", 0, "form", "dar froa ruet."),
-        (LanguageD, "Ann kelimynit nada.", 1, "form", "Ann kelim nada."),
         (LanguageA, "the woman sees the book.", 0, "form", "a woman sees the book."),
     ],
 )

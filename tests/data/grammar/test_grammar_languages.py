@@ -4,15 +4,12 @@ import math
 from itertools import combinations
 
 import pytest
-from grammar_reading import READERS, ReaderA, ReaderB, ReaderC, ReaderD, UnreadableError
+from grammar_reading import READERS, ReaderA, ReaderB, ReaderC, UnreadableError
 from grammar_toy import (
     ANN,
     BECAUSE,
-    BOB,
     BOOK,
-    CAT,
     GARDEN,
-    GLADLY,
     IN,
     MAN,
     OLD,
@@ -33,7 +30,6 @@ from tietrain.data.grammar.coining import make_lexicon
 from tietrain.data.grammar.draw import make_stream
 from tietrain.data.grammar.language_a import LanguageA
 from tietrain.data.grammar.language_b import LanguageB, LanguageC
-from tietrain.data.grammar.language_d import LanguageD
 from tietrain.data.grammar.lexicon import NOUN_KINDS, VERB_KINDS
 from tietrain.data.grammar.meaning import (
     COUNTED,
@@ -54,7 +50,7 @@ from tietrain.data.grammar.meaning import (
 from tietrain.data.grammar.settings import GrammarSettings
 from tietrain.data.grammar.spelling import swap_script
 
-LANGUAGES = {"a": LanguageA, "b": LanguageB, "c": LanguageC, "d": LanguageD}
+LANGUAGES = {"a": LanguageA, "b": LanguageB, "c": LanguageC}
 THE_MAN, THE_WOMAN, THE_BOOK = Phrase(MAN), Phrase(WOMAN), Phrase(BOOK)
 WOMEN, RED_MEN = Phrase(WOMAN, PLURAL), Phrase(MAN, PLURAL, NONE, True, (RED,))
 SLEEPER = Phrase(WOMAN, relative=Relative(SLEEP, PAST, None))
@@ -135,34 +131,6 @@ def test_language_c_has_the_grammar_of_b_and_words_of_its_own():
     )
 
 
-def test_language_d_puts_the_verb_last_and_marks_number_definiteness_and_case():
-    old_books = Phrase(BOOK, PLURAL, NONE, False, (OLD,))
-    assert spellings("d", Clause(NONE, SEE, PAST, THE_WOMAN, old_books)) == {
-        "kelimyn uruk toloakot zepilyd.",
-        "uruk toloakot kelimyn zepilyd.",
-    }
-    assert spellings("d", Clause(NONE, SLEEP, PRESENT, Phrase(MAN, PLURAL))) == {"turuakun hoshanok."}
-    assert spellings("d", Clause(NONE, SLEEP, FUTURE, Phrase(CAT, COUNTED, TWO, False))) == {"2 misk hoshosh."}
-    seen = spellings("d", Clause(NONE, SEE, PRESENT, Phrase(ANN), Phrase(BOB)))
-    assert seen == {"Ann Bob-ot nada.", "Bob-ot Ann nada."}
-
-
-def test_language_d_puts_places_and_relative_clauses_before_what_they_belong_to():
-    place = Phrase(GARDEN, SINGULAR, NONE, False, (RED,))
-    assert spellings("d", Clause(NONE, SLEEP, PRESENT, THE_MAN, None, GLADLY, IN, place)) == {
-        "pili vynyes mol turuun sool hosha.",
-        "turuun pili vynyes mol sool hosha.",
-        "turuun sool pili vynyes mol hosha.",
-    }
-    reader = Phrase(WOMAN, PLURAL, relative=Relative(SEE, PAST, THE_BOOK))
-    sleeper = Phrase(MAN, relative=Relative(SLEEP, PRESENT, None))
-    because = "zakum tolounot zepilydve kelimekyn hoshanok."
-    assert spellings("d", Clause(NONE, SEE, PAST, sleeper, reader), Clause(BECAUSE, SLEEP, PRESENT, reader)) == {
-        f"hoshava turuun tolounot zepilydve kelimekynit nadud, {because}",
-        f"tolounot zepilydve kelimekynit hoshava turuun nadud, {because}",
-    }
-
-
 def test_best_follows_the_class_of_the_object():
     on_book = (Clause(NONE, SEE, PAST, THE_WOMAN, THE_BOOK),)
     on_woman = (Clause(NONE, SEE, PAST, THE_WOMAN, THE_WOMAN),)
@@ -196,8 +164,6 @@ def test_readers_refuse_what_is_not_a_sentence():
         (ReaderA, "the the woman sleeps."),
         (ReaderB, "die frau, ruht"),
         (ReaderC, "die froa ruht."),
-        (ReaderD, "kelimyn hoshanok."),
-        (ReaderD, "kelimyn turuun nada."),
     ):
         with pytest.raises(UnreadableError):
             reader(TOY).read(text)
@@ -258,7 +224,6 @@ def test_make_lexicon_gives_no_two_concepts_the_same_form(difficulty):
                 kinds.add(lexicon.kind[owner])
         assert {"name", "number"} <= kinds
         assert one + other not in ("ab", "bc") or "thing" in kinds
-        assert other != "d" or kinds == {"name", "number"}
 
 
 @pytest.mark.parametrize("difficulty", [1, 9])
@@ -267,7 +232,7 @@ def test_make_lexicon_has_what_the_languages_promise(difficulty):
     words = lexicon.words
     assert {lexicon.gender[noun] for noun in lexicon.members("thing")} == {0, 1, 2}
     assert any(word.particle for weighted in words["b"] for word, _ in weighted)
-    assert max(map(len, words["a"])) > 1 and all(len(weighted) == 1 for weighted in words["c"] + words["d"])
+    assert max(map(len, words["a"])) > 1 and all(len(weighted) == 1 for weighted in words["c"])
     assert lexicon.second_sense
     for verb, second in lexicon.second_sense.items():
         split = lexicon.split_in[verb]
@@ -275,7 +240,6 @@ def test_make_lexicon_has_what_the_languages_promise(difficulty):
         assert words[split][verb] != words[split][second]
         assert words[other][verb] == words[other][second]
         assert (words["c"][verb] != words["c"][second]) == (split == "b")
-        assert words["d"][verb] != words["d"][second]
     for kind in ("thing", "transitive", "adjective"):
         weights = list(lexicon.table(kind).weights)
         assert weights == sorted(weights, reverse=True) and weights[0] > 4 * weights[-1]
@@ -287,12 +251,11 @@ def test_make_lexicon_grows_with_difficulty():
     assert sizes == sorted(sizes) and len(set(sizes)) == 12
 
 
-def test_every_form_of_c_and_d_says_its_tense_number_and_case():
+def test_every_form_of_c_says_its_tense_and_number():
     # So many verbs that sound changes make one of two vowels in some.
     lexicon = make_lexicon(GrammarSettings("mt", "small", language_seed=3, difficulty=9))
     for kind in (*NOUN_KINDS, *VERB_KINDS):
         for concept in lexicon.members(kind):
-            ((of_c, _),), ((of_d, _),) = (lexicon.words[letter][concept] for letter in "cd")
+            ((of_c, _),) = lexicon.words["c"][concept]
             # The infinitive of C is its present plural.
             assert len({*of_c.forms[:4]}) == len(of_c.forms[:4])
-            assert len({*of_d.forms}) == len(of_d.forms)

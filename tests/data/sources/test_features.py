@@ -45,7 +45,7 @@ def equal(rows, arrays) -> bool:
 def test_feature_rows_pack_arrays():
     rows = FeatureRows.of(ARRAYS)
     assert equal(rows, ARRAYS)
-    assert (rows.width, rows.values.shape, rows.values.dtype) == (3, (12, 3), np.float32)
+    assert (rows.values.shape, rows.values.dtype) == ((12, 3), np.float32)
     assert (rows.offsets.dtype, rows.lengths.tolist()) == (np.int64, [2, 5, 1, 4])
     assert np.array_equal(rows[-1], ARRAYS[3])
     with pytest.raises(IndexError):
@@ -55,7 +55,7 @@ def test_feature_rows_pack_arrays():
 def test_feature_rows_slices_are_those_of_a_list():
     for cut in (slice(2), slice(1, 3), slice(None, None, -1), slice(0, 4, 2), slice(3, 1), slice(9, 12)):
         rows = FeatureRows.of(ARRAYS)[cut]
-        assert equal(rows, ARRAYS[cut]) and rows.width == 3
+        assert equal(rows, ARRAYS[cut]) and rows.values.shape[1] == 3
 
 
 def test_feature_rows_take_rows_in_any_order():
@@ -131,7 +131,7 @@ def test_read_features_without_rows_has_a_width(tmp_path):
         npz(tmp_path, image=VECTORS[:0]),
         npz(tmp_path, image=VECTORS[:0], image__offsets=[0]),
     ):
-        assert (len(read(path)), read(path).width) == (0, 3)
+        assert read(path).values.shape == (0, 3) and len(read(path)) == 0
 
 
 def changed(row, vector, value):
@@ -235,7 +235,7 @@ def test_read_features_reads_or_refuses_a_damaged_file(tmp_path, suffix):
         path.write_bytes(damaged)
         try:
             rows = read(path)
-            assert np.isfinite(rows.values).all() and rows.width == 3
+            assert np.isfinite(rows.values).all() and rows.values.shape[1] == 3
         except DataError:
             n_refused += 1
     assert n_refused > 150

@@ -19,15 +19,15 @@ def read(path: Path, content: bytes, parser=plain, n_columns=1):
 
 
 def test_read_text_file_ends_lines_with_lf_only(tmp_path):
-    assert read(tmp_path / "a", "a\x0bb\x85c\u2028d\n\n \ne".encode()).columns == [["a\x0bb\x85c\u2028d", "", " ", "e"]]
-    assert read(tmp_path / "a", b"a\n").columns == [["a"]]
-    assert read(tmp_path / "a", b"a\n").notes == []
+    assert read(tmp_path / "a", "a\x0bb\x85c\u2028d\n\n \ne".encode())[0] == [["a\x0bb\x85c\u2028d", "", " ", "e"]]
+    assert read(tmp_path / "a", b"a\n")[0] == [["a"]]
+    assert read(tmp_path / "a", b"a\n")[1] == []
 
 
 def test_read_text_file_leaves_out_bom_and_crlf_and_notes_it(tmp_path):
     odd = read(tmp_path / "b.txt", "\ufefféén\r\ntwo\r\n".encode())
-    assert odd.columns == [["één", "two"]]
-    assert [note.split(";")[0] for note in odd.notes] == [
+    assert odd[0] == [["één", "two"]]
+    assert [note.split(";")[0] for note in odd[1]] == [
         "b.txt begins with a byte order mark",
         "b.txt has 2 lines ending in CRLF",
     ]
@@ -36,9 +36,9 @@ def test_read_text_file_leaves_out_bom_and_crlf_and_notes_it(tmp_path):
 def test_read_text_file_unpacks_gzip(tmp_path):
     text = b"one\ntwo\n"
     assert read(tmp_path / "a.gz", gzip.compress(text)) == read(tmp_path / "a.txt", text)
-    assert read(tmp_path / "named_plain.txt", gzip.compress(text)).columns == [["one", "two"]]
+    assert read(tmp_path / "named_plain.txt", gzip.compress(text))[0] == [["one", "two"]]
     two_members = gzip.compress(b"one\n") + gzip.compress(b"two\n")
-    assert read(tmp_path / "two_members.gz", two_members).columns == [["one", "two"]]
+    assert read(tmp_path / "two_members.gz", two_members)[0] == [["one", "two"]]
 
 
 def test_lines_sha256_is_that_of_the_joined_lines(monkeypatch):
@@ -85,7 +85,7 @@ def test_read_text_file_reads_only_regular_files(tmp_path):
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     (tmp_path / "real").write_text("text\n")
-    assert read_text_file(tmp_path / "link", "x", plain, 1).columns == [["text"]]
+    assert read_text_file(tmp_path / "link", "x", plain, 1)[0] == [["text"]]
     for name in ("pipe", "dangling", "missing", ".", "real/below", "nul\0byte", "/dev/null"):
         error = refusal(read_text_file, tmp_path / name, "data.splits.train=[x]", plain, 1)
         assert error.setting == "data.splits.train=[x]" and str(tmp_path / name) in error.problem
@@ -93,7 +93,7 @@ def test_read_text_file_reads_only_regular_files(tmp_path):
 
 def test_read_text_file_unpacks_no_more_than_the_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(validate, "MAX_BYTES", 1000)
-    assert len(read(tmp_path / "a.gz", gzip.compress(b"x" * 1000)).columns[0][0]) == 1000
+    assert len(read(tmp_path / "a.gz", gzip.compress(b"x" * 1000))[0][0][0]) == 1000
     for bomb in (b"x" * 10**7, b"x\n" * 501):
         assert refusal(read, tmp_path / "bomb.gz", gzip.compress(bomb)).remedy == "split it"
 
@@ -106,9 +106,9 @@ def test_jsonl_parser_reads_the_named_keys(tmp_path):
     path = tmp_path / "a.jsonl"
     record = {"pe": "2020-01-01", "other": [1, {"x": None}], "src": "12 \ud83d\ude00"}
     parser = jsonl_parser(path, ["src", "pe"], one_line=True)
-    assert read(path, lines_of(record), parser, 2).columns == [["12 😀"], ["2020-01-01"]]
+    assert read(path, lines_of(record), parser, 2)[0] == [["12 😀"], ["2020-01-01"]]
     parser = jsonl_parser(path, ["text"], one_line=False)
-    assert read(path, lines_of({"text": "a\nb"}), parser).columns == [["a\nb"]]
+    assert read(path, lines_of({"text": "a\nb"}), parser)[0] == [["a\nb"]]
 
 
 BAD_RECORDS = {
@@ -142,7 +142,7 @@ def test_jsonl_parser_refuses_records_that_do_not_fit(tmp_path, golden):
 def test_tsv_parser_reads_by_header_and_quotes_nothing(tmp_path):
     path = tmp_path / "a.tsv"
     found = read(path, b'id\ten\tde\n1\t"NA\tnull\n2\t\t \n', tsv_parser(path, ["de", "en"]), 2)
-    assert found.columns == [["null", " "], ['"NA', ""]]
+    assert found[0] == [["null", " "], ['"NA', ""]]
 
 
 BAD_TABLES = {

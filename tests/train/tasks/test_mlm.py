@@ -36,7 +36,7 @@ def model(task):
 def test_mask_is_a_piece_that_no_text_has(task):
     mask_id = task.vocabulary.tags[MASK]
     for split in ("train", "valid", "test"):
-        assert mask_id not in task.prepared.lines(split, "encoder", "text").ids
+        assert mask_id not in task.prepared.lines(split, "encoder", "text").values
     assert mask_id not in [i for ids in task.vocabulary.encode(["<mask>", "<2mask>", "mask"]) for i in ids]
 
 

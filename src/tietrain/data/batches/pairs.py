@@ -66,7 +66,7 @@ class Sources:
         padded: dict[str, torch.Tensor] = {}
         for stack, lines in self.lines.items():
             if isinstance(lines, FeatureRows):
-                padded[stack] = torch.from_numpy(_pad_vectors(lines, rows))
+                padded[stack] = torch.from_numpy(_padded(lines, rows, np.nan))
             else:
                 padded[stack] = as_tensor(_pad(lines, rows, self.tag if stack == self._tagged else None))
         return padded
@@ -162,17 +162,14 @@ class MtBatches:
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Step `index` of an epoch."""
-        which, places = self._plan(epoch)[index]
-        return self._directions[which].pairs.batch(self._directions[which].rows[places])
+        direction, rows = self.step(epoch, index)
+        return direction.pairs.batch(rows)
 
-    def direction(self, epoch: int, index: int) -> str:
-        """Name of the direction of a step."""
-        return self._directions[self._plan(epoch)[index][0]].name
-
-    def rows(self, epoch: int, index: int) -> Counts:
-        """Line numbers of the pairs of a step."""
+    def step(self, epoch: int, index: int) -> tuple[TrainingPairs, Counts]:
+        """Direction of a step, and line numbers of its pairs."""
         which, places = self._plan(epoch)[index]
-        return self._directions[which].rows[places]
+        direction = self._directions[which]
+        return direction, direction.rows[places]
 
     def _plan(self, epoch: int) -> list[tuple[int, Counts]]:
         """Number of the direction, and places among its pairs, of each step."""
@@ -232,25 +229,20 @@ def mt_eval_batches(pairs: Pairs, batch_tokens: int) -> Iterator[tuple[Batch, Co
 
 def _pad(lines: EncodedLines, rows: Counts, tag: int | None = None) -> np.ndarray:
     """[B, longest] pieces + EOS + padding, after the tag if there is one."""
-    starts = lines.offsets[rows]
-    lengths = lines.lengths[rows]
     before = int(tag is not None)
-    column = np.arange(int(lengths.max()) + 1)
-    ids = np.full((len(rows), before + len(column)), PAD_ID, dtype=np.int64)
-    real = column < lengths[:, None]
-    ids[:, before:][real] = lines.ids[(starts[:, None] + column)[real]]
-    ids[np.arange(len(rows)), before + lengths] = EOS_ID
+    ids = np.pad(_padded(lines, rows, PAD_ID), ((0, 0), (before, 1)), constant_values=PAD_ID)
+    ids[np.arange(len(rows)), before + lines.lengths[rows]] = EOS_ID
     if tag is not None:
         ids[:, 0] = tag
     return ids
 
 
-def _pad_vectors(lines: FeatureRows, rows: Counts) -> np.ndarray:
-    """[B, longest, F] vectors, right-padded with NaN."""
+def _padded(lines: Lines, rows: Counts, fill: float) -> np.ndarray:
+    """[B, longest] ids or [B, longest, F] vectors, right-padded."""
     starts = lines.offsets[rows]
     lengths = lines.lengths[rows]
     column = np.arange(int(lengths.max()))
-    padded = np.full((len(rows), len(column), lines.width), np.nan, dtype=np.float32)
+    padded = np.full((len(rows), len(column), *lines.values.shape[1:]), fill, dtype=lines.dtype)
     real = column < lengths[:, None]
     padded[real] = lines.values[(starts[:, None] + column)[real]]
     return padded

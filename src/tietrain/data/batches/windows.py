@@ -45,20 +45,17 @@ class LmBatches:
 
     def _check_window(self, window: int) -> None:
         """SettingsError if the text is shorter than a window, or a window could have no token."""
+        requested = f"task.window={window}"
         if self._size < self._width:
             unit = "tokens" if self._starts is None else f"characters and a window {self._width}"
-            raise SettingsError(
-                f"task.window={window}",
-                f"the training text has {self._size} {unit}",
-                "choose a shorter window or a longer text",
-            )
+            problem = f"the training text has {self._size} {unit}"
+            raise SettingsError(requested, problem, "choose a shorter window or a longer text")
         longest = 1 if self._starts is None else int(np.diff(self._starts).max(initial=1))
         if longest > self._width:
-            raise SettingsError(
-                f"task.window={window}",
-                f"a piece of the training text has {longest} characters and a window {self._width}",
-                f"give at least {-(-longest // CHARS_PER_TOKEN)}, or another vocabulary (data.byte_fallback=true)",
-            )
+            problem = f"a piece of the training text has {longest} characters and a window {self._width}"
+            least = -(-longest // CHARS_PER_TOKEN)
+            remedy = f"give at least {least}, or another vocabulary (data.byte_fallback=true)"
+            raise SettingsError(requested, problem, remedy)
 
     def n_batches(self, epoch: int) -> int:
         """Steps of an epoch; the offset makes it differ by one at times."""
@@ -87,7 +84,7 @@ class LmBatches:
 def make_stream(lines: Sequence[Ids]) -> Ids:
     """The token stream of a language model: each line's pieces and EOS, one line after the other."""
     packed = EncodedLines.of(lines)
-    return np.insert(packed.ids, packed.offsets[1:], EOS_ID)
+    return np.insert(packed.values, packed.offsets[1:], EOS_ID)
 
 
 def lm_eval_windows(stream: Ids, window: int, stride: int | None, batch_tokens: int) -> Iterator[tuple[Batch, Counts]]:
@@ -141,7 +138,6 @@ class MlmBatches:
     """The windows of a language model with a share of each row's tokens hidden, others in every epoch.
 
     Args:
-        windows: what is cut from the text; fingerprint, epochs and order are its own.
         mask_id: the piece that stands for a hidden token; pieces from mask_id + 1 to vocab_size are text.
         rate: share of a row's tokens that is to be predicted, at least one token.
     Source: Devlin et al. 2019, section 3.1; masks drawn anew every time: Liu et al. 2019.
@@ -159,16 +155,17 @@ class MlmBatches:
         """Step `index` of an epoch."""
         batch = self.windows.batch(epoch, index)
         text = batch.tgt_out_ids.numpy()
-        drawn = [
-            draws(text.size, "mask", self._seed, epoch, index, what).reshape(text.shape) / 2.0**64
-            for what in ("which", "how", "piece")
-        ]
-        which, how, piece = drawn
+
+        def draw(what: str) -> np.ndarray:
+            return draws(text.size, "mask", self._seed, epoch, index, what).reshape(text.shape) / 2.0**64
+
         real = text != PAD_ID
-        rank = np.where(real, which, 2.0).argsort(axis=1).argsort(axis=1)
+        rank = np.where(real, draw("which"), 2.0).argsort(axis=1).argsort(axis=1)
         requested = rank < np.maximum(1, np.round(self._rate * real.sum(axis=1, keepdims=True)))
         first = self._mask_id + 1
-        other = np.where(how < MASKED, self._mask_id, first + (piece * (self._vocab_size - first)).astype(np.int64))
+        how = draw("how")
+        random = first + (draw("piece") * (self._vocab_size - first)).astype(np.int64)
+        other = np.where(how < MASKED, self._mask_id, random)
         return ask(batch, text, requested, np.where(how < MASKED + RANDOM, other, text))
 
 

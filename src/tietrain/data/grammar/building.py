@@ -10,8 +10,7 @@ from tietrain.data.grammar.meaning import Meaning, iterate_concepts
 from tietrain.data.grammar.noisy_sources import FaultChannel, make_features
 from tietrain.data.grammar.paragraph import Paragraph
 from tietrain.data.grammar.settings import FAULTY, FEATURES, GrammarSettings
-from tietrain.data.grammar.splits import MAX_TRIES, PairSplits, find_known
-from tietrain.errors import SettingsError
+from tietrain.data.grammar.splits import PairSplits, find_known, iterate_allowed
 
 
 def generate(settings: GrammarSettings) -> GrammarCorpus:
@@ -31,9 +30,9 @@ def generate(settings: GrammarSettings) -> GrammarCorpus:
 def _generate_pairs(corpus: GrammarCorpus) -> None:
     splits = PairSplits(corpus.settings, corpus.lexicon)
     train = splits.draw_train()
-    # A and B alone decide what other splits may hold: C and D have one word per concept, so with them
+    # A and B alone decide what other splits may hold: C has one word per concept, so with it
     # nothing else is unknown, and every choice of columns has the same meanings.
-    spelled = _add_pairs(corpus, "train", train, ("a", "b"))
+    spelled = _add_pairs(corpus, "train", train)
     latin = {language: [corpus.to_script(language, line) for line in spelled[language]] for language in "ab"}
     splits.learn(train, latin)
     for name, meanings in splits.draw_rest().items():
@@ -45,16 +44,12 @@ def _generate_pairs(corpus: GrammarCorpus) -> None:
     )
 
 
-def _add_pairs(
-    corpus: GrammarCorpus, name: str, meanings: list[Meaning], languages: tuple[str, ...] = ()
-) -> dict[str, list[str]]:
-    """Adds a split with all its columns; returns its lines in their languages and in `languages`."""
+def _add_pairs(corpus: GrammarCorpus, name: str, meanings: list[Meaning]) -> dict[str, list[str]]:
+    """Adds a split with all its columns; returns its lines in A, B and the languages of the columns."""
     settings = corpus.settings
-    needed = dict.fromkeys([*languages, *(FAULTY.get(column, column) for column in corpus.columns)])
+    needed = dict.fromkeys(["a", "b", *(FAULTY.get(column, column) for column in corpus.columns)])
     spelled = {language: corpus.spell(language, meanings, f"spelling of {name}") for language in needed}
-    texts = {}
-    for column in corpus.columns:
-        texts[column] = _damage(corpus, column, name, spelled) if column in FAULTY else spelled[column]
+    texts = {c: spelled[c] if c in spelled else _damage(corpus, c, name, spelled) for c in corpus.columns}
     features = None
     if FEATURES in settings.columns:
         label = (f"features of {name}", *settings.stream_label)
@@ -105,22 +100,14 @@ def _draw_paragraphs(
     spells = make_stream(f"spelling of {name}", column, *corpus.settings.stream_label)
     paragraphs: list[Paragraph] = []
     lines: list[str] = []
-    n_tries = 0
-    # Sized by the Latin spelling, so that the other alphabet has the same sentences.
-    while n_bytes > 0:
-        paragraph = corpus.paragraphs.draw(draws)
-        if is_allowed(paragraph):
-            line = " ".join(language.draw(meaning, spells) for meaning in paragraph)
-            n_bytes -= len(line) + 1
-            lines.append(line)
-            paragraphs.append(paragraph)
-            n_tries = 0
-            continue
-        n_tries += 1
-        if n_tries > MAX_TRIES:
-            requested = f"data.difficulty={corpus.settings.difficulty}"
-            problem = f"too few paragraphs for the split {name}"
-            raise SettingsError(requested, problem, "choose another difficulty")
+    for paragraph in iterate_allowed(lambda: corpus.paragraphs.draw(draws), is_allowed, name):
+        line = " ".join(language.draw(meaning, spells) for meaning in paragraph)
+        paragraphs.append(paragraph)
+        lines.append(line)
+        # Sized by the Latin spelling, so that the other alphabet has the same sentences.
+        n_bytes -= len(line) + 1
+        if n_bytes <= 0:
+            break
     texts = {"text": [corpus.to_script(column, line) for line in lines]}
     corpus.splits[name] = GrammarSplit(texts, paragraphs)
     return paragraphs, lines

@@ -1,6 +1,6 @@
-"""Draws the lexicon: which concepts there are and what A and B call them; then C and D."""
+"""Draws the lexicon: which concepts there are and what A and B call them; then C."""
 
-from tietrain.data.grammar.coining_relatives import coin_c, coin_d
+from tietrain.data.grammar.coining_c import coin_c
 from tietrain.data.grammar.draw import Table, Uniform, make_stream
 from tietrain.data.grammar.language_a import LanguageA
 from tietrain.data.grammar.language_b import LanguageB
@@ -61,11 +61,10 @@ SOUND_CHANGES = (("sh", "sch"), ("th", "t"), ("y", "j"), ("x", "chs"), ("oo", "u
 def make_lexicon(settings: GrammarSettings) -> Lexicon:
     """The lexicon of a preset, difficulty and language seed; the corpus seed plays no part."""
     coiner = _Coiner(settings)
-    lexicon = coiner.coin()
-    # Last, from streams of their own: A and B are the same with them and without.
-    coin_c(lexicon, coiner.register, settings.language_seed)
-    coin_d(lexicon, coiner.register, settings.language_seed)
-    return lexicon
+    coiner.coin()
+    # Last, from a stream of its own: A and B are the same with it and without.
+    coin_c(coiner.lexicon, coiner.register, settings.language_seed)
+    return coiner.lexicon
 
 
 def make_cognate(stem: Stem) -> Stem:
@@ -94,7 +93,7 @@ class _Coiner:
         self.separable_bases: list[Word] = []
         self.separable_taken: set[tuple[str, str]] = set()
 
-    def coin(self) -> Lexicon:
+    def coin(self) -> None:
         self.register.take("a", LanguageA.function_words, -1)
         self.register.take("b", LanguageB.function_words, -1)
         self.lexicon.that = self._add_fixed("that", "that", "dass")
@@ -111,7 +110,6 @@ class _Coiner:
                     self._add_name()
                 else:
                     self._add_content(kind, rank, size)
-        return self.lexicon
 
     def _percent(self, percent: int) -> bool:
         return int(self.uniform() * 100) < percent

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
-import numpy as np
-
 from tietrain.data.grammar.draw import make_stream
 from tietrain.data.grammar.language_a import LanguageA
 from tietrain.data.grammar.language_b import LanguageB, LanguageC
-from tietrain.data.grammar.language_d import LanguageD
 from tietrain.data.grammar.lexicon import Lexicon
 from tietrain.data.grammar.meaning import Meaning, Structure
 from tietrain.data.grammar.paragraph import Paragraph, ParagraphModel
 from tietrain.data.grammar.settings import FAULTY, FEATURES, GRAMMAR_VERSION, LANGUAGES, GrammarSettings
 from tietrain.data.grammar.spelling import Language, swap_script
+from tietrain.data.sources.features import FeatureRows
 from tietrain.errors import SettingsError
 
 
@@ -29,12 +27,12 @@ class GrammarSplit:
     Attributes:
         texts: for each column of text, its lines, each one a sentence (mt) or a paragraph (lm).
         meanings: what each line means; for paragraphs, one meaning per sentence.
-        features: vectors of each line, float32 [S, F], S its concepts; None without the column.
+        features: vectors of each line, one per concept; None without the column.
     """
 
     texts: dict[str, list[str]]
     meanings: list[Meaning] | list[Paragraph]
-    features: list[np.ndarray] | None = None
+    features: FeatureRows | None = None
 
     def __len__(self) -> int:
         return len(self.meanings)
@@ -58,7 +56,7 @@ class GrammarCorpus:
         self.columns = ("text",) if settings.task == "lm" else texts
         self.splits: dict[str, GrammarSplit] = {}
         self.notes: list[str] = []
-        classes = (LanguageA, LanguageB, LanguageC, LanguageD)
+        classes = (LanguageA, LanguageB, LanguageC)
         self.languages: dict[str, Language] = {language.name: language(lexicon) for language in classes}
         self._nats: dict[tuple[str, str], list[float]] = {}
 
@@ -87,12 +85,10 @@ class GrammarCorpus:
     ) -> list[float] | None:
         """-log p(target line | source lines) or -log p(paragraph) under the grammar, in nats; None if unknown.
 
-        Computed when first asked for. A source says all of its line's meaning, so it is -log p(target
-        line | meaning). It is not known with the target's own faulty line among the sources: then -log
-        p(target line | meaning) is more than a perfect reader pays. Nor is it known without a language
-        among them: then it is less. Of a paragraph it covers the whole line, its end included, and sums
-        over topics and casts. It is the probability before lines were sorted into splits: a reader of
-        train cannot know that a test line is not in train.
+        A source says all of its line's meaning, so it is -log p(target line | meaning). With the target's own
+        faulty line among the sources that is more than a perfect reader pays, and without a language among them
+        less: then it is unknown. Of a paragraph it sums over topics and casts. It is the probability before lines
+        were sorted into splits: a reader of train cannot know that a test line is not in train.
 
         Args:
             target: column; the last if None.
@@ -109,26 +105,22 @@ class GrammarCorpus:
                 return None
         key = (split_name, target)
         if key not in self._nats:
-            split = self.splits[split_name]
+            lines = self.splits[split_name].texts[target]
             if target == "text":
-                paragraphs = cast(list[Paragraph], split.meanings)
-                self._nats[key] = list(map(self._paragraph_nats, paragraphs, split.texts[target]))
+                paragraphs = cast(list[Paragraph], self.splits[split_name].meanings)
+                self._nats[key] = list(map(self._paragraph_nats, paragraphs, lines))
             else:
-                self._nats[key] = self._line_nats(split_name, target, split.texts[target])
+                self._nats[key] = self._line_nats(target, self._sentences(split_name), lines)
         return self._nats[key]
 
     def _paragraph_nats(self, paragraph: Paragraph, line: str) -> float:
         # Sentences end in the only full stop they have.
         sentences = [part + "." for part in line.removesuffix(".").split(". ")]
         (language,) = self.settings.columns
-        spelled = zip(paragraph, sentences, strict=True)
-        return self.paragraphs.meaning_nats(paragraph) + math.fsum(
-            self.spelling_nats(language, meaning, sentence) for meaning, sentence in spelled
-        )
+        return self.paragraphs.meaning_nats(paragraph) + math.fsum(self._line_nats(language, paragraph, sentences))
 
-    def _line_nats(self, split_name: str, target: str, lines: Sequence[str]) -> list[float]:
-        pairs = zip(self._sentences(split_name), lines, strict=True)
-        return [self.spelling_nats(target, meaning, line) for meaning, line in pairs]
+    def _line_nats(self, language: str, meanings: Sequence[Meaning], lines: Sequence[str]) -> list[float]:
+        return [self.spelling_nats(language, *pair) for pair in zip(meanings, lines, strict=True)]
 
     def best_spellings(self, split_name: str, target: str | None = None) -> list[str]:
         """The most probable target spelling of each line's true meaning; the target is the last column by default.
@@ -148,21 +140,14 @@ class GrammarCorpus:
         return [self.spell(target, meanings, f"redrawn {draw} of {split_name}") for draw in range(k)]
 
     def is_legal(self, split_name: str, hypotheses: list[str], target: str | None = None) -> list[bool]:
-        """Whether each hypothesis is a legal target spelling of its line's meaning.
+        """Whether each hypothesis is a legal target spelling of its line's meaning; raises as `best_spellings`.
 
         Args:
-            split_name: name of the split.
             hypotheses: one per line of the split; runs of blanks count as one.
-            target: the last column if None.
-        Raises:
-            ValueError: a corpus of paragraphs, no such split, or another number of hypotheses.
-            SettingsError: the target is not a language of this corpus.
         """
-        n_lines = len(self._sentences(split_name))
-        if len(hypotheses) != n_lines:
-            raise ValueError(f"{len(hypotheses)} hypotheses for the {n_lines} lines of {split_name}; give one per line")
+        meanings = self._sentences(split_name)
         lines = [" ".join(hypothesis.split()) for hypothesis in hypotheses]
-        return [math.isfinite(nats) for nats in self._line_nats(split_name, self._target(target), lines)]
+        return [math.isfinite(nats) for nats in self._line_nats(self._target(target), meanings, lines)]
 
     def _sentences(self, split_name: str) -> list[Meaning]:
         if self.settings.task != "mt":

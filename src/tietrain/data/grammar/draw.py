@@ -29,11 +29,8 @@ def make_stream(*label: object) -> Uniform:
 def zipf_mandelbrot(n_ranks: int, exponent_quarters: int) -> list[int]:
     """Integer weights proportional to (rank + 2.7) ** -exponent, the most frequent first.
 
-    2.7 is Mandelbrot's offset as it is often quoted for running text.
+    2.7 is Mandelbrot's offset as it is often quoted for running text. Four quarters are the classic Zipf exponent 1.
 
-    Args:
-        n_ranks: how many weights.
-        exponent_quarters: four times the exponent; 4 is the classic Zipf exponent 1.
     Raises:
         ValueError: a weight would come out as zero.
     Source: Mandelbrot 1953, "An informational theory of the statistical structure of language".

@@ -4,6 +4,7 @@ A separable verb leaves its particle at the end of a main clause and takes it ba
 """
 
 from functools import cache
+from itertools import chain
 
 from tietrain.data.grammar.draw import Table
 from tietrain.data.grammar.lexicon import Word
@@ -48,11 +49,7 @@ def _make_middles(letters: str, adverb_kind: str) -> list[tuple[str, int]]:
 
 @cache
 def _make_orders(adverb_kind: str, has_object: bool, has_place: bool, may_front: bool, is_main: bool) -> Table[str]:
-    """Orders of S, O, A, P, finite verb V and closing part F (particle or infinitive).
-
-    Args:
-        may_front: the object may stand before the verb, since its case shows.
-    """
+    """Orders of S, O, A, P, finite verb V and closing part F; with `may_front` O, whose case shows, may come first."""
     letters = "O" * has_object + "A" * bool(adverb_kind) + "P" * has_place
     weight_of: dict[str, int] = {}
     if not is_main:
@@ -72,10 +69,7 @@ def _make_orders(adverb_kind: str, has_object: bool, has_place: bool, may_front:
 
 
 def _distinct(*rows: tuple[str, ...]) -> tuple[str, ...]:
-    words: list[str] = []
-    for row in rows:
-        words += row
-    return tuple(dict.fromkeys(words))
+    return tuple(dict.fromkeys(chain(*rows)))
 
 
 class LanguageB(Language):

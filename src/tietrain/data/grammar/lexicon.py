@@ -24,8 +24,7 @@ class Word(NamedTuple):
 
     Nouns: singular, plural. Verbs of A: third person singular, plain, past. Verbs of B and C: present
     singular and plural, past singular and plural, infinitive; a separable verb lists the forms
-    without its particle. Adjectives of B and C: endings -e, -er, -es, -en and their like. For D see
-    `coining_relatives`. All others: one form.
+    without its particle. Adjectives of B and C: endings -e, -er, -es, -en and their like. All others: one form.
     """
 
     forms: tuple[str, ...]
@@ -41,8 +40,7 @@ class Lexicon:
 
     A transitive verb with two translations has a second sense: a concept of its own of kind
     "second_sense", which the object's class selects and which is not drawn by itself. In A or B
-    (`split_in`) the two senses have different words, in the other the same; C follows B, and D
-    tells all of them apart.
+    (`split_in`) the two senses have different words, in the other the same; C follows B.
 
     Attributes:
         kind: part of speech or noun class of each concept.
@@ -93,12 +91,6 @@ class Lexicon:
             table = self._tables[kind, topic] = Table(members, weights)
         return table
 
-    def sense(self, verb: int, object_noun: int | None) -> int:
-        """The sense of a verb before an object: the verb itself or its second sense."""
-        if object_noun is None or verb not in self.second_sense:
-            return verb
-        return verb if self.kind[object_noun] in ANIMATE_KINDS else self.second_sense[verb]
-
 
 class Stem(NamedTuple):
     """A coined stem, open at its last vowel so that an irregular form can change it."""
@@ -123,21 +115,18 @@ ONSETS = {
     "a": _from_common_to_scarce("t s b m d r p l f h n g st w k th sh br tr gr cl fl pl dr sl sk v j y"),
     "b": _from_common_to_scarce("t s b m d r p l f h n g st w k sch br tr gr kl fl bl dr schl kn z pf sp"),
     "c": _from_common_to_scarce("t s b m d r p l f h n g st w k sk br tr gr kl fl bl dr skl kn sp"),
-    "d": _from_common_to_scarce("k m t n z h l v j r ts p g dz b"),
     "name": _from_common_to_scarce("m l r t k n s b d v j p"),
 }
 VOWELS = {
     "a": _from_common_to_scarce("a e i o u ea oo ai ou"),
     "b": _from_common_to_scarce("a e i o u ei au ie eu"),
     "c": _from_common_to_scarce("a e i o u ai oa ie eu"),
-    "d": _from_common_to_scarce("a o u aa uu"),
     "name": _from_common_to_scarce("a i o e u"),
 }
 CODAS = {
     "a": _from_common_to_scarce("n r t l m d nd rk p ck nt g sh ft lm b x"),
     "b": _from_common_to_scarce("n r t l m nd rk f ch ng lt cht g rm tz ck b"),
     "c": _from_common_to_scarce("n r t l m nd rk f k ng lt kt g rm tt ck b"),
-    "d": _from_common_to_scarce("k n l z t r sh j m p"),
     "name": _from_common_to_scarce("n r l s m k"),
 }
 SYLLABLES_FREQUENT = Table((1, 2), (3, 1))

@@ -5,7 +5,7 @@ from functools import cache
 from typing import NamedTuple
 
 from tietrain.data.grammar.draw import Table, Uniform
-from tietrain.data.grammar.lexicon import NEUTRAL, Lexicon
+from tietrain.data.grammar.lexicon import ANIMATE_KINDS, NEUTRAL, Lexicon
 
 NONE = -1
 SINGULAR, PLURAL, COUNTED = 0, 1, 2
@@ -91,15 +91,9 @@ def make_long_structure(max_clauses: int) -> Structure:
 
 
 class MeaningDrawer:
-    """Draws meanings from the tables of a structure, and of a lexicon in one topic.
+    """Draws meanings from the tables of a structure, and of a lexicon in one topic whose concepts come first.
 
-    Args:
-        structure: shapes.
-        lexicon: concepts.
-        topic: topic whose concepts come first, or NEUTRAL.
-
-    Attributes:
-        draw_name: draws a name; the lexicon's table unless replaced.
+    draw_name: draws a name; the lexicon's table unless replaced.
     """
 
     def __init__(self, structure: Structure, lexicon: Lexicon, topic: int = NEUTRAL) -> None:
@@ -209,8 +203,10 @@ def iterate_concepts(meaning: Meaning, lexicon: Lexicon) -> Iterator[int]:
 
 
 def sense_of(part: Clause | Relative, lexicon: Lexicon) -> int:
-    """The concept that the verb of a clause means before its object."""
-    return lexicon.sense(part.verb, part.object.noun if part.object else None)
+    """The concept that the verb of a clause means before its object: the verb itself or its second sense."""
+    if part.object is None or lexicon.kind[part.object.noun] in ANIMATE_KINDS:
+        return part.verb
+    return lexicon.second_sense.get(part.verb, part.verb)
 
 
 def count_words(meaning: Meaning, lexicon: Lexicon) -> int:

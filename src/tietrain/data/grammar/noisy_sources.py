@@ -8,16 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tietrain.data.encoded import offsets_of
 from tietrain.data.grammar.draw import Table, Uniform, stream_digest
 from tietrain.data.grammar.lexicon import Lexicon, Word
 from tietrain.data.grammar.meaning import Meaning, iterate_concepts
 from tietrain.data.grammar.settings import N_FEATURES
 from tietrain.data.grammar.spelling import COMMA, Language, join_tokens, split_tokens
+from tietrain.data.sources.features import FeatureRows
 
 FAULT_PERCENT = 14
 """Of words a fault strikes: a third of all sentences stays without, and the rest scores as in real sets."""
 FAULT_KINDS = Table(("form", "word", "drop", "double", "swap"), (5, 4, 2, 1, 3))
-"""A wrong ending or article; a synonym, the other translation of a verb, another pre- or postposition; a word left out,
+"""A wrong ending or article; a synonym, the other translation of a verb, another preposition; a word left out,
 said twice, or before the word that it should follow."""
 NOISE = 0.5
 """Most that a number of a feature vector is off; without noise the numbers are uniform in [-1, 1)."""
@@ -99,8 +101,8 @@ class FaultChannel:
 
 def make_features(
     meanings: list[Meaning], lexicon: Lexicon, language_seed: int, label: tuple[object, ...]
-) -> list[np.ndarray]:
-    """For each meaning float32 [S, F]: a vector for each of its S concepts, in the order of the meaning.
+) -> FeatureRows:
+    """For each meaning a vector for each of its concepts, in the order of the meaning.
 
     A concept has one vector per language seed, seen through noise of its own each time. Of a verb
     with two translations each sense has its own. The vectors say which concepts a sentence has, and
@@ -113,7 +115,7 @@ def make_features(
     flat = np.concatenate(concepts)
     table = _draw_uniform(("features", language_seed), len(lexicon.kind))
     vectors = (table[flat] + NOISE * _draw_uniform(label, len(flat))).astype(np.float32)
-    return np.split(vectors, np.cumsum([len(line) for line in concepts])[:-1])
+    return FeatureRows(vectors, offsets_of([len(line) for line in concepts]))
 
 
 def _draw_uniform(label: tuple[object, ...], n_rows: int) -> np.ndarray:

@@ -55,14 +55,7 @@ def cast_nats(mentions: Sequence[int], names: Table[int]) -> float:
 
 
 class ParagraphModel:
-    """Draws paragraphs and knows their probability.
-
-    Args:
-        structure: shapes of sentences.
-        lexicon: concepts and topics.
-        n_sentences: table of paragraph lengths.
-        topics: table of topics; all equally likely if None.
-    """
+    """Draws paragraphs and knows their probability; all topics are equally likely unless a table says otherwise."""
 
     def __init__(
         self,
@@ -103,9 +96,8 @@ class ParagraphModel:
                 nats = table.nats(concept) if excluded == NONE else table.nats_other(concept, excluded)
                 topic_nats += count * nats
             by_topic.append(topic_nats)
-        return (
-            self.n_sentences.nats(len(paragraph)) + shape_nats + cast_nats(names, self.names) + _sum_in_nats(by_topic)
-        )
+        nats = self.n_sentences.nats(len(paragraph)) + shape_nats
+        return nats + cast_nats(names, self.names) + _sum_in_nats(by_topic)
 
 
 def _sum_in_nats(nats: list[float]) -> float:

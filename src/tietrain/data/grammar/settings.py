@@ -7,7 +7,7 @@ from tietrain.errors import SettingsError
 GRAMMAR_VERSION = 1
 """Raised by every change that moves one byte of any corpus; part of the fingerprint."""
 
-LANGUAGES = ("a", "b", "c", "d")
+LANGUAGES = ("a", "b", "c")
 FAULTY = {f"{language}_mt": language for language in LANGUAGES}
 """Column of a language after the fault channel -> the language."""
 FEATURES = "features"
@@ -58,7 +58,7 @@ class GrammarSettings:
         columns: for "lm" one of LANGUAGES, "a" if empty. For "mt" two or more of LANGUAGES, FAULTY and
             FEATURES, the last a language; ("a", "b") if empty.
     Raises:
-        SettingsError: a number that is not whole, or columns that no corpus can have; it names the key.
+        SettingsError: a number that is not whole, or columns that no corpus can have.
     """
 
     task: str
@@ -76,9 +76,6 @@ class GrammarSettings:
                 raise SettingsError(f"data.{key}={value!r}", "it is not a whole number", "give one, e.g. 4")
         if not self.columns:
             object.__setattr__(self, "columns", ("a",) if self.task == "lm" else ("a", "b"))
-        self._check_columns()
-
-    def _check_columns(self) -> None:
         requested = f"data.columns=[{','.join(self.columns)}]"
         languages = ", ".join(LANGUAGES)
         if self.task == "lm":

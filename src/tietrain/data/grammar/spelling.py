@@ -8,6 +8,7 @@ word. Nothing else is open, so a plan is the whole distribution over spellings.
 import math
 import string
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tietrain.data.grammar.draw import Table, Uniform
@@ -50,12 +51,10 @@ class Language(ABC):
     Attributes:
         name: its letter.
         articles: words that stand before a noun and can be mistaken for one another.
-        place_first: whether "in" stands before its noun, not after it.
     """
 
     name: str
-    articles: tuple[str, ...] = ()
-    place_first = True
+    articles: tuple[str, ...]
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.lexicon = lexicon
@@ -75,14 +74,8 @@ class Language(ABC):
 
     def draw(self, meaning: Meaning, uniform: Uniform) -> str:
         """One spelling of a meaning, drawn from the tables."""
-        tokens: list[str] = []
-        for clause in self.plan(meaning):
-            _add_lead(tokens, clause.lead)
-            # An order that is the only one takes no draw.
-            order = clause.orders.items[0] if len(clause.orders.items) == 1 else clause.orders.draw(uniform)
-            for word in clause.words(order):
-                tokens.append(word if isinstance(word, str) else word.draw(uniform))
-        return join_tokens(tokens)
+        # A choice of one takes no draw.
+        return self._spell(meaning, lambda table: table.items[0] if len(table.items) == 1 else table.draw(uniform))
 
     def best(self, meaning: Meaning) -> str:
         """The most probable spelling of a meaning, the first of equals.
@@ -90,11 +83,16 @@ class Language(ABC):
         Orders are merged and distinct orders give distinct strings, so the best of each choice
         gives the best string.
         """
+        return self._spell(meaning, Table.best)
+
+    def _spell(self, meaning: Meaning, choose: Callable[[Table[str]], str]) -> str:
         tokens: list[str] = []
-        for clause in self.plan(meaning):
-            _add_lead(tokens, clause.lead)
-            for word in clause.words(clause.orders.best()):
-                tokens.append(word if isinstance(word, str) else word.best())
+        for clause in map(self.plan, meaning):
+            if clause.lead is not None:
+                # Two commas that meet are one.
+                tokens += [clause.lead] if tokens[-1] == COMMA else [COMMA, clause.lead]
+            for word in clause.words(choose(clause.orders)):
+                tokens.append(word if isinstance(word, str) else choose(word))
         return join_tokens(tokens)
 
     def nats(self, meaning: Meaning, text: str) -> float:
@@ -108,7 +106,7 @@ class Language(ABC):
         # Probability of having spelled all tokens before a position; a clause may end at more than
         # one, because a closing comma merges with the comma before the next clause.
         reached = {0: 1.0}
-        for clause in self.plan(meaning):
+        for clause in map(self.plan, meaning):
             ahead: dict[int, float] = {}
             for start, so_far in reached.items():
                 begin = start
@@ -129,10 +127,6 @@ class Language(ABC):
         # max: a sum that rounds above one, and the minus of -log 1.
         return max(0.0, -math.log(probability)) if probability else math.inf
 
-    def plan(self, meaning: Meaning) -> list[ClausePlan]:
-        """One plan per clause, in the order of the clauses."""
-        return [self._plan_clause(clause) for clause in meaning]
-
     def word(self, concept: int, form: int = 0) -> WordChoice:
         """The words of a concept in one inflected form."""
         key = (concept, form)
@@ -148,7 +142,8 @@ class Language(ABC):
         """One form of a word as written."""
         return word.forms[form]
 
-    def _plan_clause(self, clause: Clause) -> ClausePlan:
+    def plan(self, clause: Clause) -> ClausePlan:
+        """All spellings of a clause."""
         constituents = self.verb(clause)
         constituents["S"] = self.phrase(clause.subject, SUBJECT)
         if clause.object is not None:
@@ -158,19 +153,11 @@ class Language(ABC):
             adverb_kind = self.lexicon.kind[clause.adverb]
             constituents["A"] = [self.word(clause.adverb)]
         if clause.place is not None:
-            place = self.phrase(clause.place, PLACE)
-            preposition = self.word(clause.preposition)
-            constituents["P"] = [preposition, *place] if self.place_first else [*place, preposition]
+            constituents["P"] = [self.word(clause.preposition), *self.phrase(clause.place, PLACE)]
         lead = None
         if clause.conjunction != NONE:
             lead = self.lexicon.words[self.name][clause.conjunction][0][0].forms[0]
         return ClausePlan(lead, self.orders(clause, adverb_kind), constituents)
-
-
-def _add_lead(tokens: list[str], lead: str | None) -> None:
-    if lead is not None:
-        # Two commas that meet are one.
-        tokens += [lead] if tokens[-1] == COMMA else [COMMA, lead]
 
 
 def _match(words: list[WordChoice], tokens: list[str], begin: int) -> float:
@@ -203,19 +190,9 @@ def split_tokens(text: str) -> list[str] | None:
 
 
 # By code point, so that no look-alike letter hides in this file: Cyrillic and Devanagari.
-_SCRIPTS = ((string.ascii_lowercase, 0x430), (string.ascii_uppercase, 0x410), (string.digits, 0x966))
-
-
-def _make_swap() -> dict[int, int]:
-    swap = {}
-    for letters, first in _SCRIPTS:
-        for place, letter in enumerate(letters):
-            swap[ord(letter)] = first + place
-            swap[first + place] = ord(letter)
-    return swap
-
-
-_SWAP = _make_swap()
+_LATIN = string.ascii_letters + string.digits
+_OTHER = "".join(map(chr, [*range(0x430, 0x44A), *range(0x410, 0x42A), *range(0x966, 0x970)]))
+_SWAP = str.maketrans(_LATIN + _OTHER, _OTHER + _LATIN)
 
 
 def swap_script(text: str) -> str:

@@ -6,16 +6,19 @@ known lexemes only.
 """
 
 from collections import Counter
-from collections.abc import Callable
-from itertools import count
-from typing import Any
+from collections.abc import Callable, Iterator
+from itertools import count, islice
+from typing import TypeVar
 
 from tietrain.data.grammar.draw import Table, Uniform, make_stream
 from tietrain.data.grammar.lexicon import CONTENT_KINDS, NOUN_KINDS, Lexicon
 from tietrain.data.grammar.meaning import (
     NONE,
+    Clause,
     Meaning,
     MeaningDrawer,
+    Phrase,
+    Relative,
     Structure,
     count_words,
     iterate_concepts,
@@ -25,6 +28,9 @@ from tietrain.data.grammar.meaning import (
 )
 from tietrain.data.grammar.settings import GrammarSettings
 from tietrain.errors import SettingsError
+
+T = TypeVar("T")
+Part = TypeVar("Part", Clause, Phrase, Phrase | None, Relative | None)
 
 HELD_ONE_IN = 12
 """One verb-object pair in so many is set aside."""
@@ -36,6 +42,23 @@ LONG_PERCENTILE = 98
 """Sentences of `long` are at least as long as this percentile of train, at most as its longest."""
 MAX_TRIES = 5_000
 """Draws in a row that may be turned down before the settings are refused: they leave no room."""
+
+
+def iterate_allowed(draw: Callable[[], T | None], is_allowed: Callable[[T], bool], split: str) -> Iterator[T]:
+    """Draws that a split may hold, without end.
+
+    Raises:
+        SettingsError: MAX_TRIES in a row are turned down.
+    """
+    n_tries = 0
+    while n_tries <= MAX_TRIES:
+        n_tries += 1
+        drawn = draw()
+        if drawn is not None and is_allowed(drawn):
+            yield drawn
+            n_tries = 0
+    problem = f"the grammar has too few sentences for the split {split}"
+    raise SettingsError("data.difficulty", problem, "choose another data.difficulty or data.preset")
 
 
 def find_known(lexicon: Lexicon, counts: Counter[int], texts: dict[str, list[str]]) -> set[int]:
@@ -53,27 +76,22 @@ def find_known(lexicon: Lexicon, counts: Counter[int], texts: dict[str, list[str
     return known
 
 
-def rebuild(part: Any, lexicon: Lexicon, change: Callable[[int], int]) -> Any:
-    """A clause, relative clause or phrase with each content lexeme passed through `change`, in a fixed order."""
-    if part is None:
-        return None
-
-    def change_content(concept: int) -> int:
-        is_content = concept != NONE and lexicon.kind[concept] in CONTENT_KINDS
-        return change(concept) if is_content else concept
-
-    changed: dict[str, Any] = {}
-    for name in ("verb", "relative", "noun", "adjectives", "subject", "object", "adverb", "place"):
-        if name not in part._fields:
-            continue
-        value = getattr(part, name)
-        if name in ("verb", "noun", "adverb"):
-            changed[name] = change_content(value)
-        elif name == "adjectives":
-            changed[name] = tuple(change_content(concept) for concept in value)
-        else:
-            changed[name] = rebuild(value, lexicon, change)
-    return part._replace(**changed)
+def rebuild(part: Part, change: Callable[[int], int]) -> Part:
+    """A clause, relative clause or phrase with each lexeme that has a topic passed through `change`, in a fixed order."""
+    if isinstance(part, Clause):
+        return part._replace(
+            verb=change(part.verb),
+            subject=rebuild(part.subject, change),
+            object=rebuild(part.object, change),
+            adverb=change(part.adverb),
+            place=rebuild(part.place, change),
+        )
+    if isinstance(part, Phrase):
+        relative = rebuild(part.relative, change)
+        return part._replace(relative=relative, noun=change(part.noun), adjectives=tuple(map(change, part.adjectives)))
+    if isinstance(part, Relative):
+        return part._replace(verb=change(part.verb), object=rebuild(part.object, change))
+    return part
 
 
 class PairSplits:
@@ -148,21 +166,10 @@ class PairSplits:
     def _collect(self, name: str, n_meanings: int, draw: Callable[[Uniform], Meaning | None]) -> list[Meaning]:
         uniform = self._stream(f"meanings of {name}")
         meanings: list[Meaning] = []
-        n_tries = 0
-        while len(meanings) < n_meanings:
-            meaning = draw(uniform)
-            if meaning is not None and self._is_allowed(name, meaning):
-                self.seen.add(meaning)
-                meanings.append(meaning)
-                n_tries = 0
-                continue
-            n_tries += 1
-            if n_tries > MAX_TRIES:
-                raise SettingsError(
-                    f"data.preset={self.settings.preset} with data.difficulty={self.settings.difficulty}",
-                    f"too few sentences for the split {name}",
-                    "choose another difficulty",
-                )
+        allowed = iterate_allowed(lambda: draw(uniform), lambda meaning: self._is_allowed(name, meaning), name)
+        for meaning in islice(allowed, n_meanings):
+            self.seen.add(meaning)
+            meanings.append(meaning)
         return meanings
 
     def _is_allowed(self, name: str, meaning: Meaning) -> bool:
@@ -214,11 +221,11 @@ class PairSplits:
         kinds: list[str] = []
 
         def note(concept: int) -> int:
-            kinds.append(self.lexicon.kind[concept])
+            kinds.append(self.lexicon.kind[concept] if concept != NONE else "")
             return concept
 
         for clause in meaning:
-            rebuild(clause, self.lexicon, note)
+            rebuild(clause, note)
         places = [place for place, kind in enumerate(kinds) if kind in self.rare]
         if not places:
             return None
@@ -232,7 +239,7 @@ class PairSplits:
         def exchange(concept: int) -> int:
             return lexeme if next(numbers) == chosen else concept
 
-        changed = tuple(rebuild(clause, self.lexicon, exchange) for clause in meaning)
+        changed = tuple(rebuild(clause, exchange) for clause in meaning)
         return changed if self._has_rare(changed) and not _repeats_adjective(changed) else None
 
     def _has_rare(self, meaning: Meaning) -> bool:

@@ -1,19 +1,33 @@
-"""Text columns of Arrow tables, as Parquet files and `datasets` hold them: every row is a text, or refused by its number.
+"""Parquet files and Arrow tables, and their columns of text: every row is a text, or refused by its number.
 
 `datasets` would let nulls and numbers in the place of text pass.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from tietrain.data.sources.validate import MAX_BYTES, text_problem
+from tietrain.data.sources.validate import MAX_BYTES, open_regular, text_problem
 from tietrain.errors import DataError
 
 # Names of the fields that lead to a column: one, or several for a field of a struct.
 FieldPath = tuple[str, ...]
+
+
+@contextmanager
+def open_parquet(path: Path, requested: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, to be read in this context; DataError if it cannot be opened or is damaged."""
+    with open_regular(path, requested) as f:
+        try:
+            yield pq.ParquetFile(f, page_checksum_verification=True)
+        except (pa.ArrowException, OSError, ValueError) as e:
+            problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
+            raise DataError(str(path), problem, "get the whole file again") from None
 
 
 def find_columns(schema: pa.Schema, columns: list[str], where: str) -> list[FieldPath]:
@@ -63,13 +77,10 @@ def _is_text(kind: pa.DataType) -> bool:
 def read_texts(
     batches: Iterable[pa.RecordBatch], paths: list[FieldPath], where: str, one_line: bool, first_row: int = 1
 ) -> list[list[str]]:
-    """The texts of each column.
+    """The texts of each column; DataError for the first row that is not a text, rows numbered from `first_row`.
 
     Args:
-        where: what holds the batches, for messages. first_row: the number of its first row, for messages.
         one_line: whether a text with a line break in it is refused: translations are scored line by line.
-    Raises:
-        DataError: naming the row.
     """
     texts: list[list[str]] = [[] for _ in paths]
     n_bytes = 0
@@ -89,9 +100,8 @@ def column_at(batch: pa.RecordBatch, path: FieldPath, where: str, first_row: int
     column = batch.column(path[0])
     if not _is_valid(column):
         row = next(i for i in range(len(column)) if not _is_valid(column[i : i + 1]))
-        raise DataError(
-            f"{where}, row {first_row + row}", f"{path[0]!r} is not UTF-8 or damaged", "write the file again"
-        )
+        problem = f"{path[0]!r} is not UTF-8 or damaged"
+        raise DataError(f"{where}, row {first_row + row}", problem, "write the file again")
     return pc.struct_field(column, list(path[1:])) if len(path) > 1 else column
 
 

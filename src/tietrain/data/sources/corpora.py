@@ -12,7 +12,6 @@ import numpy as np
 from tietrain.config import DataConfig
 from tietrain.data.cache import cache_root, in_use
 from tietrain.data.encoded import Counts
-from tietrain.data.sources.features import FeatureRows
 from tietrain.data.sources.files import Corpus, Split, all_columns, load_files, split_files
 from tietrain.data.sources.hub import hub_key, load_hub
 from tietrain.data.sources.parquet import load_parquet
@@ -56,17 +55,17 @@ def corpus_key(data: DataConfig, task: str) -> str:
         from tietrain.data.grammar.settings import GRAMMAR_VERSION
 
         return _sha256({"grammar": GRAMMAR_VERSION, "settings": repr(grammar_settings(data, task))})
-    columns = all_columns(data, task)
-    sums: object
+    key: dict[str, object] = {"format": data.format, "task": task, "columns": all_columns(data, task)}
     if data.format == "hub":
-        sums = hub_key(data)
+        key["files"] = hub_key(data)
     elif data.format == "stdlib_docs":
-        sums = stdlib_key()
+        key["files"] = stdlib_key()
     else:
         files = split_files(data, task)
-        sums = {split: [file_sha256(path, requested) for path, requested in named] for split, named in files.items()}
-    features = {"features": data.features} if data.features else {}
-    return _sha256({"format": data.format, "task": task, "columns": columns, "files": sums, **features})
+        key["files"] = {split: [file_sha256(*file) for file in named] for split, named in files.items()}
+    if data.features:
+        key["features"] = data.features
+    return _sha256(key)
 
 
 def _sha256(value: object) -> str:
@@ -74,11 +73,7 @@ def _sha256(value: object) -> str:
 
 
 def grammar_settings(data: DataConfig, task: str) -> GrammarSettings:
-    """The settings of the generator; data.columns names its languages, faulty lines and features.
-
-    Raises:
-        SettingsError: no corpus can be generated so.
-    """
+    """The settings of the generator; SettingsError if no corpus can be generated so."""
     from tietrain.data.grammar.settings import FEATURES, N_FEATURES, GrammarSettings
 
     settings = GrammarSettings(
@@ -108,19 +103,12 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
         name: Split(
             {c: list(s.texts[c]) for c in made.columns},
             None if name == "train" else made.generator_nats(name),
-            {} if s.features is None else {FEATURES: FeatureRows.of(s.features)},
+            {} if s.features is None else {FEATURES: s.features},
         )
         for name, s in made.splits.items()
     }
-    corpus = Corpus(
-        f"grammar-{data.preset}",
-        list(settings.columns if task == "mt" else made.columns),
-        splits,
-        made.fingerprint,
-        list(made.notes),
-        {},
-        settings,
-    )
+    columns = list(settings.columns if task == "mt" else made.columns)
+    corpus = Corpus(f"grammar-{data.preset}", columns, splits, made.fingerprint, list(made.notes), {}, settings)
     corpus.grammar = made
     return corpus
 
@@ -215,11 +203,9 @@ def count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
 
 def _fingerprint(corpus: Corpus) -> str:
     digest = hashlib.sha256(json.dumps(corpus.columns).encode())
-    for name in sorted(corpus.splits):
+    for name, split in sorted(corpus.splits.items()):
         for column in corpus.columns:
-            digest.update(f"\0{name}\0{column}\0{_sum(corpus.splits[name], column)}".encode())
+            vectors = split.features.get(column)
+            content = lines_sha256(split.texts[column]) if vectors is None else vectors.fingerprint
+            digest.update(f"\0{name}\0{column}\0{content}".encode())
     return digest.hexdigest()
-
-
-def _sum(split: Split, column: str) -> str:
-    return split.features[column].fingerprint if column in split.features else lines_sha256(split.texts[column])

@@ -9,53 +9,31 @@ import hashlib
 import lzma
 import tokenize
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tietrain.data.encoded import Counts
+from tietrain.data.encoded import Counts, PackedRows, offsets_of
 from tietrain.data.sources.validate import MAX_BYTES, open_regular
 from tietrain.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Vectors = NDArray[np.float32]
 
+class FeatureRows(PackedRows):
+    """float32 arrays [S, F], one per row; S differs between rows, F does not."""
 
-class FeatureRows(Sequence[Vectors]):
-    """A sequence of float32 arrays [S, F], one per row; S differs between rows, F does not.
-
-    values: vectors of all rows [N, F], one row after the other. offsets: row i is `values[offsets[i]:offsets[i + 1]]`.
-    """
-
-    def __init__(self, values: Vectors, offsets: Counts):
-        self.values, self.offsets = values, offsets
-
-    @classmethod
-    def of(cls, rows: Iterable[NDArray[Any]]) -> FeatureRows:
-        """Pack arrays [S, F], at least one."""
-        arrays = list(rows)
-        return cls(np.concatenate(arrays).astype(np.float32, copy=False), offsets_of([len(a) for a in arrays]))
+    dtype = np.float32
 
     @classmethod
     def joined(cls, parts: Sequence[FeatureRows]) -> FeatureRows:
         """The rows of several, at least one, one after the other."""
         return cls(np.concatenate([p.values for p in parts]), offsets_of(np.concatenate([p.lengths for p in parts])))
-
-    @property
-    def width(self) -> int:
-        """F, the numbers of a vector."""
-        return int(self.values.shape[1])
-
-    @property
-    def lengths(self) -> Counts:
-        """Vectors of each row."""
-        return np.diff(self.offsets)
 
     @property
     def fingerprint(self) -> str:
@@ -64,33 +42,6 @@ class FeatureRows(Sequence[Vectors]):
         digest.update(np.ascontiguousarray(self.offsets, dtype="<i8").data)
         digest.update(np.ascontiguousarray(self.values, dtype="<f4").data)
         return digest.hexdigest()
-
-    def take(self, rows: Counts) -> FeatureRows:
-        """The rows with the given numbers, in that order."""
-        lengths = self.lengths[rows]
-        offsets = offsets_of(lengths)
-        places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
-        return FeatureRows(self.values[places], offsets)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @overload
-    def __getitem__(self, index: int) -> Vectors: ...
-    @overload
-    def __getitem__(self, index: slice) -> FeatureRows: ...
-    def __getitem__(self, index: int | slice) -> Vectors | FeatureRows:
-        if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        i = index % len(self)
-        return self.values[self.offsets[i] : self.offsets[i + 1]]
-
-
-def offsets_of(lengths: Sequence[int] | Counts) -> Counts:
-    """Where each row begins, and the end of the last."""
-    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
 # Rows of a Parquet file decoded at a time: a row may hold hundreds of thousands of numbers. The file's own account of how
@@ -101,26 +52,19 @@ BATCH_ROWS = 64
 def read_features(path: Path, requested: str, column: str, width: int) -> FeatureRows:
     """The feature vectors of each row of a file, .npz or .parquet; see `read_feature_npz` and `read_feature_parquet`.
 
-    Args:
-        requested: the setting that names the file, for messages. width: numbers of a vector.
     Raises:
         SettingsError: the name is that of another file. DataError: naming file and row.
     """
     readers = {".npz": read_feature_npz, ".parquet": read_feature_parquet}
     if path.suffix not in readers:
         problem = f"column {column!r} holds feature vectors and {path.name} is neither .npz nor .parquet"
-        raise SettingsError(
-            requested, problem, "name a file of feature vectors, or leave the column out of data.features"
-        )
+        remedy = "name a file of feature vectors, or leave the column out of data.features"
+        raise SettingsError(requested, problem, remedy)
     return readers[path.suffix](path, requested, column, width)
 
 
 def check_rows(requested: str, counts: Sequence[tuple[Path | str, int, str]]) -> None:
-    """Raise DataError unless all files have as many rows.
-
-    Args:
-        requested: the setting that names them. counts: file, how many, and of what (`lines`, `rows`).
-    """
+    """Raise DataError unless all files, each with its count and what is counted, have as many rows."""
     if len({n for _, n, _ in counts}) > 1:
         problem = " and ".join(f"{path} has {n} {what}" for path, n, what in counts)
         raise DataError(requested, problem, "line i of one must belong to line i of the other")
@@ -196,30 +140,23 @@ def read_feature_parquet(path: Path, requested: str, column: str, width: int) ->
     Raises:
         DataError: naming file and row.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from tietrain.data.sources.columns import column_at, find_column, open_parquet
 
-    from tietrain.data.sources.columns import column_at, find_column
-
-    parts = [FeatureRows(np.empty((0, width), np.float32), np.zeros(1, np.int64))]
     where = str(path)
-    first_row, n_bytes = 1, 0
-    with open_regular(path, requested) as f:
-        try:
-            file = pq.ParquetFile(f, page_checksum_verification=True)
-            names, kind = find_column(file.schema_arrow, column, where)
-            if (depth := _depth(kind)) not in (1, 2):
-                problem = f"column {column!r} holds {kind}, not vectors"
-                raise DataError(where, problem, "name a column of lists of numbers, or of lists of such lists")
-            for batch in file.iter_batches(BATCH_ROWS, columns=[column]):
-                read = _flat(column_at(batch, names, where, first_row), depth, width, where, column, first_row)
-                parts.append(read)
-                first_row += len(read)
-                n_bytes += read.values.nbytes
-                _check_size(where, n_bytes)
-        except (pa.ArrowException, OSError, ValueError) as e:
-            problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
-            raise DataError(where, problem, "get the whole file again") from None
+    parts = [FeatureRows(np.empty((0, width), np.float32), np.zeros(1, np.int64))]
+    first_row = 1
+    n_bytes = 0
+    with open_parquet(path, requested) as file:
+        names, kind = find_column(file.schema_arrow, column, where)
+        if (depth := _depth(kind)) not in (1, 2):
+            problem = f"column {column!r} holds {kind}, not vectors"
+            raise DataError(where, problem, "name a column of lists of numbers, or of lists of such lists")
+        for batch in file.iter_batches(BATCH_ROWS, columns=[column]):
+            read = _flat(column_at(batch, names, where, first_row), depth, width, where, column, first_row)
+            parts.append(read)
+            first_row += len(read)
+            n_bytes += read.values.nbytes
+            _check_size(where, n_bytes)
     return FeatureRows.joined(parts)
 
 

@@ -67,11 +67,7 @@ class Corpus:
 
 
 def load_files(data: DataConfig, task: str) -> Corpus:
-    """The checked lines of every split.
-
-    Raises:
-        SettingsError, DataError: see `corpora.load_corpus`.
-    """
+    """The checked lines of every split; raises as `corpora.load_corpus`."""
     columns = all_columns(data, task)
     files = split_files(data, task)
     groups = [[column] for column in columns] if data.format == "text" else [columns]
@@ -86,10 +82,10 @@ def load_files(data: DataConfig, task: str) -> Corpus:
                 read.features[group[0]] = rows
                 counts.append((path, len(rows), "rows"))
             else:
-                file = read_text_file(path, requested, _parser(data.format, path, group, task), len(group))
-                read.texts |= zip(group, file.columns, strict=True)
-                counts.append((path, len(file.columns[0]), "lines"))
-                notes[path] = file.notes
+                parser = _parser(data.format, path, group, task)
+                texts, notes[path] = read_text_file(path, requested, parser, len(group))
+                read.texts |= zip(group, texts, strict=True)
+                counts.append((path, len(texts[0]), "lines"))
         check_rows(named[0][1], counts)
     corpus.notes += [note for of_file in notes.values() for note in of_file]
     return corpus
@@ -103,9 +99,8 @@ def first_files(files: dict[str, list[Named]]) -> list[str]:
 def all_columns(data: DataConfig, task: str) -> list[str]:
     """Names of the columns, text or not: data.columns, else `source` and `target` for mt, `text` for other tasks."""
     if data.format == "stdlib_docs" and task == "mt":
-        raise SettingsError(
-            f"task={task}", "data.format=stdlib_docs is one text without translations", "choose task=lm"
-        )
+        problem = "data.format=stdlib_docs is one text without translations"
+        raise SettingsError(f"task={task}", problem, "choose task=lm")
     columns = data.columns or (["source", "target"] if task == "mt" else ["text"])
     if (len(columns) < 2 if task == "mt" else len(columns) != 1) or len(set(columns)) != len(columns):
         wanted = "two or more different columns" if task == "mt" else "one text column"

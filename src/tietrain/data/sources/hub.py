@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import functools
 import logging
-import queue
 import re
 import textwrap
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tietrain.config import DataConfig
+from tietrain.data.beside import call_beside
 from tietrain.data.sources.files import Corpus, Split, named_splits, text_columns
 from tietrain.data.sources.validate import file_sha256
 from tietrain.errors import DataError, SettingsError
@@ -39,7 +38,7 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
         cache: folder for `datasets` when it reads a folder, one for every content. A hub dataset lies where
             `datasets` keeps all of them, so that one loaded before is found without network.
     Raises:
-        SettingsError, DataError: see `corpora.load_corpus`; the hub cannot be reached, or has no such dataset.
+        DataError: the hub cannot be reached, or has no such dataset; else as `corpora.load_corpus`.
     """
     from tietrain.data.sources.columns import find_columns, read_texts
 
@@ -69,15 +68,15 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
 def hub_key(data: DataConfig) -> dict[str, Any]:
     """All that decides the corpus besides its columns: the files of the folder or the commit on the hub; the splits."""
     folder = _folder(data)
-    source = {"commit": _commit(data)} if folder is None else _file_sums(folder, _named(data))
-    return {"source": source, "subset": data.subset, "splits": named_splits(data)}
-
-
-def _file_sums(folder: Path, requested: str) -> dict[str, str]:
-    """Name -> sha256 of every file of a folder but the hidden ones: .git, or the records a download leaves."""
-    names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
-    shown = {name: path for name, path in names.items() if not any(part.startswith(".") for part in name.split("/"))}
-    return {name: file_sha256(path, requested) for name, path in shown.items()}
+    if folder is None:
+        return {"source": {"commit": _commit(data)}, "subset": data.subset, "splits": named_splits(data)}
+    sums = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        # Not the hidden ones: .git, or the records a download leaves.
+        if not path.is_dir() and not any(part.startswith(".") for part in name.split("/")):
+            sums[name] = file_sha256(path, _named(data))
+    return {"source": sums, "subset": data.subset, "splits": named_splits(data)}
 
 
 def _named(data: DataConfig) -> str:
@@ -100,9 +99,8 @@ def _folder(data: DataConfig) -> Path | None:
         problem = f"there is no folder {folder}, and a dataset of the hub is written OWNER/NAME"
         raise SettingsError(_named(data), problem, "correct the name, or set data.root to the folder it is in")
     if data.revision is not None:
-        raise SettingsError(
-            f"data.revision={data.revision}", f"{folder} is a folder and has no revisions", "leave it out"
-        )
+        problem = f"{folder} is a folder and has no revisions"
+        raise SettingsError(f"data.revision={data.revision}", problem, "leave it out")
     if data.subset is not None and _is_saved(folder):
         problem = f"{folder} was written by save_to_disk and has no subsets"
         raise SettingsError(f"data.subset={data.subset}", problem, "leave it out")
@@ -141,7 +139,7 @@ def _ask_hub(name: str, revision: str | None) -> str:
     requested = f"data.dataset={name}" + (f" data.revision={revision}" if revision else "")
     hub = constants.ENDPOINT
     try:
-        info = _within(REACH_SECONDS, lambda: HfApi().dataset_info(name, revision=revision, timeout=REACH_SECONDS))
+        info = call_beside(lambda: HfApi().dataset_info(name, revision=revision, timeout=REACH_SECONDS), REACH_SECONDS)
         return str(info.sha)
     except RepositoryNotFoundError:
         problem = f"{hub} has no such dataset, or you have no access"
@@ -153,26 +151,6 @@ def _ask_hub(name: str, revision: str | None) -> str:
         problem = f"there is no such folder, and {hub} cannot be reached ({_one_line(e)})"
         remedy = "load it with network; HF_HUB_OFFLINE=1 uses what was loaded before"
     raise DataError(requested, problem, remedy)
-
-
-def _within(seconds: float, call: Callable[[], Any]) -> Any:
-    """What a call returns or raises, or TimeoutError; a call that never ends does not keep the program."""
-    answers: queue.Queue[tuple[Any, Exception | None]] = queue.Queue()
-
-    def answer() -> None:
-        try:
-            answers.put((call(), None))
-        except Exception as e:
-            answers.put((None, e))
-
-    threading.Thread(target=answer, daemon=True).start()
-    try:
-        value, error = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {seconds:g} seconds") from None
-    if error is not None:
-        raise error
-    return value
 
 
 def _builder(data: DataConfig, commit: str | None) -> Any:
@@ -237,13 +215,11 @@ def _parts(
     """Table, first row, row after the last, and its name for messages, of `train`, `train[:90%]` or `a+b`."""
     import datasets
 
+    lengths = {name: len(table) for name, table in tables.items()}
     try:
-        parts = datasets.ReadInstruction.from_spec(spec).to_absolute(
-            {name: len(table) for name, table in tables.items()}
-        )
+        parts = datasets.ReadInstruction.from_spec(spec).to_absolute(lengths)
     except ValueError as e:
         requested = f"data.splits.{split}=[{spec}] data.dataset={data.dataset}"
-        raise SettingsError(
-            requested, str(e).rstrip("."), "name a split as datasets does: train, or train[:90%]"
-        ) from None
+        remedy = "name a split as datasets does: train, or train[:90%]"
+        raise SettingsError(requested, str(e).rstrip("."), remedy) from None
     return [(tables[p.splitname], p.from_, p.to, f"{data.dataset} {p.splitname}") for p in parts]

@@ -5,16 +5,10 @@ from pathlib import Path
 from tietrain.config import DataConfig
 from tietrain.data.sources.features import FeatureRows, check_rows, read_feature_parquet, read_features
 from tietrain.data.sources.files import Corpus, Named, Split, all_columns, first_files, split_files, text_columns
-from tietrain.data.sources.validate import open_regular
-from tietrain.errors import DataError
 
 
 def load_parquet(data: DataConfig, task: str) -> Corpus:
-    """The rows of every split: those of its files, one file after the other.
-
-    Raises:
-        SettingsError, DataError: see `corpora.load_corpus`.
-    """
+    """The rows of every split: those of its files, one file after the other; raises as `corpora.load_corpus`."""
     columns = text_columns(data, task)
     files = split_files(data, task)
     first, *more = first_files(files)
@@ -50,24 +44,10 @@ def _features(column: str, width: int, tables: list[Named], named: list[Named], 
 
 
 def read_parquet(path: Path, requested: str, columns: list[str], one_line: bool) -> list[list[str]]:
-    """The texts of each column of a file; see `columns.read_texts`.
+    """The texts of each column of a file; see `columns.read_texts`."""
+    from tietrain.data.sources.columns import find_columns, open_parquet, read_texts
 
-    Args:
-        requested: the setting that names the file, for messages.
-    Raises:
-        DataError: naming file and row.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from tietrain.data.sources.columns import find_columns, read_texts
-
-    with open_regular(path, requested) as f:
-        try:
-            file = pq.ParquetFile(f, page_checksum_verification=True)
-            paths = find_columns(file.schema_arrow, columns, str(path))
-            batches = file.iter_batches(columns=[".".join(names) for names in paths])
-            return read_texts(batches, paths, str(path), one_line)
-        except (pa.ArrowException, OSError, ValueError) as e:
-            problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
-            raise DataError(str(path), problem, "get the whole file again") from None
+    with open_parquet(path, requested) as file:
+        paths = find_columns(file.schema_arrow, columns, str(path))
+        batches = file.iter_batches(columns=[".".join(names) for names in paths])
+        return read_texts(batches, paths, str(path), one_line)

@@ -39,10 +39,8 @@ class DocSplit:
     n_docstrings: int = 0
     n_modules: int = 0
 
-    def describe(self, name: str) -> str:
-        """One line for people."""
-        counts = f"{len(self.lines):,} paragraphs of {self.n_docstrings:,} docstrings in {self.n_modules:,} modules"
-        return f"{name}: {counts}"
+    def __str__(self) -> str:
+        return f"{len(self.lines):,} paragraphs of {self.n_docstrings:,} docstrings in {self.n_modules:,} modules"
 
 
 def load_stdlib_docs(data: DataConfig, task: str) -> Corpus:
@@ -53,7 +51,7 @@ def load_stdlib_docs(data: DataConfig, task: str) -> Corpus:
     """
     (column,) = text_columns(data, task)
     splits, n_broken = split_paragraphs(_sources(stdlib_folder()))
-    notes = [f"docstrings of {_python()}", *(split.describe(name) for name, split in splits.items())]
+    notes = [f"docstrings of {_python()}", *(f"{name}: {split}" for name, split in splits.items())]
     if n_broken:
         notes.append(f"{n_broken} modules cannot be parsed and are left out")
     texts = {name: Split({column: split.lines}) for name, split in splits.items()}

@@ -1,4 +1,7 @@
-"""Text files, line by line: each line is checked and parsed once, and what cannot be used is refused with file and line."""
+"""Text files, line by line: each line is checked and parsed once, and what cannot be used is refused with file and line.
+
+`requested` is everywhere the setting that names a file, for messages.
+"""
 
 import hashlib
 import json
@@ -7,7 +10,6 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from gzip import BadGzipFile, GzipFile
 from io import BufferedReader
 from pathlib import Path
@@ -27,22 +29,10 @@ HASHED_LINES = 10_000
 Parser = Callable[[int, str], list[str] | None]
 
 
-@dataclass(frozen=True)
-class TextFile:
-    """What a valid file holds.
-
-    columns: the texts of each column of its format. notes: what is unusual in a usable file.
-    """
-
-    columns: list[list[str]]
-    notes: list[str]
-
-
-def read_text_file(path: Path, requested: str, parser: Parser, n_columns: int) -> TextFile:
-    """Read a plain or gzip file, in one pass that holds its rows and one line.
+def read_text_file(path: Path, requested: str, parser: Parser, n_columns: int) -> tuple[list[list[str]], list[str]]:
+    """The texts of each column of a plain or gzip file, and notes of what is unusual; one pass holds its rows and one line.
 
     Args:
-        requested: the setting that names the file, for messages.
         parser: reads one line of the format into `n_columns` texts and raises DataError if it cannot.
     Raises:
         DataError: naming file and line. The file must be readable, regular, whole, in UTF-8, with text in it.
@@ -69,7 +59,7 @@ def read_text_file(path: Path, requested: str, parser: Parser, n_columns: int) -
         raise DataError(str(path), "there is no text in it", "give a file with text")
     if n_crlf:
         notes.append(f"{path.name} has {n_crlf} lines ending in CRLF; CR is left out")
-    return TextFile(columns, notes)
+    return columns, notes
 
 
 def _bare(path: Path, number: int, line: str) -> str:
@@ -145,11 +135,7 @@ def _decode(path: Path, number: int, raw: bytes) -> str:
 
 
 def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
-    """Reads the named keys of JSON lines, one object per line.
-
-    Args:
-        one_line: whether a text with a line break in it is refused: translations are scored line by line.
-    """
+    """Reads the named keys of JSON lines, one object per line; see `text_problem` for `one_line`."""
 
     def parse(number: int, line: str) -> list[str]:
         at = f"{path}:{number}"
@@ -171,7 +157,7 @@ def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
 
 
 def text_problem(name: str, value: object, one_line: bool) -> tuple[str, str] | None:
-    """Problem and remedy of a value that is to be a text; None if it is one. See `jsonl_parser`."""
+    """Problem and remedy of a value that is to be a text; None if it is one. `one_line` refuses line breaks."""
     if not isinstance(value, str):
         return f"{name!r} is {_json_type(value)}, not a text", "write a text, or leave the row out"
     if found := _NO_TEXT.search(value):

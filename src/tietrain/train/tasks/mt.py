@@ -71,7 +71,7 @@ class Translation:
         pairs, task = self.prepared.pairs(split, direction), self.config.task
         texts = self.prepared.corpus.splits[split].texts
         references = texts[direction.target]
-        n_unknown = int((pairs.target.ids == UNK_ID).sum())
+        n_unknown = int((pairs.target.values == UNK_ID).sum())
         lossless = self.prepared.vocabularies[pairs.stack].lossless
         result = score_nats(self._nats(model, pairs), pairs.target.lengths + 1, references, n_unknown, lossless)
         hypotheses = self.translate(model, pairs, Search(task.beam, task.length_penalty))

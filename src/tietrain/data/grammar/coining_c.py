@@ -1,38 +1,20 @@
-"""Coins C, a sister of B, and D, which is related to no other language.
+"""Coins C, a sister of B: B's stems after regular sound changes, with endings of its own.
 
-C has B's stems after regular sound changes, with endings of its own. D has stems of its own that
-take suffixes in a row, in vowel harmony. Both have one word per concept (C the most frequent of B),
-so that training which has the concept has the word.
-
-The forms of a noun of D are ordered by number, definiteness and case: form 6 x plural + 3 x definite
-+ case; those of a verb by tense and number, 2 x tense + plural, then a participle for each tense from
-form 6 on. Names take the case alone, behind a hyphen; all other words of D have one form.
+C has one word per concept, the most frequent of B, so that training which has the concept has the word.
 """
 
 import re
-from itertools import product
 
-from tietrain.data.grammar.draw import Table, Uniform, make_stream
+from tietrain.data.grammar.draw import Uniform, make_stream
 from tietrain.data.grammar.language_b import LanguageB, LanguageC
-from tietrain.data.grammar.lexicon import (
-    CONTENT_KINDS,
-    NOUN_KINDS,
-    SYLLABLES,
-    SYLLABLES_FREQUENT,
-    VERB_KINDS,
-    FormRegister,
-    Lexicon,
-    Word,
-    coin_stem,
-)
+from tietrain.data.grammar.lexicon import NOUN_KINDS, SYLLABLES, VERB_KINDS, FormRegister, Lexicon, Word, coin_stem
 
-CLOSED_KINDS = ("that", "conjunction", "preposition")
 CLOSED = {
-    "c": (("att",), ("wail", "wen", "obwol", "solang", "befor"), ("in", "up", "bai", "hinta", "unda")),
-    "d": (("hoda",), ("zakum", "tabo", "nuzot", "vamal", "honuk"), ("mol", "tasu", "kovun", "juzak", "dzal")),
+    "that": ("att",),
+    "conjunction": ("wail", "wen", "obwol", "solang", "befor"),
+    "preposition": ("in", "up", "bai", "hinta", "unda"),
 }
 """Words of the closed kinds."""
-
 SOUND_CHANGES = {"sch": "sk", "ch": "k", "pf": "p", "tz": "tt", "z": "t", "ei": "ai", "au": "oa"}
 """What C has for a sound of B; a stem with none of these sounds is spelled alike."""
 REPLACED_PERCENT = 15
@@ -41,29 +23,14 @@ PARTICLES = dict(zip(LanguageB.particles, LanguageC.particles, strict=True)) | {
 PLURALS = {"e": "a", "en": "en", "er": "er", "s": "s"}
 _CHANGE = re.compile("|".join(SOUND_CHANGES))
 
-PLURAL = "ak"
-DEFINITE = "un"
-CASES = ("", "ot", "as")
-"""Of the subject, of the object, and before a postposition."""
-TENSES = ("a", "ud", "osh")
-VERB_PLURAL = "nok"
-PARTICIPLE = "va"
-FRONTED = str.maketrans("aou", "eiy")
-"""Back vowels and their front ones; a word has one kind, and its suffixes follow."""
-IS_FRONT = Table((False, True), (1, 1))
-
-
-def _add_closed(lexicon: Lexicon, register: FormRegister, language: str) -> None:
-    for kind, forms in zip(CLOSED_KINDS, CLOSED[language], strict=True):
-        register.reserve(language, forms)
-        for concept, form in zip(lexicon.members(kind), forms, strict=True):
-            lexicon.words[language][concept] = ((Word((form,)), 1),)
-
 
 def coin_c(lexicon: Lexicon, register: FormRegister, language_seed: int) -> None:
     """Gives every concept its word of C, from that of B."""
     register.reserve("c", LanguageC.function_words)
-    _add_closed(lexicon, register, "c")
+    for kind, forms in CLOSED.items():
+        register.reserve("c", forms)
+        for concept, form in zip(lexicon.members(kind), forms, strict=True):
+            lexicon.words["c"][concept] = ((Word((form,)), 1),)
     coiner = _CoinerC(register, make_stream("language c", language_seed))
     first_sense = {second: verb for verb, second in lexicon.second_sense.items()}
     for concept, kind in enumerate(lexicon.kind):
@@ -71,7 +38,7 @@ def coin_c(lexicon: Lexicon, register: FormRegister, language_seed: int) -> None
         verb = first_sense.get(concept, concept)
         if verb != concept and lexicon.split_in[verb] == "a":
             lexicon.words["c"][concept] = lexicon.words["c"][verb]
-        elif kind not in CLOSED_KINDS:
+        elif kind not in CLOSED:
             lexicon.words["c"][concept] = ((coiner.coin(concept, kind, of_b), 1),)
 
 
@@ -139,46 +106,3 @@ def inflect_c(kind: str, stem: str, of_b: Word) -> tuple[str, ...]:
     if kind == "adjective":
         return tuple(stem + ending for ending in ("a", "er", "et", "en"))
     return (stem,)
-
-
-def coin_d(lexicon: Lexicon, register: FormRegister, language_seed: int) -> None:
-    """Gives every concept its word of D."""
-    uniform = make_stream("language d", language_seed)
-    _add_closed(lexicon, register, "d")
-    frequent: set[int] = set()
-    for kind in CONTENT_KINDS:
-        members = lexicon.members(kind)
-        frequent.update(members[: -(-len(members) // 10)])
-    for concept, kind in enumerate(lexicon.kind):
-        if kind in CLOSED_KINDS:
-            continue
-        if kind in ("name", "number"):
-            forms = inflect_d(kind, lexicon.words["a"][concept][0][0].forms[0])
-            register.take("d", forms, concept)
-        else:
-            forms = ()
-            syllables = SYLLABLES_FREQUENT if concept in frequent else SYLLABLES
-            while not forms or not register.take("d", forms, concept):
-                stem = coin_stem(uniform, "d", syllables.draw(uniform)).text
-                forms = inflect_d(kind, stem.translate(FRONTED) if IS_FRONT.draw(uniform) else stem)
-        lexicon.words["d"][concept] = ((Word(forms), 1),)
-
-
-def inflect_d(kind: str, stem: str) -> tuple[str, ...]:
-    """All forms of a stem of D, the vowels of the suffixes after its last.
-
-    >>> inflect_d("name", "Mer")
-    ('Mer', 'Mer-it', 'Mer-es')
-    """
-    suffixes = [""]
-    if kind in NOUN_KINDS:
-        suffixes = ["".join(parts) for parts in product(("", PLURAL), ("", DEFINITE), CASES)]
-    elif kind in VERB_KINDS:
-        suffixes = [tense + number for tense, number in product(TENSES, ("", VERB_PLURAL))]
-        suffixes += [tense + PARTICIPLE for tense in TENSES]
-    elif kind == "name":
-        suffixes += ["-" + case for case in CASES[1:]]
-    vowels = [letter for letter in stem if letter in "aoueiy"]
-    if vowels and vowels[-1] in "eiy":
-        suffixes = [suffix.translate(FRONTED) for suffix in suffixes]
-    return tuple(stem + suffix for suffix in suffixes)
