@@ -41,7 +41,8 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+# Zero-shot directions of files are in test_many_languages.
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "zero-shot" else n for n in RUNS])
 def test_run_of_every_architecture_has_scores(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([*TINY, *RUNS[name], "run_dir=run"]) == 0
@@ -55,11 +56,6 @@ def test_run_of_every_architecture_has_scores(name, tmp_path, monkeypatch):
         assert found.get("excess_nats", 1) > 0 and found.get("oracle_bleu", 100) > 50
     audit = runs.read_json(run / runs.AUDIT)
     assert audit["start"]["params"] == audit["loaded"]["params"] == runs.read_json(run / runs.LEDGER)["params"]
-
-
-def test_scores_of_post_edited_text_have_no_ceiling(tmp_path, monkeypatch):
-    """The machine translation gives away how its reference was drawn, so no oracle that knows the meaning alone bounds it."""
-    monkeypatch.chdir(tmp_path)
-    assert main([*TINY, *RUNS["post-editing"], "run_dir=run"]) == 0
-    scores = runs.read_json(tmp_path / "run" / runs.EVAL)["splits"]["test"]
-    assert not {"oracle_bleu", "excess_nats", "generator_nats"} & set(scores) and "legal" in scores
+    if name == "post-editing":
+        # The machine translation gives away how its reference was drawn: no oracle that knows the meaning alone bounds it.
+        assert not {"oracle_bleu", "excess_nats", "generator_nats"} & set(scores["test"]) and "legal" in scores["test"]
