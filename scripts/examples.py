@@ -57,21 +57,12 @@ class Study:
 
 STUDIES = {
     "tuned": Study(
-        "three arms per task, each tuned by the same list of points, compared on six fresh seeds",
-        ("tuned_lm", "tuned_mt"),
+        "three ways to tie a language model, each tuned by the same list of points, compared on six fresh seeds",
+        ("tuned_lm",),
         {
-            "lm_differences": "Language model: difference of each arm to the untied one",
-            "lm_tuning": "Language model: the points that were tried for each arm",
-            "mt_differences": "Translation: difference of each arm to the untied one",
-            "mt_quality_parameters": "Translation: BLEU against stored parameters",
-        },
-    ),
-    "ablation": Study(
-        "two tasks, seven schemes, three seeds, at one common learning rate",
-        ("ablation",),
-        {
-            "lm_quality_parameters": "Language model: bits per byte against stored parameters",
-            "mt_differences": "Translation: difference of each arm to the untied one",
+            "lm_differences": "Difference of each arm to the untied one",
+            "lm_tuning": "The points that were tried for each arm",
+            "lm_quality_parameters": "Bits per byte against stored parameters",
         },
     ),
 }

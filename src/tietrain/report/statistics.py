@@ -17,7 +17,7 @@ LEVEL = 0.05
 POWER = 0.8
 # Sign patterns counted one by one, up to 16 seeds; of more, as many are drawn.
 MAX_PATTERNS = 2**16
-# Beyond this, the number of seeds is no plan.
+# Beyond this, the number of seeds is not a plan.
 MAX_SEEDS = 1000
 # Standard deviations that two seeds show with certainty, and few enough for scipy's noncentral F.
 MAX_EFFECT = 1e6

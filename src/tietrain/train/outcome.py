@@ -61,4 +61,4 @@ def _explain(error: BaseException, experiment: Experiment) -> tuple[int, str]:
         where = error.filename or directory
         return 5, f"{where}: the system says {error.strerror or error}; the same command continues the run"
     what = f"{type(error).__name__}: {error} (see {directory / runs.LOG})"
-    return 70, f"internal error, a bug of tietrain: {what}"
+    return 70, f"internal error, a bug in tietrain: {what}"
