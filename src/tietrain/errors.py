@@ -64,14 +64,20 @@ class LockedError(TietrainError):
     status = "running_elsewhere"
 
 
+# Choices that a reader takes in at once.
+FEW = 8
+
+
 def check_choice(
     setting: str, value: object, choices: Collection[str], error: type[TietrainError] = SettingsError
 ) -> None:
-    """Raise an error if a value is not one of the choices; the remedy names the nearest choice, or all of them."""
+    """Raise an error if a value is not one of the choices; the remedy lists them, or names the nearest of many."""
     if isinstance(value, str) and value in choices:
         return
-    near = get_close_matches(value, choices, n=1) if isinstance(value, str) else []
-    remedy = f"did you mean {near[0]}?" if near else f"choose from {', '.join(choices)}"
+    remedy = f"choose from {', '.join(choices)}"
+    if len(choices) > FEW and isinstance(value, str):
+        near = get_close_matches(value, choices, n=1)
+        remedy = f"did you mean {near[0]}?" if near else remedy
     raise error(f"{setting}={value}", "there is no such choice", remedy)
 
 

@@ -185,9 +185,10 @@ def test_make_plan_applies_a_rule_to_the_stacks_that_fit():
     assert make_plan(UNEQUAL, {"x": {"rule": "middle_cycle", "repeats": 4, "stacks": ["decoder"]}}).groups
 
 
-def test_check_choice_names_the_nearest_choice_or_all():
+def test_check_choice_lists_the_choices_or_names_the_nearest_of_many():
     check_choice("a", "bb", ("bb", "cc"))
-    assert refused(partial(check_choice, "a", "bbb", ("bb", "cc"))).remedy == "did you mean bb?"
+    many = ("bb", *(f"c{i}" for i in range(20)))
+    assert refused(partial(check_choice, "a", "bbb", many)).remedy == "did you mean bb?"
     for value in ("x", 3, None, ["bb"], {}):
         error = refused(partial(check_choice, "a", value, ("bb", "cc")))
         assert (error.setting, error.remedy) == (f"a={value}", "choose from bb, cc")

@@ -170,9 +170,9 @@ def check_ties(ties: Ties) -> None:
         except TyingError as e:
             raise TyingError(f"{key}.{e.setting}", e.problem, e.remedy) from None
     if len(ties) > 1 and "none" in ties:
-        others = ", ".join(label for label in ties if label != "none")
+        others = ",".join(label for label in ties if label != "none")
         problem = "none ties nothing and cannot be combined with other schemes"
-        raise TyingError(f"tying=[{', '.join(ties)}]", problem, f"leave out none to tie by {others}")
+        raise TyingError(f"tying=[{', '.join(ties)}]", problem, f"write tying=[{others}]")
 
 
 def _options(tie: Mapping[str, Any]) -> dict[str, Any]:

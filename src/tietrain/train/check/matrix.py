@@ -72,12 +72,12 @@ CHECKS = {
     "ties": "every slot reads its owner's tensor after build, move, cast, copy, meta build, load, save, averaging",
     "gradient": "the gradient of a tied parameter is the sum over its uses in an untied twin",
     "steps": "untied copies, each stepped with the sum of their gradients, follow the tied model",
-    "decay": "weight decay is applied once and optimizer state is held once per stored parameter",
-    "cache": "cached decoding is the full forward pass, also of selected rows",
-    "params": "the parameter ledger is what memory and optimizer hold",
-    "flops": "the FLOP ledger is torch's own count, forward and in training",
-    "start": "the initial loss is the one predicted from the initial distribution",
-    "compile": "compiled loss and gradients are the eager ones, and the ties hold",
+    "decay": "weight decay is applied once, and optimizer state is held once, per stored parameter",
+    "cache": "cached decoding equals the full forward pass, also for selected rows",
+    "params": "the parameter ledger equals what memory and optimizer hold",
+    "flops": "the FLOP ledger equals torch's own count, forward and in training",
+    "start": "the initial loss equals the one predicted from the initial distribution",
+    "compile": "compiled loss and gradients equal the eager ones, and the ties hold",
 }
 
 
