@@ -68,7 +68,7 @@ def test_run_has_every_score_on_every_test_set(place, capsys):
     assert audit["start"] == audit["end"] == audit["loaded"]
     assert main(["report", "run"]) == 0
     page = capsys.readouterr().out
-    assert "#### Scores on test\\_a" in page and "#### Scores on test\\_b" in page
+    assert "### Scores on test\\_a" in page and "### Scores on test\\_b" in page
     assert "chrF++ | TER | length ratio" in page and f"Scored weights: `{said}`, at step `8`." in page
 
 
