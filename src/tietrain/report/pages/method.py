@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from tietrain.config.keys import is_read
+from tietrain.config.keys import read_settings
 from tietrain.report.arms import Comparison, count_statuses, show_value
 from tietrain.report.differences import describe_matching, differing_settings
 from tietrain.report.pages.markup import code, count, escape, join_words
@@ -26,7 +26,8 @@ HASHES, WINDOWS, MACHINE = "Hashes (sha256)", "Windows of the language model", "
 def used_settings(run: Run) -> dict[str, Scalar]:
     """Full key -> value of what had an effect; without hardware.*, because the record of the machine says what was used."""
     flat = {key: configured(recorded) for key, recorded in run.settings.items()} | {"task.name": run.task}
-    return {k: v for k, v in run.settings.items() if is_read(k, flat) and not k.startswith("hardware.")}
+    read = read_settings(flat).keys()
+    return {k: v for k, v in run.settings.items() if k in read and not k.startswith("hardware.")}
 
 
 def setting_groups(runs: Sequence[Run]) -> dict[str, Values]:
