@@ -73,17 +73,16 @@ def _stored(arm_verdict: ArmVerdict) -> str:
 
 
 def _costs(arm_verdict: ArmVerdict, verdicts: Verdicts) -> str:
-    """Difference of the score, and FLOPs and seconds as a ratio to the baseline's."""
+    """Difference of the score, and FLOPs as a ratio to the baseline's; no seconds, which depend on what else ran."""
     score = verdicts.declared.score
     parts = [f"{difference_text(arm_verdict, score)} {score.title}"]
-    for name, title in (("flops", "training FLOPs"), ("seconds", "training time")):
-        ours = arm_verdict.arm.total(name)
-        theirs = arm_verdict.base.arm.total(name) if arm_verdict.base else None
-        if ours and theirs and theirs.mean > 0:
-            ratio = f"{ours.mean / theirs.mean:.3g}"
-            parts.append(f"the same {title}" if ratio == "1" else f"{ratio} times the {title}")
-        elif ours:
-            parts.append(f"{powers(ours.mean)} {title}")
+    ours = arm_verdict.arm.total("flops")
+    theirs = arm_verdict.base.arm.total("flops") if arm_verdict.base else None
+    if ours and theirs and theirs.mean > 0:
+        ratio = f"{ours.mean / theirs.mean:.3g}"
+        parts.append("the same training FLOPs" if ratio == "1" else f"{ratio} times the training FLOPs")
+    elif ours:
+        parts.append(f"{powers(ours.mean)} training FLOPs")
     return ", ".join(parts)
 
 
