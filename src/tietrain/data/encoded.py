@@ -115,7 +115,7 @@ def length_order(src_lengths: Counts, tgt_lengths: Counts, ties: NDArray[Any], t
     """Rows by their longer side, and within one length by source minus target, up and down in turn.
 
     So neighbours differ little in both lengths, also if the longer side grows by one: of the positions of
-    Multi30k batches (joint 8,000 pieces, 4,096 tokens a step) 0.966 are real; sorted by (longer, target) 0.939.
+    Multi30k batches (joint 8,000 pieces, 4,096 tokens per step) 0.966 are real; sorted by (longer, target) 0.939.
     `turn` odd swaps up and down, which moves the cuts.
     """
     longer = np.maximum(src_lengths, tgt_lengths)
