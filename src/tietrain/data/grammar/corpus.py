@@ -146,6 +146,9 @@ class GrammarCorpus:
             hypotheses: one per line of the split; runs of blanks count as one.
         """
         meanings = self._sentences(split_name)
+        if len(hypotheses) != len(meanings):
+            problem = f"{len(hypotheses)} hypotheses for the {len(meanings)} lines of {split_name}"
+            raise ValueError(f"{problem}; give one per line")
         lines = [" ".join(hypothesis.split()) for hypothesis in hypotheses]
         return [math.isfinite(nats) for nats in self._line_nats(self._target(target), meanings, lines)]
 
