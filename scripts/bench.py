@@ -160,10 +160,9 @@ def our_arm(config: RunConfig, vocab_size: int) -> Callable[[Batch], None]:
     """One training step of tietrain, as its loop takes it."""
     names = make_layout(config).stacks
     shape = make_shape(config, dict.fromkeys(names, vocab_size), dict.fromkeys(names, "joint"))
-    model = Transformer(
-        make_plan(shape, config.tying.ties), dropout=config.model.dropout, embed_scale=config.model.embed_factor
-    )
-    model.initialize(config.seed, config.model.table_init_std)
+    plan = make_plan(shape, config.tying.ties)
+    model = Transformer(plan, dropout=config.model.dropout, tables=config.model.table_values)
+    model.initialize(config.seed)
     optimizer = build_optimizer(model, config.optim)
     hardware = resolve_hardware(config.hardware)
 

@@ -56,8 +56,8 @@ def build_model(config: RunConfig) -> Transformer:
     """Random weights, an end mark that is never likely."""
     sizes = dict.fromkeys(("encoder", "decoder"), config.model.vocab_size)
     plan = make_plan(make_shape(config, sizes, dict.fromkeys(sizes, "joint")), config.tying.ties)
-    model = Transformer(plan, embed_scale=config.model.embed_factor)
-    model.initialize(1, config.model.table_init_std)
+    model = Transformer(plan, tables=config.model.table_values)
+    model.initialize(1)
     with torch.no_grad():
         model.parameter("decoder.output.bias")[EOS_ID] = NEVER
     return model

@@ -7,6 +7,7 @@ import torch
 from tietrain.model.transformer import Transformer
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape, Stack
+from tietrain.plan.tables import Tables
 
 A, B = "encoder_a", "encoder_b"
 _A = Stack(A, 2, 23, "joint")
@@ -33,7 +34,7 @@ def shape_of(kind: str, **options) -> ModelShape:
 
 def build_several(kind: str, ties=None, **options) -> Transformer:
     """An initialized model of a kind of KINDS."""
-    model = Transformer(make_plan(shape_of(kind, **options), ties or {}), embed_scale=2.0)
+    model = Transformer(make_plan(shape_of(kind, **options), ties or {}), tables=Tables(embed_scale=2.0))
     model.initialize(1)
     return model
 

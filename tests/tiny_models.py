@@ -7,6 +7,7 @@ from tietrain.model.transformer import Transformer
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape, Stack
+from tietrain.plan.tables import Tables
 
 N_LAYERS = 4
 
@@ -67,8 +68,8 @@ def plan_of(task: str, scheme: str, **options) -> TyingPlan:
 
 def build(task: str, scheme: str, *, seed: int = 1, dropout: float = 0.0, **options) -> Transformer:
     """An initialized model."""
-    model = Transformer(plan_of(task, scheme, **options), dropout=dropout, embed_scale=4.0)
-    model.initialize(seed, 0.02)
+    model = Transformer(plan_of(task, scheme, **options), dropout=dropout, tables=Tables(0.02, embed_scale=4.0))
+    model.initialize(seed)
     return model
 
 

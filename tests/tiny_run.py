@@ -56,8 +56,8 @@ def tiny_config(
 
 def build_model(config: RunConfig) -> Transformer:
     """The initialized model of a configuration."""
-    model = Transformer(Experiment(config).plan, dropout=config.model.dropout)
-    model.initialize(config.seed, config.model.table_init_std)
+    model = Transformer(Experiment(config).plan, dropout=config.model.dropout, tables=config.model.table_values)
+    model.initialize(config.seed)
     return model
 
 

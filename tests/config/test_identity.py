@@ -19,9 +19,12 @@ STORED = json.loads((Path(__file__).parent / "identities.json").read_text(encodi
 
 
 def config_of(settings):
-    """The configuration with all these settings, without any default."""
+    """The configuration with all these settings, and of each later one the value that meant its absence."""
+    later = {key: found.spec.absent for key, found in ALL.items() if found.spec.absent is not setting.NOTHING}
     body = {}
-    for key, value in settings.items():
+    for key, value in (later | settings).items():
+        if key.count(".") > 1 and key in later:  # null, like the default of its section
+            continue
         group, _, name = key.rpartition(".")
         (body.setdefault(group, {}) if group else body)[name] = value
     types = {field.name: field.default_factory for field in dataclasses.fields(RunConfig)}

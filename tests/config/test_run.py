@@ -9,6 +9,7 @@ from tietrain.config.compose import compose_config, config_yaml
 from tietrain.config.identity import config_hash, flat_settings, run_name
 from tietrain.config.keys import ALL
 from tietrain.config.layout import make_shape
+from tietrain.config.model import PARAMETRISATIONS
 from tietrain.errors import SettingsError, TyingError
 from tietrain.plan.schemes import make_plan
 
@@ -110,8 +111,40 @@ def test_compose_config_gives_an_untied_language_model_by_default():
 
 def test_compose_config_without_words_gives_the_defaults_of_the_fields():
     flat = flat_settings(compose_config([]))
-    differs = {key: flat.get(key) for key, found in ALL.items() if found.default not in ({}, flat.get(key))}
-    assert differs == {"train.batch_by": "tokens"}  # resolved from auto
+    differs = {key for key, found in ALL.items() if found.default not in ({}, flat.get(key))}
+    resolved = {"train.batch_by", "model.tables", "model.embed_scale", "model.output_scale", "model.table_init_std"}
+    assert differs == resolved
+    assert {ALL[key].default for key in resolved} == {"auto"}
+
+
+@pytest.mark.parametrize("name", PARAMETRISATIONS)
+def test_compose_config_settles_the_tables_by_name(name):
+    model = compose_config([f"model.tables={name}"]).model
+    named = PARAMETRISATIONS[name]
+    assert (model.embed_scale, model.output_scale, model.table_init_std) == (
+        named.embed_scale,
+        named.output_scale,
+        named.table_init_std,
+    )
+    assert model.init_std.stated == named.init_std
+
+
+def test_compose_config_prefers_what_is_stated_to_the_parametrisation():
+    model = compose_config(["model.tables=zero_head", "model.table_init_std=0.3", "model.init_std.output=0.1"]).model
+    assert (model.table_init_std, model.embed_scale) == (0.3, "1")
+    assert model.init_std.stated == {"source": 1.0, "input": 1.0, "output": 0.1}
+
+
+def test_run_name_is_of_values_however_they_were_named():
+    named = compose_config(["model.tables=vaswani"])
+    stated = compose_config(["model.tables=gpt2", "model.embed_scale=sqrt_d", "model.table_init_std=null"])
+    assert run_name(named) == run_name(stated) != run_name(compose_config(["model.tables=gpt2"]))
+
+
+@pytest.mark.parametrize("std", ["-1", "wide", "inf", "true"])
+def test_compose_config_refuses_what_is_no_standard_deviation(std):
+    with pytest.raises(SettingsError, match=r"model\.table_init_std="):
+        compose_config([f"model.table_init_std={std}"])
 
 
 def test_config_hash_ignores_volatile_keys_and_order_but_nothing_else():

@@ -12,6 +12,7 @@ from tietrain.model.cache import Cache
 from tietrain.model.loss import token_loss
 from tietrain.model.transformer import Transformer
 from tietrain.plan.plan import resolve
+from tietrain.plan.tables import Tables
 from tietrain.train.check.lifecycle import WAYS
 from tiny_models import CASES, build, make_shape, sources_of
 
@@ -84,7 +85,7 @@ def test_initialize_scales():
         "mt", d_model=256, d_head=64, d_ff=1024, vocab_size=500, max_len=64, positions="learned", ffn_bias=True
     )
     model = Transformer(resolve(shape, []))
-    model.initialize(1, None)
+    model.initialize(1)
     stds = {
         "decoder.embed.weight": 256**-0.5,
         "decoder.output.weight": 256**-0.5,
@@ -93,15 +94,36 @@ def test_initialize_scales():
         "decoder.1.ffn.in.weight": 256**-0.5,
         "decoder.1.ffn.out.weight": 1024**-0.5 / math.sqrt(4 * 3),
         "decoder.1.cross_attn.o.weight": 256**-0.5 / math.sqrt(4 * 3),
-        "encoder.1.self_attn.o.weight": 256**-0.5 / math.sqrt(4 * 2),
+        # Of both stacks the deeper one decides, so that layers that they share are nobody's own.
+        "encoder.1.self_attn.o.weight": 256**-0.5 / math.sqrt(4 * 3),
     }
     for name, std in stds.items():
         assert model.parameter(name).std().item() == pytest.approx(std, rel=0.03), name
         assert abs(model.parameter(name).mean().item()) < 0.1 * std
     assert model.parameter("decoder.0.ffn_norm.weight").eq(1).all()
     assert model.parameter("decoder.0.ffn.in.bias").eq(0).all()
-    model.initialize(1, 0.5)
-    assert model.parameter("encoder.embed.weight").std().item() == pytest.approx(0.5, rel=0.03)
+
+
+ROLES = {"source": 0.1, "input": 0.2, "output": 0.3, "tied": 0.4, "positions": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("ties", "roles"),
+    [
+        ([], ("source", "input", "output")),
+        ([("encoder.embed", "decoder.embed")], ("input", "input", "output")),
+        ([("decoder.embed", "decoder.output")], ("source", "tied", "tied")),
+        ([("encoder.embed", "decoder.output")], ("tied", "input", "tied")),
+        ([("encoder.embed", "decoder.embed"), ("decoder.embed", "decoder.output")], ("tied", "tied", "tied")),
+    ],
+)
+def test_initialize_gives_a_table_the_scale_of_its_role(ties, roles):
+    shape = make_shape("mt", vocab_size=500, positions="learned")
+    model = Transformer(resolve(shape, ties), tables=Tables(by_role=ROLES))
+    model.initialize(1)
+    for slot, role in zip(("encoder.embed", "decoder.embed", "decoder.output"), roles, strict=True):
+        assert model.parameter(f"{slot}.weight").std().item() == pytest.approx(ROLES[role], rel=0.05), slot
+    assert model.parameter("decoder.positions.weight").std().item() == pytest.approx(0.05, rel=0.05)
 
 
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])

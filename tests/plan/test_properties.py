@@ -257,7 +257,7 @@ def test_count_flops_equals_the_counter_under_any_ties(case):
     counts = set()
     for plan in (make_plan(shape, ties), make_plan(shape, {})):
         model = Transformer(plan)
-        model.initialize(1, 0.02)
+        model.initialize(1)
         source = {"encoder": torch.full((1, s), 5)} if len(model.shape.stacks) > 1 else None
         with torch.no_grad():
             counts.add(count_matmul_flops(lambda m=model, x=source: m.logits(m(x, torch.full((1, t), 5)))))

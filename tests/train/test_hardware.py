@@ -16,7 +16,7 @@ def keep_process_settings():
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     yield
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(strict)
+    torch.set_deterministic_debug_mode("error" if strict else "default")
 
 
 def test_autocast_of_a_cpu_is_fp32_by_default():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
 from tietrain.config.data import TRANSLATION
 from tietrain.config.setting import Condition, check, check_section, setting, when, when_given
 from tietrain.plan.schemes import check_ties
+from tietrain.plan.tables import Tables
 
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
 # ruff: noqa: UP045
@@ -23,6 +25,56 @@ def _has_two_sources(flat: Any) -> bool:
 
 
 TWO_SOURCES = Condition(_has_two_sources, "task.directions", "a direction reads two sources")
+
+
+@dataclass(frozen=True)
+class Parametrisation:
+    """What a name of `model.tables` stands for; the fields are settings of the model."""
+
+    embed_scale: str
+    output_scale: str
+    table_init_std: float | None
+    init_std: dict[str, float] = field(default_factory=dict)
+
+
+PARAMETRISATIONS = {
+    # Radford et al. 2019, code; nanoGPT.
+    "gpt2": Parametrisation("1", "1", 0.02),
+    # The same with the factor of Vaswani et al. 2017: tietrain's default before version 0.3.
+    "gpt2_scaled": Parametrisation("sqrt_d", "1", 0.02),
+    # Vaswani et al. 2017, section 3.4; initial values of fairseq and Marian.
+    "vaswani": Parametrisation("sqrt_d", "1", None),
+    # Raffel et al. 2020, code: tied logits are scaled. Here every arm's are, so that arms differ in the tie alone.
+    "t5": Parametrisation("1", "rsqrt_d", 1.0),
+    # nanochat: large embeddings and an output table of zeros. A tied table cannot be both: it starts as GPT-2's.
+    "zero_head": Parametrisation("1", "1", 0.02, {"source": 1.0, "input": 1.0, "output": 0.0}),
+}
+# (task, place of norms) -> the parametrisation with the lowest mean loss over ties: docs/tables.md.
+DEFAULT_TABLES = {(task, position): "gpt2_scaled" for task in ("lm", "mlm", "mt") for position in ("pre", "post")}
+
+
+@dataclass
+class InitStd:
+    """Initial standard deviations by role; null is what model.tables says, else model.table_init_std."""
+
+    source: Optional[float] = setting(None, TRANSLATION, ge=0, tunable=True, absent=None)
+    """Of tables that encoders alone read."""
+    input: Optional[float] = setting(None, ge=0, tunable=True, absent=None)
+    """Of other tables that are read as embeddings alone."""
+    output: Optional[float] = setting(None, ge=0, tunable=True, absent=None)
+    """Of tables that are output projections alone."""
+    tied: Optional[float] = setting(None, ge=0, tunable=True, absent=None)
+    """Of tables that are embeddings and output projections."""
+    positions: Optional[float] = setting(None, when("model.positions", "learned"), ge=0, tunable=True, absent=None)
+    """Of learned positions; null is 0.02."""
+
+    def __post_init__(self) -> None:
+        check_section(self, "model.init_std.")
+
+    @property
+    def stated(self) -> dict[str, float]:
+        """Role -> standard deviation, of the roles that have one."""
+        return {role: std for role, std in asdict(self).items() if std is not None}
 
 
 @dataclass
@@ -72,13 +124,22 @@ class ModelConfig:
     """Whether the output projection has a bias."""
     dropout: float = setting(0.1, ge=0, le=0.99, tunable=True)
     """Dropout of embeddings and sub-layers."""
-    embed_scale: str = setting("sqrt_d", choices=("1", "sqrt_d"))
-    """Factor on the embedding reading of a table; the output reading is never scaled."""
-    table_init_std: Optional[float] = setting(0.02, ge=0, tunable=True)
-    """Initial standard deviation of every table, tied or not; null is d_model ** -0.5."""
+    tables: str = setting("auto", identity=False, choices=("auto", *PARAMETRISATIONS), tunable=True, absent="auto")
+    """Parametrisation of the token tables: what the next settings are if they are auto or null. auto is the one that was
+    measured best on average over ties, per task (docs/tables.md)."""
+    embed_scale: str = setting("auto", choices=("auto", "1", "sqrt_d"), tunable=True)
+    """Factor on the embeddings that a table gives."""
+    output_scale: str = setting("auto", choices=("auto", "1", "rsqrt_d"), tunable=True, absent="1")
+    """Factor on the hidden states before the output projection: 1 or d_model ** -0.5."""
+    table_init_std: Any = setting("auto", tunable=True)
+    """Initial standard deviation of every table without one in init_std: a number, null for d_model ** -0.5, or auto."""
+    init_std: InitStd = field(default_factory=InitStd)
 
     def __post_init__(self) -> None:
         check_section(self, "model.")
+        std = self.table_init_std
+        holds = std in (None, "auto") or (type(std) in (int, float) and 0 <= std < math.inf)
+        check(holds, f"model.table_init_std={std}", "it is not a standard deviation", "give a number, null or auto")
         check(
             self.d_head is not None or self.d_model % self.n_heads == 0,
             f"model.n_heads={self.n_heads}",
@@ -100,10 +161,22 @@ class ModelConfig:
             "choose an even model.d_head",
         )
 
+    def settle_tables(self, task: str) -> None:
+        """Give each setting of the tables that is open the value that its parametrisation says."""
+        if self.tables == "auto":
+            self.tables = DEFAULT_TABLES[task, self.norm_position]
+        named = PARAMETRISATIONS[self.tables]
+        for name in ("embed_scale", "output_scale", "table_init_std"):
+            if getattr(self, name) == "auto":
+                setattr(self, name, getattr(named, name))
+        self.init_std = replace(self.init_std, **named.init_std | self.init_std.stated)
+
     @property
-    def embed_factor(self) -> float:
-        """What the embedding reading of a table is multiplied by."""
-        return self.d_model**0.5 if self.embed_scale == "sqrt_d" else 1.0
+    def table_values(self) -> Tables:
+        """The parametrisation of the tables as numbers."""
+        factors = {"1": 1.0, "sqrt_d": self.d_model**0.5, "rsqrt_d": self.d_model**-0.5}
+        scales = factors[self.embed_scale], factors[self.output_scale]
+        return Tables(self.table_init_std, self.init_std.stated, *scales)
 
 
 @dataclass

@@ -53,6 +53,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_section(self, "")
+        self.model.settle_tables(self.task.name)
         check(
             bool(self.study) and "/" not in self.study and not self.study.startswith("."),
             f"study={self.study}",

@@ -31,6 +31,8 @@ class OptimConfig:
     """Added to the root of the second moment."""
     weight_decay: float = setting(0.01, ge=0, tunable=True)
     """Decay of matrices, never of vectors."""
+    decay_tables: bool = setting(False, tunable=True, absent=True)
+    """Whether weight decay is for token tables too. Rows without a gradient would shrink in untied embeddings alone."""
     momentum: float = setting(0.0, when("optim.name", "sgd"), ge=0, le=1, tunable=True)
     """Momentum."""
     schedule: str = setting("wsd", choices=("inverse_sqrt", "cosine", "wsd", "constant"), tunable=True)

@@ -37,8 +37,7 @@ from tietrain.model.layers import (
 )
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.slots import Slot, Stack, check_length
-
-POSITION_INIT_STD = 0.02
+from tietrain.plan.tables import Tables, table_role
 
 
 class Memory(NamedTuple):
@@ -72,17 +71,17 @@ class Transformer(nn.Module):
         plan: which slot reads whose parameters.
         dropout: rate on embeddings and on every sublayer's output, wherever a pass is given row seeds and nowhere else.
             Attention weights are not dropped: that would disable the fused kernel on a CPU.
-        embed_scale: factor on the embedding reading of a table; the output reading is never scaled.
+        tables: initial values of the token tables, and the factors they are read with; None is d_model ** -0.5, unscaled.
 
     Parameters are uninitialized memory until `initialize` or `load_state_dict`.
     """
 
-    def __init__(self, plan: TyingPlan, *, dropout: float = 0.0, embed_scale: float = 1.0):
+    def __init__(self, plan: TyingPlan, *, dropout: float = 0.0, tables: Tables | None = None):
         super().__init__()
         self.plan = plan
         self.shape = plan.slots.shape
         self.dropout = dropout
-        self.embed_scale = embed_scale
+        self.tables = tables or Tables()
         for owner in plan.owners:
             holder, leaf = self._holder(owner.name)
             holder.register_parameter(leaf, nn.Parameter(torch.empty(owner.shape)))
@@ -106,19 +105,15 @@ class Transformer(nn.Module):
         return module, leaf
 
     @torch.no_grad()
-    def initialize(self, seed: int, table_init_std: float | None = None) -> None:
+    def initialize(self, seed: int) -> None:
         """Draw every owner's values from (seed, owner name), in float32 on the CPU.
 
-        The distribution depends on kind, shape and depth, never on the tie, so a tied and an untied model start from
-        the same numbers wherever both have them.
-
-        Args:
-            seed: of all initial values.
-            table_init_std: of every table; None is d_model ** -0.5.
+        The distribution depends on kind, shape and the model's depth, and a table's scale on its role, so a tied and an
+        untied model start from the same numbers wherever both have them.
         """
         for owner in self.plan.owners:
             parameter = self.parameter(owner.name)
-            std = self._init_std(owner, table_init_std)
+            std = self._init_std(owner)
             if std is None:
                 parameter.fill_(0.0 if owner.leaf.endswith("bias") else 1.0)
                 continue
@@ -126,19 +121,18 @@ class Transformer(nn.Module):
             generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]))
             parameter.copy_(torch.empty(owner.shape).normal_(0.0, std, generator=generator))
 
-    def _init_std(self, slot: Slot, table_init_std: float | None) -> float | None:
+    def _init_std(self, slot: Slot) -> float | None:
         """Standard deviation of a slot's initial values; None where they are constant (norms 1, biases 0)."""
         if slot.kind == "table":
-            return float(self.shape.d_model**-0.5) if table_init_std is None else table_init_std
+            return self.tables.std_of(table_role(self.plan, slot.name), self.shape.d_model)
         if slot.kind == "positions":
-            return POSITION_INIT_STD
+            return self.tables.std_of("positions", self.shape.d_model)
         if len(slot.shape) < 2:
             return None
         std = float(slot.shape[1] ** -0.5)
         if slot.leaf in ("o.weight", "out.weight"):
             # What a stack adds to its residual stream keeps its variance at any depth. Source: Radford et al. 2019, 2.3
-            stack = self.shape.stack(slot.stack)
-            std /= math.sqrt(stack.n_layers * len(stack.parts))
+            std /= math.sqrt(self.shape.n_sublayers)
         return std
 
     def parameter(self, slot_name: str) -> nn.Parameter:
@@ -227,7 +221,7 @@ class Transformer(nn.Module):
         hidden = self._run(predictor, tgt_in_ids, row_seeds, mask=mask, memory=memory, cache=cache)
         if cache is not None:
             cache.advance(tgt_in_ids.shape[1])
-        return hidden
+        return hidden if self.tables.output_scale == 1.0 else hidden * self.tables.output_scale
 
     def logits(self, hidden: Tensor, stack: str | None = None) -> Tensor:
         """Scores of every piece: [..., D] -> [..., V]."""
@@ -269,8 +263,8 @@ class Transformer(nn.Module):
             x = linear(ids.nan_to_num().to(matrix.dtype), matrix)  # [B, T, F] -> [B, T, D]
         else:
             x = F.embedding(ids, matrix)  # [B, T] -> [B, T, D]
-            if self.embed_scale != 1.0:
-                x = x * self.embed_scale
+            if self.tables.embed_scale != 1.0:
+                x = x * self.tables.embed_scale
         if self.shape.positions == "learned":
             check_length(self.shape, end, "a sequence")
             x = x + self._weights(f"{stack.name}.positions")["weight"][end - len(positions) : end]

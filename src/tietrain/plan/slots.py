@@ -88,6 +88,11 @@ class ModelShape:
         """The stacks that predict."""
         return tuple(stack for stack in self.stacks if stack.has_output)
 
+    @property
+    def n_sublayers(self) -> int:
+        """Sublayers of the deepest stack. One number for all, so that layers that two stacks share are nobody's own."""
+        return max(stack.n_layers * len(stack.parts) for stack in self.stacks)
+
     def stack(self, name: str) -> Stack:
         """The stack with this name; KeyError if there is none."""
         for stack in self.stacks:

@@ -108,6 +108,6 @@ class Experiment:
         """The model with its initial values."""
         from tietrain.model.transformer import Transformer
 
-        model = Transformer(self.plan, dropout=self.config.model.dropout, embed_scale=self.config.model.embed_factor)
-        model.initialize(self.config.seed, self.config.model.table_init_std)
+        model = Transformer(self.plan, dropout=self.config.model.dropout, tables=self.config.model.table_values)
+        model.initialize(self.config.seed)
         return model

@@ -55,6 +55,13 @@ class Hardware:
         }
 
 
+def _set_determinism(strict: bool, *, compiled: bool) -> None:
+    if compiled:  # tells the compiler too, and loads it: more than a second
+        torch.use_deterministic_algorithms(strict)
+    else:
+        torch.set_deterministic_debug_mode("error" if strict else "default")
+
+
 def resolve_hardware(config: HardwareConfig) -> Hardware:
     """The hardware of this process as the settings ask; sets threads and determinism of the process.
 
@@ -69,7 +76,7 @@ def resolve_hardware(config: HardwareConfig) -> Hardware:
     torch.set_num_threads(threads)
     # On a CPU this costs nothing, and compiled embedding gradients are reproducible only with it. The filling of fresh
     # memory that comes with it is for debugging and not free.
-    torch.use_deterministic_algorithms(device.type == "cpu")
+    _set_determinism(device.type == "cpu", compiled=config.compile)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Hardware(
         device=device,

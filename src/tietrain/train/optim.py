@@ -21,16 +21,20 @@ from tietrain.train.hardware import Hardware
 MIN_WARMUP_RATIO = 1e-3
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
-    """An optimizer that holds every owner once; weight decay is for matrices (tables included), never for vectors.
+def build_optimizer(model: Transformer, config: OptimConfig) -> Optimizer:
+    """An optimizer that holds every owner once; weight decay is for matrices, never for vectors.
+
+    Tables decay only if `decay_tables` says so. A row whose piece does not come up has no gradient in an untied
+    embedding and decays, while an output table, tied or not, moves every row at every step: decay would be one more
+    difference between arms.
 
     Source: Loshchilov & Hutter 2019 (AdamW); Radford et al. 2019 code and its successors (no decay of vectors).
     """
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    parameters = dict(model.named_parameters())
+    kept = {owner.name for owner in model.plan.owners if owner.kind == "table" and not config.decay_tables}
+    decayed = [p for name, p in parameters.items() if p.ndim >= 2 and name not in kept]
+    others = [p for name, p in parameters.items() if p.ndim < 2 or name in kept]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     # Fused: one pass over each parameter; measured three times faster than the loop on a CPU.
     if config.name == "sgd":

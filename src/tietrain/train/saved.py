@@ -167,7 +167,7 @@ def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig
         problem = f"its plan is not the one {runs.CONFIG} makes: {difference}"
         raise DataError(str(directory / runs.PLAN), problem, "restore both, or use the tietrain that wrote them")
     resolved = resolve_hardware(hardware or HardwareConfig())
-    model = Transformer(experiment.plan, embed_scale=experiment.config.model.embed_factor)
+    model = Transformer(experiment.plan, tables=experiment.config.model.table_values)
     about = _load_weights(directory, checkpoint, experiment.config, model)
     audit_model(model)
     return SavedRun(directory, experiment, record, vocabularies, model.to(resolved.device), resolved, about)

@@ -37,7 +37,7 @@ def test_predicted_nats_of_an_untied_table_are_ln_v_and_half_the_variance(std):
     config = configure("mt", "universal", f"model.table_init_std={std}")
     model = build_reference(config, WIDE)
     variance = 128 * 0.02**2 if std == "0.02" else 1.0
-    predicted = predicted_nats(model, config.model.table_init_std, draw_batches(model, 2, 12, 16)[0])
+    predicted = predicted_nats(model, draw_batches(model, 2, 12, 16)[0])
     assert predicted == pytest.approx(math.log(1000) + variance / 2)
     check_start(config)
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from dataclasses import replace
 
 import pytest
 import torch
@@ -291,5 +292,10 @@ def test_count_matmul_flops_refuses_an_attention_kernel_it_cannot_count(model, m
 def test_check_start_finds_a_table_with_the_scale_of_another_role(monkeypatch, tying, std):
     """Tying bugs 23 to 26: initial losses of 400, 110, or a table five times too small."""
     initialize = Transformer.initialize
-    monkeypatch.setattr(Transformer, "initialize", lambda self, seed, table_init_std: initialize(self, seed, std))
+
+    def wrong(self, seed):
+        self.tables = replace(self.tables, std=std)
+        initialize(self, seed)
+
+    monkeypatch.setattr(Transformer, "initialize", wrong)
     assert failure(check_start, configure("lm", tying)).startswith("initial loss of ")

@@ -9,6 +9,7 @@ Of row 9 the half about saving applies; wrappers are missing there too.
 
 import copy
 import functools
+import itertools
 import json
 import math
 import re
@@ -36,6 +37,7 @@ from tietrain.plan.flops import count_flops, length_units
 from tietrain.plan.params import count_params
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape
+from tietrain.plan.tables import Tables
 from tietrain.train.check.checks import check_decay, check_gradients, check_params, count_matmul_flops
 from tietrain.train.check.lifecycle import WAYS, check_compile, check_ties
 from tietrain.train.check.reference import draw_batches, untied_twin
@@ -56,8 +58,8 @@ CASES = [case if case in MECHANISMS else pytest.param(*case, marks=pytest.mark.s
 
 def model_of(task: str, *names: str, seed: int = 1, embed_scale: float = 4.0, **options) -> Transformer:
     ties = {label: tie for name in names for label, tie in ties_of(name).items()}
-    model = Transformer(make_plan(six_layers(task, **options), ties), embed_scale=embed_scale)
-    model.initialize(seed, 0.02)
+    model = Transformer(make_plan(six_layers(task, **options), ties), tables=Tables(0.02, embed_scale=embed_scale))
+    model.initialize(seed)
     return model
 
 
@@ -154,7 +156,7 @@ def test_bug_05_tie_lost_through_assign(task, name):
     """Tie lost through assign=True: https://github.com/EvolvingLMMs-Lab/lmms-engine/pull/157"""
     model = sound(task, name)
     with torch.device("meta"):
-        again = Transformer(model.plan, embed_scale=model.embed_scale)
+        again = Transformer(model.plan, tables=model.tables)
     again.load_state_dict({key: p.clone() for key, p in model.state_dict().items()}, assign=True)
     assert_tied(again, name)
     assert torch.equal(logits(again), logits(model))
@@ -303,7 +305,7 @@ def test_bug_20_untie_request_keeps_tie_and_drops_scaling(scale):
     for name in ("pre_softmax", "none"):
         config = compose_config(["task=lm", f"tying={name}", f"model.embed_scale={scale}", "model.vocab_size=700"])
         counts.append(count_params(make_plan(shape_of_config(config), config.tying.ties)).params)
-        factors.append(config.model.embed_factor)
+        factors.append(config.model.table_values.embed_scale)
     assert counts[1] - counts[0] == 700 * config.model.d_model
     assert factors == [1.0 if scale == "1" else config.model.d_model**0.5] * 2
 
@@ -351,7 +353,8 @@ def test_bug_24_initial_loss_about_110_untied():
     for name in ("none", "pre_softmax"):
         model = model_of("lm", name, vocab_size=2000)
         for std, wanted in ((0.02, 0.02), (0.3, 0.3), (None, 0.25)):
-            model.initialize(1, std)
+            model.tables = Tables(std)
+            model.initialize(1)
             assert model.parameter("decoder.output.weight").std().item() == pytest.approx(wanted, rel=0.03)
 
 
@@ -464,8 +467,8 @@ def test_bug_34_gradient_doubled():
     A table, layers and projections, each tied, in one compiled graph.
     """
     ties = ties_of("pre_softmax") | ties_of("universal") | ties_of("query_key")
-    model = Transformer(make_plan(make_shape("lm", n_layers=2), ties))
-    model.initialize(1, 0.02)
+    model = Transformer(make_plan(make_shape("lm", n_layers=2), ties), tables=Tables(0.02))
+    model.initialize(1)
     assert check_compile(model) == "aot_eager"
 
 
@@ -525,14 +528,15 @@ def test_bug_39_average_of_checkpoints_wrong(task, name):
 def test_bug_40_weight_decay_of_a_matrix_with_two_roles(task, name):
     """Weight decay of a matrix with two roles: https://github.com/karpathy/nanoGPT/pull/21
 
-    A tied matrix is in one group, decays once a step, and as much as it does untied.
+    A tied matrix is in one group, decays once per step, and as much as it does untied; tables only if asked for.
     """
     check_decay(model_of(task, name))
-    for model in (sound(task, name), sound(task, "none")):
-        optimizer = build_optimizer(model, OptimConfig(weight_decay=0.3))
+    for model, tables in itertools.product((sound(task, name), sound(task, "none")), (True, False)):
+        optimizer = build_optimizer(model, OptimConfig(weight_decay=0.3, decay_tables=tables))
         decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
         for slot in model.plan.slots:
-            assert decay[id(model.parameter(slot.name))] == (0.3 if len(slot.shape) > 1 else 0.0), slot.name
+            decays = len(slot.shape) > 1 and (tables or slot.kind != "table")
+            assert decay[id(model.parameter(slot.name))] == (0.3 if decays else 0.0), slot.name
 
 
 # Decoding, saving, conversion.

@@ -10,6 +10,7 @@ from tietrain.config.compose import compose_config
 from tietrain.config.layout import MASK
 from tietrain.data.prepare import prepare
 from tietrain.model.transformer import Transformer
+from tietrain.plan.tables import Tables
 from tietrain.train.experiment import Experiment
 from tietrain.train.tasks import mlm
 from tietrain.train.tasks.mlm import MaskedLanguageModelling
@@ -28,8 +29,8 @@ def task(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(task):
-    model = Transformer(Experiment(task.config, task.prepared.vocabularies).plan)
-    model.initialize(1, 0.02)
+    model = Transformer(Experiment(task.config, task.prepared.vocabularies).plan, tables=Tables(0.02))
+    model.initialize(1)
     return model
 
 

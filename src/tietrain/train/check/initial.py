@@ -1,7 +1,7 @@
 """The loss a model starts with, predicted from shape, ties and initial distribution, and checked against a real one.
 
 Derivation. Hidden states are normalized last, so |h|^2 = d (Ba et al. 2016; gains start at 1). Rows of the output table
-have independent entries of standard deviation s, so a logit is normal with variance s^2 d, and over V pieces
+have independent entries of standard deviation s (times `output_scale`), so a logit is normal with variance s^2 d, and over V pieces
 E[ln sum exp] = ln V + s^2 d / 2 (mean of a log-normal). The piece asked for is independent of the text, so its own logit
 is 0 on average: an untied table starts at ln V + s^2 d / 2.
 
@@ -22,9 +22,10 @@ from torch import Tensor
 
 from tietrain.data.batches.batching import Batch
 from tietrain.model.layers import sinusoids
-from tietrain.model.transformer import POSITION_INIT_STD, Transformer
+from tietrain.model.transformer import Transformer
 from tietrain.plan.plan import TyingPlan
-from tietrain.plan.slots import ModelShape, Stack
+from tietrain.plan.slots import Stack
+from tietrain.plan.tables import table_role
 from tietrain.train.check.reference import draw_batches, require
 from tietrain.train.tasks.task import batch_loss
 
@@ -39,9 +40,7 @@ W = (-(Z**2) / 2).softmax(dim=0)
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "gelu": F.gelu, "swiglu": F.silu}
 
 
-def check_initial_loss(
-    models: Sequence[Transformer], untied: Transformer, table_init_std: float | None
-) -> tuple[str, str]:
+def check_initial_loss(models: Sequence[Transformer], untied: Transformer) -> tuple[str, str]:
     """Measured and predicted nats in words, and a flag if arms start too far apart, else an empty one.
 
     Args:
@@ -53,7 +52,7 @@ def check_initial_loss(
     """
     batches = draw_batches(untied, ROWS, SRC_LEN, TGT_LEN)
     measured = fmean(initial_nats(model, batch) for model in models for batch in batches)
-    wanted = fmean(predicted_nats(models[0], table_init_std, batch) for batch in batches)
+    wanted = fmean(predicted_nats(models[0], batch) for batch in batches)
     base = fmean(initial_nats(untied, batch) for batch in batches)
     problem = f"{wanted:.2f} nats follow from the initial distribution"
     require(abs(measured - wanted) <= TOLERANCE, f"initial loss of {measured:.2f} nats per token", problem)
@@ -67,16 +66,17 @@ def initial_nats(model: Transformer, batch: Batch) -> float:
     return float(batch_loss(model, batch, 0.0).nll) / batch.n_tokens
 
 
-def predicted_nats(model: Transformer, table_init_std: float | None, batch: Batch) -> float:
+def predicted_nats(model: Transformer, batch: Batch) -> float:
     """Nats per token of uniformly random text of a batch's lengths, on average over initial values."""
     shape, stack, owner = model.shape, model.shape.stack(batch.stack), model.plan.owner
-    std = shape.d_model**-0.5 if table_init_std is None else table_init_std
-    v, spread = (model.embed_scale * std) ** 2, std**2 * shape.d_model
+    std = model.tables.output_scale * _table_std(model, f"{stack.name}.output.weight")
+    spread = std**2 * shape.d_model
     others = math.log(stack.vocab_size) + spread / 2
     if owner[f"{stack.name}.embed.weight"] != owner[f"{stack.name}.output.weight"]:
         return others
-    memory = {part: _memory(model, batch, names, v) for part, names in stack.crossings.items()}
-    total = _stream(model.plan, stack, batch.tgt_in_ids.shape[1], v, memory).diagonal()
+    v = _embedding_variance(model, stack)
+    memory = {part: _memory(model, batch, names) for part, names in stack.crossings.items()}
+    total = _stream(model, stack, batch.tgt_in_ids.shape[1], memory).diagonal()
     cos2 = (v / total)[:, None]
     # To first order: the row's norm moves numerator and denominator, the rest of the stream the angle.
     variance = spread * (cos2 * (2 - cos2) ** 2 / 2 + (1 - cos2) ** 3)
@@ -85,33 +85,44 @@ def predicted_nats(model: Transformer, table_init_std: float | None, batch: Batc
     return float((nats @ W).mean())
 
 
-def _memory(model: Transformer, batch: Batch, names: Sequence[str], v: float) -> Tensor:
+def _table_std(model: Transformer, slot: str) -> float:
+    owner = model.plan.owner[slot]
+    return model.tables.std_of(table_role(model.plan, owner), model.shape.d_model)
+
+
+def _embedding_variance(model: Transformer, stack: Stack) -> float:
+    """Of the numbers that a stack reads; 1 is what a linear adapter makes of unit vectors."""
+    if stack.n_features:
+        return 1.0
+    return (model.tables.embed_scale * _table_std(model, f"{stack.name}.embed.weight")) ** 2
+
+
+def _memory(model: Transformer, batch: Batch, names: Sequence[str]) -> Tensor:
     """Correlation between all that a cross-attention reads, [S, S]; 0 between one source and another."""
     read = []
     for name in names:
         if name in batch.sources:
-            of_input = 1.0 if model.shape.stack(name).n_features else v  # what a linear adapter makes of unit vectors
-            read.append(_stream(model.plan, model.shape.stack(name), batch.sources[name].shape[1], of_input, {}))
+            read.append(_stream(model, model.shape.stack(name), batch.sources[name].shape[1], {}))
     source: Tensor = torch.block_diag(*read)
     return source / _outer(source.diagonal().sqrt(), source.diagonal().sqrt())
 
 
-def _stream(plan: TyingPlan, stack: Stack, length: int, v: float, memory: Mapping[str, Tensor]) -> Tensor:
+def _stream(model: Transformer, stack: Stack, length: int, memory: Mapping[str, Tensor]) -> Tensor:
     """Covariance of the residual stream's numbers between positions after the last sublayer, [T, T].
 
     A post-norm stream is followed without its divisions: each sublayer's output is multiplied instead by the standard
     deviation it would have been divided with.
 
     Args:
-        v: variance of an embedding's numbers, drawn anew for every position.
         memory: cross-attention -> correlation between the positions it reads, [S, S].
     """
-    shape, places = plan.slots.shape, [(layer, part) for layer in range(stack.n_layers) for part in stack.parts]
+    shape, places = model.shape, [(layer, part) for layer in range(stack.n_layers) for part in stack.parts]
     pre, n = shape.norm_position == "pre", len(places)
     # stream[i, k]: covariance of the stream before sublayer i with that before k; added[i, k]: of what they add.
     stream = torch.zeros(n + 1, n + 1, length, length, dtype=F64)
     added = torch.zeros(n, n, length, length, dtype=F64)
-    stream[0, 0] = v * torch.eye(length, dtype=F64) + _positions(shape, length)
+    # An embedding is drawn anew for every position.
+    stream[0, 0] = _embedding_variance(model, stack) * torch.eye(length, dtype=F64) + _positions(model, length)
     stds: list[Tensor] = []
     for k, (layer, part) in enumerate(places):
         # What a post-norm stack begins with is not normalized.
@@ -119,7 +130,7 @@ def _stream(plan: TyingPlan, stack: Stack, length: int, v: float, memory: Mappin
         for i in range(k + 1):
             if places[i][1] == part:
                 seen = [stream[a, b] / _outer(stds[a], stds[b]) for a, b in ((i, i), (i, k), (k, k))]
-                out = _sublayer(plan, stack, part, (places[i][0], layer), seen, memory.get(part))
+                out = _sublayer(model.plan, stack, part, (places[i][0], layer), seen, memory.get(part))
                 added[i, k] = out if pre else out * _outer(stds[i], stds[k])
         sums = torch.cat([torch.zeros_like(added[:1, k]), added[: k + 1, k].cumsum(dim=0)])
         stream[: k + 1, k + 1] = stream[: k + 1, k] + sums[: k + 1]
@@ -127,10 +138,11 @@ def _stream(plan: TyingPlan, stack: Stack, length: int, v: float, memory: Mappin
     return stream[n, n]
 
 
-def _positions(shape: ModelShape, length: int) -> Tensor:
+def _positions(model: Transformer, length: int) -> Tensor:
     """Covariance that positions add to the embeddings, [T, T]; a LayerNorm takes the mean of sinusoids away."""
+    shape = model.shape
     if shape.positions == "learned":
-        return POSITION_INIT_STD**2 * torch.eye(length, dtype=F64)
+        return model.tables.std_of("positions", shape.d_model) ** 2 * torch.eye(length, dtype=F64)
     if shape.positions == "rotary":
         return torch.zeros(length, length, dtype=F64)
     table: Tensor = sinusoids(torch.arange(length), shape.d_model).double()
@@ -152,7 +164,8 @@ def _sublayer(
         names = [[f"{stack.name}.{layer}.{part}.{leaf}.weight" for leaf in leaves] for layer in layers]
         return all(plan.owner[a] == plan.owner[b] for a, b in zip(*names, strict=True))
 
-    shape, share = plan.slots.shape, 1 / (stack.n_layers * len(stack.parts))  # initial variance of what is added
+    shape = plan.slots.shape
+    share = 1 / shape.n_sublayers  # initial variance of what is added
     if part == "ffn":
         if not same("out"):
             return torch.zeros_like(seen[1])

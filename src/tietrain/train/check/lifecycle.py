@@ -47,7 +47,7 @@ def _cast(model: Transformer) -> Transformer:
 
 def _built_again(model: Transformer, device: str = "cpu") -> Transformer:
     with torch.device(device):
-        return Transformer(model.plan, embed_scale=model.embed_scale)
+        return Transformer(model.plan, tables=model.tables)
 
 
 def _by_meta(model: Transformer) -> Transformer:
@@ -67,7 +67,7 @@ def _by_assign(model: Transformer) -> Transformer:
 def _fresh(model: Transformer, seed: int = 0) -> Transformer:
     """A model of other values."""
     again = _built_again(model)
-    again.initialize(seed, 1.0)
+    again.initialize(seed)
     return again
 
 

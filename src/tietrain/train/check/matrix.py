@@ -185,7 +185,7 @@ def check_start(config: RunConfig) -> tuple[str, str]:
     """What `check_initial_loss` says of a configuration, over three seeds."""
     models = [build_reference(replace(config, seed=config.seed + i), WIDE) for i in range(N_SEEDS)]
     untied = build_reference(replace(config, tying=TyingConfig()), WIDE)
-    return check_initial_loss(models, untied, config.model.table_init_std)
+    return check_initial_loss(models, untied)
 
 
 def _result(check: Callable[[Any], str | tuple[str, str]], what: Any) -> CheckResult:

@@ -90,7 +90,7 @@ def build_reference(config: RunConfig, widths: Widths) -> Transformer:
 
 def untied_twin(model: Transformer) -> Transformer:
     """A model of the same shape and values where every slot owns its own copy."""
-    twin = Transformer(resolve(model.shape, []), dropout=model.dropout, embed_scale=model.embed_scale)
+    twin = Transformer(resolve(model.shape, []), dropout=model.dropout, tables=model.tables)
     twin.to(next(model.parameters()).dtype)
     twin.load_state_dict({slot.name: model.parameter(slot.name).detach() for slot in model.plan.slots})
     return twin

@@ -1,0 +1,45 @@
+"""How token tables start and how they are read: a standard deviation per role, and two factors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tietrain.plan.plan import TyingPlan
+
+# Initial standard deviation of learned positions that have none of their own. Source: Radford et al. 2019, code.
+POSITION_STD = 0.02
+
+
+@dataclass(frozen=True)
+class Tables:
+    """One parametrisation of all tables of a model, the same for every tying scheme.
+
+    std: initial standard deviation of a table whose role has none of its own; None is d_model ** -0.5.
+    by_role: role (see `table_role`, or "positions") -> initial standard deviation.
+    embed_scale: factor on what a table gives as embedding.
+    output_scale: factor on the hidden states before they meet an output table.
+    """
+
+    std: float | None = None
+    by_role: Mapping[str, float] = field(default_factory=dict)
+    embed_scale: float = 1.0
+    output_scale: float = 1.0
+
+    def std_of(self, role: str, d_model: int) -> float:
+        """The initial standard deviation of a table."""
+        common = POSITION_STD if role == "positions" else self.std
+        found = self.by_role.get(role, common)
+        return d_model**-0.5 if found is None else found
+
+
+def table_role(plan: TyingPlan, owner: str) -> str:
+    """What a token table is read as: `source` (by encoders), `input` (by decoders, or both), `output`, or `tied`, which is
+    input or source together with output.
+    """
+    slots = [slot for slot in map(plan.slots.named, plan.uses[owner]) if slot is not None]
+    is_output = {slot.part == "output" for slot in slots}
+    if len(is_output) == 2:
+        return "tied"
+    if is_output == {True}:
+        return "output"
+    predicts = any(plan.slots.shape.stack(slot.stack).has_output for slot in slots)
+    return "input" if predicts else "source"
