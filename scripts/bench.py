@@ -25,11 +25,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from bench_decoding import BEAM, N_TOKENS, bench_decoding, random_sources, real_sources
 from bench_durable import bench_durable
 from bench_grid import bench_grid
-from torch import Tensor, nn
-
 from tietrain.config import RunConfig, TyingConfig
 from tietrain.config.compose import compose_config
 from tietrain.config.keys import tying_choices

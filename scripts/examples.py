@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from refresh_docs import refreshed
 
+from refresh_docs import refreshed
 from tietrain.report.write import write_report
 from tietrain.runs import record as runs
 from tietrain.runs.view import FILES

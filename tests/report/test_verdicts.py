@@ -1,19 +1,21 @@
-"""Each arm against the baseline that its runs stated, paired by seed: its verdict and score, or why it has none."""
+"""Each arm against the baseline that its runs stated: its verdict and score, or why it has none."""
 
 import json
 import math
 from dataclasses import replace
 
 import pytest
+from scipy import stats
 
 from fabricated import digest, make_config, write_run
 from tietrain.config import ReportConfig
 from tietrain.report.arms import compare, make_arms
+from tietrain.report.contrasts import TUNING_LUCK
 from tietrain.report.verdicts import add_two_level, judge, median_with_diverged
 from tietrain.runs import record as runs
 from tietrain.runs.view import collect
 
-LOSSES = (2.50, 2.56, 2.47, 2.53)
+LOSSES = (2.500, 2.506, 2.497, 2.503)
 
 
 def write_arm(root, task, label, losses, report=None, *, diverged=(), **changes):
@@ -43,7 +45,9 @@ def shifted(by, *extra):
         (0.1, 0.01, "worse", "no verdict (differs at this rate)"),
         (0.0, None, "no difference shown", "no difference shown"),
         (0.0, 0.0001, "no difference shown", "no difference shown"),
-        (0.01, 0.01, "equivalent", "equivalent at this rate"),  # significant, and smaller than what matters
+        (0.0, 0.01, "equivalent", "equivalent at this rate"),
+        (0.02, 0.05, "equivalent", "equivalent at this rate"),  # significant, and smaller than what matters
+        (-0.006, 0.002, "not worse", "not worse at this rate"),
     ],
 )
 def test_judge_verdicts(tmp_path, by, margin, tuned, at_one_rate):
@@ -51,7 +55,7 @@ def test_judge_verdicts(tmp_path, by, margin, tuned, at_one_rate):
     write_arm(tmp_path, "lm", "none", LOSSES, report)
     write_arm(tmp_path, "lm", "pre_softmax", shifted(by), report)
     verdicts, arms = judged(tmp_path)
-    assert arms["none"].verdict == "baseline" and arms["none"].paired is None
+    assert arms["none"].verdict == "baseline" and arms["none"].test is None
     assert arms["pre_softmax"].verdict == tuned
     assert (verdicts.declared.score.name, verdicts.declared.split) == ("bits_per_byte", "test")
     _, arms = judged(tmp_path, tuned=False)
@@ -63,18 +67,16 @@ def test_judge_bleu_more_is_better(tmp_path):
     write_arm(tmp_path, "mt", "pre_softmax", shifted(-0.1))
     _, arms = judged(tmp_path)
     assert arms["pre_softmax"].verdict == "better"
-    assert arms["pre_softmax"].paired.mean == pytest.approx(1.2, abs=0.02)
+    assert arms["pre_softmax"].difference == pytest.approx(1.2, abs=0.02)
 
 
-def test_judge_pairs_seeds(tmp_path):
-    """Seeds that vary far more than the arms differ: the difference at each seed is what counts."""
-    losses = (2.0, 2.6, 2.3, 2.9)
-    write_arm(tmp_path, "lm", "none", losses)
-    write_arm(tmp_path, "lm", "pre_softmax", [2.01, 2.609, 2.3105, 2.9095, 1.0])
+def test_judge_compares_arms_of_other_seeds(tmp_path):
+    """Seeds are not paired, so an arm needs none in common with its baseline."""
+    write_arm(tmp_path, "lm", "none", LOSSES)
+    for seed, loss in enumerate(shifted(-0.3), start=11):
+        write_run(tmp_path, make_config("lm", "pre_softmax", seed), loss=loss)
     _, arms = judged(tmp_path)
-    found = arms["pre_softmax"]
-    assert len(found.values) == 5 and found.paired.n == len(found.differences) == 4
-    assert found.verdict == "worse"
+    assert arms["pre_softmax"].verdict == "better" and list(arms["pre_softmax"].deviations) == [11, 12, 13, 14]
 
 
 def test_judge_adjusts_p_over_all_arms(tmp_path):
@@ -82,22 +84,62 @@ def test_judge_adjusts_p_over_all_arms(tmp_path):
     write_arm(tmp_path, "lm", "pre_softmax", shifted(0.003))
     write_arm(tmp_path, "lm", "cross_layer", shifted(0.1))
     verdicts, arms = judged(tmp_path)
-    weak, strong = arms["pre_softmax"], arms["cross_layer"]
-    assert verdicts.level == 0.025
-    assert strong.p_holm == pytest.approx(2 * strong.paired.p) and weak.p_holm == pytest.approx(weak.paired.p)
+    weak, strong = arms["pre_softmax"].test, arms["cross_layer"].test
+    assert (verdicts.level, verdicts.design.level) == (0.05, 0.025)
+    alone = stats.t.sf(abs(strong.difference) / (strong.sd * math.sqrt(2 * (1 / 4 + TUNING_LUCK))), 3 * (4 - 1)) * 2
+    assert strong.p == pytest.approx(2 * alone, rel=1e-3) and weak.p > strong.p
 
 
 @pytest.mark.parametrize("n", [2, 6])
-def test_judge_gives_no_verdict_on_a_difference_that_never_varies(tmp_path, n):
-    """A t test of it has p 0 with any two seeds; a coarse score or rounding can cause it."""
+def test_judge_gives_no_verdict_if_seeds_do_not_vary(tmp_path, n):
+    """A t test of them has p 0 with any two seeds; a coarse score or rounding can cause it."""
     report = ReportConfig(metric="bits_per_byte", margin=0.01)
-    write_arm(tmp_path, "lm", "none", [2.5 + 0.1 * i for i in range(n)], report)
-    write_arm(tmp_path, "lm", "pre_softmax", [2.4 + 0.1 * i for i in range(n)], report)
-    write_arm(tmp_path, "lm", "cross_layer", [(2.5 + 0.1 * i) * (1 + 1e-15) for i in range(n)], report)
+    write_arm(tmp_path, "lm", "none", [2.5] * n, report)
+    write_arm(tmp_path, "lm", "pre_softmax", [2.4] * n, report)
+    write_arm(tmp_path, "lm", "cross_layer", [2.5 * (1 + 1e-15)] * n, report)
     _, arms = judged(tmp_path)
-    assert arms["pre_softmax"].verdict == "no verdict (the same difference at every seed)"
+    assert arms["pre_softmax"].verdict == "no verdict (seeds do not vary)"
     same = arms["cross_layer"]  # the same scores, but for rounding
-    assert (same.differences, same.paired.p, same.verdict) == ((0.0,) * n, 1.0, "equivalent")
+    assert (same.difference, same.test.p, same.verdict) == (0.0, 1.0, "equivalent")
+
+
+def test_judge_names_a_bad_seed_and_calls_the_arm_unstable(tmp_path):
+    write_arm(tmp_path, "lm", "none", LOSSES)
+    write_arm(tmp_path, "lm", "pre_softmax", [*shifted(-0.1)[:3], 4.0])
+    write_arm(tmp_path, "lm", "cross_layer", shifted(0.0))
+    _, arms = judged(tmp_path)
+    assert (arms["pre_softmax"].verdict, arms["pre_softmax"].bad) == ("unstable", (4,))
+    assert arms["cross_layer"].verdict == "no difference shown"
+
+
+def test_judge_bounds_an_interval_by_the_score(tmp_path):
+    """BLEU lies between 0 and 100."""
+    for label, losses in (("none", (2.0, 4.9)), ("pre_softmax", (2.0, 4.8))):
+        write_arm(tmp_path, "mt", label, losses)
+    _, arms = judged(tmp_path)
+    assert (arms["pre_softmax"].test.low, arms["pre_softmax"].test.high) == (-100, 100)
+
+
+LOOKS = ReportConfig(metric="bits_per_byte", looks=[3, 4, 8])
+
+
+@pytest.mark.parametrize(
+    ("n", "report", "read_at", "verdict", "level"),
+    [
+        (3, LOOKS, (), "better", 0.05 * 3 / 8),
+        (4, LOOKS, (3,), "better", 0.05 / 8),
+        (2, LOOKS, (), "no verdict (exploratory)", 0.05),
+        (3, ReportConfig(), (), "better", 0.05),
+        (3, ReportConfig(), (3,), "better", 0.05),  # read again
+        (4, ReportConfig(), (3,), "no verdict (exploratory)", 0.05),  # seeds were added after a look
+    ],
+)
+def test_judge_spends_the_level_over_declared_looks(tmp_path, n, report, read_at, verdict, level):
+    write_arm(tmp_path, "lm", "none", LOSSES[:n], report)
+    write_arm(tmp_path, "lm", "pre_softmax", shifted(-0.9)[:n], report)
+    (comparison,) = compare(make_arms(collect(tmp_path)))
+    found = judge(comparison, tuned=True, read_at=read_at)
+    assert found.arms[1].verdict == verdict and found.level == pytest.approx(level)
 
 
 def test_judge_counts_diverged_seeds(tmp_path):
@@ -108,7 +150,7 @@ def test_judge_counts_diverged_seeds(tmp_path):
     few, many = arms["pre_softmax"], arms["cross_layer"]
     assert (few.n_diverged, few.n_ended, few.verdict) == (1, 5, "unstable")
     assert few.median == sorted(few.values.values())[2]
-    assert (many.n_diverged, many.n_ended, many.median, many.paired) == (3, 4, math.inf, None)
+    assert (many.n_diverged, many.n_ended, many.median, many.test) == (3, 4, math.inf, None)
 
 
 def test_judge_counts_a_seed_that_was_run_again_as_it_ended(tmp_path):
@@ -130,14 +172,12 @@ def test_judge_gives_no_verdict_against_an_unstable_baseline(tmp_path):
     assert [one.verdict for one in arms.values()] == ["baseline, unstable", "no verdict (unstable baseline)"]
 
 
-def test_judge_gives_no_verdict_on_one_seed_or_no_common_seed(tmp_path):
+def test_judge_gives_no_verdict_on_one_seed(tmp_path):
     write_arm(tmp_path, "lm", "none", LOSSES[:1])
     write_arm(tmp_path, "lm", "pre_softmax", [2.4])
-    write_run(tmp_path, make_config("lm", "cross_layer", 7), loss=2.4)
     _, arms = judged(tmp_path)
     assert arms["pre_softmax"].verdict == "no verdict (one seed)"
-    assert arms["pre_softmax"].differences == (pytest.approx(-0.1 * 10_000 / math.log(2) / 42_000),)
-    assert arms["cross_layer"].verdict == "no verdict (no common seed)"
+    assert arms["pre_softmax"].difference == pytest.approx(-0.1 * 10_000 / math.log(2) / 42_000)
 
 
 def test_judge_compares_with_the_declared_baseline(tmp_path):
@@ -161,7 +201,7 @@ def test_judge_compares_each_rate_with_its_own_baseline(tmp_path):
     for lr in ("0.001", "0.004"):
         found = arms[f"pre_softmax (lr={lr})"]
         assert found.base.arm.name == f"none (lr={lr})"
-        assert found.paired.mean == pytest.approx(0.05 * 10_000 / math.log(2) / 42_000)
+        assert found.difference == pytest.approx(0.05 * 10_000 / math.log(2) / 42_000)
 
 
 def test_judge_is_exploratory_if_nothing_was_stated(tmp_path):
@@ -170,7 +210,7 @@ def test_judge_is_exploratory_if_nothing_was_stated(tmp_path):
         write_arm(tmp_path / name, "lm", "none", LOSSES, declared=declared)
         write_arm(tmp_path / name, "lm", "pre_softmax", shifted(-0.1), declared=declared)
         verdicts, arms = judged(tmp_path / name)
-        assert arms["pre_softmax"].verdict == "no verdict (exploratory)" and arms["pre_softmax"].paired
+        assert arms["pre_softmax"].verdict == "no verdict (exploratory)" and arms["pre_softmax"].test
         assert verdicts.declared.doubt
 
 
@@ -228,15 +268,13 @@ def test_add_two_level_from_eight_seeds_on(tmp_path, n_seeds):
         assert one.two_level is None
     else:
         low, high = one.two_level
-        assert low < one.paired.mean < high < 0 and high - low == pytest.approx(
-            one.paired.high - one.paired.low, rel=0.4
-        )
+        assert low < one.difference < high < 0 and high - low == pytest.approx(one.test.high - one.test.low, rel=0.4)
 
 
 def test_add_two_level_of_a_mean_over_directions(tmp_path):
     """One direction has ten times the bytes: the mean is over directions, as the score's own."""
-    write_arm(tmp_path, "lm", "none", [2.5 + 0.01 * (seed % 3) for seed in range(8)])
-    write_arm(tmp_path, "lm", "pre_softmax", [2.4 + 0.01 * (seed % 3) for seed in range(8)])
+    write_arm(tmp_path, "lm", "none", [2.5] * 8)
+    write_arm(tmp_path, "lm", "pre_softmax", [2.4] * 8)
     for directory in runs.find_runs(tmp_path):
         body = json.loads((directory / runs.EVAL).read_text())
         nats, of, lines = body["splits"]["test"]["nats_per_token"], {}, []
@@ -254,8 +292,8 @@ def test_add_two_level_of_a_mean_over_directions(tmp_path):
         runs.write_json(directory / runs.RUN, record)
     verdicts = two_levels(tmp_path)
     one = next(one for one in verdicts.arms if one.arm.name == "pre_softmax")
-    assert verdicts.notes == () and one.paired.mean == pytest.approx(-0.1 / math.log(2))
-    assert one.two_level == (pytest.approx(one.paired.mean), pytest.approx(one.paired.mean))
+    assert verdicts.notes == () and one.difference == pytest.approx(-0.1 / math.log(2))
+    assert one.two_level == (pytest.approx(one.difference), pytest.approx(one.difference))
 
 
 def test_add_two_level_notes_missing_and_other_documents(tmp_path):

@@ -149,8 +149,8 @@ class RunConfig:
         if len(self.directions) + len(self.zero_shot) > 1:
             split += ".mean"
         metric = {"lm": "bits_per_byte", "mlm": "ppl_token", "mt": self.task.metrics[0]}[self.task.name]
-        stated = self.report
-        return asdict(stated) | {"metric": stated.metric or metric, "split": stated.split or split}
+        stated = asdict(self.report) | {"metric": self.report.metric or metric, "split": self.report.split or split}
+        return {key: value for key, value in stated.items() if value != []}
 
     @property
     def tying_label(self) -> str:

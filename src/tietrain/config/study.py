@@ -35,12 +35,17 @@ class ReportConfig:
     """Label of the tying that every other arm is compared with."""
     margin: Optional[float] = setting(None, identity=False, gt=0)
     """Largest difference of the primary score that does not matter, in its unit; null tests no equivalence."""
+    looks: list[int] = setting([], identity=False, ge=2)
+    """Numbers of seeds at which the report is to be read, ascending; the error of verdicts is spent over them. Empty for
+    one reading, at any number."""
 
     def __post_init__(self) -> None:
         check_section(self, "report.")
         problem = "its unit is that of the primary score, which depends on the task"
         holds = self.margin is None or self.metric is not None
         check(holds, f"report.margin={self.margin}", problem, "set report.metric")
+        ascending = self.looks == sorted(set(self.looks))
+        check(ascending, f"report.looks={self.looks}", "they do not ascend", "give for example [3,6,10]")
 
 
 @dataclass

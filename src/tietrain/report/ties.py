@@ -17,6 +17,12 @@ def shared_uses(owner: Mapping[str, str]) -> dict[str, list[str]]:
     return {root: slots for root, slots in uses.items() if len(slots) > 1}
 
 
+def ties_tables(owner: Mapping[str, str]) -> bool:
+    """Whether some token table has several uses; `owner` is slot -> owner, as in `plan.json`."""
+    tables = [root for slot, root in owner.items() if slot.endswith((".embed.weight", ".output.weight"))]
+    return len(set(tables)) < len(tables)
+
+
 def describe_ties(owner: Mapping[str, str]) -> list[str]:
     """One Markdown line per kind of tie; `owner` is slot -> owner, as in `plan.json`.
 

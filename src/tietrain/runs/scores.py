@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ class Score:
     decimals: of the score times `scale`; a difference of two scores has one more.
     per_token: whether the score depends on how the vocabulary cuts text into tokens.
     sign: 1 if more is better, -1 if less is. meaning: a sentence for readers who may not know the score.
+    most: the largest value; none is below 0.
     """
 
     name: str
@@ -33,6 +35,15 @@ class Score:
     per_token: bool = False
     scale: float = 1.0
     sign: int = -1
+    most: float = math.inf
+
+    def clip(self, value: float) -> float:
+        """The nearest value that the score can have."""
+        return min(max(value, 0.0), self.most)
+
+    def clip_difference(self, value: float) -> float:
+        """The nearest difference that two scores can have."""
+        return min(max(value, -self.most), self.most)
 
 
 _EXCESS = "excess nats: the model's nats per token minus those of the generator of the corpus, which no model can beat"
@@ -43,13 +54,13 @@ _WORD = "ppl/word: perplexity per white-space word, with one end mark per line"
 _SCORES = (
     Score("excess_nats", "excess nats/token", 3, _EXCESS, per_token=True),
     Score("excess_bits_per_byte", "excess bits/byte", 4, "excess bits/byte: the same excess whatever the vocabulary"),
-    Score("bleu", "BLEU", 1, sign=1),
-    Score("oracle_bleu", "oracle BLEU", 1, _ORACLE, sign=1),
-    Score("chrf", "chrF", 1, sign=1),
-    Score("chrf++", "chrF++", 1, sign=1),
+    Score("bleu", "BLEU", 1, sign=1, most=100.0),
+    Score("oracle_bleu", "oracle BLEU", 1, _ORACLE, sign=1, most=100.0),
+    Score("chrf", "chrF", 1, sign=1, most=100.0),
+    Score("chrf++", "chrF++", 1, sign=1, most=100.0),
     Score("ter", "TER", 1, "TER: edits per reference word, in percent; lower is better"),
     Score("length_ratio", "length ratio", 3, _LENGTH),
-    Score("legal", "legal %", 1, _LEGAL, scale=100.0, sign=1),
+    Score("legal", "legal %", 1, _LEGAL, scale=100.0, sign=1, most=1.0),
     Score("nats_per_token", "nats/token", 3, per_token=True),
     Score("ppl_token", "ppl/token", 2, per_token=True),
     Score("ppl_word", "ppl/word", 2, _WORD),

@@ -29,7 +29,7 @@ def test_draw_differences_has_every_seed_and_arm(tmp_path):
     assert [row["seed"] for row in rows] == [1, 2, 3, "mean"]
     assert rows[-1]["difference"] == pytest.approx(sum(row["difference"] for row in rows[:3]) / 3)
     (own,) = [arm_verdict for arm_verdict in verdicts.arms if arm_verdict.arm.name == "pre_softmax"]
-    assert (rows[-1]["low"], rows[-1]["high"]) == (own.paired.low, own.paired.high)
+    assert (rows[-1]["low"], rows[-1]["high"]) == (own.test.low, own.test.high)
     for arm_verdict in verdicts.arms:  # bar, strokes, mean, label and words; the baseline is the line at zero
         n = drawing.svg.count(f'id="{styles.of(arm_verdict.arm).key}-')
         assert n == (0 if arm_verdict.base is None else 5)

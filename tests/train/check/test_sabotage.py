@@ -294,8 +294,9 @@ def test_check_start_finds_a_table_with_the_scale_of_another_role(monkeypatch, t
     initialize = Transformer.initialize
 
     def wrong(self, seed):
-        self.tables = replace(self.tables, std=std)
+        stated, self.tables = self.tables, replace(self.tables, std=std)
         initialize(self, seed)
+        self.tables = stated
 
     monkeypatch.setattr(Transformer, "initialize", wrong)
     assert failure(check_start, configure("lm", tying)).startswith("initial loss of ")

@@ -1,4 +1,4 @@
-"""Scores: the difference of each arm to the baseline at the same seeds, and quality against stored parameters."""
+"""Scores: the difference of each arm to the baseline, and quality against stored parameters."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -31,9 +31,9 @@ LABEL_SIZE, MARKER_SIDE, GAP = 8.5, 9.0, 2.0
 
 
 def draw_differences(verdicts: Verdicts, styles: canvas.ArmStyles) -> canvas.Drawing | None:
-    """One row per arm; None if no arm has a seed in common with the baseline."""
+    """One row per arm; None if no arm and its baseline have scores."""
     declared = verdicts.declared
-    compared = [arm_verdict for arm_verdict in verdicts.arms if arm_verdict.differences]
+    compared = [arm_verdict for arm_verdict in verdicts.arms if arm_verdict.difference is not None]
     if not compared:
         return None
     figure = Figure(figsize=(WIDTH, 1.0 + ROW * len(compared)), layout="constrained")
@@ -56,8 +56,8 @@ def draw_differences(verdicts: Verdicts, styles: canvas.ArmStyles) -> canvas.Dra
 
 def _draw_difference(ax: Axes, y: int, arm_verdict: ArmVerdict, style: canvas.ArmStyle, score: Score) -> None:
     """Seeds as strokes, their mean with its interval, and at the right the verdict in words."""
-    seeds = [difference * score.scale for difference in arm_verdict.differences]
-    mean, test = sum(seeds) / len(seeds), arm_verdict.paired
+    seeds = [deviation * score.scale for deviation in arm_verdict.deviations.values()]
+    mean, test = (arm_verdict.difference or 0.0) * score.scale, arm_verdict.test
     if test:
         bar = ax.plot([test.low * score.scale, test.high * score.scale], [y, y], color=style.colour, linewidth=2.2)
         strokes = ax.plot(seeds, [y + 0.22] * len(seeds), "|", color=style.colour, markersize=7, markeredgewidth=1.2)
@@ -81,23 +81,21 @@ def _size_text(arm_verdict: ArmVerdict) -> list[str]:
 
 def _difference_rows(arm_verdict: ArmVerdict, score: Score) -> list[dict[str, Any]]:
     assert arm_verdict.base is not None
-    seeds = sorted(arm_verdict.values.keys() & arm_verdict.base.values.keys())
     head = {"arm": arm_verdict.arm.name, "baseline": arm_verdict.base.arm.name, "score": score.name}
     rows: list[dict[str, Any]] = [
-        {**head, "seed": seed, "difference": difference}
-        for seed, difference in zip(seeds, arm_verdict.differences, strict=True)
+        {**head, "seed": seed, "difference": deviation} for seed, deviation in arm_verdict.deviations.items()
     ]
-    test = arm_verdict.paired
+    test = arm_verdict.test
     if test:
-        interval = {"difference": test.mean, "low": test.low, "high": test.high}
+        interval = {"difference": test.difference, "low": test.low, "high": test.high}
         rows.append({**head, "seed": "mean", **interval, "verdict": arm_verdict.verdict})
     return rows
 
 
 def _difference_caption(verdicts: Verdicts, compared: Sequence[ArmVerdict]) -> str:
-    caption = f"Difference of each arm to {verdicts.declared.baseline} at the same seeds."
-    if any(arm_verdict.paired for arm_verdict in compared):
-        caption += " Point and bar: the mean and its 95 % t interval. Strokes below: the seeds."
+    caption = f"Difference of each arm to the mean of {verdicts.declared.baseline}."
+    if any(arm_verdict.test for arm_verdict in compared):
+        caption += " Point and bar: the mean and its 95 % t interval. Strokes below: the arm's seeds."
         caption += " The verdicts are adjusted for the number of arms (Holm); the bars are not."
     else:
         caption += " There is only one seed, so a difference may be chance."

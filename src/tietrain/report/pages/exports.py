@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tietrain.report.arms import Arm, compare, count_statuses, make_arms, run_score
-from tietrain.report.statistics import smallest_sign_flip_p
 from tietrain.report.ties import describe_ties
 from tietrain.report.verdicts import Verdicts, judge
 from tietrain.runs.view import TOTALS, Run, collect
@@ -26,6 +25,7 @@ ARM_COLUMNS = (
     *("params", "params_untied", "params_saved"),
 )
 DECLARED = ("metric", "split", "baseline", "margin")
+TESTED = ("low", "high", "p_equivalent", "p_not_worse", "equal_noise")
 
 
 def run_row(run: Run) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def verdict_json(arm: Arm, verdicts: Verdicts) -> dict[str, Any]:
     """An arm's verdict and every number behind it, in the unit of the score."""
     declared = verdicts.declared
     arm_verdict = verdicts.of(arm)
-    test = arm_verdict.paired
+    test = arm_verdict.test
     median = arm_verdict.median
     low, high = arm_verdict.two_level or (None, None)
     return {
@@ -84,15 +84,13 @@ def verdict_json(arm: Arm, verdicts: Verdicts) -> dict[str, Any]:
         "n_diverged": arm_verdict.n_diverged,
         "n_ended": arm_verdict.n_ended,
         "median": median if median is not None and math.isfinite(median) else None,
-        "n_pairs": len(arm_verdict.differences),
-        "difference": test.mean if test else next(iter(arm_verdict.differences), None),
-        "low": test and test.low,
-        "high": test and test.high,
-        "p_t": test and test.p,
-        "p_sign_flip": test and test.p_sign_flip,
-        "p_sign_flip_smallest": test and smallest_sign_flip_p(test.n),
-        **{name: getattr(arm_verdict, name) for name in ("p_holm", "p_equivalent", "verdict")},
+        "bad_seeds": list(arm_verdict.bad),
+        "difference": arm_verdict.difference,
+        **{name: test and getattr(test, name) for name in TESTED},
+        "p_holm": test and test.p,
+        "verdict": arm_verdict.verdict,
         "level": verdicts.level,
+        "looks": list(declared.looks),
         **{name: getattr(arm_verdict, name) for name in ("seeds_needed", "smallest_effect")},
         "two_level_low": low,
         "two_level_high": high,

@@ -17,13 +17,13 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from tietrain.report.arms import Arm, Comparison, Stat, make_stat
+from tietrain.report.contrasts import half_width
 from tietrain.report.figures.canvas import COLOURS, MARKERS, ArmStyles, Drawing, css_colour, inline_svg
 from tietrain.report.pages import markdown
 from tietrain.report.pages.headline import make_headline
 from tietrain.report.pages.markup import count, fixed, powers
 from tietrain.report.pages.tables import left_out_table, saved_percent
 from tietrain.report.pages.verdict_text import difference_text, heading
-from tietrain.report.statistics import half_width
 from tietrain.report.verdicts import ArmVerdict, Verdicts
 from tietrain.runs.scores import Score
 from tietrain.runs.view import Run
@@ -140,11 +140,11 @@ def _quality(arm_verdict: ArmVerdict, score: Score) -> TableCell:
     note = "one seed"
     if stat.sd is not None:
         half = half_width(stat.n, stat.sd)
-        note = f"[{fixed(stat.mean - half, score.decimals)}, {fixed(stat.mean + half, score.decimals)}]"
+        low, high = (score.clip(bound / score.scale) * score.scale for bound in (stat.mean - half, stat.mean + half))
+        note = f"[{fixed(low, score.decimals)}, {fixed(high, score.decimals)}]"
     return TableCell(fixed(stat.mean, score.decimals), stat.mean, note)
 
 
 def _difference(arm_verdict: ArmVerdict, score: Score) -> TableCell:
     text, _, interval = difference_text(arm_verdict, score).partition(" ")
-    by = arm_verdict.paired.mean if arm_verdict.paired else next(iter(arm_verdict.differences), None)
-    return TableCell(text, by, interval)
+    return TableCell(text, arm_verdict.difference, interval)

@@ -70,12 +70,12 @@ def verdicts_table(comparison: Comparison, verdicts: Verdicts) -> str:
     declared = verdicts.declared
     rows = []
     for arm_verdict in verdicts.arms:
-        test = arm_verdict.paired
-        ps = [test.p_sign_flip if test else None, arm_verdict.p_holm, arm_verdict.p_equivalent]
+        test = arm_verdict.test
+        ps = [test.p, test.p_equivalent, test.p_not_worse] if test else [None] * 3
         difference = difference_text(arm_verdict, declared.score)
         rows.append([arm_verdict.arm.name, difference, *map(p_text, ps), arm_verdict.verdict])
-    header = ["arm", "difference [95 %]", "p sign-flip", "p Holm", "p equivalent", "verdict"]
-    caption = f"{comparison.title}: {declared.score.title} on {declared.split}, paired with {declared.baseline} by training seed."
+    header = ["arm", "difference [95 %]", "p Holm", "p equivalent", "p not worse", "verdict"]
+    caption = f"{comparison.title}: {declared.score.title} on {declared.split}, against {declared.baseline}, over training seeds."
     return _table(header, rows, caption, f"tab:{comparison.slug}-verdicts")
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tietrain.config.keys import read_settings
 from tietrain.report.arms import Comparison, count_statuses, show_value
+from tietrain.report.contrasts import LEVEL
 from tietrain.report.differences import describe_matching, differing_settings
 from tietrain.report.pages.markup import code, count, escape, join_words
 from tietrain.report.pages.tuning_text import method_sentence
-from tietrain.report.statistics import LEVEL
 from tietrain.report.ties import describe_ties
 from tietrain.report.verdicts import Verdicts
 from tietrain.runs.view import Run, Scalar, configured
@@ -184,16 +184,25 @@ def _statistics(verdicts: Verdicts) -> str:
         return f"No primary score was declared before training ({declared.doubt}); {primary} is exploratory."
     margin = f", margin {declared.margin * declared.score.scale:g}" if declared.margin else ""
     text = f"Primary score, declared before training: {primary}{margin}; every other score and split is exploratory."
-    tested = sum(arm_verdict.paired is not None for arm_verdict in verdicts.arms)
-    if not tested:
-        return f"{text} No test was made: no arm has two seeds in common with {declared.baseline}."
+    tests = [arm_verdict.test for arm_verdict in verdicts.arms if arm_verdict.test]
+    if not tests:
+        return f"{text} No test was made: no arm and its baseline {declared.baseline} have two seeds each."
+    equal = any(test.equal_noise for test in tests)
+    kind = "t tests with one seed noise for all arms" if equal else "Welch's t tests (Welch 1947)"
     text += (
-        f" {tested} arm{'s' if tested > 1 else ''} against {declared.baseline}: two-sided paired t tests over training "
-        f"seeds and 95 % t intervals; p adjusted over arms (Holm 1979), level {LEVEL:g}; sign-flip p for comparison "
-        "(Fisher 1935)."
+        f" {len(tests)} arm{'s' if len(tests) > 1 else ''} against {declared.baseline}: two-sided {kind} over training "
+        f"seeds and 95 % t intervals; p adjusted over arms (Holm 1979), level {verdicts.level:.2g}."
     )
+    if declared.looks:
+        looks = join_words(list(map(str, declared.looks)))
+        text += f" The level of {LEVEL:g} is spent over looks at {looks} seeds (Lan and DeMets 1983)."
+    if verdicts.design.luck:
+        text += f" The luck of tuning adds {verdicts.design.luck:.2g} seed variances to the mean of every arm."
     if declared.margin:
-        text += " Equivalence: two one-sided tests against the margin (Schuirmann 1987), also adjusted over arms."
+        text += (
+            " Equivalence: two one-sided tests against the margin (Schuirmann 1987); not worse: one of them; both adjusted "
+            "over arms."
+        )
     if any(arm_verdict.two_level for arm_verdict in verdicts.arms):
         text += " Intervals over seeds and documents together: pigeonhole bootstrap (Owen 2007)."
     if not verdicts.tuned:

@@ -3,15 +3,12 @@
 import math
 
 from tietrain.report.arms import Comparison, make_stat
+from tietrain.report.contrasts import ENOUGH_SEEDS, MAX_SEEDS, NO_DIFFERENCE, UNSTABLE, unseen_share
 from tietrain.report.pages.markup import code, escape, fixed, join_words, markdown_table
 from tietrain.report.pages.tables import score_text
 from tietrain.report.pages.tuning_text import tuning_heading
-from tietrain.report.statistics import LEVEL, MAX_SEEDS, smallest_sign_flip_p
-from tietrain.report.verdicts import ArmVerdict, Verdicts
+from tietrain.report.verdicts import ASSUMPTION, ArmVerdict, Verdicts
 from tietrain.runs.scores import SCORES, Score
-
-# The fewest whose sign-flip p can fall below 0.05.
-ENOUGH_SEEDS = 6
 
 
 def heading(comparison: Comparison, verdicts: Verdicts) -> str:
@@ -28,24 +25,30 @@ def verdict_table(verdicts: Verdicts) -> str:
     """One row per arm: verdict, seeds, diverged, mean, median, difference with its interval, p values."""
     score = verdicts.declared.score
     header = ["arm", "verdict", "seeds", "diverged", f"mean {score.title}", "median", "difference [95 %]"]
-    header += ["p sign-flip (smallest possible)", "p Holm"]
-    return markdown_table(header, [_row(arm_verdict, score) for arm_verdict in verdicts.arms], n_text=2)
+    header += ["p Holm", "p equivalent", "p not worse"] if verdicts.declared.margin else ["p Holm"]
+    return markdown_table(header, [_row(arm_verdict, verdicts) for arm_verdict in verdicts.arms], n_text=2)
 
 
-def _row(arm_verdict: ArmVerdict, score: Score) -> list[str]:
-    test = arm_verdict.paired
-    median = arm_verdict.median
+def _row(arm_verdict: ArmVerdict, verdicts: Verdicts) -> list[str]:
+    test, score, median = arm_verdict.test, verdicts.declared.score, arm_verdict.median
+    ps = [test.p, test.p_equivalent, test.p_not_worse] if test else [None] * 3
     return [
         code(arm_verdict.arm.name),
-        escape(arm_verdict.verdict),
+        escape(verdict_words(arm_verdict)),
         str(len(arm_verdict.values)),
         f"{arm_verdict.n_diverged} of {arm_verdict.n_ended}",
         score_text(make_stat([*arm_verdict.values.values()]), score),
         "—" if median is None else fixed(median * score.scale, score.decimals) if math.isfinite(median) else "diverged",
         difference_text(arm_verdict, score),
-        f"{p_text(test.p_sign_flip)} ({p_text(smallest_sign_flip_p(test.n))})" if test else "—",
-        p_text(arm_verdict.p_holm),
+        *map(p_text, ps if verdicts.declared.margin else ps[:1]),
     ]
+
+
+def verdict_words(arm_verdict: ArmVerdict) -> str:
+    """The verdict, and the condition that it holds under, if there is one."""
+    test, verdict = arm_verdict.test, arm_verdict.verdict
+    conditional = test is not None and test.equal_noise and verdict not in (NO_DIFFERENCE, UNSTABLE)
+    return f"{verdict} ({ASSUMPTION})" if conditional and not verdict.startswith("no verdict") else verdict
 
 
 def p_text(p: float | None) -> str:
@@ -59,17 +62,14 @@ def p_text(p: float | None) -> str:
 
 
 def difference_text(arm_verdict: ArmVerdict, score: Score) -> str:
-    """`+0.12 [-0.01, +0.25]`, and the number of pairs if some seed has none."""
-    if not arm_verdict.differences:
+    """`+0.12 [-0.01, +0.25]`; no interval with one seed."""
+    if arm_verdict.difference is None:
         return "—"
-    test = arm_verdict.paired
-    if test is None:
-        return _signed(arm_verdict.differences[0], score)
-    pairs = "" if test.n == len(arm_verdict.values) else f", {test.n} pairs"
-    return f"{_signed(test.mean, score)} [{_signed(test.low, score)}, {_signed(test.high, score)}]{pairs}"
+    text, test = signed(arm_verdict.difference, score), arm_verdict.test
+    return text if test is None else f"{text} [{signed(test.low, score)}, {signed(test.high, score)}]"
 
 
-def _signed(value: float, score: Score) -> str:
+def signed(value: float, score: Score) -> str:
     """One decimal more than the score itself."""
     return ("+" if value > 0 else "") + fixed(value * score.scale, score.decimals + 1)
 
@@ -77,22 +77,31 @@ def _signed(value: float, score: Score) -> str:
 def notes(verdicts: Verdicts) -> list[str]:
     """What the verdicts rest on, and what limits them."""
     declared = verdicts.declared
-    pairs = [len(arm_verdict.differences) for arm_verdict in verdicts.arms if arm_verdict.differences]
+    compared = [arm_verdict for arm_verdict in verdicts.arms if arm_verdict.difference is not None]
     lines = [_primary(verdicts)]
     if not any(declared.is_baseline(arm_verdict.arm) for arm_verdict in verdicts.arms):
         lines.append(f"There is no arm {code(declared.baseline)} to compare with: name one in `report.baseline`.")
-    if 1 in pairs:
+    if any(arm_verdict.test is None for arm_verdict in compared):
         lines.append(
             "One seed gives no interval, no p and no verdict: another seed could reverse the difference. "
-            f"`seed={','.join(map(str, range(1, ENOUGH_SEEDS + 1)))}` is the smallest grid whose sign-flip p can fall below {LEVEL}."
+            f"`seed={','.join(map(str, range(1, ENOUGH_SEEDS + 1)))}` is the smallest grid whose verdicts rest on no assumption "
+            "about seed noise."
         )
-    if few := sorted({n for n in pairs if 1 < n < ENOUGH_SEEDS}):
-        smallest = join_words([f"{p_text(smallest_sign_flip_p(n))} with {n} seeds" for n in few])
+    if any(arm_verdict.test and arm_verdict.test.equal_noise for arm_verdict in compared):
         lines.append(
-            f"The sign-flip p cannot be below {smallest}; the interval, p Holm and the verdict assume normally distributed "
-            "differences."
+            f"With fewer than {ENOUGH_SEEDS} seeds per arm, intervals, p and verdicts take the noise of a seed to be the same in "
+            "all arms."
         )
-    if pairs and not verdicts.tuned:
+    if declared.split.partition(".")[0] == "valid":
+        lines.append("valid also chose the checkpoint of each run, so its scores are somewhat better than on new text.")
+    lines += [_bad(arm_verdict) for arm_verdict in verdicts.arms if arm_verdict.bad]
+    if compared:
+        n = min(len(arm_verdict.values) for arm_verdict in compared)
+        lines.append(
+            f"Verdicts are about a typical run. {n} seed{'' if n == 1 else 's'} of an arm without a bad one cannot exclude that "
+            f"up to {100 * unseen_share(n):.0f} % of its runs end badly (95 %)."
+        )
+    if compared and not verdicts.tuned:
         some = any(arm_verdict.arm.tuning for arm_verdict in verdicts.arms)
         tuned = "Not every arm was tuned in the same way" if some else "No arm was tuned"
         lines.append(f"{tuned}: another rate could favour another arm, so none is called better or worse.")
@@ -108,17 +117,26 @@ def _primary(verdicts: Verdicts) -> str:
     if declared.instead_of:
         replaced = f"instead of {declared.instead_of.title}, which depends on the vocabulary"
         measured += f" ({replaced}, and vocabularies differ)"
-    measured += f", each arm against {code(declared.baseline)} at the same seeds"
+    measured += f", each arm against {code(declared.baseline)}"
     if declared.doubt:
-        return f"Exploratory, no verdict: {measured}; {declared.doubt} before training."
-    margin = "no margin was declared, so no arm can be called equivalent"
+        return f"Exploratory, no verdict: {measured}; {escape(declared.doubt)}."
+    margin = "no margin was declared, so no arm can be called equivalent or not worse"
     if declared.margin is not None:
         margin = f"a difference within {declared.margin * declared.score.scale:g} does not matter"
     return f"Primary, declared before training: {measured}; {margin}. All other scores and splits here are exploratory."
 
 
+def _bad(arm_verdict: ArmVerdict) -> str:
+    seeds = join_words(list(map(str, arm_verdict.bad)))
+    many = len(arm_verdict.bad) > 1
+    return (
+        f"{code(arm_verdict.arm.name)}: seed{'s' if many else ''} {seeds} ended far worse than the noise of the study explains; "
+        "an arm with a bad seed is unstable and has no verdict."
+    )
+
+
 def _two_level(arm_verdict: ArmVerdict, verdicts: Verdicts) -> str:
-    low, high = (_signed(bound, SCORES["bits_per_byte"]) for bound in arm_verdict.two_level or ())
+    low, high = (signed(bound, SCORES["bits_per_byte"]) for bound in arm_verdict.two_level or ())
     return (
         f"{code(arm_verdict.arm.name)}: if seeds and documents are resampled together, the difference in bits/byte on "
         f"{escape(verdicts.declared.split)} lies in [{low}, {high}] (95 %)."
@@ -131,12 +149,12 @@ def _power(verdicts: Verdicts) -> list[str]:
     target = "the margin" if verdicts.declared.margin else "the difference found"
     parts = []
     for arm_verdict in verdicts.arms:
-        if arm_verdict.paired is not None and arm_verdict.smallest_effect is not None:
+        if arm_verdict.smallest_effect is not None:
             smallest = fixed(arm_verdict.smallest_effect * score.scale, score.decimals + 1)
             needed = arm_verdict.seeds_needed
             seeds = f"more than {MAX_SEEDS:,}" if needed is None else str(needed)
             parts.append(
-                f"{code(arm_verdict.arm.name)} can detect a difference of {smallest} with its {arm_verdict.paired.n} seeds, "
+                f"{code(arm_verdict.arm.name)} can detect a difference of {smallest} with its {len(arm_verdict.values)} seeds, "
                 f"and needs {seeds} seeds to detect {target}"
             )
-    return [f"Power (80 %, level {verdicts.level:.2g}): {'; '.join(parts)}."] if parts else []
+    return [f"Power (80 %, level {verdicts.design.level:.2g}): {'; '.join(parts)}."] if parts else []

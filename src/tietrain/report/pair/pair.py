@@ -12,9 +12,10 @@ import numpy as np
 
 from tietrain.errors import DataError, SettingsError
 from tietrain.report.arms import Arm, order_splits
+from tietrain.report.contrasts import Numbers
 from tietrain.report.differences import distinct_settings
 from tietrain.report.pages.markup import join_words
-from tietrain.report.statistics import Draws, Numbers, PairedLines, compare_lines
+from tietrain.report.statistics import Draws, PairedLines, compare_lines
 from tietrain.runs import record as runs
 from tietrain.runs.documents import Documents, read_documents, read_lines
 from tietrain.runs.scores import METRICS, NATS, make_metric

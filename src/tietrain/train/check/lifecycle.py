@@ -23,12 +23,14 @@ Way = Callable[[Transformer], Transformer]
 
 
 def optimizer_config(name: str) -> OptimConfig:
-    """Settings under which an optimizer's whole arithmetic shows: decay on, momentum on, clipping off.
+    """Settings under which an optimizer's whole arithmetic shows: decay on, of tables too, momentum on, clipping off.
 
     eps is large enough for Adam not to make steps of gradients that are 0 but for rounding, as a key bias has them.
     """
     momentum = 0.9 if name == "sgd" else 0.0
-    return OptimConfig(name=name, lr=1e-2, weight_decay=0.1, momentum=momentum, eps=1e-6, clip_norm=None)
+    return OptimConfig(
+        name=name, lr=1e-2, weight_decay=0.1, momentum=momentum, eps=1e-6, clip_norm=None, decay_tables=True
+    )
 
 
 def _built(model: Transformer) -> Transformer:
