@@ -28,6 +28,9 @@ lint: install  ## ruff and mypy
 	$(BIN)/ruff format --check src tests scripts
 	$(BIN)/mypy
 
+calibrate: install  ## how often verdicts err, by simulation: the tables of docs/statistics.md
+	$(BIN)/python scripts/calibrate.py --write
+
 bench: install  ## speed and memory against a hand-written loop, as ratios
 	$(BIN)/python scripts/bench.py
 

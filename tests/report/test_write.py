@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fabricated import MACHINE, digest, make_config, write_run, write_study
-from tietrain.config import MatchConfig
+from tietrain.config import MatchConfig, ReportConfig
 from tietrain.errors import DataError, StorageError
 from tietrain.report.arms import compare, make_arms
 from tietrain.report.differences import (
@@ -20,6 +20,7 @@ from tietrain.report.differences import (
     fingerprint_warnings,
     signature_warnings,
 )
+from tietrain.report.reads import READS
 from tietrain.report.write import report_rows, write_report
 from tietrain.runs import record as runs
 from tietrain.runs.scores import SCORES
@@ -50,9 +51,46 @@ def test_write_report_files(study):
     names = {path.name for path in paths.files}
     drawn = {f"{task}_{figure}.{ext}" for task in ("lm", "mt") for figure in FIGURES for ext in ("png", "svg", "csv")}
     texts = {f"{task}_{name}" for task in ("lm", "mt") for name in ("arms.tex", "verdicts.tex", "method.txt")}
-    assert names == drawn | texts | {"report.html", "report.md", "runs.csv", "runs.json", "arms.csv", "arms.json"}
+    assert names == drawn | texts | {
+        "report.html",
+        "report.md",
+        "runs.csv",
+        "runs.json",
+        "arms.csv",
+        "arms.json",
+        READS,
+    }
     assert {path.name for path in (root / "report").iterdir()} == names
     assert paths.markdown == root / "report" / "report.md"
+
+
+def write_seeds(root, seeds, report):
+    for seed in seeds:
+        for label, by in (("none", 0.0), ("pre_softmax", -0.3)):
+            config = replace(make_config("lm", label, seed), report=report)
+            write_run(root, config, loss=2.5 + by + 0.001 * (seed % 3))
+
+
+@pytest.mark.parametrize("looks", [[], [3, 6]])
+def test_write_report_counts_looks(tmp_path, page_of, looks):
+    """Seeds that were added after a look that nobody declared make a verdict exploratory; reading again does not."""
+    report = ReportConfig(looks=looks)
+    write_seeds(tmp_path, (1, 2, 3), report)
+    assert "Exploratory" not in page_of(tmp_path) + page_of(tmp_path)
+    assert [read["seeds"] for read in json.loads((tmp_path / "report" / READS).read_text())["lm"]] == [3]
+    write_seeds(tmp_path, (4, 5, 6), report)
+    assert ("Exploratory" in page_of(tmp_path)) == (not looks)
+    assert [read["seeds"] for read in json.loads((tmp_path / "report" / READS).read_text())["lm"]] == [3, 6]
+    exploratory = [row["verdict"]["verdict"] == "no verdict (exploratory)" for row in report_rows(tmp_path)]
+    assert exploratory == [False, not looks]
+
+
+def test_write_report_refuses_a_damaged_record_of_looks(tmp_path, page_of):
+    write_seeds(tmp_path, (1, 2), ReportConfig())
+    page_of(tmp_path)
+    (tmp_path / "report" / READS).write_text('{"lm": [1]}')
+    with pytest.raises(DataError, match="when the report was read"):
+        page_of(tmp_path)
 
 
 def test_page_has_links_and_headings(study):

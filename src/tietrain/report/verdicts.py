@@ -102,13 +102,15 @@ class ArmVerdict:
 class Verdicts:
     """The verdicts of all arms of a comparison.
 
-    tuned: whether every arm was tuned by the same list. level: of each family of tests; a declared look spends a part of it.
+    tuned: whether every arm was tuned by the same list. n_seeds: the fewest that ended of an arm that is compared.
+    level: of each family of tests; a declared look spends a part of it.
     design: what the power of this study depends on. notes: what could not be computed, and why.
     """
 
     declared: Declared
     tuned: bool
     arms: tuple[ArmVerdict, ...]
+    n_seeds: int = 0
     level: float = contrasts.LEVEL
     design: contrasts.Design = field(default_factory=contrasts.Design)
     notes: tuple[str, ...] = ()
@@ -137,7 +139,7 @@ def judge(comparison: Comparison, *, tuned: bool, read_at: Sequence[int] = ()) -
     n_arms = sum(len(one.values) > 1 for one in measured)
     luck = contrasts.TUNING_LUCK / max(1, _n_tuning_seeds(comparison)) if tuned else 0.0
     design = contrasts.Design(max(2, n_arms), level / max(1, len(compared)), luck)
-    verdicts = Verdicts(declared, tuned, tuple(measured), level, design)
+    verdicts = Verdicts(declared, tuned, tuple(measured), n, level, design)
     tested = _tested(verdicts, compared)
     return replace(verdicts, arms=tuple(tested.get(one.arm.id) or _untested(one, verdicts) for one in measured))
 

@@ -17,6 +17,7 @@ from tietrain.report.pages.markdown import make_markdown
 from tietrain.report.pages.markup import csv_text
 from tietrain.report.pages.method import method_sentences
 from tietrain.report.pages.tensorboard_report import write_tensorboard_report
+from tietrain.report.reads import READS, earlier_reads, with_this_read
 from tietrain.report.verdicts import Verdicts, add_two_level, judge
 from tietrain.runs import record as runs
 from tietrain.runs.view import collect
@@ -40,7 +41,7 @@ def report_rows(directory: Path) -> list[dict[str, Any]]:
     """
     arms = make_arms(collect(directory))
     comparisons = compare(arms)
-    return _arm_rows(arms, comparisons, _judge_all(comparisons, directory))
+    return _arm_rows(arms, comparisons, _judge_all(comparisons, directory, earlier_reads(directory / FOLDER)))
 
 
 def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
@@ -55,7 +56,8 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     arms = make_arms(found)
     comparisons = compare(arms)
     styles = ArmStyles(arm for comparison in comparisons for arm in comparison.arms)
-    verdicts = _judge_all(comparisons, directory)
+    reads = earlier_reads(directory / FOLDER)
+    verdicts = _judge_all(comparisons, directory, reads)
     drawings = {c.slug: draw_all(c, verdicts[c.slug], styles) for c in comparisons}
     rows = _arm_rows(arms, comparisons, verdicts)
     files: dict[str, Any] = {
@@ -63,6 +65,7 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
         "runs.json": [exports.run_json(run) for run in found],
         "arms.csv": csv_text([exports.arm_row(row) for row in rows]),
         "arms.json": rows,
+        READS: with_this_read(reads, verdicts),
     }
     for c in comparisons:
         for drawing in drawings[c.slug]:
@@ -79,8 +82,12 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     return paths
 
 
-def _judge_all(comparisons: Sequence[Comparison], directory: Path) -> dict[str, Verdicts]:
-    return {c.slug: add_two_level(judge(c, tuned=c.tuned), directory) for c in comparisons}
+def _judge_all(
+    comparisons: Sequence[Comparison], directory: Path, reads: Mapping[str, list[dict[str, Any]]]
+) -> dict[str, Verdicts]:
+    read_at = {slug: [read["seeds"] for read in found] for slug, found in reads.items()}
+    judged = {c.slug: judge(c, tuned=c.tuned, read_at=read_at.get(c.slug, ())) for c in comparisons}
+    return {slug: add_two_level(found, directory) for slug, found in judged.items()}
 
 
 def _arm_rows(

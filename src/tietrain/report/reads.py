@@ -1,0 +1,38 @@
+"""When a report was read: seeds that were added after a look make a verdict exploratory unless the look was declared."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tietrain.errors import DataError
+from tietrain.report.verdicts import Verdicts
+from tietrain.runs import record as runs
+
+READS = "reads.json"
+
+
+def earlier_reads(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Comparison -> date and number of seeds of each time its report was written; empty if it never was."""
+    path = folder / READS
+    if not path.exists():
+        return {}
+    body = runs.read_json(path)
+    try:
+        return {str(slug): [{"date": str(x["date"]), "seeds": int(x["seeds"])} for x in body[slug]] for slug in body}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise DataError(
+            str(path), "it is not a record of when the report was read", "restore it, or remove it"
+        ) from None
+
+
+def with_this_read(
+    earlier: Mapping[str, list[dict[str, Any]]], verdicts: Mapping[str, Verdicts]
+) -> dict[str, list[dict[str, Any]]]:
+    """With this time, for each comparison that has more seeds than before, enough to be compared."""
+    found = {slug: list(reads) for slug, reads in earlier.items()}
+    for slug, judged in verdicts.items():
+        reads = found.setdefault(slug, [])
+        if judged.n_seeds > max([1, *(read["seeds"] for read in reads)]):
+            reads.append({"date": datetime.now(UTC).isoformat(timespec="seconds"), "seeds": judged.n_seeds})
+    return {slug: reads for slug, reads in found.items() if reads}
