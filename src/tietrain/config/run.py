@@ -144,7 +144,7 @@ class RunConfig:
     @property
     def declared(self) -> dict[str, Any]:
         """Primary metric, split, baseline and margin, each with what None stands for."""
-        tests = [split for split in self.data.splits if split not in ("train", "valid")]
+        tests = [split for split, files in self.data.splits.items() if files and split not in ("train", "valid")]
         split = "test" if self.data.format in OWN_SPLITS or "test" in tests else (tests or ["valid"])[0]
         if len(self.directions) + len(self.zero_shot) > 1:
             split += ".mean"

@@ -20,6 +20,7 @@ from tietrain.runs.record import RunRecord
 from tietrain.train.experiment import Experiment
 from tietrain.train.final_scores import score_all
 from tietrain.train.outcome import Outcome, outcome_of_error, valid_score
+from tietrain.train.primary import settle_primary
 from tietrain.train.resume_policy import earlier_outcome, has_work, previous_record
 from tietrain.train.stop import Stopped, StopRequest
 from tietrain.train.trackers import Trackers, check_installed
@@ -102,6 +103,9 @@ def _train_and_score(
     record.plan_hash = experiment.plan.hash
     record.notes = [*prepared.notes, *describe_match(config, experiment.vocab_sizes)]
     record.fingerprints |= prepared.fingerprints
+    if record.declared == config.declared:  # stated by this run, not by one that it continues
+        record.declared, notes = settle_primary(config, prepared)
+        record.notes += notes
     _check_positions(config, prepared)
     save_vocabularies(directory, prepared.vocabularies)
     runs.write_json(directory / runs.PLAN, experiment.plan.to_json())

@@ -52,21 +52,32 @@ def test_score_of_a_uniform_model_is_ln_v_per_token(task, model):
     assert "excess_nats" not in result.scores and "passes:7" in result.signatures["masking"]
 
 
-def test_score_asks_for_every_token_once_and_hides_it(task, model, monkeypatch):
+@pytest.mark.parametrize("rate", [0.02, 0.15, 0.4, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("n_tokens", [5, 1000])
+def test_score_asks_for_every_token_once_and_hides_exactly_the_rate(task, model, monkeypatch, rate, n_tokens):
     """A model that copies what it reads would be found out: what is asked is always read as the mask."""
-    stream, asked_of = task._stream("valid"), []
+    monkeypatch.setattr(task.config.task, "mask_rate", rate)
+    mask = task.vocabulary.tags[MASK]
+    stream = task._stream("valid")[:n_tokens]
+    asked_of, n_hidden = [], []
     real = mlm.batch_nats
 
     def watch(model, batch):
         requested = (batch.tgt_out_ids != 0).numpy()
-        assert (batch.tgt_in_ids.numpy()[requested] == task.vocabulary.tags[MASK]).all()
+        hidden = (batch.tgt_in_ids == mask).numpy()
+        assert hidden[requested].all()
         asked_of.append(batch.tgt_out_ids.numpy()[requested])
+        n_hidden.append(hidden.sum())
         return real(model, batch)
 
     monkeypatch.setattr(mlm, "batch_nats", watch)
+    monkeypatch.setattr(task.config.task, "window", n_tokens)  # one window: no context is read twice
     nats = task._nats(model, stream)
     assert (nats > 0).all()
     assert np.array_equal(np.sort(np.concatenate(asked_of)), np.sort(stream))
+    assert all(abs(n - rate * n_tokens) <= 1 for n in n_hidden)
+    evaluated = task.evaluate(model)["nats_per_token"]
+    assert math.isfinite(evaluated), "the first pass asks for something, however short the text"
 
 
 def test_masked_model_reads_both_sides(task, model):

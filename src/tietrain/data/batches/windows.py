@@ -166,21 +166,21 @@ class MlmBatches:
         how = draw("how")
         random = first + (draw("piece") * (self._vocab_size - first)).astype(np.int64)
         other = np.where(how < MASKED, self._mask_id, random)
-        return ask(batch, text, requested, np.where(how < MASKED + RANDOM, other, text))
+        return ask(batch, np.where(requested & (how < MASKED + RANDOM), other, text), requested)
 
 
-def ask(batch: Batch, text: np.ndarray, requested: np.ndarray, instead: np.ndarray | int) -> Batch:
-    """The windows of a batch with some tokens hidden and to be predicted.
+def ask(batch: Batch, read: np.ndarray, requested: np.ndarray) -> Batch:
+    """The windows of a batch with some tokens to be predicted.
 
     Args:
-        text: [B, T], right-padded. requested: boolean [B, T]. instead: what is read in their place, [B, T] or one piece.
+        read: what is read, [B, T]: the text with hidden tokens, right-padded. requested: boolean [B, T].
     """
     counts = requested.sum(axis=1)
     return replace(
         batch,
         stack=STACK,
-        tgt_in_ids=as_tensor(np.where(requested, instead, text)),
-        tgt_out_ids=as_tensor(np.where(requested, text, PAD_ID)),
+        tgt_in_ids=as_tensor(read),
+        tgt_out_ids=batch.tgt_out_ids.masked_fill(~torch.from_numpy(requested), PAD_ID),
         lengths={STACK: batch.lengths["decoder"], f"{STACK}?": counts.tolist()},
         n_tokens=int(counts.sum()),
     )

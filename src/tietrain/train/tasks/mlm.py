@@ -1,5 +1,6 @@
 """Masked language modelling: every token of a text is hidden once, and guessed from both sides."""
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -50,20 +51,29 @@ class MaskedLanguageModelling(LanguageModelling):
 
     @property
     def _n_passes(self) -> int:
-        """Passes over a text in which each token is hidden once."""
-        return max(1, round(1 / self.config.task.mask_rate))
+        """Passes over a text in which each token is asked for once; none asks for more than it may hide."""
+        return math.ceil(1 / self.config.task.mask_rate)
 
     def _nats(self, model: Transformer, stream: np.ndarray) -> np.ndarray:
         return sum((self._guessed(model, stream, turn)[0] for turn in range(self._n_passes)), np.zeros(len(stream)))
 
     def _guessed(self, model: Transformer, stream: np.ndarray, turn: int) -> tuple[np.ndarray, np.ndarray]:
-        """Nats of the tokens hidden in one pass, 0 for others; and which those are."""
-        hidden = draws(len(stream), "mask", len(stream)) % np.uint64(self._n_passes) == turn
-        nats, train = np.zeros(len(stream)), self.config.train
-        for batch, starts in lm_eval_windows(stream, self.config.task.window, None, train.batch_tokens):
+        """Nats of the tokens asked for in one pass, 0 for others; and which those are.
+
+        Tokens lie on a circle in an order that is drawn. Pass by pass, the next `1 / passes` of it are asked for, and as many
+        more hidden that exactly task.mask_rate of the text is.
+        """
+        n = len(stream)
+        around = self._n_passes * n  # in integers: each token is asked for once, whatever is rounded
+        place = (self._n_passes * draws(n, "mask", n).argsort().argsort() - turn * n) % around
+        is_asked = place < n
+        is_hidden = is_asked | (place < self.config.task.mask_rate * around)
+        nats = np.zeros(n)
+        windows = lm_eval_windows(stream, self.config.task.window, None, self.config.train.batch_tokens)
+        for batch, starts in windows:
             at = starts[:, None] + np.arange(batch.tgt_out_ids.shape[1])
-            requested = hidden[at] & (batch.tgt_out_ids.numpy() != PAD_ID)  # a last window has context, asked before
+            requested = is_asked[at] & (batch.tgt_out_ids.numpy() != PAD_ID)  # a last window has context, asked before
             if requested.any():
-                guessed = batch_nats(model, ask(batch, stream[at], requested, self._mask_id))
-                nats[at[requested]] = guessed[requested]
-        return nats, hidden
+                read = np.where(is_hidden[at], self._mask_id, stream[at])
+                nats[at[requested]] = batch_nats(model, ask(batch, read, requested))[requested]
+        return nats, is_asked
