@@ -15,6 +15,7 @@ from tietrain.errors import SettingsError
 from tietrain.runs import record as runs
 from tietrain.train import job
 from tietrain.train.outcome import Outcome
+from tietrain.train.tasks.mt import Translation
 
 TWO = """name: two
 points:
@@ -154,6 +155,18 @@ def test_preview_shows_how_many_runs_an_arm_takes(mine, tietrain_cli):
     assert TuneConfig().trials == ""
 
 
+def test_trial_translates_nothing_and_scores_valid_alone(mine, monkeypatch):
+    """Nobody sees a test score before the point is chosen."""
+    words = [*TINY, "task=mt", "tune.name=two", "tune.points=[{optim.lr: 0.001}]", "tune.seeds=[7]"]
+    (trial,) = tuning_runs(points_of(*words, "tune.reporting_seeds=[1]")[0])
+    monkeypatch.setattr(Translation, "translate", None)
+    outcome = job.run_job(trial)
+    assert outcome.status == "done" and outcome.valid > 0
+    folder = Path(outcome.directory)
+    assert list(json.loads((folder / runs.EVAL).read_text())["splits"]) == ["valid"]
+    assert not list(folder.glob("hypotheses*"))
+
+
 def test_tuned_grid_is_stopped_and_continued(mine, monkeypatch, tietrain_cli):
     words = ["-m", "-cd", "mine", *TINY, "tune=two", "tying=none,pre_softmax"]
     run_job = job.run_job
@@ -180,6 +193,8 @@ def test_tuned_grid_is_stopped_and_continued(mine, monkeypatch, tietrain_cli):
     assert roles == [(label, *role) for label in ("none", "pre_softmax") for role in of_an_arm]
     for path, record in records.items():
         assert read_run_config(path).tune.point == record.settings["tune.point"]
+        scored = json.loads((path / runs.EVAL).read_text())["splits"]
+        assert ("test" in scored) == (record.settings["tune.role"] == "reporting") and "valid" in scored
 
     assert "grid: 6 skipped\n" in tietrain_cli(*words).err
     assert [row.state for row in read_status(Path("outputs/tuned"))] == ["done"] * 6

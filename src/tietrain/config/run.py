@@ -153,6 +153,11 @@ class RunConfig:
         return {key: value for key, value in stated.items() if value != []}
 
     @property
+    def is_trial(self) -> bool:
+        """Whether the run serves only to choose a point of a tuning list."""
+        return self.tune.role == "tuning"
+
+    @property
     def tying_label(self) -> str:
         return tying_label(self.tying.ties)
 

@@ -28,11 +28,15 @@ def score_all(
     log: Callable[[str], None],
     stop: StopRequest,
 ) -> dict[str, Any]:
-    """Final scores of every split but train, in every direction, each scored once with the weights chosen on valid."""
+    """Final scores of every split but train, in every direction, each scored once with the weights chosen on valid.
+
+    A trial of a tuning list has scores of valid alone: nobody sees what its test scores would be before the choice.
+    """
     directory = experiment.directory
     scores = no_scores(experiment.config)
     documents: list[dict[str, Any]] = []
-    for split in prepared.scored:
+    trial = experiment.config.is_trial
+    for split in [name for name, (of, _) in prepared.scored.items() if of == "valid" or not trial]:
         with stop.interruptible():
             result = task.score(model, split)
         add_scores(scores, split, result)
@@ -69,9 +73,10 @@ def add_means(scores: dict[str, Any], config: RunConfig, prepared: Prepared) -> 
     means: dict[str, dict[str, Any]] = {}
     for split in prepared.corpus.splits if len(prepared.layout.directions) > 1 else ():
         for suffix, directions in (("mean", config.directions), ("zero_shot", config.zero_shot)):
-            of = {d.name: scores["splits"][f"{split}.{d.name}"] for d in directions if split != "train"}
+            names = [(d.name, f"{split}.{d.name}") for d in directions]
+            of = {name: scores["splits"][place] for name, place in names if place in scores["splits"]}
             keys = [
-                key for key in (*config.task.metrics, *NATS) if all(found[key] is not None for found in of.values())
+                key for key in (*config.task.metrics, *NATS) if all(found.get(key) is not None for found in of.values())
             ]
             if of:
                 means[f"{split}.{suffix}"] = {

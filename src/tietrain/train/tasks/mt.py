@@ -59,6 +59,8 @@ class Translation:
 
     def samples(self, model: Transformer) -> list[dict[str, str]]:
         """Greedy translations of the first pairs of `valid` in the first direction, beside sources and references."""
+        if self.config.is_trial:
+            return []
         direction, texts = self.config.directions[0], self.prepared.corpus.splits["valid"].texts
         pairs = self.prepared.pairs("valid", direction).first(N_SAMPLES)
         shown = {column: texts[column] for column in direction.sources if column in texts}  # vectors have no text
@@ -74,6 +76,8 @@ class Translation:
         n_unknown = int((pairs.target.values == UNK_ID).sum())
         lossless = self.prepared.vocabularies[pairs.stack].lossless
         result = score_nats(self._nats(model, pairs), pairs.target.lengths + 1, references, n_unknown, lossless)
+        if self.config.is_trial:  # which is judged by its nats, so nothing is translated
+            return result
         hypotheses = self.translate(model, pairs, Search(task.beam, task.length_penalty))
         scores, result.signatures = score_translations(hypotheses, references, task.metrics, task.bleu_tokenize)
         result.signatures["decoding"] = decoding_signature(self.config)
