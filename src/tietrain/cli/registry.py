@@ -4,7 +4,7 @@ import argparse
 import inspect
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NoReturn
 
@@ -62,3 +62,12 @@ CONFIG_DIR = argument("-cd", "--config-dir", action="append", default=[], help="
 def print_json(value: Any) -> None:
     """Print a value as JSON, for programs."""
     print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def answer(args: argparse.Namespace, body: Any, lines: Iterable[str]) -> int:
+    """Print what a command found, as JSON if --json asks for it, else as lines; returns exit code 0."""
+    if args.json:
+        print_json(body)
+    else:
+        print("\n".join(lines))
+    return 0

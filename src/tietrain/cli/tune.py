@@ -38,7 +38,14 @@ def make_points(
         SettingsError: a key or value of the list is not valid, or the cell sets what the list sets.
     """
     tune = to_run_config(copy.deepcopy(cfg), swept, search).tune
-    _check_cell(cfg, words, {"seed"}.union(*tune.points))
+    setting = f"tune={tune.name}"
+    for override in parse_overrides(words):
+        key = override.key_or_group
+        if key in {"seed"}.union(*tune.points):
+            remedy = f"leave it out, or change {'tune.reporting_seeds' if key == 'seed' else 'the list'}"
+            raise SettingsError(f"{setting} {override.input_line}", "the list sets it for every arm", remedy)
+    if cfg.run_dir:
+        raise SettingsError(f"{setting} run_dir={cfg.run_dir}", "an arm has several runs", "use study=NAME")
     points = []
     for i, point in enumerate(tune.points, start=1):
         own = copy.deepcopy(cfg)
@@ -56,30 +63,15 @@ def make_points(
     return points
 
 
-def _check_cell(cfg: DictConfig, words: Sequence[str], listed: set[str]) -> None:
-    """SettingsError if a cell sets a key that its list sets for every arm, or names one folder for all runs of an arm."""
-    setting = f"tune={cfg.tune.name}"
-    for override in parse_overrides(words):
-        key = override.key_or_group
-        if key in listed:
-            remedy = f"leave it out, or change {'tune.reporting_seeds' if key == 'seed' else 'the list'}"
-            raise SettingsError(f"{setting} {override.input_line}", "the list sets it for every arm", remedy)
-    if cfg.run_dir:
-        raise SettingsError(f"{setting} run_dir={cfg.run_dir}", "an arm has several runs", "use study=NAME")
-
-
 def tuning_runs(point: RunConfig) -> list[RunConfig]:
     """The runs that give a point its score."""
-    return [_run_of(point, "tuning", seed) for seed in point.tune.seeds]
+    return [replace(point, seed=seed, tune=replace(point.tune, role="tuning")) for seed in point.tune.seeds]
 
 
 def reporting_runs(point: RunConfig) -> list[RunConfig]:
     """The runs that are compared if this point is chosen."""
-    return [_run_of(point, "reporting", seed) for seed in point.tune.reporting_seeds]
-
-
-def _run_of(point: RunConfig, role: str, seed: int) -> RunConfig:
-    return replace(point, seed=seed, tune=replace(point.tune, role=role))
+    tune = replace(point.tune, role="reporting")
+    return [replace(point, seed=seed, tune=tune) for seed in point.tune.reporting_seeds]
 
 
 def run_arm(points: Sequence[RunConfig], run: Callable[[RunConfig], Outcome]) -> float | None:

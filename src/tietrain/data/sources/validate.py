@@ -41,7 +41,7 @@ def read_text_file(path: Path, requested: str, parser: Parser, n_columns: int) -
     notes: list[str] = []
     number = n_crlf = 0
     for number, raw in enumerate(_raw_lines(path, requested), start=1):
-        line = _decode(path, number, raw)
+        line = decode(raw, f"{path}:{number}")
         if number == 1 and line.startswith(BOM):
             line = line.removeprefix(BOM)
             notes.append(f"{path.name} begins with a byte order mark; it is left out")
@@ -126,12 +126,13 @@ def _raw_lines(path: Path, requested: str) -> Iterator[bytes]:
             raise DataError(str(path), problem, "check the disk, then try again") from None
 
 
-def _decode(path: Path, number: int, raw: bytes) -> str:
+def decode(raw: bytes, at: str) -> str:
+    """A line as text; DataError if it is not UTF-8."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as e:
         problem = f"it is not UTF-8 (byte 0x{raw[e.start]:02x}: {e.reason})"
-        raise DataError(f"{path}:{number}", problem, "convert it, for example with iconv -t UTF-8") from None
+        raise DataError(at, problem, "convert it, for example with iconv -t UTF-8") from None
 
 
 def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
