@@ -112,7 +112,7 @@ def _counted(shown: list[str], experiment: Experiment, state: str, directory: Pa
         flops_per_token=columns(plan.slots.shape, config.typical_length)["with attention"] // 3,
         training_bytes=count_memory(plan, config.optim.name, config.optim.momentum).training,
         matched=f"{match.change}: {match.percent:+.2f} %" if match else "",
-        trials=config.tune.trials if config.tune.name else "",
+        trials=config.tune.trials,
     )
 
 

@@ -129,10 +129,9 @@ def _whole_seconds(row: Progress) -> float | None:
 def _progress(directory: Path, shown: str) -> Progress:
     run = read_run(directory, shown)
     state = "killed" if run.status == "running" and not runs.is_locked(directory) else run.status
-    rows: list[dict[str, Any]] = []
+    row: dict[str, Any] = {}
     with suppress(DataError, OSError):
-        rows = runs.read_metrics(directory)
-    row = next((row for row in reversed(rows) if row.get("split") == "train"), {})
+        row = next((row for row in reversed(runs.read_metrics(directory)) if row.get("split") == "train"), {})
     fraction = 1.0 if state == "done" else _fraction(run, row)
     seconds = number(row.get("seconds"))
     left = seconds / fraction * (1 - fraction) if state == "running" and fraction and seconds is not None else None

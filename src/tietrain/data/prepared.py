@@ -1,7 +1,5 @@
 """What training and scoring read: encoded rows of every split, and which rows of train are pairs of which direction."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -75,7 +73,7 @@ class Prepared:
         """The lines of a column of text, as a stack reads them."""
         return self.encoded[split][self.layout.vocabularies[stack]][column]
 
-    def sources(self, split: str, direction: Direction) -> Sources:
+    def sources(self, split: str, direction: Direction) -> "Sources":
         """What is read in a direction."""
         from tietrain.data.batches.pairs import Sources
 
@@ -88,14 +86,14 @@ class Prepared:
         tagged = direction.target in self.layout.tags
         return Sources(lines, self.vocabularies[texts[0]].tags[direction.target] if tagged else None)
 
-    def pairs(self, split: str, direction: Direction) -> Pairs:
+    def pairs(self, split: str, direction: Direction) -> "Pairs":
         """The rows of a split as pairs of a direction. Of train, `rows` names those that are trained on."""
         from tietrain.data.batches.pairs import Pairs
 
         stack = self.layout.decoders[direction.target]
         return Pairs(self.sources(split, direction), stack, self.lines(split, stack, direction.target))
 
-    def training_pairs(self, direction: Direction) -> TrainingPairs:
+    def training_pairs(self, direction: Direction) -> "TrainingPairs":
         """The pairs of a trained direction that are trained on."""
         from tietrain.data.batches.pairs import TrainingPairs
 
@@ -129,13 +127,26 @@ def training_rows(
     """
     n_rows = len(next(iter(lengths.values())))
     task = config.task
+    unit = f"times {CHARS_PER_TOKEN} characters" if config.train.batch_by == "chars" else "pieces"
     owners = draws(n_rows, "disjoint") % np.uint64(len(config.directions))
     chosen = {}
     for number, direction in enumerate(config.directions):
         where = label("train", direction, config.directions)
-        rows = np.flatnonzero(owners == number) if task.disjoint else np.arange(n_rows)
-        rows = _with_text(rows, direction, blank, where, notes)
-        rows = _short(rows, direction, lengths, config, where, notes)
+        owned = np.flatnonzero(owners == number) if task.disjoint else np.arange(n_rows)
+        full = np.setdiff1d(owned, empty_rows(direction, blank))
+        if len(full) < len(owned):
+            notes.append(f"{where}: {len(owned) - len(full)} pairs with an empty side are left out")
+        if not len(full):
+            problem = f"no row of train is a pair of {direction.name} with text on all sides"
+            raise DataError("data.splits.train", problem, "give more text, or ask for fewer directions")
+        longest = np.maximum.reduce([lengths[c] for c in direction.columns])[full]
+        rows = full[longest <= task.max_len]
+        if not len(rows):
+            remedy = f"give at least {longest.min()} {unit}"
+            raise DataError(f"task.max_len={task.max_len}", "every training pair is longer", remedy)
+        if len(rows) < len(full):
+            limit = f"task.max_len={task.max_len} {unit}"
+            notes.append(f"{where}: {len(full) - len(rows)} pairs with a side of more than {limit} are left out")
         most = task.train_pairs.get(direction.name, len(rows))
         if len(rows) > most:
             notes.append(f"{where}: {most} of {len(rows)} pairs are learned, as task.train_pairs asks")
@@ -170,30 +181,3 @@ def note_scored(prepared: Prepared, config: RunConfig, blank: Mapping[str, Mappi
         names = ", ".join(direction.name for direction in config.zero_shot)
         apart = "no row of train is" if config.task.disjoint else "task.disjoint=false: rows of train may be"
         prepared.notes.append(f"zero-shot: {names} are scored and never trained; {apart} in more than one direction")
-
-
-def _with_text(rows: Counts, direction: Direction, blank: Mapping[str, Counts], where: str, notes: list[str]) -> Counts:
-    kept = np.setdiff1d(rows, empty_rows(direction, blank))
-    if len(kept) < len(rows):
-        notes.append(f"{where}: {len(rows) - len(kept)} pairs with an empty side are left out")
-    if not len(kept):
-        problem = f"no row of train is a pair of {direction.name} with text on all sides"
-        raise DataError("data.splits.train", problem, "give more text, or ask for fewer directions")
-    return kept
-
-
-def _short(
-    rows: Counts, direction: Direction, lengths: Mapping[str, Counts], config: RunConfig, where: str, notes: list[str]
-) -> Counts:
-    """The rows of which no side is longer than task.max_len."""
-    max_len = config.task.max_len
-    longest = np.maximum.reduce([lengths[c] for c in direction.columns])[rows]
-    unit = f"times {CHARS_PER_TOKEN} characters" if config.train.batch_by == "chars" else "pieces"
-    kept: Counts = rows[longest <= max_len]
-    if not len(kept):
-        remedy = f"give at least {longest.min()} {unit}"
-        raise DataError(f"task.max_len={max_len}", "every training pair is longer", remedy)
-    if len(kept) < len(rows):
-        limit = f"task.max_len={max_len} {unit}"
-        notes.append(f"{where}: {len(rows) - len(kept)} pairs with a side of more than {limit} are left out")
-    return kept

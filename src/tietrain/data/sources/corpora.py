@@ -1,7 +1,5 @@
 """Corpora: files, datasets, docstrings or the generated grammar -> checked lines of every split, counted and fingerprinted."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator
@@ -14,7 +12,6 @@ from tietrain.data.cache import cache_root, in_use
 from tietrain.data.encoded import Counts
 from tietrain.data.sources.files import Corpus, Split, all_columns, load_files, split_files
 from tietrain.data.sources.hub import hub_key, load_hub
-from tietrain.data.sources.parquet import load_parquet
 from tietrain.data.sources.stdlib_docs import load_stdlib_docs, stdlib_key
 from tietrain.data.sources.validate import file_sha256, lines_sha256
 from tietrain.errors import DataError, SettingsError
@@ -33,7 +30,7 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
         SettingsError: splits or columns do not fit the format or the task.
         DataError: a file or dataset cannot be used; names file and line, or row.
     """
-    corpus = _load_grammar(data, task) if data.format == "grammar" else _load_found(data, task)
+    corpus = _load(data, task)
     _leave_out_empty(corpus)
     corpus.about["splits"] = {
         name: {c: _count(t) for c, t in split.texts.items()}
@@ -72,7 +69,7 @@ def _sha256(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def grammar_settings(data: DataConfig, task: str) -> GrammarSettings:
+def grammar_settings(data: DataConfig, task: str) -> "GrammarSettings":
     """The settings of the generator; SettingsError if no corpus can be generated so."""
     from tietrain.data.grammar.settings import FEATURES, N_FEATURES, GrammarSettings
 
@@ -113,26 +110,27 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
     return corpus
 
 
-def _load_found(data: DataConfig, task: str) -> Corpus:
-    corpus = _read(data, task)
+def _load(data: DataConfig, task: str) -> Corpus:
+    if data.format == "grammar":
+        return _load_grammar(data, task)
+    if data.format == "parquet":
+        from tietrain.data.sources.parquet import load_parquet
+
+        corpus = load_parquet(data, task)
+    elif data.format == "stdlib_docs":
+        corpus = load_stdlib_docs(data, task)
+    elif data.format == "hub":
+        root = cache_root(data.cache)
+        with in_use(root):
+            corpus = load_hub(data, task, root / "datasets" / corpus_key(data, task)[:16])
+    else:
+        corpus = load_files(data, task)
     for name, split in corpus.splits.items():
         for column, lines in split.texts.items():
             if not any(lines):
                 requested = f"data.splits.{name}=[{','.join(data.splits.get(name, []))}]"
                 raise DataError(requested, f"there is no text in it, column {column}", "give a split with text")
     return corpus
-
-
-def _read(data: DataConfig, task: str) -> Corpus:
-    if data.format == "parquet":
-        return load_parquet(data, task)
-    if data.format == "stdlib_docs":
-        return load_stdlib_docs(data, task)
-    if data.format == "hub":
-        root = cache_root(data.cache)
-        with in_use(root):
-            return load_hub(data, task, root / "datasets" / corpus_key(data, task)[:16])
-    return load_files(data, task)
 
 
 def _leave_out_empty(corpus: Corpus) -> None:

@@ -3,15 +3,13 @@
 Batches are padded with NaN, so only finite numbers are accepted.
 """
 
-from __future__ import annotations
-
 import hashlib
 import lzma
 import tokenize
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -31,7 +29,7 @@ class FeatureRows(PackedRows):
     dtype = np.float32
 
     @classmethod
-    def joined(cls, parts: Sequence[FeatureRows]) -> FeatureRows:
+    def joined(cls, parts: Sequence[Self]) -> Self:
         """The rows of several, at least one, one after the other."""
         return cls(np.concatenate([p.values for p in parts]), offsets_of(np.concatenate([p.lengths for p in parts])))
 
@@ -140,7 +138,7 @@ def read_feature_parquet(path: Path, requested: str, column: str, width: int) ->
     Raises:
         DataError: naming file and row.
     """
-    from tietrain.data.sources.columns import column_at, find_column, open_parquet
+    from tietrain.data.sources.parquet import column_at, find_column, open_parquet
 
     where = str(path)
     parts = [FeatureRows(np.empty((0, width), np.float32), np.zeros(1, np.int64))]
@@ -160,7 +158,7 @@ def read_feature_parquet(path: Path, requested: str, column: str, width: int) ->
     return FeatureRows.joined(parts)
 
 
-def _depth(kind: pa.DataType) -> int:
+def _depth(kind: "pa.DataType") -> int:
     """How many levels of lists are around numbers; 0 if the column does not hold numbers."""
     import pyarrow.types as types
 
@@ -170,11 +168,11 @@ def _depth(kind: pa.DataType) -> int:
     return depth if types.is_floating(kind) or types.is_integer(kind) else 0
 
 
-def _flat(column: pa.Array, depth: int, width: int, where: str, name: str, first_row: int) -> FeatureRows:
+def _flat(column: "pa.Array", depth: int, width: int, where: str, name: str, first_row: int) -> FeatureRows:
     """The rows of an Arrow array of lists, or of lists of lists."""
     import pyarrow.compute as pc
 
-    def refuse_nulls(values: pa.Array, rows: Counts, what: str) -> None:
+    def refuse_nulls(values: "pa.Array", rows: Counts, what: str) -> None:
         null = values.is_null().to_numpy(zero_copy_only=False)
         _refuse(rows[null], where, first_row, f"{name!r} {what}", "write numbers, or leave the row out")
 

@@ -1,7 +1,5 @@
 """What a corpus is, how settings name its columns and files; and text files -> lines of every split."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -54,10 +52,10 @@ class Corpus:
     fingerprint: str = ""
     notes: list[str] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
-    grammar_settings: GrammarSettings | None = None
+    grammar_settings: "GrammarSettings | None" = None
 
     @cached_property
-    def grammar(self) -> GrammarCorpus | None:
+    def grammar(self) -> "GrammarCorpus | None":
         """The generated corpus with its language, for exact references; made at the first use. None for other text."""
         if self.grammar_settings is None:
             return None
