@@ -8,11 +8,4 @@ from tietrain.data.grammar.building import generate
 from tietrain.data.grammar.corpus import GrammarCorpus, GrammarSplit
 from tietrain.data.grammar.settings import GRAMMAR_VERSION, PRESETS, GrammarSettings
 
-__all__ = [
-    "GRAMMAR_VERSION",
-    "PRESETS",
-    "GrammarCorpus",
-    "GrammarSettings",
-    "GrammarSplit",
-    "generate",
-]
+__all__ = ["GRAMMAR_VERSION", "PRESETS", "GrammarCorpus", "GrammarSettings", "GrammarSplit", "generate"]

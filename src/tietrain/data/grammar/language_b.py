@@ -8,8 +8,8 @@ from itertools import chain
 
 from tietrain.data.grammar.draw import Table
 from tietrain.data.grammar.lexicon import Word
-from tietrain.data.grammar.meaning import COUNTED, FUTURE, NONE, PAST, SINGULAR, Clause, Phrase, Relative, sense_of
-from tietrain.data.grammar.spelling import COMMA, OBJECT, PLACE, SUBJECT, Constituents, Language, WordChoice
+from tietrain.data.grammar.meaning import FUTURE, NONE, PAST, SINGULAR, Clause, Phrase, Relative, sense_of
+from tietrain.data.grammar.spelling import OBJECT, PLACE, SUBJECT, Constituents, Language, WordChoice
 
 MASCULINE = 0
 MANY = 3
@@ -121,29 +121,18 @@ class LanguageB(Language):
         particle = self.lexicon.words[self.name][sense][0][0].particle
         return [self.word(sense, form)], [particle] if particle else []
 
-    def phrase(self, phrase: Phrase, case: int) -> list[WordChoice]:
-        if self.lexicon.kind[phrase.noun] == "name":
-            return [self.word(phrase.noun)]
-        column = self.lexicon.gender[phrase.noun] if phrase.number == SINGULAR else MANY
-        words: list[WordChoice] = []
-        endings = AFTER_OTHER
-        if phrase.number == COUNTED:
-            words.append(self.word(phrase.numeral))
-        elif phrase.definite:
-            words.append(self.definite[case][column])
-            endings = AFTER_DEFINITE
-        elif phrase.number == SINGULAR:
-            words.append(self.indefinite[case][column])
-        words += [self.word(adjective, endings[case][column]) for adjective in phrase.adjectives]
-        words.append(self.word(phrase.noun, 0 if phrase.number == SINGULAR else 1))
-        relative = phrase.relative
-        if relative is not None:
-            finite, close = self._conjugate(relative, phrase.number, False)
-            words += [COMMA, self.definite[SUBJECT][column]]
-            if relative.object is not None:
-                words += self.phrase(relative.object, OBJECT)
-            words += [*close, *finite, COMMA]
-        return words
+    def article(self, phrase: Phrase, case: int) -> tuple[str, int]:
+        column = self._column(phrase)
+        if phrase.definite:
+            return self.definite[case][column], AFTER_DEFINITE[case][column]
+        return self.indefinite[case][column] if phrase.number == SINGULAR else "", AFTER_OTHER[case][column]
+
+    def _column(self, phrase: Phrase) -> int:
+        return self.lexicon.gender[phrase.noun] if phrase.number == SINGULAR else MANY
+
+    def relative(self, phrase: Phrase, relative: Relative, patient: list[WordChoice]) -> list[WordChoice]:
+        finite, close = self._conjugate(relative, phrase.number, False)
+        return [self.definite[SUBJECT][self._column(phrase)], *patient, *close, *finite]
 
 
 class LanguageC(LanguageB):

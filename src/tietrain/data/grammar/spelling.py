@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tietrain.data.grammar.draw import Table, Uniform
 from tietrain.data.grammar.lexicon import Lexicon, Word
-from tietrain.data.grammar.meaning import NONE, Clause, Meaning, Phrase
+from tietrain.data.grammar.meaning import COUNTED, NONE, SINGULAR, Clause, Meaning, Phrase, Relative
 
 WordChoice = str | Table[str]
 """One word of a sentence: fixed, or a choice among synonyms in the same inflected form."""
@@ -65,8 +65,12 @@ class Language(ABC):
         """The verb of a clause, in as many parts as the language cuts it into."""
 
     @abstractmethod
-    def phrase(self, phrase: Phrase, case: int) -> list[WordChoice]:
-        """A noun phrase; `case` is SUBJECT, OBJECT or PLACE."""
+    def article(self, phrase: Phrase, case: int) -> tuple[str, int]:
+        """The article of a phrase, empty if it has none, and the form of its adjectives."""
+
+    @abstractmethod
+    def relative(self, phrase: Phrase, relative: Relative, patient: list[WordChoice]) -> list[WordChoice]:
+        """The relative clause of a phrase, with the words of its object."""
 
     @abstractmethod
     def orders(self, clause: Clause, adverb_kind: str) -> Table[str]:
@@ -141,6 +145,22 @@ class Language(ABC):
     def inflected(self, word: Word, form: int) -> str:
         """One form of a word as written."""
         return word.forms[form]
+
+    def phrase(self, phrase: Phrase, case: int) -> list[WordChoice]:
+        """A noun phrase; `case` is SUBJECT, OBJECT or PLACE."""
+        if self.lexicon.kind[phrase.noun] == "name":
+            return [self.word(phrase.noun)]
+        article, form = self.article(phrase, case)
+        words: list[WordChoice] = [article] if article else []
+        if phrase.number == COUNTED:
+            words.append(self.word(phrase.numeral))
+        words += [self.word(adjective, form) for adjective in phrase.adjectives]
+        words.append(self.word(phrase.noun, int(phrase.number != SINGULAR)))
+        if phrase.relative is not None:
+            patient = phrase.relative.object
+            spelled = [] if patient is None else self.phrase(patient, OBJECT)
+            words += [COMMA, *self.relative(phrase, phrase.relative, spelled), COMMA]
+        return words
 
     def plan(self, clause: Clause) -> ClausePlan:
         """All spellings of a clause."""
