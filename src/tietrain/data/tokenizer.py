@@ -33,6 +33,8 @@ _UNESCAPED = {v: k for k, v in _ESCAPED.items()}
 _NEEDS_ESCAPE = re.compile("[" + "".join(_ESCAPED) + "]")
 _IS_ESCAPE = re.compile("|".join(_UNESCAPED))
 _TAG = _ESCAPE + "<2"  # as in `<2de>`, Johnson et al. 2017
+# Stands before every line, by kind of vocabulary; a blank for other kinds.
+_PREFIX = {"char": ""}
 
 
 class Vocabulary:
@@ -48,7 +50,7 @@ class Vocabulary:
     def __init__(self, model: bytes, kind: str, lossless: bool = True):
         self.kind, self.lossless, self._model = kind, lossless, model
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self._prefix = _prefix(kind)
+        self._prefix = _PREFIX.get(kind, " ")
         self.tags: dict[str, int] = {}
         while (i := EOS_ID + 1 + len(self.tags)) < self.size and self._pieces.is_control(i):
             self.tags[self._pieces.id_to_piece(i).removeprefix(_TAG).removesuffix(">")] = i
@@ -141,7 +143,9 @@ class Vocabulary:
         """The text of each list of ids; pad, bos and eos are nothing, unk is U+2047 between blanks."""
         dropped = (PAD_ID, BOS_ID, EOS_ID)
         texts = self._pieces.decode([[int(i) for i in ids if i not in dropped] for ids in lines])
-        return [_unspell(text, self._prefix) for text in texts]
+        # U+2581 is left of words that were spelled in bytes.
+        plain = (text.replace("\u2581", " ").removeprefix(self._prefix) for text in texts)
+        return [_IS_ESCAPE.sub(lambda m: _UNESCAPED[m.group()], text) for text in plain]
 
     def save(self, path: Path) -> None:
         """Write the sentencepiece model, and beside it `path` + `.json` with what the model does not say."""
@@ -224,7 +228,7 @@ def _training_lines(lines: list[str], kind: str) -> Iterator[str]:
         alphabet = set().union(*sample)
         sample += [line for line in lines if not alphabet.issuperset(line)]
     for line in sample:
-        spelled = _spell(line, _prefix(kind))
+        spelled = _spell(line, _PREFIX.get(kind, " "))
         yield from (spelled[i : i + MAX_TRAINING_CHARACTERS] for i in range(0, len(spelled), MAX_TRAINING_CHARACTERS))
 
 
@@ -241,16 +245,5 @@ def _explain(message: str, size: int, byte_fallback: bool, n_tags: int) -> Setti
     return DataError("learning a vocabulary", f"sentencepiece says: {message}", "check data.splits.train")
 
 
-def _prefix(kind: str) -> str:
-    return "" if kind == "char" else " "
-
-
 def _spell(line: str, prefix: str) -> str:
-    if _NEEDS_ESCAPE.search(line):
-        line = _NEEDS_ESCAPE.sub(lambda m: _ESCAPED[m.group()], line)
-    return prefix + line if line else line
-
-
-def _unspell(text: str, prefix: str) -> str:
-    text = text.replace("\u2581", " ").removeprefix(prefix)  # U+2581 is left of words that were spelled in bytes
-    return _IS_ESCAPE.sub(lambda m: _UNESCAPED[m.group()], text) if _ESCAPE in text else text
+    return prefix + _NEEDS_ESCAPE.sub(lambda m: _ESCAPED[m.group()], line) if line else line

@@ -3,8 +3,6 @@
 Nothing else is needed to continue after an interruption, whatever the number of workers or processes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -41,7 +39,7 @@ class Batch:
         """Positions of the batch, padding included, of all sides."""
         return sum(ids.shape[0] * ids.shape[1] for ids in (self.tgt_in_ids, *self.sources.values()))
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> "Batch":
         """The same batch with its tensors on a device."""
         tensors: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, sources={k: v.to(device) for k, v in self.sources.items()}, **tensors)

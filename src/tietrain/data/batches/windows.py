@@ -25,7 +25,9 @@ class LmBatches:
 
     Args:
         stream: token ids, see `make_stream`.
-        starts: the character of the text at which each token begins, see `characters.token_starts`.
+        starts: the character of the text at which each token begins, see `encoded.token_starts`.
+    Raises:
+        SettingsError: the text is shorter than a window, or a window could have no token.
     """
 
     def __init__(self, stream: Ids, window: int, batch_tokens: int, seed: int, starts: Counts | None = None):
@@ -36,26 +38,22 @@ class LmBatches:
         else:
             of_text = starts[stream == EOS_ID]  # the line ends: no vocabulary moves them
             self._size, self._width = int(starts[-1]) + 1, CHARS_PER_TOKEN * window
-        self._check_window(window)
-        self._data = hashlib.sha256(of_text.tobytes()).hexdigest()
-        self._epoch: tuple[int, Counts] = (-1, np.empty(0, dtype=np.int64))
-        self.fingerprint = hashlib.sha256(
-            f"{self._data} {self._width} {self._rows}".encode() + self._plan(0).tobytes()
-        ).hexdigest()
-
-    def _check_window(self, window: int) -> None:
-        """SettingsError if the text is shorter than a window, or a window could have no token."""
         requested = f"task.window={window}"
         if self._size < self._width:
-            unit = "tokens" if self._starts is None else f"characters and a window {self._width}"
+            unit = "tokens" if starts is None else f"characters and a window {self._width}"
             problem = f"the training text has {self._size} {unit}"
             raise SettingsError(requested, problem, "choose a shorter window or a longer text")
-        longest = 1 if self._starts is None else int(np.diff(self._starts).max(initial=1))
+        longest = 1 if starts is None else int(np.diff(starts).max(initial=1))
         if longest > self._width:
             problem = f"a piece of the training text has {longest} characters and a window {self._width}"
             least = -(-longest // CHARS_PER_TOKEN)
             remedy = f"give at least {least}, or another vocabulary (data.byte_fallback=true)"
             raise SettingsError(requested, problem, remedy)
+        self._data = hashlib.sha256(of_text.tobytes()).hexdigest()
+        self._epoch: tuple[int, Counts] = (-1, np.empty(0, dtype=np.int64))
+        self.fingerprint = hashlib.sha256(
+            f"{self._data} {self._width} {self._rows}".encode() + self._plan(0).tobytes()
+        ).hexdigest()
 
     def n_batches(self, epoch: int) -> int:
         """Steps of an epoch; the offset makes it differ by one at times."""
