@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,18 +94,14 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
 
     settings = grammar_settings(data, task)
     made = generate(settings)
-    splits = {
-        # The probability of training text is not used, and it is slow to sum.
-        name: Split(
-            {c: list(s.texts[c]) for c in made.columns},
-            None if name == "train" else made.generator_nats(name),
-            {} if s.features is None else {FEATURES: s.features},
-        )
-        for name, s in made.splits.items()
-    }
     columns = list(settings.columns if task == "mt" else made.columns)
-    corpus = Corpus(f"grammar-{data.preset}", columns, splits, made.fingerprint, list(made.notes), {}, settings)
+    corpus = Corpus(f"grammar-{data.preset}", columns, {}, made.fingerprint, list(made.notes), {}, settings)
     corpus.grammar = made
+    for name, split in made.splits.items():
+        # The probability of training text is not used, and it is slow to sum.
+        nats = None if name == "train" else made.generator_nats(name)
+        features = {} if split.features is None else {FEATURES: split.features}
+        corpus.splits[name] = Split({c: list(split.texts[c]) for c in made.columns}, nats, features)
     return corpus
 
 
@@ -178,24 +173,19 @@ def count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
     """
     if "train" not in corpus.splits:
         return {}
-    columns = [column for column in corpus.columns if column in corpus.splits["train"].texts]
-    pairs = len(corpus.columns) == len(columns) == 2
-
-    def rows(split: Split) -> Iterator[tuple[str, ...]]:
-        return zip(*(split.texts[c] for c in columns), strict=True)
-
-    train = corpus.splits["train"]
+    train = corpus.splits["train"].texts
+    columns = [column for column in corpus.columns if column in train]
+    named = {f"lines of {column}": column for column in columns} if len(columns) > 1 else {}
+    if len(corpus.columns) == len(columns) == 2:
+        named = {"source lines": columns[0]}
+    what = "pairs" if "source lines" in named else "rows" if named else "lines"
     overlap = {}
     for name, split in corpus.splits.items():
-        if name == "train":
-            continue
-        what = "pairs" if pairs else "rows" if len(columns) > 1 else "lines"
-        known = set(rows(split)).intersection(rows(train))
-        counts = {what: sum(row in known for row in rows(split) if row[0].strip())}
-        for column in columns[: 1 if pairs else None] if len(columns) > 1 else []:
-            what = "source lines" if pairs else f"lines of {column}"
-            counts[what] = len(overlap_rows(split.texts[column], train.texts[column]))
-        overlap[name] = counts
+        if name != "train":
+            rows = list(zip(*(split.texts[c] for c in columns), strict=True))
+            known = set(rows).intersection(zip(*(train[c] for c in columns), strict=True))
+            counts = {what: sum(row in known for row in rows if row[0].strip())}
+            overlap[name] = counts | {of: len(overlap_rows(split.texts[c], train[c])) for of, c in named.items()}
     return overlap
 
 

@@ -100,12 +100,12 @@ def all_columns(data: DataConfig, task: str) -> list[str]:
         problem = "data.format=stdlib_docs is one text without translations"
         raise SettingsError(f"task={task}", problem, "choose task=lm")
     columns = data.columns or (["source", "target"] if task == "mt" else ["text"])
+    requested = f"data.columns=[{','.join(columns)}]"
     if (len(columns) < 2 if task == "mt" else len(columns) != 1) or len(set(columns)) != len(columns):
         wanted = "two or more different columns" if task == "mt" else "one text column"
-        requested = f"data.columns=[{','.join(columns)}]"
         raise SettingsError(requested, f"task={task} reads {wanted}", "set data.columns and data.splits to fit")
     if len(columns) > 2 and (bad := [column for column in columns if "/" in column]):
-        raise SettingsError(f"data.columns=[{','.join(columns)}]", f"{bad[0]} becomes a file name", "leave out the /")
+        raise SettingsError(requested, f"{bad[0]} becomes a file name", "leave out the /")
     return columns
 
 
