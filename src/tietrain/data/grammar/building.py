@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 
 from tietrain.data.grammar.coining import make_lexicon
 from tietrain.data.grammar.corpus import GrammarCorpus, GrammarSplit
@@ -20,10 +21,7 @@ def generate(settings: GrammarSettings) -> GrammarCorpus:
         SettingsError: settings that leave too few sentences for a split.
     """
     corpus = GrammarCorpus(settings, make_lexicon(settings))
-    if settings.task == "mt":
-        _generate_pairs(corpus)
-    else:
-        _generate_paragraphs(corpus)
+    (_generate_pairs if settings.task == "mt" else _generate_paragraphs)(corpus)
     return corpus
 
 
@@ -34,8 +32,7 @@ def _generate_pairs(corpus: GrammarCorpus) -> None:
     # nothing else is unknown, and every choice of columns has the same meanings.
     spelled = _add_pairs(corpus, "train", train)
     latin = {language: [corpus.to_script(language, line) for line in spelled[language]] for language in "ab"}
-    splits.learn(train, latin)
-    for name, meanings in splits.draw_rest().items():
+    for name, meanings in splits.draw_rest(train, latin).items():
         _add_pairs(corpus, name, meanings)
     _note_left_out(corpus, splits.known, splits.counts)
     corpus.notes.append(
@@ -49,7 +46,15 @@ def _add_pairs(corpus: GrammarCorpus, name: str, meanings: list[Meaning]) -> dic
     settings = corpus.settings
     needed = dict.fromkeys(["a", "b", *(FAULTY.get(column, column) for column in corpus.columns)])
     spelled = {language: corpus.spell(language, meanings, f"spelling of {name}") for language in needed}
-    texts = {c: spelled[c] if c in spelled else _damage(corpus, c, name, spelled) for c in corpus.columns}
+    texts = {}
+    for column in corpus.columns:
+        language = FAULTY.get(column, column)
+        texts[column] = spelled[language]
+        if column in FAULTY:
+            channel = FaultChannel(corpus.languages[language])
+            uniform = make_stream(f"faults of {name}", language, *settings.stream_label)
+            faulty = [channel.apply(corpus.to_script(language, line), uniform) for line in spelled[language]]
+            texts[column] = [corpus.to_script(language, line) for line in faulty]
     features = None
     if FEATURES in settings.columns:
         label = (f"features of {name}", *settings.stream_label)
@@ -58,35 +63,23 @@ def _add_pairs(corpus: GrammarCorpus, name: str, meanings: list[Meaning]) -> dic
     return spelled
 
 
-def _damage(corpus: GrammarCorpus, column: str, name: str, spelled: dict[str, list[str]]) -> list[str]:
-    language = FAULTY[column]
-    channel = FaultChannel(corpus.languages[language])
-    uniform = make_stream(f"faults of {name}", language, *corpus.settings.stream_label)
-    faulty = [channel.apply(corpus.to_script(language, line), uniform) for line in spelled[language]]
-    return [corpus.to_script(language, line) for line in faulty]
-
-
 def _generate_paragraphs(corpus: GrammarCorpus) -> None:
     lexicon = corpus.lexicon
     (language,) = corpus.settings.columns
     sizes = corpus.settings.sizes
     counts: Counter[int] = Counter()
-    seen: set[Meaning] = set()
 
     def is_fresh(paragraph: Paragraph) -> bool:
-        if not seen.isdisjoint(paragraph):
-            return False
-        return all(known.issuperset(iterate_concepts(meaning, lexicon)) for meaning in paragraph)
+        concepts = chain.from_iterable(iterate_concepts(meaning, lexicon) for meaning in paragraph)
+        return seen.isdisjoint(paragraph) and known.issuperset(concepts)
 
     train, lines = _draw_paragraphs(corpus, "train", sizes.train_bytes, lambda paragraph: True)
-    for paragraph in train:
-        for meaning in paragraph:
-            counts.update(iterate_concepts(meaning, lexicon))
-        seen.update(paragraph)
+    seen = set(chain.from_iterable(train))
+    for meaning in chain.from_iterable(train):
+        counts.update(iterate_concepts(meaning, lexicon))
     known = find_known(lexicon, counts, {language: lines})
     for name, n_bytes in (("valid", sizes.valid_bytes), ("test", sizes.test_bytes)):
-        for paragraph in _draw_paragraphs(corpus, name, n_bytes, is_fresh)[0]:
-            seen.update(paragraph)
+        seen.update(*_draw_paragraphs(corpus, name, n_bytes, is_fresh)[0])
     _note_left_out(corpus, known, counts)
 
 

@@ -97,7 +97,7 @@ def rebuild(part: Part, change: Callable[[int], int]) -> Part:
 class PairSplits:
     """Draws the meanings of every split of sentence pairs.
 
-    Call `draw_train` first, spell it, then `learn` and `draw_rest`.
+    Call `draw_train` first, spell it, then `draw_rest`.
 
     Attributes:
         held: verb-object pairs set aside for the split of that name.
@@ -131,8 +131,8 @@ class PairSplits:
             self.counts.update(iterate_concepts(meaning, self.lexicon))
         return meanings
 
-    def learn(self, meanings: list[Meaning], texts: dict[str, list[str]]) -> None:
-        """Fixes what counts as known, rare and long from train and its spellings."""
+    def draw_rest(self, meanings: list[Meaning], texts: dict[str, list[str]]) -> dict[str, list[Meaning]]:
+        """Meanings of all other splits; train and its spellings fix what counts as known, rare and long."""
         kinds = self.lexicon.kind
         self.known = find_known(self.lexicon, self.counts, texts)
         content = [concept for concept in sorted(self.known) if kinds[concept] in CONTENT_KINDS]
@@ -143,9 +143,6 @@ class PairSplits:
                 self.rare.setdefault(kinds[concept], []).append(concept)
         lengths = sorted(count_words(meaning, self.lexicon) for meaning in meanings)
         self.long_words = (lengths[len(lengths) * LONG_PERCENTILE // 100], lengths[-1])
-
-    def draw_rest(self) -> dict[str, list[Meaning]]:
-        """Meanings of all other splits."""
         n_test = self.settings.sizes.test_pairs
         return {
             "valid": self._collect("valid", self.settings.sizes.valid_pairs, self.ordinary.draw),

@@ -126,9 +126,8 @@ def _stated_offsets(where: str, name: str, offsets: NDArray[Any], n_vectors: int
     if offsets[0] != 0 or offsets[-1] != n_vectors:
         problem = f"{name!r} goes from {offsets[0]} to {offsets[-1]} and there are {n_vectors} vectors"
         raise DataError(where, problem, f"go from 0 to {n_vectors}")
-    _refuse(
-        np.flatnonzero(np.diff(offsets) < 0), where, 1, f"{name!r} decreases", "write where each row begins, in order"
-    )
+    drops = np.flatnonzero(np.diff(offsets) < 0)
+    _refuse(drops, where, 1, f"{name!r} decreases", "write where each row begins, in order")
     return offsets
 
 
@@ -138,6 +137,8 @@ def read_feature_parquet(path: Path, requested: str, column: str, width: int) ->
     Raises:
         DataError: naming file and row.
     """
+    import pyarrow.types as types
+
     from tietrain.data.sources.parquet import column_at, find_column, open_parquet
 
     where = str(path)
@@ -146,7 +147,10 @@ def read_feature_parquet(path: Path, requested: str, column: str, width: int) ->
     n_bytes = 0
     with open_parquet(path, requested) as file:
         names, kind = find_column(file.schema_arrow, column, where)
-        if (depth := _depth(kind)) not in (1, 2):
+        depth, inner = 0, kind
+        while any(is_list(inner) for is_list in (types.is_list, types.is_large_list, types.is_fixed_size_list)):
+            inner, depth = inner.value_type, depth + 1
+        if depth not in (1, 2) or not (types.is_floating(inner) or types.is_integer(inner)):
             problem = f"column {column!r} holds {kind}, not vectors"
             raise DataError(where, problem, "name a column of lists of numbers, or of lists of such lists")
         for batch in file.iter_batches(BATCH_ROWS, columns=[column]):
@@ -156,16 +160,6 @@ def read_feature_parquet(path: Path, requested: str, column: str, width: int) ->
             n_bytes += read.values.nbytes
             _check_size(where, n_bytes)
     return FeatureRows.joined(parts)
-
-
-def _depth(kind: "pa.DataType") -> int:
-    """How many levels of lists are around numbers; 0 if the column does not hold numbers."""
-    import pyarrow.types as types
-
-    depth = 0
-    while any(is_list(kind) for is_list in (types.is_list, types.is_large_list, types.is_fixed_size_list)):
-        kind, depth = kind.value_type, depth + 1
-    return depth if types.is_floating(kind) or types.is_integer(kind) else 0
 
 
 def _flat(column: "pa.Array", depth: int, width: int, where: str, name: str, first_row: int) -> FeatureRows:
