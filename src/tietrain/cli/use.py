@@ -104,9 +104,7 @@ def generate(args: argparse.Namespace) -> int:
         _check_beam("--n", settings)
     _write_utf8()
     texts = saved.continuations(args.prompt, args.n, args.length, settings)
-    return answer(
-        args, texts, texts if len(texts) == 1 else [f"--- {n}\n{text}" for n, text in enumerate(texts, start=1)]
-    )
+    return answer(args, texts, texts if len(texts) == 1 else [f"--- {n}\n{text}" for n, text in enumerate(texts, 1)])
 
 
 @verb(

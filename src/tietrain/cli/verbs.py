@@ -32,12 +32,13 @@ SAMPLES: dict[str, Any] = {"type": int, "holds": lambda n: 1 <= n <= 10**5, "wan
 SEED: dict[str, Any] = {"type": int, "holds": lambda n: 0 <= n < 2**32, "wanted": "a number from 0 to 4294967295"}
 # Options of `plan` that describe one configuration, not a grid.
 OF_ONE_PLAN = ("ledger", "against", "lengths", "figure")
+CONFIGURED = (OVERRIDES, CONFIG_DIR)
 DIRECTORY = argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
 
 
 @verb(
     "plan",
-    *(OVERRIDES, CONFIG_DIR),
+    *CONFIGURED,
     argument("-m", "--multirun", action="store_true", help="show the cells of a grid: key=a,b tying='glob(*)'"),
     argument("--ledger", action="store_true", help="show owner map, roles, loads and published FLOP conventions"),
     argument("--against", metavar="WHAT", help="show the difference from a run directory, or from overrides in quotes"),
@@ -147,12 +148,7 @@ def schemes(args: argparse.Namespace) -> int:
     return answer(args, rows, [*lines, f"\nCombine schemes with tying=[three_way,cross_layer]. {effect}"])
 
 
-@verb(
-    "check",
-    OVERRIDES,
-    CONFIG_DIR,
-    argument("--all", action="store_true", help="check every scheme in every kind of model"),
-)
+@verb("check", *CONFIGURED, argument("--all", action="store_true", help="check every scheme in every kind of model"))
 def check(args: argparse.Namespace) -> int:
     """Prove on small models that tied parameters stay tied and that the ledgers count correctly; exit code 1 if not."""
     from tietrain.train.check import matrix
@@ -182,11 +178,7 @@ def settings(args: argparse.Namespace) -> int:
     return answer(args, [setting_json(setting) for setting in find_settings(args.name)], settings_lines(args.name))
 
 
-@verb(
-    "data",
-    *(OVERRIDES, CONFIG_DIR),
-    argument("--clear-cache", action="store_true", help="empty the cache instead (data.cache)"),
-)
+@verb("data", *CONFIGURED, argument("--clear-cache", action="store_true", help="empty the cache instead (data.cache)"))
 def data(args: argparse.Namespace) -> int:
     """Validate and describe a corpus: its splits, its vocabulary, overlap, and the best possible scores."""
     config = compose_config(args.overrides, args.config_dir)

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy
 from pathlib import Path
 
@@ -27,6 +27,7 @@ CACHE_VERSION = 3
 META, ARRAYS, TEXTS = "meta.json", "encoded.safetensors", "texts.json"
 
 Arrays = dict[str, np.ndarray]
+Encoded = dict[str, dict[str, dict[str, EncodedLines]]]
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -60,13 +61,7 @@ def prepare(config: RunConfig) -> Prepared:
         corpus=corpus,
         layout=layout,
         vocabularies=vocabularies,
-        encoded={
-            split: {
-                name: {c: EncodedLines(*_packed(arrays, "ids", split, name, c)) for c in columns}
-                for name, columns in layout.columns.items()
-            }
-            for split in meta["splits"]
-        },
+        encoded=_encoded(layout, meta["splits"], lambda *names: EncodedLines(*_packed(arrays, "ids", *names))),
         features={
             split: {c: FeatureRows(*_packed(arrays, "values", split, c)) for c in config.data.features}
             for split in meta["splits"]
@@ -143,17 +138,15 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
     if not corpus.splits:
         raise SettingsError("data.splits", "there is no split to score", "name one: data.splits.test=[FILE,FILE]")
     of = {layout.vocabularies[stack]: vocabulary for stack, vocabulary in vocabularies.items()}
+
+    def encode(split: str, name: str, column: str) -> EncodedLines:
+        return EncodedLines.of(of[name].encode(corpus.splits[split].texts[column]))
+
     prepared = Prepared(
         corpus=corpus,
         layout=layout,
         vocabularies=dict(vocabularies),
-        encoded={
-            split: {
-                name: {c: EncodedLines.of(of[name].encode(read.texts[c])) for c in columns}
-                for name, columns in layout.columns.items()
-            }
-            for split, read in corpus.splits.items()
-        },
+        encoded=_encoded(layout, corpus.splits, encode),
         features={split: read.features for split, read in corpus.splits.items()},
         overlap_rows={split: {} for split in corpus.splits},
         notes=[note for note in corpus.notes if not note.startswith("train: ")],
@@ -164,6 +157,12 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
         blank = {split: {c: blank_rows(lines) for c, lines in read.texts.items()} for split, read in splits}
         note_scored(prepared, config, blank)
     return prepared
+
+
+def _encoded(layout: Layout, splits: Iterable[str], lines: Callable[[str, str, str], EncodedLines]) -> Encoded:
+    """Split -> vocabulary of the layout -> column -> its lines."""
+    named = layout.columns.items()
+    return {split: {name: {c: lines(split, name, c) for c in columns} for name, columns in named} for split in splits}
 
 
 def _text_columns(layout: Layout) -> list[str]:
@@ -233,14 +232,8 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
         if name != "train"
     }
     (folder / TEXTS).write_text(json.dumps(scored), encoding="utf-8")
-    meta = {
-        "name": corpus.name,
-        "columns": corpus.columns,
-        "splits": list(corpus.splits),
-        "fingerprint": corpus.fingerprint,
-        "notes": corpus.notes,
-        "about": {**corpus.about, "pieces": pieces},
-    }
+    meta = {"splits": list(corpus.splits), "about": {**corpus.about, "pieces": pieces}}
+    meta |= {key: getattr(corpus, key) for key in ("name", "columns", "fingerprint", "notes")}
     (folder / META).write_text(json.dumps(meta), encoding="utf-8")
 
 

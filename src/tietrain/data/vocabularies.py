@@ -38,9 +38,7 @@ def check_foreign_model(path: Path) -> None:
     command = [sys.executable, "-I", "-c", PARSE]
     model = runs.read_bytes(path)
     try:
-        code = subprocess.run(
-            command, input=model, capture_output=True, timeout=2 * MAX_SECONDS, check=False
-        ).returncode
+        code = subprocess.run(command, input=model, capture_output=True, timeout=2 * MAX_SECONDS).returncode
     except subprocess.TimeoutExpired:
         code = -signal.SIGXCPU
     if code:

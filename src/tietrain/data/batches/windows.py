@@ -51,9 +51,8 @@ class LmBatches:
             raise SettingsError(requested, problem, remedy)
         self._data = hashlib.sha256(of_text.tobytes()).hexdigest()
         self._epoch: tuple[int, Counts] = (-1, np.empty(0, dtype=np.int64))
-        self.fingerprint = hashlib.sha256(
-            f"{self._data} {self._width} {self._rows}".encode() + self._plan(0).tobytes()
-        ).hexdigest()
+        plan = f"{self._data} {self._width} {self._rows}".encode() + self._plan(0).tobytes()
+        self.fingerprint = hashlib.sha256(plan).hexdigest()
 
     def n_batches(self, epoch: int) -> int:
         """Steps of an epoch; the offset makes it differ by one at times."""

@@ -58,7 +58,7 @@ def _add_pairs(corpus: GrammarCorpus, name: str, meanings: list[Meaning]) -> dic
     features = None
     if FEATURES in settings.columns:
         label = (f"features of {name}", *settings.stream_label)
-        features = make_features(meanings, corpus.lexicon, settings.language_seed, label)
+        features = make_features(meanings, corpus.lexicon, settings.language_seed, *label)
     corpus.splits[name] = GrammarSplit(texts, meanings, features)
     return spelled
 

@@ -35,20 +35,12 @@ KIND_SIZES = {
     "number": 60,
 }
 """Concepts of each kind at `small` and difficulty 4; other settings scale them, to no fewer than four."""
-PREPOSITIONS = (("in", "in"), ("on", "auf"), ("near", "bei"), ("behind", "hinter"), ("under", "unter"))
-CONJUNCTIONS = (
-    ("because", "weil"),
-    ("when", "wenn"),
-    ("although", "obwohl"),
-    ("while", "solange"),
-    ("before", "bevor"),
-)
+PREPOSITIONS = {"in": "in", "on": "auf", "near": "bei", "behind": "hinter", "under": "unter"}
+CONJUNCTIONS = {"because": "weil", "when": "wenn", "although": "obwohl", "while": "solange", "before": "bevor"}
 OBJECT_KINDS = ("name", *NOUN_KINDS)
 ANY_OBJECT = Table(OBJECT_KINDS, (3, 5, 3, 8, 2))
-OBJECT_PATTERNS = Table(
-    (ANY_OBJECT, Table(OBJECT_KINDS, (4, 6, 4, 2, 1)), Table(OBJECT_KINDS, (1, 1, 2, 10, 4))),
-    (2, 1, 2),
-)
+PEOPLE_FIRST = Table(OBJECT_KINDS, (4, 6, 4, 2, 1))
+OBJECT_PATTERNS = Table((ANY_OBJECT, PEOPLE_FIRST, Table(OBJECT_KINDS, (1, 1, 2, 10, 4))), (2, 1, 2))
 GENDERS_OF_PERSONS = Table((0, 1), (1, 1))
 GENDERS = Table((0, 1, 2), (4, 4, 3))
 PLURALS = Table(("e", "en", "er", "s"), (4, 3, 2, 1))
@@ -96,9 +88,9 @@ class _Coiner:
         self.register.take("a", LanguageA.function_words, -1)
         self.register.take("b", LanguageB.function_words, -1)
         self.lexicon.that = self._add_fixed("that", "that", "dass")
-        for of_a, of_b in CONJUNCTIONS:
+        for of_a, of_b in CONJUNCTIONS.items():
             self._add_fixed("conjunction", of_a, of_b)
-        for of_a, of_b in PREPOSITIONS:
+        for of_a, of_b in PREPOSITIONS.items():
             self._add_fixed("preposition", of_a, of_b)
         for kind, normal_size in KIND_SIZES.items():
             size = max(4, normal_size * self.size_percent * self.level // 400)

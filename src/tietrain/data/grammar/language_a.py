@@ -4,7 +4,7 @@ from functools import cache
 
 from tietrain.data.grammar.draw import Table
 from tietrain.data.grammar.meaning import FUTURE, PAST, SINGULAR, Clause, Phrase, Relative, sense_of
-from tietrain.data.grammar.spelling import Constituents, Language, WordChoice
+from tietrain.data.grammar.spelling import Constituents, Language, Words
 
 THIRD, PLAIN, PAST_FORM = 0, 1, 2
 ADVERB_PLACES = {
@@ -48,7 +48,7 @@ class LanguageA(Language):
     def verb(self, clause: Clause) -> Constituents:
         return {"V": self._conjugate(clause, clause.subject.number)}
 
-    def _conjugate(self, part: Clause | Relative, number: int) -> list[WordChoice]:
+    def _conjugate(self, part: Clause | Relative, number: int) -> Words:
         sense = sense_of(part, self.lexicon)
         if part.tense == FUTURE:
             return ["will", self.word(sense, PLAIN)]
@@ -59,6 +59,6 @@ class LanguageA(Language):
     def article(self, phrase: Phrase, case: int) -> tuple[str, int]:
         return "the" if phrase.definite else "a" if phrase.number == SINGULAR else "", 0
 
-    def relative(self, phrase: Phrase, relative: Relative, patient: list[WordChoice]) -> list[WordChoice]:
+    def relative(self, phrase: Phrase, relative: Relative, patient: Words) -> Words:
         pronoun = "who" if self.lexicon.kind[phrase.noun] in ("person", "animal") else "which"
         return [pronoun, *self._conjugate(relative, phrase.number), *patient]

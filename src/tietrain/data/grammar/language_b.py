@@ -9,7 +9,7 @@ from itertools import chain
 from tietrain.data.grammar.draw import Table
 from tietrain.data.grammar.lexicon import Word
 from tietrain.data.grammar.meaning import FUTURE, NONE, PAST, SINGULAR, Clause, Phrase, Relative, sense_of
-from tietrain.data.grammar.spelling import OBJECT, PLACE, SUBJECT, Constituents, Language, WordChoice
+from tietrain.data.grammar.spelling import OBJECT, PLACE, SUBJECT, Constituents, Language, Words
 
 MASCULINE = 0
 MANY = 3
@@ -93,9 +93,7 @@ class LanguageB(Language):
     def orders(self, clause: Clause, adverb_kind: str) -> Table[str]:
         patient = clause.object
         # Only the masculine singular shows its case, and only with an article.
-        may_front = (
-            patient is not None and patient.number == SINGULAR and self.lexicon.gender[patient.noun] == MASCULINE
-        )
+        may_front = patient is not None and self._column(patient) == MASCULINE
         is_main = clause.conjunction == NONE
         return _make_orders(adverb_kind, patient is not None, clause.place is not None, may_front, is_main)
 
@@ -106,9 +104,7 @@ class LanguageB(Language):
     def inflected(self, word: Word, form: int) -> str:
         return word.forms[form] if form < JOINED else word.particle + word.forms[form - JOINED]
 
-    def _conjugate(
-        self, part: Clause | Relative, number: int, is_main: bool
-    ) -> tuple[list[WordChoice], list[WordChoice]]:
+    def _conjugate(self, part: Clause | Relative, number: int, is_main: bool) -> tuple[Words, Words]:
         """The finite verb and what closes the clause."""
         sense = sense_of(part, self.lexicon)
         many = int(number != SINGULAR)
@@ -130,7 +126,7 @@ class LanguageB(Language):
     def _column(self, phrase: Phrase) -> int:
         return self.lexicon.gender[phrase.noun] if phrase.number == SINGULAR else MANY
 
-    def relative(self, phrase: Phrase, relative: Relative, patient: list[WordChoice]) -> list[WordChoice]:
+    def relative(self, phrase: Phrase, relative: Relative, patient: Words) -> Words:
         finite, close = self._conjugate(relative, phrase.number, False)
         return [self.definite[SUBJECT][self._column(phrase)], *patient, *close, *finite]
 

@@ -17,7 +17,8 @@ from tietrain.data.grammar.meaning import COUNTED, NONE, SINGULAR, Clause, Meani
 
 WordChoice = str | Table[str]
 """One word of a sentence: fixed, or a choice among synonyms in the same inflected form."""
-Constituents = dict[str, list[WordChoice]]
+Words = list[WordChoice]
+Constituents = dict[str, Words]
 
 COMMA = ","
 SUBJECT, OBJECT, PLACE = 0, 1, 2
@@ -37,9 +38,9 @@ class ClausePlan(NamedTuple):
     orders: Table[str]
     constituents: Constituents
 
-    def words(self, order: str) -> list[WordChoice]:
+    def words(self, order: str) -> Words:
         """The words of all constituents in one order."""
-        words: list[WordChoice] = []
+        words: Words = []
         for letter in order:
             words += self.constituents[letter]
         return words
@@ -69,7 +70,7 @@ class Language(ABC):
         """The article of a phrase, empty if it has none, and the form of its adjectives."""
 
     @abstractmethod
-    def relative(self, phrase: Phrase, relative: Relative, patient: list[WordChoice]) -> list[WordChoice]:
+    def relative(self, phrase: Phrase, relative: Relative, patient: Words) -> Words:
         """The relative clause of a phrase, with the words of its object."""
 
     @abstractmethod
@@ -146,12 +147,12 @@ class Language(ABC):
         """One form of a word as written."""
         return word.forms[form]
 
-    def phrase(self, phrase: Phrase, case: int) -> list[WordChoice]:
+    def phrase(self, phrase: Phrase, case: int) -> Words:
         """A noun phrase; `case` is SUBJECT, OBJECT or PLACE."""
         if self.lexicon.kind[phrase.noun] == "name":
             return [self.word(phrase.noun)]
         article, form = self.article(phrase, case)
-        words: list[WordChoice] = [article] if article else []
+        words: Words = [article] if article else []
         if phrase.number == COUNTED:
             words.append(self.word(phrase.numeral))
         words += [self.word(adjective, form) for adjective in phrase.adjectives]
@@ -180,7 +181,7 @@ class Language(ABC):
         return ClausePlan(lead, self.orders(clause, adverb_kind), constituents)
 
 
-def _match(words: list[WordChoice], tokens: list[str], begin: int) -> float:
+def _match(words: Words, tokens: list[str], begin: int) -> float:
     """Probability that the words are spelled as the tokens from `begin` on."""
     if begin + len(words) > len(tokens):
         return 0.0

@@ -41,7 +41,14 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
         found = [f"{n} of its {corpus.splits[name].n_lines} {what}" for what, n in counts.items() if n]
         if found:
             corpus.notes.append(f"{name}: {' and '.join(found)} also stand in train")
-    corpus.fingerprint = corpus.fingerprint or _fingerprint(corpus)
+    if not corpus.fingerprint:
+        digest = hashlib.sha256(json.dumps(corpus.columns).encode())
+        for name, split in sorted(corpus.splits.items()):
+            for column in corpus.columns:
+                vectors = split.features.get(column)
+                content = lines_sha256(split.texts[column]) if vectors is None else vectors.fingerprint
+                digest.update(f"\0{name}\0{column}\0{content}".encode())
+        corpus.fingerprint = digest.hexdigest()
     return corpus
 
 
@@ -72,15 +79,8 @@ def grammar_settings(data: DataConfig, task: str) -> "GrammarSettings":
     """The settings of the generator; SettingsError if no corpus can be generated so."""
     from tietrain.data.grammar.settings import FEATURES, N_FEATURES, GrammarSettings
 
-    settings = GrammarSettings(
-        task="mt" if task == "mt" else "lm",
-        preset=data.preset,
-        seed=data.seed,
-        language_seed=data.language_seed,
-        difficulty=data.difficulty,
-        alphabet_b=data.alphabet_b,
-        columns=tuple(data.columns or ()),
-    )
+    shared = {key: getattr(data, key) for key in ("preset", "seed", "language_seed", "difficulty", "alphabet_b")}
+    settings = GrammarSettings("mt" if task == "mt" else "lm", **shared, columns=tuple(data.columns or ()))
     vectors = {FEATURES: N_FEATURES} if FEATURES in settings.columns else {}
     if data.features != vectors:
         problem = f"the generated corpus of data.columns=[{','.join(settings.columns)}] has {vectors or 'none'}"
@@ -159,11 +159,8 @@ def overlap_rows(lines: list[str], train: list[str]) -> Counts:
 
 def _count(lines: list[str]) -> dict[str, int]:
     """Lines, whitespace words and UTF-8 bytes with one newline per line."""
-    return {
-        "lines": len(lines),
-        "words": sum(len(line.split()) for line in lines),
-        "bytes": sum(len(line.encode()) for line in lines) + len(lines),
-    }
+    n_bytes = sum(len(line.encode()) for line in lines) + len(lines)
+    return {"lines": len(lines), "words": sum(len(line.split()) for line in lines), "bytes": n_bytes}
 
 
 def count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
@@ -187,13 +184,3 @@ def count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
             counts = {what: sum(row in known for row in rows if row[0].strip())}
             overlap[name] = counts | {of: len(overlap_rows(split.texts[c], train[c])) for of, c in named.items()}
     return overlap
-
-
-def _fingerprint(corpus: Corpus) -> str:
-    digest = hashlib.sha256(json.dumps(corpus.columns).encode())
-    for name, split in sorted(corpus.splits.items()):
-        for column in corpus.columns:
-            vectors = split.features.get(column)
-            content = lines_sha256(split.texts[column]) if vectors is None else vectors.fingerprint
-            digest.update(f"\0{name}\0{column}\0{content}".encode())
-    return digest.hexdigest()

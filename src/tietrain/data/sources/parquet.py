@@ -42,10 +42,8 @@ def load_parquet(data: DataConfig, task: str) -> Corpus:
             own = beside.get(column, tables)
             reader = read_feature_parquet if own is tables else read_features
             rows = FeatureRows.joined([reader(path, requested, column, width) for path, requested in own])
-            counts = [
-                (" + ".join(str(p) for p, _ in f), n, "rows") for f, n in ((tables, read.n_lines), (own, len(rows)))
-            ]
-            check_rows(own[0][1], counts)
+            counts = ((tables, read.n_lines), (own, len(rows)))
+            check_rows(own[0][1], [(" + ".join(str(path) for path, _ in of), n, "rows") for of, n in counts])
             read.features[column] = rows
     return corpus
 

@@ -143,9 +143,8 @@ def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
         except (ValueError, RecursionError) as e:
             raise DataError(at, f"it is not a JSON object ({e})", "write one JSON object per line") from None
         if not isinstance(record, dict):
-            raise DataError(
-                at, f"it is {_TYPES.get(type(record), 'null')}, not an object", "write one JSON object per line"
-            )
+            kind = _TYPES.get(type(record), "null")
+            raise DataError(at, f"it is {kind}, not an object", "write one JSON object per line")
         for column in columns:
             if column not in record:
                 problem = f"there is no key {column!r}, only {', '.join(map(repr, record)) or 'none'}"
