@@ -1,9 +1,8 @@
 """A tuned arm: run every point of its list with the tuning seeds, then the chosen point with the reporting seeds."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -98,21 +97,16 @@ def run_arm(points: Sequence[RunConfig], run: Callable[[RunConfig], Outcome]) ->
         eprint(f"tune={name}: no point is chosen for {label} until {n_open} more tuning runs have a score")
         return None
     best = choose_point(scores)
-    eprint("\n".join([f"tune={name}, {label}, nats/token on valid:", *_table(points[0].tune.points, scores, best)]))
+    lines = [f"tune={name}, {label}, nats/token on valid:"]
+    listed = dict(enumerate(points[0].tune.points, start=1))
+    for i, values in listed.items():
+        mean = mean_score(scores[i])
+        shown = "diverged" if mean == DIVERGED else f"{mean:.4f}"
+        stated = " ".join(f"{key}={value}" for key, value in values.items())
+        lines.append(f"  {i}: {stated}: {shown}{' (chosen)' if i == best else ''}")
+    for key, side in edge_keys(listed, best).items():
+        lines.append(f"  the chosen {key} is the {side} in the list; a better value may lie beyond it")
+    eprint("\n".join(lines))
     for config in reporting_runs(points[best - 1]):
         run(config)
     return mean_score(scores[best])
-
-
-def _table(listed: Sequence[Mapping[str, Any]], scores: Mapping[int, Sequence[float]], best: int) -> list[str]:
-    """One line per point with its values and its mean; then a warning if the best value is at an edge of the list."""
-    lines = []
-    points = dict(enumerate(listed, start=1))
-    for i, point in points.items():
-        values = " ".join(f"{key}={value}" for key, value in point.items())
-        mean = mean_score(scores[i])
-        shown = "diverged" if mean == DIVERGED else f"{mean:.4f}"
-        lines.append(f"  {i}: {values}: {shown}{' (chosen)' if i == best else ''}")
-    for key, side in edge_keys(points, best).items():
-        lines.append(f"  the chosen {key} is the {side} in the list; a better value may lie beyond it")
-    return lines

@@ -82,20 +82,16 @@ def cached(root: Path, kind: str, key: str, build: Callable[[Path], None]) -> It
     folder = root / kind / key
     with in_use(root):
         if not is_whole(folder):
-            _build_locked(root, folder, build)
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                with open(folder.with_name(f".{folder.name}.lock"), "a", encoding="utf-8") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    if not is_whole(folder):
+                        write_directory(folder, build)
+            except OSError as e:
+                remedy = "make room, or set data.cache to another folder"
+                raise StorageError(f"data.cache={root}", f"the system says {e.strerror or e}", remedy) from e
         yield folder
-
-
-def _build_locked(root: Path, folder: Path, build: Callable[[Path], None]) -> None:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with open(folder.with_name(f".{folder.name}.lock"), "a", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not is_whole(folder):
-                write_directory(folder, build)
-    except OSError as e:
-        remedy = "make room, or set data.cache to another folder"
-        raise StorageError(f"data.cache={root}", f"the system says {e.strerror or e}", remedy) from e
 
 
 def clear_cache(root: Path) -> int:
@@ -119,10 +115,8 @@ def clear_cache(root: Path) -> int:
         except BlockingIOError:
             raise LockedError(f"data.cache={root}", "another process uses the cache", "wait for it to end") from None
         entries = _entries(root)
-        files = [
-            path for path in itertools.chain(entries, *(entry.rglob("*") for entry in entries)) if not path.is_dir()
-        ]
-        n_bytes = sum(path.lstat().st_size for path in files)
+        paths = itertools.chain(entries, *(entry.rglob("*") for entry in entries))
+        n_bytes = sum(path.lstat().st_size for path in paths if not path.is_dir())
         for entry in entries:
             if entry.is_dir():
                 shutil.rmtree(entry)

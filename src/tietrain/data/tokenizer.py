@@ -211,7 +211,14 @@ def train_vocabulary(
     try:
         call_beside(train)  # a signal that stops the run need not wait for its end
     except RuntimeError as e:
-        raise _explain(str(e), size, byte_fallback, len(tags)) from None
+        too_small = re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(e))
+        if not too_small and "vocab_size) >=" not in str(e):
+            problem = f"sentencepiece says: {e}"
+            raise DataError("learning a vocabulary", problem, "check data.splits.train") from None
+        bytes_too = ", and 256 bytes (data.byte_fallback=true)" if byte_fallback else ""
+        problem = f"there are more special pieces and characters of the training text{bytes_too}"
+        least = int(too_small.group(1)) if too_small else 260 + len(tags)
+        raise SettingsError(f"model.vocab_size={size}", problem, f"give at least {least}") from None
     vocabulary = Vocabulary(model.getvalue(), kind)
     words = sorted(set().union(*(line.split(" ") for line in lines)))
     spelled = vocabulary.encode(words)
@@ -230,19 +237,6 @@ def _training_lines(lines: list[str], kind: str) -> Iterator[str]:
     for line in sample:
         spelled = _spell(line, _PREFIX.get(kind, " "))
         yield from (spelled[i : i + MAX_TRAINING_CHARACTERS] for i in range(0, len(spelled), MAX_TRAINING_CHARACTERS))
-
-
-def _explain(message: str, size: int, byte_fallback: bool, n_tags: int) -> SettingsError | DataError:
-    too_small = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
-    if too_small or "vocab_size) >=" in message:
-        least = int(too_small.group(1)) if too_small else 260 + n_tags
-        bytes_too = ", and 256 bytes (data.byte_fallback=true)" if byte_fallback else ""
-        return SettingsError(
-            f"model.vocab_size={size}",
-            f"there are more special pieces and characters of the training text{bytes_too}",
-            f"give at least {least}",
-        )
-    return DataError("learning a vocabulary", f"sentencepiece says: {message}", "check data.splits.train")
 
 
 def _spell(line: str, prefix: str) -> str:

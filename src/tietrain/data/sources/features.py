@@ -77,19 +77,29 @@ def read_feature_npz(path: Path, requested: str, column: str, width: int) -> Fea
     Raises:
         DataError: naming file and row; arrays of Python objects are never unpickled.
     """
+    where = str(path)
     values, *stated = _read_npz(path, requested, column)
     if values.dtype.kind not in "fiu":
-        raise DataError(str(path), f"{column!r} holds {values.dtype}, not numbers", "write floats")
+        raise DataError(where, f"{column!r} holds {values.dtype}, not numbers", "write floats")
     if values.ndim != 2 and (stated or values.ndim != 3):
         shapes = "[vectors, numbers]" if stated else "[rows, vectors, numbers] or [rows, numbers]"
-        raise DataError(str(path), f"{column!r} has shape {list(values.shape)}, not {shapes}", "save it in this shape")
+        raise DataError(where, f"{column!r} has shape {list(values.shape)}, not {shapes}", "save it in this shape")
     if values.shape[-1] != width:
-        raise _other_width(str(path), column, values.shape[-1], width)
+        raise _other_width(where, column, values.shape[-1], width)
+    offsets = np.arange(len(values) + 1, dtype=np.int64) * (values.shape[1] if values.ndim == 3 else 1)
     if stated:
-        offsets = _stated_offsets(str(path), f"{column}.offsets", stated[0], len(values))
-    else:
-        offsets = np.arange(len(values) + 1, dtype=np.int64) * (values.shape[1] if values.ndim == 3 else 1)
-    return _checked(values.reshape(-1, width), offsets, str(path), column)
+        (found,) = stated
+        name = f"{column}.offsets"
+        if found.dtype.kind not in "iu" or found.ndim != 1 or not len(found):
+            problem = f"{name!r} is {found.dtype} of shape {list(found.shape)}, not rows + 1 integers"
+            raise DataError(where, problem, "write where each row begins, and the end of the last")
+        offsets = found.astype(np.int64)
+        if offsets[0] != 0 or offsets[-1] != len(values):
+            problem = f"{name!r} goes from {offsets[0]} to {offsets[-1]} and there are {len(values)} vectors"
+            raise DataError(where, problem, f"go from 0 to {len(values)}")
+        drops = np.flatnonzero(np.diff(offsets) < 0)
+        _refuse(drops, where, 1, f"{name!r} decreases", "write where each row begins, in order")
+    return _checked(values.reshape(-1, width), offsets, where, column)
 
 
 def _read_npz(path: Path, requested: str, column: str) -> list[NDArray[Any]]:
@@ -116,19 +126,6 @@ def _read_npz(path: Path, requested: str, column: str) -> list[NDArray[Any]]:
         ) as e:
             problem = f"it is not an .npz file of numbers, or cut off or damaged ({str(e).partition(chr(10))[0]})"
             raise DataError(str(path), problem, "write it with numpy.savez, without Python objects") from None
-
-
-def _stated_offsets(where: str, name: str, offsets: NDArray[Any], n_vectors: int) -> Counts:
-    if offsets.dtype.kind not in "iu" or offsets.ndim != 1 or not len(offsets):
-        problem = f"{name!r} is {offsets.dtype} of shape {list(offsets.shape)}, not rows + 1 integers"
-        raise DataError(where, problem, "write where each row begins, and the end of the last")
-    offsets = offsets.astype(np.int64)
-    if offsets[0] != 0 or offsets[-1] != n_vectors:
-        problem = f"{name!r} goes from {offsets[0]} to {offsets[-1]} and there are {n_vectors} vectors"
-        raise DataError(where, problem, f"go from 0 to {n_vectors}")
-    drops = np.flatnonzero(np.diff(offsets) < 0)
-    _refuse(drops, where, 1, f"{name!r} decreases", "write where each row begins, in order")
-    return offsets
 
 
 def read_feature_parquet(path: Path, requested: str, column: str, width: int) -> FeatureRows:
