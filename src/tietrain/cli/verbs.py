@@ -112,11 +112,9 @@ def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
     except ValueError as e:
         raise SettingsError(setting, str(e).rstrip("."), "close its quotation marks") from None
     replaced = tuple(f"{override.key_or_group}." for override in parse_overrides(words))
-    kept = []
-    for word, override in zip(args.overrides, parse_overrides(args.overrides), strict=True):
-        # The options of a replaced choice (tying.ties.cycle.n_unique=2) go with it.
-        if not f"{override.key_or_group}.".startswith(replaced):
-            kept.append(word)
+    own = zip(args.overrides, parse_overrides(args.overrides), strict=True)
+    # The options of a replaced choice (tying.ties.cycle.n_unique=2) go with it.
+    kept = [word for word, override in own if not f"{override.key_or_group}.".startswith(replaced)]
     there = compose_config([*kept, *words], args.config_dir)
     return Difference(record_of(Experiment(there).plan), record_of(here))
 

@@ -60,8 +60,7 @@ def split_batch(batch: Batch, device_batch_tokens: int) -> list[Batch]:
 
     Each has at most `device_batch_tokens` padded tokens on its longest side, or is one row.
     """
-    sides = list(batch.lengths.values())
-    longer = np.maximum.reduce([np.asarray(side, dtype=np.int64) for side in sides])
+    longer = np.max(list(batch.lengths.values()), axis=0)
     parts = cut(np.arange(len(longer)), longer, device_batch_tokens)
     return [batch] if len(parts) == 1 else [_part(batch, int(rows[0]), int(rows[-1]) + 1) for rows in parts]
 
@@ -86,13 +85,7 @@ def as_tensor(ids: np.ndarray) -> Tensor:
 def _part(batch: Batch, start: int, end: int) -> Batch:
     lengths = {stack: side[start:end] for stack, side in batch.lengths.items()}
     longest = max(lengths[batch.stack])
-    targets = batch.tgt_out_ids[start:end, :longest]
-    return Batch(
-        {stack: ids[start:end, : max(lengths[stack])] for stack, ids in batch.sources.items()},
-        batch.stack,
-        batch.tgt_in_ids[start:end, :longest],
-        targets,
-        lengths,
-        int((targets != PAD_ID).sum()),
-        None if batch.row_seeds is None else batch.row_seeds[start:end],
-    )
+    sources = {stack: ids[start:end, : max(lengths[stack])] for stack, ids in batch.sources.items()}
+    inputs, targets = (ids[start:end, :longest] for ids in (batch.tgt_in_ids, batch.tgt_out_ids))
+    seeds = None if batch.row_seeds is None else batch.row_seeds[start:end]
+    return Batch(sources, batch.stack, inputs, targets, lengths, int((targets != PAD_ID).sum()), seeds)

@@ -95,14 +95,9 @@ class Pairs:
         tgt_in_ids[:, 0] = BOS_ID
         tgt_in_ids[np.arange(tgt_in_ids.shape[1]) >= lengths[:, None]] = PAD_ID
         read = {stack: counts[rows].tolist() for stack, counts in self.sources.lengths.items()}
-        return Batch(
-            self.sources.padded(rows),
-            self.stack,
-            as_tensor(tgt_in_ids),
-            as_tensor(tgt_out_ids),
-            {**read, self.stack: lengths.tolist()},
-            int(lengths.sum()),
-        )
+        read[self.stack] = lengths.tolist()
+        inputs, targets = map(as_tensor, (tgt_in_ids, tgt_out_ids))
+        return Batch(self.sources.padded(rows), self.stack, inputs, targets, read, int(lengths.sum()))
 
 
 @dataclass(frozen=True)

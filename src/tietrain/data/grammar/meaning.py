@@ -71,13 +71,10 @@ class Structure(NamedTuple):
     adverb_kind: Table[str] = Table(("", "time", "manner"), (7, 3, 3))
     has_place: Table[bool] = Table((True, False), (1, 2))
 
-    def kinds_of_verb(self, may_follow: bool) -> Table[str]:
-        """Kinds of verb in a clause, by whether another clause may follow."""
-        return self.kind if may_follow else _without_clausal(self.kind)
-
 
 @cache
 def _without_clausal(kinds: Table[str]) -> Table[str]:
+    """Kinds of verb in a clause that no other may follow."""
     return Table(kinds.items, [kinds.weights[place] * (kind != "clausal") for place, kind in enumerate(kinds.items)])
 
 
@@ -115,7 +112,8 @@ class _Walk(ABC):
         while True:
             made = meaning[len(clauses)] if meaning else None
             may_follow = len(clauses) + 1 < shape.max_clauses
-            kind = self._choose(shape.kinds_of_verb(may_follow), made and self.lexicon.kind[made.verb])
+            kinds = shape.kind if may_follow else _without_clausal(shape.kind)
+            kind = self._choose(kinds, made and self.lexicon.kind[made.verb])
             clauses.append(self._clause(conjunction, kind, made))
             if kind == "clausal":
                 conjunction = self.lexicon.that

@@ -71,10 +71,9 @@ def hub_key(data: DataConfig) -> dict[str, Any]:
     if folder is None:
         source = {"commit": _commit(data)}
     else:
-        names = {path: path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
         # Not the hidden ones: .git, or the records a download leaves.
-        seen = {path: name.as_posix() for path, name in names.items() if "/." not in f"/{name.as_posix()}"}
-        source = {name: file_sha256(path, _named(data)) for path, name in seen.items()}
+        source = {name: file_sha256(folder / name, _named(data)) for name in names if "/." not in f"/{name}"}
     return {"source": source, "subset": data.subset, "splits": named_splits(data)}
 
 
