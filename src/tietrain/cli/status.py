@@ -24,7 +24,6 @@ WATCH_SECONDS = 2.0
 # Columns of a table that is not printed on a terminal.
 WIDTH = 180
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "diverged": "red", "unreadable": "red", "damaged": "red"}
-REASONS = {"killed": "its process is gone; the same command continues it"}
 # States in which a grid still has work to do on a run.
 UNFINISHED = ("running", "waiting", "killed", "interrupted")
 # States of the rows that a small terminal leaves out, first those with the highest place; all other states stay longest.
@@ -150,7 +149,7 @@ def _progress(directory: Path, shown: str) -> Progress:
         eta_seconds=left,
         loss=number(row.get("nats_per_token")),
         valid_loss=run.curve[-1].nats_per_token if run.curve else None,
-        reason=run.reason or REASONS.get(state, ""),
+        reason=run.reason or ("its process is gone; the same command continues it" if state == "killed" else ""),
     )
 
 

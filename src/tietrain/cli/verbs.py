@@ -30,8 +30,6 @@ SCORES = (*METRICS, *NATS)
 # More samples would not fit in memory: each holds one number per line.
 SAMPLES: dict[str, Any] = {"type": int, "holds": lambda n: 1 <= n <= 10**5, "wanted": "a number from 1 to 100000"}
 SEED: dict[str, Any] = {"type": int, "holds": lambda n: 0 <= n < 2**32, "wanted": "a number from 0 to 4294967295"}
-# Options of `plan` that describe one configuration, not a grid.
-OF_ONE_PLAN = ("ledger", "against", "lengths", "figure")
 CONFIGURED = (OVERRIDES, CONFIG_DIR)
 DIRECTORY = argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
 
@@ -53,7 +51,7 @@ def plan(args: argparse.Namespace) -> int:
     """
     from tietrain.cli.plan_grid import preview, show_cells
 
-    detail = [f"--{name}" for name in OF_ONE_PLAN if getattr(args, name)]
+    detail = [f"--{name}" for name in ("ledger", "against", "lengths", "figure") if getattr(args, name)]
     if args.multirun and detail:
         raise SettingsError(detail[0], "it describes one plan, and -m shows a grid", "leave out one of the two")
     cells = None if detail else preview(args.overrides, args.config_dir, args.multirun)

@@ -141,8 +141,7 @@ class Vocabulary:
 
     def decode(self, lines: Iterable[Sequence[int]]) -> list[str]:
         """The text of each list of ids; pad, bos and eos are nothing, unk is U+2047 between blanks."""
-        dropped = (PAD_ID, BOS_ID, EOS_ID)
-        texts = self._pieces.decode([[int(i) for i in ids if i not in dropped] for ids in lines])
+        texts = self._pieces.decode([[int(i) for i in ids if i not in (PAD_ID, BOS_ID, EOS_ID)] for ids in lines])
         # U+2581 is left of words that were spelled in bytes.
         plain = (text.replace("\u2581", " ").removeprefix(self._prefix) for text in texts)
         return [_IS_ESCAPE.sub(lambda m: _UNESCAPED[m.group()], text) for text in plain]

@@ -4,12 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from bench import padding_efficiency
 from hypothesis import given
 from hypothesis import strategies as st
 
 from of_lengths import check_rows, lines_of, mt, pairs_of_lengths, quick
 from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig
-from tietrain.data.batches.batching import padding_efficiency, split_batch
+from tietrain.data.batches.batching import split_batch
 from tietrain.data.batches.pairs import MtBatches
 from tietrain.data.prepare import prepare
 

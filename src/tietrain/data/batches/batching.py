@@ -65,18 +65,6 @@ def split_batch(batch: Batch, device_batch_tokens: int) -> list[Batch]:
     return [batch] if len(parts) == 1 else [_part(batch, int(rows[0]), int(rows[-1]) + 1) for rows in parts]
 
 
-def padding_efficiency(batches: Batches) -> dict[str, float]:
-    """Stack -> real tokens over padded ones in the first epoch, and `both` for the sum of all."""
-    real: dict[str, int] = {}
-    padded: dict[str, int] = {}
-    for index in range(batches.n_batches(0)):
-        batch = batches.batch(0, index)
-        for stack, ids in {**batch.sources, batch.stack: batch.tgt_in_ids}.items():
-            real[stack] = real.get(stack, 0) + sum(batch.lengths[stack])
-            padded[stack] = padded.get(stack, 0) + ids.shape[0] * ids.shape[1]
-    return {**{s: real[s] / padded[s] for s in real}, "both": sum(real.values()) / sum(padded.values())}
-
-
 def as_tensor(ids: np.ndarray) -> Tensor:
     """Ids as the int64 that PyTorch looks up."""
     return torch.from_numpy(ids.astype(np.int64, copy=False))

@@ -51,11 +51,10 @@ def _make_middles(letters: str, adverb_kind: str) -> list[tuple[str, int]]:
 def _make_orders(adverb_kind: str, has_object: bool, has_place: bool, may_front: bool, is_main: bool) -> Table[str]:
     """Orders of S, O, A, P, finite verb V and closing part F; with `may_front` O, whose case shows, may come first."""
     letters = "O" * has_object + "A" * bool(adverb_kind) + "P" * has_place
-    weight_of: dict[str, int] = {}
     if not is_main:
-        for middle, weight in _make_middles(letters, adverb_kind):
-            weight_of[f"S{middle}FV"] = weight
-        return Table(list(weight_of), list(weight_of.values()))
+        middles = _make_middles(letters, adverb_kind)
+        return Table([f"S{middle}FV" for middle, _ in middles], [weight for _, weight in middles])
+    weight_of: dict[str, int] = {}
     for first, weight_of_first in FIRST.items():
         if first not in "S" + letters or (first == "O" and not may_front):
             continue

@@ -65,13 +65,11 @@ def find_known(lexicon: Lexicon, counts: Counter[int], texts: dict[str, list[str
     """Lexemes that training has, with each of their words in every language of `texts`."""
     known = {concept for concept in range(len(lexicon.kind)) if counts[concept]}
     for language, lines in texts.items():
-        tokens: set[str] = set()
-        for line in lines:
-            tokens.update(token.strip(",.") for token in line.split(" "))
+        tokens = {token.strip(",.") for token in chain.from_iterable(map(str.split, lines))}
         for concept in list(known):
             words = lexicon.words[language][concept]
             # A lone word is seen when its lexeme is; a separable verb is always alone.
-            if len(words) > 1 and not all(tokens & set(word.forms) for word, _ in words):
+            if len(words) > 1 and any(tokens.isdisjoint(word.forms) for word, _ in words):
                 known.remove(concept)
     return known
 

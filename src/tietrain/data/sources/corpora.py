@@ -129,16 +129,14 @@ def _load(data: DataConfig, task: str) -> Corpus:
 
 
 def _leave_out_empty(corpus: Corpus) -> None:
-    if len(corpus.columns) != 2:
-        return
-    for name, split in corpus.splits.items():
+    for name, split in corpus.splits.items() if len(corpus.columns) == 2 else ():
         empty = np.unique(np.concatenate([blank_rows(texts) for texts in split.texts.values()]))
         if not len(empty):
             continue
+        done = "left out" if name == "train" else "kept and scored"
+        corpus.notes.append(f"{name}: {len(empty)} pairs with an empty side are {done}")
         if name != "train":
-            corpus.notes.append(f"{name}: {len(empty)} pairs with an empty side are kept and scored")
             continue
-        corpus.notes.append(f"train: {len(empty)} pairs with an empty side are left out")
         full = np.setdiff1d(np.arange(split.n_lines), empty)
         if not len(full):
             raise DataError("data.splits.train", "every pair has an empty side", "check that the files belong together")
