@@ -1,5 +1,6 @@
 """`tietrain plan -m`: the cells of a grid before it runs, with what each stores and computes, or why it cannot run."""
 
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +16,6 @@ from rich.text import Text
 from tietrain.cli.grid import only_swept, split_cells, sweeper_of, swept_keys
 from tietrain.cli.status import STYLES, WIDTH
 from tietrain.cli.tune import is_tuned, make_points, tuning_runs
-from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, to_run_config
 from tietrain.config.describe import megabytes
 from tietrain.config.hydra_parts import RunMode
@@ -79,20 +79,15 @@ def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> CellPrev
             check_labels(words, of_hydra)
         if is_tuned(cfg):
             points = make_points(cfg, words, swept, of_hydra)
-            return _counted(shown, Experiment(points[0]), *_progress(points))
+            tuning = itertools.chain.from_iterable(map(tuning_runs, points))
+            directories = [Experiment(config).directory for config in tuning]
+            n_ended = sum(_state(directory) in ("done", "diverged") for directory in directories)
+            state = f"{n_ended} of {len(directories)} tuning runs" if n_ended else "new"
+            return _counted(shown, Experiment(points[0]), state, directories[0].parent)
         experiment = Experiment(to_run_config(cfg, swept, of_hydra))
         return _counted(shown, experiment, _state(experiment.directory), experiment.directory)
     except TietrainError as e:
         return CellPreview(shown, e.status, reason=str(e))
-
-
-def _progress(points: list[RunConfig]) -> tuple[str, Path]:
-    """Of a tuned arm: new, or how many of its tuning runs have ended; and the folder of its runs."""
-    directories: list[Path] = []
-    for point in points:
-        directories += [Experiment(run).directory for run in tuning_runs(point)]
-    n_ended = sum(_state(directory) in ("done", "diverged") for directory in directories)
-    return f"{n_ended} of {len(directories)} tuning runs" if n_ended else "new", directories[0].parent
 
 
 def _state(directory: Path) -> str:

@@ -100,15 +100,14 @@ def _measure(prepared: Prepared, config: RunConfig, arrays: Arrays) -> None:
     if by_chars:
         same = "the same text in every arm, whatever its vocabulary"
         notes.append(f"batches are cut by characters, {CHARS_PER_TOKEN} counted as one token: {same}")
-    if config.task.name != "mt":
-        if by_chars:
-            (stack,), (column,) = prepared.layout.stacks, columns
-            lines = prepared.lines("train", stack, column)
-            prepared.token_starts = token_starts(lines, arrays[f"starts/{column}"], arrays[f"characters/{column}"])
-        return
-    blank = {split: {c: arrays[f"blank/{split}/{c}"] for c in columns} for split in prepared.encoded}
-    prepared.rows = training_rows(config, prepared.reference_lengths, blank["train"], notes)
-    note_scored(prepared, config, blank)
+    if config.task.name == "mt":
+        blank = {split: {c: arrays[f"blank/{split}/{c}"] for c in columns} for split in prepared.encoded}
+        prepared.rows = training_rows(config, prepared.reference_lengths, blank["train"], notes)
+        note_scored(prepared, config, blank)
+    elif by_chars:
+        (stack,), (column,) = prepared.layout.stacks, columns
+        lines = prepared.lines("train", stack, column)
+        prepared.token_starts = token_starts(lines, arrays[f"starts/{column}"], arrays[f"characters/{column}"])
 
 
 def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], names: Collection[str]) -> Prepared:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,13 +55,9 @@ class Prepared:
     @property
     def scored(self) -> dict[str, tuple[str, Direction]]:
         """Name -> split and direction of each text that is scored: the split's, or SPLIT.DIRECTION if there are several."""
-        directions = self.layout.directions
-        return {
-            f"{split}.{direction.name}" if len(directions) > 1 else split: (split, direction)
-            for split in self.corpus.splits
-            if split != "train"
-            for direction in directions
-        }
+        several = len(self.layout.directions) > 1
+        scored = product([split for split in self.corpus.splits if split != "train"], self.layout.directions)
+        return {f"{split}.{direction.name}" if several else split: (split, direction) for split, direction in scored}
 
     def used_pieces(self) -> dict[str, dict[str, set[int]]]:
         """Vocabulary of `layout` -> column -> the pieces that its lines of train have."""

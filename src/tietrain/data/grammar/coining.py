@@ -203,9 +203,7 @@ class _Coiner:
             return (text, with_s)
         if kind in VERB_KINDS:
             return (with_s, text, self._irregular("a", stem) or text + "ed")
-        if kind == "manner":
-            return (text + "ly",)
-        return (text,)
+        return (text + "ly" if kind == "manner" else text,)
 
     def _inflect_b(self, kind: str, stem: Stem) -> tuple[str, ...]:
         text = stem.text

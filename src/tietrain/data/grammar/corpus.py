@@ -210,10 +210,9 @@ def _generate_pairs(corpus: GrammarCorpus) -> None:
     for name, meanings in splits.draw_rest(train, latin).items():
         _add_pairs(corpus, name, meanings)
     _note_left_out(corpus, splits.known, splits.counts)
-    corpus.notes.append(
-        f"{len(splits.held)} verb-object pairs are held out of train, valid and test; "
-        f"{sum(map(len, splits.rare.values()))} lexemes occur at most {splits.rare_at_most} times in train and are rare"
-    )
+    n_rare = sum(map(len, splits.rare.values()))
+    rare = f"{n_rare} lexemes occur at most {splits.rare_at_most} times in train and are rare"
+    corpus.notes.append(f"{len(splits.held)} verb-object pairs are held out of train, valid and test; {rare}")
 
 
 def _add_pairs(corpus: GrammarCorpus, name: str, meanings: list[Meaning]) -> dict[str, list[str]]:
@@ -285,7 +284,5 @@ def _note_left_out(corpus: GrammarCorpus, known: set[int], counts: Counter[int])
     n_lexemes = len(corpus.lexicon.kind)
     n_absent = sum(not counts[concept] for concept in range(n_lexemes))
     n_left_out = n_lexemes - len(known)
-    corpus.notes.append(
-        f"{n_left_out} of {n_lexemes} lexemes are left out of all splits but train: {n_absent} "
-        f"are absent from train, of {n_left_out - n_absent} a synonym is"
-    )
+    absent = f"{n_absent} are absent from train, of {n_left_out - n_absent} a synonym is"
+    corpus.notes.append(f"{n_left_out} of {n_lexemes} lexemes are left out of all splits but train: {absent}")

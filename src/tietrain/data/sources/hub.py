@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 REACH_SECONDS = 8.0
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# Files that `save_to_disk` writes beside the data, of a dataset and of several splits.
-_SAVED = ("state.json", "dataset_dict.json")
 
 
 def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
@@ -106,7 +104,8 @@ def _folder(data: DataConfig) -> Path | None:
 
 
 def _is_saved(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in _SAVED)
+    """Whether `save_to_disk` wrote a dataset or several splits: it leaves one of these files beside the data."""
+    return any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
 
 
 def _commit(data: DataConfig) -> str:
