@@ -121,8 +121,7 @@ def show_cells(cells: list[CellPreview]) -> None:
     for name in ("state", *extra, "reason"):
         table.add_column(name, overflow="fold")
     for cell in cells:
-        numbers = (cell.params, cell.params_saved, cell.flops_per_token)
-        counts = ["" if n is None else f"{n:,}" for n in numbers]
+        counts = ["" if n is None else f"{n:,}" for n in (cell.params, cell.params_saved, cell.flops_per_token)]
         memory = "" if cell.training_bytes is None else megabytes(cell.training_bytes)
         state = Text(cell.state.replace("_", " "), STYLES.get(cell.state, ""))
         texts = [Text(getattr(cell, name)) for name in (*extra, "reason")]

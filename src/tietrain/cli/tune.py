@@ -53,8 +53,7 @@ def make_points(
             try:
                 OmegaConf.update(own, key, value)
             except OmegaConfBaseException as e:
-                problem = f"{key}={value}: {first_line(e)}"
-                raise SettingsError(setting, problem, suggestion(key, ALL)) from None
+                raise SettingsError(setting, f"{key}={value}: {first_line(e)}", suggestion(key, ALL)) from None
         try:
             points.append(to_run_config(own, swept, search))
         except SettingsError as e:

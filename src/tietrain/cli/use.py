@@ -167,8 +167,7 @@ def _open(args: argparse.Namespace, verb: str) -> "SavedRun":
         found = keys.setting_of(key)
         of_eval = key == "data" or (found is not None and found.spec.at_eval)
         if key.partition(".")[0] != "hardware" and not (verb == "eval" and of_eval):
-            requested = str(override.input_line)
-            raise SettingsError(requested, "it cannot be changed after training", f"set only {allowed}")
+            raise SettingsError(str(override.input_line), "it cannot be changed after training", f"set only {allowed}")
     config = read_run_config(args.run)
     task = config.task.name
     if TASKS.get(verb, task) != task:

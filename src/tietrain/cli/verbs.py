@@ -183,8 +183,7 @@ def data(args: argparse.Namespace) -> int:
 
         root = cache_root(config.data.cache)
         n_bytes = clear_cache(root)
-        body = {"cache": str(root), "freed_bytes": n_bytes}
-        return answer(args, body, [f"{root}: {n_bytes / 1e6:,.1f} MB freed"])
+        return answer(args, {"cache": str(root), "freed_bytes": n_bytes}, [f"{root}: {n_bytes / 1e6:,.1f} MB freed"])
     from tietrain.data.description import description_lines
     from tietrain.train.tasks.describe import describe_data
 

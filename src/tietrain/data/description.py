@@ -75,8 +75,7 @@ def description_lines(description: dict[str, Any]) -> list[str]:
         text = f"{v['kind']}, {v['size']:,} pieces, {v['used_in_train']:,} used in train"
         lines.append(f"vocabulary of the {stack}: {text}{'' if v['lossless'] else ', not lossless'}")
     if description["shared_pieces"] is not None:
-        several = len(description["splits"]["train"]) > 2
-        where = "two or more columns" if several else "both languages"
+        where = "two or more columns" if len(description["splits"]["train"]) > 2 else "both languages"
         lines.append(f"pieces used in {where} of train: {description['shared_pieces']:,}")
     # If there is overlap, a note says how much.
     overlap = description["overlap"].items()

@@ -212,8 +212,7 @@ def train_vocabulary(
     except RuntimeError as e:
         too_small = re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(e))
         if not too_small and "vocab_size) >=" not in str(e):
-            problem = f"sentencepiece says: {e}"
-            raise DataError("learning a vocabulary", problem, "check data.splits.train") from None
+            raise DataError("learning a vocabulary", f"sentencepiece says: {e}", "check data.splits.train") from None
         bytes_too = ", and 256 bytes (data.byte_fallback=true)" if byte_fallback else ""
         problem = f"there are more special pieces and characters of the training text{bytes_too}"
         least = int(too_small.group(1)) if too_small else 260 + len(tags)

@@ -174,8 +174,7 @@ class MtBatches:
                 ties = draws(len(drawn), direction.digest, self._seed, epoch, "ties")
                 order = length_order(direction.src_lengths[drawn] + 1, tgt, ties, turn=epoch)
                 batches += [(which, drawn[places]) for places in cut(order, tgt[order], self._budget)]
-            shuffled = shuffle(len(batches), self._data, self._seed, epoch, "order")
-            self._epoch = (epoch, [batches[i] for i in shuffled])
+            self._epoch = (epoch, [batches[i] for i in shuffle(len(batches), self._data, self._seed, epoch, "order")])
         return self._epoch[1]
 
     def _drawn(self, which: int, direction: TrainingPairs, epoch: int) -> Counts:

@@ -175,14 +175,12 @@ class GrammarCorpus:
 
     def to_script(self, language: str, text: str) -> str:
         """A text in the alphabet of its language; also from that back to Latin."""
-        is_other = language == "b" and self.settings.alphabet_b == "other"
-        return swap_script(text) if is_other else text
+        return swap_script(text) if language == "b" and self.settings.alphabet_b == "other" else text
 
     def spell(self, language: str, meanings: list[Meaning], name: str) -> list[str]:
         """One drawn spelling of each meaning; `name` names the stream of the draws."""
         uniform = make_stream(name, language, *self.settings.stream_label)
-        speller = self.languages[language]
-        return [self.to_script(language, speller.draw(meaning, uniform)) for meaning in meanings]
+        return [self.to_script(language, self.languages[language].draw(meaning, uniform)) for meaning in meanings]
 
     def spelling_nats(self, language: str, meaning: Meaning, text: str) -> float:
         """-log p(text | meaning) in a language, the text in the language's alphabet."""

@@ -30,8 +30,7 @@ def _make_orders(adverb_kind: str, has_object: bool, has_place: bool) -> Table[s
             middle = "A" * (adverb == "middle")
             ends = ["AP", "PA"] if adverb == place == "end" else ["A" * (adverb == "end") + "P" * (place == "end")]
             for end in ends:
-                order = f"{front}S{middle}{core}{end}"
-                weight_of[order] = 2 * weight_of_adverb * weight_of_place // len(ends)
+                weight_of[f"{front}S{middle}{core}{end}"] = 2 * weight_of_adverb * weight_of_place // len(ends)
     return Table(list(weight_of), list(weight_of.values()))
 
 

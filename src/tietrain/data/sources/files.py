@@ -141,8 +141,7 @@ def split_files(data: DataConfig, task: str) -> dict[str, list[Named]]:
         requested = f"data.splits.{split}=[{','.join(names)}]"
         if len(names) != wanted and data.format != "parquet":
             per_split = f"{wanted} files per split, one per column" if wanted > 1 else "1 file per split"
-            problem = f"task={task} data.format={data.format} takes {per_split}"
-            raise SettingsError(requested, problem, f"name {wanted}")
+            raise SettingsError(requested, f"task={task} data.format={data.format} takes {per_split}", f"name {wanted}")
         rooted = f"{requested} data.root={data.root}" if data.root else requested
         found[split] = [((root / name).absolute(), rooted) for name in names]
     return found

@@ -117,11 +117,12 @@ def _raw_lines(path: Path, requested: str) -> Iterator[bytes]:
                     raise DataError(str(path), f"it holds more than {MAX_BYTES // 2**30} GiB of text", "split it")
                 yield raw
         except (EOFError, BadGzipFile, zlib.error) as e:
-            problem = f"the gzip file is cut off or damaged ({e})"
-            raise DataError(str(path), problem, "get the whole file again") from None
+            raise DataError(
+                str(path), f"the gzip file is cut off or damaged ({e})", "get the whole file again"
+            ) from None
         except OSError as e:
-            problem = f"it cannot be read ({e.strerror or e})"
-            raise DataError(str(path), problem, "check the disk, then try again") from None
+            remedy = "check the disk, then try again"
+            raise DataError(str(path), f"it cannot be read ({e.strerror or e})", remedy) from None
 
 
 def decode(raw: bytes, at: str) -> str:
@@ -165,8 +166,7 @@ def text_problem(name: str, value: object, one_line: bool) -> tuple[str, str] | 
         what = "a NUL character" if found.group() == "\0" else "half a surrogate pair"
         return f"{name!r} has {what}", "remove it"
     if one_line and _LINE_BREAK.search(value):
-        remedy = "write a sentence without one: translations are scored line by line"
-        return f"{name!r} has a line break", remedy
+        return f"{name!r} has a line break", "write a sentence without one: translations are scored line by line"
     return None
 
 
