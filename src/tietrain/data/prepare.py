@@ -68,7 +68,6 @@ def prepare(config: RunConfig) -> Prepared:
         },
         overlap_rows={split: {c: arrays[f"seen/{split}/{c}"] for c in texts} for split in corpus.splits},
         notes=list(meta["notes"]),
-        fingerprints=fingerprints(meta["fingerprint"], vocabularies),
     )
     _measure(prepared, config, arrays)
     for name, vocabulary in named.items():
@@ -82,11 +81,6 @@ def prepare(config: RunConfig) -> Prepared:
             uses = f"of {named[name].size:,} pieces train uses {by_column}, {by_all}; an output computes every one"
             prepared.notes.append(f"vocabulary ({name}): {uses}")
     return prepared
-
-
-def fingerprints(corpus: str, vocabularies: Mapping[str, Vocabulary]) -> dict[str, str]:
-    """Those of the corpus and of the vocabulary of every stack, as a run records them."""
-    return {"corpus": corpus} | {f"vocabulary.{stack}": v.fingerprint for stack, v in vocabularies.items()}
 
 
 def _measure(prepared: Prepared, config: RunConfig, arrays: Arrays) -> None:
@@ -149,7 +143,6 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
         features={split: read.features for split, read in corpus.splits.items()},
         overlap_rows={split: {} for split in corpus.splits},
         notes=[note for note in corpus.notes if not note.startswith("train: ")],
-        fingerprints=fingerprints(corpus.fingerprint, vocabularies),
     )
     if config.task.name == "mt":
         splits = corpus.splits.items()

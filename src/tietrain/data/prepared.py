@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,6 @@ class Prepared:
     encoded: split -> vocabulary of `layout` -> column -> lines of ids, without bos and eos. features: split -> column ->
         vectors.
     overlap_rows: split -> column -> rows whose text also stands in train; empty if there is no train.
-    fingerprints: of the corpus and of the vocabulary of every stack.
     reference_lengths: column -> length of each row of train by which translation batches are cut. It does not depend on
         the arm's own vocabularies: it is the number of pieces in the reference vocabulary (the joint one of all text that
         is read, of the same kind and size and without tags); with train.batch_by=chars a number made of the row's
@@ -47,10 +47,15 @@ class Prepared:
     features: dict[str, dict[str, FeatureRows]]
     overlap_rows: dict[str, dict[str, Counts]]
     notes: list[str]
-    fingerprints: dict[str, str]
     reference_lengths: dict[str, Counts] = field(default_factory=dict)
     rows: dict[str, Counts] = field(default_factory=dict)
     token_starts: Counts | None = None
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Those of the corpus and of the vocabulary of every stack, as a run records them."""
+        of_stacks = {f"vocabulary.{stack}": v.fingerprint for stack, v in self.vocabularies.items()}
+        return {"corpus": self.corpus.fingerprint} | of_stacks
 
     @property
     def scored(self) -> dict[str, tuple[str, Direction]]:

@@ -187,10 +187,7 @@ def _match(words: Words, tokens: list[str], begin: int) -> float:
         return 0.0
     share = 1.0
     for word, token in zip(words, tokens[begin:], strict=False):
-        if isinstance(word, str):
-            share *= word == token
-        else:
-            share *= word.share(token)
+        share *= word == token if isinstance(word, str) else word.share(token)
         if not share:
             break
     return share

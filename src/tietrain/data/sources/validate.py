@@ -117,9 +117,8 @@ def _raw_lines(path: Path, requested: str) -> Iterator[bytes]:
                     raise DataError(str(path), f"it holds more than {MAX_BYTES // 2**30} GiB of text", "split it")
                 yield raw
         except (EOFError, BadGzipFile, zlib.error) as e:
-            raise DataError(
-                str(path), f"the gzip file is cut off or damaged ({e})", "get the whole file again"
-            ) from None
+            problem = f"the gzip file is cut off or damaged ({e})"
+            raise DataError(str(path), problem, "get the whole file again") from None
         except OSError as e:
             remedy = "check the disk, then try again"
             raise DataError(str(path), f"it cannot be read ({e.strerror or e})", remedy) from None
