@@ -34,7 +34,7 @@ from tietrain.config import RunConfig, TyingConfig
 from tietrain.config.compose import compose_config
 from tietrain.config.keys import tying_choices
 from tietrain.config.layout import make_layout, make_shape
-from tietrain.data.batches.batching import Batch, padding_efficiency
+from tietrain.data.batches.batching import Batch, Batches
 from tietrain.data.batches.windows import LmBatches
 from tietrain.data.prepare import prepare
 from tietrain.data.tokenizer import PAD_ID
@@ -181,6 +181,18 @@ def random_lm_batches(config: RunConfig) -> Callable[[int], Batch]:
     stream = (4 + (config.model.vocab_size - 5) * uniform**3).astype(np.int32)
     batches = LmBatches(stream, config.task.window, config.train.batch_tokens, config.seed)
     return lambda i: batches.batch(0, i % batches.n_batches(0))
+
+
+def padding_efficiency(batches: Batches) -> dict[str, float]:
+    """Stack -> real tokens over padded ones in the first epoch, and `both` for the sum of all."""
+    real: dict[str, int] = {}
+    padded: dict[str, int] = {}
+    for index in range(batches.n_batches(0)):
+        batch = batches.batch(0, index)
+        for stack, ids in {**batch.sources, batch.stack: batch.tgt_in_ids}.items():
+            real[stack] = real.get(stack, 0) + sum(batch.lengths[stack])
+            padded[stack] = padded.get(stack, 0) + ids.shape[0] * ids.shape[1]
+    return {**{s: real[s] / padded[s] for s in real}, "both": sum(real.values()) / sum(padded.values())}
 
 
 def corpus_batches(config: RunConfig) -> tuple[Callable[[int], Batch], int, dict[str, float]]:

@@ -63,22 +63,14 @@ def read_cells(study: Path) -> list[GridCell]:
         content = b"" if path.is_symlink() else runs.read_bytes(path)
         for line in content.split(b"\n") if len(content) <= MAX_BYTES else []:
             with suppress(ValueError, RecursionError):
-                _take(json.loads(line), cells)
+                match json.loads(line):
+                    case {"cell": words, "run": str(run)} if _texts(words) in cells:
+                        cells[_texts(words)].runs.append(run)
+                    case {"cell": words, "swept": swept, "runs": int(n_runs)} if 1 <= n_runs <= MAX_RUNS:
+                        cell = GridCell(_texts(words), _texts(swept), n_runs)
+                        cell.runs = cells[cell.words].runs if cell.words in cells else []
+                        cells[cell.words] = cell
     return list(cells.values())
-
-
-def _take(body: Any, cells: dict[tuple[str, ...], GridCell]) -> None:
-    """Add the cell or run of one line; ValueError if it is neither."""
-    if not isinstance(body, dict):
-        raise ValueError("not a line of a grid")
-    words = _texts(body.get("cell"))
-    run = body.get("run")
-    n_runs = body.get("runs")
-    if isinstance(run, str) and words in cells:
-        cells[words].runs.append(run)
-    elif isinstance(n_runs, int) and 1 <= n_runs <= MAX_RUNS:
-        begun = cells[words].runs if words in cells else []
-        cells[words] = GridCell(words, _texts(body.get("swept")), n_runs, begun)
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -14,7 +14,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command line; returns its exit code (see docs/cli.md)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(argv)
+        if sys.flags.optimize:
+            problem = "it removes assertions, and Hydra's parser does its work inside assertions"
+            raise SettingsError("python -O", problem, "start Python without -O, unset PYTHONOPTIMIZE")
+        if argv[:1] in (["--version"], ["-V"]):
+            print(f"tietrain {__version__}")
+            return 0
+        is_command = bool(argv) and not argv[0].startswith(("-", "+", "~")) and "=" not in argv[0]
+        return _run_verb(argv[0], argv[1:]) if is_command else _run_hydra(argv)
     except TietrainError as e:
         eprint(f"tietrain: {e}")
         return e.exit_code
@@ -29,17 +36,6 @@ def main(argv: list[str] | None = None) -> int:
             log.write(traceback.format_exc())
         eprint(f"tietrain: internal error, a bug in tietrain: {type(e).__name__}: {e} (see {path})")
         return 70
-
-
-def _dispatch(argv: list[str]) -> int:
-    if sys.flags.optimize:
-        problem = "it removes assertions, and Hydra's parser does its work inside assertions"
-        raise SettingsError("python -O", problem, "start Python without -O, unset PYTHONOPTIMIZE")
-    if argv[:1] in (["--version"], ["-V"]):
-        print(f"tietrain {__version__}")
-        return 0
-    is_command = bool(argv) and not argv[0].startswith(("-", "+", "~")) and "=" not in argv[0]
-    return _run_verb(argv[0], argv[1:]) if is_command else _run_hydra(argv)
 
 
 def _run_verb(name: str, argv: list[str]) -> int:

@@ -1,9 +1,10 @@
 """`tietrain plan -m`: the cells of a grid before it runs, with what each stores and computes, or why it cannot run."""
 
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import compose
@@ -15,7 +16,6 @@ from rich.text import Text
 from tietrain.cli.grid import only_swept, split_cells, sweeper_of, swept_keys
 from tietrain.cli.status import STYLES, WIDTH
 from tietrain.cli.tune import is_tuned, make_points, tuning_runs
-from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, to_run_config
 from tietrain.config.describe import megabytes
 from tietrain.config.hydra_parts import RunMode
@@ -78,40 +78,36 @@ def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> CellPrev
         if "tying" not in settings.runtime.choices:  # then it is a list of files
             check_labels(words, of_hydra)
         if is_tuned(cfg):
-            return _tuned(shown, make_points(cfg, words, swept, of_hydra))
+            points = make_points(cfg, words, swept, of_hydra)
+            tuning = itertools.chain.from_iterable(map(tuning_runs, points))
+            directories = [Experiment(config).directory for config in tuning]
+            n_ended = sum(_state(directory) in ("done", "diverged") for directory in directories)
+            state = f"{n_ended} of {len(directories)} tuning runs" if n_ended else "new"
+            return _counted(shown, Experiment(points[0]), state, directories[0].parent)
         experiment = Experiment(to_run_config(cfg, swept, of_hydra))
-        cell = CellPreview(shown, _state(experiment.directory), str(experiment.directory))
-        return _counted(cell, experiment)
+        return _counted(shown, experiment, _state(experiment.directory), experiment.directory)
     except TietrainError as e:
         return CellPreview(shown, e.status, reason=str(e))
-
-
-def _tuned(shown: list[str], points: list[RunConfig]) -> CellPreview:
-    """A tuned arm: new, or how many of its tuning runs have ended."""
-    directories: list[Path] = []
-    for point in points:
-        directories += [Experiment(run).directory for run in tuning_runs(point)]
-    n_ended = sum(_state(directory) in ("done", "diverged") for directory in directories)
-    state = f"{n_ended} of {len(directories)} tuning runs" if n_ended else "new"
-    cell = CellPreview(shown, state, str(directories[0].parent), trials=points[0].tune.trials)
-    return _counted(cell, Experiment(points[0]))
 
 
 def _state(directory: Path) -> str:
     return runs.read_record(directory).status if (directory / runs.RUN).exists() else "new"
 
 
-def _counted(cell: CellPreview, experiment: Experiment) -> CellPreview:
+def _counted(shown: list[str], experiment: Experiment, state: str, directory: Path) -> CellPreview:
     config = experiment.config
     plan = experiment.plan
     match = compare_match(config) if config.match.by else None
-    return replace(
-        cell,
+    return CellPreview(
+        shown,
+        state,
+        str(directory),
         params=experiment.params.params,
         params_saved=experiment.params.params_saved,
         flops_per_token=columns(plan.slots.shape, config.typical_length)["with attention"] // 3,
         training_bytes=count_memory(plan, config.optim.name, config.optim.momentum).training,
         matched=f"{match.change}: {match.percent:+.2f} %" if match else "",
+        trials=config.tune.trials,
     )
 
 
@@ -125,7 +121,7 @@ def show_cells(cells: list[CellPreview]) -> None:
     for name in ("state", *extra, "reason"):
         table.add_column(name, overflow="fold")
     for cell in cells:
-        counts = [_thousands(n) for n in (cell.params, cell.params_saved, cell.flops_per_token)]
+        counts = ["" if n is None else f"{n:,}" for n in (cell.params, cell.params_saved, cell.flops_per_token)]
         memory = "" if cell.training_bytes is None else megabytes(cell.training_bytes)
         state = Text(cell.state.replace("_", " "), STYLES.get(cell.state, ""))
         texts = [Text(getattr(cell, name)) for name in (*extra, "reason")]
@@ -133,7 +129,3 @@ def show_cells(cells: list[CellPreview]) -> None:
     states = Counter(cell.state.replace("_", " ") for cell in cells)
     summary = f"{len(cells)} cells: {', '.join(f'{n} {state}' for state, n in states.items())}"
     Console(width=None if sys.stdout.isatty() else WIDTH).print(Group(table, Text(summary), Text(NOTE)))
-
-
-def _thousands(n: int | None) -> str:
-    return "" if n is None else f"{n:,}"

@@ -4,8 +4,8 @@ import argparse
 import inspect
 import json
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from tietrain.errors import SettingsError
@@ -41,18 +41,18 @@ def verb(name: str, *arguments: Argument) -> Callable[[Function], Function]:
 def argument(*flags: str, holds: Callable[[Any], bool] | None = None, wanted: str = "", **options: Any) -> Argument:
     """An argument as `ArgumentParser.add_argument` takes it; of a number, what must hold, and that in words."""
     if holds:
-        options["type"] = partial(_number, flags[-1], options["type"], holds, wanted)
+        kind = options["type"]
+
+        def read(text: str) -> float:
+            number = math.nan
+            with suppress(ValueError):
+                number = kind(text)
+            if not holds(number):
+                raise SettingsError(f"{flags[-1]} {text}", "the value is out of range", f"give {wanted}")
+            return number
+
+        options["type"] = read
     return lambda parser: parser.add_argument(*flags, **options)
-
-
-def _number(flag: str, kind: Callable[[str], float], holds: Callable[[Any], bool], wanted: str, text: str) -> float:
-    try:
-        number = kind(text)
-    except ValueError:
-        number = math.nan
-    if not holds(number):
-        raise SettingsError(f"{flag} {text}", "the value is out of range", f"give {wanted}")
-    return number
 
 
 OVERRIDES = argument("overrides", nargs="*", metavar="key=value", help="settings, as for a run")
@@ -62,3 +62,12 @@ CONFIG_DIR = argument("-cd", "--config-dir", action="append", default=[], help="
 def print_json(value: Any) -> None:
     """Print a value as JSON, for programs."""
     print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def answer(args: argparse.Namespace, body: Any, lines: Iterable[str]) -> int:
+    """Print what a command found, as JSON if --json asks for it, else as lines; returns exit code 0."""
+    if args.json:
+        print_json(body)
+    else:
+        print("\n".join(lines))
+    return 0

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -23,7 +24,6 @@ WATCH_SECONDS = 2.0
 # Columns of a table that is not printed on a terminal.
 WIDTH = 180
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "diverged": "red", "unreadable": "red", "damaged": "red"}
-REASONS = {"killed": "its process is gone; the same command continues it"}
 # States in which a grid still has work to do on a run.
 UNFINISHED = ("running", "waiting", "killed", "interrupted")
 # States of the rows that a small terminal leaves out, first those with the highest place; all other states stay longest.
@@ -82,15 +82,13 @@ def _with_cells(directory: Path, rows: list[Progress]) -> list[Progress]:
             begun = [name for name in (clean_text(str(shown / run)) for run in cell.runs) if name in states]
             cell_of |= dict.fromkeys(begun, words)
             left = cell.n_runs - len(begun)
-            if left > 0 and not (begun and _is_refused(begun[-1], states[begun[-1]])):
+            last = begun[-1] if begun else ""
+            # Then the arm is not a valid model or configuration, and its other runs never start.
+            is_refused = states.get(last) == "not_applicable" or Path(last).name.startswith(runs.REFUSED)
+            if left > 0 and not is_refused:
                 reason = f"{left:,} runs" if left > 1 else ""
                 waiting.append(Progress(clean_text(str(shown)), "", None, "waiting", words, left, reason=reason))
     return [*(replace(row, cell=cell_of.get(row.directory, ())) for row in rows), *waiting]
-
-
-def _is_refused(directory: str, state: str) -> bool:
-    """Whether a run shows that its arm is not a valid model or configuration, so that its other runs never start."""
-    return state == "not_applicable" or Path(directory).name.startswith(runs.REFUSED)
 
 
 def time_left(rows: list[Progress]) -> float | None:
@@ -130,7 +128,9 @@ def _whole_seconds(row: Progress) -> float | None:
 def _progress(directory: Path, shown: str) -> Progress:
     run = read_run(directory, shown)
     state = "killed" if run.status == "running" and not runs.is_locked(directory) else run.status
-    row = _last_row(directory)
+    row: dict[str, Any] = {}
+    with suppress(DataError, OSError):
+        row = next((row for row in reversed(runs.read_metrics(directory)) if row.get("split") == "train"), {})
     fraction = 1.0 if state == "done" else _fraction(run, row)
     seconds = number(row.get("seconds"))
     left = seconds / fraction * (1 - fraction) if state == "running" and fraction and seconds is not None else None
@@ -149,17 +149,8 @@ def _progress(directory: Path, shown: str) -> Progress:
         eta_seconds=left,
         loss=number(row.get("nats_per_token")),
         valid_loss=run.curve[-1].nats_per_token if run.curve else None,
-        reason=run.reason or REASONS.get(state, ""),
+        reason=run.reason or ("its process is gone; the same command continues it" if state == "killed" else ""),
     )
-
-
-def _last_row(directory: Path) -> dict[str, Any]:
-    """The last row about training in `metrics.jsonl`; empty if none can be read."""
-    try:
-        rows = runs.read_metrics(directory)
-    except (DataError, OSError):
-        return {}
-    return next((row for row in reversed(rows) if row.get("split") == "train"), {})
 
 
 def _fraction(run: Run, row: dict[str, Any]) -> float | None:
@@ -188,19 +179,15 @@ def status_table(rows: list[Progress], shown: list[Progress] | None = None) -> G
         eta = "" if row.eta_seconds is None else clock(row.eta_seconds)
         losses = [_shown(value, ".4f") for value in (row.loss, row.valid_loss)]
         state = Text(row.state.replace("_", " "), STYLES.get(row.state, "yellow"))
-        table.add_row(Text(_name(row)), state, _shown(row.fraction, ".0%"), *counts, eta, *losses, Text(row.reason))
+        name = row.directory
+        if row.state == "waiting":
+            name = ("" if name == "." else f"{name}: ") + " ".join(row.cell)
+        table.add_row(Text(name), state, _shown(row.fraction, ".0%"), *counts, eta, *losses, Text(row.reason))
     return Group(table, Text(_summary(rows)))
 
 
 def _shown(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
-
-
-def _name(row: Progress) -> str:
-    """The directory of a run; the words of a cell that waits."""
-    if row.state != "waiting":
-        return row.directory
-    return ("" if row.directory == "." else f"{row.directory}: ") + " ".join(row.cell)
 
 
 def _summary(rows: list[Progress]) -> str:
@@ -218,13 +205,10 @@ def show_status(directory: Path, watch: bool) -> None:
     if not watch:
         console.print(status_table(read_status(directory)))
         return
-    try:
-        with Live(_fitting(directory, console), console=console, auto_refresh=False) as live:
-            while True:
-                time.sleep(WATCH_SECONDS)
-                live.update(_fitting(directory, console), refresh=True)
-    except KeyboardInterrupt:
-        return
+    with suppress(KeyboardInterrupt), Live(_fitting(directory, console), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(WATCH_SECONDS)
+            live.update(_fitting(directory, console), refresh=True)
 
 
 def _fitting(directory: Path, console: Console) -> Group:

@@ -1,9 +1,8 @@
 """A tuned arm: run every point of its list with the tuning seeds, then the chosen point with the reporting seeds."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -38,7 +37,14 @@ def make_points(
         SettingsError: a key or value of the list is not valid, or the cell sets what the list sets.
     """
     tune = to_run_config(copy.deepcopy(cfg), swept, search).tune
-    _check_cell(cfg, words, {"seed"}.union(*tune.points))
+    setting = f"tune={tune.name}"
+    for override in parse_overrides(words):
+        key = override.key_or_group
+        if key in {"seed"}.union(*tune.points):
+            remedy = f"leave it out, or change {'tune.reporting_seeds' if key == 'seed' else 'the list'}"
+            raise SettingsError(f"{setting} {override.input_line}", "the list sets it for every arm", remedy)
+    if cfg.run_dir:
+        raise SettingsError(f"{setting} run_dir={cfg.run_dir}", "an arm has several runs", "use study=NAME")
     points = []
     for i, point in enumerate(tune.points, start=1):
         own = copy.deepcopy(cfg)
@@ -47,8 +53,7 @@ def make_points(
             try:
                 OmegaConf.update(own, key, value)
             except OmegaConfBaseException as e:
-                problem = f"{key}={value}: {first_line(e)}"
-                raise SettingsError(setting, problem, suggestion(key, ALL)) from None
+                raise SettingsError(setting, f"{key}={value}: {first_line(e)}", suggestion(key, ALL)) from None
         try:
             points.append(to_run_config(own, swept, search))
         except SettingsError as e:
@@ -56,30 +61,15 @@ def make_points(
     return points
 
 
-def _check_cell(cfg: DictConfig, words: Sequence[str], listed: set[str]) -> None:
-    """SettingsError if a cell sets a key that its list sets for every arm, or names one folder for all runs of an arm."""
-    setting = f"tune={cfg.tune.name}"
-    for override in parse_overrides(words):
-        key = override.key_or_group
-        if key in listed:
-            remedy = f"leave it out, or change {'tune.reporting_seeds' if key == 'seed' else 'the list'}"
-            raise SettingsError(f"{setting} {override.input_line}", "the list sets it for every arm", remedy)
-    if cfg.run_dir:
-        raise SettingsError(f"{setting} run_dir={cfg.run_dir}", "an arm has several runs", "use study=NAME")
-
-
 def tuning_runs(point: RunConfig) -> list[RunConfig]:
     """The runs that give a point its score."""
-    return [_run_of(point, "tuning", seed) for seed in point.tune.seeds]
+    return [replace(point, seed=seed, tune=replace(point.tune, role="tuning")) for seed in point.tune.seeds]
 
 
 def reporting_runs(point: RunConfig) -> list[RunConfig]:
     """The runs that are compared if this point is chosen."""
-    return [_run_of(point, "reporting", seed) for seed in point.tune.reporting_seeds]
-
-
-def _run_of(point: RunConfig, role: str, seed: int) -> RunConfig:
-    return replace(point, seed=seed, tune=replace(point.tune, role=role))
+    tune = replace(point.tune, role="reporting")
+    return [replace(point, seed=seed, tune=tune) for seed in point.tune.reporting_seeds]
 
 
 def run_arm(points: Sequence[RunConfig], run: Callable[[RunConfig], Outcome]) -> float | None:
@@ -106,21 +96,16 @@ def run_arm(points: Sequence[RunConfig], run: Callable[[RunConfig], Outcome]) ->
         eprint(f"tune={name}: no point is chosen for {label} until {n_open} more tuning runs have a score")
         return None
     best = choose_point(scores)
-    eprint("\n".join([f"tune={name}, {label}, nats/token on valid:", *_table(points[0].tune.points, scores, best)]))
+    lines = [f"tune={name}, {label}, nats/token on valid:"]
+    listed = dict(enumerate(points[0].tune.points, start=1))
+    for i, values in listed.items():
+        mean = mean_score(scores[i])
+        shown = "diverged" if mean == DIVERGED else f"{mean:.4f}"
+        stated = " ".join(f"{key}={value}" for key, value in values.items())
+        lines.append(f"  {i}: {stated}: {shown}{' (chosen)' if i == best else ''}")
+    for key, side in edge_keys(listed, best).items():
+        lines.append(f"  the chosen {key} is the {side} in the list; a better value may lie beyond it")
+    eprint("\n".join(lines))
     for config in reporting_runs(points[best - 1]):
         run(config)
     return mean_score(scores[best])
-
-
-def _table(listed: Sequence[Mapping[str, Any]], scores: Mapping[int, Sequence[float]], best: int) -> list[str]:
-    """One line per point with its values and its mean; then a warning if the best value is at an edge of the list."""
-    lines = []
-    points = dict(enumerate(listed, start=1))
-    for i, point in points.items():
-        values = " ".join(f"{key}={value}" for key, value in point.items())
-        mean = mean_score(scores[i])
-        shown = "diverged" if mean == DIVERGED else f"{mean:.4f}"
-        lines.append(f"  {i}: {values}: {shown}{' (chosen)' if i == best else ''}")
-    for key, side in edge_keys(points, best).items():
-        lines.append(f"  the chosen {key} is the {side} in the list; a better value may lie beyond it")
-    return lines

@@ -1,7 +1,5 @@
 """The commands that use a trained run: translate, generate, eval."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import itertools
@@ -9,15 +7,17 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tietrain.cli.registry import CONFIG_DIR, argument, print_json, verb
+from tietrain.cli.registry import CONFIG_DIR, answer, argument, print_json, verb
 from tietrain.config import HardwareConfig, keys
 from tietrain.config.compose import parse_overrides
 from tietrain.config.stored import override_config, read_run_config
+from tietrain.data.sources.validate import decode
 from tietrain.errors import DataError, SettingsError
 from tietrain.runs import record as runs
 
@@ -60,22 +60,21 @@ def translate(args: argparse.Namespace) -> int:
     penalty = task.length_penalty if args.length_penalty is None else args.length_penalty
     settings = Search(args.beam or task.beam, penalty, args.nbest or 1)
     _check_beam("--nbest", settings)
-    show = _json_line if args.json else _nbest_lines if args.nbest else _line
     lines = read_lines(sys.stdin.buffer, "standard input")
     pairs = _with_prefixes(lines, args.prefix) if args.prefix else ((line, "") for line in lines)
     at_once = 1 if sys.stdin.isatty() else LINES_AT_ONCE
     n_before = 0
     _write_utf8()
-    with _Progress() as progress:
+    with _progress() as show_progress:
         while chunk := list(itertools.islice(pairs, at_once)):
             texts = [text for text, _ in chunk]
             prefixes = [prefix for _, prefix in chunk] if args.prefix else None
             found: dict[int, list[Translated]] = {}
             for row, best in saved.translate(direction, texts, settings, prefixes, args.batch_tokens, n_before + 1):
                 found[row] = best
-                progress.show(n_before + len(found))
+                show_progress(n_before + len(found))
             for row in range(len(chunk)):
-                print(show(n_before + row, found.get(row, [])))
+                print(_written(args, n_before + row, found.get(row, [])))
             sys.stdout.flush()
             n_before += len(chunk)
     return 0
@@ -105,12 +104,7 @@ def generate(args: argparse.Namespace) -> int:
         _check_beam("--n", settings)
     _write_utf8()
     texts = saved.continuations(args.prompt, args.n, args.length, settings)
-    if args.json:
-        print_json(texts)
-        return 0
-    for number, text in enumerate(texts, start=1):
-        print(f"--- {number}\n{text}" if len(texts) > 1 else text)
-    return 0
+    return answer(args, texts, texts if len(texts) == 1 else [f"--- {n}\n{text}" for n, text in enumerate(texts, 1)])
 
 
 @verb(
@@ -159,13 +153,21 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _open(args: argparse.Namespace, verb: str) -> SavedRun:
+def _open(args: argparse.Namespace, verb: str) -> "SavedRun":
     """The run of the command line, on the hardware of its overrides; SettingsError if the command does not fit its task.
 
     `eval` computes in float32, the other commands in the precision of the hardware.
     """
+    allowed = "hardware settings"
+    if verb == "eval":
+        others = [key for key in keys.AT_EVAL if not key.startswith(("data.", "hardware."))]
+        allowed = f"data, hardware, {', '.join(others)}"
     for override in parse_overrides(args.overrides):
-        _check_override(override.key_or_group, str(override.input_line), is_eval=verb == "eval")
+        key = override.key_or_group
+        found = keys.setting_of(key)
+        of_eval = key == "data" or (found is not None and found.spec.at_eval)
+        if key.partition(".")[0] != "hardware" and not (verb == "eval" and of_eval):
+            raise SettingsError(str(override.input_line), "it cannot be changed after training", f"set only {allowed}")
     config = read_run_config(args.run)
     task = config.task.name
     if TASKS.get(verb, task) != task:
@@ -176,23 +178,10 @@ def _open(args: argparse.Namespace, verb: str) -> SavedRun:
     from tietrain.train.saved import open_run
 
     if verb == "eval":
-        return open_run(args.run, args.checkpoint, replace(hardware, precision="fp32"))
+        hardware = replace(hardware, precision="fp32")
     saved = open_run(args.run, args.checkpoint, hardware)
     saved.to_hardware_precision()
     return saved
-
-
-def _check_override(key: str, requested: str, *, is_eval: bool) -> None:
-    found = keys.setting_of(key)
-    of_eval = key == "data" or (found is not None and found.spec.at_eval)
-    if key.partition(".")[0] == "hardware" or (is_eval and of_eval):
-        return
-    allowed = "hardware settings"
-    if is_eval:
-        allowed = (
-            f"data, hardware, {', '.join(key for key in keys.AT_EVAL if not key.startswith(('data.', 'hardware.')))}"
-        )
-    raise SettingsError(requested, "it cannot be changed after training", f"set only {allowed}")
 
 
 def _check_beam(option: str, settings: Any) -> None:
@@ -216,32 +205,26 @@ def _named_splits(words: Sequence[str]) -> list[str]:
 def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
     """The lines of a stream, without their ends (LF or CRLF); DataError with the number of a line that is not UTF-8."""
     for number, line in enumerate(stream, start=1):
-        try:
-            text = line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
-        except UnicodeDecodeError as e:
-            problem = f"it is not UTF-8 (byte 0x{line[e.start]:02x}: {e.reason})"
-            raise DataError(f"{name}:{number}", problem, "convert it, for example with iconv -t UTF-8") from None
+        text = decode(line.removesuffix(b"\n").removesuffix(b"\r"), f"{name}:{number}")
         yield text.removeprefix("\ufeff") if number == 1 else text
 
 
 def _with_prefixes(lines: Iterator[str], path: Path) -> Iterator[tuple[str, str]]:
     """Each line with the prefix of its translation; DataError if the file has not exactly one prefix per line."""
-    number = 0
     try:
         stream = path.open("rb")
     except OSError as e:
         raise DataError(f"--prefix {path}", f"the system says {e.strerror}", "name a text file") from None
     with stream:
-        prefixes = read_lines(stream, str(path))
-        for number, line in enumerate(lines, start=1):
-            prefix = next(prefixes, None)
+        both = itertools.zip_longest(lines, read_lines(stream, str(path)))
+        for number, (line, prefix) in enumerate(both, start=1):
             if prefix is None:
                 problem = f"the file ends, and standard input has a line {number}"
                 raise DataError(f"{path}:{number - 1}", problem, "give one prefix per line")
+            if line is None:
+                problem = f"standard input ends after line {number - 1}"
+                raise DataError(f"{path}:{number}", problem, "give one prefix per line")
             yield line, prefix
-        if next(prefixes, None) is not None:
-            problem = f"standard input ends after line {number}"
-            raise DataError(f"{path}:{number + 1}", problem, "give one prefix per line")
 
 
 def _write_utf8() -> None:
@@ -250,38 +233,33 @@ def _write_utf8() -> None:
         sys.stdout.reconfigure(encoding="utf-8")
 
 
-def _line(_number: int, hypotheses: list[Translated]) -> str:
+def _written(args: argparse.Namespace, number: int, hypotheses: "list[Translated]") -> str:
+    """The translations of a line: as JSON, in the format of Moses (a blank line has one, blank), or the best as text."""
+    if args.json:
+        return json.dumps({"line": number, "translations": [h._asdict() for h in hypotheses]}, ensure_ascii=False)
+    if args.nbest:
+        rows = [(h.text, f"{h.score:.6f}") for h in hypotheses] or [("", "0")]
+        return "\n".join(f"{number} ||| {text} ||| {score}" for text, score in rows)
     return hypotheses[0].text if hypotheses else ""
 
 
-def _nbest_lines(number: int, hypotheses: list[Translated]) -> str:
-    """The format of Moses, lines counted from 0; a blank line has one blank translation."""
-    rows = [(h.text, f"{h.score:.6f}") for h in hypotheses] or [("", "0")]
-    return "\n".join(f"{number} ||| {text} ||| {score}" for text, score in rows)
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """Shows lines done and lines per second on stderr, if that is a terminal and standard output is not."""
+    is_on = sys.stderr.isatty() and not sys.stdout.isatty()
+    began = time.monotonic()
+    shown = 0.0
 
-
-def _json_line(number: int, hypotheses: list[Translated]) -> str:
-    return json.dumps({"line": number, "translations": [h._asdict() for h in hypotheses]}, ensure_ascii=False)
-
-
-class _Progress:
-    """Lines done and lines per second on stderr, if that is a terminal and standard output is not."""
-
-    def __init__(self) -> None:
-        self._on = sys.stderr.isatty() and not sys.stdout.isatty()
-        self._began = time.monotonic()
-        self._shown = 0.0
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def show(self, n_lines: int) -> None:
+    def show(n_lines: int) -> None:
+        nonlocal shown
         now = time.monotonic()
-        if self._on and now - self._shown > 0.2:
-            self._shown = now
-            speed = n_lines / (now - self._began)
+        if is_on and now - shown > 0.2:
+            shown = now
+            speed = n_lines / (now - began)
             print(f"\r{n_lines:,} lines, {speed:,.1f} per second ", end="", file=sys.stderr, flush=True)
 
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
+    try:
+        yield show
+    finally:
+        if shown:
             print(file=sys.stderr)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tietrain.cli.registry import CONFIG_DIR, OVERRIDES, argument, print_json, verb
+from tietrain.cli.registry import CONFIG_DIR, OVERRIDES, answer, argument, print_json, verb
 from tietrain.config.compose import compose_config, parse_overrides
 from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
 from tietrain.config.keys import tying_choices
@@ -30,14 +30,13 @@ SCORES = (*METRICS, *NATS)
 # More samples would not fit in memory: each holds one number per line.
 SAMPLES: dict[str, Any] = {"type": int, "holds": lambda n: 1 <= n <= 10**5, "wanted": "a number from 1 to 100000"}
 SEED: dict[str, Any] = {"type": int, "holds": lambda n: 0 <= n < 2**32, "wanted": "a number from 0 to 4294967295"}
-# Options of `plan` that describe one configuration, not a grid.
-OF_ONE_PLAN = ("ledger", "against", "lengths", "figure")
+CONFIGURED = (OVERRIDES, CONFIG_DIR)
 DIRECTORY = argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
 
 
 @verb(
     "plan",
-    *(OVERRIDES, CONFIG_DIR),
+    *CONFIGURED,
     argument("-m", "--multirun", action="store_true", help="show the cells of a grid: key=a,b tying='glob(*)'"),
     argument("--ledger", action="store_true", help="show owner map, roles, loads and published FLOP conventions"),
     argument("--against", metavar="WHAT", help="show the difference from a run directory, or from overrides in quotes"),
@@ -52,7 +51,7 @@ def plan(args: argparse.Namespace) -> int:
     """
     from tietrain.cli.plan_grid import preview, show_cells
 
-    detail = [f"--{name}" for name in OF_ONE_PLAN if getattr(args, name)]
+    detail = [f"--{name}" for name in ("ledger", "against", "lengths", "figure") if getattr(args, name)]
     if args.multirun and detail:
         raise SettingsError(detail[0], "it describes one plan, and -m shows a grid", "leave out one of the two")
     cells = None if detail else preview(args.overrides, args.config_dir, args.multirun)
@@ -111,11 +110,9 @@ def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
     except ValueError as e:
         raise SettingsError(setting, str(e).rstrip("."), "close its quotation marks") from None
     replaced = tuple(f"{override.key_or_group}." for override in parse_overrides(words))
-    kept = []
-    for word, override in zip(args.overrides, parse_overrides(args.overrides), strict=True):
-        # The options of a replaced choice (tying.ties.cycle.n_unique=2) go with it.
-        if not f"{override.key_or_group}.".startswith(replaced):
-            kept.append(word)
+    own = zip(args.overrides, parse_overrides(args.overrides), strict=True)
+    # The options of a replaced choice (tying.ties.cycle.n_unique=2) go with it.
+    kept = [word for word, override in own if not f"{override.key_or_group}.".startswith(replaced)]
     there = compose_config([*kept, *words], args.config_dir)
     return Difference(record_of(Experiment(there).plan), record_of(here))
 
@@ -134,30 +131,20 @@ def _draw_lengths(path: Path, body: dict[str, Any], shape: ModelShape) -> None:
 def schemes(args: argparse.Namespace) -> int:
     """List the tying schemes: what each shares, what it needs, and its source."""
     rows = scheme_rows(tying_choices())
-    if args.json:
-        print_json(rows)
-        return 0
+    lines = []
     for row in rows:
         only = "" if row["for"] == "every model" else f" ({row['for']} only)"
-        print(f"{row['name']:<22} {row['catalogue']:<6} {row['shares']}{only}")
         options = [f"{key}={json.dumps(value)}" for key, value in row["options"].items()]
-        print(f"{'':<30}{'; '.join([*options, 'source: ' + row['source']])}")
-    print("\nNames in other toolkits:")
+        lines.append(f"{row['name']:<22} {row['catalogue']:<6} {row['shares']}{only}")
+        lines.append(f"{'':<30}{'; '.join([*options, 'source: ' + row['source']])}")
+    lines.append("\nNames in other toolkits:")
     for row in rows:
-        for alias in row["aliases"]:
-            print(f"  tying={alias} is {row['name']}")
-    print(
-        "\nCombine schemes with tying=[three_way,cross_layer]. `tietrain plan tying=NAME` shows the effect on a model."
-    )
-    return 0
+        lines += [f"  tying={alias} is {row['name']}" for alias in row["aliases"]]
+    effect = "`tietrain plan tying=NAME` shows the effect on a model."
+    return answer(args, rows, [*lines, f"\nCombine schemes with tying=[three_way,cross_layer]. {effect}"])
 
 
-@verb(
-    "check",
-    OVERRIDES,
-    CONFIG_DIR,
-    argument("--all", action="store_true", help="check every scheme in every kind of model"),
-)
+@verb("check", *CONFIGURED, argument("--all", action="store_true", help="check every scheme in every kind of model"))
 def check(args: argparse.Namespace) -> int:
     """Prove on small models that tied parameters stay tied and that the ledgers count correctly; exit code 1 if not."""
     from tietrain.train.check import matrix
@@ -184,43 +171,24 @@ def check(args: argparse.Namespace) -> int:
 )
 def settings(args: argparse.Namespace) -> int:
     """Show what a setting means: its default and range, who reads it, and whether another value makes another run."""
-    if args.json:
-        print_json([setting_json(setting) for setting in find_settings(args.name)])
-    else:
-        print("\n".join(settings_lines(args.name)))
-    return 0
+    return answer(args, [setting_json(setting) for setting in find_settings(args.name)], settings_lines(args.name))
 
 
-@verb(
-    "data",
-    *(OVERRIDES, CONFIG_DIR),
-    argument("--clear-cache", action="store_true", help="empty the cache instead (data.cache)"),
-)
+@verb("data", *CONFIGURED, argument("--clear-cache", action="store_true", help="empty the cache instead (data.cache)"))
 def data(args: argparse.Namespace) -> int:
     """Validate and describe a corpus: its splits, its vocabulary, overlap, and the best possible scores."""
+    config = compose_config(args.overrides, args.config_dir)
     if args.clear_cache:
-        return _clear_cache(args)
+        from tietrain.data.cache import cache_root, clear_cache
+
+        root = cache_root(config.data.cache)
+        n_bytes = clear_cache(root)
+        return answer(args, {"cache": str(root), "freed_bytes": n_bytes}, [f"{root}: {n_bytes / 1e6:,.1f} MB freed"])
     from tietrain.data.description import description_lines
     from tietrain.train.tasks.describe import describe_data
 
-    description = describe_data(compose_config(args.overrides, args.config_dir))
-    if args.json:
-        print_json(description)
-    else:
-        print("\n".join(description_lines(description)))
-    return 0
-
-
-def _clear_cache(args: argparse.Namespace) -> int:
-    from tietrain.data.cache import cache_root, clear_cache
-
-    root = cache_root(compose_config(args.overrides, args.config_dir).data.cache)
-    n_bytes = clear_cache(root)
-    if args.json:
-        print_json({"cache": str(root), "freed_bytes": n_bytes})
-    else:
-        print(f"{root}: {n_bytes / 1e6:,.1f} MB freed")
-    return 0
+    description = describe_data(config)
+    return answer(args, description, description_lines(description))
 
 
 @verb("status", DIRECTORY, argument("--watch", action="store_true", help="keep the table up to date until Ctrl-C"))
@@ -272,8 +240,4 @@ def compare(args: argparse.Namespace) -> int:
     requested = {"n_bootstrap": args.samples, "n_exchanged": args.samples, "seed": args.seed}
     draws = Draws(**{key: value for key, value in requested.items() if value is not None})
     found = compare_runs(args.run_a, args.run_b, args.split, args.metric, draws)
-    if args.json:
-        print_json(to_json(found))
-    else:
-        print("\n".join(describe(found)))
-    return 0
+    return answer(args, to_json(found), describe(found))

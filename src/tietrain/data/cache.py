@@ -2,6 +2,7 @@
 
 import fcntl
 import functools
+import itertools
 import os
 import re
 import shutil
@@ -32,31 +33,22 @@ def cache_root(setting: str | None) -> Path:
     """
     if setting is not None:
         return Path(setting)
-    user = _user_folder()
-    return user if user is not None and _is_writable(user) else _fall_back(user)
-
-
-def _user_folder() -> Path | None:
-    """`$XDG_CACHE_HOME/tietrain`, else `~/.cache/tietrain`; None if the user has no home."""
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if named.is_absolute():  # a relative path is to be ignored, says the XDG Base Directory Specification
-        return named / "tietrain"
-    home = Path(os.path.expanduser("~"))
-    return home / ".cache" / "tietrain" if home.is_absolute() else None
-
-
-def _is_writable(root: Path) -> bool:
+    caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not caches.is_absolute():  # then it is to be ignored, says the XDG Base Directory Specification
+        caches = Path(os.path.expanduser("~/.cache"))
+    user = caches / "tietrain"
+    if not caches.is_absolute():
+        return _fall_back("there is no home folder")
     try:
-        _make(root)
-        with tempfile.TemporaryFile(dir=root):
-            return True
+        _make(user)
+        with tempfile.TemporaryFile(dir=user):
+            return user
     except (OSError, StorageError):
-        return False
+        return _fall_back(f"{user} cannot be written")
 
 
 @functools.cache
-def _fall_back(user: Path | None) -> Path:
-    problem = f"{user} cannot be written" if user else "there is no home folder"
+def _fall_back(problem: str) -> Path:
     eprint(f"tietrain: {problem}; the cache is {FALLBACK} (data.cache=DIR chooses another folder)")
     return FALLBACK
 
@@ -90,20 +82,16 @@ def cached(root: Path, kind: str, key: str, build: Callable[[Path], None]) -> It
     folder = root / kind / key
     with in_use(root):
         if not is_whole(folder):
-            _build_locked(root, folder, build)
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                with open(folder.with_name(f".{folder.name}.lock"), "a", encoding="utf-8") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    if not is_whole(folder):
+                        write_directory(folder, build)
+            except OSError as e:
+                remedy = "make room, or set data.cache to another folder"
+                raise StorageError(f"data.cache={root}", f"the system says {e.strerror or e}", remedy) from e
         yield folder
-
-
-def _build_locked(root: Path, folder: Path, build: Callable[[Path], None]) -> None:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with open(folder.with_name(f".{folder.name}.lock"), "a", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not is_whole(folder):
-                write_directory(folder, build)
-    except OSError as e:
-        remedy = "make room, or set data.cache to another folder"
-        raise StorageError(f"data.cache={root}", f"the system says {e.strerror or e}", remedy) from e
 
 
 def clear_cache(root: Path) -> int:
@@ -116,7 +104,10 @@ def clear_cache(root: Path) -> int:
     """
     if not root.exists():
         return 0
-    if not _is_tagged(root):
+    tag = b""
+    with suppress(OSError), open(root / TAG, "rb") as file:
+        tag = file.read(len(SIGNATURE))
+    if tag != SIGNATURE.encode():
         _refuse(root, f"it has no {TAG}, so it is not a cache that tietrain made")
     with runs.writing(root), open(root / LOCK, "a", encoding="utf-8") as lock:
         try:
@@ -124,21 +115,14 @@ def clear_cache(root: Path) -> int:
         except BlockingIOError:
             raise LockedError(f"data.cache={root}", "another process uses the cache", "wait for it to end") from None
         entries = _entries(root)
-        n_bytes = sum(_size(entry) for entry in entries)
+        paths = itertools.chain(entries, *(entry.rglob("*") for entry in entries))
+        n_bytes = sum(path.lstat().st_size for path in paths if not path.is_dir())
         for entry in entries:
             if entry.is_dir():
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
     return n_bytes
-
-
-def _is_tagged(root: Path) -> bool:
-    try:
-        with open(root / TAG, "rb") as file:
-            return file.read(len(SIGNATURE)) == SIGNATURE.encode()
-    except OSError:
-        return False
 
 
 def _entries(root: Path) -> list[Path]:
@@ -154,10 +138,6 @@ def _entries(root: Path) -> list[Path]:
         if path.is_symlink() or not _ENTRY.fullmatch(path.name):
             _refuse(root, f"tietrain did not make {path.relative_to(root)}")
     return entries
-
-
-def _size(entry: Path) -> int:
-    return sum(path.lstat().st_size for path in (entry, *entry.rglob("*")) if not path.is_dir())
 
 
 def _refuse(root: Path, problem: str) -> NoReturn:

@@ -1,5 +1,6 @@
 """What `tietrain data` shows of a corpus and its vocabularies."""
 
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -31,16 +32,21 @@ def describe(prepared: Prepared) -> dict[str, Any]:
         }
         for stack, v in prepared.vocabularies.items()
     }
+    pieces = {layout.vocabularies[stack]: v.pieces for stack, v in prepared.vocabularies.items()}
+    texts: dict[str, set[str]] = {}
+    for name, columns in used.items():
+        for column, ids in columns.items():
+            texts.setdefault(column, set()).update(pieces[name][i] for i in ids)
+    in_columns = Counter(itertools.chain.from_iterable(texts.values()))
+    known_nats = {name: split.generator_nats for name, split in prepared.corpus.splits.items()}
     return {
         "name": prepared.corpus.name,
         "columns": {stack: "+".join(_read_by(stack, layout)) for stack in layout.stacks},
         "splits": splits,
         "vocabularies": vocabularies,
-        "shared_pieces": _count_shared(prepared, used),
+        "shared_pieces": sum(n > 1 for n in in_columns.values()) if len(texts) > 1 else None,
         "overlap": about["overlap"],
-        "generator_nats": {
-            name: sum(s.generator_nats) for name, s in prepared.corpus.splits.items() if s.generator_nats is not None
-        },
+        "generator_nats": {name: sum(nats) for name, nats in known_nats.items() if nats is not None},
         "notes": prepared.notes,
         "fingerprints": prepared.fingerprints,
     }
@@ -50,17 +56,6 @@ def _read_by(stack: str, layout: Layout) -> list[str]:
     """The columns a stack reads or writes."""
     pairs = [*layout.encoders.items(), *layout.decoders.items()]
     return list(dict.fromkeys(column for column, name in pairs if name == stack))
-
-
-def _count_shared(prepared: Prepared, used: dict[str, dict[str, set[int]]]) -> int | None:
-    """Pieces that occur in two or more columns of `train`, by their text."""
-    pieces = {prepared.layout.vocabularies[stack]: v.pieces for stack, v in prepared.vocabularies.items()}
-    texts: dict[str, set[str]] = {}
-    for name, columns in used.items():
-        for column, ids in columns.items():
-            texts.setdefault(column, set()).update(pieces[name][i] for i in ids)
-    in_columns = Counter(text for column in texts.values() for text in column)
-    return sum(n > 1 for n in in_columns.values()) if len(texts) > 1 else None
 
 
 def description_lines(description: dict[str, Any]) -> list[str]:
@@ -80,13 +75,11 @@ def description_lines(description: dict[str, Any]) -> list[str]:
         text = f"{v['kind']}, {v['size']:,} pieces, {v['used_in_train']:,} used in train"
         lines.append(f"vocabulary of the {stack}: {text}{'' if v['lossless'] else ', not lossless'}")
     if description["shared_pieces"] is not None:
-        several = len(description["splits"]["train"]) > 2
-        where = "two or more columns" if several else "both languages"
+        where = "two or more columns" if len(description["splits"]["train"]) > 2 else "both languages"
         lines.append(f"pieces used in {where} of train: {description['shared_pieces']:,}")
     # If there is overlap, a note says how much.
-    lines += [
-        f"{split}: no line is also in train" for split, n in description["overlap"].items() if not any(n.values())
-    ]
+    overlap = description["overlap"].items()
+    lines += [f"{split}: no line is also in train" for split, counts in overlap if not any(counts.values())]
     signatures: dict[str, None] = {}
     for name, columns in description.get("copies", {}).items():
         for column, copied in columns.items():

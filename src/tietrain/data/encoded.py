@@ -1,7 +1,5 @@
 """Rows of a split stored as one flat array; their lengths in pieces or characters, their order, and cuts of it."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Self, overload

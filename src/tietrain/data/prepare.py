@@ -3,16 +3,15 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import sentencepiece
 from safetensors.numpy import load_file, save_file
 
-from tietrain.config import OWN_SPLITS, DataConfig, RunConfig
+from tietrain.config import OWN_SPLITS, RunConfig
 from tietrain.config.layout import Layout, make_layout
 from tietrain.data.cache import cache_root, cached
 from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, char_lengths, token_starts
@@ -28,6 +27,7 @@ CACHE_VERSION = 3
 META, ARRAYS, TEXTS = "meta.json", "encoded.safetensors", "texts.json"
 
 Arrays = dict[str, np.ndarray]
+Encoded = dict[str, dict[str, dict[str, EncodedLines]]]
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -39,7 +39,10 @@ def prepare(config: RunConfig) -> Prepared:
     """
     task = config.task.name
     layout = make_layout(config)
-    _check_tags(config, layout)
+    for direction in layout.directions:
+        if direction.target in layout.tags and set(direction.sources) <= set(config.data.features):
+            problem = f"{direction.name} reads only feature vectors, and the tag that names the target needs a text"
+            raise SettingsError("model.decoders=one", problem, "choose model.decoders=each, or add a text source")
     source_key = corpus_key(config.data, task)
     settings = (config.model.vocab_size, config.data.kind, config.data.byte_fallback)
     key = _key(source_key, layout.columns, layout.tags, *settings)
@@ -48,21 +51,23 @@ def prepare(config: RunConfig) -> Prepared:
         meta = json.loads((folder / META).read_bytes())
         arrays = load_file(folder / ARRAYS)
         named = {name: load_vocabulary(folder / f"{i}.model") for i, name in enumerate(layout.columns)}
-        corpus = _load_texts(folder, meta, config.data, task)
+        scored = json.loads((folder / TEXTS).read_bytes())
+    splits = {name: Split(s["texts"], s["generator_nats"]) for name, s in scored.items()}
+    grammar = grammar_settings(config.data, task) if config.data.format == "grammar" else None
+    corpus = Corpus(meta["name"], meta["columns"], splits, meta["fingerprint"], meta["notes"], meta["about"], grammar)
     vocabularies = {stack: named[name] for stack, name in layout.vocabularies.items()}
     texts = _text_columns(layout)
     prepared = Prepared(
         corpus=corpus,
         layout=layout,
         vocabularies=vocabularies,
-        encoded={split: _encoded(arrays, split, layout) for split in meta["splits"]},
+        encoded=_encoded(layout, meta["splits"], lambda *names: EncodedLines(*_packed(arrays, "ids", *names))),
         features={
             split: {c: FeatureRows(*_packed(arrays, "values", split, c)) for c in config.data.features}
             for split in meta["splits"]
         },
         overlap_rows={split: {c: arrays[f"seen/{split}/{c}"] for c in texts} for split in corpus.splits},
         notes=list(meta["notes"]),
-        fingerprints=fingerprints(meta["fingerprint"], vocabularies),
     )
     _measure(prepared, config, arrays)
     for name, vocabulary in named.items():
@@ -78,18 +83,6 @@ def prepare(config: RunConfig) -> Prepared:
     return prepared
 
 
-def fingerprints(corpus: str, vocabularies: Mapping[str, Vocabulary]) -> dict[str, str]:
-    """Those of the corpus and of the vocabulary of every stack, as a run records them."""
-    return {"corpus": corpus} | {f"vocabulary.{stack}": v.fingerprint for stack, v in vocabularies.items()}
-
-
-def _encoded(arrays: Arrays, split: str, layout: Layout) -> dict[str, dict[str, EncodedLines]]:
-    return {
-        name: {c: EncodedLines(*_packed(arrays, "ids", split, name, c)) for c in columns}
-        for name, columns in layout.columns.items()
-    }
-
-
 def _measure(prepared: Prepared, config: RunConfig, arrays: Arrays) -> None:
     """Add what batches are made of: lengths, which rows are pairs, starts of tokens; and notes about it."""
     columns = _text_columns(prepared.layout)
@@ -101,15 +94,14 @@ def _measure(prepared: Prepared, config: RunConfig, arrays: Arrays) -> None:
     if by_chars:
         same = "the same text in every arm, whatever its vocabulary"
         notes.append(f"batches are cut by characters, {CHARS_PER_TOKEN} counted as one token: {same}")
-    if config.task.name != "mt":
-        if by_chars:
-            (stack,), (column,) = prepared.layout.stacks, columns
-            lines = prepared.lines("train", stack, column)
-            prepared.token_starts = token_starts(lines, arrays[f"starts/{column}"], arrays[f"characters/{column}"])
-        return
-    blank = {split: {c: arrays[f"blank/{split}/{c}"] for c in columns} for split in prepared.encoded}
-    prepared.rows = training_rows(config, prepared.reference_lengths, blank["train"], notes)
-    note_scored(prepared, config, blank)
+    if config.task.name == "mt":
+        blank = {split: {c: arrays[f"blank/{split}/{c}"] for c in columns} for split in prepared.encoded}
+        prepared.rows = training_rows(config, prepared.reference_lengths, blank["train"], notes)
+        note_scored(prepared, config, blank)
+    elif by_chars:
+        (stack,), (column,) = prepared.layout.stacks, columns
+        lines = prepared.lines("train", stack, column)
+        prepared.token_starts = token_starts(lines, arrays[f"starts/{column}"], arrays[f"characters/{column}"])
 
 
 def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], names: Collection[str]) -> Prepared:
@@ -123,7 +115,11 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
         DataError: see `load_corpus`.
     """
     layout = make_layout(config)
-    _check_stacks(config, layout, vocabularies)
+    tags = {tag for vocabulary in vocabularies.values() for tag in vocabulary.tags}
+    if layout.vocabularies.keys() != vocabularies.keys() or set(layout.tags) != tags:
+        requested = f"data.columns=[{','.join(config.columns)}]"
+        has = ", ".join(vocabularies) + (f" and the tags {', '.join(sorted(tags))}" if tags else "")
+        raise SettingsError(requested, f"the run has the stacks {has}", "name the columns as the run does")
     data = copy(config.data)
     if data.format not in OWN_SPLITS:
         data.splits = {name: files for name, files in data.splits.items() if _is_wanted(name, names)}
@@ -135,35 +131,30 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
     if not corpus.splits:
         raise SettingsError("data.splits", "there is no split to score", "name one: data.splits.test=[FILE,FILE]")
     of = {layout.vocabularies[stack]: vocabulary for stack, vocabulary in vocabularies.items()}
+
+    def encode(split: str, name: str, column: str) -> EncodedLines:
+        return EncodedLines.of(of[name].encode(corpus.splits[split].texts[column]))
+
     prepared = Prepared(
         corpus=corpus,
         layout=layout,
         vocabularies=dict(vocabularies),
-        encoded={
-            split: {
-                name: {c: EncodedLines.of(of[name].encode(read.texts[c])) for c in columns}
-                for name, columns in layout.columns.items()
-            }
-            for split, read in corpus.splits.items()
-        },
+        encoded=_encoded(layout, corpus.splits, encode),
         features={split: read.features for split, read in corpus.splits.items()},
         overlap_rows={split: {} for split in corpus.splits},
         notes=[note for note in corpus.notes if not note.startswith("train: ")],
-        fingerprints=fingerprints(corpus.fingerprint, vocabularies),
     )
     if config.task.name == "mt":
-        blank = {
-            split: {c: blank_rows(lines) for c, lines in read.texts.items()} for split, read in corpus.splits.items()
-        }
+        splits = corpus.splits.items()
+        blank = {split: {c: blank_rows(lines) for c, lines in read.texts.items()} for split, read in splits}
         note_scored(prepared, config, blank)
     return prepared
 
 
-def _check_tags(config: RunConfig, layout: Layout) -> None:
-    for direction in layout.directions:
-        if direction.target in layout.tags and set(direction.sources) <= set(config.data.features):
-            problem = f"{direction.name} reads only feature vectors, and the tag that names the target needs a text"
-            raise SettingsError("model.decoders=one", problem, "choose model.decoders=each, or add a text source")
+def _encoded(layout: Layout, splits: Iterable[str], lines: Callable[[str, str, str], EncodedLines]) -> Encoded:
+    """Split -> vocabulary of the layout -> column -> its lines."""
+    named = layout.columns.items()
+    return {split: {name: {c: lines(split, name, c) for c in columns} for name, columns in named} for split in splits}
 
 
 def _text_columns(layout: Layout) -> list[str]:
@@ -183,9 +174,18 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
     corpus = load_corpus(config.data, config.task.name)
     texts = _text_columns(layout)
     train = corpus.splits["train"].texts
+    settings = (config.data.kind, config.model.vocab_size, config.data.byte_fallback)
 
-    def learn(columns: Any, tags: tuple[str, ...] = ()) -> Vocabulary:
-        return _vocabulary(config, [source_key, *columns], [train[column] for column in columns], tags)
+    def learn(columns: Collection[str], tags: tuple[str, ...] = ()) -> Vocabulary:
+        """The vocabulary of one or more columns: learned once, then read from the cache."""
+        lines = itertools.chain.from_iterable(train[column] for column in columns)
+        key = _key(*settings, tags, source_key, *columns)
+
+        def build(entry: Path) -> None:
+            train_vocabulary(lines, *settings, tags).save(entry / "vocabulary.model")
+
+        with cached(cache_root(config.data.cache), "vocabulary", key, build) as entry:
+            return load_vocabulary(entry / "vocabulary.model")
 
     # The reference vocabulary: the joint one of all text that is read, whatever the arm.
     reference = learn([column for column in corpus.columns if column in texts])
@@ -218,53 +218,15 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
     save_file(arrays, folder / ARRAYS)
     for i, vocabulary in enumerate(own.values()):
         vocabulary.save(folder / f"{i}.model")
-    _save_texts(corpus, pieces, folder)
-
-
-def _save_texts(corpus: Corpus, pieces: dict[str, dict[str, dict[str, int]]], folder: Path) -> None:
     scored = {
         name: {"texts": s.texts, "generator_nats": s.generator_nats}
         for name, s in corpus.splits.items()
         if name != "train"
     }
     (folder / TEXTS).write_text(json.dumps(scored), encoding="utf-8")
-    meta = {
-        "name": corpus.name,
-        "columns": corpus.columns,
-        "splits": list(corpus.splits),
-        "fingerprint": corpus.fingerprint,
-        "notes": corpus.notes,
-        "about": {**corpus.about, "pieces": pieces},
-    }
+    meta = {"splits": list(corpus.splits), "about": {**corpus.about, "pieces": pieces}}
+    meta |= {key: getattr(corpus, key) for key in ("name", "columns", "fingerprint", "notes")}
     (folder / META).write_text(json.dumps(meta), encoding="utf-8")
-
-
-def _vocabulary(config: RunConfig, key_parts: list[str], texts: list[list[str]], tags: tuple[str, ...]) -> Vocabulary:
-    """The vocabulary of one or more columns: learned once, then read from the cache."""
-    settings = (config.data.kind, config.model.vocab_size, config.data.byte_fallback)
-
-    def build(folder: Path) -> None:
-        train_vocabulary(itertools.chain(*texts), *settings, tags).save(folder / "vocabulary.model")
-
-    key = _key(*settings, tags, *key_parts)
-    with cached(cache_root(config.data.cache), "vocabulary", key, build) as folder:
-        return load_vocabulary(folder / "vocabulary.model")
-
-
-def _load_texts(folder: Path, meta: dict[str, Any], data: DataConfig, task: str) -> Corpus:
-    scored = json.loads((folder / TEXTS).read_bytes())
-    splits = {name: Split(s["texts"], s["generator_nats"]) for name, s in scored.items()}
-    settings = grammar_settings(data, task) if data.format == "grammar" else None
-    return Corpus(meta["name"], meta["columns"], splits, meta["fingerprint"], meta["notes"], meta["about"], settings)
-
-
-def _check_stacks(config: RunConfig, layout: Layout, vocabularies: Mapping[str, Vocabulary]) -> None:
-    """SettingsError if columns have other stacks, or targets other tags, than the run that is scored."""
-    tags = {tag for vocabulary in vocabularies.values() for tag in vocabulary.tags}
-    if layout.vocabularies.keys() != vocabularies.keys() or set(layout.tags) != tags:
-        requested = f"data.columns=[{','.join(config.columns)}]"
-        has = ", ".join(vocabularies) + (f" and the tags {', '.join(sorted(tags))}" if tags else "")
-        raise SettingsError(requested, f"the run has the stacks {has}", "name the columns as the run does")
 
 
 def _is_wanted(split: str, names: Collection[str]) -> bool:

@@ -1,9 +1,9 @@
 """What training and scoring read: encoded rows of every split, and which rows of train are pairs of which direction."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +31,6 @@ class Prepared:
     encoded: split -> vocabulary of `layout` -> column -> lines of ids, without bos and eos. features: split -> column ->
         vectors.
     overlap_rows: split -> column -> rows whose text also stands in train; empty if there is no train.
-    fingerprints: of the corpus and of the vocabulary of every stack.
     reference_lengths: column -> length of each row of train by which translation batches are cut. It does not depend on
         the arm's own vocabularies: it is the number of pieces in the reference vocabulary (the joint one of all text that
         is read, of the same kind and size and without tags); with train.batch_by=chars a number made of the row's
@@ -48,21 +47,22 @@ class Prepared:
     features: dict[str, dict[str, FeatureRows]]
     overlap_rows: dict[str, dict[str, Counts]]
     notes: list[str]
-    fingerprints: dict[str, str]
     reference_lengths: dict[str, Counts] = field(default_factory=dict)
     rows: dict[str, Counts] = field(default_factory=dict)
     token_starts: Counts | None = None
 
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Those of the corpus and of the vocabulary of every stack, as a run records them."""
+        of_stacks = {f"vocabulary.{stack}": v.fingerprint for stack, v in self.vocabularies.items()}
+        return {"corpus": self.corpus.fingerprint} | of_stacks
+
     @property
     def scored(self) -> dict[str, tuple[str, Direction]]:
         """Name -> split and direction of each text that is scored: the split's, or SPLIT.DIRECTION if there are several."""
-        directions = self.layout.directions
-        return {
-            f"{split}.{direction.name}" if len(directions) > 1 else split: (split, direction)
-            for split in self.corpus.splits
-            if split != "train"
-            for direction in directions
-        }
+        several = len(self.layout.directions) > 1
+        scored = product([split for split in self.corpus.splits if split != "train"], self.layout.directions)
+        return {f"{split}.{direction.name}" if several else split: (split, direction) for split, direction in scored}
 
     def used_pieces(self) -> dict[str, dict[str, set[int]]]:
         """Vocabulary of `layout` -> column -> the pieces that its lines of train have."""
@@ -75,7 +75,7 @@ class Prepared:
         """The lines of a column of text, as a stack reads them."""
         return self.encoded[split][self.layout.vocabularies[stack]][column]
 
-    def sources(self, split: str, direction: Direction) -> Sources:
+    def sources(self, split: str, direction: Direction) -> "Sources":
         """What is read in a direction."""
         from tietrain.data.batches.pairs import Sources
 
@@ -88,14 +88,14 @@ class Prepared:
         tagged = direction.target in self.layout.tags
         return Sources(lines, self.vocabularies[texts[0]].tags[direction.target] if tagged else None)
 
-    def pairs(self, split: str, direction: Direction) -> Pairs:
+    def pairs(self, split: str, direction: Direction) -> "Pairs":
         """The rows of a split as pairs of a direction. Of train, `rows` names those that are trained on."""
         from tietrain.data.batches.pairs import Pairs
 
         stack = self.layout.decoders[direction.target]
         return Pairs(self.sources(split, direction), stack, self.lines(split, stack, direction.target))
 
-    def training_pairs(self, direction: Direction) -> TrainingPairs:
+    def training_pairs(self, direction: Direction) -> "TrainingPairs":
         """The pairs of a trained direction that are trained on."""
         from tietrain.data.batches.pairs import TrainingPairs
 
@@ -129,13 +129,26 @@ def training_rows(
     """
     n_rows = len(next(iter(lengths.values())))
     task = config.task
+    unit = f"times {CHARS_PER_TOKEN} characters" if config.train.batch_by == "chars" else "pieces"
     owners = draws(n_rows, "disjoint") % np.uint64(len(config.directions))
     chosen = {}
     for number, direction in enumerate(config.directions):
         where = label("train", direction, config.directions)
-        rows = np.flatnonzero(owners == number) if task.disjoint else np.arange(n_rows)
-        rows = _with_text(rows, direction, blank, where, notes)
-        rows = _short(rows, direction, lengths, config, where, notes)
+        owned = np.flatnonzero(owners == number) if task.disjoint else np.arange(n_rows)
+        full = np.setdiff1d(owned, empty_rows(direction, blank))
+        if len(full) < len(owned):
+            notes.append(f"{where}: {len(owned) - len(full)} pairs with an empty side are left out")
+        if not len(full):
+            problem = f"no row of train is a pair of {direction.name} with text on all sides"
+            raise DataError("data.splits.train", problem, "give more text, or ask for fewer directions")
+        longest = np.maximum.reduce([lengths[c] for c in direction.columns])[full]
+        rows = full[longest <= task.max_len]
+        if not len(rows):
+            remedy = f"give at least {longest.min()} {unit}"
+            raise DataError(f"task.max_len={task.max_len}", "every training pair is longer", remedy)
+        if len(rows) < len(full):
+            limit = f"task.max_len={task.max_len} {unit}"
+            notes.append(f"{where}: {len(full) - len(rows)} pairs with a side of more than {limit} are left out")
         most = task.train_pairs.get(direction.name, len(rows))
         if len(rows) > most:
             notes.append(f"{where}: {most} of {len(rows)} pairs are learned, as task.train_pairs asks")
@@ -170,30 +183,3 @@ def note_scored(prepared: Prepared, config: RunConfig, blank: Mapping[str, Mappi
         names = ", ".join(direction.name for direction in config.zero_shot)
         apart = "no row of train is" if config.task.disjoint else "task.disjoint=false: rows of train may be"
         prepared.notes.append(f"zero-shot: {names} are scored and never trained; {apart} in more than one direction")
-
-
-def _with_text(rows: Counts, direction: Direction, blank: Mapping[str, Counts], where: str, notes: list[str]) -> Counts:
-    kept = np.setdiff1d(rows, empty_rows(direction, blank))
-    if len(kept) < len(rows):
-        notes.append(f"{where}: {len(rows) - len(kept)} pairs with an empty side are left out")
-    if not len(kept):
-        problem = f"no row of train is a pair of {direction.name} with text on all sides"
-        raise DataError("data.splits.train", problem, "give more text, or ask for fewer directions")
-    return kept
-
-
-def _short(
-    rows: Counts, direction: Direction, lengths: Mapping[str, Counts], config: RunConfig, where: str, notes: list[str]
-) -> Counts:
-    """The rows of which no side is longer than task.max_len."""
-    max_len = config.task.max_len
-    longest = np.maximum.reduce([lengths[c] for c in direction.columns])[rows]
-    unit = f"times {CHARS_PER_TOKEN} characters" if config.train.batch_by == "chars" else "pieces"
-    kept: Counts = rows[longest <= max_len]
-    if not len(kept):
-        remedy = f"give at least {longest.min()} {unit}"
-        raise DataError(f"task.max_len={max_len}", "every training pair is longer", remedy)
-    if len(kept) < len(rows):
-        limit = f"task.max_len={max_len} {unit}"
-        notes.append(f"{where}: {len(rows) - len(kept)} pairs with a side of more than {limit} are left out")
-    return kept

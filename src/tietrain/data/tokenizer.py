@@ -33,6 +33,8 @@ _UNESCAPED = {v: k for k, v in _ESCAPED.items()}
 _NEEDS_ESCAPE = re.compile("[" + "".join(_ESCAPED) + "]")
 _IS_ESCAPE = re.compile("|".join(_UNESCAPED))
 _TAG = _ESCAPE + "<2"  # as in `<2de>`, Johnson et al. 2017
+# Stands before every line, by kind of vocabulary; a blank for other kinds.
+_PREFIX = {"char": ""}
 
 
 class Vocabulary:
@@ -48,7 +50,7 @@ class Vocabulary:
     def __init__(self, model: bytes, kind: str, lossless: bool = True):
         self.kind, self.lossless, self._model = kind, lossless, model
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self._prefix = _prefix(kind)
+        self._prefix = _PREFIX.get(kind, " ")
         self.tags: dict[str, int] = {}
         while (i := EOS_ID + 1 + len(self.tags)) < self.size and self._pieces.is_control(i):
             self.tags[self._pieces.id_to_piece(i).removeprefix(_TAG).removesuffix(">")] = i
@@ -139,9 +141,10 @@ class Vocabulary:
 
     def decode(self, lines: Iterable[Sequence[int]]) -> list[str]:
         """The text of each list of ids; pad, bos and eos are nothing, unk is U+2047 between blanks."""
-        dropped = (PAD_ID, BOS_ID, EOS_ID)
-        texts = self._pieces.decode([[int(i) for i in ids if i not in dropped] for ids in lines])
-        return [_unspell(text, self._prefix) for text in texts]
+        texts = self._pieces.decode([[int(i) for i in ids if i not in (PAD_ID, BOS_ID, EOS_ID)] for ids in lines])
+        # U+2581 is left of words that were spelled in bytes.
+        plain = (text.replace("\u2581", " ").removeprefix(self._prefix) for text in texts)
+        return [_IS_ESCAPE.sub(lambda m: _UNESCAPED[m.group()], text) for text in plain]
 
     def save(self, path: Path) -> None:
         """Write the sentencepiece model, and beside it `path` + `.json` with what the model does not say."""
@@ -207,7 +210,13 @@ def train_vocabulary(
     try:
         call_beside(train)  # a signal that stops the run need not wait for its end
     except RuntimeError as e:
-        raise _explain(str(e), size, byte_fallback, len(tags)) from None
+        too_small = re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(e))
+        if not too_small and "vocab_size) >=" not in str(e):
+            raise DataError("learning a vocabulary", f"sentencepiece says: {e}", "check data.splits.train") from None
+        bytes_too = ", and 256 bytes (data.byte_fallback=true)" if byte_fallback else ""
+        problem = f"there are more special pieces and characters of the training text{bytes_too}"
+        least = int(too_small.group(1)) if too_small else 260 + len(tags)
+        raise SettingsError(f"model.vocab_size={size}", problem, f"give at least {least}") from None
     vocabulary = Vocabulary(model.getvalue(), kind)
     words = sorted(set().union(*(line.split(" ") for line in lines)))
     spelled = vocabulary.encode(words)
@@ -224,33 +233,9 @@ def _training_lines(lines: list[str], kind: str) -> Iterator[str]:
         alphabet = set().union(*sample)
         sample += [line for line in lines if not alphabet.issuperset(line)]
     for line in sample:
-        spelled = _spell(line, _prefix(kind))
+        spelled = _spell(line, _PREFIX.get(kind, " "))
         yield from (spelled[i : i + MAX_TRAINING_CHARACTERS] for i in range(0, len(spelled), MAX_TRAINING_CHARACTERS))
 
 
-def _explain(message: str, size: int, byte_fallback: bool, n_tags: int) -> SettingsError | DataError:
-    too_small = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
-    if too_small or "vocab_size) >=" in message:
-        least = int(too_small.group(1)) if too_small else 260 + n_tags
-        bytes_too = ", and 256 bytes (data.byte_fallback=true)" if byte_fallback else ""
-        return SettingsError(
-            f"model.vocab_size={size}",
-            f"there are more special pieces and characters of the training text{bytes_too}",
-            f"give at least {least}",
-        )
-    return DataError("learning a vocabulary", f"sentencepiece says: {message}", "check data.splits.train")
-
-
-def _prefix(kind: str) -> str:
-    return "" if kind == "char" else " "
-
-
 def _spell(line: str, prefix: str) -> str:
-    if _NEEDS_ESCAPE.search(line):
-        line = _NEEDS_ESCAPE.sub(lambda m: _ESCAPED[m.group()], line)
-    return prefix + line if line else line
-
-
-def _unspell(text: str, prefix: str) -> str:
-    text = text.replace("\u2581", " ").removeprefix(prefix)  # U+2581 is left of words that were spelled in bytes
-    return _IS_ESCAPE.sub(lambda m: _UNESCAPED[m.group()], text) if _ESCAPE in text else text
+    return prefix + _NEEDS_ESCAPE.sub(lambda m: _ESCAPED[m.group()], line) if line else line

@@ -36,11 +36,9 @@ def check_foreign_model(path: Path) -> None:
     It guards against a file that crashes, hangs or bloats the parser, not against one that takes it over.
     """
     command = [sys.executable, "-I", "-c", PARSE]
+    model = runs.read_bytes(path)
     try:
-        done = subprocess.run(
-            command, input=runs.read_bytes(path), capture_output=True, timeout=2 * MAX_SECONDS, check=False
-        )
-        code = done.returncode
+        code = subprocess.run(command, input=model, capture_output=True, timeout=2 * MAX_SECONDS).returncode
     except subprocess.TimeoutExpired:
         code = -signal.SIGXCPU
     if code:

@@ -1,4 +1,5 @@
 import os
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,19 @@ from hypothesis import strategies as st
 
 from of_lengths import check_rows, lines_of, mt, pairs_of_lengths, quick
 from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig
-from tietrain.data.batches.batching import padding_efficiency, split_batch
+from tietrain.data.batches.batching import split_batch
 from tietrain.data.batches.pairs import MtBatches
 from tietrain.data.prepare import prepare
 
 
-def test_mt_batches_have_little_padding():
+@pytest.fixture
+def padding_efficiency(monkeypatch):
+    """As the benchmark measures it."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[3] / "scripts")
+    return import_module("bench").padding_efficiency
+
+
+def test_mt_batches_have_little_padding(padding_efficiency):
     random = np.random.default_rng(0)
     src = random.poisson(14, 20_000) + 1
     sizes = list(zip(src.tolist(), np.maximum(1, src + random.integers(-4, 5, len(src))).tolist(), strict=True))
@@ -39,7 +47,7 @@ def test_split_batch_gives_parts_that_are_the_batch(sizes, budget):
 
 
 @pytest.mark.skipif(not os.environ.get("TIETRAIN_DATA"), reason="TIETRAIN_DATA is not set")
-def test_mt_batches_have_little_padding_on_multi30k(tmp_path):
+def test_mt_batches_have_little_padding_on_multi30k(tmp_path, padding_efficiency):
     values = yaml.safe_load((Path(__file__).parents[3] / "conf/data/multi30k_en_de.yaml").read_text(encoding="utf-8"))
     data = DataConfig(root=os.environ["TIETRAIN_DATA"], cache=str(tmp_path), vocabulary="joint", **values)
     config = RunConfig(task=TaskConfig(name="mt"), data=data, model=ModelConfig(vocab_size=8000))

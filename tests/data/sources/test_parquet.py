@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from refusals import refusal, spelled
 from tietrain.config import DataConfig
-from tietrain.data.sources import columns
+from tietrain.data.sources import parquet
 from tietrain.data.sources.corpora import corpus_key, load_corpus
 from tietrain.data.sources.parquet import read_parquet
 from tietrain.errors import DataError
@@ -23,7 +23,9 @@ def write(path, table, **options):
 
 
 def read(path, names=("en", "de"), one_line=True):
-    return read_parquet(path, f"data.splits.train=[{path.name}]", list(names), one_line)
+    texts = {name: [] for name in names}
+    read_parquet(texts, path, f"data.splits.train=[{path.name}]", one_line)
+    return list(texts.values())
 
 
 def data(root, **settings) -> DataConfig:
@@ -139,7 +141,7 @@ def test_read_parquet_reads_only_regular_files(tmp_path):
 
 
 def test_read_parquet_refuses_more_than_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(columns, "MAX_BYTES", 1000)
+    monkeypatch.setattr(parquet, "MAX_BYTES", 1000)
     # A dictionary makes many long rows of a short file.
     path = write(tmp_path / "a.parquet", {"en": ["x" * 100] * 1000, "de": ["y"] * 1000})
     assert path.stat().st_size < 2000

@@ -44,7 +44,7 @@ def make_prepared(config):
     corpus = SimpleNamespace(splits=splits, columns=config.columns, grammar=None)
     vocabularies = {stack: SimpleNamespace(lossless=True) for stack in layout.vocabularies}
     features, seen = ({split: {} for split in encoded} for _ in range(2))
-    return Prepared(corpus, layout, vocabularies, encoded, features, seen, [], {})
+    return Prepared(corpus, layout, vocabularies, encoded, features, seen, [])
 
 
 @pytest.mark.parametrize("tokens_a_batch", [8, 1000])

@@ -3,8 +3,6 @@
 Nothing else is needed to continue after an interruption, whatever the number of workers or processes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -41,7 +39,7 @@ class Batch:
         """Positions of the batch, padding included, of all sides."""
         return sum(ids.shape[0] * ids.shape[1] for ids in (self.tgt_in_ids, *self.sources.values()))
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> "Batch":
         """The same batch with its tensors on a device."""
         tensors: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, sources={k: v.to(device) for k, v in self.sources.items()}, **tensors)
@@ -62,22 +60,9 @@ def split_batch(batch: Batch, device_batch_tokens: int) -> list[Batch]:
 
     Each has at most `device_batch_tokens` padded tokens on its longest side, or is one row.
     """
-    sides = list(batch.lengths.values())
-    longer = np.maximum.reduce([np.asarray(side, dtype=np.int64) for side in sides])
+    longer = np.max(list(batch.lengths.values()), axis=0)
     parts = cut(np.arange(len(longer)), longer, device_batch_tokens)
     return [batch] if len(parts) == 1 else [_part(batch, int(rows[0]), int(rows[-1]) + 1) for rows in parts]
-
-
-def padding_efficiency(batches: Batches) -> dict[str, float]:
-    """Stack -> real tokens over padded ones in the first epoch, and `both` for the sum of all."""
-    real: dict[str, int] = {}
-    padded: dict[str, int] = {}
-    for index in range(batches.n_batches(0)):
-        batch = batches.batch(0, index)
-        for stack, ids in {**batch.sources, batch.stack: batch.tgt_in_ids}.items():
-            real[stack] = real.get(stack, 0) + sum(batch.lengths[stack])
-            padded[stack] = padded.get(stack, 0) + ids.shape[0] * ids.shape[1]
-    return {**{s: real[s] / padded[s] for s in real}, "both": sum(real.values()) / sum(padded.values())}
 
 
 def as_tensor(ids: np.ndarray) -> Tensor:
@@ -88,13 +73,7 @@ def as_tensor(ids: np.ndarray) -> Tensor:
 def _part(batch: Batch, start: int, end: int) -> Batch:
     lengths = {stack: side[start:end] for stack, side in batch.lengths.items()}
     longest = max(lengths[batch.stack])
-    targets = batch.tgt_out_ids[start:end, :longest]
-    return Batch(
-        {stack: ids[start:end, : max(lengths[stack])] for stack, ids in batch.sources.items()},
-        batch.stack,
-        batch.tgt_in_ids[start:end, :longest],
-        targets,
-        lengths,
-        int((targets != PAD_ID).sum()),
-        None if batch.row_seeds is None else batch.row_seeds[start:end],
-    )
+    sources = {stack: ids[start:end, : max(lengths[stack])] for stack, ids in batch.sources.items()}
+    inputs, targets = (ids[start:end, :longest] for ids in (batch.tgt_in_ids, batch.tgt_out_ids))
+    seeds = None if batch.row_seeds is None else batch.row_seeds[start:end]
+    return Batch(sources, batch.stack, inputs, targets, lengths, int((targets != PAD_ID).sum()), seeds)

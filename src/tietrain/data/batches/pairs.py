@@ -1,7 +1,5 @@
 """Sentence pairs in batches, each of one direction: a pure function of (lengths, seed, epoch, index)."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -57,7 +55,7 @@ class Sources:
     def __len__(self) -> int:
         return len(next(iter(self.lines.values())))
 
-    def first(self, n: int | None) -> Sources:
+    def first(self, n: int | None) -> "Sources":
         """The first n rows; all for None."""
         return self if n is None else replace(self, lines={s: lines[:n] for s, lines in self.lines.items()})
 
@@ -85,7 +83,7 @@ class Pairs:
         """Tokens of each row on its longest side, without an end mark."""
         return np.maximum(self.sources.longest, self.target.lengths)
 
-    def first(self, n: int | None) -> Pairs:
+    def first(self, n: int | None) -> "Pairs":
         """The first n pairs; all for None."""
         return Pairs(self.sources.first(n), self.stack, self.target[:n])
 
@@ -97,14 +95,9 @@ class Pairs:
         tgt_in_ids[:, 0] = BOS_ID
         tgt_in_ids[np.arange(tgt_in_ids.shape[1]) >= lengths[:, None]] = PAD_ID
         read = {stack: counts[rows].tolist() for stack, counts in self.sources.lengths.items()}
-        return Batch(
-            self.sources.padded(rows),
-            self.stack,
-            as_tensor(tgt_in_ids),
-            as_tensor(tgt_out_ids),
-            {**read, self.stack: lengths.tolist()},
-            int(lengths.sum()),
-        )
+        read[self.stack] = lengths.tolist()
+        inputs, targets = map(as_tensor, (tgt_in_ids, tgt_out_ids))
+        return Batch(self.sources.padded(rows), self.stack, inputs, targets, read, int(lengths.sum()))
 
 
 @dataclass(frozen=True)
@@ -130,7 +123,7 @@ class TrainingPairs:
 class MtBatches:
     """Pairs of like length and one direction, cut so that a step has at most `batch_tokens` padded target tokens.
 
-    Lengths, end marks included, are the reference lengths. Pairs are put in `ordering.length_order`, pairs of equal
+    Lengths, end marks included, are the reference lengths. Pairs are put in `encoded.length_order`, pairs of equal
     lengths in a new order each epoch, cut greedily, and the batches of all directions are shuffled. A pair longer than
     the budget is a batch of its own.
 
@@ -176,18 +169,13 @@ class MtBatches:
         if self._epoch[0] != epoch:
             batches: list[tuple[int, Counts]] = []
             for which, direction in enumerate(self._directions):
-                batches += [(which, places) for places in self._cut(which, direction, epoch)]
-            shuffled = shuffle(len(batches), self._data, self._seed, epoch, "order")
-            self._epoch = (epoch, [batches[i] for i in shuffled])
+                drawn = self._drawn(which, direction, epoch)
+                tgt = direction.tgt_lengths[drawn] + 1
+                ties = draws(len(drawn), direction.digest, self._seed, epoch, "ties")
+                order = length_order(direction.src_lengths[drawn] + 1, tgt, ties, turn=epoch)
+                batches += [(which, drawn[places]) for places in cut(order, tgt[order], self._budget)]
+            self._epoch = (epoch, [batches[i] for i in shuffle(len(batches), self._data, self._seed, epoch, "order")])
         return self._epoch[1]
-
-    def _cut(self, which: int, direction: TrainingPairs, epoch: int) -> list[Counts]:
-        drawn = self._drawn(which, direction, epoch)
-        src = direction.src_lengths[drawn] + 1
-        tgt = direction.tgt_lengths[drawn] + 1
-        ties = draws(len(drawn), direction.digest, self._seed, epoch, "ties")
-        order = length_order(src, tgt, ties, turn=epoch)
-        return [drawn[places] for places in cut(order, tgt[order], self._budget)]
 
     def _drawn(self, which: int, direction: TrainingPairs, epoch: int) -> Counts:
         """Places, among the pairs of a direction, of those of an epoch."""

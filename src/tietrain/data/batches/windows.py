@@ -25,37 +25,34 @@ class LmBatches:
 
     Args:
         stream: token ids, see `make_stream`.
-        starts: the character of the text at which each token begins, see `characters.token_starts`.
+        starts: the character of the text at which each token begins, see `encoded.token_starts`.
+    Raises:
+        SettingsError: the text is shorter than a window, or a window could have no token.
     """
 
     def __init__(self, stream: Ids, window: int, batch_tokens: int, seed: int, starts: Counts | None = None):
-        self._stream, self._inputs, self._starts = stream, _shifted(stream), starts
+        self._stream, self._starts = stream, starts
         self._rows, self._seed = max(1, batch_tokens // window), seed
         if starts is None:
             self._size, self._width, of_text = len(stream), window, stream
         else:
             of_text = starts[stream == EOS_ID]  # the line ends: no vocabulary moves them
             self._size, self._width = int(starts[-1]) + 1, CHARS_PER_TOKEN * window
-        self._check_window(window)
-        self._data = hashlib.sha256(of_text.tobytes()).hexdigest()
-        self._epoch: tuple[int, Counts] = (-1, np.empty(0, dtype=np.int64))
-        self.fingerprint = hashlib.sha256(
-            f"{self._data} {self._width} {self._rows}".encode() + self._plan(0).tobytes()
-        ).hexdigest()
-
-    def _check_window(self, window: int) -> None:
-        """SettingsError if the text is shorter than a window, or a window could have no token."""
         requested = f"task.window={window}"
         if self._size < self._width:
-            unit = "tokens" if self._starts is None else f"characters and a window {self._width}"
+            unit = "tokens" if starts is None else f"characters and a window {self._width}"
             problem = f"the training text has {self._size} {unit}"
             raise SettingsError(requested, problem, "choose a shorter window or a longer text")
-        longest = 1 if self._starts is None else int(np.diff(self._starts).max(initial=1))
+        longest = 1 if starts is None else int(np.diff(starts).max(initial=1))
         if longest > self._width:
             problem = f"a piece of the training text has {longest} characters and a window {self._width}"
             least = -(-longest // CHARS_PER_TOKEN)
             remedy = f"give at least {least}, or another vocabulary (data.byte_fallback=true)"
             raise SettingsError(requested, problem, remedy)
+        self._data = hashlib.sha256(of_text.tobytes()).hexdigest()
+        self._epoch: tuple[int, Counts] = (-1, np.empty(0, dtype=np.int64))
+        plan = f"{self._data} {self._width} {self._rows}".encode() + self._plan(0).tobytes()
+        self.fingerprint = hashlib.sha256(plan).hexdigest()
 
     def n_batches(self, epoch: int) -> int:
         """Steps of an epoch; the offset makes it differ by one at times."""
@@ -69,7 +66,7 @@ class LmBatches:
         ends = begins + self._width
         if self._starts is not None:
             begins, ends = np.searchsorted(self._starts, begins), np.searchsorted(self._starts, ends)
-        return _lm_batch(self._stream, self._inputs, begins, ends)
+        return _lm_batch(self._stream, begins, ends)
 
     def _plan(self, epoch: int) -> Counts:
         """Where each window begins, in tokens or characters, in the order of training."""
@@ -97,7 +94,6 @@ def lm_eval_windows(stream: Ids, window: int, stride: int | None, batch_tokens: 
     """
     stride = stride or window
     n = len(stream)
-    inputs = _shifted(stream)
     if not n:
         return
     window = min(window, n)
@@ -108,23 +104,20 @@ def lm_eval_windows(stream: Ids, window: int, stride: int | None, batch_tokens: 
     per_batch = max(1, batch_tokens // window)
     for i in range(0, len(ends), per_batch):
         starts = ends[i : i + per_batch] - window
-        batch = _lm_batch(stream, inputs, starts, starts + window)
+        batch = _lm_batch(stream, starts, starts + window)
         unscored = torch.from_numpy(starts[:, None] + np.arange(window) < scored_from[i : i + per_batch, None])
         targets = batch.tgt_out_ids.masked_fill(unscored, PAD_ID)
         yield replace(batch, tgt_out_ids=targets, n_tokens=int((~unscored).sum())), starts
 
 
-def _shifted(stream: Ids) -> Ids:
-    return np.concatenate([np.asarray([BOS_ID], dtype=stream.dtype), stream[:-1]])
-
-
-def _lm_batch(stream: Ids, inputs: Ids, begins: Counts, ends: Counts) -> Batch:
-    """The tokens from begins[b] up to ends[b] of the stream as row b, right-padded."""
+def _lm_batch(stream: Ids, begins: Counts, ends: Counts) -> Batch:
+    """The tokens from begins[b] up to ends[b] of the stream as row b, right-padded; each is read after the one before."""
     lengths = ends - begins
     at = begins[:, None] + np.arange(lengths.max())
     real = at < ends[:, None]
     at = np.minimum(at, len(stream) - 1)
-    tgt_in_ids, tgt_out_ids = (as_tensor(np.where(real, ids[at], PAD_ID)) for ids in (inputs, stream))
+    before = np.where(at > 0, stream[at - 1], BOS_ID)
+    tgt_in_ids, tgt_out_ids = (as_tensor(np.where(real, ids, PAD_ID)) for ids in (before, stream[at]))
     return Batch({}, "decoder", tgt_in_ids, tgt_out_ids, {"decoder": lengths.tolist()}, int(lengths.sum()))
 
 

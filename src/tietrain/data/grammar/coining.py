@@ -1,7 +1,9 @@
 """Draws the lexicon: which concepts there are and what A and B call them; then C."""
 
+from itertools import count
+
 from tietrain.data.grammar.coining_c import coin_c
-from tietrain.data.grammar.draw import Table, Uniform, make_stream
+from tietrain.data.grammar.draw import Table, make_stream
 from tietrain.data.grammar.language_a import LanguageA
 from tietrain.data.grammar.language_b import LanguageB
 from tietrain.data.grammar.lexicon import (
@@ -33,20 +35,12 @@ KIND_SIZES = {
     "number": 60,
 }
 """Concepts of each kind at `small` and difficulty 4; other settings scale them, to no fewer than four."""
-PREPOSITIONS = (("in", "in"), ("on", "auf"), ("near", "bei"), ("behind", "hinter"), ("under", "unter"))
-CONJUNCTIONS = (
-    ("because", "weil"),
-    ("when", "wenn"),
-    ("although", "obwohl"),
-    ("while", "solange"),
-    ("before", "bevor"),
-)
+PREPOSITIONS = {"in": "in", "on": "auf", "near": "bei", "behind": "hinter", "under": "unter"}
+CONJUNCTIONS = {"because": "weil", "when": "wenn", "although": "obwohl", "while": "solange", "before": "bevor"}
 OBJECT_KINDS = ("name", *NOUN_KINDS)
 ANY_OBJECT = Table(OBJECT_KINDS, (3, 5, 3, 8, 2))
-OBJECT_PATTERNS = Table(
-    (ANY_OBJECT, Table(OBJECT_KINDS, (4, 6, 4, 2, 1)), Table(OBJECT_KINDS, (1, 1, 2, 10, 4))),
-    (2, 1, 2),
-)
+PEOPLE_FIRST = Table(OBJECT_KINDS, (4, 6, 4, 2, 1))
+OBJECT_PATTERNS = Table((ANY_OBJECT, PEOPLE_FIRST, Table(OBJECT_KINDS, (1, 1, 2, 10, 4))), (2, 1, 2))
 GENDERS_OF_PERSONS = Table((0, 1), (1, 1))
 GENDERS = Table((0, 1, 2), (4, 4, 3))
 PLURALS = Table(("e", "en", "er", "s"), (4, 3, 2, 1))
@@ -73,12 +67,9 @@ def make_cognate(stem: Stem) -> Stem:
     >>> make_cognate(Stem("sh", "i", "th")).text
     'schit'
     """
-    parts = []
-    for part in stem:
-        for of_a, of_b in SOUND_CHANGES:
-            part = part.replace(of_a, of_b)
-        parts.append(part)
-    return Stem(*parts)
+    for of_a, of_b in SOUND_CHANGES:
+        stem = Stem(*(part.replace(of_a, of_b) for part in stem))
+    return stem
 
 
 class _Coiner:
@@ -87,7 +78,7 @@ class _Coiner:
     def __init__(self, settings: GrammarSettings) -> None:
         self.level = settings.difficulty
         self.size_percent = settings.sizes.lexicon_percent
-        self.uniform: Uniform = make_stream("language", settings.language_seed)
+        self.uniform = make_stream("language", settings.language_seed)
         self.lexicon = Lexicon(n_topics=settings.sizes.n_topics)
         self.register = FormRegister()
         self.separable_bases: list[Word] = []
@@ -97,9 +88,9 @@ class _Coiner:
         self.register.take("a", LanguageA.function_words, -1)
         self.register.take("b", LanguageB.function_words, -1)
         self.lexicon.that = self._add_fixed("that", "that", "dass")
-        for of_a, of_b in CONJUNCTIONS:
+        for of_a, of_b in CONJUNCTIONS.items():
             self._add_fixed("conjunction", of_a, of_b)
-        for of_a, of_b in PREPOSITIONS:
+        for of_a, of_b in PREPOSITIONS.items():
             self._add_fixed("preposition", of_a, of_b)
         for kind, normal_size in KIND_SIZES.items():
             size = max(4, normal_size * self.size_percent * self.level // 400)
@@ -107,7 +98,9 @@ class _Coiner:
                 if kind == "number":
                     self._add_fixed(kind, str(rank + 2), str(rank + 2))
                 elif kind == "name":
-                    self._add_name()
+                    names = (coin_stem(self.uniform, "name", 2).text.capitalize() for _ in count())
+                    name = next(name for name in names if self.register.is_free("a", name, len(self.lexicon.kind)))
+                    self._add_fixed("name", name, name)
                 else:
                     self._add_content(kind, rank, size)
 
@@ -124,13 +117,6 @@ class _Coiner:
                 raise AssertionError(f"{form} is already a word of {language}")
             self.lexicon.words[language][concept] = ((Word((form,)), 1),)
         return concept
-
-    def _add_name(self) -> None:
-        while True:
-            name = coin_stem(self.uniform, "name", 2).text.capitalize()
-            if self.register.is_free("a", name, len(self.lexicon.kind)):
-                self._add_fixed("name", name, name)
-                return
 
     def _add_content(self, kind: str, rank: int, size: int) -> None:
         """One concept with its words in both languages; a double verb gets its second sense."""
@@ -200,10 +186,10 @@ class _Coiner:
             if self.register.take(language, forms, concept):
                 return Word(forms), stem
 
-    def _is_irregular(self) -> bool:
-        return self._percent(min(40, 5 * self.level))
-
-    def _other_vowel(self, language: str, stem: Stem) -> str:
+    def _irregular(self, language: str, stem: Stem) -> str:
+        """The stem with another vowel; empty if it is regular."""
+        if not self._percent(min(40, 5 * self.level)):
+            return ""
         vowels = VOWELS[language]
         # A cognate may carry a vowel that B's own stems lack.
         is_known = stem.vowel in vowels.items
@@ -216,10 +202,8 @@ class _Coiner:
         if kind in NOUN_KINDS:
             return (text, with_s)
         if kind in VERB_KINDS:
-            return (with_s, text, self._other_vowel("a", stem) if self._is_irregular() else text + "ed")
-        if kind == "manner":
-            return (text + "ly",)
-        return (text,)
+            return (with_s, text, self._irregular("a", stem) or text + "ed")
+        return (text + "ly" if kind == "manner" else text,)
 
     def _inflect_b(self, kind: str, stem: Stem) -> tuple[str, ...]:
         text = stem.text
@@ -227,10 +211,8 @@ class _Coiner:
             return (text, text + PLURALS.draw(self.uniform))
         if kind in VERB_KINDS:
             link = "e" if text.endswith(("t", "d", "tz")) else ""
-            past = (text + link + "te", text + link + "ten")
-            if self._is_irregular():
-                changed = self._other_vowel("b", stem)
-                past = (changed, changed + "en")
+            changed = self._irregular("b", stem)
+            past = (changed, changed + "en") if changed else (text + link + "te", text + link + "ten")
             return (text + link + "t", text + "en", *past, text + "en")
         if kind == "adjective":
             return tuple(text + ending for ending in ("e", "er", "es", "en"))
@@ -242,18 +224,16 @@ class _Coiner:
         Verbs that share a stem are told apart by the particle alone, which in a main clause
         stands at the far end.
         """
-        if not self._percent(SEPARABLE_PERCENT):
-            self.separable_bases.append(word)
-            return word
-        base = word
-        may_share = self._percent(50) and concept not in self.lexicon.cognates
-        if may_share and self.separable_bases:
-            base = self.separable_bases[self._below(len(self.separable_bases))]
-        particle = LanguageB.particles[self._below(len(LanguageB.particles))]
-        joined = tuple(particle + form for form in base.forms)
-        key = (base.forms[0], particle)
-        if key in self.separable_taken or not self.register.take("b", joined, concept):
-            self.separable_bases.append(word)
-            return word
-        self.separable_taken.add(key)
-        return Word(base.forms, particle)
+        if self._percent(SEPARABLE_PERCENT):
+            base = word
+            may_share = self._percent(50) and concept not in self.lexicon.cognates
+            if may_share and self.separable_bases:
+                base = self.separable_bases[self._below(len(self.separable_bases))]
+            particle = LanguageB.particles[self._below(len(LanguageB.particles))]
+            joined = tuple(particle + form for form in base.forms)
+            key = (base.forms[0], particle)
+            if key not in self.separable_taken and self.register.take("b", joined, concept):
+                self.separable_taken.add(key)
+                return Word(base.forms, particle)
+        self.separable_bases.append(word)
+        return word

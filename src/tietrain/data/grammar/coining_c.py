@@ -5,7 +5,7 @@ C has one word per concept, the most frequent of B, so that training which has t
 
 import re
 
-from tietrain.data.grammar.draw import Uniform, make_stream
+from tietrain.data.grammar.draw import make_stream
 from tietrain.data.grammar.language_b import LanguageB, LanguageC
 from tietrain.data.grammar.lexicon import NOUN_KINDS, SYLLABLES, VERB_KINDS, FormRegister, Lexicon, Word, coin_stem
 
@@ -31,7 +31,28 @@ def coin_c(lexicon: Lexicon, register: FormRegister, language_seed: int) -> None
         register.reserve("c", forms)
         for concept, form in zip(lexicon.members(kind), forms, strict=True):
             lexicon.words["c"][concept] = ((Word((form,)), 1),)
-    coiner = _CoinerC(register, make_stream("language c", language_seed))
+    uniform = make_stream("language c", language_seed)
+    # By those of B: separable verbs of B may share a stem, and then share it in C.
+    forms_of: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def coin(concept: int, kind: str, of_b: Word) -> Word:
+        """A word whose forms are all free, with B's stem unless that is replaced or taken."""
+        if kind in ("name", "number"):
+            register.take("c", of_b.forms, concept)
+            return of_b
+        particle = PARTICLES[of_b.particle]
+        shared = forms_of.get(of_b.forms)
+        if shared and register.take("c", _join(particle, shared), concept):
+            return Word(shared, particle)
+        forms = _inherit(kind, of_b)
+        is_replaced = int(uniform() * 100) < REPLACED_PERCENT
+        while is_replaced or not register.take("c", (*forms, *_join(particle, forms)), concept):
+            stem = coin_stem(uniform, "c", SYLLABLES.draw(uniform)).text
+            forms = inflect_c(kind, stem, of_b)
+            is_replaced = False
+        forms_of.setdefault(of_b.forms, forms)
+        return Word(forms, particle)
+
     first_sense = {second: verb for verb, second in lexicon.second_sense.items()}
     for concept, kind in enumerate(lexicon.kind):
         of_b = lexicon.words["b"][concept][0][0]
@@ -39,35 +60,7 @@ def coin_c(lexicon: Lexicon, register: FormRegister, language_seed: int) -> None
         if verb != concept and lexicon.split_in[verb] == "a":
             lexicon.words["c"][concept] = lexicon.words["c"][verb]
         elif kind not in CLOSED:
-            lexicon.words["c"][concept] = ((coiner.coin(concept, kind, of_b), 1),)
-
-
-class _CoinerC:
-    """Coins words in the order of the concepts, from one stream."""
-
-    def __init__(self, register: FormRegister, uniform: Uniform) -> None:
-        self.register = register
-        self.uniform = uniform
-        # By those of B: separable verbs of B may share a stem, and then share it in C.
-        self.forms: dict[tuple[str, ...], tuple[str, ...]] = {}
-
-    def coin(self, concept: int, kind: str, of_b: Word) -> Word:
-        """A word whose forms are all free, with B's stem unless that is replaced or taken."""
-        if kind in ("name", "number"):
-            self.register.take("c", of_b.forms, concept)
-            return of_b
-        particle = PARTICLES[of_b.particle]
-        shared = self.forms.get(of_b.forms)
-        if shared and self.register.take("c", _join(particle, shared), concept):
-            return Word(shared, particle)
-        forms = _inherit(kind, of_b)
-        is_replaced = int(self.uniform() * 100) < REPLACED_PERCENT
-        while is_replaced or not self.register.take("c", (*forms, *_join(particle, forms)), concept):
-            stem = coin_stem(self.uniform, "c", SYLLABLES.draw(self.uniform)).text
-            forms = inflect_c(kind, stem, of_b)
-            is_replaced = False
-        self.forms.setdefault(of_b.forms, forms)
-        return Word(forms, particle)
+            lexicon.words["c"][concept] = ((coin(concept, kind, of_b), 1),)
 
 
 def _join(particle: str, forms: tuple[str, ...]) -> tuple[str, ...]:

@@ -35,11 +35,9 @@ def zipf_mandelbrot(n_ranks: int, exponent_quarters: int) -> list[int]:
         ValueError: a weight would come out as zero.
     Source: Mandelbrot 1953, "An informational theory of the statistical structure of language".
     """
-    weights = []
-    for rank in range(1, n_ranks + 1):
-        # Fourth root by two integer square roots: a float power may differ between C libraries.
-        power = (10 * rank + 27) ** exponent_quarters << 32
-        weights.append((1 << 40) // math.isqrt(math.isqrt(power)))
+    powers = ((10 * rank + 27) ** exponent_quarters << 32 for rank in range(1, n_ranks + 1))
+    # Fourth root by two integer square roots: a float power may differ between C libraries.
+    weights = [(1 << 40) // math.isqrt(math.isqrt(power)) for power in powers]
     if weights and weights[-1] <= 0:
         raise ValueError(f"{n_ranks} ranks: too many for exponent {exponent_quarters}/4")
     return weights

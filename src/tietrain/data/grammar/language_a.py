@@ -3,8 +3,8 @@
 from functools import cache
 
 from tietrain.data.grammar.draw import Table
-from tietrain.data.grammar.meaning import COUNTED, FUTURE, PAST, SINGULAR, Clause, Phrase, Relative, sense_of
-from tietrain.data.grammar.spelling import COMMA, OBJECT, Constituents, Language, WordChoice
+from tietrain.data.grammar.meaning import FUTURE, PAST, SINGULAR, Clause, Phrase, Relative, sense_of
+from tietrain.data.grammar.spelling import Constituents, Language, Words
 
 THIRD, PLAIN, PAST_FORM = 0, 1, 2
 ADVERB_PLACES = {
@@ -30,8 +30,7 @@ def _make_orders(adverb_kind: str, has_object: bool, has_place: bool) -> Table[s
             middle = "A" * (adverb == "middle")
             ends = ["AP", "PA"] if adverb == place == "end" else ["A" * (adverb == "end") + "P" * (place == "end")]
             for end in ends:
-                order = f"{front}S{middle}{core}{end}"
-                weight_of[order] = 2 * weight_of_adverb * weight_of_place // len(ends)
+                weight_of[f"{front}S{middle}{core}{end}"] = 2 * weight_of_adverb * weight_of_place // len(ends)
     return Table(list(weight_of), list(weight_of.values()))
 
 
@@ -48,7 +47,7 @@ class LanguageA(Language):
     def verb(self, clause: Clause) -> Constituents:
         return {"V": self._conjugate(clause, clause.subject.number)}
 
-    def _conjugate(self, part: Clause | Relative, number: int) -> list[WordChoice]:
+    def _conjugate(self, part: Clause | Relative, number: int) -> Words:
         sense = sense_of(part, self.lexicon)
         if part.tense == FUTURE:
             return ["will", self.word(sense, PLAIN)]
@@ -56,24 +55,9 @@ class LanguageA(Language):
             return [self.word(sense, PAST_FORM)]
         return [self.word(sense, THIRD if number == SINGULAR else PLAIN)]
 
-    def phrase(self, phrase: Phrase, case: int) -> list[WordChoice]:
-        kind = self.lexicon.kind[phrase.noun]
-        if kind == "name":
-            return [self.word(phrase.noun)]
-        words: list[WordChoice] = []
-        if phrase.number == COUNTED:
-            words.append(self.word(phrase.numeral))
-        elif phrase.definite:
-            words.append("the")
-        elif phrase.number == SINGULAR:
-            words.append("a")
-        words += [self.word(adjective) for adjective in phrase.adjectives]
-        words.append(self.word(phrase.noun, 0 if phrase.number == SINGULAR else 1))
-        relative = phrase.relative
-        if relative is not None:
-            pronoun = "who" if kind in ("person", "animal") else "which"
-            words += [COMMA, pronoun, *self._conjugate(relative, phrase.number)]
-            if relative.object is not None:
-                words += self.phrase(relative.object, OBJECT)
-            words.append(COMMA)
-        return words
+    def article(self, phrase: Phrase, case: int) -> tuple[str, int]:
+        return "the" if phrase.definite else "a" if phrase.number == SINGULAR else "", 0
+
+    def relative(self, phrase: Phrase, relative: Relative, patient: Words) -> Words:
+        pronoun = "who" if self.lexicon.kind[phrase.noun] in ("person", "animal") else "which"
+        return [pronoun, *self._conjugate(relative, phrase.number), *patient]

@@ -8,8 +8,8 @@ from itertools import chain
 
 from tietrain.data.grammar.draw import Table
 from tietrain.data.grammar.lexicon import Word
-from tietrain.data.grammar.meaning import COUNTED, FUTURE, NONE, PAST, SINGULAR, Clause, Phrase, Relative, sense_of
-from tietrain.data.grammar.spelling import COMMA, OBJECT, PLACE, SUBJECT, Constituents, Language, WordChoice
+from tietrain.data.grammar.meaning import FUTURE, NONE, PAST, SINGULAR, Clause, Phrase, Relative, sense_of
+from tietrain.data.grammar.spelling import OBJECT, PLACE, SUBJECT, Constituents, Language, Words
 
 MASCULINE = 0
 MANY = 3
@@ -51,11 +51,10 @@ def _make_middles(letters: str, adverb_kind: str) -> list[tuple[str, int]]:
 def _make_orders(adverb_kind: str, has_object: bool, has_place: bool, may_front: bool, is_main: bool) -> Table[str]:
     """Orders of S, O, A, P, finite verb V and closing part F; with `may_front` O, whose case shows, may come first."""
     letters = "O" * has_object + "A" * bool(adverb_kind) + "P" * has_place
-    weight_of: dict[str, int] = {}
     if not is_main:
-        for middle, weight in _make_middles(letters, adverb_kind):
-            weight_of[f"S{middle}FV"] = weight
-        return Table(list(weight_of), list(weight_of.values()))
+        middles = _make_middles(letters, adverb_kind)
+        return Table([f"S{middle}FV" for middle, _ in middles], [weight for _, weight in middles])
+    weight_of: dict[str, int] = {}
     for first, weight_of_first in FIRST.items():
         if first not in "S" + letters or (first == "O" and not may_front):
             continue
@@ -93,9 +92,7 @@ class LanguageB(Language):
     def orders(self, clause: Clause, adverb_kind: str) -> Table[str]:
         patient = clause.object
         # Only the masculine singular shows its case, and only with an article.
-        may_front = (
-            patient is not None and patient.number == SINGULAR and self.lexicon.gender[patient.noun] == MASCULINE
-        )
+        may_front = patient is not None and self._column(patient) == MASCULINE
         is_main = clause.conjunction == NONE
         return _make_orders(adverb_kind, patient is not None, clause.place is not None, may_front, is_main)
 
@@ -106,9 +103,7 @@ class LanguageB(Language):
     def inflected(self, word: Word, form: int) -> str:
         return word.forms[form] if form < JOINED else word.particle + word.forms[form - JOINED]
 
-    def _conjugate(
-        self, part: Clause | Relative, number: int, is_main: bool
-    ) -> tuple[list[WordChoice], list[WordChoice]]:
+    def _conjugate(self, part: Clause | Relative, number: int, is_main: bool) -> tuple[Words, Words]:
         """The finite verb and what closes the clause."""
         sense = sense_of(part, self.lexicon)
         many = int(number != SINGULAR)
@@ -121,29 +116,18 @@ class LanguageB(Language):
         particle = self.lexicon.words[self.name][sense][0][0].particle
         return [self.word(sense, form)], [particle] if particle else []
 
-    def phrase(self, phrase: Phrase, case: int) -> list[WordChoice]:
-        if self.lexicon.kind[phrase.noun] == "name":
-            return [self.word(phrase.noun)]
-        column = self.lexicon.gender[phrase.noun] if phrase.number == SINGULAR else MANY
-        words: list[WordChoice] = []
-        endings = AFTER_OTHER
-        if phrase.number == COUNTED:
-            words.append(self.word(phrase.numeral))
-        elif phrase.definite:
-            words.append(self.definite[case][column])
-            endings = AFTER_DEFINITE
-        elif phrase.number == SINGULAR:
-            words.append(self.indefinite[case][column])
-        words += [self.word(adjective, endings[case][column]) for adjective in phrase.adjectives]
-        words.append(self.word(phrase.noun, 0 if phrase.number == SINGULAR else 1))
-        relative = phrase.relative
-        if relative is not None:
-            finite, close = self._conjugate(relative, phrase.number, False)
-            words += [COMMA, self.definite[SUBJECT][column]]
-            if relative.object is not None:
-                words += self.phrase(relative.object, OBJECT)
-            words += [*close, *finite, COMMA]
-        return words
+    def article(self, phrase: Phrase, case: int) -> tuple[str, int]:
+        column = self._column(phrase)
+        if phrase.definite:
+            return self.definite[case][column], AFTER_DEFINITE[case][column]
+        return self.indefinite[case][column] if phrase.number == SINGULAR else "", AFTER_OTHER[case][column]
+
+    def _column(self, phrase: Phrase) -> int:
+        return self.lexicon.gender[phrase.noun] if phrase.number == SINGULAR else MANY
+
+    def relative(self, phrase: Phrase, relative: Relative, patient: Words) -> Words:
+        finite, close = self._conjugate(relative, phrase.number, False)
+        return [self.definite[SUBJECT][self._column(phrase)], *patient, *close, *finite]
 
 
 class LanguageC(LanguageB):

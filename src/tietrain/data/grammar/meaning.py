@@ -1,11 +1,14 @@
 """Meanings: the small trees that sentences spell, how they are drawn and how probable they are."""
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tietrain.data.grammar.draw import Table, Uniform
 from tietrain.data.grammar.lexicon import ANIMATE_KINDS, NEUTRAL, Lexicon
+
+T = TypeVar("T", bound=Hashable)
 
 NONE = -1
 SINGULAR, PLURAL, COUNTED = 0, 1, 2
@@ -68,13 +71,10 @@ class Structure(NamedTuple):
     adverb_kind: Table[str] = Table(("", "time", "manner"), (7, 3, 3))
     has_place: Table[bool] = Table((True, False), (1, 2))
 
-    def kinds_of_verb(self, may_follow: bool) -> Table[str]:
-        """Kinds of verb in a clause, by whether another clause may follow."""
-        return self.kind if may_follow else _without_clausal(self.kind)
-
 
 @cache
 def _without_clausal(kinds: Table[str]) -> Table[str]:
+    """Kinds of verb in a clause that no other may follow."""
     return Table(kinds.items, [kinds.weights[place] * (kind != "clausal") for place, kind in enumerate(kinds.items)])
 
 
@@ -90,78 +90,148 @@ def make_long_structure(max_clauses: int) -> Structure:
     )
 
 
-class MeaningDrawer:
+class _Walk(ABC):
+    """The choices that make a meaning, in order: `MeaningDrawer` makes them, `MeaningScore` finds them made."""
+
+    def __init__(self, structure: Structure, lexicon: Lexicon) -> None:
+        self.structure = structure
+        self.lexicon = lexicon
+
+    @abstractmethod
+    def _choose(self, table: Table[T], made: T | None) -> T:
+        """One choice of the shape; `made` is that of a meaning which is there."""
+
+    @abstractmethod
+    def _word(self, kind: str, made: int | None, excluded: int = NONE) -> int:
+        """A concept of a kind, not the excluded one; `made` as for `_choose`."""
+
+    def _walk(self, meaning: Meaning = ()) -> Meaning:
+        shape = self.structure
+        clauses: list[Clause] = []
+        conjunction = NONE
+        while True:
+            made = meaning[len(clauses)] if meaning else None
+            may_follow = len(clauses) + 1 < shape.max_clauses
+            kinds = shape.kind if may_follow else _without_clausal(shape.kind)
+            kind = self._choose(kinds, made and self.lexicon.kind[made.verb])
+            clauses.append(self._clause(conjunction, kind, made))
+            if kind == "clausal":
+                conjunction = self.lexicon.that
+            elif may_follow and self._choose(shape.continues, len(clauses) < len(meaning)):
+                conjunction = self._word("conjunction", meaning[len(clauses)].conjunction if meaning else None)
+            else:
+                return tuple(clauses)
+
+    def _clause(self, conjunction: int, kind: str, made: Clause | None) -> Clause:
+        shape = self.structure
+        verb = self._word(kind, made and made.verb)
+        tense = self._choose(shape.tense, made and made.tense)
+        subject = self._phrase(shape.subject_kind, True, made and made.subject)
+        patient = None
+        if kind == "transitive":
+            patient = self._phrase(self.lexicon.object_kinds[verb], True, made and made.object)
+        has_adverb = made and made.adverb != NONE
+        adverb_kind = self._choose(shape.adverb_kind, made and (self.lexicon.kind[made.adverb] if has_adverb else ""))
+        adverb = self._word(adverb_kind, made and made.adverb) if adverb_kind else NONE
+        preposition = NONE
+        place = None
+        if self._choose(shape.has_place, made and made.place is not None):
+            preposition = self._word("preposition", made and made.preposition)
+            place = self._phrase(shape.place_kind, False, made and made.place)
+        return Clause(conjunction, verb, tense, subject, patient, adverb, preposition, place)
+
+    def _phrase(self, kinds: Table[str], may_have_relative: bool, made: Phrase | None) -> Phrase:
+        shape = self.structure
+        kind = self._choose(kinds, made and self.lexicon.kind[made.noun])
+        noun = self._word(kind, made and made.noun)
+        if kind == "name":
+            return Phrase(noun)
+        number = self._choose(shape.number, made and made.number)
+        is_counted = number == COUNTED
+        numeral = self._word("number", made and made.numeral) if is_counted else NONE
+        definite = not is_counted and self._choose(shape.definite, made and made.definite)
+        adjectives: tuple[int, ...] = ()
+        for place in range(self._choose(shape.n_adjectives, made and len(made.adjectives))):
+            before = adjectives[-1] if adjectives else NONE
+            adjectives += (self._word("adjective", made and made.adjectives[place], before),)
+        relative = None
+        if may_have_relative and self._choose(shape.has_relative, made and made.relative is not None):
+            relative = self._relative(made and made.relative)
+        return Phrase(noun, number, numeral, definite, adjectives, relative)
+
+    def _relative(self, made: Relative | None) -> Relative:
+        kind = self._choose(self.structure.relative_kind, made and self.lexicon.kind[made.verb])
+        verb = self._word(kind, made and made.verb)
+        tense = self._choose(self.structure.tense, made and made.tense)
+        patient = None
+        if kind == "transitive":
+            patient = self._phrase(self.lexicon.object_kinds[verb], False, made and made.object)
+        return Relative(verb, tense, patient)
+
+
+class MeaningDrawer(_Walk):
     """Draws meanings from the tables of a structure, and of a lexicon in one topic whose concepts come first.
 
     draw_name: draws a name; the lexicon's table unless replaced.
     """
 
     def __init__(self, structure: Structure, lexicon: Lexicon, topic: int = NEUTRAL) -> None:
-        self.structure = structure
-        self.object_kinds = lexicon.object_kinds
-        self.that = lexicon.that
+        super().__init__(structure, lexicon)
         kinds = dict.fromkeys(lexicon.kind)
         self.tables = {kind: lexicon.table(kind, topic) for kind in kinds if kind != "second_sense"}
         self.draw_name: Callable[[Uniform], int] = self.tables["name"].draw
 
     def draw(self, uniform: Uniform) -> Meaning:
-        """One meaning; `MeaningScore` walks it in the same order."""
-        shape = self.structure
-        clauses: list[Clause] = []
-        conjunction = NONE
-        while True:
-            may_follow = len(clauses) + 1 < shape.max_clauses
-            kind = shape.kinds_of_verb(may_follow).draw(uniform)
-            clauses.append(self._draw_clause(uniform, conjunction, kind))
-            if kind == "clausal":
-                conjunction = self.that
-            elif may_follow and shape.continues.draw(uniform):
-                conjunction = self.tables["conjunction"].draw(uniform)
-            else:
-                return tuple(clauses)
+        """One meaning."""
+        self._uniform = uniform
+        return self._walk()
 
-    def _draw_clause(self, uniform: Uniform, conjunction: int, kind: str) -> Clause:
-        shape = self.structure
-        verb = self.tables[kind].draw(uniform)
-        tense = shape.tense.draw(uniform)
-        subject = self._draw_phrase(uniform, shape.subject_kind.draw(uniform), True)
-        patient = self._draw_object(uniform, verb, True) if kind == "transitive" else None
-        adverb_kind = shape.adverb_kind.draw(uniform)
-        adverb = self.tables[adverb_kind].draw(uniform) if adverb_kind else NONE
-        preposition = NONE
-        place = None
-        if shape.has_place.draw(uniform):
-            preposition = self.tables["preposition"].draw(uniform)
-            place = self._draw_phrase(uniform, shape.place_kind.draw(uniform), False)
-        return Clause(conjunction, verb, tense, subject, patient, adverb, preposition, place)
+    def _choose(self, table: Table[T], made: T | None) -> T:
+        return table.draw(self._uniform)
 
-    def _draw_object(self, uniform: Uniform, verb: int, may_have_relative: bool) -> Phrase:
-        return self._draw_phrase(uniform, self.object_kinds[verb].draw(uniform), may_have_relative)
-
-    def _draw_phrase(self, uniform: Uniform, kind: str, may_have_relative: bool) -> Phrase:
+    def _word(self, kind: str, made: int | None, excluded: int = NONE) -> int:
         if kind == "name":
-            return Phrase(self.draw_name(uniform))
-        shape = self.structure
-        noun = self.tables[kind].draw(uniform)
-        number = shape.number.draw(uniform)
-        is_counted = number == COUNTED
-        numeral = self.tables["number"].draw(uniform) if is_counted else NONE
-        definite = not is_counted and shape.definite.draw(uniform)
-        adjectives: tuple[int, ...] = ()
-        n_adjectives = shape.n_adjectives.draw(uniform)
-        if n_adjectives:
-            first = self.tables["adjective"].draw(uniform)
-            adjectives = (first,)
-            if n_adjectives == 2:
-                adjectives = (first, self.tables["adjective"].draw_other(uniform, first))
-        relative = None
-        if may_have_relative and shape.has_relative.draw(uniform):
-            verb_kind = shape.relative_kind.draw(uniform)
-            verb = self.tables[verb_kind].draw(uniform)
-            tense = shape.tense.draw(uniform)
-            patient = self._draw_object(uniform, verb, False) if verb_kind == "transitive" else None
-            relative = Relative(verb, tense, patient)
-        return Phrase(noun, number, numeral, definite, adjectives, relative)
+            return self.draw_name(self._uniform)
+        table = self.tables[kind]
+        return table.draw(self._uniform) if excluded == NONE else table.draw_other(self._uniform, excluded)
+
+
+class Term(NamedTuple):
+    """One lexical draw: a concept of a kind, and the adjective it had to differ from."""
+
+    kind: str
+    concept: int
+    excluded: int = NONE
+
+
+class MeaningScore(_Walk):
+    """-log probability of a meaning, taken apart by what each part depends on.
+
+    Attributes:
+        shape_nats: of everything but the words.
+        terms: the lexical draws, whose probability depends on the topic.
+        names: names in the order of mention, whose probability depends on the cast.
+    """
+
+    def __init__(self, meaning: Meaning, structure: Structure, lexicon: Lexicon) -> None:
+        super().__init__(structure, lexicon)
+        self.shape_nats = 0.0
+        self.terms: list[Term] = []
+        self.names: list[int] = []
+        self._walk(meaning)
+
+    def _choose(self, table: Table[T], made: T | None) -> T:
+        assert made is not None
+        self.shape_nats += table.nats(made)
+        return made
+
+    def _word(self, kind: str, made: int | None, excluded: int = NONE) -> int:
+        assert made is not None
+        if kind == "name":
+            self.names.append(made)
+        else:
+            self.terms.append(Term(kind, made, excluded))
+        return made
 
 
 def iterate_phrases(meaning: Meaning) -> Iterator[Phrase]:
@@ -220,85 +290,3 @@ def count_words(meaning: Meaning, lexicon: Lexicon) -> int:
         if phrase.relative is not None:
             total += 1 + (phrase.relative.tense == FUTURE)
     return total
-
-
-class Term(NamedTuple):
-    """One lexical draw: a concept of a kind, and the adjective it had to differ from."""
-
-    kind: str
-    concept: int
-    excluded: int = NONE
-
-
-class MeaningScore:
-    """-log probability of a meaning, taken apart by what each part depends on.
-
-    It walks the meaning in the order it is drawn and adds up what was drawn.
-
-    Attributes:
-        shape_nats: of everything but the words.
-        terms: the lexical draws, whose probability depends on the topic.
-        names: names in the order of mention, whose probability depends on the cast.
-    """
-
-    def __init__(self, meaning: Meaning, structure: Structure, lexicon: Lexicon) -> None:
-        self.structure = structure
-        self.lexicon = lexicon
-        self.shape_nats = 0.0
-        self.terms: list[Term] = []
-        self.names: list[int] = []
-        for place, clause in enumerate(meaning):
-            self._add_clause(clause, place + 1 < structure.max_clauses, place + 1 == len(meaning))
-
-    def _add_clause(self, clause: Clause, may_follow: bool, is_last: bool) -> None:
-        shape = self.structure
-        kind = self.lexicon.kind[clause.verb]
-        if clause.conjunction not in (NONE, self.lexicon.that):
-            self.terms.append(Term("conjunction", clause.conjunction))
-        self.shape_nats += shape.kinds_of_verb(may_follow).nats(kind)
-        self.terms.append(Term(kind, clause.verb))
-        self.shape_nats += shape.tense.nats(clause.tense)
-        self._add_phrase(clause.subject, shape.subject_kind, True)
-        if clause.object is not None:
-            self._add_phrase(clause.object, self.lexicon.object_kinds[clause.verb], True)
-        adverb_kind = self.lexicon.kind[clause.adverb] if clause.adverb != NONE else ""
-        self.shape_nats += shape.adverb_kind.nats(adverb_kind)
-        if adverb_kind:
-            self.terms.append(Term(adverb_kind, clause.adverb))
-        self.shape_nats += shape.has_place.nats(clause.place is not None)
-        if clause.place is not None:
-            self.terms.append(Term("preposition", clause.preposition))
-            self._add_phrase(clause.place, shape.place_kind, False)
-        if kind != "clausal" and may_follow:
-            self.shape_nats += shape.continues.nats(not is_last)
-
-    def _add_phrase(self, phrase: Phrase, kinds: Table[str], may_have_relative: bool) -> None:
-        kind = self.lexicon.kind[phrase.noun]
-        shape = self.structure
-        self.shape_nats += kinds.nats(kind)
-        if kind == "name":
-            self.names.append(phrase.noun)
-            return
-        self.terms.append(Term(kind, phrase.noun))
-        self.shape_nats += shape.number.nats(phrase.number)
-        if phrase.number == COUNTED:
-            self.terms.append(Term("number", phrase.numeral))
-        else:
-            self.shape_nats += shape.definite.nats(phrase.definite)
-        self.shape_nats += shape.n_adjectives.nats(len(phrase.adjectives))
-        excluded = NONE
-        for adjective in phrase.adjectives:
-            self.terms.append(Term("adjective", adjective, excluded))
-            excluded = adjective
-        if may_have_relative:
-            self.shape_nats += shape.has_relative.nats(phrase.relative is not None)
-            if phrase.relative is not None:
-                self._add_relative(phrase.relative)
-
-    def _add_relative(self, relative: Relative) -> None:
-        kind = self.lexicon.kind[relative.verb]
-        self.shape_nats += self.structure.relative_kind.nats(kind)
-        self.terms.append(Term(kind, relative.verb))
-        self.shape_nats += self.structure.tense.nats(relative.tense)
-        if relative.object is not None:
-            self._add_phrase(relative.object, self.lexicon.object_kinds[relative.verb], False)

@@ -99,9 +99,7 @@ class FaultChannel:
                 yield (word.particle if use.prefix else "") + word.forms[use.form]
 
 
-def make_features(
-    meanings: list[Meaning], lexicon: Lexicon, language_seed: int, label: tuple[object, ...]
-) -> FeatureRows:
+def make_features(meanings: list[Meaning], lexicon: Lexicon, language_seed: int, *label: object) -> FeatureRows:
     """For each meaning a vector for each of its concepts, in the order of the meaning.
 
     A concept has one vector per language seed, seen through noise of its own each time. Of a verb
@@ -113,12 +111,12 @@ def make_features(
     """
     concepts = [list(iterate_concepts(meaning, lexicon)) for meaning in meanings]
     flat = np.concatenate(concepts)
-    table = _draw_uniform(("features", language_seed), len(lexicon.kind))
-    vectors = (table[flat] + NOISE * _draw_uniform(label, len(flat))).astype(np.float32)
+    table = _draw_uniform(len(lexicon.kind), "features", language_seed)
+    vectors = (table[flat] + NOISE * _draw_uniform(len(flat), *label)).astype(np.float32)
     return FeatureRows(vectors, offsets_of([len(line) for line in concepts]))
 
 
-def _draw_uniform(label: tuple[object, ...], n_rows: int) -> np.ndarray:
+def _draw_uniform(n_rows: int, *label: object) -> np.ndarray:
     """Uniform draws from [-1, 1), [n_rows, F]."""
     # RandomState, whose sequence NumPy promises never to change.
     state = np.random.RandomState(np.frombuffer(stream_digest(*label), "<u4"))

@@ -96,13 +96,9 @@ class ParagraphModel:
                 nats = table.nats(concept) if excluded == NONE else table.nats_other(concept, excluded)
                 topic_nats += count * nats
             by_topic.append(topic_nats)
-        nats = self.n_sentences.nats(len(paragraph)) + shape_nats
-        return nats + cast_nats(names, self.names) + _sum_in_nats(by_topic)
-
-
-def _sum_in_nats(nats: list[float]) -> float:
-    """-log of a sum of probabilities given as nats."""
-    least = min(nats)
-    if math.isinf(least):
-        return least
-    return least - math.log(math.fsum(math.exp(least - value) for value in nats))
+        nats = self.n_sentences.nats(len(paragraph)) + shape_nats + cast_nats(names, self.names)
+        # The sum of probabilities given as nats, without underflow.
+        least = min(by_topic)
+        if math.isfinite(least):
+            least -= math.log(math.fsum(math.exp(least - value) for value in by_topic))
+        return nats + least

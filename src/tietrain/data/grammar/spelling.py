@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from tietrain.data.grammar.draw import Table, Uniform
 from tietrain.data.grammar.lexicon import Lexicon, Word
-from tietrain.data.grammar.meaning import NONE, Clause, Meaning, Phrase
+from tietrain.data.grammar.meaning import COUNTED, NONE, SINGULAR, Clause, Meaning, Phrase, Relative
 
 WordChoice = str | Table[str]
 """One word of a sentence: fixed, or a choice among synonyms in the same inflected form."""
-Constituents = dict[str, list[WordChoice]]
+Words = list[WordChoice]
+Constituents = dict[str, Words]
 
 COMMA = ","
 SUBJECT, OBJECT, PLACE = 0, 1, 2
@@ -37,9 +38,9 @@ class ClausePlan(NamedTuple):
     orders: Table[str]
     constituents: Constituents
 
-    def words(self, order: str) -> list[WordChoice]:
+    def words(self, order: str) -> Words:
         """The words of all constituents in one order."""
-        words: list[WordChoice] = []
+        words: Words = []
         for letter in order:
             words += self.constituents[letter]
         return words
@@ -65,8 +66,12 @@ class Language(ABC):
         """The verb of a clause, in as many parts as the language cuts it into."""
 
     @abstractmethod
-    def phrase(self, phrase: Phrase, case: int) -> list[WordChoice]:
-        """A noun phrase; `case` is SUBJECT, OBJECT or PLACE."""
+    def article(self, phrase: Phrase, case: int) -> tuple[str, int]:
+        """The article of a phrase, empty if it has none, and the form of its adjectives."""
+
+    @abstractmethod
+    def relative(self, phrase: Phrase, relative: Relative, patient: Words) -> Words:
+        """The relative clause of a phrase, with the words of its object."""
 
     @abstractmethod
     def orders(self, clause: Clause, adverb_kind: str) -> Table[str]:
@@ -142,6 +147,22 @@ class Language(ABC):
         """One form of a word as written."""
         return word.forms[form]
 
+    def phrase(self, phrase: Phrase, case: int) -> Words:
+        """A noun phrase; `case` is SUBJECT, OBJECT or PLACE."""
+        if self.lexicon.kind[phrase.noun] == "name":
+            return [self.word(phrase.noun)]
+        article, form = self.article(phrase, case)
+        words: Words = [article] if article else []
+        if phrase.number == COUNTED:
+            words.append(self.word(phrase.numeral))
+        words += [self.word(adjective, form) for adjective in phrase.adjectives]
+        words.append(self.word(phrase.noun, int(phrase.number != SINGULAR)))
+        if phrase.relative is not None:
+            patient = phrase.relative.object
+            spelled = [] if patient is None else self.phrase(patient, OBJECT)
+            words += [COMMA, *self.relative(phrase, phrase.relative, spelled), COMMA]
+        return words
+
     def plan(self, clause: Clause) -> ClausePlan:
         """All spellings of a clause."""
         constituents = self.verb(clause)
@@ -160,16 +181,13 @@ class Language(ABC):
         return ClausePlan(lead, self.orders(clause, adverb_kind), constituents)
 
 
-def _match(words: list[WordChoice], tokens: list[str], begin: int) -> float:
+def _match(words: Words, tokens: list[str], begin: int) -> float:
     """Probability that the words are spelled as the tokens from `begin` on."""
     if begin + len(words) > len(tokens):
         return 0.0
     share = 1.0
     for word, token in zip(words, tokens[begin:], strict=False):
-        if isinstance(word, str):
-            share *= word == token
-        else:
-            share *= word.share(token)
+        share *= word == token if isinstance(word, str) else word.share(token)
         if not share:
             break
     return share

@@ -7,7 +7,7 @@ known lexemes only.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import count, islice
+from itertools import chain, count, islice, product
 from typing import TypeVar
 
 from tietrain.data.grammar.draw import Table, Uniform, make_stream
@@ -65,13 +65,11 @@ def find_known(lexicon: Lexicon, counts: Counter[int], texts: dict[str, list[str
     """Lexemes that training has, with each of their words in every language of `texts`."""
     known = {concept for concept in range(len(lexicon.kind)) if counts[concept]}
     for language, lines in texts.items():
-        tokens: set[str] = set()
-        for line in lines:
-            tokens.update(token.strip(",.") for token in line.split(" "))
+        tokens = {token.strip(",.") for token in chain.from_iterable(map(str.split, lines))}
         for concept in list(known):
             words = lexicon.words[language][concept]
             # A lone word is seen when its lexeme is; a separable verb is always alone.
-            if len(words) > 1 and not all(tokens & set(word.forms) for word, _ in words):
+            if len(words) > 1 and any(tokens.isdisjoint(word.forms) for word, _ in words):
                 known.remove(concept)
     return known
 
@@ -97,7 +95,7 @@ def rebuild(part: Part, change: Callable[[int], int]) -> Part:
 class PairSplits:
     """Draws the meanings of every split of sentence pairs.
 
-    Call `draw_train` first, spell it, then `learn` and `draw_rest`.
+    Call `draw_train` first, spell it, then `draw_rest`.
 
     Attributes:
         held: verb-object pairs set aside for the split of that name.
@@ -111,7 +109,9 @@ class PairSplits:
         self.lexicon = lexicon
         self.ordinary = MeaningDrawer(Structure(settings.max_clauses), lexicon)
         self.elaborate = MeaningDrawer(make_long_structure(settings.max_clauses), lexicon)
-        self.held = self._hold_out()
+        nouns = chain.from_iterable(map(lexicon.members, NOUN_KINDS))
+        uniform = self._stream("held pairs")
+        self.held = {pair for pair in product(lexicon.members("transitive"), nouns) if int(uniform() * HELD_ONE_IN) < 1}
         self.seen: set[Meaning] = set()
         self.counts: Counter[int] = Counter()
         self.known: set[int] = set()
@@ -122,16 +122,6 @@ class PairSplits:
     def _stream(self, name: str) -> Uniform:
         return make_stream(name, *self.settings.stream_label)
 
-    def _hold_out(self) -> set[tuple[int, int]]:
-        uniform = self._stream("held pairs")
-        held = set()
-        for verb in self.lexicon.members("transitive"):
-            for kind in NOUN_KINDS:
-                for noun in self.lexicon.members(kind):
-                    if int(uniform() * HELD_ONE_IN) < 1:
-                        held.add((verb, noun))
-        return held
-
     def draw_train(self) -> list[Meaning]:
         """Meanings of train, in the order to be spelled."""
         meanings = self._collect("train", self.settings.sizes.train_pairs, self.ordinary.draw)
@@ -139,8 +129,8 @@ class PairSplits:
             self.counts.update(iterate_concepts(meaning, self.lexicon))
         return meanings
 
-    def learn(self, meanings: list[Meaning], texts: dict[str, list[str]]) -> None:
-        """Fixes what counts as known, rare and long from train and its spellings."""
+    def draw_rest(self, meanings: list[Meaning], texts: dict[str, list[str]]) -> dict[str, list[Meaning]]:
+        """Meanings of all other splits; train and its spellings fix what counts as known, rare and long."""
         kinds = self.lexicon.kind
         self.known = find_known(self.lexicon, self.counts, texts)
         content = [concept for concept in sorted(self.known) if kinds[concept] in CONTENT_KINDS]
@@ -151,9 +141,6 @@ class PairSplits:
                 self.rare.setdefault(kinds[concept], []).append(concept)
         lengths = sorted(count_words(meaning, self.lexicon) for meaning in meanings)
         self.long_words = (lengths[len(lengths) * LONG_PERCENTILE // 100], lengths[-1])
-
-    def draw_rest(self) -> dict[str, list[Meaning]]:
-        """Meanings of all other splits."""
         n_test = self.settings.sizes.test_pairs
         return {
             "valid": self._collect("valid", self.settings.sizes.valid_pairs, self.ordinary.draw),
@@ -188,29 +175,20 @@ class PairSplits:
     def _draw_held(self, uniform: Uniform) -> Meaning | None:
         """An ordinary meaning with one verb and object replaced by a pair that was set aside."""
         meaning = self.ordinary.draw(uniform)
-        places = []
-        for place, clause in enumerate(meaning):
-            if clause.object is not None and self.lexicon.kind[clause.object.noun] != "name":
-                places.append(place)
+        kinds = self.lexicon.kind
+        objects = {place: clause.object for place, clause in enumerate(meaning) if clause.object is not None}
+        places = [place for place, patient in objects.items() if kinds[patient.noun] != "name"]
         if not places:
             return None
         place = places[int(uniform() * len(places))]
-        verb, noun = self._draw_held_pair(uniform)
-        clause = meaning[place]
-        assert clause.object is not None
-        clause = clause._replace(verb=verb, object=clause.object._replace(noun=noun))
-        return (*meaning[:place], clause, *meaning[place + 1 :])
-
-    def _draw_held_pair(self, uniform: Uniform) -> tuple[int, int]:
-        """A held pair, in proportion to how often the grammar would draw it."""
         tables = self.ordinary.tables
-        while True:
+        while True:  # in proportion to how often the grammar would draw the pair
             verb = tables["transitive"].draw(uniform)
             kind = self.lexicon.object_kinds[verb].draw(uniform)
-            if kind != "name":
-                noun = tables[kind].draw(uniform)
-                if (verb, noun) in self.held:
-                    return verb, noun
+            noun = NONE if kind == "name" else tables[kind].draw(uniform)
+            if (verb, noun) in self.held:
+                clause = meaning[place]._replace(verb=verb, object=objects[place]._replace(noun=noun))
+                return (*meaning[:place], clause, *meaning[place + 1 :])
 
     def _draw_rare(self, uniform: Uniform) -> Meaning | None:
         """An ordinary meaning with one lexeme replaced by a rare one of its kind.
@@ -240,13 +218,8 @@ class PairSplits:
             return lexeme if next(numbers) == chosen else concept
 
         changed = tuple(rebuild(clause, exchange) for clause in meaning)
-        return changed if self._has_rare(changed) and not _repeats_adjective(changed) else None
-
-    def _has_rare(self, meaning: Meaning) -> bool:
-        """Whether a meaning has a rare lexeme; a replaced verb may have turned to its other sense."""
-        kind = self.lexicon.kind
-        return any(concept in self.rare.get(kind[concept], ()) for concept in iterate_concepts(meaning, self.lexicon))
-
-
-def _repeats_adjective(meaning: Meaning) -> bool:
-    return any(len(set(phrase.adjectives)) < len(phrase.adjectives) for phrase in iterate_phrases(meaning))
+        if any(len(set(phrase.adjectives)) < len(phrase.adjectives) for phrase in iterate_phrases(changed)):
+            return None
+        # A replaced verb may have turned to its other sense.
+        rare = set().union(*self.rare.values())
+        return None if rare.isdisjoint(iterate_concepts(changed, self.lexicon)) else changed

@@ -1,10 +1,7 @@
 """Corpora: files, datasets, docstrings or the generated grammar -> checked lines of every split, counted and fingerprinted."""
 
-from __future__ import annotations
-
 import hashlib
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +11,6 @@ from tietrain.data.cache import cache_root, in_use
 from tietrain.data.encoded import Counts
 from tietrain.data.sources.files import Corpus, Split, all_columns, load_files, split_files
 from tietrain.data.sources.hub import hub_key, load_hub
-from tietrain.data.sources.parquet import load_parquet
 from tietrain.data.sources.stdlib_docs import load_stdlib_docs, stdlib_key
 from tietrain.data.sources.validate import file_sha256, lines_sha256
 from tietrain.errors import DataError, SettingsError
@@ -33,7 +29,7 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
         SettingsError: splits or columns do not fit the format or the task.
         DataError: a file or dataset cannot be used; names file and line, or row.
     """
-    corpus = _load_grammar(data, task) if data.format == "grammar" else _load_found(data, task)
+    corpus = _load(data, task)
     _leave_out_empty(corpus)
     corpus.about["splits"] = {
         name: {c: _count(t) for c, t in split.texts.items()}
@@ -45,7 +41,14 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
         found = [f"{n} of its {corpus.splits[name].n_lines} {what}" for what, n in counts.items() if n]
         if found:
             corpus.notes.append(f"{name}: {' and '.join(found)} also stand in train")
-    corpus.fingerprint = corpus.fingerprint or _fingerprint(corpus)
+    if not corpus.fingerprint:
+        digest = hashlib.sha256(json.dumps(corpus.columns).encode())
+        for name, split in sorted(corpus.splits.items()):
+            for column in corpus.columns:
+                vectors = split.features.get(column)
+                content = lines_sha256(split.texts[column]) if vectors is None else vectors.fingerprint
+                digest.update(f"\0{name}\0{column}\0{content}".encode())
+        corpus.fingerprint = digest.hexdigest()
     return corpus
 
 
@@ -72,19 +75,12 @@ def _sha256(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def grammar_settings(data: DataConfig, task: str) -> GrammarSettings:
+def grammar_settings(data: DataConfig, task: str) -> "GrammarSettings":
     """The settings of the generator; SettingsError if no corpus can be generated so."""
     from tietrain.data.grammar.settings import FEATURES, N_FEATURES, GrammarSettings
 
-    settings = GrammarSettings(
-        task="mt" if task == "mt" else "lm",
-        preset=data.preset,
-        seed=data.seed,
-        language_seed=data.language_seed,
-        difficulty=data.difficulty,
-        alphabet_b=data.alphabet_b,
-        columns=tuple(data.columns or ()),
-    )
+    shared = {key: getattr(data, key) for key in ("preset", "seed", "language_seed", "difficulty", "alphabet_b")}
+    settings = GrammarSettings("mt" if task == "mt" else "lm", **shared, columns=tuple(data.columns or ()))
     vectors = {FEATURES: N_FEATURES} if FEATURES in settings.columns else {}
     if data.features != vectors:
         problem = f"the generated corpus of data.columns=[{','.join(settings.columns)}] has {vectors or 'none'}"
@@ -98,23 +94,32 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
 
     settings = grammar_settings(data, task)
     made = generate(settings)
-    splits = {
-        # The probability of training text is not used, and it is slow to sum.
-        name: Split(
-            {c: list(s.texts[c]) for c in made.columns},
-            None if name == "train" else made.generator_nats(name),
-            {} if s.features is None else {FEATURES: s.features},
-        )
-        for name, s in made.splits.items()
-    }
     columns = list(settings.columns if task == "mt" else made.columns)
-    corpus = Corpus(f"grammar-{data.preset}", columns, splits, made.fingerprint, list(made.notes), {}, settings)
+    corpus = Corpus(f"grammar-{data.preset}", columns, {}, made.fingerprint, list(made.notes), {}, settings)
     corpus.grammar = made
+    for name, split in made.splits.items():
+        # The probability of training text is not used, and it is slow to sum.
+        nats = None if name == "train" else made.generator_nats(name)
+        features = {} if split.features is None else {FEATURES: split.features}
+        corpus.splits[name] = Split({c: list(split.texts[c]) for c in made.columns}, nats, features)
     return corpus
 
 
-def _load_found(data: DataConfig, task: str) -> Corpus:
-    corpus = _read(data, task)
+def _load(data: DataConfig, task: str) -> Corpus:
+    if data.format == "grammar":
+        return _load_grammar(data, task)
+    if data.format == "parquet":
+        from tietrain.data.sources.parquet import load_parquet
+
+        corpus = load_parquet(data, task)
+    elif data.format == "stdlib_docs":
+        corpus = load_stdlib_docs(data, task)
+    elif data.format == "hub":
+        root = cache_root(data.cache)
+        with in_use(root):
+            corpus = load_hub(data, task, root / "datasets" / corpus_key(data, task)[:16])
+    else:
+        corpus = load_files(data, task)
     for name, split in corpus.splits.items():
         for column, lines in split.texts.items():
             if not any(lines):
@@ -123,29 +128,15 @@ def _load_found(data: DataConfig, task: str) -> Corpus:
     return corpus
 
 
-def _read(data: DataConfig, task: str) -> Corpus:
-    if data.format == "parquet":
-        return load_parquet(data, task)
-    if data.format == "stdlib_docs":
-        return load_stdlib_docs(data, task)
-    if data.format == "hub":
-        root = cache_root(data.cache)
-        with in_use(root):
-            return load_hub(data, task, root / "datasets" / corpus_key(data, task)[:16])
-    return load_files(data, task)
-
-
 def _leave_out_empty(corpus: Corpus) -> None:
-    if len(corpus.columns) != 2:
-        return
-    for name, split in corpus.splits.items():
+    for name, split in corpus.splits.items() if len(corpus.columns) == 2 else ():
         empty = np.unique(np.concatenate([blank_rows(texts) for texts in split.texts.values()]))
         if not len(empty):
             continue
+        done = "left out" if name == "train" else "kept and scored"
+        corpus.notes.append(f"{name}: {len(empty)} pairs with an empty side are {done}")
         if name != "train":
-            corpus.notes.append(f"{name}: {len(empty)} pairs with an empty side are kept and scored")
             continue
-        corpus.notes.append(f"train: {len(empty)} pairs with an empty side are left out")
         full = np.setdiff1d(np.arange(split.n_lines), empty)
         if not len(full):
             raise DataError("data.splits.train", "every pair has an empty side", "check that the files belong together")
@@ -166,11 +157,8 @@ def overlap_rows(lines: list[str], train: list[str]) -> Counts:
 
 def _count(lines: list[str]) -> dict[str, int]:
     """Lines, whitespace words and UTF-8 bytes with one newline per line."""
-    return {
-        "lines": len(lines),
-        "words": sum(len(line.split()) for line in lines),
-        "bytes": sum(len(line.encode()) for line in lines) + len(lines),
-    }
+    n_bytes = sum(len(line.encode()) for line in lines) + len(lines)
+    return {"lines": len(lines), "words": sum(len(line.split()) for line in lines), "bytes": n_bytes}
 
 
 def count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
@@ -180,32 +168,17 @@ def count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
     """
     if "train" not in corpus.splits:
         return {}
-    columns = [column for column in corpus.columns if column in corpus.splits["train"].texts]
-    pairs = len(corpus.columns) == len(columns) == 2
-
-    def rows(split: Split) -> Iterator[tuple[str, ...]]:
-        return zip(*(split.texts[c] for c in columns), strict=True)
-
-    train = corpus.splits["train"]
+    train = corpus.splits["train"].texts
+    columns = [column for column in corpus.columns if column in train]
+    named = {f"lines of {column}": column for column in columns} if len(columns) > 1 else {}
+    if len(corpus.columns) == len(columns) == 2:
+        named = {"source lines": columns[0]}
+    what = "pairs" if "source lines" in named else "rows" if named else "lines"
     overlap = {}
     for name, split in corpus.splits.items():
-        if name == "train":
-            continue
-        what = "pairs" if pairs else "rows" if len(columns) > 1 else "lines"
-        known = set(rows(split)).intersection(rows(train))
-        counts = {what: sum(row in known for row in rows(split) if row[0].strip())}
-        for column in columns[: 1 if pairs else None] if len(columns) > 1 else []:
-            what = "source lines" if pairs else f"lines of {column}"
-            counts[what] = len(overlap_rows(split.texts[column], train.texts[column]))
-        overlap[name] = counts
+        if name != "train":
+            rows = list(zip(*(split.texts[c] for c in columns), strict=True))
+            known = set(rows).intersection(zip(*(train[c] for c in columns), strict=True))
+            counts = {what: sum(row in known for row in rows if row[0].strip())}
+            overlap[name] = counts | {of: len(overlap_rows(split.texts[c], train[c])) for of, c in named.items()}
     return overlap
-
-
-def _fingerprint(corpus: Corpus) -> str:
-    digest = hashlib.sha256(json.dumps(corpus.columns).encode())
-    for name, split in sorted(corpus.splits.items()):
-        for column in corpus.columns:
-            vectors = split.features.get(column)
-            content = lines_sha256(split.texts[column]) if vectors is None else vectors.fingerprint
-            digest.update(f"\0{name}\0{column}\0{content}".encode())
-    return digest.hexdigest()

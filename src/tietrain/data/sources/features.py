@@ -3,15 +3,13 @@
 Batches are padded with NaN, so only finite numbers are accepted.
 """
 
-from __future__ import annotations
-
 import hashlib
 import lzma
 import tokenize
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -31,7 +29,7 @@ class FeatureRows(PackedRows):
     dtype = np.float32
 
     @classmethod
-    def joined(cls, parts: Sequence[FeatureRows]) -> FeatureRows:
+    def joined(cls, parts: Sequence[Self]) -> Self:
         """The rows of several, at least one, one after the other."""
         return cls(np.concatenate([p.values for p in parts]), offsets_of(np.concatenate([p.lengths for p in parts])))
 
@@ -79,19 +77,29 @@ def read_feature_npz(path: Path, requested: str, column: str, width: int) -> Fea
     Raises:
         DataError: naming file and row; arrays of Python objects are never unpickled.
     """
+    where = str(path)
     values, *stated = _read_npz(path, requested, column)
     if values.dtype.kind not in "fiu":
-        raise DataError(str(path), f"{column!r} holds {values.dtype}, not numbers", "write floats")
+        raise DataError(where, f"{column!r} holds {values.dtype}, not numbers", "write floats")
     if values.ndim != 2 and (stated or values.ndim != 3):
         shapes = "[vectors, numbers]" if stated else "[rows, vectors, numbers] or [rows, numbers]"
-        raise DataError(str(path), f"{column!r} has shape {list(values.shape)}, not {shapes}", "save it in this shape")
+        raise DataError(where, f"{column!r} has shape {list(values.shape)}, not {shapes}", "save it in this shape")
     if values.shape[-1] != width:
-        raise _other_width(str(path), column, values.shape[-1], width)
+        raise _other_width(where, column, values.shape[-1], width)
+    offsets = np.arange(len(values) + 1, dtype=np.int64) * (values.shape[1] if values.ndim == 3 else 1)
     if stated:
-        offsets = _stated_offsets(str(path), f"{column}.offsets", stated[0], len(values))
-    else:
-        offsets = np.arange(len(values) + 1, dtype=np.int64) * (values.shape[1] if values.ndim == 3 else 1)
-    return _checked(values.reshape(-1, width), offsets, str(path), column)
+        (found,) = stated
+        name = f"{column}.offsets"
+        if found.dtype.kind not in "iu" or found.ndim != 1 or not len(found):
+            problem = f"{name!r} is {found.dtype} of shape {list(found.shape)}, not rows + 1 integers"
+            raise DataError(where, problem, "write where each row begins, and the end of the last")
+        offsets = found.astype(np.int64)
+        if offsets[0] != 0 or offsets[-1] != len(values):
+            problem = f"{name!r} goes from {offsets[0]} to {offsets[-1]} and there are {len(values)} vectors"
+            raise DataError(where, problem, f"go from 0 to {len(values)}")
+        drops = np.flatnonzero(np.diff(offsets) < 0)
+        _refuse(drops, where, 1, f"{name!r} decreases", "write where each row begins, in order")
+    return _checked(values.reshape(-1, width), offsets, where, column)
 
 
 def _read_npz(path: Path, requested: str, column: str) -> list[NDArray[Any]]:
@@ -120,27 +128,15 @@ def _read_npz(path: Path, requested: str, column: str) -> list[NDArray[Any]]:
             raise DataError(str(path), problem, "write it with numpy.savez, without Python objects") from None
 
 
-def _stated_offsets(where: str, name: str, offsets: NDArray[Any], n_vectors: int) -> Counts:
-    if offsets.dtype.kind not in "iu" or offsets.ndim != 1 or not len(offsets):
-        problem = f"{name!r} is {offsets.dtype} of shape {list(offsets.shape)}, not rows + 1 integers"
-        raise DataError(where, problem, "write where each row begins, and the end of the last")
-    offsets = offsets.astype(np.int64)
-    if offsets[0] != 0 or offsets[-1] != n_vectors:
-        problem = f"{name!r} goes from {offsets[0]} to {offsets[-1]} and there are {n_vectors} vectors"
-        raise DataError(where, problem, f"go from 0 to {n_vectors}")
-    _refuse(
-        np.flatnonzero(np.diff(offsets) < 0), where, 1, f"{name!r} decreases", "write where each row begins, in order"
-    )
-    return offsets
-
-
 def read_feature_parquet(path: Path, requested: str, column: str, width: int) -> FeatureRows:
     """The vectors of each row of a column of a Parquet file: a list of lists of numbers, or one list for one vector.
 
     Raises:
         DataError: naming file and row.
     """
-    from tietrain.data.sources.columns import column_at, find_column, open_parquet
+    import pyarrow.types as types
+
+    from tietrain.data.sources.parquet import column_at, find_column, open_parquet
 
     where = str(path)
     parts = [FeatureRows(np.empty((0, width), np.float32), np.zeros(1, np.int64))]
@@ -148,7 +144,10 @@ def read_feature_parquet(path: Path, requested: str, column: str, width: int) ->
     n_bytes = 0
     with open_parquet(path, requested) as file:
         names, kind = find_column(file.schema_arrow, column, where)
-        if (depth := _depth(kind)) not in (1, 2):
+        depth, inner = 0, kind
+        while any(is_list(inner) for is_list in (types.is_list, types.is_large_list, types.is_fixed_size_list)):
+            inner, depth = inner.value_type, depth + 1
+        if depth not in (1, 2) or not (types.is_floating(inner) or types.is_integer(inner)):
             problem = f"column {column!r} holds {kind}, not vectors"
             raise DataError(where, problem, "name a column of lists of numbers, or of lists of such lists")
         for batch in file.iter_batches(BATCH_ROWS, columns=[column]):
@@ -160,21 +159,11 @@ def read_feature_parquet(path: Path, requested: str, column: str, width: int) ->
     return FeatureRows.joined(parts)
 
 
-def _depth(kind: pa.DataType) -> int:
-    """How many levels of lists are around numbers; 0 if the column does not hold numbers."""
-    import pyarrow.types as types
-
-    depth = 0
-    while any(is_list(kind) for is_list in (types.is_list, types.is_large_list, types.is_fixed_size_list)):
-        kind, depth = kind.value_type, depth + 1
-    return depth if types.is_floating(kind) or types.is_integer(kind) else 0
-
-
-def _flat(column: pa.Array, depth: int, width: int, where: str, name: str, first_row: int) -> FeatureRows:
+def _flat(column: "pa.Array", depth: int, width: int, where: str, name: str, first_row: int) -> FeatureRows:
     """The rows of an Arrow array of lists, or of lists of lists."""
     import pyarrow.compute as pc
 
-    def refuse_nulls(values: pa.Array, rows: Counts, what: str) -> None:
+    def refuse_nulls(values: "pa.Array", rows: Counts, what: str) -> None:
         null = values.is_null().to_numpy(zero_copy_only=False)
         _refuse(rows[null], where, first_row, f"{name!r} {what}", "write numbers, or leave the row out")
 

@@ -1,7 +1,5 @@
 """What a corpus is, how settings name its columns and files; and text files -> lines of every split."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -54,10 +52,10 @@ class Corpus:
     fingerprint: str = ""
     notes: list[str] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
-    grammar_settings: GrammarSettings | None = None
+    grammar_settings: "GrammarSettings | None" = None
 
     @cached_property
-    def grammar(self) -> GrammarCorpus | None:
+    def grammar(self) -> "GrammarCorpus | None":
         """The generated corpus with its language, for exact references; made at the first use. None for other text."""
         if self.grammar_settings is None:
             return None
@@ -102,12 +100,12 @@ def all_columns(data: DataConfig, task: str) -> list[str]:
         problem = "data.format=stdlib_docs is one text without translations"
         raise SettingsError(f"task={task}", problem, "choose task=lm")
     columns = data.columns or (["source", "target"] if task == "mt" else ["text"])
+    requested = f"data.columns=[{','.join(columns)}]"
     if (len(columns) < 2 if task == "mt" else len(columns) != 1) or len(set(columns)) != len(columns):
         wanted = "two or more different columns" if task == "mt" else "one text column"
-        requested = f"data.columns=[{','.join(columns)}]"
         raise SettingsError(requested, f"task={task} reads {wanted}", "set data.columns and data.splits to fit")
     if len(columns) > 2 and (bad := [column for column in columns if "/" in column]):
-        raise SettingsError(f"data.columns=[{','.join(columns)}]", f"{bad[0]} becomes a file name", "leave out the /")
+        raise SettingsError(requested, f"{bad[0]} becomes a file name", "leave out the /")
     return columns
 
 
@@ -143,8 +141,7 @@ def split_files(data: DataConfig, task: str) -> dict[str, list[Named]]:
         requested = f"data.splits.{split}=[{','.join(names)}]"
         if len(names) != wanted and data.format != "parquet":
             per_split = f"{wanted} files per split, one per column" if wanted > 1 else "1 file per split"
-            problem = f"task={task} data.format={data.format} takes {per_split}"
-            raise SettingsError(requested, problem, f"name {wanted}")
+            raise SettingsError(requested, f"task={task} data.format={data.format} takes {per_split}", f"name {wanted}")
         rooted = f"{requested} data.root={data.root}" if data.root else requested
         found[split] = [((root / name).absolute(), rooted) for name in names]
     return found

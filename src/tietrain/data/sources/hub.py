@@ -4,9 +4,8 @@
 and later have no loader for scripts.
 """
 
-from __future__ import annotations
-
 import functools
+import itertools
 import logging
 import re
 import textwrap
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 REACH_SECONDS = 8.0
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# Files that `save_to_disk` writes beside the data, of a dataset and of several splits.
-_SAVED = ("state.json", "dataset_dict.json")
 
 
 def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
@@ -40,7 +37,7 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
     Raises:
         DataError: the hub cannot be reached, or has no such dataset; else as `corpora.load_corpus`.
     """
-    from tietrain.data.sources.columns import find_columns, read_texts
+    from tietrain.data.sources.parquet import find_columns, read_texts
 
     columns = text_columns(data, task)
     splits = named_splits(data)
@@ -49,18 +46,19 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
         problem = "of data.format=hub only text is read"
         raise SettingsError(f"data.features.{name}", problem, "keep the vectors in a Parquet file, data=parquet")
     tables = _load(data, folder, cache)
+    lengths = {name: len(table) for name, table in tables.items()}
     name = folder.name if folder else str(data.dataset)
     corpus = Corpus(f"{name} {data.subset}" if data.subset else name, columns)
     if not folder:
         corpus.notes.append(f"commit {_commit(data)} of {data.dataset}")
     for split, specs in splits.items():
         texts: dict[str, list[str]] = {column: [] for column in columns}
-        for table, start, stop, where in (part for spec in specs for part in _parts(tables, spec, split, data)):
+        for part in itertools.chain.from_iterable(_parts(lengths, spec, split, data) for spec in specs):
+            table, where = tables[part.splitname], f"{data.dataset} {part.splitname}"
             paths = find_columns(table.features.arrow_schema, columns, where)
             used = table.select_columns(list(dict.fromkeys(path[0] for path in paths)))
-            batches = used.with_format("arrow")[start:stop].to_batches()
-            for column, read in zip(columns, read_texts(batches, paths, where, task == "mt", start + 1), strict=True):
-                texts[column] += read
+            batches = used.with_format("arrow")[part.from_ : part.to].to_batches()
+            read_texts(texts, batches, paths, where, task == "mt", part.from_ + 1)
         corpus.splits[split] = Split(texts)
     return corpus
 
@@ -69,14 +67,12 @@ def hub_key(data: DataConfig) -> dict[str, Any]:
     """All that decides the corpus besides its columns: the files of the folder or the commit on the hub; the splits."""
     folder = _folder(data)
     if folder is None:
-        return {"source": {"commit": _commit(data)}, "subset": data.subset, "splits": named_splits(data)}
-    sums = {}
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
+        source = {"commit": _commit(data)}
+    else:
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
         # Not the hidden ones: .git, or the records a download leaves.
-        if not path.is_dir() and not any(part.startswith(".") for part in name.split("/")):
-            sums[name] = file_sha256(path, _named(data))
-    return {"source": sums, "subset": data.subset, "splits": named_splits(data)}
+        source = {name: file_sha256(folder / name, _named(data)) for name in names if "/." not in f"/{name}"}
+    return {"source": source, "subset": data.subset, "splits": named_splits(data)}
 
 
 def _named(data: DataConfig) -> str:
@@ -108,7 +104,8 @@ def _folder(data: DataConfig) -> Path | None:
 
 
 def _is_saved(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in _SAVED)
+    """Whether `save_to_disk` wrote a dataset or several splits: it leaves one of these files beside the data."""
+    return any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
 
 
 def _commit(data: DataConfig) -> str:
@@ -120,8 +117,7 @@ def _commit(data: DataConfig) -> str:
     if data.revision:
         remedy = "name the commit with its 40 digits"
         raise DataError(_named(data), "its commit cannot be looked up without network", remedy)
-    commit: str = _builder(data, None).hash
-    return commit
+    return str(_builder(data, None).hash)
 
 
 def _is_offline() -> bool:
@@ -155,9 +151,7 @@ def _ask_hub(name: str, revision: str | None) -> str:
 
 def _builder(data: DataConfig, commit: str | None) -> Any:
     """What loads a hub dataset. Without network `datasets` finds the newest commit it has, so the commit is compared."""
-    import datasets
-
-    _quiet_datasets()
+    datasets = _datasets()
     try:
         builder = datasets.load_dataset_builder(str(data.dataset), data.subset, revision=commit)
     except Exception as e:  # of the network, of its client, of the dataset's description
@@ -169,21 +163,20 @@ def _builder(data: DataConfig, commit: str | None) -> Any:
     return builder
 
 
-def _quiet_datasets() -> None:
-    """Keep `datasets` from drawing, counting and logging: what goes wrong is raised, with the name of the dataset."""
+def _datasets() -> Any:
+    """The library, kept from drawing, counting and logging: what goes wrong is raised, with the name of the dataset."""
     import datasets
 
     # Without this every load asks the hub to count it.
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     datasets.disable_progress_bars()
     logging.getLogger("datasets").setLevel(logging.CRITICAL)
+    return datasets
 
 
-def _load(data: DataConfig, folder: Path | None, cache: Path) -> Mapping[str, Dataset]:
+def _load(data: DataConfig, folder: Path | None, cache: Path) -> "Mapping[str, Dataset]":
     """The splits of the dataset, by the names it gives them."""
-    import datasets
-
-    _quiet_datasets()
+    datasets = _datasets()
     if folder is None:
         commit = _commit(data)
         if not _is_offline():
@@ -209,17 +202,11 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}".rstrip(": .")
 
 
-def _parts(
-    tables: Mapping[str, Dataset], spec: str, split: str, data: DataConfig
-) -> list[tuple[Dataset, int, int, str]]:
-    """Table, first row, row after the last, and its name for messages, of `train`, `train[:90%]` or `a+b`."""
-    import datasets
-
-    lengths = {name: len(table) for name, table in tables.items()}
+def _parts(lengths: dict[str, int], spec: str, split: str, data: DataConfig) -> Any:
+    """The splits, with first row and row after the last, that `train`, `train[:90%]` or `a+b` names."""
     try:
-        parts = datasets.ReadInstruction.from_spec(spec).to_absolute(lengths)
+        return _datasets().ReadInstruction.from_spec(spec).to_absolute(lengths)
     except ValueError as e:
         requested = f"data.splits.{split}=[{spec}] data.dataset={data.dataset}"
         remedy = "name a split as datasets does: train, or train[:90%]"
         raise SettingsError(requested, str(e).rstrip("."), remedy) from None
-    return [(tables[p.splitname], p.from_, p.to, f"{data.dataset} {p.splitname}") for p in parts]

@@ -22,6 +22,8 @@ MAX_BYTES = 4 * 2**30
 BOM = "\ufeff"
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _LINE_BREAK = re.compile("[\r\n]")
+# What JSON calls the values that Python makes of it; else null.
+_TYPES = {dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number", str: "a text"}
 # Lines joined at a time to be hashed.
 HASHED_LINES = 10_000
 
@@ -41,15 +43,22 @@ def read_text_file(path: Path, requested: str, parser: Parser, n_columns: int) -
     notes: list[str] = []
     number = n_crlf = 0
     for number, raw in enumerate(_raw_lines(path, requested), start=1):
-        line = _decode(path, number, raw)
+        at = f"{path}:{number}"
+        line = decode(raw, at)
         if number == 1 and line.startswith(BOM):
             line = line.removeprefix(BOM)
             notes.append(f"{path.name} begins with a byte order mark; it is left out")
             if not line:  # without even a line end
                 number = 0
                 break
-        n_crlf += line.endswith("\r\n")
-        row = parser(number, _bare(path, number, line))
+        is_crlf = line.endswith("\r\n")
+        n_crlf += is_crlf
+        bare = line[:-2] if is_crlf else line.removesuffix("\n")
+        if "\r" in bare:
+            raise DataError(at, "there is a carriage return inside the line", "remove it, lines end with LF or CRLF")
+        if "\0" in bare:
+            raise DataError(at, "there is a NUL character", "remove it, or give a text file")
+        row = parser(number, bare)
         if row is not None:
             for column, text in zip(columns, row, strict=True):
                 column.append(text)
@@ -60,17 +69,6 @@ def read_text_file(path: Path, requested: str, parser: Parser, n_columns: int) -
     if n_crlf:
         notes.append(f"{path.name} has {n_crlf} lines ending in CRLF; CR is left out")
     return columns, notes
-
-
-def _bare(path: Path, number: int, line: str) -> str:
-    """A line without its line end, LF or CRLF; DataError for characters that no line may hold."""
-    bare = line.removesuffix("\n") if not line.endswith("\r\n") else line[:-2]
-    if "\r" in bare:
-        problem = "there is a carriage return inside the line"
-        raise DataError(f"{path}:{number}", problem, "remove it, lines end with LF or CRLF")
-    if "\0" in bare:
-        raise DataError(f"{path}:{number}", "there is a NUL character", "remove it, or give a text file")
-    return bare
 
 
 def lines_sha256(lines: Sequence[str]) -> str:
@@ -122,16 +120,17 @@ def _raw_lines(path: Path, requested: str) -> Iterator[bytes]:
             problem = f"the gzip file is cut off or damaged ({e})"
             raise DataError(str(path), problem, "get the whole file again") from None
         except OSError as e:
-            problem = f"it cannot be read ({e.strerror or e})"
-            raise DataError(str(path), problem, "check the disk, then try again") from None
+            remedy = "check the disk, then try again"
+            raise DataError(str(path), f"it cannot be read ({e.strerror or e})", remedy) from None
 
 
-def _decode(path: Path, number: int, raw: bytes) -> str:
+def decode(raw: bytes, at: str) -> str:
+    """A line as text; DataError if it is not UTF-8."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as e:
         problem = f"it is not UTF-8 (byte 0x{raw[e.start]:02x}: {e.reason})"
-        raise DataError(f"{path}:{number}", problem, "convert it, for example with iconv -t UTF-8") from None
+        raise DataError(at, problem, "convert it, for example with iconv -t UTF-8") from None
 
 
 def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
@@ -144,7 +143,8 @@ def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
         except (ValueError, RecursionError) as e:
             raise DataError(at, f"it is not a JSON object ({e})", "write one JSON object per line") from None
         if not isinstance(record, dict):
-            raise DataError(at, f"it is {_json_type(record)}, not an object", "write one JSON object per line")
+            kind = _TYPES.get(type(record), "null")
+            raise DataError(at, f"it is {kind}, not an object", "write one JSON object per line")
         for column in columns:
             if column not in record:
                 problem = f"there is no key {column!r}, only {', '.join(map(repr, record)) or 'none'}"
@@ -159,13 +159,13 @@ def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
 def text_problem(name: str, value: object, one_line: bool) -> tuple[str, str] | None:
     """Problem and remedy of a value that is to be a text; None if it is one. `one_line` refuses line breaks."""
     if not isinstance(value, str):
-        return f"{name!r} is {_json_type(value)}, not a text", "write a text, or leave the row out"
+        kind = _TYPES.get(type(value), "null")
+        return f"{name!r} is {kind}, not a text", "write a text, or leave the row out"
     if found := _NO_TEXT.search(value):
         what = "a NUL character" if found.group() == "\0" else "half a surrogate pair"
         return f"{name!r} has {what}", "remove it"
     if one_line and _LINE_BREAK.search(value):
-        remedy = "write a sentence without one: translations are scored line by line"
-        return f"{name!r} has a line break", remedy
+        return f"{name!r} has a line break", "write a sentence without one: translations are scored line by line"
     return None
 
 
@@ -174,18 +174,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(record) < len(pairs):
         raise ValueError("a key is repeated")
     return record
-
-
-def _json_type(value: object) -> str:
-    names = {
-        dict: "an object",
-        list: "a list",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        str: "a text",
-    }
-    return names.get(type(value), "null")
 
 
 def tsv_parser(path: Path, columns: list[str]) -> Parser:
