@@ -32,6 +32,8 @@ MAX_TEXT = 1000
 # Evaluations that are kept of a curve; while there are more, every other one is left out.
 MAX_POINTS = 1000
 MAX_DEPTH = 12
+# Looks at a model that are kept besides the last.
+MAX_LOOKS = 8
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Run:
         targets; `scores` per token and per token of length.
     steps, tokens (target), flops (training), seconds: totals so far; None if not recorded.
     checkpoint_step, chosen_by: the step of the scored weights, and how they were chosen.
+    looks: what was seen of the model at a few steps, in order, the last one at the end (see `train.probe`).
     no_curve: why existing metrics could not be read.
     scores: split -> score -> number; reasons: `split.score` -> why it is empty. means: split that is the mean over
         directions -> the splits it is the mean of.
@@ -101,6 +104,7 @@ class Run:
     reasons: dict[str, str] = field(default_factory=dict)
     windows: dict[str, Scalar] = field(default_factory=dict)
     curve: tuple[Point, ...] = ()
+    looks: tuple[dict[str, float], ...] = ()
     no_curve: str = ""
 
     @property
@@ -250,6 +254,7 @@ def _with_curve(run: Run, directory: Path) -> Run:
     except (DataError, OSError) as e:
         return replace(run, no_curve=f"{runs.METRICS}: {_why(e)}")
     points = []
+    looks = [_numbers(row) for row in rows if row.get("split") == "probe"]
     for row in rows:
         numbers = _numbers({name: row.get(name) for name in ("step", "tokens", "flops", "nats_per_token")})
         if row.get("split") == "valid" and len(numbers) == 4:
@@ -258,7 +263,8 @@ def _with_curve(run: Run, directory: Path) -> Run:
     points.sort(key=lambda p: p.step)
     while len(points) > MAX_POINTS:
         points = points[:0:-2][::-1]
-    return replace(run, curve=tuple(points))
+    looks = looks[:MAX_LOOKS] + looks[MAX_LOOKS:][-1:]
+    return replace(run, curve=tuple(points), looks=tuple(looks))
 
 
 def number(value: Any) -> float | None:

@@ -29,6 +29,7 @@ from tietrain.train.optim import (
     set_learning_rate,
     train_step,
 )
+from tietrain.train.probe import Probe
 from tietrain.train.resume import make_identity, metrics_seal, resume
 from tietrain.train.state import Interval, TrainState
 from tietrain.train.stop import StopRequest
@@ -84,6 +85,7 @@ def fit(
 
     budgets = config.train.budgets
     saved = state.step  # the step of the newest checkpoint
+    probe = Probe(model, task)
     compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
     with Telemetry(experiment, hardware, log, trackers) as telemetry, _settled_heap():
         while fraction_spent(state.used, budgets) < 1 and stop.signal is None:
@@ -93,16 +95,17 @@ def fit(
             flops = experiment.flops.training(length_units(model.shape, batch.lengths))
             state.lr = learning_rate(config.optim, fraction_spent(state.middle_of_step(batch.n_tokens, flops), budgets))
             set_learning_rate(optimizer, state.lr)
-            sums = train_step(
-                compute,
-                optimizer,
-                batch,
-                task.loss,
-                hardware=hardware,
-                clip_norm=config.optim.clip_norm,
-                seed=config.seed,
-                step=state.step + 1,
-            )
+            with probe.around_step(state, telemetry):
+                sums = train_step(
+                    compute,
+                    optimizer,
+                    batch,
+                    task.loss,
+                    hardware=hardware,
+                    clip_norm=config.optim.clip_norm,
+                    seed=config.seed,
+                    step=state.step + 1,
+                )
             if smoothed and config.train.ema:
                 smooth(smoothed, model, config.train.ema, state.step + 1)
             time.sleep(config.train.slow_step_seconds)
@@ -117,6 +120,8 @@ def fit(
             if is_last or _evaluation_is_due(config.train, state.step, before, now):
                 found = _evaluate(evaluated, task, state, telemetry)
                 is_kept = note_evaluation(state, found, config.train)
+            if is_last:
+                telemetry.add_probe_row(state, probe.look())
             if is_last or state.step % config.train.checkpoint_every == 0:
                 _save(directory, model, optimizer, smoothed, identity, state, telemetry)
                 saved = state.step

@@ -70,6 +70,10 @@ class Telemetry:
         self._add(row)
         self._log(f"step {state.step}: valid {row['nats_per_token']:.4f} nats per token, ppl {row['ppl']:.4g}")
 
+    def add_probe_row(self, state: TrainState, seen: Mapping[str, float]) -> None:
+        """Log a look at how the model begins, or ends."""
+        self._add({**_where(state, "probe"), **seen})
+
     def sync(self) -> None:
         """Bring the rows to the disk, before a checkpoint that counts on them."""
         path = self._directory / runs.METRICS

@@ -12,6 +12,7 @@ from tietrain.report.figures.canvas import Drawing
 from tietrain.report.pages.headline import make_headline
 from tietrain.report.pages.markup import bullets, code, escape, join_words, markdown_table
 from tietrain.report.pages.method import method_details, method_sentences
+from tietrain.report.pages.starts import starts_text
 from tietrain.report.pages.tables import cost_table, left_out_table, score_table, shown_scores
 from tietrain.report.pages.tuning_text import doubts, tuned_arms, tuning_text
 from tietrain.report.pages.verdict_text import heading, notes, verdict_table
@@ -56,6 +57,7 @@ def make_sections(comparison: Comparison, verdicts: Verdicts, drawings: Sequence
         *_scores(comparison, verdicts),
         Section("About the scores", bullets(_score_notes(comparison))),
         Section("Tuning", tuning_text(comparison)),
+        Section("How the arms begin", starts_text(comparison, verdicts)),
         Section("What differs between the arms", _differences(comparison)),
         Section("What is tied", _ties(comparison)),
         Section("Method, to paste", _method(comparison, verdicts)),

@@ -1,0 +1,90 @@
+"""How a model begins, at its real width: a look at one batch and at one update, after a few steps and at the end."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tietrain.data.batches.batching import split_batch
+from tietrain.data.tokenizer import PAD_ID
+from tietrain.model.transformer import Transformer, device_of
+from tietrain.plan.tables import table_role
+from tietrain.train.state import TrainState
+from tietrain.train.tasks.task import Task
+from tietrain.train.telemetry import Telemetry
+
+# Steps before which a run is looked at.
+STEPS = (0, 10, 50, 200)
+# Padded positions of the batch that is looked at; its logits are held at once.
+MAX_TOKENS = 1024
+
+Roles = dict[str, list[Tensor]]
+
+
+class Probe:
+    """Looks at a model in training. Changes nothing: no weight, no gradient that a step uses, no random number.
+
+    A look is `above_uniform`, nats per token minus ln V; `logit_std` and `own_logit`, the spread of the logits and the mean
+    logit of the token just read (causal models only: a table that is embedding and output scores it highly); and for each
+    role `grad_norm_ROLE` and, of tables, `row_norm_ROLE`. Around a step also `update_ROLE`, the norm of what it adds over
+    that of what was there. Roles: those of `plan.tables.table_role`, positions, matrices, vectors.
+    """
+
+    def __init__(self, model: Transformer, task: Task):
+        self._model = model
+        self._batch = split_batch(task.batches.batch(0, 0), MAX_TOKENS)[0].to(device_of(model))
+        self._roles = _roles(model)
+
+    @contextmanager
+    def around_step(self, state: TrainState, telemetry: Telemetry) -> Iterator[None]:
+        """Log a look if the step that is taken inside is one of STEPS."""
+        if state.step not in STEPS:
+            yield
+            return
+        at = replace(state)
+        seen = self.look()
+        before = {role: [p.detach().clone() for p in tensors] for role, tensors in self._roles.items()}
+        yield
+        for role, tensors in self._roles.items():
+            added = [p.detach() - was for p, was in zip(tensors, before[role], strict=True)]
+            if size := _norm(before[role]):
+                seen[f"update_{role}"] = _norm(added) / size
+        telemetry.add_probe_row(at, seen)
+
+    def look(self) -> dict[str, float]:
+        """What is seen on the batch."""
+        model, batch = self._model, self._batch
+        hidden = model(batch.sources, batch.tgt_in_ids, stack=batch.stack)  # [B, T, D]
+        scored = batch.tgt_out_ids != PAD_ID
+        logits = model.logits(hidden[scored], batch.stack).float()  # [N, V]
+        loss = torch.nn.functional.cross_entropy(logits, batch.tgt_out_ids[scored].long())
+        loss.backward()
+        seen = {
+            "above_uniform": loss.item() - math.log(logits.shape[-1]),
+            "logit_std": logits.detach().std(dim=-1).mean().item(),
+        }
+        if model.shape.stack(batch.stack).causal:
+            read = batch.tgt_in_ids[scored].long()  # [N]
+            seen["own_logit"] = logits.detach().gather(1, read[:, None]).mean().item()
+        for role, tensors in self._roles.items():
+            seen[f"grad_norm_{role}"] = _norm([p.grad for p in tensors if p.grad is not None])
+            if role not in ("matrices", "vectors"):
+                seen[f"row_norm_{role}"] = torch.cat([p.detach().norm(dim=1) for p in tensors]).mean().item()
+        model.zero_grad(set_to_none=True)
+        return seen
+
+
+def _roles(model: Transformer) -> Roles:
+    roles: Roles = {}
+    for owner in model.plan.owners:
+        other = "matrices" if len(owner.shape) > 1 else "vectors"
+        role = table_role(model.plan, owner.name) if owner.kind == "table" else other
+        roles.setdefault("positions" if owner.kind == "positions" else role, []).append(model.parameter(owner.name))
+    return roles
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    return math.sqrt(sum(float(t.detach().double().square().sum()) for t in tensors))
