@@ -10,6 +10,9 @@ from tietrain.plan.params import MemoryLedger, count_memory, count_params
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.words import describe_manifest, make_manifest, owner_map
 
+# Of the ledger of parameters, in the order of `ledger.json`.
+COUNTS = ("params", "params_untied", "params_saved", "n_embedding", "n_once", "n_repeated")
+
 
 def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
     """Counts as plain integers; FLOPs are forward, as coefficients in lengths.
@@ -21,18 +24,9 @@ def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
     flops = count_flops(plan.slots.shape)
     return {
         "convention": CONVENTION,
-        "params": ledger.params,
-        "params_untied": ledger.params_untied,
-        "params_saved": ledger.params_saved,
-        "n_embedding": ledger.n_embedding,
-        "n_once": ledger.n_once,
-        "n_repeated": ledger.n_repeated,
+        **{name: getattr(ledger, name) for name in COUNTS},
         "n_effective": flops.n_effective,
-        "by_part": ledger.by_part,
-        "saved_by_part": ledger.saved_by_part,
-        "by_role": ledger.by_role,
-        "saved_by_role": ledger.saved_by_role,
-        "uses": ledger.uses,
+        **{name: getattr(ledger, name) for name in ("by_part", "saved_by_part", "by_role", "saved_by_role", "uses")},
         "loads": [asdict(load) for load in ledger.loads],
         "manifest": make_manifest(plan).to_json(),
         "flops": {
