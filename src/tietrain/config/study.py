@@ -7,9 +7,6 @@ from typing import Any, Optional
 
 from tietrain.config.setting import NOTHING, check, check_section, setting, when_given
 
-# OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
-# ruff: noqa: UP045
-
 # What arms can be matched by -> what can be varied for it.
 MATCHED = {
     "params": ("d_ff", "d_model", "n_layers"),
