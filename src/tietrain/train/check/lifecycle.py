@@ -31,18 +31,10 @@ def optimizer_config(name: str) -> OptimConfig:
     return OptimConfig(name=name, lr=1e-2, weight_decay=0.1, momentum=momentum, eps=1e-6, clip_norm=None)
 
 
-def _built(model: Transformer) -> Transformer:
-    return model
-
-
 def _moved(model: Transformer) -> Transformer:
     """On the GPU if there is one; else in new memory, through the method that `Module.to` moves with."""
     again = copy.deepcopy(model)
     return again.to("cuda") if torch.cuda.is_available() else again._apply(torch.clone)
-
-
-def _cast(model: Transformer) -> Transformer:
-    return copy.deepcopy(model).double().float()
 
 
 def _built_again(model: Transformer, device: str = "cpu") -> Transformer:
@@ -124,9 +116,9 @@ def _optimized(model: Transformer) -> Transformer:
 
 
 WAYS: dict[str, Way] = {
-    "build": _built,
+    "build": lambda model: model,
     "device move": _moved,
-    "dtype change": _cast,
+    "dtype change": lambda model: copy.deepcopy(model).double().float(),
     "deepcopy": copy.deepcopy,
     "meta build": _by_meta,
     "assigned load": _by_assign,
