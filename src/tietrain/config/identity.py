@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tietrain.config.keys import identity_of
@@ -18,19 +18,17 @@ BY_NAME = ("hub",)
 
 def flat_settings(config: RunConfig) -> dict[str, Any]:
     """Full key -> value of each leaf of the configuration; tying options, and those of a list's mappings, are leaves."""
-    flat: dict[str, Any] = {}
-    _flatten(dataclasses.asdict(config), "", flat)
-    return flat
+    return dict(_leaves(dataclasses.asdict(config), ""))
 
 
-def _flatten(node: Any, key: str, flat: dict[str, Any]) -> None:
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(node, list) and node and isinstance(node[0], dict):
         node = {str(i): child for i, child in enumerate(node, start=1)}
-    if not isinstance(node, dict) or not node:
-        flat[key] = node
-        return
-    for name, child in node.items():
-        _flatten(child, f"{key}.{name}" if key else name, flat)
+    if isinstance(node, dict) and node:
+        for name, child in node.items():
+            yield from _leaves(child, f"{key}.{name}" if key else name)
+    else:
+        yield key, node
 
 
 def result_settings(config: RunConfig) -> dict[str, Any]:

@@ -90,9 +90,8 @@ def _corresponding(slots: Slots, left: str, right: str) -> Iterable[Pair]:
     for prefix in (left, right):
         found = slots.under(prefix)
         if not found:
-            raise TyingError(
-                requested, f"this model has no slot {prefix}", f"its slots are {', '.join(_blocks(slots))}"
-            )
+            remedy = f"its slots are {', '.join(_blocks(slots))}"
+            raise TyingError(requested, f"this model has no slot {prefix}", remedy)
         leaves.append({slot.name.removeprefix(prefix): slot for slot in found})
     first, second = leaves
     if first.keys() != second.keys():

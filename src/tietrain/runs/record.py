@@ -258,15 +258,10 @@ def _lock(fd: int, kind: int) -> bool:
 def is_locked(directory: Path) -> bool:
     """Whether a process is writing this run; False if there is no lock that can be read."""
     try:
-        fd = os.open(directory / LOCK, os.O_RDONLY | os.O_NONBLOCK)
+        with open(directory / LOCK, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as lock:
+            return not _lock(lock.fileno(), fcntl.LOCK_SH)
     except OSError:
         return False
-    try:
-        return not _lock(fd, fcntl.LOCK_SH)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
 
 
 def clear(directory: Path) -> None:

@@ -70,14 +70,10 @@ def add_means(scores: dict[str, Any], config: RunConfig, prepared: Prepared) -> 
     for split in prepared.corpus.splits if len(prepared.layout.directions) > 1 else ():
         for suffix, directions in (("mean", config.directions), ("zero_shot", config.zero_shot)):
             of = {d.name: scores["splits"][f"{split}.{d.name}"] for d in directions if split != "train"}
-            keys = [
-                key for key in (*config.task.metrics, *NATS) if all(found[key] is not None for found in of.values())
-            ]
             if of:
-                means[f"{split}.{suffix}"] = {
-                    key: statistics.fmean(found[key] for found in of.values()) for key in keys
-                }
-                means[f"{split}.{suffix}"]["directions"] = list(of)
+                found = {key: [one[key] for one in of.values()] for key in (*config.task.metrics, *NATS)}
+                mean = {key: statistics.fmean(values) for key, values in found.items() if None not in values}
+                means[f"{split}.{suffix}"] = mean | {"directions": list(of)}
     scores["splits"] |= means
     return means
 

@@ -71,16 +71,8 @@ def resolve_hardware(config: HardwareConfig) -> Hardware:
     # memory that comes with it is for debugging and not free.
     torch.use_deterministic_algorithms(device.type == "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return Hardware(
-        device=device,
-        precision=precision,
-        compile=config.compile,
-        threads=threads,
-        device_batch_tokens=config.device_batch_tokens,
-        peak_flops=config.peak_flops,
-        peak_flops_source=config.peak_flops_source,
-        notes=notes,
-    )
+    resolved = {"device": device, "precision": precision, "threads": threads, "notes": notes}
+    return Hardware(**{**vars(config), **resolved})
 
 
 def _device(requested: str) -> torch.device:

@@ -1,13 +1,10 @@
 """What a run reports while it trains: rows of `metrics.jsonl`, TensorBoard, trackers, and progress on the screen."""
 
-from __future__ import annotations
-
 import math
 import os
 import sys
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -33,18 +30,20 @@ class Telemetry:
         self._hardware = hardware
         self._log = log
         self._trackers = trackers
-        self._bar = _make_bar() if sys.stderr.isatty() else None
+        self._bar: Progress | None = None  # over the fraction of the budget
+        if sys.stderr.isatty():
+            columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.add_task("", total=1.0)
 
-    def __enter__(self) -> Telemetry:
+    def __enter__(self) -> Self:
         self._board = TensorBoard(self._experiment, self._log)
         self._trackers.start(runs.read_metrics(self._directory))
         if self._bar:
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar:
             self._bar.stop()
 
@@ -96,14 +95,6 @@ class Telemetry:
             return
         self._bar.update(self._bar.task_ids[0], completed=min(fraction, 1.0), description=line)
         runs.append_log(self._directory, line + "\n")
-
-
-def _make_bar() -> Progress:
-    """A progress bar over the fraction of the budget, on stderr."""
-    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    bar.add_task("", total=1.0)
-    return bar
 
 
 def _where(state: TrainState, split: str) -> dict[str, Any]:

@@ -16,15 +16,8 @@ from tietrain.model.beam import Pieces, Search, search
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
 from tietrain.plan.slots import clip_length
-from tietrain.train.tasks.scoring import (
-    N_REDRAWN,
-    Scores,
-    SplitScores,
-    add_generator,
-    oracle_scores,
-    score_nats,
-    score_translations,
-)
+from tietrain.train.tasks import scoring
+from tietrain.train.tasks.scoring import Scores, SplitScores
 from tietrain.train.tasks.task import batch_loss, batch_nats
 
 # Sentences of valid that are shown while training.
@@ -73,9 +66,9 @@ class Translation:
         references = texts[direction.target]
         n_unknown = int((pairs.target.values == UNK_ID).sum())
         lossless = self.prepared.vocabularies[pairs.stack].lossless
-        result = score_nats(self._nats(model, pairs), pairs.target.lengths + 1, references, n_unknown, lossless)
+        result = scoring.score_nats(self._nats(model, pairs), pairs.target.lengths + 1, references, n_unknown, lossless)
         hypotheses = self.translate(model, pairs, Search(task.beam, task.length_penalty))
-        scores, result.signatures = score_translations(hypotheses, references, task.metrics, task.bleu_tokenize)
+        scores, result.signatures = scoring.score_translations(hypotheses, references, task.metrics, task.bleu_tokenize)
         result.signatures["decoding"] = decoding_signature(self.config)
         result.scores |= scores | self._unseen_scores(split, direction, hypotheses, references)
         result.texts = {"hypotheses": hypotheses, "references": references}
@@ -109,7 +102,7 @@ class Translation:
             return {}
         task = self.config.task
         written, wanted = ([lines[row] for row in new] for lines in (hypotheses, references))
-        scores, _ = score_translations(written, wanted, task.metrics, task.bleu_tokenize)
+        scores, _ = scoring.score_translations(written, wanted, task.metrics, task.bleu_tokenize)
         return {f"{name}_new": scores[name] for name in task.metrics} | {"n_seen_sources": len(seen)}
 
     def _add_generator(self, result: SplitScores, split: str, direction: Direction) -> None:
@@ -122,10 +115,11 @@ class Translation:
         generator_nats = grammar.generator_nats(split, target, direction.sources)
         if generator_nats is None:  # a source gives away how the reference was drawn
             return
-        add_generator(result, generator_nats)
+        scoring.add_generator(result, generator_nats)
         if "bleu" in task.metrics:
-            best, redrawn = grammar.best_spellings(split, target), grammar.redrawn_references(split, N_REDRAWN, target)
-            result.scores |= oracle_scores(best, result.texts["references"], redrawn, task.bleu_tokenize)
+            best = grammar.best_spellings(split, target)
+            redrawn = grammar.redrawn_references(split, scoring.N_REDRAWN, target)
+            result.scores |= scoring.oracle_scores(best, result.texts["references"], redrawn, task.bleu_tokenize)
 
 
 class Translated(NamedTuple):
