@@ -1,7 +1,5 @@
 """Sources of text."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Optional
 

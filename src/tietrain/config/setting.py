@@ -146,7 +146,8 @@ def _walk(cls: type, prefix: str) -> Iterator[Setting]:
         if dataclasses.is_dataclass(made):
             yield from _walk(type(made), f"{prefix}{field.name}.")
         else:
-            yield Setting(prefix + field.name, str(field.type), made, field.metadata["spec"], cls)
+            annotation = field.type.__name__ if isinstance(field.type, type) else str(field.type).replace("typing.", "")
+            yield Setting(prefix + field.name, annotation, made, field.metadata["spec"], cls)
 
 
 def check_section(section: Any, prefix: str) -> None:

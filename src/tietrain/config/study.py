@@ -1,7 +1,5 @@
 """What a study compares: its primary score, what its arms are matched by, how each is tuned."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Optional
 

@@ -1,7 +1,5 @@
 """How a model is trained, and on what machine."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Optional
 
