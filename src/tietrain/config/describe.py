@@ -8,7 +8,7 @@ from tietrain.plan.conventions import PUBLISHED, UNIT, columns, estimate, estima
 from tietrain.plan.flops import CONVENTION, count_decoding, count_flops, equal_lengths
 from tietrain.plan.params import MemoryLedger, count_memory, count_params
 from tietrain.plan.plan import TyingPlan
-from tietrain.plan.words import describe_manifest, make_manifest, owner_map
+from tietrain.plan.words import describe_manifest, make_manifest, manifest_json, owner_map
 
 # Of the ledger of parameters, in the order of `ledger.json`.
 COUNTS = ("params", "params_untied", "params_saved", "n_embedding", "n_once", "n_repeated")
@@ -28,7 +28,7 @@ def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
         "n_effective": flops.n_effective,
         **{name: getattr(ledger, name) for name in ("by_part", "saved_by_part", "by_role", "saved_by_role", "uses")},
         "loads": [asdict(load) for load in ledger.loads],
-        "manifest": make_manifest(plan).to_json(),
+        "manifest": manifest_json(make_manifest(plan)),
         "flops": {
             "coefficients": flops.coefficients,
             "terms": [asdict(term) for term in flops.terms],
@@ -55,17 +55,14 @@ def describe_plan(plan: TyingPlan, config: RunConfig) -> list[str]:
     lines = [f"{config.title} (plan {plan.hash})"]
     lines += [f"  {line}" for line in describe_ties(plan)] or ["  nothing is tied"]
     lines += [f"note: {note}" for note in plan.notes]
-    lines.append(
-        f"parameters: {ledger.params:,} stored, {ledger.params_saved:,} saved by tying ({share:.1f} % of {ledger.params_untied:,})"
-    )
+    saved = f"{ledger.params_saved:,} saved by tying ({share:.1f} % of {ledger.params_untied:,})"
+    lines.append(f"parameters: {ledger.params:,} stored, {saved}")
     lines += _columns(ledger.by_part, ledger.saved_by_part)
     per_token = columns(plan.slots.shape, length)["with attention"] // 3
     routes = plan.slots.shape.routes
     of = f" of {' + '.join(routes[0])}, the first of {len(routes)} routes," if len(routes) > 1 else ""
-    lines.append(
-        f"FLOPs: {per_token:,} forward per target token{of} at {length} tokens per sequence, three times that in training "
-        f"({CONVENTION})"
-    )
+    flops = f"{per_token:,} forward per target token{of} at {length} tokens per sequence"
+    lines.append(f"FLOPs: {flops}, three times that in training ({CONVENTION})")
     return [*lines, *_decoding_lines(plan, config), *_memory_lines(_memory(plan, config), config)]
 
 
