@@ -1,14 +1,13 @@
 """What makes a run the run it is: the settings that decide its result, their hash, and its directory name."""
 
 import dataclasses
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tietrain.config.keys import identity_of
 from tietrain.config.run import RunConfig
+from tietrain.plan.plan import short_hash
 
 # Characters of a directory name that are the label's; file systems end at 255 bytes.
 MAX_LABEL = 120
@@ -50,8 +49,7 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 def config_hash(config: RunConfig) -> str:
     """8 hex digits over `result_settings`."""
-    body = json.dumps(result_settings(config), sort_keys=True)
-    return hashlib.sha256(body.encode()).hexdigest()[:8]
+    return short_hash(result_settings(config))[:8]
 
 
 def run_name(config: RunConfig) -> str:

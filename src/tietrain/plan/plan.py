@@ -54,8 +54,8 @@ class TyingPlan:
 
 
 def short_hash(body: object) -> str:
-    """12 hex digits of a SHA-256 over plain values as JSON."""
-    return hashlib.sha256(json.dumps(body).encode()).hexdigest()[:12]
+    """12 hex digits of a SHA-256 over plain values as JSON, mappings in the order of their keys."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def resolve(model: ModelShape | Slots, pairs: Iterable[Pair]) -> TyingPlan:
