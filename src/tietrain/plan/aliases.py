@@ -25,7 +25,6 @@ class Alias:
         return f"{self.toolkit.lower().replace('-', '_')}_{_plain(self.option)}"
 
 
-_DECODER = {"stacks": ["decoder"]}
 ALIASES = (
     Alias("Sockeye", "trg_softmax", "pre_softmax"),
     Alias("Sockeye", "src_trg", "embeddings"),
@@ -33,7 +32,7 @@ ALIASES = (
     Alias("Marian", "tied-embeddings", "pre_softmax"),
     Alias("Marian", "tied-embeddings-src", "embeddings"),
     Alias("Marian", "tied-embeddings-all", "three_way"),
-    Alias("Marian", "transformer-tied-layers", "index_vector", _DECODER),
+    Alias("Marian", "transformer-tied-layers", "index_vector", {"stacks": ["decoder"]}),
     Alias("Nematus", "tie_decoder_embeddings", "pre_softmax"),
     Alias("Nematus", "tie_encoder_decoder_embeddings", "embeddings"),
     Alias("fairseq", "share-decoder-input-output-embed", "pre_softmax"),

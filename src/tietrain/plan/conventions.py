@@ -23,7 +23,6 @@ Count = TypeVar("Count", bound=Callable[[TyingPlan, int], int | str])
 class Convention:
     """A published formula in the letters of docs/flops.md; flops: the number, or why it does not cover the model."""
 
-    name: str
     formula: str
     source: str
     flops: Callable[[TyingPlan, int], int | str]
@@ -44,7 +43,7 @@ def convention(*, formula: str, source: str) -> Callable[[Count], Count]:
     """Put a function (plan, length) -> FLOPs into PUBLISHED under its own name."""
 
     def register(flops: Count) -> Count:
-        PUBLISHED[flops.__name__] = Convention(flops.__name__, formula, source, flops)
+        PUBLISHED[flops.__name__] = Convention(formula, source, flops)
         return flops
 
     return register
@@ -75,13 +74,9 @@ def columns(shape: ModelShape, length: int) -> dict[str, int]:
     return {"6 N_eff": weights, "with attention": total, "non-embedding": weights - 3 * flops["logits"] // length}
 
 
-def _layers(shape: ModelShape) -> int:
-    return shape.stacks[0].n_layers
-
-
 def _attention(shape: ModelShape, length: int) -> int:
     """12 L H K T: scores and weighted values, forward and backward."""
-    return 12 * _layers(shape) * shape.d_q * length
+    return 12 * shape.stacks[0].n_layers * shape.d_q * length
 
 
 @convention(formula="6 N, N without tables", source="Kaplan et al. 2020; its context term is left out")
@@ -104,7 +99,8 @@ def chinchilla(plan: TyingPlan, length: int) -> int | str:
         return "stated for as many key as query heads"
     d, a = shape.d_model, shape.d_q
     layer = 8 * d * a + 4 * a * length + 3 * shape.n_heads * length + 4 * d * shape.d_ff
-    return 3 * (_layers(shape) * layer + 4 * d * shape.stacks[0].vocab_size)
+    (stack,) = shape.stacks
+    return 3 * (stack.n_layers * layer + 4 * d * stack.vocab_size)
 
 
 @convention(
@@ -137,7 +133,8 @@ def eleuther(plan: TyingPlan, length: int) -> int | str:
     d = shape.d_model
     projections = 4 * d * (d + shape.d_kv)
     layer = projections + 4 * d * length + 2 * len(shape.ffn_matrices) * d * shape.d_ff
-    return 3 * _layers(shape) * layer + 4 * d + 2 * d * shape.stacks[0].vocab_size
+    (stack,) = shape.stacks
+    return 3 * stack.n_layers * layer + 4 * d + 2 * d * stack.vocab_size
 
 
 @convention(

@@ -1,7 +1,5 @@
 """The scores of a trained model on every split, as in `eval.json`."""
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections.abc import Callable
@@ -10,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 from tietrain.config import RunConfig
 from tietrain.runs import record as runs
 from tietrain.runs.scores import METRICS, NATS
+from tietrain.train.experiment import Experiment
+from tietrain.train.stop import StopRequest
+from tietrain.train.tasks.scoring import SplitScores
 
 if TYPE_CHECKING:
     from tietrain.data.prepared import Prepared
     from tietrain.model.transformer import Transformer
-    from tietrain.train.experiment import Experiment
-    from tietrain.train.stop import StopRequest
-    from tietrain.train.tasks.scoring import SplitScores
     from tietrain.train.tasks.task import Task
 
 
 def score_all(
     experiment: Experiment,
-    task: Task,
-    model: Transformer,
-    prepared: Prepared,
+    task: "Task",
+    model: "Transformer",
+    prepared: "Prepared",
     log: Callable[[str], None],
     stop: StopRequest,
 ) -> dict[str, Any]:
@@ -60,7 +58,7 @@ def add_scores(scores: dict[str, Any], split: str, result: SplitScores) -> None:
     scores["reasons"] |= {f"{split}.{name}": why for name, why in result.reasons.items()}
 
 
-def add_means(scores: dict[str, Any], config: RunConfig, prepared: Prepared) -> dict[str, dict[str, Any]]:
+def add_means(scores: dict[str, Any], config: RunConfig, prepared: "Prepared") -> dict[str, dict[str, Any]]:
     """Add, if a split was scored in several directions, the mean over those that are trained, and over the others.
 
     Returns:

@@ -50,7 +50,7 @@ class Telemetry:
     def add_train_row(self, state: TrainState, fraction: float) -> None:
         """Log the interval since the last training row, and progress."""
         sums = state.interval
-        row = {
+        row: dict[str, Any] = {
             **_where(state, "train"),
             **_scores(sums.nll / sums.tokens),
             "objective": sums.objective / sums.tokens,
@@ -61,7 +61,17 @@ class Telemetry:
             "padded_tokens": state.padded_tokens,
         }
         self._add(row)
-        self._show(self._progress_line(row, state, fraction), fraction)
+        left = state.seconds / fraction * max(0.0, 1 - fraction)
+        loss, speed = row["nats_per_token"], row["tokens_per_second"]
+        line = f"step {state.step}: loss {loss:.4f}, {speed:,.0f} tokens/s, ETA {clock(left)}"
+        if self._hardware.peak_flops:
+            line += f", {state.flops / state.seconds / self._hardware.peak_flops:.1%} of peak FLOP/s"
+        if self._bar is None:
+            self._log(line)
+            return
+        # The bar shows the line, so it goes to the log alone.
+        self._bar.update(self._bar.task_ids[0], completed=min(fraction, 1.0), description=line)
+        runs.append_log(self._directory, line + "\n")
 
     def add_valid_row(self, state: TrainState, scores: Mapping[str, Any]) -> None:
         """Log an evaluation."""
@@ -79,22 +89,6 @@ class Telemetry:
         runs.append_metrics(self._directory, [row])
         self._board.add_row(row)
         self._trackers.add_row(row)
-
-    def _progress_line(self, row: Mapping[str, Any], state: TrainState, fraction: float) -> str:
-        left = state.seconds / fraction * max(0.0, 1 - fraction)
-        loss, speed = row["nats_per_token"], row["tokens_per_second"]
-        line = f"step {state.step}: loss {loss:.4f}, {speed:,.0f} tokens/s, ETA {clock(left)}"
-        if self._hardware.peak_flops:
-            line += f", {state.flops / state.seconds / self._hardware.peak_flops:.1%} of peak FLOP/s"
-        return line
-
-    def _show(self, line: str, fraction: float) -> None:
-        """On a terminal a bar, and the line goes to the log only; else the line goes to both."""
-        if self._bar is None:
-            self._log(line)
-            return
-        self._bar.update(self._bar.task_ids[0], completed=min(fraction, 1.0), description=line)
-        runs.append_log(self._directory, line + "\n")
 
 
 def _where(state: TrainState, split: str) -> dict[str, Any]:

@@ -222,19 +222,14 @@ def progress() -> Iterator[Log]:
 
 def show_rows(rows: Sequence[Row], heading: str) -> None:
     """Print the matrix, what each check means, and remarks on single results."""
-    table = _table(rows)
-    fits = Console(width=UNBOUNDED).measure(table).maximum <= Console().width
-    Console(width=None if fits else UNBOUNDED).print(table)
-    print("\n".join([heading, *_legend(rows), *_remarks(rows), _summary(rows)]))
-
-
-def _table(rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("model", "scheme", *CHECKS):
         table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(row.model, row.scheme, *(MARKS[cell.status] for cell in row.cells.values()))
-    return table
+    fits = Console(width=UNBOUNDED).measure(table).maximum <= Console().width
+    Console(width=None if fits else UNBOUNDED).print(table)
+    print("\n".join([heading, *_legend(rows), *_remarks(rows), _summary(rows)]))
 
 
 def _legend(rows: Sequence[Row]) -> list[str]:
@@ -249,19 +244,15 @@ def _legend(rows: Sequence[Row]) -> list[str]:
 
 def _remarks(rows: Sequence[Row]) -> list[str]:
     """One line per failure and per flag, and one for every reason why schemes do not apply."""
-    lines = [
-        f"FAIL {row.title}, {name}: {cell.note}"
-        for row in rows
-        for name, cell in row.cells.items()
-        if cell.status == "fail"
-    ]
-    lines += [f"flag {row.title}: {cell.flag}" for row in rows for cell in row.cells.values() if cell.flag]
+    cells = [(row, name, cell) for row in rows for name, cell in row.cells.items()]
+    lines = [f"FAIL {row.title}, {name}: {cell.note}" for row, name, cell in cells if cell.status == "fail"]
+    lines += [f"flag {row.title}: {cell.flag}" for row, _, cell in cells if cell.flag]
     absent: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row.reason:
             absent.setdefault((row.model, row.reason), []).append(row.scheme)
     lines += [f"n/a  {model} {', '.join(schemes)}: {reason}" for (model, reason), schemes in absent.items()]
-    if any(cell.status == "seen" for row in rows for cell in row.cells.values()):
+    if any(cell.status == "seen" for _, _, cell in cells):
         lines.append("seen: the same kind of tie was compiled in a row above")
     return lines
 

@@ -1,6 +1,6 @@
 """Translation: sentence pairs, teacher-forced nats, hypotheses and their scores, of every direction apart."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -69,9 +69,10 @@ class Translation:
         result = scoring.score_nats(self._nats(model, pairs), pairs.target.lengths + 1, references, n_unknown, lossless)
         hypotheses = self.translate(model, pairs, Search(task.beam, task.length_penalty))
         scores, result.signatures = scoring.score_translations(hypotheses, references, task.metrics, task.bleu_tokenize)
-        result.signatures["decoding"] = decoding_signature(self.config)
-        result.scores |= scores | self._unseen_scores(split, direction, hypotheses, references)
+        limit = f"{task.max_output_ratio:g}*src+{task.max_output_extra}"
+        result.signatures["decoding"] = f"beam:{task.beam}|length_penalty:{task.length_penalty:g}|max:{limit}"
         result.texts = {"hypotheses": hypotheses, "references": references}
+        result.scores |= scores | self._unseen_scores(split, direction, result.texts)
         for column in (column for column in direction.sources if column in texts):
             result.texts["sources" if "sources" not in result.texts else f"sources.{column}"] = texts[column]
         self._add_generator(result, split, direction)
@@ -90,18 +91,16 @@ class Translation:
             nats[rows] = batch_nats(model, batch).sum(axis=1)
         return nats
 
-    def _unseen_scores(
-        self, split: str, direction: Direction, hypotheses: Sequence[str], references: Sequence[str]
-    ) -> Scores:
+    def _unseen_scores(self, split: str, direction: Direction, texts: Mapping[str, Sequence[str]]) -> Scores:
         """Of a split some of whose sources also stand in train: how many rows those are, and the scores of the others."""
         known = self.prepared.overlap_rows[split]
         columns = [set(known[column].tolist()) for column in direction.sources if column in known]
         seen = set.intersection(*columns) if columns else set()
-        new = [row for row in range(len(references)) if row not in seen]
+        new = [row for row in range(len(texts["references"])) if row not in seen]
         if not seen or not new:
             return {}
         task = self.config.task
-        written, wanted = ([lines[row] for row in new] for lines in (hypotheses, references))
+        written, wanted = ([texts[name][row] for row in new] for name in ("hypotheses", "references"))
         scores, _ = scoring.score_translations(written, wanted, task.metrics, task.bleu_tokenize)
         return {f"{name}_new": scores[name] for name in task.metrics} | {"n_seen_sources": len(seen)}
 
@@ -159,10 +158,3 @@ def max_output(config: RunConfig, n_pieces: int) -> int:
     """Most tokens written for a source of n_pieces, end mark included."""
     limit = int(config.task.max_output_ratio * n_pieces) + config.task.max_output_extra
     return clip_length(config.model, limit)
-
-
-def decoding_signature(config: RunConfig) -> str:
-    """How translations were searched for, in the manner of sacrebleu's signatures."""
-    task = config.task
-    limit = f"{task.max_output_ratio:g}*src+{task.max_output_extra}"
-    return f"beam:{task.beam}|length_penalty:{task.length_penalty:g}|max:{limit}"
