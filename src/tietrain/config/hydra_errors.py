@@ -37,9 +37,11 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
         return SettingsError(where, f"it is not YAML ({error.problem})", "correct the file")
     text = "\n".join(map(str, causes))
     requested = " ".join(overrides)
-    for pattern, explain in EXPLANATIONS.items():
+    for pattern, words in EXPLANATIONS.items():
         if found := re.search(pattern, text):
-            return SettingsError(*explain(text, requested, *found.groups()))
+            groups = found.groups()
+            parts = words(text, requested, *groups) if callable(words) else [part.format(*groups) for part in words]
+            return SettingsError(*parts)
     remedy = "`tietrain --help` shows the groups and their choices"
     return SettingsError(requested or "the configuration", first_line(error), remedy)
 
@@ -56,9 +58,8 @@ def _unknown_key(text: str, requested: str, group: str, key: str) -> Refusal:
 
 
 def _plugin(text: str, requested: str, kind: str, name: str) -> Refusal:
-    remedy = f"choose from basic, {', '.join(PLUGINS)}"
-    if name in PLUGINS:
-        remedy = f"pip install 'tietrain[{PLUGINS[name]}]'"
+    others = f"choose from basic, {', '.join(PLUGINS)}"
+    remedy = f"pip install 'tietrain[{PLUGINS[name]}]'" if name in PLUGINS else others
     return f"hydra/{kind}={name}", f"no installed package has the {kind} {name}", remedy
 
 
@@ -80,18 +81,10 @@ def _choice(text: str, requested: str, group: str, name: str) -> Refusal:
     return f"{group}={name}", f"{group} has no such choice", remedy
 
 
-def _no_choice(text: str, requested: str, group: str) -> Refusal:
-    return f"{group}=", "nothing is chosen", f"`tietrain --help` lists the choices of {group}"
-
-
 def _type(text: str, requested: str, value: str, type_name: str) -> Refusal:
     key = re.search(r"full_key: (\S+)", text) or re.search(r"Error merging override (\S+?)=", text)
     kind, wanted = TYPES.get(type_name, (f"of type {type_name.lower()}", f"a value of type {type_name.lower()}"))
     return f"{key.group(1)}={value}" if key else requested, f'"{value}" is not {kind}', f"give {wanted}"
-
-
-def _several_values(text: str, requested: str, argument: str) -> Refusal:
-    return argument, "several values are a grid", "add -m to run it, or brackets for a list: key=[a,b]"
 
 
 def _not_there(text: str, requested: str, key: str) -> Refusal:
@@ -103,18 +96,17 @@ def _not_there(text: str, requested: str, key: str) -> Refusal:
     return key, "there is no such key", remedy
 
 
-def _split(text: str, requested: str, key: str, given: str) -> Refusal:
-    return f"{key}={given}", "it is not a list of files", f"write data.splits.train=[{given}]"
-
-
-# What Hydra or OmegaConf writes -> our words for it, given the whole text, the overrides and the groups of the pattern.
-EXPLANATIONS: dict[str, Callable[..., Refusal]] = {
+GRID = ("{}", "several values are a grid", "add -m to run it, or brackets for a list: key=[a,b]")
+SPLIT = ("{0}={1}", "it is not a list of files", "write data.splits.train=[{1}]")
+# What Hydra or OmegaConf writes -> our words for it, with the groups of the pattern; if they depend on the whole text or
+# on the overrides, a function of these too.
+EXPLANATIONS: dict[str, Refusal | Callable[..., Refusal]] = {
     r"(?s)In '([^']+)': .*?Key '([^']+)' not in": _unknown_key,
     r"Could not (?:find|load) 'hydra/(launcher|sweeper)/([^']+)'": _plugin,
     r"Could not (?:find|load) '(\w+)/([^']+)'": _choice,
-    r"Could not find '([\w/]+)/'": _no_choice,
+    r"Could not find '([\w/]+)/'": ("{0}=", "nothing is chosen", "`tietrain --help` lists the choices of {0}"),
     r"Value '(.*)' of type '\w+' could not be converted to (\w+)": _type,
-    r"Ambiguous value for argument '([^']+)'": _several_values,
+    r"Ambiguous value for argument '([^']+)'": GRID,
     r"Could not override '([^']+)'": _not_there,
-    r"Error merging override (data\.splits\S*?)=(\S+)": _split,
+    r"Error merging override (data\.splits\S*?)=(\S+)": SPLIT,
 }
