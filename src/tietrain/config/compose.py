@@ -140,9 +140,8 @@ def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), search: Sequence[s
         search: overrides that name Hydra's search path.
     """
     OmegaConf.set_readonly(cfg, False)
-    unknown = _unknown_keys(cfg)
-    if unknown:
-        raise SettingsError(unknown[0], "there is no such key", suggestion(unknown[0], ALL))
+    for unknown in _unknown_keys(cfg):
+        raise SettingsError(unknown, "there is no such key", suggestion(unknown, ALL))
     config = OmegaConf.to_object(cfg)
     if not isinstance(config, RunConfig):  # a user's own config.yaml that leaves the schema out
         problem = "it does not begin with the tietrain schema"
@@ -174,23 +173,20 @@ def _baseline(text: str, search: Sequence[str]) -> tuple[dict[str, Any], dict[st
     return ties, {key: cfg.model[key] for key in (k.removeprefix("model.") for k in keys) if key in cfg.model}
 
 
-def _unknown_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
+def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
     """Keys that `+key=value` smuggled past the schema."""
     cls = OmegaConf.get_type(cfg)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        return []
+        return
     names = {f.name for f in dataclasses.fields(cls)}
-    found = []
     for key in map(str, cfg):
         node = cfg._get_node(key)
         if key not in names:
-            found.append(f"{prefix}{key}")
+            yield f"{prefix}{key}"
         elif isinstance(node, DictConfig):
-            found += _unknown_keys(node, f"{prefix}{key}.")
-    return found
+            yield from _unknown_keys(node, f"{prefix}{key}.")
 
 
 def config_yaml(config: RunConfig) -> str:
     """The whole resolved configuration as YAML, for `config.yaml` of a run directory."""
-    body: dict[str, Any] = dataclasses.asdict(config)
-    return OmegaConf.to_yaml(OmegaConf.create(body))
+    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))

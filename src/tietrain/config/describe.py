@@ -1,5 +1,6 @@
 """Plan and ledgers as JSON, for `ledger.json` and `tietrain plan --json`, and in words, printed before step 1."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -97,12 +98,10 @@ def describe_ties(plan: TyingPlan) -> list[str]:
     return [*(" = ".join(group) for group in groups), *describe_manifest(make_manifest(plan))]
 
 
-def _columns(stored: dict[str, int], saved: dict[str, int]) -> list[str]:
-    lines = []
+def _columns(stored: dict[str, int], saved: dict[str, int]) -> Iterator[str]:
     for name in dict.fromkeys([*stored, *saved]):
         borrowed = saved.get(name, 0)
-        lines.append(f"  {name:<24}{stored.get(name, 0):>14,}" + (f"   saved {borrowed:,}" if borrowed else ""))
-    return lines
+        yield f"  {name:<24}{stored.get(name, 0):>14,}" + (f"   saved {borrowed:,}" if borrowed else "")
 
 
 def _decoding_at(plan: TyingPlan, config: RunConfig) -> dict[str, int]:

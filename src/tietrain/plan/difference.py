@@ -4,7 +4,7 @@ One plan is `there` (a run, a checkpoint, another scheme), the other one `here`.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -96,7 +96,7 @@ class Difference:
 
     def lines(self) -> list[str]:
         """Slots, owners and shapes in a few lines; empty if the plans are equal."""
-        return self.tie_lines() + _shape_lines(self.shapes)
+        return [*self.tie_lines(), *_shape_lines(self.shapes)]
 
     def words(self) -> str:
         """The first lines joined, for an error message; empty if the plans are equal."""
@@ -148,15 +148,13 @@ def _describe_slots(slots: Iterable[str], among: Iterable[str]) -> list[str]:
     return [*complete, *(group.subject for group in groups)]
 
 
-def _owner_lines(owners: Mapping[str, tuple[str, str]], among: Iterable[str]) -> list[str]:
+def _owner_lines(owners: Mapping[str, tuple[str, str]], among: Iterable[str]) -> Iterator[str]:
     changes = {place_of(slot): tuple(_reading(slot, owner) for owner in pair) for slot, pair in owners.items()}
-    lines = []
     for group in _group(changes, [place_of(slot) for slot in among]):
         one_table = len(group.parts) == len(group.uses) == 1 and group.uses[0][0] is None
         verb, own = ("reads", "its own parameters") if one_table else ("read", "their own parameters")
         there, here = (_read_words([readings[i] for _, readings in group.uses]) or own for i in (0, 1))
-        lines.append(f"{group.subject} {verb} {there} there, {here} here")
-    return lines
+        yield f"{group.subject} {verb} {there} there, {here} here"
 
 
 def _reading(slot: str, owner: str) -> Reading:
@@ -201,16 +199,16 @@ def _layers(layers: Sequence[int]) -> str:
     return f"layer {layers[0]}" if len(set(layers)) == 1 else f"layers {runs_of_layers(layers)}"
 
 
-def _shape_lines(shapes: Mapping[str, tuple[Shape, Shape]]) -> list[str]:
+def _shape_lines(shapes: Mapping[str, tuple[Shape, Shape]]) -> Iterator[str]:
     by_pair: dict[tuple[Shape, Shape], list[str]] = {}
     for slot, pair in shapes.items():
         by_pair.setdefault(pair, []).append(slot)
-    lines = []
     for (there, here), slots in list(by_pair.items())[:MOST_SHAPES]:
         more = f" and {len(slots) - 1} more" if len(slots) > 1 else ""
-        lines.append(f"{slots[0]}{more}: {list(there)} there, {list(here)} here")
+        yield f"{slots[0]}{more}: {list(there)} there, {list(here)} here"
     n_left = sum(len(slots) for slots in list(by_pair.values())[MOST_SHAPES:])
-    return lines + ([f"{n_left} more slots have other shapes"] if n_left else [])
+    if n_left:
+        yield f"{n_left} more slots have other shapes"
 
 
 def describe_difference(difference: Difference, there: str) -> list[str]:

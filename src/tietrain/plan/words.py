@@ -5,7 +5,7 @@ Papers that share layers under one name differ in the contents: Takase & Kiyono 
 apart.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -145,9 +145,8 @@ def _inside(leaves: dict[str, str]) -> list[str]:
     return [f"{leaf} = {other}" for leaf, other in pairs if leaf != other]
 
 
-def describe_manifest(manifest: Manifest) -> list[str]:
+def describe_manifest(manifest: Manifest) -> Iterator[str]:
     """One line per kind of shared layer: the layers, what they share, what each keeps, and the hash."""
-    lines = []
     for c in manifest:
         have = [*c.shared, *c.partly, *c.own]
         by_verb = {"share": c.shared, "partly share": c.partly, "keep": c.own}
@@ -155,8 +154,7 @@ def describe_manifest(manifest: Manifest) -> list[str]:
         if c.inside:
             words.append("read " + ", ".join(c.inside))
         layers = ", ".join(_shortened([_chain(group) for group in c.layers]))
-        lines.append(f"layers {layers} {'; '.join(words)} (contents {c.hash})")
-    return lines
+        yield f"layers {layers} {'; '.join(words)} (contents {c.hash})"
 
 
 def _chain(group: Sequence[str]) -> str:

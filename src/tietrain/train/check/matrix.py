@@ -38,11 +38,8 @@ MODELS = {
     "sources": ("task=mt", "data.columns=[a,c,b]", "model.source_attention=each"),
     "features": ("task=mt", "data.columns=[a,features,b]", "+data.features.features=24"),
     "languages": (
-        "task=mt",
-        "data.columns=[a,b]",
-        "task.directions=[a-b,b-a]",
-        "model.encoders=each",
-        "model.decoders=each",
+        *("task=mt", "data.columns=[a,b]", "task.directions=[a-b,b-a]"),
+        *("model.encoders=each", "model.decoders=each"),
     ),
 }
 N_SEEDS = 3
@@ -232,14 +229,12 @@ def show_rows(rows: Sequence[Row], heading: str) -> None:
     print("\n".join([heading, *_legend(rows), *_remarks(rows), _summary(rows)]))
 
 
-def _legend(rows: Sequence[Row]) -> list[str]:
+def _legend(rows: Sequence[Row]) -> Iterator[str]:
     """What each check proves; of a single row, what it found."""
-    lines = []
     for name, meaning in CHECKS.items():
-        lines.append(f"  {name:<9}{meaning}")
+        yield f"  {name:<9}{meaning}"
         if len(rows) == 1 and rows[0].cells[name].note:
-            lines.append(f"  {'':<9}{rows[0].cells[name].note}")
-    return lines
+            yield f"  {'':<9}{rows[0].cells[name].note}"
 
 
 def _remarks(rows: Sequence[Row]) -> list[str]:
