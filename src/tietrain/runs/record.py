@@ -210,12 +210,10 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
         return []
     rows = []
     for line in read_bytes(path).split(b"\n"):
-        try:
+        with suppress(ValueError, RecursionError):
             row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                rows.append(row)
     return rows
 
 
@@ -248,11 +246,10 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _lock(fd: int, kind: int) -> bool:
-    try:
+    with suppress(BlockingIOError):
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return True
+    return False
 
 
 def is_locked(directory: Path) -> bool:

@@ -193,11 +193,10 @@ def _read(path: Path) -> Evaluation | None:
 
 def _state_of(path: Path) -> Evaluation | None:
     """Of which evaluation weights claim to be, whole or not."""
-    try:
+    with suppress(DataError):
         found: Evaluation = runs.read_json(path / STATE)
         return found
-    except DataError:
-        return None
+    return None
 
 
 def _saved_states(directory: Path) -> Iterator[dict[str, Any]]:

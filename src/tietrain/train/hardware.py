@@ -85,8 +85,7 @@ def _precision(requested: str, device: torch.device) -> tuple[str, tuple[str, ..
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         chosen = ("bf16" if fast else "fp32") if requested == "auto" else requested
     else:
-        features = torch.cpu.get_capabilities()
-        fast = any(features.get(name) for name in FAST_BF16)
+        fast = any(torch.cpu.get_capabilities().get(name) for name in FAST_BF16)
         chosen = "fp32" if requested == "auto" else requested
     slow = chosen == "bf16" and not fast
     return chosen, ("hardware.precision=bf16: this device has no fast bf16, fp32 is likely faster",) if slow else ()

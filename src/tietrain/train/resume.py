@@ -35,8 +35,7 @@ BIT_CONDITIONS = (
 
 def make_identity(experiment: Experiment, hardware: Hardware, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint must agree with to be continued: settings and contents; and on which machine, to compare."""
-    machine = hardware.describe()
-    identity = {"settings": experiment.settings, "fingerprints": dict(fingerprints), "machine": machine}
+    identity = {"settings": experiment.settings, "fingerprints": dict(fingerprints), "machine": hardware.describe()}
     plain: dict[str, Any] = json.loads(json.dumps(identity))
     return plain
 

@@ -138,11 +138,8 @@ def check_ties(model: Transformer, ways: Mapping[str, Way] = WAYS) -> str:
         try:
             again = way(model)
             audit_model(again)
-            changed = [
-                slot.name
-                for slot in model.plan.slots
-                if not torch.equal(again.parameter(slot.name).cpu(), model.parameter(slot.name))
-            ]
+            values = {slot.name: again.parameter(slot.name).cpu() for slot in model.plan.slots}
+            changed = [name for name, value in values.items() if not torch.equal(value, model.parameter(name))]
             require(not changed, ", ".join(changed[:3]), "other values than before")
         except TietrainError as e:
             raise CheckFailed(f"after {name}: {e.setting}", e.problem) from e
