@@ -64,7 +64,7 @@ def describe_plan(plan: TyingPlan, config: RunConfig) -> list[str]:
     of = f" of {' + '.join(routes[0])}, the first of {len(routes)} routes," if len(routes) > 1 else ""
     flops = f"{per_token:,} forward per target token{of} at {length} tokens per sequence"
     lines.append(f"FLOPs: {flops}, three times that in training ({CONVENTION})")
-    return [*lines, *_decoding_lines(plan, config), *_memory_lines(_memory(plan, config), config)]
+    return [*lines, *_cost_lines(plan, config)]
 
 
 def describe_ledgers(plan: TyingPlan, config: RunConfig) -> list[str]:
@@ -122,24 +122,23 @@ def _decodes(config: RunConfig) -> bool:
     return config.task.name != "mlm"
 
 
-def _decoding_lines(plan: TyingPlan, config: RunConfig) -> list[str]:
-    if not _decodes(config):
-        return []
-    at = _decoding_at(plan, config)
-    of = f" of {at['n_source']} source tokens" if at["n_source"] else ""
-    what = f"{at['last_token']:,} FLOPs for token {at['n_tokens']}{of}, {at['sentence']:,} for all {at['n_tokens']}"
-    return [f"cached decoding: {what}"]
-
-
 def _memory(plan: TyingPlan, config: RunConfig) -> MemoryLedger:
     return count_memory(plan, config.optim.name, config.optim.momentum)
 
 
-def _memory_lines(memory: MemoryLedger, config: RunConfig) -> list[str]:
+def _cost_lines(plan: TyingPlan, config: RunConfig) -> Iterator[str]:
+    """FLOPs of decoding, if the model writes, and memory."""
+    memory = _memory(plan, config)
+    cache = ""
+    if _decodes(config):
+        at = _decoding_at(plan, config)
+        of = f" of {at['n_source']} source tokens" if at["n_source"] else ""
+        last = f"{at['last_token']:,} FLOPs for token {at['n_tokens']}{of}"
+        yield f"cached decoding: {last}, {at['sentence']:,} for all {at['n_tokens']}"
+        source = f", {memory.kv_per_source_token:,} per source token" if memory.kv_per_source_token else ""
+        cache = f"; cache of decoding {memory.kv_per_token:,} bytes per token{source}"
     held = [("parameters", memory.parameters), ("gradients", memory.gradients), (config.optim.name, memory.optimizer)]
-    source = f", {memory.kv_per_source_token:,} per source token" if memory.kv_per_source_token else ""
-    cache = f"; cache of decoding {memory.kv_per_token:,} bytes per token{source}" if _decodes(config) else ""
-    return [f"memory: {', '.join(f'{name} {megabytes(n)}' for name, n in held)}{cache}"]
+    yield f"memory: {', '.join(f'{name} {megabytes(n)}' for name, n in held)}{cache}"
 
 
 def megabytes(n_bytes: int) -> str:

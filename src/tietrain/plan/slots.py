@@ -217,8 +217,7 @@ class Slots:
 
     def named(self, name: str) -> Slot | None:
         """The slot with exactly this name, or None."""
-        found = self._under.get(name, [])
-        return found[0] if len(found) == 1 and found[0].name == name else None
+        return next((slot for slot in self.under(name) if slot.name == name), None)
 
     def under(self, prefix: str) -> list[Slot]:
         """The slots below a prefix, in forward order; the prefix ends at a dot or at the end of the name."""
