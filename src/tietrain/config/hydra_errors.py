@@ -98,8 +98,8 @@ def _not_there(text: str, requested: str, key: str) -> Refusal:
 
 GRID = ("{}", "several values are a grid", "add -m to run it, or brackets for a list: key=[a,b]")
 SPLIT = ("{0}={1}", "it is not a list of files", "write data.splits.train=[{1}]")
-# What Hydra or OmegaConf writes -> our words for it, with the groups of the pattern; if they depend on the whole text or
-# on the overrides, a function of these too.
+# What Hydra or OmegaConf writes -> our words for it, with the groups of the pattern; if they depend on the whole text
+# or on the overrides, a function of these too.
 EXPLANATIONS: dict[str, Refusal | Callable[..., Refusal]] = {
     r"(?s)In '([^']+)': .*?Key '([^']+)' not in": _unknown_key,
     r"Could not (?:find|load) 'hydra/(launcher|sweeper)/([^']+)'": _plugin,

@@ -18,7 +18,7 @@ N_REDRAWN = 5
 class SplitScores:
     """Scores of one split; `reasons` say why a score is missing, `texts` are lists of lines to keep as files.
 
-    documents: nats, tokens and bytes (UTF-8, with a newline) of each line, whose sums are those of `scores`, and its hash.
+    documents: nats, tokens and bytes (UTF-8, with newline) of each line, whose sums are those of `scores`, and a hash.
     """
 
     scores: Scores
