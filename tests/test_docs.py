@@ -12,8 +12,10 @@ from tietrain import __version__
 from tietrain.cli import use, verbs  # noqa: F401  (they register the commands)
 from tietrain.cli.registry import VERBS
 from tietrain.config.compose import compose_config, parse_overrides
+from tietrain.config.keys import ALL, tying_choices
 from tietrain.config.layout import make_shape
 from tietrain.errors import TietrainError
+from tietrain.plan.catalogue import scheme_rows
 from tietrain.plan.schemes import make_plan
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +51,36 @@ def test_sections_are_each_in_a_document(refresh_docs):
         mark for name in refresh_docs.DOCUMENTS for mark in re.findall(r"<!-- ([\w-]+) -->", (ROOT / name).read_text())
     }
     assert shown == set(refresh_docs.SECTIONS)
+
+
+def test_scheme_table_has_one_line_per_scheme(refresh_docs):
+    rows = scheme_rows(tying_choices())
+    lines = refresh_docs.scheme_markdown(rows).splitlines()
+    assert [re.findall(r"`(\w+)`", line)[0] for line in lines[2:]] == [row["name"] for row in rows]
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_scheme_pages_state_saved_parameters(refresh_docs):
+    """Transformer base with 37,000 pieces and 512 learned positions: closed forms for four schemes."""
+    table, ffn, layer = 37_000 * 512, 2 * 512 * 2048 + 2048 + 512, 4 * 512 * 512
+    saved = {
+        "three_way": ("mt", 2 * table),
+        "shared_enc_dec": ("mt", 11 * ffn),
+        "query_key": ("lm", 6 * 512 * 512),
+        "decoder_self_attn": ("lm", 5 * layer),
+    }
+    pages = refresh_docs.scheme_pages(saved)
+    for name, (task, numbers) in saved.items():
+        section = pages.split(f"`{name}`\n")[1].split("###")[0]
+        assert f"\n{task}: {numbers:,} of " in section, name
+
+
+def test_table_of_settings_has_one_row_per_setting(refresh_docs):
+    rows = [line for line in refresh_docs.settings_markdown().splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == [
+        *(key for key in ALL if "." in key),
+        *(key for key in ALL if "." not in key),
+    ]
 
 
 def test_readme_commands_are_accepted():

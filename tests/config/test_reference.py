@@ -1,4 +1,4 @@
-"""The reference of settings: complete, and the same for a terminal, documents and programs."""
+"""The reference of settings: complete, and the same for a terminal and programs."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from tietrain.config import keys
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import flat_settings
-from tietrain.config.reference import find_settings, setting_json, settings_lines, settings_markdown
+from tietrain.config.reference import find_settings, setting_json, settings_lines
 from tietrain.errors import SettingsError
 
 
@@ -31,14 +31,6 @@ def test_find_settings_refuses_an_unknown_key():
         find_settings("task.beem")
     assert refused.value.setting == "settings task.beem"
     assert "task.beam" in refused.value.remedy
-
-
-def test_settings_markdown_has_one_row_per_setting():
-    rows = [line for line in settings_markdown().splitlines() if line.startswith("| `")]
-    assert [row.split("`")[1] for row in rows] == [
-        *(key for key in keys.ALL if "." in key),
-        *(key for key in keys.ALL if "." not in key),
-    ]
 
 
 def test_read_settings_leaves_out_what_another_task_or_choice_reads():

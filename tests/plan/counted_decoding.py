@@ -5,6 +5,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from several_stacks import draw
 from tietrain.model.cache import Cache
+from tietrain.plan.params import count_memory
 
 ROWS, S, STEPS = 2, 5, 6
 
@@ -29,6 +30,17 @@ def counted(run) -> tuple[object, int]:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         result = run()
     return result, counter.get_total_flops()
+
+
+def held(cache) -> int:
+    """Bytes of the tensors that a cache holds."""
+    return sum(t.numel() * t.element_size() for pair in cache.used.values() for t in pair)
+
+
+def booked(model, n_source) -> int:
+    """What the memory ledger says a cache holds after STEPS steps."""
+    memory = count_memory(model.plan, "adamw")
+    return ROWS * (memory.kv_per_token * STEPS + memory.kv_per_source_token * n_source)
 
 
 def decode_counted(model, n_source):

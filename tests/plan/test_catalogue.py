@@ -9,7 +9,7 @@ from expected_ties import EXPECTED, MORE_STACKS, NOT_FOR_LM
 from tietrain.cli.main import main
 from tietrain.config.keys import tying_choices
 from tietrain.plan.aliases import ALIASES
-from tietrain.plan.catalogue import load_scheme, scheme_markdown, scheme_pages, scheme_rows
+from tietrain.plan.catalogue import load_scheme, scheme_rows
 
 # The catalogue of papers.md, in its order.
 CATALOGUE = {
@@ -140,28 +140,6 @@ def test_scheme_rows_have_options_and_aliases(rows):
     for name, row in by_name.items():
         assert row["aliases"] == [f"alias/{alias.file}" for alias in ALIASES if alias.scheme == name]
     assert sum(len(row["aliases"]) for row in rows) == len(ALIASES)
-
-
-def test_scheme_markdown_has_one_line_per_scheme(rows):
-    lines = scheme_markdown(rows).splitlines()[2:]
-    assert [re.findall(r"`(\w+)`", line)[0] for line in lines] == list(CATALOGUE)
-    columns = [line.count("|") for line in scheme_markdown(rows).splitlines()]
-    assert len(set(columns)) == 1
-
-
-def test_scheme_pages_state_saved_parameters():
-    """Transformer base with 37,000 pieces and 512 learned positions: closed forms for four schemes."""
-    table, ffn, layer = 37_000 * 512, 2 * 512 * 2048 + 2048 + 512, 4 * 512 * 512
-    saved = {
-        "three_way": ("mt", 2 * table),
-        "shared_enc_dec": ("mt", 11 * ffn),
-        "query_key": ("lm", 6 * 512 * 512),
-        "decoder_self_attn": ("lm", 5 * layer),
-    }
-    pages = scheme_pages(saved)
-    for name, (task, numbers) in saved.items():
-        section = pages.split(f"`{name}`\n")[1].split("###")[0]
-        assert f"\n{task}: {numbers:,} of " in section, name
 
 
 def test_schemes_verb(capsys, rows):

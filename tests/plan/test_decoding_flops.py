@@ -1,12 +1,11 @@
 """FLOPs and bytes of cached decoding against the model's own: torch's counter and the tensors of its cache."""
 
 import pytest
-from counted_decoding import ROWS, STEPS, S, decode_counted
+from counted_decoding import ROWS, STEPS, S, booked, decode_counted, held
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tietrain.plan.flops import count_decoding
-from tietrain.plan.params import count_memory
 from tiny_models import build, make_shape
 
 
@@ -28,11 +27,7 @@ def test_count_decoding_equals_the_counter(task, scheme, options):
     steps[0] += ROWS * ledger.source(n_source)
     assert flops == steps
     assert sum(flops) == ROWS * ledger.sentence(STEPS, n_source)
-    assert held(cache) == ROWS * count_memory(model.plan, "adamw").kv_cache(STEPS, n_source)
-
-
-def held(cache) -> int:
-    return sum(t.numel() * t.element_size() for pair in cache.used.values() for t in pair)
+    assert held(cache) == booked(model, n_source)
 
 
 @pytest.mark.parametrize(("task", "scheme"), [("lm", "sequence-1"), ("mt", "three_way+cycle-2")])
@@ -41,7 +36,7 @@ def test_kv_cache_of_grouped_heads_is_the_cache(task, scheme):
     model = build(task, scheme, n_kv_heads=2)
     n_source = S if task == "mt" else 0
     _, cache = decode_counted(model, n_source)
-    assert held(cache) == ROWS * count_memory(model.plan, "adamw").kv_cache(STEPS, n_source)
+    assert held(cache) == booked(model, n_source)
     assert len(cache.used) == (8 if task == "mt" else 4)
 
 

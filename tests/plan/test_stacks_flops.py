@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from counted_decoding import ROWS, STEPS, S, decode_counted
+from counted_decoding import ROWS, STEPS, S, booked, decode_counted, held
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from several_stacks import KINDS, ROUTES, A, B, build_several, draw, shape_of
 from tietrain.plan.flops import CAUSAL, count_decoding, count_flops, length_units
-from tietrain.plan.params import count_memory
 from tietrain.plan.slots import Slots
 from tietrain.train.check.checks import (
     check_cache,
@@ -91,5 +90,4 @@ def test_count_decoding_follows_the_first_route(kind):
     steps[0] += ROWS * ledger.source(S)
     assert flops == steps
     assert sum(flops) == ROWS * ledger.sentence(STEPS, S)
-    held = sum(t.numel() * t.element_size() for pair in cache.used.values() for t in pair)
-    assert held == ROWS * count_memory(model.plan, "adamw").kv_cache(STEPS, S)
+    assert held(cache) == booked(model, S)

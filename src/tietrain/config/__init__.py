@@ -7,14 +7,13 @@ from tietrain.config.data import OWN_SPLITS, DataConfig
 from tietrain.config.model import ModelConfig, TyingConfig
 from tietrain.config.run import RunConfig
 from tietrain.config.study import MATCHED, MatchConfig, ReportConfig, TuneConfig
-from tietrain.config.task import TASKS, TaskConfig
+from tietrain.config.task import TaskConfig
 from tietrain.config.training import DEFAULT_STEPS, HardwareConfig, OptimConfig, TrainConfig
 
 __all__ = [
     "DEFAULT_STEPS",
     "MATCHED",
     "OWN_SPLITS",
-    "TASKS",
     "DataConfig",
     "HardwareConfig",
     "MatchConfig",

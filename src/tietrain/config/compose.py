@@ -19,9 +19,10 @@ from yaml import YAMLError
 from tietrain.config import RunConfig
 from tietrain.config.hydra_errors import hydra_error
 from tietrain.config.hydra_parts import GlobalHydra, Override, OverridesParser, RunMode
-from tietrain.config.keys import ALL, CONF, GROUPS, PIECES, WRITTEN, setting_of, suggestion
+from tietrain.config.keys import ALL, GROUPS, PIECES, setting_of, suggestion
 from tietrain.config.match import solve
 from tietrain.errors import SettingsError, TietrainError, first_line
+from tietrain.plan.catalogue import CONF
 from tietrain.plan.rules import RULES
 
 
@@ -44,20 +45,14 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
         raise SettingsError(" ".join(words), first_line(e), "write overrides as key=value") from None
     for override in overrides:
         key = override.key_or_group.split("@")[0]
-        if key.startswith(("hydra.", "hydra/")) or key in ALL or key in GROUPS:
-            _check_not_written(key, override)
-            continue
         found = setting_of(key)
-        if found is None or not (found.spec.open or found.spec.written):
+        is_user_key = found is not None and (found.spec.open or found.spec.written)
+        if not (is_user_key or key.startswith(("hydra.", "hydra/")) or key in ALL or key in GROUPS):
             raise SettingsError(override.input_line or key, f"there is no key {key}", suggestion(key, [*ALL, *GROUPS]))
-        _check_not_written(found.key, override)
+        if found is not None and found.spec.written:
+            raise SettingsError(override.input_line or key, "tietrain writes it", "leave it out")
         check_tie_option(key)
     return overrides
-
-
-def _check_not_written(key: str, override: Override) -> None:
-    if key in WRITTEN:
-        raise SettingsError(override.input_line or key, "tietrain writes it", "leave it out")
 
 
 def check_tie_option(key: str) -> None:
@@ -122,20 +117,17 @@ def check_labels(overrides: Sequence[str], search: Sequence[str] = ()) -> None:
     for name in names if len(names) > 1 else []:
         for label in compose("config", overrides=[f"tying={name}", *search]).tying.ties:
             if label in owner:
-                raise SettingsError(
-                    f"tying=[{','.join(names)}]",
-                    f"{owner[label]} and {name} both bring the tie {label}",
-                    "list it once; docs/schemes.md shows how to use a rule twice",
-                )
+                problem = f"{owner[label]} and {name} both bring the tie {label}"
+                remedy = "list it once; docs/schemes.md shows how to use a rule twice"
+                raise SettingsError(f"tying=[{','.join(names)}]", problem, remedy)
             owner[label] = name
 
 
 def check_config_dir(path: str) -> None:
     """SettingsError unless `-cd` names a folder."""
     if not os.path.isdir(path):
-        raise SettingsError(
-            f"-cd {path}", "there is no such folder", "name the folder that holds your tying/, data/, ... files"
-        )
+        remedy = "name the folder that holds your tying/, data/, ... files"
+        raise SettingsError(f"-cd {path}", "there is no such folder", remedy)
 
 
 def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), search: Sequence[str] = ()) -> RunConfig:
@@ -148,14 +140,12 @@ def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), search: Sequence[s
         search: overrides that name Hydra's search path.
     """
     OmegaConf.set_readonly(cfg, False)
-    unknown = _unknown_keys(cfg)
-    if unknown:
-        raise SettingsError(unknown[0], "there is no such key", suggestion(unknown[0], ALL))
+    for unknown in _unknown_keys(cfg):
+        raise SettingsError(unknown, "there is no such key", suggestion(unknown, ALL))
     config = OmegaConf.to_object(cfg)
     if not isinstance(config, RunConfig):  # a user's own config.yaml that leaves the schema out
-        raise SettingsError(
-            "config.yaml", "it does not begin with the tietrain schema", "list tietrain_schema first in its defaults"
-        )
+        problem = "it does not begin with the tietrain schema"
+        raise SettingsError("config.yaml", problem, "list tietrain_schema first in its defaults")
     if config.train.batch_by == "auto":
         config.train.batch_by = "tokens" if set(swept).isdisjoint(PIECES) else "chars"
     if config.match.by is None or config.match.solved:
@@ -183,23 +173,20 @@ def _baseline(text: str, search: Sequence[str]) -> tuple[dict[str, Any], dict[st
     return ties, {key: cfg.model[key] for key in (k.removeprefix("model.") for k in keys) if key in cfg.model}
 
 
-def _unknown_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
+def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
     """Keys that `+key=value` smuggled past the schema."""
     cls = OmegaConf.get_type(cfg)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        return []
+        return
     names = {f.name for f in dataclasses.fields(cls)}
-    found = []
     for key in map(str, cfg):
         node = cfg._get_node(key)
         if key not in names:
-            found.append(f"{prefix}{key}")
+            yield f"{prefix}{key}"
         elif isinstance(node, DictConfig):
-            found += _unknown_keys(node, f"{prefix}{key}.")
-    return found
+            yield from _unknown_keys(node, f"{prefix}{key}.")
 
 
 def config_yaml(config: RunConfig) -> str:
     """The whole resolved configuration as YAML, for `config.yaml` of a run directory."""
-    body: dict[str, Any] = dataclasses.asdict(config)
-    return OmegaConf.to_yaml(OmegaConf.create(body))
+    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))

@@ -1,14 +1,9 @@
 """Sources of text."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Optional
 
 from tietrain.config.setting import NOTHING, Condition, check, check_section, setting, when
-
-# OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
-# ruff: noqa: UP045
 
 # Sources of text; those of OWN_SPLITS read no data.splits.
 FORMATS = ("grammar", "text", "tsv", "jsonl", "parquet", "hub", "stdlib_docs")

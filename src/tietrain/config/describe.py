@@ -1,5 +1,6 @@
 """Plan and ledgers as JSON, for `ledger.json` and `tietrain plan --json`, and in words, printed before step 1."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -8,7 +9,10 @@ from tietrain.plan.conventions import PUBLISHED, UNIT, columns, estimate, estima
 from tietrain.plan.flops import CONVENTION, count_decoding, count_flops, equal_lengths
 from tietrain.plan.params import MemoryLedger, count_memory, count_params
 from tietrain.plan.plan import TyingPlan
-from tietrain.plan.words import describe_manifest, make_manifest, owner_map
+from tietrain.plan.words import describe_manifest, make_manifest, manifest_json, owner_map
+
+# Of the ledger of parameters, in the order of `ledger.json`.
+COUNTS = ("params", "params_untied", "params_saved", "n_embedding", "n_once", "n_repeated")
 
 
 def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
@@ -21,20 +25,11 @@ def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
     flops = count_flops(plan.slots.shape)
     return {
         "convention": CONVENTION,
-        "params": ledger.params,
-        "params_untied": ledger.params_untied,
-        "params_saved": ledger.params_saved,
-        "n_embedding": ledger.n_embedding,
-        "n_once": ledger.n_once,
-        "n_repeated": ledger.n_repeated,
+        **{name: getattr(ledger, name) for name in COUNTS},
         "n_effective": flops.n_effective,
-        "by_part": ledger.by_part,
-        "saved_by_part": ledger.saved_by_part,
-        "by_role": ledger.by_role,
-        "saved_by_role": ledger.saved_by_role,
-        "uses": ledger.uses,
+        **{name: getattr(ledger, name) for name in ("by_part", "saved_by_part", "by_role", "saved_by_role", "uses")},
         "loads": [asdict(load) for load in ledger.loads],
-        "manifest": make_manifest(plan).to_json(),
+        "manifest": manifest_json(make_manifest(plan)),
         "flops": {
             "coefficients": flops.coefficients,
             "terms": [asdict(term) for term in flops.terms],
@@ -61,18 +56,15 @@ def describe_plan(plan: TyingPlan, config: RunConfig) -> list[str]:
     lines = [f"{config.title} (plan {plan.hash})"]
     lines += [f"  {line}" for line in describe_ties(plan)] or ["  nothing is tied"]
     lines += [f"note: {note}" for note in plan.notes]
-    lines.append(
-        f"parameters: {ledger.params:,} stored, {ledger.params_saved:,} saved by tying ({share:.1f} % of {ledger.params_untied:,})"
-    )
+    saved = f"{ledger.params_saved:,} saved by tying ({share:.1f} % of {ledger.params_untied:,})"
+    lines.append(f"parameters: {ledger.params:,} stored, {saved}")
     lines += _columns(ledger.by_part, ledger.saved_by_part)
     per_token = columns(plan.slots.shape, length)["with attention"] // 3
     routes = plan.slots.shape.routes
     of = f" of {' + '.join(routes[0])}, the first of {len(routes)} routes," if len(routes) > 1 else ""
-    lines.append(
-        f"FLOPs: {per_token:,} forward per target token{of} at {length} tokens per sequence, three times that in training "
-        f"({CONVENTION})"
-    )
-    return [*lines, *_decoding_lines(plan, config), *_memory_lines(_memory(plan, config), config)]
+    flops = f"{per_token:,} forward per target token{of} at {length} tokens per sequence"
+    lines.append(f"FLOPs: {flops}, three times that in training ({CONVENTION})")
+    return [*lines, *_cost_lines(plan, config)]
 
 
 def describe_ledgers(plan: TyingPlan, config: RunConfig) -> list[str]:
@@ -106,12 +98,10 @@ def describe_ties(plan: TyingPlan) -> list[str]:
     return [*(" = ".join(group) for group in groups), *describe_manifest(make_manifest(plan))]
 
 
-def _columns(stored: dict[str, int], saved: dict[str, int]) -> list[str]:
-    lines = []
+def _columns(stored: dict[str, int], saved: dict[str, int]) -> Iterator[str]:
     for name in dict.fromkeys([*stored, *saved]):
         borrowed = saved.get(name, 0)
-        lines.append(f"  {name:<24}{stored.get(name, 0):>14,}" + (f"   saved {borrowed:,}" if borrowed else ""))
-    return lines
+        yield f"  {name:<24}{stored.get(name, 0):>14,}" + (f"   saved {borrowed:,}" if borrowed else "")
 
 
 def _decoding_at(plan: TyingPlan, config: RunConfig) -> dict[str, int]:
@@ -132,24 +122,23 @@ def _decodes(config: RunConfig) -> bool:
     return config.task.name != "mlm"
 
 
-def _decoding_lines(plan: TyingPlan, config: RunConfig) -> list[str]:
-    if not _decodes(config):
-        return []
-    at = _decoding_at(plan, config)
-    of = f" of {at['n_source']} source tokens" if at["n_source"] else ""
-    what = f"{at['last_token']:,} FLOPs for token {at['n_tokens']}{of}, {at['sentence']:,} for all {at['n_tokens']}"
-    return [f"cached decoding: {what}"]
-
-
 def _memory(plan: TyingPlan, config: RunConfig) -> MemoryLedger:
     return count_memory(plan, config.optim.name, config.optim.momentum)
 
 
-def _memory_lines(memory: MemoryLedger, config: RunConfig) -> list[str]:
+def _cost_lines(plan: TyingPlan, config: RunConfig) -> Iterator[str]:
+    """FLOPs of decoding, if the model writes, and memory."""
+    memory = _memory(plan, config)
+    cache = ""
+    if _decodes(config):
+        at = _decoding_at(plan, config)
+        of = f" of {at['n_source']} source tokens" if at["n_source"] else ""
+        last = f"{at['last_token']:,} FLOPs for token {at['n_tokens']}{of}"
+        yield f"cached decoding: {last}, {at['sentence']:,} for all {at['n_tokens']}"
+        source = f", {memory.kv_per_source_token:,} per source token" if memory.kv_per_source_token else ""
+        cache = f"; cache of decoding {memory.kv_per_token:,} bytes per token{source}"
     held = [("parameters", memory.parameters), ("gradients", memory.gradients), (config.optim.name, memory.optimizer)]
-    source = f", {memory.kv_per_source_token:,} per source token" if memory.kv_per_source_token else ""
-    cache = f"; cache of decoding {memory.kv_per_token:,} bytes per token{source}" if _decodes(config) else ""
-    return [f"memory: {', '.join(f'{name} {megabytes(n)}' for name, n in held)}{cache}"]
+    yield f"memory: {', '.join(f'{name} {megabytes(n)}' for name, n in held)}{cache}"
 
 
 def megabytes(n_bytes: int) -> str:

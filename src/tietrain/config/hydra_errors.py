@@ -1,7 +1,7 @@
 """What Hydra and OmegaConf refuse, said in our three parts: the setting, the problem, the remedy."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 
 from yaml import MarkedYAMLError
@@ -9,6 +9,9 @@ from yaml import MarkedYAMLError
 from tietrain.config.keys import ALL, suggestion, tying_choices
 from tietrain.errors import SettingsError, TietrainError, first_line
 from tietrain.plan.aliases import our_name
+
+# Setting, problem, remedy.
+Refusal = tuple[str, str, str]
 
 # Launchers and sweepers of Hydra plugins -> the extra that installs them.
 PLUGINS = {**dict.fromkeys(("joblib", "submitit_local", "submitit_slurm"), "launchers"), "optuna": "search"}
@@ -34,9 +37,11 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
         return SettingsError(where, f"it is not YAML ({error.problem})", "correct the file")
     text = "\n".join(map(str, causes))
     requested = " ".join(overrides)
-    for explain in (_unknown_key, _plugin, _choice, _no_choice, _type, _several_values, _not_there, _split):
-        if found := explain(text, requested):
-            return found
+    for pattern, words in EXPLANATIONS.items():
+        if found := re.search(pattern, text):
+            groups = found.groups()
+            parts = words(text, requested, *groups) if callable(words) else [part.format(*groups) for part in words]
+            return SettingsError(*parts)
     remedy = "`tietrain --help` shows the groups and their choices"
     return SettingsError(requested or "the configuration", first_line(error), remedy)
 
@@ -48,30 +53,17 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _unknown_key(text: str, requested: str) -> SettingsError | None:
-    found = re.search(r"In '([^']+)': .*?Key '([^']+)' not in", text, re.DOTALL)
-    if not found:
-        return None
-    group, key = found.groups()
-    return SettingsError(f"{group}.yaml: {key}", "there is no such key", suggestion(key, ALL))
+def _unknown_key(text: str, requested: str, group: str, key: str) -> Refusal:
+    return f"{group}.yaml: {key}", "there is no such key", suggestion(key, ALL)
 
 
-def _plugin(text: str, requested: str) -> SettingsError | None:
-    found = re.search(r"Could not (?:find|load) 'hydra/(launcher|sweeper)/([^']+)'", text)
-    if not found:
-        return None
-    kind, name = found.groups()
-    remedy = f"choose from basic, {', '.join(PLUGINS)}"
-    if name in PLUGINS:
-        remedy = f"pip install 'tietrain[{PLUGINS[name]}]'"
-    return SettingsError(f"hydra/{kind}={name}", f"no installed package has the {kind} {name}", remedy)
+def _plugin(text: str, requested: str, kind: str, name: str) -> Refusal:
+    others = f"choose from basic, {', '.join(PLUGINS)}"
+    remedy = f"pip install 'tietrain[{PLUGINS[name]}]'" if name in PLUGINS else others
+    return f"hydra/{kind}={name}", f"no installed package has the {kind} {name}", remedy
 
 
-def _choice(text: str, requested: str) -> SettingsError | None:
-    found = re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text)
-    if not found:
-        return None
-    group, name = found.groups()
+def _choice(text: str, requested: str, group: str, name: str) -> Refusal:
     listed = re.search(r"Available options in '\w+':\n((?:\s+\S+\n?)+)", text)
     options = listed.group(1).split() if listed else []
     if group == "tying":
@@ -86,52 +78,35 @@ def _choice(text: str, requested: str) -> SettingsError | None:
         remedy = "`tietrain schemes` lists them"
     else:
         remedy = f"choose from {', '.join(options)}"
-    return SettingsError(f"{group}={name}", f"{group} has no such choice", remedy)
+    return f"{group}={name}", f"{group} has no such choice", remedy
 
 
-def _no_choice(text: str, requested: str) -> SettingsError | None:
-    found = re.search(r"Could not find '([\w/]+)/'", text)
-    if not found:
-        return None
-    group = found.group(1)
-    return SettingsError(f"{group}=", "nothing is chosen", f"`tietrain --help` lists the choices of {group}")
-
-
-def _type(text: str, requested: str) -> SettingsError | None:
-    found = re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text)
-    if not found:
-        return None
-    value, type_name = found.groups()
+def _type(text: str, requested: str, value: str, type_name: str) -> Refusal:
     key = re.search(r"full_key: (\S+)", text) or re.search(r"Error merging override (\S+?)=", text)
     kind, wanted = TYPES.get(type_name, (f"of type {type_name.lower()}", f"a value of type {type_name.lower()}"))
-    setting = f"{key.group(1)}={value}" if key else requested
-    return SettingsError(setting, f'"{value}" is not {kind}', f"give {wanted}")
+    return f"{key.group(1)}={value}" if key else requested, f'"{value}" is not {kind}', f"give {wanted}"
 
 
-def _several_values(text: str, requested: str) -> SettingsError | None:
-    found = re.search(r"Ambiguous value for argument '([^']+)'", text)
-    if not found:
-        return None
-    remedy = "add -m to run it, or brackets for a list: key=[a,b]"
-    return SettingsError(found.group(1), "several values are a grid", remedy)
-
-
-def _not_there(text: str, requested: str) -> SettingsError | None:
-    found = re.search(r"Could not override '([^']+)'", text)
-    if not found:
-        return None
-    key = found.group(1)
+def _not_there(text: str, requested: str, key: str) -> Refusal:
     for mapping, how in ADDED.items():
         if key.startswith(mapping):
-            return SettingsError(key, "no file names it, so it must be added", f"write +{mapping}.{how}")
+            return key, "no file names it, so it must be added", f"write +{mapping}.{how}"
     is_tie = key.startswith("tying.ties.")
     remedy = f"choose it first: tying={key.split('.')[2]}" if is_tie else suggestion(key, ALL)
-    return SettingsError(key, "there is no such key", remedy)
+    return key, "there is no such key", remedy
 
 
-def _split(text: str, requested: str) -> SettingsError | None:
-    found = re.search(r"Error merging override (data\.splits\S*?)=(\S+)", text)
-    if not found:
-        return None
-    key, given = found.groups()
-    return SettingsError(f"{key}={given}", "it is not a list of files", f"write data.splits.train=[{given}]")
+GRID = ("{}", "several values are a grid", "add -m to run it, or brackets for a list: key=[a,b]")
+SPLIT = ("{0}={1}", "it is not a list of files", "write data.splits.train=[{1}]")
+# What Hydra or OmegaConf writes -> our words for it, with the groups of the pattern; if they depend on the whole text
+# or on the overrides, a function of these too.
+EXPLANATIONS: dict[str, Refusal | Callable[..., Refusal]] = {
+    r"(?s)In '([^']+)': .*?Key '([^']+)' not in": _unknown_key,
+    r"Could not (?:find|load) 'hydra/(launcher|sweeper)/([^']+)'": _plugin,
+    r"Could not (?:find|load) '(\w+)/([^']+)'": _choice,
+    r"Could not find '([\w/]+)/'": ("{0}=", "nothing is chosen", "`tietrain --help` lists the choices of {0}"),
+    r"Value '(.*)' of type '\w+' could not be converted to (\w+)": _type,
+    r"Ambiguous value for argument '([^']+)'": GRID,
+    r"Could not override '([^']+)'": _not_there,
+    r"Error merging override (data\.splits\S*?)=(\S+)": SPLIT,
+}

@@ -1,14 +1,13 @@
 """What makes a run the run it is: the settings that decide its result, their hash, and its directory name."""
 
 import dataclasses
-import hashlib
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tietrain.config.keys import identity_of
 from tietrain.config.run import RunConfig
+from tietrain.plan.plan import short_hash
 
 # Characters of a directory name that are the label's; file systems end at 255 bytes.
 MAX_LABEL = 120
@@ -18,19 +17,17 @@ BY_NAME = ("hub",)
 
 def flat_settings(config: RunConfig) -> dict[str, Any]:
     """Full key -> value of each leaf of the configuration; tying options, and those of a list's mappings, are leaves."""
-    flat: dict[str, Any] = {}
-    _flatten(dataclasses.asdict(config), "", flat)
-    return flat
+    return dict(_leaves(dataclasses.asdict(config), ""))
 
 
-def _flatten(node: Any, key: str, flat: dict[str, Any]) -> None:
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(node, list) and node and isinstance(node[0], dict):
         node = {str(i): child for i, child in enumerate(node, start=1)}
-    if not isinstance(node, dict) or not node:
-        flat[key] = node
-        return
-    for name, child in node.items():
-        _flatten(child, f"{key}.{name}" if key else name, flat)
+    if isinstance(node, dict) and node:
+        for name, child in node.items():
+            yield from _leaves(child, f"{key}.{name}" if key else name)
+    else:
+        yield key, node
 
 
 def result_settings(config: RunConfig) -> dict[str, Any]:
@@ -52,8 +49,7 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 def config_hash(config: RunConfig) -> str:
     """8 hex digits over `result_settings`."""
-    body = json.dumps(result_settings(config), sort_keys=True)
-    return hashlib.sha256(body.encode()).hexdigest()[:8]
+    return short_hash(result_settings(config))[:8]
 
 
 def run_name(config: RunConfig) -> str:

@@ -8,9 +8,8 @@ from typing import Any
 from tietrain.config.run import RunConfig
 from tietrain.config.setting import NOTHING, Flat, Setting, settings_of
 from tietrain.config.training import BUDGET_UNITS
+from tietrain.plan.catalogue import CONF
 
-# The package of the YAML files.
-CONF = "tietrain.conf"
 ALL: Mapping[str, Setting] = settings_of(RunConfig)
 # Groups of files in conf/.
 GROUPS = ("task", "data", "model", "tying", "optim", "train", "hardware", "tune", "experiment")
@@ -19,9 +18,6 @@ VOLATILE = frozenset(key for key, found in ALL.items() if not found.spec.identit
 PIECES = tuple(key for key, found in ALL.items() if found.spec.pieces)
 BUDGET = frozenset(key for key, found in ALL.items() if found.spec.budget)
 AT_EVAL = tuple(key for key, found in ALL.items() if found.spec.at_eval)
-WRITTEN = tuple(key for key, found in ALL.items() if found.spec.written)
-# Mappings whose keys are the user's own.
-OPEN = tuple(key for key, found in ALL.items() if found.spec.open)
 # Settings that are mappings, or lists of them: not every run has the same keys below.
 NESTED = tuple(key for key, found in ALL.items() if "dict[" in found.annotation)
 # Budgets of training, one per unit.

@@ -1,7 +1,7 @@
 """Configuration -> the stacks of the model: which of them reads which column in which vocabulary, and their sizes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 from tietrain.config import RunConfig
@@ -105,46 +105,18 @@ def make_shape(
     widths = {layout.encoders[c]: width for c, width in config.data.features.items() if c in layout.encoders}
     encoders = tuple(dict.fromkeys(layout.encoders.values()))
     memories = (encoders,) if m.source_attention == "one" else tuple((name,) for name in encoders)
-    plain = Stack("", m.n_layers, 0, "")
-    stacks = tuple(
-        replace(
-            plain,
-            name=name,
-            n_layers=m.n_encoder_layers or m.n_layers,
-            vocab_size=sizes.get(name, 0),
-            vocabulary=contents.get(name, ""),
-            n_features=widths.get(name, 0),
-        )
+    depth = m.n_encoder_layers or m.n_layers
+    stacks = [
+        Stack(name, depth, sizes.get(name, 0), contents.get(name, ""), n_features=widths.get(name, 0))
         for name in encoders
-    )
+    ]
     predicts = config.task.name != "mlm"
-    stacks += tuple(
-        replace(
-            plain,
-            name=name,
-            vocab_size=sizes[name],
-            vocabulary=contents[name],
-            causal=predicts,
-            memories=memories if encoders else (),
-            has_output=True,
-        )
+    stacks += [
+        Stack(name, m.n_layers, sizes[name], contents[name], predicts, memories if encoders else (), has_output=True)
         for name in dict.fromkeys(layout.decoders.values())
-    )
-    return ModelShape(
-        stacks=stacks,
-        routes=layout.routes,
-        d_model=m.d_model,
-        n_heads=m.n_heads,
-        n_kv_heads=m.n_kv_heads or m.n_heads,
-        d_head=m.d_head or m.d_model // m.n_heads,
-        d_ff=m.d_ff,
-        max_len=m.max_len,
-        norm=m.norm,
-        norm_position=m.norm_position,
-        positions=m.positions,
-        activation=m.activation,
-        attn_bias=m.attn_bias,
-        ffn_bias=m.ffn_bias,
-        norm_bias=m.norm_bias,
-        output_bias=m.output_bias,
-    )
+    ]
+    # The other fields of a shape have the names of settings.
+    names = {field.name for field in fields(ModelShape)} - {"stacks", "routes"}
+    named = {name: getattr(m, name) for name in names}
+    named |= {"n_kv_heads": m.n_kv_heads or m.n_heads, "d_head": m.d_head or m.d_model // m.n_heads}
+    return ModelShape(tuple(stacks), routes=layout.routes, **named)

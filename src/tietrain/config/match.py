@@ -5,6 +5,7 @@ It is solved before training, and before a run gets its name: the configuration 
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,7 +18,6 @@ from tietrain.plan.flops import count_flops, length_units, predicted_unit
 from tietrain.plan.params import count_params
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.schemes import make_plan
-from tietrain.plan.slots import ModelShape
 
 # A remainder above this percentage of the baseline gives a warning.
 WARN_PERCENT = 2.0
@@ -141,16 +141,14 @@ def _flops(plan: TyingPlan, config: RunConfig) -> float:
         return budgets["flops"]
     n_predicted = max(1, round(length * config.task.mask_rate)) if config.task.name == "mlm" else length
     ledger = count_flops(shape)
-    of_routes = [ledger.training(_one_sentence(shape, route, length, n_predicted)) for route in shape.routes]
+    of_routes = []
+    for route in shape.routes:
+        lengths = {predicted_unit(shape.stack(route[-1])): [n_predicted]} | {name: [length] for name in route}
+        of_routes.append(ledger.training(length_units(shape, lengths)))
     steps = budgets.get("steps", math.inf)
     tokens = budgets.get("tokens", math.inf)
     n_sentences = min(steps * config.train.batch_tokens / length, tokens / n_predicted)
     return n_sentences * sum(of_routes) / len(of_routes)
-
-
-def _one_sentence(shape: ModelShape, route: tuple[str, ...], length: int, n_predicted: int) -> dict[str, int]:
-    lengths = {name: [length] for name in route}
-    return length_units(shape, {predicted_unit(shape.stack(route[-1])): [n_predicted]} | lengths)
 
 
 def _depth(plan: TyingPlan, config: RunConfig) -> float:
@@ -159,16 +157,12 @@ def _depth(plan: TyingPlan, config: RunConfig) -> float:
     return sum(shape.stack(name).n_layers for name in shape.routes[0])
 
 
-def _seconds(plan: TyingPlan, config: RunConfig) -> float:
-    return config.train.budgets["seconds"]
-
-
 # match.by -> what it counts, and the count.
 MEASURES: dict[str, tuple[str, Callable[[TyingPlan, RunConfig], float]]] = {
     "params": ("stored parameters", lambda plan, config: count_params(plan).params),
     "flops": ("training FLOPs", _flops),
     "depth": ("layers run", _depth),
-    "seconds": ("seconds of training", _seconds),
+    "seconds": ("seconds of training", lambda plan, config: config.train.budgets["seconds"]),
 }
 
 
@@ -208,16 +202,12 @@ def first_not_below(value: Callable[[int], float | None], sizes: range, target: 
     Args:
         value: does not fall with the size; None has no say.
     """
-    low = 0
-    high = len(sizes)
-    while low < high:
-        middle = (low + high) // 2
-        at = next((i for i in range(middle, high) if value(sizes[i]) is not None), None)
-        if at is not None and (value(sizes[at]) or 0) < target:
-            low = at + 1
-        else:
-            high = middle
-    return low
+
+    def is_enough(i: int) -> bool:
+        found = next((found for found in map(value, sizes[i:]) if found is not None), None)
+        return found is None or found >= target
+
+    return bisect_left(range(len(sizes)), True, key=is_enough)
 
 
 def _step(config: RunConfig) -> int:
@@ -248,9 +238,8 @@ def describe_match(config: RunConfig, vocab_sizes: Mapping[str, int] | None = No
     if config.model != base.model:
         lines.append("match: shapes differ from the baseline's; initial values are equal only if name and shape are")
     if config.match.vary == "steps" and found.was != found.is_now:
-        lines.append(
-            f"match: warm-up and decay are shares of the budget, so they are now shares of {_number(found.is_now)}"
-        )
+        now = _number(found.is_now)
+        lines.append(f"match: warm-up and decay are shares of the budget, so they are now shares of {now}")
     if config.match.by == "flops":
         lines.append(f"match: FLOPs are counted at {config.typical_length} tokens per sequence, in whole batches")
     if config.match.by == "seconds":

@@ -12,7 +12,6 @@ from tietrain.plan.schemes import check_ties
 from tietrain.plan.tables import Tables
 
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
-# ruff: noqa: UP045
 
 MAX_LAYERS = 1000
 

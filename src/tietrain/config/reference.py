@@ -1,13 +1,10 @@
-"""What every setting means: lines for a terminal, tables for docs/settings.md, plain values for programs."""
+"""What every setting means: lines for a terminal, plain values for programs."""
 
-import dataclasses
-import inspect
 import json
 import re
 from typing import Any
 
 from tietrain.config.keys import ALL, suggestion
-from tietrain.config.run import RunConfig
 from tietrain.config.setting import Setting
 from tietrain.errors import SettingsError
 
@@ -63,32 +60,12 @@ def settings_lines(name: str = "") -> list[str]:
     """One line per setting; of a single one, all that is known."""
     found = find_settings(name)
     if len(found) > 1:
-        return [f"{setting.key}={_written(setting.default)}  {setting.meaning}" for setting in found]
+        return [f"{setting.key}={written(setting.default)}  {setting.meaning}" for setting in found]
     (setting,) = found
     about = [f"  values: {values_of(setting)}", *(f"  {note}" for note in notes_of(setting))]
-    return [f"{setting.key}={_written(setting.default)}", f"  {setting.meaning}", *about]
+    return [f"{setting.key}={written(setting.default)}", f"  {setting.meaning}", *about]
 
 
-def settings_markdown() -> str:
-    """The tables of docs/settings.md: one per group."""
-    lines: list[str] = []
-    for field in dataclasses.fields(RunConfig):
-        section = field.default_factory
-        if isinstance(section, type):
-            lines += [f"## {field.name}", "", str(inspect.getdoc(section)), "", *_table(find_settings(field.name)), ""]
-    alone = [setting for setting in ALL.values() if "." not in setting.key]
-    return "\n".join([*lines, "## The run", "", *_table(alone)]) + "\n"
-
-
-def _table(settings: list[Setting]) -> list[str]:
-    rows = ["| key | default | values | meaning |", "|---|---|---|---|"]
-    for setting in settings:
-        meaning = " ".join([setting.meaning, *(f"{note[0].upper()}{note[1:]}." for note in notes_of(setting))])
-        cells = (f"`{setting.key}`", f"`{_written(setting.default)}`", values_of(setting), meaning)
-        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    return rows
-
-
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """A value as a command line takes it."""
     return value if isinstance(value, str) else json.dumps(value).replace('"', "")

@@ -17,7 +17,6 @@ from tietrain.plan.schemes import needs_joint_vocabulary, tying_label
 from tietrain.plan.slots import check_length
 
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
-# ruff: noqa: UP045
 
 # Scores a comparison can rest on besides those of task.metrics.
 NATS_SCORES = ("bits_per_byte", "ppl_word", "ppl_token", "excess_nats")

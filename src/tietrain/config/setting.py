@@ -1,11 +1,10 @@
 """What a setting says of itself, at its field: its meaning, its range, who reads it, what it does to a run's identity."""
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import inspect
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -87,12 +86,9 @@ class Spec:
 
     def contains(self, value: Any) -> bool:
         """Whether a number lies in the range."""
-        low = -math.inf if self.ge is None else self.ge
-        high = math.inf if self.le is None else self.le
-        above = self.gt is None or value > self.gt
-        below = self.lt is None or value < self.lt
+        bounds = ((operator.ge, self.ge), (operator.gt, self.gt), (operator.le, self.le), (operator.lt, self.lt))
         finite = isinstance(value, int) or math.isfinite(value)
-        return finite and low <= value <= high and above and below
+        return finite and all(bound is None or holds(value, bound) for holds, bound in bounds)
 
 
 def setting(default: Any, *read_if: Condition, **spec: Any) -> Any:
@@ -150,7 +146,8 @@ def _walk(cls: type, prefix: str) -> Iterator[Setting]:
         if dataclasses.is_dataclass(made):
             yield from _walk(type(made), f"{prefix}{field.name}.")
         else:
-            yield Setting(prefix + field.name, str(field.type), made, field.metadata["spec"], cls)
+            annotation = field.type.__name__ if isinstance(field.type, type) else str(field.type).replace("typing.", "")
+            yield Setting(prefix + field.name, annotation, made, field.metadata["spec"], cls)
 
 
 def check_section(section: Any, prefix: str) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,11 @@ def stored_record(run: Path) -> PlanRecord:
     """The record of a run's plan; DataError if the run directory holds none."""
     path = run / runs.PLAN
     body = runs.read_json(path)
-    try:
+    with suppress(KeyError, TypeError, ValueError, AttributeError):
         record = record_of(body)
-        readable = record.params and all(map(place_of, record.owner))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        readable = False
-    if not readable:
-        raise DataError(str(path), "it is not the plan of a run", "give another run directory")
-    return record
+        if record.params and all(map(place_of, record.owner)):
+            return record
+    raise DataError(str(path), "it is not the plan of a run", "give another run directory")
 
 
 def override_config(config: RunConfig, words: Sequence[str], config_dirs: Sequence[str] = ()) -> RunConfig:

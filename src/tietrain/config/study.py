@@ -1,14 +1,9 @@
 """What a study compares: its primary score, what its arms are matched by, how each is tuned."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from tietrain.config.setting import NOTHING, check, check_section, setting, when_given
-
-# OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
-# ruff: noqa: UP045
 
 # What arms can be matched by -> what can be varied for it.
 MATCHED = {

@@ -1,16 +1,11 @@
 """What is learned."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Optional
 
 from tietrain.config.data import TRANSLATION
 from tietrain.config.setting import Condition, check, check_section, setting, when
 from tietrain.runs.scores import METRICS, TOKENIZERS
-
-# OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
-# ruff: noqa: UP045
 
 TASKS = ("lm", "mlm", "mt")
 
@@ -71,9 +66,7 @@ class TaskConfig:
         remedy = f"give a number from 1 to {self.window}"
         check(stride is None or stride <= self.window, f"task.eval_stride={stride}", "it is out of range", remedy)
         for name in self.metrics or [""]:
-            check(
-                name in METRICS and self.metrics.count(name) == 1,
-                f"task.metrics=[{','.join(self.metrics)}]",
-                f"{name} is listed twice" if name in METRICS else f"there is no metric {name!r}",
-                f"choose one or more from {', '.join(METRICS)}",
-            )
+            requested = f"task.metrics=[{','.join(self.metrics)}]"
+            problem = f"{name} is listed twice" if name in METRICS else f"there is no metric {name!r}"
+            remedy = f"choose one or more from {', '.join(METRICS)}"
+            check(name in METRICS and self.metrics.count(name) == 1, requested, problem, remedy)

@@ -1,14 +1,9 @@
 """How a model is trained, and on what machine."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Optional
 
 from tietrain.config.setting import check, check_section, setting, when
-
-# OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
-# ruff: noqa: UP045
 
 DEFAULT_STEPS = 400
 # Units of a training budget, each a key train.max_UNIT.
@@ -48,26 +43,16 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         check_section(self, "optim.")
-        check(
-            self.momentum == 0 or self.name == "sgd",
-            f"optim.momentum={self.momentum}",
-            f"optim.name={self.name} has no such setting",
-            "choose optim=sgd, or set the first of optim.betas",
-        )
+        problem = f"optim.name={self.name} has no such setting"
+        remedy = "choose optim=sgd, or set the first of optim.betas"
+        check(self.momentum == 0 or self.name == "sgd", f"optim.momentum={self.momentum}", problem, remedy)
         remedy = "give for example [0.9,0.98]"
         check(len(self.betas) == 2, f"optim.betas={self.betas}", "they are not two numbers", remedy)
-        check(
-            self.schedule != "wsd" or self.warmup + self.decay <= 1,
-            f"optim.warmup={self.warmup}",
-            f"with optim.decay={self.decay} it exceeds the whole budget",
-            "make their sum at most 1",
-        )
-        check(
-            self.schedule != "inverse_sqrt" or self.warmup > 0,
-            f"optim.warmup={self.warmup}",
-            "optim.schedule=inverse_sqrt is measured in warm-ups",
-            "give a positive optim.warmup",
-        )
+        requested = f"optim.warmup={self.warmup}"
+        problem = f"with optim.decay={self.decay} it exceeds the whole budget"
+        check(self.schedule != "wsd" or self.warmup + self.decay <= 1, requested, problem, "make their sum at most 1")
+        problem = "optim.schedule=inverse_sqrt is measured in warm-ups"
+        check(self.schedule != "inverse_sqrt" or self.warmup > 0, requested, problem, "give a positive optim.warmup")
 
 
 @dataclass

@@ -6,6 +6,7 @@ catalogue, and `# Source: paper`. The rest is computed: which models it fits, an
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
@@ -14,14 +15,13 @@ import yaml
 
 from tietrain.errors import TyingError
 from tietrain.plan.aliases import ALIASES
-from tietrain.plan.params import count_params
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.rules import RULES
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape, Stack
-from tietrain.plan.words import owner_map
 
 HEADER = re.compile(r"# (?P<catalogue>[^.]+)\. (?P<shares>.+?)\.?\n# Source: (?P<source>.+)\n")
+# The package of the YAML files.
 CONF = "tietrain.conf"
 
 # Transformer base of Vaswani et al. 2017 with one vocabulary of 37,000 pieces and learned positions.
@@ -80,10 +80,8 @@ class Scheme:
         """Name in REFERENCE -> plan, for the models that the scheme applies to."""
         plans = {}
         for task, shape in REFERENCE.items():
-            try:
+            with suppress(TyingError):
                 plans[task] = make_plan(shape, self.example)
-            except TyingError:
-                continue
         return plans
 
 
@@ -97,7 +95,7 @@ def load_scheme(name: str) -> Scheme:
 
 def scheme_rows(names: Iterable[str]) -> list[dict[str, Any]]:
     """One row per scheme in catalogue order: name, catalogue, shares, models, for, options, source, aliases."""
-    return [_row(scheme) for scheme in _load_in_order(names)]
+    return [_row(scheme) for scheme in load_in_order(names)]
 
 
 def _row(scheme: Scheme) -> dict[str, Any]:
@@ -118,7 +116,8 @@ def _row(scheme: Scheme) -> dict[str, Any]:
     }
 
 
-def _load_in_order(names: Iterable[str]) -> list[Scheme]:
+def load_in_order(names: Iterable[str]) -> list[Scheme]:
+    """The schemes of these files in catalogue order."""
     return sorted((load_scheme(name) for name in names), key=_catalogue_order)
 
 
@@ -126,34 +125,3 @@ def _catalogue_order(scheme: Scheme) -> tuple[int, int, str]:
     """Tables, layers, feed-forwards, attentions, stacks, positions; by number within a letter."""
     letter, number = scheme.catalogue[0], re.findall(r"\d+", scheme.catalogue)
     return "ELFASP".index(letter), int(number[0]), scheme.name
-
-
-def scheme_markdown(rows: Iterable[dict[str, Any]]) -> str:
-    """The rows as a Markdown table."""
-    lines = ["| | `tying=` | what is shared | for |", "|---|---|---|---|"]
-    lines += [f"| {row['catalogue']} | `{row['name']}` | {row['shares']} | {row['for']} |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def scheme_pages(names: Iterable[str]) -> str:
-    """One section per scheme: rule, source, saved parameters and owner map on the reference model, as Markdown."""
-    return "\n".join(_section(scheme) for scheme in _load_in_order(names))
-
-
-def _section(scheme: Scheme) -> str:
-    lines = [f"### {scheme.catalogue} `{scheme.name}`", "", f"{scheme.shares}. Source: {scheme.source}.", ""]
-    for tie in scheme.example.values():
-        options = ", ".join(f"{option}: {_yaml(value)}" for option, value in tie.items())
-        lines += [f"`{{{options}}}`", ""]
-    plans = scheme.plans()
-    shown = [name for name in ("lm", "mt") if name in plans] or list(plans)[:1]
-    for name in shown:
-        ledger = count_params(plans[name])
-        saved, untied = ledger.params_saved, ledger.params_untied
-        lines.append(f"{name}: {saved:,} of {untied:,} parameters saved ({100 * saved / untied:.1f} %).")
-    return "\n".join([*lines, "", "```", *owner_map(plans[shown[-1]]), "```", ""])
-
-
-def _yaml(value: Any) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True)
-    return text.removesuffix("\n").removesuffix("\n...")

@@ -6,7 +6,7 @@ the reason. tietrain itself counts every use, see `columns`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from tietrain.plan.flops import count_flops, equal_lengths
@@ -16,18 +16,16 @@ from tietrain.plan.slots import ModelShape
 
 UNIT = "training FLOPs per token"
 
-Count = TypeVar("Count", bound=Callable[[TyingPlan, int], int])
+Count = TypeVar("Count", bound=Callable[[TyingPlan, int], int | str])
 
 
 @dataclass(frozen=True)
 class Convention:
-    """A published formula in the letters of docs/flops.md; excludes: why it does not cover a shape, or ``."""
+    """A published formula in the letters of docs/flops.md; flops: the number, or why it does not cover the model."""
 
-    name: str
     formula: str
     source: str
-    flops: Callable[[TyingPlan, int], int]
-    excludes: Callable[[ModelShape], str]
+    flops: Callable[[TyingPlan, int], int | str]
 
 
 @dataclass(frozen=True)
@@ -41,13 +39,11 @@ class Estimate:
 PUBLISHED: dict[str, Convention] = {}
 
 
-def convention(
-    *, formula: str, source: str, excludes: Callable[[ModelShape], str] = lambda shape: ""
-) -> Callable[[Count], Count]:
+def convention(*, formula: str, source: str) -> Callable[[Count], Count]:
     """Put a function (plan, length) -> FLOPs into PUBLISHED under its own name."""
 
     def register(flops: Count) -> Count:
-        PUBLISHED[flops.__name__] = Convention(flops.__name__, formula, source, flops, excludes)
+        PUBLISHED[flops.__name__] = Convention(formula, source, flops)
         return flops
 
     return register
@@ -55,18 +51,15 @@ def convention(
 
 def estimate(name: str, plan: TyingPlan, length: int) -> Estimate:
     """The estimate of one convention for sequences of this length."""
-    chosen = PUBLISHED[name]
-    shape = plan.slots.shape
-    if len(shape.stacks) > 1:
+    if len(plan.slots.shape.stacks) > 1:
         return Estimate(None, "stated for decoder-only models; source and target have lengths of their own")
-    reason = chosen.excludes(shape)
-    return Estimate(None, reason) if reason else Estimate(chosen.flops(plan, length))
+    found = PUBLISHED[name].flops(plan, length)
+    return Estimate(None, found) if isinstance(found, str) else Estimate(found)
 
 
 def estimate_all(plan: TyingPlan, length: int) -> dict[str, Any]:
     """Name -> flops and reason, plain values."""
-    found = {name: estimate(name, plan, length) for name in PUBLISHED}
-    return {name: {"flops": e.flops, "reason": e.reason} for name, e in found.items()}
+    return {name: asdict(estimate(name, plan, length)) for name in PUBLISHED}
 
 
 def columns(shape: ModelShape, length: int) -> dict[str, int]:
@@ -81,13 +74,9 @@ def columns(shape: ModelShape, length: int) -> dict[str, int]:
     return {"6 N_eff": weights, "with attention": total, "non-embedding": weights - 3 * flops["logits"] // length}
 
 
-def _layers(shape: ModelShape) -> int:
-    return shape.stacks[0].n_layers
-
-
 def _attention(shape: ModelShape, length: int) -> int:
     """12 L H K T: scores and weighted values, forward and backward."""
-    return 12 * _layers(shape) * shape.d_q * length
+    return 12 * shape.stacks[0].n_layers * shape.d_q * length
 
 
 @convention(formula="6 N, N without tables", source="Kaplan et al. 2020; its context term is left out")
@@ -97,23 +86,21 @@ def kaplan(plan: TyingPlan, length: int) -> int:
     return 6 * (ledger.params - ledger.n_embedding)
 
 
-def _no_chinchilla(shape: ModelShape) -> str:
-    if len(shape.ffn_matrices) != 2:
-        return "stated for feed-forward layers of two matrices"
-    return "stated for as many key as query heads" if shape.n_kv_heads != shape.n_heads else ""
-
-
 @convention(
     formula="3 (L (8 D A + 4 A T + 3 H T + 4 D F) + 4 D V), A = H K",
     source="Hoffmann et al. 2022, appendix F; its table A4 leaves the 4 D V out",
-    excludes=_no_chinchilla,
 )
-def chinchilla(plan: TyingPlan, length: int) -> int:
+def chinchilla(plan: TyingPlan, length: int) -> int | str:
     """Matmuls per layer, softmax, and the embedding as if it were a matrix product."""
     shape = plan.slots.shape
+    if len(shape.ffn_matrices) != 2:
+        return "stated for feed-forward layers of two matrices"
+    if shape.n_kv_heads != shape.n_heads:
+        return "stated for as many key as query heads"
     d, a = shape.d_model, shape.d_q
     layer = 8 * d * a + 4 * a * length + 3 * shape.n_heads * length + 4 * d * shape.d_ff
-    return 3 * (_layers(shape) * layer + 4 * d * shape.stacks[0].vocab_size)
+    (stack,) = shape.stacks
+    return 3 * (stack.n_layers * layer + 4 * d * stack.vocab_size)
 
 
 @convention(
@@ -129,30 +116,25 @@ def palm(plan: TyingPlan, length: int) -> int:
 @convention(formula="6 N + 12 L H K T, N of matrices that are multiplied", source="karpathy/nanochat 92d63d4, gpt.py")
 def nanochat(plan: TyingPlan, length: int) -> int:
     """6 N of the stored matrices that a linear layer reads, including the output projection; full attention."""
-    multiplied = {
-        plan.owner[slot.name]: slot.size
-        for slot in plan.slots
-        if len(slot.shape) == 2 and slot.part not in ("embed", "positions")
-    }
+    matrices = [slot for slot in plan.slots if len(slot.shape) == 2 and slot.part not in ("embed", "positions")]
+    multiplied = {plan.owner[slot.name]: slot.size for slot in matrices}
     return 6 * sum(multiplied.values()) + _attention(plan.slots.shape, length)
-
-
-def _no_eleuther(shape: ModelShape) -> str:
-    return "stated for heads that together are as wide as d_model" if shape.d_q != shape.d_model else ""
 
 
 @convention(
     formula="3 L (2 (2 + 2 R) D D + 4 D T + 2 M D F) + 4 D + 2 D V, R = H_kv / H, M matrices",
     source="EleutherAI/cookbook 827ee3b, calc_transformer_flops.py, without recomputation",
-    excludes=_no_eleuther,
 )
-def eleuther(plan: TyingPlan, length: int) -> int:
+def eleuther(plan: TyingPlan, length: int) -> int | str:
     """Three passes over the layers, one pass over embedding and logits."""
     shape = plan.slots.shape
+    if shape.d_q != shape.d_model:
+        return "stated for heads that together are as wide as d_model"
     d = shape.d_model
     projections = 4 * d * (d + shape.d_kv)
     layer = projections + 4 * d * length + 2 * len(shape.ffn_matrices) * d * shape.d_ff
-    return 3 * _layers(shape) * layer + 4 * d + 2 * d * shape.stacks[0].vocab_size
+    (stack,) = shape.stacks
+    return 3 * stack.n_layers * layer + 4 * d + 2 * d * stack.vocab_size
 
 
 @convention(

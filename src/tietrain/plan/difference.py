@@ -4,7 +4,7 @@ One plan is `there` (a run, a checkpoint, another scheme), the other one `here`.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -96,7 +96,7 @@ class Difference:
 
     def lines(self) -> list[str]:
         """Slots, owners and shapes in a few lines; empty if the plans are equal."""
-        return self.tie_lines() + _shape_lines(self.shapes)
+        return [*self.tie_lines(), *_shape_lines(self.shapes)]
 
     def words(self) -> str:
         """The first lines joined, for an error message; empty if the plans are equal."""
@@ -112,15 +112,15 @@ def first_of(lines: Sequence[str]) -> str:
 
 
 class Reading(NamedTuple):
-    """What a slot reads instead of its own parameters: the owner's stack, layer, and leaf if that is another one."""
+    """What a slot reads, in words before and after the layers: `encoder ` 0 `'s`; empty for its own parameters."""
 
-    stack: str
-    layer: int | None
-    leaf: str
+    before: str = ""
+    layer: int | None = None
+    after: str = ""
 
 
-# What a slot reads there and here, None for its own parameters; empty for a slot that only one plan has.
-Readings = tuple[Reading | None, ...]
+# What a slot reads there and here; empty for a slot that only one plan has.
+Readings = tuple[Reading, ...]
 
 
 class Group(NamedTuple):
@@ -148,24 +148,25 @@ def _describe_slots(slots: Iterable[str], among: Iterable[str]) -> list[str]:
     return [*complete, *(group.subject for group in groups)]
 
 
-def _owner_lines(owners: Mapping[str, tuple[str, str]], among: Iterable[str]) -> list[str]:
+def _owner_lines(owners: Mapping[str, tuple[str, str]], among: Iterable[str]) -> Iterator[str]:
     changes = {place_of(slot): tuple(_reading(slot, owner) for owner in pair) for slot, pair in owners.items()}
-    lines = []
     for group in _group(changes, [place_of(slot) for slot in among]):
         one_table = len(group.parts) == len(group.uses) == 1 and group.uses[0][0] is None
         verb, own = ("reads", "its own parameters") if one_table else ("read", "their own parameters")
-        there, here = (_read_words(group.stack, [readings[i] for _, readings in group.uses]) or own for i in (0, 1))
-        lines.append(f"{group.subject} {verb} {there} there, {here} here")
-    return lines
+        there, here = (_read_words([readings[i] for _, readings in group.uses]) or own for i in (0, 1))
+        yield f"{group.subject} {verb} {there} there, {here} here"
 
 
-def _reading(slot: str, owner: str) -> Reading | None:
+def _reading(slot: str, owner: str) -> Reading:
     if slot == owner:
-        return None
+        return Reading()
     at = place_of(slot)
     of = place_of(owner)
-    same_leaf = of.layer is not None and at.in_layer == of.in_layer
-    return Reading(of.stack, of.layer, "" if same_leaf else of.in_layer.removesuffix(".weight"))
+    leaf = of.in_layer.removesuffix(".weight")
+    if of.layer is None:
+        return Reading(f"{of.stack}.{leaf}'s")
+    before = "" if of.stack == at.stack else f"{of.stack} "
+    return Reading(before, of.layer, "'s" if at.in_layer == of.in_layer else f"'s {leaf}")
 
 
 def _group(changes: Mapping[Place, Readings], have: Iterable[Place]) -> list[Group]:
@@ -180,7 +181,7 @@ def _group(changes: Mapping[Place, Readings], have: Iterable[Place]) -> list[Gro
     for (stack, layer, readings), leaves in alike.items():
         have_all = layer is not None and len(leaves) == len(leaves_of[stack, layer])
         parts = ["all parts"] if have_all else part_words(leaves, leaves_of[stack, layer])
-        read = tuple(reading and (reading.stack, reading.leaf) for reading in readings)
+        read = tuple((reading.before, reading.after) for reading in readings)
         # Tables have no layer, so each has its own group.
         for words in [tuple(parts)] if layer is not None else [(part,) for part in parts]:
             group = groups.setdefault((stack, words, read), Group(stack, words, []))
@@ -188,32 +189,26 @@ def _group(changes: Mapping[Place, Readings], have: Iterable[Place]) -> list[Gro
     return list(groups.values())
 
 
-def _read_words(stack: str, readings: Sequence[Reading | None]) -> str:
-    """What slots of a stack read, which differs in its layer alone: `layer 0's`; empty for their own parameters."""
-    found = [reading for reading in readings if reading is not None]
-    if not found:
-        return ""
-    layers = [reading.layer for reading in found if reading.layer is not None]
-    if not layers:
-        return f"{found[0].stack}.{found[0].leaf}'s"
-    of_stack = "" if found[0].stack == stack else f"{found[0].stack} "
-    return f"{of_stack}{_layers(layers)}'s {found[0].leaf}".rstrip()
+def _read_words(readings: Sequence[Reading]) -> str:
+    """What slots read that differs in its layer alone: `layer 0's`; empty for their own parameters."""
+    layers = [reading.layer for reading in readings if reading.layer is not None]
+    return f"{readings[0].before}{_layers(layers) if layers else ''}{readings[0].after}"
 
 
 def _layers(layers: Sequence[int]) -> str:
     return f"layer {layers[0]}" if len(set(layers)) == 1 else f"layers {runs_of_layers(layers)}"
 
 
-def _shape_lines(shapes: Mapping[str, tuple[Shape, Shape]]) -> list[str]:
+def _shape_lines(shapes: Mapping[str, tuple[Shape, Shape]]) -> Iterator[str]:
     by_pair: dict[tuple[Shape, Shape], list[str]] = {}
     for slot, pair in shapes.items():
         by_pair.setdefault(pair, []).append(slot)
-    lines = []
     for (there, here), slots in list(by_pair.items())[:MOST_SHAPES]:
         more = f" and {len(slots) - 1} more" if len(slots) > 1 else ""
-        lines.append(f"{slots[0]}{more}: {list(there)} there, {list(here)} here")
+        yield f"{slots[0]}{more}: {list(there)} there, {list(here)} here"
     n_left = sum(len(slots) for slots in list(by_pair.values())[MOST_SHAPES:])
-    return lines + ([f"{n_left} more slots have other shapes"] if n_left else [])
+    if n_left:
+        yield f"{n_left} more slots have other shapes"
 
 
 def describe_difference(difference: Difference, there: str) -> list[str]:

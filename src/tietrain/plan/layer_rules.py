@@ -70,12 +70,8 @@ ORDERS: dict[str, Callable[[int, int, int], int]] = {
 
 
 def _released_code(n_layers: int, order: str = "sequence", n_unique: int = 1) -> str | None:
-    if n_layers % n_unique == 0:
-        return None
-    return (
-        f"order={order}: n_unique={n_unique} does not divide {n_layers} layers; tietrain uses the paper's formula; "
-        "the released code uses a group size and may give another map"
-    )
+    note = f"order={order}: n_unique={n_unique} does not divide {n_layers} layers; tietrain uses the paper's formula; "
+    return f"{note}the released code uses a group size and may give another map" if n_layers % n_unique else None
 
 
 @layer_rule(source="Takase & Kiyono 2021; n_unique=1: Dehghani et al. 2018, Lan et al. 2019", note=_released_code)
@@ -148,12 +144,8 @@ def middle_cycle(n_layers: int, repeats: int = 2) -> list[int]:
 
 def _dropped_layers(n_layers: int, repeats: int = 2) -> str | None:
     between = max(n_layers - 2, 0)
-    if between % repeats == 0:
-        return None
-    return (
-        f"repeats={repeats} does not divide the {between} layers between the first and the last; "
-        "the released code drops layers until it does"
-    )
+    note = f"repeats={repeats} does not divide the {between} layers between the first and the last; "
+    return f"{note}the released code drops layers until it does" if between % repeats else None
 
 
 @layer_rule(source="Bae et al. 2025 (Mixture-of-Recursions)", note=_dropped_layers)

@@ -142,10 +142,6 @@ class MemoryLedger:
         """What a training step holds, without activations."""
         return self.parameters + self.gradients + self.optimizer
 
-    def kv_cache(self, n_tokens: int, n_source: int = 0) -> int:
-        """The used part of the cache after n_tokens were decoded from n_source source tokens."""
-        return self.kv_per_token * n_tokens + self.kv_per_source_token * n_source
-
 
 def count_memory(plan: TyingPlan, optimizer: str, momentum: float = 0.0) -> MemoryLedger:
     """The memory ledger of a plan.

@@ -54,8 +54,8 @@ class TyingPlan:
 
 
 def short_hash(body: object) -> str:
-    """12 hex digits of a SHA-256 over plain values as JSON."""
-    return hashlib.sha256(json.dumps(body).encode()).hexdigest()[:12]
+    """12 hex digits of a SHA-256 over plain values as JSON, mappings in the order of their keys."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def resolve(model: ModelShape | Slots, pairs: Iterable[Pair]) -> TyingPlan:
@@ -90,9 +90,8 @@ def _corresponding(slots: Slots, left: str, right: str) -> Iterable[Pair]:
     for prefix in (left, right):
         found = slots.under(prefix)
         if not found:
-            raise TyingError(
-                requested, f"this model has no slot {prefix}", f"its slots are {', '.join(_blocks(slots))}"
-            )
+            remedy = f"its slots are {', '.join(_blocks(slots))}"
+            raise TyingError(requested, f"this model has no slot {prefix}", remedy)
         leaves.append({slot.name.removeprefix(prefix): slot for slot in found})
     first, second = leaves
     if first.keys() != second.keys():

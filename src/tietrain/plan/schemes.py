@@ -5,7 +5,7 @@ A new scheme needs one function here, or a layer map in `layer_rules`, and one f
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise, product
 from typing import Any
 
 from tietrain.errors import TyingError, check_choice
@@ -76,10 +76,7 @@ def encoder_decoder(
     stacks = slots.shape.stacks
     names = choose_parts(slots, stacks, parts, norms=norms)
     if depth == "one":
-        pairs: list[Pair] = []
-        for name in names:
-            pairs += pairwise(layer_blocks(slots, stacks, [name]))
-        return pairs
+        return list(chain.from_iterable(pairwise(layer_blocks(slots, stacks, [name])) for name in names))
     if len({stack.n_layers for stack in stacks}) > 1:
         problem = " and ".join(f"{stack.name} has {stack.n_layers} layers" for stack in stacks)
         raise TyingError("depth=each", problem, "make the depths equal, or choose depth=one")
@@ -142,11 +139,8 @@ def query_key(slots: Slots, stacks: Sequence[str] | None = None, parts: Sequence
 
 
 def _same_layers(slots: Slots, stacks: Sequence[Stack], parts: Sequence[str]) -> list[Pair]:
-    pairs: list[Pair] = []
-    for layer in range(stacks[0].n_layers):
-        for part in parts:
-            pairs += _across(slots, stacks, f"{layer}.{part}")
-    return pairs
+    blocks = product(range(stacks[0].n_layers), parts)
+    return list(chain.from_iterable(_across(slots, stacks, f"{layer}.{part}") for layer, part in blocks))
 
 
 def _across(slots: Slots, stacks: Sequence[Stack], block: str) -> list[Pair]:

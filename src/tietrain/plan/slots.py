@@ -222,8 +222,7 @@ class Slots:
 
     def named(self, name: str) -> Slot | None:
         """The slot with exactly this name, or None."""
-        found = self._under.get(name, [])
-        return found[0] if len(found) == 1 and found[0].name == name else None
+        return next((slot for slot in self.under(name) if slot.name == name), None)
 
     def under(self, prefix: str) -> list[Slot]:
         """The slots below a prefix, in forward order; the prefix ends at a dot or at the end of the name."""
@@ -241,43 +240,33 @@ def _stack_slots(shape: ModelShape, stack: Stack) -> Iterator[Slot]:
         yield Slot(stack.name, None, "positions", "weight", (shape.max_len, d), "positions")
     for layer in range(stack.n_layers):
         for part in stack.parts:
-            leaves = list(_norm_leaves(shape, f"{part}_norm"))
-            inner = list(_ffn_leaves(shape) if part == "ffn" else _attention_leaves(shape, part))
-            ordered = leaves + inner if shape.norm_position == "pre" else inner + leaves
-            for owner_part, leaf, extent in ordered:
-                yield Slot(stack.name, layer, owner_part, leaf, extent, _kind(owner_part, leaf))
+            norm = f"{part}_norm"
+            for name in (norm, part) if shape.norm_position == "pre" else (part, norm):
+                yield from _part_slots(shape, stack, layer, name)
     if shape.norm_position == "pre":
-        for part, leaf, extent in _norm_leaves(shape, "final_norm"):
-            yield Slot(stack.name, None, part, leaf, extent, f"{part}.{leaf}")
+        yield from _part_slots(shape, stack, None, "final_norm")
     if stack.has_output:
         yield Slot(stack.name, None, "output", "weight", table, "table", stack.vocabulary)
         if shape.output_bias:
             yield Slot(stack.name, None, "output", "bias", table[:1], "output.bias", stack.vocabulary)
 
 
-def _kind(part: str, leaf: str) -> str:
-    projection, *rest = leaf.split(".")
-    part = part.replace("cross_attn2", "cross_attn")  # both cross-attentions are of one kind
-    return ".".join([part, "qk" if projection in ("q", "k") else projection, *rest])
-
-
-def _norm_leaves(shape: ModelShape, part: str) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    yield part, "weight", (shape.d_model,)
-    if shape.norm == "layer" and shape.norm_bias:
-        yield part, "bias", (shape.d_model,)
-
-
-def _attention_leaves(shape: ModelShape, part: str) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+def _part_slots(shape: ModelShape, stack: Stack, layer: int | None, part: str) -> Iterator[Slot]:
+    """The tensors of a norm, a feed-forward or an attention, each bias after its weight."""
     d = shape.d_model
-    for leaf, d_out, d_in in (("q", shape.d_q, d), ("k", shape.d_kv, d), ("v", shape.d_kv, d), ("o", d, shape.d_q)):
-        yield part, f"{leaf}.weight", (d_out, d_in)
-        if shape.attn_bias:
-            yield part, f"{leaf}.bias", (d_out,)
-
-
-def _ffn_leaves(shape: ModelShape) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    for leaf in shape.ffn_matrices:
-        d_out, d_in = (shape.d_model, shape.d_ff) if leaf == "out" else (shape.d_ff, shape.d_model)
-        yield "ffn", f"{leaf}.weight", (d_out, d_in)
-        if shape.ffn_bias:
-            yield "ffn", f"{leaf}.bias", (d_out,)
+    extents: dict[str, tuple[int, ...]]
+    if part == "ffn":
+        has_bias = shape.ffn_bias
+        extents = {f"{leaf}.": (d, shape.d_ff) if leaf == "out" else (shape.d_ff, d) for leaf in shape.ffn_matrices}
+    elif part.endswith("norm"):
+        has_bias = shape.norm == "layer" and shape.norm_bias
+        extents = {"": (d,)}
+    else:
+        has_bias = shape.attn_bias
+        extents = {"q.": (shape.d_q, d), "k.": (shape.d_kv, d), "v.": (shape.d_kv, d), "o.": (d, shape.d_q)}
+    kind = part.replace("cross_attn2", "cross_attn")  # both cross-attentions are of one kind
+    for name, extent in extents.items():
+        of_kind = f"{kind}.{'qk.' if name in ('q.', 'k.') else name}"
+        yield Slot(stack.name, layer, part, f"{name}weight", extent, f"{of_kind}weight")
+        if has_bias:
+            yield Slot(stack.name, layer, part, f"{name}bias", extent[:1], f"{of_kind}bias")

@@ -5,7 +5,7 @@ Papers that share layers under one name differ in the contents: Takase & Kiyono 
 apart.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -89,20 +89,14 @@ class Contents:
         return short_hash([self.shared, self.partly, self.own, self.inside])
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """The contents of every shared layer of a plan, without tables."""
+# The contents of every shared layer of a plan, without tables.
+Manifest = tuple[Contents, ...]
 
-    contents: tuple[Contents, ...]
 
-    @cached_property
-    def hash(self) -> str:
-        """12 hex digits over contents and layers."""
-        return short_hash([(c.layers, c.hash) for c in self.contents])
-
-    def to_json(self) -> dict[str, Any]:
-        """Hashes, groups and leaves, as stored in `ledger.json`."""
-        return {"hash": self.hash, "contents": [{"hash": c.hash, **asdict(c)} for c in self.contents]}
+def manifest_json(manifest: Manifest) -> dict[str, Any]:
+    """Groups and leaves, as stored in `ledger.json`, with 12 hex digits over contents and layers."""
+    found = short_hash([(c.layers, c.hash) for c in manifest])
+    return {"hash": found, "contents": [{"hash": c.hash, **asdict(c)} for c in manifest]}
 
 
 def make_manifest(plan: TyingPlan) -> Manifest:
@@ -118,7 +112,7 @@ def make_manifest(plan: TyingPlan) -> Manifest:
     found: dict[tuple[tuple[str, ...], ...], list[tuple[str, ...]]] = {}
     for group in groups:
         found.setdefault(_contents(group, leaves, readers), []).append(group)
-    return Manifest(tuple(Contents(tuple(layers), *kinds) for kinds, layers in found.items()))
+    return tuple(Contents(tuple(layers), *kinds) for kinds, layers in found.items())
 
 
 def _contents(
@@ -151,18 +145,16 @@ def _inside(leaves: dict[str, str]) -> list[str]:
     return [f"{leaf} = {other}" for leaf, other in pairs if leaf != other]
 
 
-def describe_manifest(manifest: Manifest) -> list[str]:
+def describe_manifest(manifest: Manifest) -> Iterator[str]:
     """One line per kind of shared layer: the layers, what they share, what each keeps, and the hash."""
-    lines = []
-    for c in manifest.contents:
+    for c in manifest:
         have = [*c.shared, *c.partly, *c.own]
         by_verb = {"share": c.shared, "partly share": c.partly, "keep": c.own}
         words = [f"{verb} {', '.join(part_words(leaves, have))}" for verb, leaves in by_verb.items() if leaves]
         if c.inside:
             words.append("read " + ", ".join(c.inside))
         layers = ", ".join(_shortened([_chain(group) for group in c.layers]))
-        lines.append(f"layers {layers} {'; '.join(words)} (contents {c.hash})")
-    return lines
+        yield f"layers {layers} {'; '.join(words)} (contents {c.hash})"
 
 
 def _chain(group: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,15 @@ def read_lines(path: Path) -> list[str]:
 def read_documents(directory: Path, split: str, run: Run) -> Documents:
     """What a run stored about each line of a split, checked against its scores."""
     path = directory / runs.DOCUMENTS
-    try:
+    with suppress(ValueError, TypeError, KeyError, RecursionError, OverflowError):
         rows = [json.loads(line) for line in read_lines(path)]
         found = [row for row in rows if row["split"] == split]
         sums = {key: math.fsum(row[key] for row in found) for key in ("nats", "tokens", "bytes")}
         adds_up = all(sums[key] == run.scores[split].get(key) for key in sums)
-        whole = adds_up and all(row["sha256"] for row in found)
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
-        whole = False
-    if not whole:
-        problem = f"its lines do not add up to the scores of {split}"
-        raise DataError(str(path), problem, "restore the run as it was written")
-    return found
+        if adds_up and all(row["sha256"] for row in found):
+            return found
+    problem = f"its lines do not add up to the scores of {split}"
+    raise DataError(str(path), problem, "restore the run as it was written")
 
 
 def nats_and_bits(directory: Path, split: str, found: Sequence[Run]) -> tuple[Numbers, Numbers]:

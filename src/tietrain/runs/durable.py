@@ -77,12 +77,11 @@ def _set_aside(target: Path) -> Path:
 
 def is_whole(directory: Path) -> bool:
     """Whether every file of the manifest is there with its size and sha256."""
-    try:
+    with suppress(DataError, OSError, ValueError, KeyError, TypeError, AttributeError):
         files = runs.read_json(directory / MANIFEST)["files"]
         names_files = all(name == os.path.basename(name) for name in files)
         return bool(files) and names_files and all(_matches(directory / name, entry) for name, entry in files.items())
-    except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+    return False
 
 
 def _matches(path: Path, entry: dict[str, object]) -> bool:

@@ -210,12 +210,10 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
         return []
     rows = []
     for line in read_bytes(path).split(b"\n"):
-        try:
+        with suppress(ValueError, RecursionError):
             row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                rows.append(row)
     return rows
 
 
@@ -248,25 +246,19 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _lock(fd: int, kind: int) -> bool:
-    try:
+    with suppress(BlockingIOError):
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return True
+    return False
 
 
 def is_locked(directory: Path) -> bool:
     """Whether a process is writing this run; False if there is no lock that can be read."""
     try:
-        fd = os.open(directory / LOCK, os.O_RDONLY | os.O_NONBLOCK)
+        with open(directory / LOCK, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as lock:
+            return not _lock(lock.fileno(), fcntl.LOCK_SH)
     except OSError:
         return False
-    try:
-        return not _lock(fd, fcntl.LOCK_SH)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
 
 
 def clear(directory: Path) -> None:

@@ -1,7 +1,5 @@
 """The scores of runs: how each is called and shown, and how sacrebleu computes those of translations."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -74,7 +72,7 @@ COLUMNS = {
 }
 
 
-def make_metric(name: str, tokenize: str) -> Metric:
+def make_metric(name: str, tokenize: str) -> "Metric":
     """One of METRICS as sacrebleu computes it; sacrebleu is imported here, on first use.
 
     Args:

@@ -307,10 +307,9 @@ def _flat(value: Any, prefix: str = "", depth: int = 0) -> dict[str, Scalar]:
         return {prefix: value}
     if isinstance(value, str):
         return {prefix: clean_text(value)}
-    try:
+    with suppress(RecursionError, ValueError):
         return {prefix: clean_text(json.dumps(value, ensure_ascii=False))}
-    except (RecursionError, ValueError):
-        return {prefix: "(nested too deep)"}
+    return {prefix: "(nested too deep)"}
 
 
 def configured(recorded: Scalar) -> Any:

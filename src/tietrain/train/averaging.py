@@ -10,7 +10,6 @@ or count it twice. Beside the checkpoints lie
 """
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -92,9 +91,8 @@ def remove_unnamed(directory: Path) -> None:
     """
     remove_directory(directory / runs.CHECKPOINTS / BEST_BEFORE)
     needed = {evaluation["step"] for state in _saved_states(directory) for evaluation in state["averaged"]}
-    for path in (directory / runs.CHECKPOINTS).glob(EVALUATED + "*"):
-        step = re.fullmatch(EVALUATED + r"(\d{8,})", path.name)
-        if step and int(step.group(1)) not in needed:
+    for step, path in step_checkpoints(directory / runs.CHECKPOINTS, EVALUATED).items():
+        if step not in needed:
             remove_directory(path)
 
 
@@ -173,17 +171,15 @@ def load_scored(directory: Path, model: Transformer, config: TrainConfig) -> dic
         remedy = "delete the run directory and start the same command again"
         raise DataError(str(path), "it is missing or damaged", remedy)
     load_model(path / MODEL, model)
-    return {**found, "chosen_by": chosen_by(config, len(found.get("averaged_steps", [])))}
-
-
-def chosen_by(config: TrainConfig, n_averaged: int) -> str:
-    """In words which weights are scored."""
+    n_averaged = len(found.get("averaged_steps", []))
     chosen = {
         "none": "lowest nats_per_token on valid",
         "last": f"mean of the last {n_averaged} evaluations",
         "best": f"mean of the {n_averaged} evaluations with the lowest nats_per_token on valid",
     }[config.average]
-    return chosen if config.ema is None else f"{chosen}, of the exponential moving average (decay {config.ema:g})"
+    if config.ema is not None:
+        chosen += f", of the exponential moving average (decay {config.ema:g})"
+    return {**found, "chosen_by": chosen}
 
 
 def _evaluated(directory: Path, step: int) -> Path:
@@ -197,11 +193,10 @@ def _read(path: Path) -> Evaluation | None:
 
 def _state_of(path: Path) -> Evaluation | None:
     """Of which evaluation weights claim to be, whole or not."""
-    try:
+    with suppress(DataError):
         found: Evaluation = runs.read_json(path / STATE)
         return found
-    except DataError:
-        return None
+    return None
 
 
 def _saved_states(directory: Path) -> Iterator[dict[str, Any]]:

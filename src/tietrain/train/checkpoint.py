@@ -11,6 +11,7 @@ file is its plan, and nothing of time or place.
 import json
 import re
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,9 @@ def save_checkpoint(
         StorageError: the disk refused; earlier checkpoints are untouched.
     """
     models = {MODEL: model} | ({SMOOTHED: smoothed} if smoothed else {})
-    weights, moments = {name: _weights(m, step) for name, m in models.items()}, _optimizer_tensors(model, optimizer)
+    files = {name: _weights(m, step) for name, m in models.items()} | {OPTIMIZER: _optimizer_tensors(model, optimizer)}
     folder = directory / runs.CHECKPOINTS
-
-    def fill(path: Path) -> None:
-        for name, tensors in weights.items():
-            save_file(tensors, path / name, metadata=_metadata(model.plan))
-        save_file(moments, path / OPTIMIZER)
-        runs.write_json(path / STATE, dict(body))
-
-    n_bytes = sum(map(_n_bytes, weights.values())) + _n_bytes(moments)
-    write_directory(folder / f"step_{step:08d}", fill, n_bytes)
+    _write(folder / f"step_{step:08d}", files, model.plan, body)
     _keep_newest(folder)
 
 
@@ -140,13 +133,23 @@ def save_weights(target: Path, model: Transformer, state: Mapping[str, Any] | No
         state: their step and what else `state.json` should hold; None for those after the last step.
     """
     weights = _weights(model, None if state is None else int(state["step"]))
+    _write(target, {MODEL: weights}, model.plan, state)
+
+
+def _write(
+    target: Path, files: Mapping[str, dict[str, Tensor]], plan: TyingPlan, state: Mapping[str, Any] | None
+) -> None:
+    # One key: safetensors writes several in an order of its own.
+    metadata = {"plan": json.dumps({"hash": plan.hash, "owner": dict(plan.owner)})}
 
     def fill(path: Path) -> None:
-        save_file(weights, path / MODEL, metadata=_metadata(model.plan))
+        for name, tensors in files.items():
+            save_file(tensors, path / name, metadata=None if name == OPTIMIZER else metadata)
         if state is not None:
             runs.write_json(path / STATE, dict(state))
 
-    write_directory(target, fill, _n_bytes(weights))
+    tensors = chain.from_iterable(of.values() for of in files.values())
+    write_directory(target, fill, sum(t.numel() * t.element_size() for t in tensors))
 
 
 def _weights(model: Transformer, step: int | None) -> dict[str, Tensor]:
@@ -159,11 +162,6 @@ def _weights(model: Transformer, step: int | None) -> dict[str, Tensor]:
             raise DivergedError(requested, f"{name} is not finite", remedy)
     audit_checkpoint_keys(model.plan, weights)
     return weights
-
-
-def _metadata(plan: TyingPlan) -> dict[str, str]:
-    # One key: safetensors writes several in an order of its own.
-    return {"plan": json.dumps({"hash": plan.hash, "owner": dict(plan.owner)})}
 
 
 def _optimizer_tensors(model: Transformer, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -232,11 +230,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise DataError(str(path), f"it cannot be read ({e})", "restore it, or start the run again") from e
 
 
-def step_checkpoints(folder: Path) -> dict[int, Path]:
+def step_checkpoints(folder: Path, prefix: str = "step_") -> dict[int, Path]:
     """Step -> its checkpoint, in step order; other names are not ours to touch."""
-    found = ((re.fullmatch(r"step_(\d{8,})", path.name), path) for path in folder.glob("step_*"))
+    found = ((re.fullmatch(prefix + r"(\d{8,})", path.name), path) for path in folder.glob(f"{prefix}*"))
     return dict(sorted((int(match.group(1)), path) for match, path in found if match))
-
-
-def _n_bytes(tensors: Mapping[str, Tensor]) -> int:
-    return sum(t.numel() * t.element_size() for t in tensors.values())

@@ -1,7 +1,5 @@
 """The scores of a trained model on every split, as in `eval.json`."""
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections.abc import Callable
@@ -10,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 from tietrain.config import RunConfig
 from tietrain.runs import record as runs
 from tietrain.runs.scores import METRICS, NATS
+from tietrain.train.experiment import Experiment
+from tietrain.train.stop import StopRequest
+from tietrain.train.tasks.scoring import SplitScores
 
 if TYPE_CHECKING:
     from tietrain.data.prepared import Prepared
     from tietrain.model.transformer import Transformer
-    from tietrain.train.experiment import Experiment
-    from tietrain.train.stop import StopRequest
-    from tietrain.train.tasks.scoring import SplitScores
     from tietrain.train.tasks.task import Task
 
 
 def score_all(
     experiment: Experiment,
-    task: Task,
-    model: Transformer,
-    prepared: Prepared,
+    task: "Task",
+    model: "Transformer",
+    prepared: "Prepared",
     log: Callable[[str], None],
     stop: StopRequest,
 ) -> dict[str, Any]:
@@ -64,7 +62,7 @@ def add_scores(scores: dict[str, Any], split: str, result: SplitScores) -> None:
     scores["reasons"] |= {f"{split}.{name}": why for name, why in result.reasons.items()}
 
 
-def add_means(scores: dict[str, Any], config: RunConfig, prepared: Prepared) -> dict[str, dict[str, Any]]:
+def add_means(scores: dict[str, Any], config: RunConfig, prepared: "Prepared") -> dict[str, dict[str, Any]]:
     """Add, if a split was scored in several directions, the mean over those that are trained, and over the others.
 
     Returns:
@@ -75,14 +73,10 @@ def add_means(scores: dict[str, Any], config: RunConfig, prepared: Prepared) -> 
         for suffix, directions in (("mean", config.directions), ("zero_shot", config.zero_shot)):
             names = [(d.name, f"{split}.{d.name}") for d in directions]
             of = {name: scores["splits"][place] for name, place in names if place in scores["splits"]}
-            keys = [
-                key for key in (*config.task.metrics, *NATS) if all(found.get(key) is not None for found in of.values())
-            ]
             if of:
-                means[f"{split}.{suffix}"] = {
-                    key: statistics.fmean(found[key] for found in of.values()) for key in keys
-                }
-                means[f"{split}.{suffix}"]["directions"] = list(of)
+                found = {key: [one.get(key) for one in of.values()] for key in (*config.task.metrics, *NATS)}
+                mean = {key: statistics.fmean(values) for key, values in found.items() if None not in values}
+                means[f"{split}.{suffix}"] = mean | {"directions": list(of)}
     scores["splits"] |= means
     return means
 

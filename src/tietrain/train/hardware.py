@@ -38,9 +38,10 @@ class Hardware:
 
     def describe(self) -> dict[str, Any]:
         """What decides bits and speed, for `run.json`: equal descriptions give equal bits on a CPU."""
+        cpu = torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()
         return {
             "device": self.device.type,
-            "device_name": _device_name(self.device),
+            "device_name": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(cpu),
             "precision": self.precision,
             "compile": self.compile,
             "threads": self.threads,
@@ -70,7 +71,10 @@ def resolve_hardware(config: HardwareConfig) -> Hardware:
     Raises:
         SettingsError: hardware.device=cuda without a GPU.
     """
-    device = _device(config.device)
+    has_gpu = torch.cuda.is_available()
+    if config.device == "cuda" and not has_gpu:
+        raise SettingsError("hardware.device=cuda", "torch finds no GPU here", "use hardware=auto or hardware=cpu")
+    device = torch.device("cuda" if has_gpu and config.device != "cpu" else "cpu")
     precision, notes = _precision(config.precision, device)
     threads = config.threads or DEFAULT_THREADS
     torch.set_num_threads(threads)
@@ -78,23 +82,8 @@ def resolve_hardware(config: HardwareConfig) -> Hardware:
     # memory that comes with it is for debugging and not free.
     _set_determinism(device.type == "cpu", compiled=config.compile)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return Hardware(
-        device=device,
-        precision=precision,
-        compile=config.compile,
-        threads=threads,
-        device_batch_tokens=config.device_batch_tokens,
-        peak_flops=config.peak_flops,
-        peak_flops_source=config.peak_flops_source,
-        notes=notes,
-    )
-
-
-def _device(requested: str) -> torch.device:
-    has_gpu = torch.cuda.is_available()
-    if requested == "cuda" and not has_gpu:
-        raise SettingsError("hardware.device=cuda", "torch finds no GPU here", "use hardware=auto or hardware=cpu")
-    return torch.device("cuda" if has_gpu and requested != "cpu" else "cpu")
+    resolved = {"device": device, "precision": precision, "threads": threads, "notes": notes}
+    return Hardware(**{**vars(config), **resolved})
 
 
 def _precision(requested: str, device: torch.device) -> tuple[str, tuple[str, ...]]:
@@ -103,14 +92,7 @@ def _precision(requested: str, device: torch.device) -> tuple[str, tuple[str, ..
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         chosen = ("bf16" if fast else "fp32") if requested == "auto" else requested
     else:
-        features = torch.cpu.get_capabilities()
-        fast = any(features.get(name) for name in FAST_BF16)
+        fast = any(torch.cpu.get_capabilities().get(name) for name in FAST_BF16)
         chosen = "fp32" if requested == "auto" else requested
     slow = chosen == "bf16" and not fast
     return chosen, ("hardware.precision=bf16: this device has no fast bf16, fp32 is likely faster",) if slow else ()
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine())

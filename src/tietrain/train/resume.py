@@ -27,22 +27,15 @@ from tietrain.train.state import TrainState
 # Places at which the rates of two schedules are compared.
 N_COMPARED = 1000
 # Conditions of bit-for-bit equality: if one changes, the run continues and logs it.
-BIT_CONDITIONS: tuple[str, ...] = (
-    "device",
-    "device_name",
-    "precision",
-    "compile",
-    "device_batch_tokens",
-    "threads",
-    "cpu_capability",
+BIT_CONDITIONS = (
+    *("device", "device_name", "precision", "compile", "device_batch_tokens", "threads", "cpu_capability"),
+    *("tietrain", "torch", "python", "platform"),
 )
-BIT_CONDITIONS += ("tietrain", "torch", "python", "platform")
 
 
 def make_identity(experiment: Experiment, hardware: Hardware, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint must agree with to be continued: settings and contents; and on which machine, to compare."""
-    machine = hardware.describe()
-    identity = {"settings": experiment.settings, "fingerprints": dict(fingerprints), "machine": machine}
+    identity = {"settings": experiment.settings, "fingerprints": dict(fingerprints), "machine": hardware.describe()}
     plain: dict[str, Any] = json.loads(json.dumps(identity))
     return plain
 
@@ -131,10 +124,8 @@ def check_longer_budget(before: Mapping[str, Any], now: Mapping[str, Any], used:
             warmup = schedules[0].warmup * old[unit] / limit
             if schedules[0].schedule != "cosine" and not math.isclose(warmup, schedules[1].warmup):
                 remedy = f"try optim.warmup={warmup!r}, or give another run_dir"
-            problem = (
-                f"with optim.schedule={schedules[0].schedule} the steps so far would have had other learning rates"
-            )
-            raise SettingsError(requested, problem, remedy)
+            problem = "the steps so far would have had other learning rates"
+            raise SettingsError(requested, f"with optim.schedule={schedules[0].schedule} {problem}", remedy)
 
 
 def _budgets(settings: Mapping[str, Any]) -> dict[str, float]:

@@ -1,11 +1,9 @@
 """How far a run has come: everything the loop knows beside weights and optimizer, as plain numbers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass
@@ -61,7 +59,7 @@ class TrainState:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> TrainState:
+    def from_json(cls, body: Mapping[str, Any]) -> Self:
         """The state `to_json` wrote; KeyError or TypeError if it is not one."""
         values = {f.name: body[f.name] for f in fields(cls)}
         state = cls(**{**values, "interval": Interval(**body["interval"])})

@@ -1,13 +1,11 @@
 """Stop signals: they are noted, and the loop ends after the current step; work that is interruptible ends at once."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -61,14 +59,12 @@ class StopRequest:
         if self.signal is not None:
             raise Stopped(self.signal)
 
-    def __enter__(self) -> StopRequest:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self.ask) for number in SIGNALS}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             # A process that is stopping reports it and ends: a second signal may not cut that short.
             signal.signal(number, handler if self.signal is None else signal.SIG_IGN)

@@ -1,13 +1,10 @@
 """What a run reports while it trains: rows of `metrics.jsonl`, TensorBoard, trackers, and progress on the screen."""
 
-from __future__ import annotations
-
 import math
 import os
 import sys
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -33,25 +30,27 @@ class Telemetry:
         self._hardware = hardware
         self._log = log
         self._trackers = trackers
-        self._bar = _make_bar() if sys.stderr.isatty() else None
+        self._bar: Progress | None = None  # over the fraction of the budget
+        if sys.stderr.isatty():
+            columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.add_task("", total=1.0)
 
-    def __enter__(self) -> Telemetry:
+    def __enter__(self) -> Self:
         self._board = TensorBoard(self._experiment, self._log)
         self._trackers.start(runs.read_metrics(self._directory))
         if self._bar:
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar:
             self._bar.stop()
 
     def add_train_row(self, state: TrainState, fraction: float) -> None:
         """Log the interval since the last training row, and progress."""
         sums = state.interval
-        row = {
+        row: dict[str, Any] = {
             **_where(state, "train"),
             **_scores(sums.nll / sums.tokens),
             "objective": sums.objective / sums.tokens,
@@ -62,7 +61,17 @@ class Telemetry:
             "padded_tokens": state.padded_tokens,
         }
         self._add(row)
-        self._show(self._progress_line(row, state, fraction), fraction)
+        left = state.seconds / fraction * max(0.0, 1 - fraction)
+        loss, speed = row["nats_per_token"], row["tokens_per_second"]
+        line = f"step {state.step}: loss {loss:.4f}, {speed:,.0f} tokens/s, ETA {clock(left)}"
+        if self._hardware.peak_flops:
+            line += f", {state.flops / state.seconds / self._hardware.peak_flops:.1%} of peak FLOP/s"
+        if self._bar is None:
+            self._log(line)
+            return
+        # The bar shows the line, so it goes to the log alone.
+        self._bar.update(self._bar.task_ids[0], completed=min(fraction, 1.0), description=line)
+        runs.append_log(self._directory, line + "\n")
 
     def add_valid_row(self, state: TrainState, scores: Mapping[str, Any]) -> None:
         """Log an evaluation."""
@@ -84,30 +93,6 @@ class Telemetry:
         runs.append_metrics(self._directory, [row])
         self._board.add_row(row)
         self._trackers.add_row(row)
-
-    def _progress_line(self, row: Mapping[str, Any], state: TrainState, fraction: float) -> str:
-        left = state.seconds / fraction * max(0.0, 1 - fraction)
-        loss, speed = row["nats_per_token"], row["tokens_per_second"]
-        line = f"step {state.step}: loss {loss:.4f}, {speed:,.0f} tokens/s, ETA {clock(left)}"
-        if self._hardware.peak_flops:
-            line += f", {state.flops / state.seconds / self._hardware.peak_flops:.1%} of peak FLOP/s"
-        return line
-
-    def _show(self, line: str, fraction: float) -> None:
-        """On a terminal a bar, and the line goes to the log only; else the line goes to both."""
-        if self._bar is None:
-            self._log(line)
-            return
-        self._bar.update(self._bar.task_ids[0], completed=min(fraction, 1.0), description=line)
-        runs.append_log(self._directory, line + "\n")
-
-
-def _make_bar() -> Progress:
-    """A progress bar over the fraction of the budget, on stderr."""
-    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    bar.add_task("", total=1.0)
-    return bar
 
 
 def _where(state: TrainState, split: str) -> dict[str, Any]:

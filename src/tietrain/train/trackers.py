@@ -1,14 +1,11 @@
 """wandb and trackio, if train.trackers names them: a view of the run's own files, and never a reason to stop training."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import io
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, redirect_stdout
 from importlib.util import find_spec
-from types import TracebackType
 from typing import Any
 
 from tietrain.errors import SettingsError
@@ -36,7 +33,7 @@ def check_installed(names: Sequence[str]) -> None:
             raise SettingsError(requested, f"{name} is not installed", remedy)
 
 
-class Trackers:
+class Trackers(AbstractContextManager["Trackers"]):
     """Those of `train.trackers`, each with one run per run directory; entered for as long as the run takes.
 
     Each gets the scalars that TensorBoard has, those of one step together, beside target tokens, FLOPs and seconds. A
@@ -51,12 +48,7 @@ class Trackers:
         self._step = 0
         self._values: dict[str, float] = {}
 
-    def __enter__(self) -> Trackers:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._send()
         for name, (run, _) in list(self._runs.items()):
             self._guarded(name, run.finish)
@@ -95,25 +87,24 @@ class Trackers:
         self._runs[name] = OPEN[name](importlib.import_module(name), self._experiment)
 
     def _guarded(self, name: str, action: Callable[[], None]) -> None:
-        if not succeeds(name, lambda: _silently(action), self._log):
-            self._runs.pop(name, None)
+        with redirect_stdout(io.StringIO()):  # what trackio prints about itself
+            if not succeeds(name, action, self._log):
+                self._runs.pop(name, None)
 
 
-def _silently(action: Callable[[], None]) -> None:
-    with redirect_stdout(io.StringIO()):  # what trackio prints about itself
-        action()
+def _about(experiment: Experiment) -> dict[str, Any]:
+    """What every tracker is told of a run."""
+    config = experiment.config
+    names = {"project": config.study, "group": config.tying_label, "name": experiment.directory.name}
+    return {**names, "resume": "allow", "config": experiment.settings}
 
 
 def _open_wandb(wandb: Any, experiment: Experiment) -> tuple[Any, int]:
     """The run of wandb; if it is offline, every part is complete in itself, so that any can be synchronized."""
-    config, directory = experiment.config, experiment.directory
+    study, directory = experiment.config.study, experiment.directory
     run = wandb.init(
-        project=config.study,
-        group=config.tying_label,
-        name=directory.name,
-        id=hashlib.sha256(f"{config.study}/{directory.name}".encode()).hexdigest()[:16],
-        resume="allow",
-        config=experiment.settings,
+        **_about(experiment),
+        id=hashlib.sha256(f"{study}/{directory.name}".encode()).hexdigest()[:16],
         dir=str(directory),
         settings=wandb.Settings(**WANDB_SETTINGS),
     )
@@ -122,17 +113,7 @@ def _open_wandb(wandb: Any, experiment: Experiment) -> tuple[Any, int]:
 
 
 def _open_trackio(trackio: Any, experiment: Experiment) -> tuple[Any, int]:
-    config = experiment.config
-    run = trackio.init(
-        project=config.study,
-        group=config.tying_label,
-        name=experiment.directory.name,
-        resume="allow",
-        config=experiment.settings,
-        embed=False,
-        auto_log_cpu=False,
-        auto_log_gpu=False,
-    )
+    run = trackio.init(**_about(experiment), embed=False, auto_log_cpu=False, auto_log_gpu=False)
     return run, run._next_step  # only this tells which steps it has; it would store them twice
 
 

@@ -227,9 +227,8 @@ def check_decay(model: Transformer) -> str:
         for key, p in copied.named_parameters():
             pull = config.weight_decay * before[key] if p.ndim > 1 else torch.zeros_like(p)
             step = pull / (pull.abs() + config.eps) if name == "adam" else pull
-            require_close(
-                f"{key} after one decay by {name}", p.detach(), before[key] - config.lr * step, rtol=EXACT, atol=EXACT
-            )
+            wanted = before[key] - config.lr * step
+            require_close(f"{key} after one decay by {name}", p.detach(), wanted, rtol=EXACT, atol=EXACT)
         n_owners, stored = len(copied.plan.owners), count_params(copied.plan).params
         require(len(optimizer.state) == n_owners, f"{len(optimizer.state)} states of {name}", f"{n_owners} are stored")
         moment = "momentum_buffer" if name == "sgd" else "exp_avg"

@@ -33,18 +33,10 @@ def optimizer_config(name: str) -> OptimConfig:
     )
 
 
-def _built(model: Transformer) -> Transformer:
-    return model
-
-
 def _moved(model: Transformer) -> Transformer:
     """On the GPU if there is one; else in new memory, through the method that `Module.to` moves with."""
     again = copy.deepcopy(model)
     return again.to("cuda") if torch.cuda.is_available() else again._apply(torch.clone)
-
-
-def _cast(model: Transformer) -> Transformer:
-    return copy.deepcopy(model).double().float()
 
 
 def _built_again(model: Transformer, device: str = "cpu") -> Transformer:
@@ -126,9 +118,9 @@ def _optimized(model: Transformer) -> Transformer:
 
 
 WAYS: dict[str, Way] = {
-    "build": _built,
+    "build": lambda model: model,
     "device move": _moved,
-    "dtype change": _cast,
+    "dtype change": lambda model: copy.deepcopy(model).double().float(),
     "deepcopy": copy.deepcopy,
     "meta build": _by_meta,
     "assigned load": _by_assign,
@@ -148,11 +140,8 @@ def check_ties(model: Transformer, ways: Mapping[str, Way] = WAYS) -> str:
         try:
             again = way(model)
             audit_model(again)
-            changed = [
-                slot.name
-                for slot in model.plan.slots
-                if not torch.equal(again.parameter(slot.name).cpu(), model.parameter(slot.name))
-            ]
+            values = {slot.name: again.parameter(slot.name).cpu() for slot in model.plan.slots}
+            changed = [name for name, value in values.items() if not torch.equal(value, model.parameter(name))]
             require(not changed, ", ".join(changed[:3]), "other values than before")
         except TietrainError as e:
             raise CheckFailed(f"after {name}: {e.setting}", e.problem) from e

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from rich.console import Console
@@ -16,18 +16,11 @@ from tietrain.config.compose import compose_config, parse_overrides
 from tietrain.config.keys import tying_choices
 from tietrain.errors import SettingsError, TietrainError, TyingError, first_line
 from tietrain.model.transformer import Transformer
-from tietrain.plan.catalogue import load_scheme, scheme_rows
+from tietrain.plan.catalogue import Scheme, load_in_order
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.rules import RULES
 from tietrain.plan.slots import Slot
-from tietrain.train.check.checks import (
-    check_cache,
-    check_decay,
-    check_flops,
-    check_gradients,
-    check_optimizers,
-    check_params,
-)
+from tietrain.train.check import checks
 from tietrain.train.check.initial import check_initial_loss
 from tietrain.train.check.lifecycle import check_compile, check_ties
 from tietrain.train.check.reference import NARROW, WIDE, build_reference, describe_reference
@@ -45,28 +38,24 @@ MODELS = {
     "sources": ("task=mt", "data.columns=[a,c,b]", "model.source_attention=each"),
     "features": ("task=mt", "data.columns=[a,features,b]", "+data.features.features=24"),
     "languages": (
-        "task=mt",
-        "data.columns=[a,b]",
-        "task.directions=[a-b,b-a]",
-        "model.encoders=each",
-        "model.decoders=each",
+        *("task=mt", "data.columns=[a,b]", "task.directions=[a-b,b-a]"),
+        *("model.encoders=each", "model.decoders=each"),
     ),
 }
 N_SEEDS = 3
-MARKS = {"pass": "pass", "fail": "FAIL", "seen": "seen", "n/a": "n/a"}
-STYLES = {"pass": "green", "fail": "bold red", "seen": "dim", "n/a": "dim"}
+MARKS = {"pass": "[green]pass", "fail": "[bold red]FAIL", "seen": "[dim]seen", "n/a": "[dim]n/a"}
 UNBOUNDED = 10_000  # columns, for a table that a terminal or a file is too narrow for
 Log = Callable[[str], None]
 
 # Check -> what it takes and what it says of a model, in the order of the columns.
 EXACT: dict[str, Callable[[Transformer], str]] = {
     "ties": check_ties,
-    "gradient": check_gradients,
-    "steps": check_optimizers,
-    "decay": check_decay,
-    "cache": check_cache,
-    "params": check_params,
-    "flops": check_flops,
+    "gradient": checks.check_gradients,
+    "steps": checks.check_optimizers,
+    "decay": checks.check_decay,
+    "cache": checks.check_cache,
+    "params": checks.check_params,
+    "flops": checks.check_flops,
 }
 CHECKS = {
     "ties": "every slot reads its owner's tensor after build, move, cast, copy, meta build, load, save, averaging",
@@ -128,30 +117,29 @@ def check_all(overrides: Sequence[str], config_dirs: Sequence[str], log: Log) ->
         raise SettingsError(f"check --all {chosen[0]}", "it checks every scheme under every task", "leave out --all")
     rows: list[Row] = []
     compiled: set[str] = set()
-    schemes = scheme_rows(tying_choices())
+    schemes = load_in_order(tying_choices())
     for kind, chosen_by in MODELS.items():
         common = kind in ("lm", "mt")
         depth = () if common else ("model.n_layers=2",)  # no rule here is an example for six layers
         for scheme in schemes if common else _one_a_rule(schemes):
-            words = [*REFERENCE, *depth, *overrides, *chosen_by, f"tying={scheme['name']}"]
+            words = [*REFERENCE, *depth, *overrides, *chosen_by, f"tying={scheme.name}"]
             config = with_examples(compose_config(words, config_dirs))
             try:
                 kinds = mechanisms(build_reference(config, NARROW).plan)
             except TyingError as e:
-                rows.append(
-                    Row(kind, scheme["name"], reason=e.problem, cells=dict.fromkeys(CHECKS, CheckResult("n/a")))
-                )
+                cells = dict.fromkeys(CHECKS, CheckResult("n/a"))
+                rows.append(Row(kind, scheme.name, reason=e.problem, cells=cells))
                 continue
-            rows.append(_check_row(config, kind, scheme["name"], log, compiles=not kinds <= compiled))
+            rows.append(_check_row(config, kind, scheme.name, log, compiles=not kinds <= compiled))
             compiled |= kinds
     return rows
 
 
-def _one_a_rule(schemes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _one_a_rule(schemes: Sequence[Scheme]) -> list[Scheme]:
     """The first scheme of each rule; all maps of layers count as one, because they act within a stack."""
-    first: dict[str, dict[str, Any]] = {}
+    first: dict[str, Scheme] = {}
     for scheme in schemes:
-        (tie,) = load_scheme(scheme["name"]).ties.values()
+        (tie,) = scheme.ties.values()
         first.setdefault("layers" if {"stacks", "norms"} <= tie.keys() else tie["rule"], scheme)
     return list(first.values())
 
@@ -231,47 +219,35 @@ def progress() -> Iterator[Log]:
 
 def show_rows(rows: Sequence[Row], heading: str) -> None:
     """Print the matrix, what each check means, and remarks on single results."""
-    table = _table(rows)
+    table = Table(box=None, pad_edge=False)
+    for name in ("model", "scheme", *CHECKS):
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(row.model, row.scheme, *(MARKS[cell.status] for cell in row.cells.values()))
     fits = Console(width=UNBOUNDED).measure(table).maximum <= Console().width
     Console(width=None if fits else UNBOUNDED).print(table)
     print("\n".join([heading, *_legend(rows), *_remarks(rows), _summary(rows)]))
 
 
-def _table(rows: Sequence[Row]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("model", "scheme", *CHECKS):
-        table.add_column(name, no_wrap=True)
-    for row in rows:
-        marks = [f"[{STYLES[cell.status]}]{MARKS[cell.status]}" for cell in row.cells.values()]
-        table.add_row(row.model, row.scheme, *marks)
-    return table
-
-
-def _legend(rows: Sequence[Row]) -> list[str]:
+def _legend(rows: Sequence[Row]) -> Iterator[str]:
     """What each check proves; of a single row, what it found."""
-    lines = []
     for name, meaning in CHECKS.items():
-        lines.append(f"  {name:<9}{meaning}")
+        yield f"  {name:<9}{meaning}"
         if len(rows) == 1 and rows[0].cells[name].note:
-            lines.append(f"  {'':<9}{rows[0].cells[name].note}")
-    return lines
+            yield f"  {'':<9}{rows[0].cells[name].note}"
 
 
 def _remarks(rows: Sequence[Row]) -> list[str]:
     """One line per failure and per flag, and one for every reason why schemes do not apply."""
-    lines = [
-        f"FAIL {row.title}, {name}: {cell.note}"
-        for row in rows
-        for name, cell in row.cells.items()
-        if cell.status == "fail"
-    ]
-    lines += [f"flag {row.title}: {cell.flag}" for row in rows for cell in row.cells.values() if cell.flag]
+    cells = [(row, name, cell) for row in rows for name, cell in row.cells.items()]
+    lines = [f"FAIL {row.title}, {name}: {cell.note}" for row, name, cell in cells if cell.status == "fail"]
+    lines += [f"flag {row.title}: {cell.flag}" for row, _, cell in cells if cell.flag]
     absent: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row.reason:
             absent.setdefault((row.model, row.reason), []).append(row.scheme)
     lines += [f"n/a  {model} {', '.join(schemes)}: {reason}" for (model, reason), schemes in absent.items()]
-    if any(cell.status == "seen" for row in rows for cell in row.cells.values()):
+    if any(cell.status == "seen" for _, _, cell in cells):
         lines.append("seen: the same kind of tie was compiled in a row above")
     return lines
 
@@ -285,15 +261,5 @@ def _summary(rows: Sequence[Row]) -> str:
 
 def to_json(rows: Sequence[Row], heading: str) -> dict[str, Any]:
     """What was checked and found, as JSON."""
-    body = [
-        {
-            "model": row.model,
-            "scheme": row.scheme,
-            "plan": row.plan,
-            "reason": row.reason,
-            "seconds": round(row.seconds, 2),
-            "cells": {name: vars(cell) for name, cell in row.cells.items()},
-        }
-        for row in rows
-    ]
+    body = [asdict(row) | {"seconds": round(row.seconds, 2)} for row in rows]
     return {"passed": passed(rows), "reference": heading, "checks": CHECKS, "rows": body}

@@ -1,7 +1,5 @@
 """The tasks: what a model learns, and how it is scored."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,7 @@ if TYPE_CHECKING:
     from tietrain.train.tasks.task import Task
 
 
-def make_task(config: RunConfig, prepared: Prepared) -> Task:
+def make_task(config: RunConfig, prepared: "Prepared") -> "Task":
     """The task that a configuration names."""
     from tietrain.train.tasks.lm import LanguageModelling
     from tietrain.train.tasks.mlm import MaskedLanguageModelling

@@ -1,6 +1,6 @@
 """Translation: sentence pairs, teacher-forced nats, hypotheses and their scores, of every direction apart."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -16,15 +16,8 @@ from tietrain.model.beam import Pieces, Search, search
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
 from tietrain.plan.slots import clip_length
-from tietrain.train.tasks.scoring import (
-    N_REDRAWN,
-    Scores,
-    SplitScores,
-    add_generator,
-    oracle_scores,
-    score_nats,
-    score_translations,
-)
+from tietrain.train.tasks import scoring
+from tietrain.train.tasks.scoring import Scores, SplitScores
 from tietrain.train.tasks.task import batch_loss, batch_nats
 
 # Sentences of valid that are shown while training.
@@ -75,14 +68,15 @@ class Translation:
         references = texts[direction.target]
         n_unknown = int((pairs.target.values == UNK_ID).sum())
         lossless = self.prepared.vocabularies[pairs.stack].lossless
-        result = score_nats(self._nats(model, pairs), pairs.target.lengths + 1, references, n_unknown, lossless)
+        result = scoring.score_nats(self._nats(model, pairs), pairs.target.lengths + 1, references, n_unknown, lossless)
         if self.config.is_trial:  # which is judged by its nats, so nothing is translated
             return result
         hypotheses = self.translate(model, pairs, Search(task.beam, task.length_penalty))
-        scores, result.signatures = score_translations(hypotheses, references, task.metrics, task.bleu_tokenize)
-        result.signatures["decoding"] = decoding_signature(self.config)
-        result.scores |= scores | self._unseen_scores(split, direction, hypotheses, references)
+        scores, result.signatures = scoring.score_translations(hypotheses, references, task.metrics, task.bleu_tokenize)
+        limit = f"{task.max_output_ratio:g}*src+{task.max_output_extra}"
+        result.signatures["decoding"] = f"beam:{task.beam}|length_penalty:{task.length_penalty:g}|max:{limit}"
         result.texts = {"hypotheses": hypotheses, "references": references}
+        result.scores |= scores | self._unseen_scores(split, direction, result.texts)
         for column in (column for column in direction.sources if column in texts):
             result.texts["sources" if "sources" not in result.texts else f"sources.{column}"] = texts[column]
         self._add_generator(result, split, direction)
@@ -101,19 +95,17 @@ class Translation:
             nats[rows] = batch_nats(model, batch).sum(axis=1)
         return nats
 
-    def _unseen_scores(
-        self, split: str, direction: Direction, hypotheses: Sequence[str], references: Sequence[str]
-    ) -> Scores:
+    def _unseen_scores(self, split: str, direction: Direction, texts: Mapping[str, Sequence[str]]) -> Scores:
         """Of a split some of whose sources also stand in train: how many rows those are, and the scores of the others."""
         known = self.prepared.overlap_rows[split]
         columns = [set(known[column].tolist()) for column in direction.sources if column in known]
         seen = set.intersection(*columns) if columns else set()
-        new = [row for row in range(len(references)) if row not in seen]
+        new = [row for row in range(len(texts["references"])) if row not in seen]
         if not seen or not new:
             return {}
         task = self.config.task
-        written, wanted = ([lines[row] for row in new] for lines in (hypotheses, references))
-        scores, _ = score_translations(written, wanted, task.metrics, task.bleu_tokenize)
+        written, wanted = ([texts[name][row] for row in new] for name in ("hypotheses", "references"))
+        scores, _ = scoring.score_translations(written, wanted, task.metrics, task.bleu_tokenize)
         return {f"{name}_new": scores[name] for name in task.metrics} | {"n_seen_sources": len(seen)}
 
     def _add_generator(self, result: SplitScores, split: str, direction: Direction) -> None:
@@ -126,10 +118,11 @@ class Translation:
         generator_nats = grammar.generator_nats(split, target, direction.sources)
         if generator_nats is None:  # a source gives away how the reference was drawn
             return
-        add_generator(result, generator_nats)
+        scoring.add_generator(result, generator_nats)
         if "bleu" in task.metrics:
-            best, redrawn = grammar.best_spellings(split, target), grammar.redrawn_references(split, N_REDRAWN, target)
-            result.scores |= oracle_scores(best, result.texts["references"], redrawn, task.bleu_tokenize)
+            best = grammar.best_spellings(split, target)
+            redrawn = grammar.redrawn_references(split, scoring.N_REDRAWN, target)
+            result.scores |= scoring.oracle_scores(best, result.texts["references"], redrawn, task.bleu_tokenize)
 
 
 class Translated(NamedTuple):
@@ -169,10 +162,3 @@ def max_output(config: RunConfig, n_pieces: int) -> int:
     """Most tokens written for a source of n_pieces, end mark included."""
     limit = int(config.task.max_output_ratio * n_pieces) + config.task.max_output_extra
     return clip_length(config.model, limit)
-
-
-def decoding_signature(config: RunConfig) -> str:
-    """How translations were searched for, in the manner of sacrebleu's signatures."""
-    task = config.task
-    limit = f"{task.max_output_ratio:g}*src+{task.max_output_extra}"
-    return f"beam:{task.beam}|length_penalty:{task.length_penalty:g}|max:{limit}"

@@ -18,7 +18,7 @@ N_REDRAWN = 5
 class SplitScores:
     """Scores of one split; `reasons` say why a score is missing, `texts` are lists of lines to keep as files.
 
-    documents: nats, tokens and bytes of each line, whose sums are those of `scores`, and a hash of the line.
+    documents: nats, tokens and bytes (UTF-8, with newline) of each line, whose sums are those of `scores`, and a hash.
     """
 
     scores: Scores
@@ -31,11 +31,6 @@ class SplitScores:
 def count_words(lines: Sequence[str]) -> int:
     """Whitespace-separated words plus one end mark per line, the unit of word perplexity."""
     return sum(len(line.split()) + 1 for line in lines)
-
-
-def count_bytes(lines: Sequence[str]) -> int:
-    """UTF-8 bytes of the raw text with one newline per line."""
-    return sum(len(line.encode()) + 1 for line in lines)
 
 
 def score_nats(
@@ -51,13 +46,14 @@ def score_nats(
         ppl_token = exp(nats / tokens); ppl_word = exp(nats / words) with one end mark per line;
         bits_per_byte = nats / (ln 2 x bytes), None with a reason if the tokens do not spell every byte.
     """
-    documents: list[Scores] = [
-        {"nats": float(n), "tokens": int(t), "bytes": count_bytes([line]), "sha256": _short_hash(line)}
-        for n, t, line in zip(nats, tokens, lines, strict=True)
-    ]
+    documents: list[Scores] = []
+    for n, t, line in zip(nats, tokens, lines, strict=True):
+        raw = line.encode()
+        short_hash = hashlib.sha256(raw).hexdigest()[:16]
+        documents.append({"nats": float(n), "tokens": int(t), "bytes": len(raw) + 1, "sha256": short_hash})
     # Correctly rounded, so that whoever adds up the documents again gets this very number.
     total, n_tokens = math.fsum(d["nats"] for d in documents), sum(d["tokens"] for d in documents)
-    n_words, n_bytes = count_words(lines), count_bytes(lines)
+    n_words, n_bytes = count_words(lines), sum(d["bytes"] for d in documents)
     scores: Scores = {
         "nats": total,
         "tokens": n_tokens,
@@ -70,13 +66,9 @@ def score_nats(
     }
     result = SplitScores(scores, documents)
     if n_unknown or not lossless:
-        why = (
-            f"{n_unknown} tokens are <unk> and spell no bytes"
-            if n_unknown
-            else "the vocabulary does not spell the raw text"
-        )
+        unknown = f"{n_unknown} tokens are <unk> and spell no bytes"
         scores["bits_per_byte"] = None
-        result.reasons["bits_per_byte"] = why
+        result.reasons["bits_per_byte"] = unknown if n_unknown else "the vocabulary does not spell the raw text"
     return result
 
 
@@ -127,11 +119,6 @@ def oracle_scores(
         "oracle_bleu_mean": statistics.fmean(bleus[1:]),
         "oracle_bleu_sd": statistics.stdev(bleus[1:]),
     }
-
-
-def _short_hash(line: str) -> str:
-    """Enough of a hash to see that two lines are not the same."""
-    return hashlib.sha256(line.encode()).hexdigest()[:16]
 
 
 def _exp(nats: float) -> float | None:
