@@ -15,7 +15,7 @@ from tietrain.config.keys import tying_choices
 from tietrain.config.match import compare_match, describe_match
 from tietrain.config.reference import find_settings, setting_json, settings_lines
 from tietrain.config.stored import stored_record
-from tietrain.errors import SettingsError
+from tietrain.errors import SettingsError, eprint
 from tietrain.plan.catalogue import scheme_rows
 from tietrain.plan.difference import Difference, describe_difference, record_of
 from tietrain.plan.flops import CONVENTION, CONVENTIONS
@@ -31,6 +31,7 @@ SCORES = (*METRICS, *NATS)
 SAMPLES: dict[str, Any] = {"type": int, "holds": lambda n: 1 <= n <= 10**5, "wanted": "a number from 1 to 100000"}
 SEED: dict[str, Any] = {"type": int, "holds": lambda n: 0 <= n < 2**32, "wanted": "a number from 0 to 4294967295"}
 CONFIGURED = (OVERRIDES, CONFIG_DIR)
+DECLARE = "correct what the runs declared (metric, split, baseline, margin, looks); the report shows it with its date"
 DIRECTORY = argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
 
 
@@ -205,11 +206,19 @@ def status(args: argparse.Namespace) -> int:
     return 0
 
 
-@verb("report", DIRECTORY, argument("--tensorboard", action="store_true", help="write report/tb/ for TensorBoard too"))
+@verb(
+    "report",
+    DIRECTORY,
+    argument("--tensorboard", action="store_true", help="write report/tb/ for TensorBoard too"),
+    argument("--declare", action="append", default=[], metavar="KEY=VALUE", help=DECLARE),
+)
 def report(args: argparse.Namespace) -> int:
     """Compare the runs of a folder: tables and figures in DIR/report/, from the run directories alone."""
+    from tietrain.cli.declare import declare_anew
     from tietrain.report.write import report_rows, write_report
 
+    for line in declare_anew(args.directory, args.declare) if args.declare else ():
+        eprint(line)
     if args.json:
         print_json(report_rows(args.directory))
         return 0

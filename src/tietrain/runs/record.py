@@ -56,7 +56,8 @@ class RunRecord:
     `fingerprints` are content hashes: corpus, vocabulary of every stack, batches.
     `machine` holds device, precision, threads, compile and versions; the report warns of arms that differ in it.
     `exit_code` is that of this run; it tells whether a failure would happen again.
-    `declared` is what was stated before training about the comparison: metric, split, baseline, margin.
+    `declared` is what was stated before training about the comparison: metric, split, baseline, margin, looks;
+    `corrections` are what was changed of it afterwards: date, key, what it was, value.
     """
 
     id: str
@@ -73,6 +74,7 @@ class RunRecord:
     fingerprints: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     declared: dict[str, Any] = field(default_factory=dict)
+    corrections: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     parent: str | None = None
     progress: dict[str, Any] = field(default_factory=dict)

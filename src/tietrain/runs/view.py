@@ -77,6 +77,7 @@ class Run:
     fingerprints: dict[str, Scalar] = field(default_factory=dict)
     machine: dict[str, Scalar] = field(default_factory=dict)
     declared: dict[str, Scalar] = field(default_factory=dict)
+    corrections: tuple[dict[str, Scalar], ...] = ()
     notes: tuple[str, ...] = ()
     parent: str = ""
     started_at: str = ""
@@ -165,9 +166,19 @@ def _from_record(record: runs.RunRecord, shown: str) -> Run:
     texts: dict[str, Any] = {k: clean_text(getattr(record, k)) for k in TEXTS}
     maps: dict[str, Any] = {k: _flat(getattr(record, k)) for k in MAPS}
     notes = tuple(clean_text(str(note)) for note in record.notes)
+    corrections = tuple(_flat(correction) for correction in record.corrections if isinstance(correction, dict))
     parent = clean_text(str(record.parent or ""))
     seconds = number(record.total_seconds)
-    return Run(shown, seed=record.seed, notes=notes, parent=parent, total_seconds=seconds, **texts, **maps)
+    return Run(
+        shown,
+        seed=record.seed,
+        notes=notes,
+        corrections=corrections,
+        parent=parent,
+        total_seconds=seconds,
+        **texts,
+        **maps,
+    )
 
 
 def _with_files(run: Run, directory: Path) -> tuple[Run, list[str]]:

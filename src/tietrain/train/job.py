@@ -57,6 +57,7 @@ def _new_record(experiment: Experiment, previous: RunRecord | None) -> RunRecord
         seed=config.seed,
         settings=experiment.settings,
         declared=previous.declared if previous and (previous.arm or has_work(directory)) else config.declared,
+        corrections=previous.corrections if previous else [],
         started_at=previous.started_at if previous else _now(),
     )
 

@@ -2,7 +2,7 @@
 
 import math
 
-from tietrain.report.arms import Comparison, make_stat
+from tietrain.report.arms import Comparison, make_stat, show_value
 from tietrain.report.contrasts import ENOUGH_SEEDS, MAX_SEEDS, NO_DIFFERENCE, UNSTABLE, unseen_share
 from tietrain.report.pages.markup import code, escape, fixed, join_words, markdown_table
 from tietrain.report.pages.tables import score_text
@@ -78,7 +78,7 @@ def notes(verdicts: Verdicts) -> list[str]:
     """What the verdicts rest on, and what limits them."""
     declared = verdicts.declared
     compared = [arm_verdict for arm_verdict in verdicts.arms if arm_verdict.difference is not None]
-    lines = [_primary(verdicts)]
+    lines = [_primary(verdicts), *_corrections(verdicts)]
     if not any(declared.is_baseline(arm_verdict.arm) for arm_verdict in verdicts.arms):
         lines.append(f"There is no arm {code(declared.baseline)} to compare with: name one in `report.baseline`.")
     if any(arm_verdict.test is None for arm_verdict in compared):
@@ -123,7 +123,8 @@ def _primary(verdicts: Verdicts) -> str:
     margin = "no margin was declared, so no arm can be called equivalent or not worse"
     if declared.margin is not None:
         margin = f"a difference within {declared.margin * declared.score.scale:g} does not matter"
-    return f"Primary, declared before training: {measured}; {margin}. All other scores and splits here are exploratory."
+    when = "anew after training" if _corrections(verdicts) else "before training"
+    return f"Primary, declared {when}: {measured}; {margin}. All other scores and splits here are exploratory."
 
 
 def _bad(arm_verdict: ArmVerdict) -> str:
@@ -133,6 +134,17 @@ def _bad(arm_verdict: ArmVerdict) -> str:
         f"{code(arm_verdict.arm.name)}: seed{'s' if many else ''} {seeds} ended far worse than the noise of the study explains; "
         "an arm with a bad seed is unstable and has no verdict."
     )
+
+
+def _corrections(verdicts: Verdicts) -> list[str]:
+    """What was declared anew after training, each change once."""
+    every = [c for arm_verdict in verdicts.arms for run in arm_verdict.arm.runs for c in run.corrections]
+    texts = [
+        f"Declared anew after training, on {escape(str(c.get('date')))}: {code(str(c.get('key')))} was "
+        f"{code(show_value(c.get('was')))} and is {code(show_value(c.get('value')))}."
+        for c in every
+    ]
+    return list(dict.fromkeys(texts))
 
 
 def _two_level(arm_verdict: ArmVerdict, verdicts: Verdicts) -> str:
