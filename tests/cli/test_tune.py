@@ -48,8 +48,8 @@ def test_make_points_gives_every_point_with_every_seed():
     points = points_of("tune=rates", "tune.seeds=[101,102]", "tying=pre_softmax")
     tuning = [config for point in points for config in tuning_runs(point)]
     assert len(points) == 10 and len(tuning) == 20
-    assert [(c.optim.lr, c.optim.warmup, c.seed, c.tune.point) for c in tuning[:3]] == [
-        (5e-4, 0.05, 101, 1), (5e-4, 0.05, 102, 1), (5e-4, 0.2, 101, 2),
+    assert [(c.optim.lr, c.model.table_init_std, c.seed, c.tune.point) for c in tuning[:3]] == [
+        (5e-4, 0.02, 101, 1), (5e-4, 0.02, 102, 1), (5e-4, None, 101, 2),
     ]  # fmt: skip
     reported = reporting_runs(points[9])
     assert [(c.optim.lr, c.seed, c.tune.role) for c in reported] == [(8e-3, s, "reporting") for s in range(1, 7)]
