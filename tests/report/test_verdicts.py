@@ -188,7 +188,21 @@ def test_judge_compares_with_the_declared_baseline(tmp_path):
     _, arms = judged(tmp_path / "stated")
     assert {name: one.verdict for name, one in arms.items()} == {"shared_vocab": "baseline", "three_way": "worse"}
     _, arms = judged(tmp_path / "missing")
-    assert {one.verdict for one in arms.values()} == {"no verdict (no arm none)"}
+    assert {name: one.verdict for name, one in arms.items()} == {
+        "shared_vocab": "no verdict (no arm none)",
+        "three_way": "worse",
+    }
+
+
+def test_judge_compares_a_tie_with_the_untied_arm_of_its_vocabulary(tmp_path):
+    """`none` has two vocabularies: against it a tie of both languages would be judged with its vocabulary."""
+    for label, by in (("none", 0.0), ("shared_vocab", 0.3), ("three_way", 0.2), ("pre_softmax", 0.1)):
+        write_arm(tmp_path, "mt", label, shifted(by))
+    verdicts, arms = judged(tmp_path)
+    bases = {name: one.base.arm.name for name, one in arms.items() if one.base}
+    assert bases == {"shared_vocab": "none", "three_way": "shared_vocab", "pre_softmax": "none"}
+    assert (arms["shared_vocab"].verdict, arms["three_way"].verdict) == ("worse", "better")
+    assert len(verdicts.arms) == 4 and verdicts.design.level == pytest.approx(0.05 / 3)
 
 
 def test_judge_compares_each_rate_with_its_own_baseline(tmp_path):

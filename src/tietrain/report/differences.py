@@ -51,6 +51,11 @@ def _vocabularies(arm: Arm) -> dict[str, Scalar]:
     return {k: v for k, v in arm.first.fingerprints.items() if k.startswith("vocabulary")}
 
 
+def same_vocabulary(arm: Arm, other: Arm) -> bool:
+    """Whether two arms read and write the same pieces."""
+    return _vocabularies(arm) == _vocabularies(other)
+
+
 def _batches_differ(arm: Arm, base: Arm) -> bool:
     ours = {run.seed: run.fingerprints.get("batches") for run in arm.done}
     theirs = {run.seed: run.fingerprints.get("batches") for run in base.done}

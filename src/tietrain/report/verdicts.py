@@ -14,7 +14,7 @@ from tietrain.errors import DataError
 from tietrain.report import contrasts, statistics
 from tietrain.report.arms import UNTIED, Arm, Comparison, run_score
 from tietrain.report.contrasts import BETTER, EQUIVALENT, NOT_WORSE, TOO_FEW, UNSTABLE, UNSTABLE_BASELINE, WORSE
-from tietrain.report.differences import closest
+from tietrain.report.differences import closest, same_vocabulary
 from tietrain.report.pages.markup import code, escape, join_words
 from tietrain.runs.documents import nats_and_bits
 from tietrain.runs.scores import COLUMNS, SCORES, Score
@@ -130,8 +130,9 @@ def judge(comparison: Comparison, *, tuned: bool, read_at: Sequence[int] = ()) -
     bases = {arm.id: _measured(arm, None, declared) for arm in comparison.arms if declared.is_baseline(arm)}
     measured = []
     for arm in comparison.arms:
-        base = closest(arm, [arm_verdict.arm for arm_verdict in bases.values()])
-        measured.append(bases.get(arm.id) or _measured(arm, bases[base.id] if base else None, declared))
+        base = _base_of(arm, comparison, declared)
+        own = bases.get(base.id) or _measured(base, None, declared) if base else None
+        measured.append(bases.get(arm.id) or _measured(arm, own, declared))
     compared = [one for one in measured if one.base is not None and one.values and one.base.values]
     n = min((one.n_ended for one in [*compared, *bases.values()]), default=0)
     declared = replace(declared, doubt=declared.doubt or _why_too_early(declared, n, read_at))
@@ -142,6 +143,19 @@ def judge(comparison: Comparison, *, tuned: bool, read_at: Sequence[int] = ()) -
     verdicts = Verdicts(declared, tuned, tuple(measured), n, level, design)
     tested = _tested(verdicts, compared)
     return replace(verdicts, arms=tuple(tested.get(one.arm.id) or _untested(one, verdicts) for one in measured))
+
+
+def _base_of(arm: Arm, comparison: Comparison, declared: Declared) -> Arm | None:
+    """The arm that an arm is compared with: of those with the declared label the closest.
+
+    If that is `none`, an arm with ties and a joint vocabulary is compared with the untied arm of that vocabulary, if there is
+    one: then the tie is all that differs.
+    """
+    bases = [other for other in comparison.arms if declared.is_baseline(other)]
+    if declared.baseline == UNTIED and arm.ties:
+        alike = [other for other in comparison.arms if not other.ties and same_vocabulary(other, arm)]
+        bases = alike or bases
+    return closest(arm, bases)
 
 
 def _n_tuning_seeds(comparison: Comparison) -> int:

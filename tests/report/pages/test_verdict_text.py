@@ -12,7 +12,7 @@ from tietrain.report.verdicts import judge
 from tietrain.runs.view import collect
 
 LOSSES = (2.500, 2.506, 2.497, 2.503, 2.499, 2.501)
-VERDICT, SEEDS, DIVERGED, MEAN, MEDIAN, DIFFERENCE, P_HOLM = range(1, 8)
+VERDICT, SEEDS, DIVERGED, MEAN, MEDIAN, AGAINST, DIFFERENCE, P_HOLM = range(1, 9)
 
 
 def write_arms(root, n_seeds, report=None, **changes):
@@ -43,7 +43,7 @@ def test_verdict_table_of_three_seeds(tmp_path):
     assert cells[VERDICT:MEAN] == ["no verdict (differs at this rate)", "3", "0 of 3"]
     assert cells[MEAN].endswith("(3)") and cells[DIFFERENCE].startswith("-0.0342 [-0.03")
     assert cells[P_HOLM] == "< 0.001"
-    assert row_of(verdicts, "none")[VERDICT] == "baseline" and row_of(verdicts, "none")[DIFFERENCE:] == ["—"] * 2
+    assert row_of(verdicts, "none")[VERDICT] == "baseline" and row_of(verdicts, "none")[AGAINST:] == ["—"] * 3
     assert row_of(verdicts, "cross_layer")[VERDICT:MEAN] == ["unstable", "2", "1 of 3"]
     scores = [section.title for section in make_sections(comparison, verdicts, ()) if "Scores on" in section.title]
     assert scores == [

@@ -47,11 +47,17 @@ def draw_differences(verdicts: Verdicts, styles: canvas.ArmStyles) -> canvas.Dra
     canvas.mark_rows(ax, [arm_verdict.arm for arm_verdict in compared], styles, width=36)
     better, worse = ("right", "left") if declared.score.sign > 0 else ("left", "right")
     ax.set_xlabel(
-        f"{declared.score.title} on {canvas.figure_text(declared.split)}: arm minus {canvas.figure_text(declared.baseline)} "
+        f"{declared.score.title} on {canvas.figure_text(declared.split)}: arm minus {canvas.figure_text(_bases(compared))} "
         f"({better} is better, {worse} is worse)"
     )
     rows = [row for arm_verdict in compared for row in _difference_rows(arm_verdict, declared.score)]
     return canvas.finish(figure, "differences", _difference_caption(verdicts, compared), rows)
+
+
+def _bases(compared: Sequence[ArmVerdict]) -> str:
+    """The label that all arms are compared with, or `its baseline`."""
+    labels = {arm_verdict.base.arm.label for arm_verdict in compared if arm_verdict.base}
+    return labels.pop() if len(labels) == 1 else "its baseline"
 
 
 def _draw_difference(ax: Axes, y: int, arm_verdict: ArmVerdict, style: canvas.ArmStyle, score: Score) -> None:
@@ -93,7 +99,7 @@ def _difference_rows(arm_verdict: ArmVerdict, score: Score) -> list[dict[str, An
 
 
 def _difference_caption(verdicts: Verdicts, compared: Sequence[ArmVerdict]) -> str:
-    caption = f"Difference of each arm to the mean of {verdicts.declared.baseline}."
+    caption = f"Difference of each arm to the mean of {_bases(compared)}."
     if any(arm_verdict.test for arm_verdict in compared):
         caption += " Point and bar: the mean and its 95 % t interval. Strokes below: the arm's seeds."
         caption += " The verdicts are adjusted for the number of arms (Holm); the bars are not."

@@ -24,7 +24,7 @@ def heading(comparison: Comparison, verdicts: Verdicts) -> str:
 def verdict_table(verdicts: Verdicts) -> str:
     """One row per arm: verdict, seeds, diverged, mean, median, difference with its interval, p values."""
     score = verdicts.declared.score
-    header = ["arm", "verdict", "seeds", "diverged", f"mean {score.title}", "median", "difference [95 %]"]
+    header = ["arm", "verdict", "seeds", "diverged", f"mean {score.title}", "median", "against", "difference [95 %]"]
     header += ["p Holm", "p equivalent", "p not worse"] if verdicts.declared.margin else ["p Holm"]
     return markdown_table(header, [_row(arm_verdict, verdicts) for arm_verdict in verdicts.arms], n_text=2)
 
@@ -39,6 +39,7 @@ def _row(arm_verdict: ArmVerdict, verdicts: Verdicts) -> list[str]:
         f"{arm_verdict.n_diverged} of {arm_verdict.n_ended}",
         score_text(make_stat([*arm_verdict.values.values()]), score),
         "—" if median is None else fixed(median * score.scale, score.decimals) if math.isfinite(median) else "diverged",
+        code(arm_verdict.base.arm.name) if arm_verdict.base else "—",
         difference_text(arm_verdict, score),
         *map(p_text, ps if verdicts.declared.margin else ps[:1]),
     ]
@@ -117,7 +118,9 @@ def _primary(verdicts: Verdicts) -> str:
     if declared.instead_of:
         replaced = f"instead of {declared.instead_of.title}, which depends on the vocabulary"
         measured += f" ({replaced}, and vocabularies differ)"
-    measured += f", each arm against {code(declared.baseline)}"
+    others = {v.base.arm.label for v in verdicts.arms if v.base} - {declared.baseline}
+    own = ", or the untied arm of its own vocabulary" if others else ""
+    measured += f", each arm against {code(declared.baseline)}{own}"
     if declared.doubt:
         return f"Exploratory, no verdict: {measured}; {escape(declared.doubt)}."
     margin = "no margin was declared, so no arm can be called equivalent or not worse"
