@@ -48,3 +48,23 @@ def test_make_headline_compares_size_with_a_baseline_of_another_vocabulary(tmp_p
     headline = make_headline(comparison, judge(comparison, tuned=False))
     less = 100 * (1 - comparison.arms[1].first.params / comparison.arms[0].first.params)
     assert f"{less:.1f} %" in headline.saves
+
+
+def under_tables(tmp_path, *shifts):
+    """The headline of `pre_softmax` under as many parametrisations as there are shifts of its loss."""
+    for place, (std, shift) in enumerate(zip((0.02, None), shifts, strict=False)):
+        for label in ("none", "pre_softmax"):
+            for seed in range(1, 7):
+                config = make_config("lm", label, seed)
+                config.model.table_init_std = std
+                loss = 2.5 + (shift if label == "pre_softmax" else 0.0) + 0.001 * seed
+                write_run(tmp_path / str(place), config, loss=loss)
+    (comparison,) = compare(make_arms(collect(tmp_path)))
+    return make_headline(comparison, judge(comparison, tuned=True)).answer
+
+
+def test_make_headline_of_a_tie_of_tables_names_its_parametrisation(tmp_path):
+    assert "tried under one parametrisation of the tables (table_init_std 0.02" in under_tables(tmp_path / "one", -0.3)
+    both = under_tables(tmp_path / "same", -0.3, -0.1)
+    assert "pre_softmax has the same sign under 2 parametrisations" in both and "d_model^-0.5" in both
+    assert "pre_softmax depends on the parametrisation of the tables: -0." in under_tables(tmp_path / "other", -0.3, 0.1)

@@ -49,10 +49,11 @@ def make_headline(comparison: Comparison, verdicts: Verdicts) -> Headline:
         best = min(fit, key=lambda v: v.arm.first.params or 0)
         saves = saved_text(best.arm.first, " parameters") + _stored(best)
         rest = [f"{v.arm.name} ({verdict_words(v)})" for v in fit if v is not best]
+        under = "".join(_under(v, verdicts) for v in (best, *fit) if v is best or v.arm.label != best.arm.label)
         also = (
             f" It stores the least of the arms that can replace the baseline; also: {join_words(rest)}." if rest else ""
         )
-        answer = f"{_advice(best)}{_sentence(best, verdicts)}{also}{_under(best, verdicts)}"
+        answer = f"{_advice(best)}{_sentence(best, verdicts)}{also}{under}"
         p = getattr(best.test, FIT[best.verdict])
         evidence = f"{len(best.values)} seeds, adjusted p {p_text(p)}, diverged {best.n_diverged} of {best.n_ended}"
         return Headline(answer, saves, _costs(best, verdicts), f"{evidence}; {sure}")
@@ -130,12 +131,12 @@ def _under(v: ArmVerdict, verdicts: Verdicts) -> str:
     tried = [other for other in verdicts.arms if other.arm.label == v.arm.label and other.test]
     by_tables = {_tables(other): other for other in tried}
     if len(by_tables) < 2:
-        return f" This holds under one parametrisation of the tables ({_tables(v)}); another was not tried."
+        return f" {v.arm.label} was tried under one parametrisation of the tables ({_tables(v)}), another could differ."
     score = verdicts.declared.score
     found = "; ".join(f"{signed(other.difference or 0.0, score)} under {name}" for name, other in by_tables.items())
     if len({(other.difference or 0.0) > 0 for other in by_tables.values()}) == 1:
-        return f" The sign is the same under {len(by_tables)} parametrisations of the tables: {found}."
-    return f" It depends on the parametrisation of the tables: {found}."
+        return f" {v.arm.label} has the same sign under {len(by_tables)} parametrisations of the tables: {found}."
+    return f" {v.arm.label} depends on the parametrisation of the tables: {found}."
 
 
 def _tables(v: ArmVerdict) -> str:
