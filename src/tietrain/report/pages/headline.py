@@ -49,7 +49,8 @@ def make_headline(comparison: Comparison, verdicts: Verdicts) -> Headline:
         best = min(fit, key=lambda v: v.arm.first.params or 0)
         saves = saved_text(best.arm.first, " parameters") + _stored(best)
         rest = [f"{v.arm.name} ({verdict_words(v)})" for v in fit if v is not best]
-        under = "".join(_under(v, verdicts) for v in (best, *fit) if v is best or v.arm.label != best.arm.label)
+        by_label = {v.arm.label: v for v in reversed([best, *fit])}
+        under = "".join(_under(v, verdicts) for v in reversed(by_label.values()))
         also = (
             f" It stores the least of the arms that can replace the baseline; also: {join_words(rest)}." if rest else ""
         )
