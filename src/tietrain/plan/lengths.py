@@ -44,7 +44,7 @@ class LengthLedger:
         for length in lengths:
             flops = self.at(length)
             total = sum(flops.values())
-            shares = {kind: round(value / total, 4) for kind, value in flops.items()}
+            shares = {kind: value / total for kind, value in flops.items()}
             rows.append({"length": length, "flops_per_token": total, **flops, "shares": shares})
         return {
             "convention": self.convention,
