@@ -14,7 +14,7 @@ from tietrain.report.pages.markup import bullets, code, escape, join_words, mark
 from tietrain.report.pages.method import method_details, method_sentences
 from tietrain.report.pages.tables import cost_table, left_out_table, score_table, shown_scores
 from tietrain.report.pages.tuning_text import doubts, tuned_arms, tuning_text
-from tietrain.report.pages.verdict_text import heading, notes, verdict_table
+from tietrain.report.pages.verdict_text import heading, verdict_blocks
 from tietrain.report.ties import describe_ties
 from tietrain.report.verdicts import Verdicts
 from tietrain.runs.view import Run
@@ -49,10 +49,10 @@ def make_sections(comparison: Comparison, verdicts: Verdicts, drawings: Sequence
     """Everything about a comparison below its headline, in reading order; empty sections are left out."""
     finished = comparison.seeds[1] > 0
     sections = [
-        Section("Verdicts", f"{verdict_table(verdicts)}\n\n{bullets(notes(verdicts))}" if finished else ""),
+        Section("Verdicts", "\n\n".join(verdict_blocks(verdicts)) if finished else ""),
         Section(WARNINGS, bullets(_warnings(comparison))),
         Section("Figures", "", tuple(drawings)),
-        Section("Costs", cost_table(comparison)),
+        Section("Costs", cost_table(comparison, verdicts)),
         *_scores(comparison, verdicts),
         Section("About the scores", bullets(_score_notes(comparison))),
         Section("Tuning", tuning_text(comparison)),
