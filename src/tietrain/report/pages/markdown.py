@@ -33,6 +33,7 @@ FILES = {
     "arms.json": "the same, nested",
     "runs.csv": "one row per run, including failed ones",
     "runs.json": "the same, nested",
+    "reads.json": "when this report was written, and with how many seeds",
 }
 
 
