@@ -128,8 +128,10 @@ def _certainty(v: ArmVerdict, verdicts: Verdicts) -> str:
     }
     if verdict == contrasts.NO_DIFFERENCE:
         return f"The difference may be chance{_next_study(v, verdicts)}"
-    condition = f", {outcomes.ASSUMPTION}" if verdict_words(v).endswith(f"({outcomes.ASSUMPTION})") else ""
-    return known.get(verdict, "This difference has no verdict") + condition
+    if verdict not in known:
+        return "This difference has no verdict"
+    assumes = test is not None and test.equal_noise and verdict != contrasts.UNSTABLE
+    return known[verdict] + (f", {outcomes.ASSUMPTION}" if assumes else "")
 
 
 def _next_study(v: ArmVerdict, verdicts: Verdicts) -> str:
