@@ -135,8 +135,8 @@ def test_links_lead_somewhere():
 
 def test_version_is_the_same_everywhere():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    versions = re.findall(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert f"\nversion: {__version__}\n" in citation and versions[0] == __version__
+    released = re.findall(r"^## (\d\S*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert f"\nversion: {__version__}\n" in citation and released[0] == __version__
 
 
 def test_every_package_is_in_the_wheel():

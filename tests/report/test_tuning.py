@@ -110,7 +110,7 @@ def test_comparison_is_not_tuned_if_an_arm_is_not_at_its_best(tmp_path, chosen, 
     assert not comparison.tuned
     assert "(not every arm tuned in the same way, 6 seeds)" in page
     assert f"**Warning:** `pre_softmax`: {said}." in page
-    assert "Not every arm was tuned in the same way: another rate could favour another arm" in page
+    assert "Not every arm was tuned in the same way: another learning rate could favour another arm" in page
     assert "| better |" not in page
 
 

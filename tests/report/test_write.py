@@ -13,6 +13,7 @@ import pytest
 from fabricated import MACHINE, digest, make_config, write_run, write_study
 from tietrain.config import MatchConfig, ReportConfig
 from tietrain.errors import DataError, StorageError
+from tietrain.report import load
 from tietrain.report.arms import compare, make_arms
 from tietrain.report.differences import (
     describe_differences,
@@ -83,6 +84,7 @@ def test_write_report_counts_looks(tmp_path, page_of, looks):
     assert [read["seeds"] for read in json.loads((tmp_path / "report" / READS).read_text())["lm"]] == [3, 6]
     exploratory = [row["verdict"]["verdict"] == "no verdict (exploratory)" for row in report_rows(tmp_path)]
     assert exploratory == [False, not looks]
+    assert set(load(tmp_path).verdict) == {row["verdict"]["verdict"] for row in report_rows(tmp_path)}
 
 
 def test_write_report_refuses_a_damaged_record_of_looks(tmp_path, page_of):

@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from tietrain.errors import DataError
-from tietrain.report.verdicts import Verdicts
+from tietrain.report.arms import Comparison
+from tietrain.report.verdicts import Verdicts, judge
 from tietrain.runs import record as runs
 
+# Folder of the report in the folder of its runs.
+FOLDER = "report"
 READS = "reads.json"
+
+Reads = Mapping[str, list[dict[str, Any]]]
 
 
 def earlier_reads(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -26,9 +31,13 @@ def earlier_reads(folder: Path) -> dict[str, list[dict[str, Any]]]:
         ) from None
 
 
-def with_this_read(
-    earlier: Mapping[str, list[dict[str, Any]]], verdicts: Mapping[str, Verdicts]
-) -> dict[str, list[dict[str, Any]]]:
+def judge_after(reads: Reads, comparison: Comparison) -> Verdicts:
+    """The verdicts of a comparison whose report was read before."""
+    read_at = [read["seeds"] for read in reads.get(comparison.slug, ())]
+    return judge(comparison, tuned=comparison.tuned, read_at=read_at)
+
+
+def with_this_read(earlier: Reads, verdicts: Mapping[str, Verdicts]) -> dict[str, list[dict[str, Any]]]:
     """With this time, for each comparison that has more seeds than before, enough to be compared."""
     found = {slug: list(reads) for slug, reads in earlier.items()}
     for slug, judged in verdicts.items():

@@ -165,10 +165,11 @@ def _n_tuning_seeds(comparison: Comparison) -> int:
 def _why_too_early(declared: Declared, n: int, read_at: Sequence[int]) -> str:
     """Why these seeds give no verdict although runs stated what is compared; empty if they do."""
     if declared.looks and n not in declared.looks:
-        return f"reading was declared at {join_words(list(map(str, declared.looks)))} seeds, and the arms have {n}"
+        looks = join_words(list(map(str, declared.looks)))
+        return f"the report was declared to be read at {looks} seeds, and the arms have {n}"
     earlier = [seeds for seeds in read_at if seeds < n]
     if earlier and not declared.looks:
-        return f"seeds were added after the report was read at {earlier[-1]}, and no looks were declared (report.looks)"
+        return f"seeds were added after the report had been read at {earlier[-1]} seeds, and report.looks declared no such look"
     return ""
 
 

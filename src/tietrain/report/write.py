@@ -17,12 +17,10 @@ from tietrain.report.pages.markdown import make_markdown
 from tietrain.report.pages.markup import csv_text
 from tietrain.report.pages.method import method_sentences
 from tietrain.report.pages.tensorboard_report import write_tensorboard_report
-from tietrain.report.reads import READS, earlier_reads, with_this_read
-from tietrain.report.verdicts import Verdicts, add_two_level, judge
+from tietrain.report.reads import FOLDER, READS, Reads, earlier_reads, judge_after, with_this_read
+from tietrain.report.verdicts import Verdicts, add_two_level
 from tietrain.runs import record as runs
 from tietrain.runs.view import collect
-
-FOLDER = "report"
 
 
 @dataclass(frozen=True)
@@ -82,12 +80,8 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     return paths
 
 
-def _judge_all(
-    comparisons: Sequence[Comparison], directory: Path, reads: Mapping[str, list[dict[str, Any]]]
-) -> dict[str, Verdicts]:
-    read_at = {slug: [read["seeds"] for read in found] for slug, found in reads.items()}
-    judged = {c.slug: judge(c, tuned=c.tuned, read_at=read_at.get(c.slug, ())) for c in comparisons}
-    return {slug: add_two_level(found, directory) for slug, found in judged.items()}
+def _judge_all(comparisons: Sequence[Comparison], directory: Path, reads: Reads) -> dict[str, Verdicts]:
+    return {c.slug: add_two_level(judge_after(reads, c), directory) for c in comparisons}
 
 
 def _arm_rows(

@@ -24,13 +24,13 @@ def study(tmp_path_factory):
 def judged(tmp_path_factory):
     """A comparison and its verdicts; each arm's loss is its shift from 2.5 nats, and without one its first seed diverged."""
 
-    def make(shifts, *, tuned=True, n_seeds=6, margin=None, **changes):
+    def make(shifts, *, tuned=True, n_seeds=6, margin=None, looks=(), **changes):
         root = tmp_path_factory.mktemp("judged")
         for label, shift in shifts.items():
             chance = random.Random(label)
             for seed in range(1, n_seeds + 1):
                 config = make_config("lm", label, seed)
-                config.report = ReportConfig(metric="bits_per_byte", margin=margin)
+                config.report = ReportConfig(metric="bits_per_byte", margin=margin, looks=[*looks])
                 status = "diverged" if shift is None and seed == 1 else "done"
                 loss = 2.5 + (shift or 0) + chance.gauss(0, 0.002)
                 write_run(root, config, loss=loss, status=status, **changes)

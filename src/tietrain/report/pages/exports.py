@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tietrain.report.arms import Arm, compare, count_statuses, make_arms, run_score
+from tietrain.report.reads import FOLDER, earlier_reads, judge_after
 from tietrain.report.ties import describe_ties
-from tietrain.report.verdicts import Verdicts, judge
+from tietrain.report.verdicts import Verdicts
 from tietrain.runs.view import TOTALS, Run, collect
 
 if TYPE_CHECKING:
@@ -123,8 +124,9 @@ def load_frame(directory: Path) -> pandas.DataFrame:
 
     arms = make_arms(collect(directory))
     verdicts: dict[str, Verdicts] = {}
+    reads = earlier_reads(directory / FOLDER)
     for comparison in compare(arms):
-        verdicts |= dict.fromkeys((arm.id for arm in comparison.arms), judge(comparison, tuned=comparison.tuned))
+        verdicts |= dict.fromkeys((arm.id for arm in comparison.arms), judge_after(reads, comparison))
     found = [(run, arm) for arm in arms for run in arm.runs]
     settings = [run.settings for run, _ in found if run.settings]
     keys = dict.fromkeys(key for own in settings for key in own if key != "seed")

@@ -11,8 +11,17 @@ from tietrain.report import contrasts
 from tietrain.report import verdicts as outcomes
 from tietrain.report.arms import Comparison
 from tietrain.report.pages.markup import fixed, join_words, powers
-from tietrain.report.pages.tables import saved_text
-from tietrain.report.pages.verdict_text import difference_text, heading, p_text, signed, verdict_words
+from tietrain.report.pages.tables import SAME_FLOPS, flops_text, saved_text, stored_text
+from tietrain.report.pages.verdict_text import (
+    difference_text,
+    effect_text,
+    heading,
+    margin_text,
+    more_seeds,
+    p_text,
+    signed,
+    verdict_words,
+)
 from tietrain.report.ties import ties_tables
 from tietrain.report.verdicts import ArmVerdict, Verdicts
 
@@ -44,36 +53,49 @@ def make_headline(comparison: Comparison, verdicts: Verdicts) -> Headline:
     """Of the arms that are better than, equivalent to or not worse than the baseline, the one that stores least is named."""
     fit = [v for v in verdicts.arms if v.verdict in FIT]
     others = [v for v in verdicts.arms if v.base is not None]
-    sure = _sure(comparison, verdicts)
     if fit:
-        best = min(fit, key=lambda v: v.arm.first.params or 0)
-        saves = saved_text(best.arm.first, " parameters") + _stored(best)
-        rest = [f"{v.arm.name} ({verdict_words(v)})" for v in fit if v is not best]
-        by_label = {v.arm.label: v for v in reversed([best, *fit])}
-        under = "".join(_under(v, verdicts) for v in reversed(by_label.values()))
-        also = (
-            f" It stores the least of the arms that can replace the baseline; also: {join_words(rest)}." if rest else ""
-        )
-        answer = f"{_advice(best)}{_sentence(best, verdicts)}{also}{under}"
-        p = getattr(best.test, FIT[best.verdict])
-        evidence = f"{len(best.values)} seeds, adjusted p {p_text(p)}, diverged {best.n_diverged} of {best.n_ended}"
-        return Headline(answer, saves, _costs(best, verdicts), f"{evidence}; {sure}")
-    if others and all(v.verdict == contrasts.WORSE for v in others) and (base := others[0].base):
-        least = max(others, key=lambda v: (v.difference or 0.0) * verdicts.declared.score.sign)
-        answer = f"Keep {base.arm.name}: {'the' if len(others) == 1 else 'every'} other arm was worse. {_sentence(least, verdicts)}{_under(least, verdicts)}"
-        return Headline(answer, "nothing: sharing cost quality", "nothing", sure)
+        return _recommend(fit, comparison, verdicts)
+    sure = _sure(comparison, verdicts)
+    if others and all(v.verdict == contrasts.WORSE for v in others):
+        return Headline(_keep(others, verdicts), "nothing: every other arm was worse", "nothing", sure)
     most = max(verdicts.arms, key=lambda v: v.arm.first.params_saved or 0)
     saves = "nothing was shared"
     if most.arm.first.params_saved:
         saves = f"at most {saved_text(most.arm.first, ' parameters')}, by {most.arm.name}{_stored(most)}"
-    sentences = [_sentence(v, verdicts) for v in _shown(others)]
+    sentences = [f"{v.arm.name} {_scores(v, verdicts)}" for v in _shown(others)]
     why = "; ".join(_why_none(comparison, verdicts))
     answer = " ".join([f"No recommendation can be given: {why}.", *sentences])
-    return Headline(answer, saves, f"not known: no difference has a verdict{_observed(verdicts)}", sure)
+    unknown = "no arm was shown to be as good as the baseline" if others else "nothing was compared"
+    return Headline(answer, saves, f"not known: {unknown}{_observed(verdicts)}", sure)
 
 
-def _advice(best: ArmVerdict) -> str:
-    return "" if best.verdict.endswith(outcomes.HERE) else f"Use {best.arm.name}. "
+def _recommend(fit: Sequence[ArmVerdict], comparison: Comparison, verdicts: Verdicts) -> Headline:
+    best = min(fit, key=lambda v: v.arm.first.params or 0)
+    advice = f"Use {best.arm.name}"
+    if best.verdict.endswith(outcomes.HERE):
+        advice = f"At this learning rate {best.arm.name} can replace the baseline"
+    rest = [f"{v.arm.name} ({verdict_words(v)})" for v in fit if v is not best]
+    also = f" Other arms that can replace the baseline store as much or more: {join_words(rest)}." if rest else ""
+    by_label = {v.arm.label: v for v in reversed([best, *fit])}
+    under = "".join(_under(v, verdicts) for v in reversed(by_label.values()))
+    p = p_text(getattr(best.test, FIT[best.verdict]))
+    evidence = f"adjusted p {p if p.startswith('<') else f'= {p}'}; {best.n_diverged} of {best.n_ended} seeds diverged"
+    return Headline(
+        answer=f"{advice}: it {_scores(best, verdicts)}{also}{under}",
+        saves=saved_text(best.arm.first, " parameters") + _stored(best),
+        costs=_costs(best, verdicts),
+        sure=f"{evidence}; {_sure(comparison, verdicts)}",
+    )
+
+
+def _keep(worse: Sequence[ArmVerdict], verdicts: Verdicts) -> str:
+    least = max(worse, key=lambda v: (v.difference or 0.0) * verdicts.declared.score.sign)
+    several = len(worse) > 1
+    return (
+        f"Keep {verdicts.declared.baseline}: {'every' if several else 'the'} other arm was worse. "
+        f"{'The best of them, ' if several else ''}{least.arm.name}{',' if several else ''} {_scores(least, verdicts)}"
+        f"{_under(least, verdicts)}"
+    )
 
 
 def _shown(others: Sequence[ArmVerdict]) -> list[ArmVerdict]:
@@ -82,91 +104,83 @@ def _shown(others: Sequence[ArmVerdict]) -> list[ArmVerdict]:
     return found[:1] + found[1:][-1:]
 
 
-def _sentence(v: ArmVerdict, verdicts: Verdicts) -> str:
-    """`three_way against shared_vocab: 25.2 against 91.4 BLEU on test, 3 seeds: the drop is large and clear.`"""
+def _scores(v: ArmVerdict, verdicts: Verdicts) -> str:
+    """`scores 25.2 BLEU on test, and the baseline (none) 91.4 (3 seeds). This is clearly worse, and the difference is large.`"""
     assert v.base is not None
     score = verdicts.declared.score
     ours, theirs = (fixed(fmean(x.values.values()) * score.scale, score.decimals) for x in (v, v.base))
-    n = len(v.values)
-    size = f"{v.arm.name} against {v.base.arm.name}: {ours} against {theirs} {score.title} on {verdicts.declared.split}"
-    return f"{size}, {n} seed{'' if n == 1 else 's'}: {_certainty(v, verdicts)}."
+    seeds = " and ".join(dict.fromkeys(str(len(x.values)) for x in (v, v.base)))
+    measured = f"{ours} {score.title} on {verdicts.declared.split}, and the baseline ({v.base.arm.name}) {theirs}"
+    return f"scores {measured} ({seeds} seed{'' if seeds == '1' else 's'}). {_certainty(v, verdicts)}."
 
 
 def _certainty(v: ArmVerdict, verdicts: Verdicts) -> str:
-    score, test = verdicts.declared.score, v.test
+    test, verdict = v.test, v.verdict.removesuffix(outcomes.HERE)
     assert v.difference is not None
-    margin = fixed((verdicts.declared.margin or 0.0) * score.scale, score.decimals + 1)
-    change = "gain" if v.difference * score.sign > 0 else "loss"
-    large = "large and " if test and abs(v.difference) >= LARGE * test.sd else ""
+    side = contrasts.BETTER if v.difference * verdicts.declared.score.sign > 0 else contrasts.WORSE
+    large = ", and the difference is large" if test and abs(v.difference) >= LARGE * test.sd else ""
+    margin = f"the margin of {margin_text(verdicts)}"
     known = {
-        contrasts.EQUIVALENT: f"equal within the margin of {margin}",
-        contrasts.NOT_WORSE: f"not worse by more than the margin of {margin}",
-        contrasts.UNSTABLE: "unstable, so the mean says little",
-        outcomes.DIFFERS_HERE: f"the {change} is {large}clear at this one rate, but no arm was tuned",
+        contrasts.BETTER: f"This is clearly better{large}",
+        contrasts.WORSE: f"This is clearly worse{large}",
+        outcomes.DIFFERS_HERE: f"This is clearly {side} at this learning rate{large}",
+        contrasts.EQUIVALENT: f"The two are equal within {margin}",
+        contrasts.NOT_WORSE: f"It is worse by less than {margin}, if at all",
+        contrasts.UNSTABLE: "It is unstable, so its mean says little",
     }
-    verdict = v.verdict.removesuffix(outcomes.HERE)
-    if verdict in (contrasts.BETTER, contrasts.WORSE):
-        words = f"the {change} is {large}clear"
-    elif verdict == contrasts.NO_DIFFERENCE and test:
-        words = f"the {change} cannot be told from noise{_next_look(v, verdicts)}"
-    else:
-        words = known.get(verdict, f"the {change} has no verdict")
-    condition = f", {outcomes.ASSUMPTION}" if verdict_words(v).endswith(f"({outcomes.ASSUMPTION})") else ""
-    return words + condition
+    if verdict == contrasts.NO_DIFFERENCE:
+        return f"The difference may be chance{_next_study(v, verdicts)}"
+    if verdict not in known:
+        return "This difference has no verdict"
+    assumes = test is not None and test.equal_noise and verdict != contrasts.UNSTABLE
+    return known[verdict] + (f", {outcomes.ASSUMPTION}" if assumes else "")
 
 
-def _next_look(v: ArmVerdict, verdicts: Verdicts) -> str:
-    """What more seeds would show: those of the next declared look, or twice as many."""
-    assert v.test is not None
-    n, score = len(v.values), verdicts.declared.score
-    declared = [look for look in verdicts.declared.looks if look > n]
-    more = declared[0] if declared else 2 * n
-    seen = fixed(verdicts.design.smallest_effect(more, v.test.sd) * score.scale, score.decimals + 1)
-    return f"; {'at the next look, ' if declared else 'with '}{more} seeds, a difference of {seen} would be seen"
+def _next_study(v: ArmVerdict, verdicts: Verdicts) -> str:
+    """What more seeds could show; without declared looks they need a new study, because seeds that are added give no verdict."""
+    n, effect = more_seeds(v, verdicts)
+    what = f"a new study with {n} seeds per arm"
+    if n in verdicts.declared.looks:
+        what = f"the next look, at {n} seeds,"
+    return f"; {what} can show a difference of {effect_text(effect, verdicts.declared.score)}"
 
 
 def _under(v: ArmVerdict, verdicts: Verdicts) -> str:
-    """Of a tie of tables: under which parametrisations of the tables it was tried, and whether they agree."""
+    """Of a tie of tables: with which parametrisations of the tables it was tried, and whether they agree."""
     if not ties_tables(v.arm.first.owner):
         return ""
     tried = [other for other in verdicts.arms if other.arm.label == v.arm.label and other.test]
     by_tables = {_tables(other): other for other in tried}
     if len(by_tables) < 2:
-        return f" {v.arm.label} was tried under one parametrisation of the tables ({_tables(v)}), another could differ."
+        return f" Only one setting of the token tables was tried for {v.arm.label} ({_tables(v)}); with another it may differ."
     score = verdicts.declared.score
-    found = "; ".join(f"{signed(other.difference or 0.0, score)} under {name}" for name, other in by_tables.items())
+    found = "; ".join(f"{signed(other.difference or 0.0, score)} with {name}" for name, other in by_tables.items())
     if len({(other.difference or 0.0) > 0 for other in by_tables.values()}) == 1:
-        return f" {v.arm.label} has the same sign under {len(by_tables)} parametrisations of the tables: {found}."
-    return f" {v.arm.label} depends on the parametrisation of the tables: {found}."
+        return f" {v.arm.label} has the same sign with all settings of the token tables that were tried: {found}."
+    return f" The sign of {v.arm.label} depends on the settings of the token tables: {found}."
 
 
 def _tables(v: ArmVerdict) -> str:
     settings = v.arm.first.settings
     stated = {key: settings[key] for key in settings if key.startswith(TABLES) and settings[key] is not None}
     std = settings.get(TABLES[0])
-    words = {TABLES[0]: "d_model^-0.5" if std is None else std} | stated
+    words = {TABLES[0]: "d_model ** -0.5" if std is None else std} | stated
     return ", ".join(f"{key.removeprefix('model.')} {value}" for key, value in words.items())
 
 
 def _stored(arm_verdict: ArmVerdict) -> str:
     """The whole difference in size to the baseline, if more than ties makes it, such as another vocabulary."""
-    ours = arm_verdict.arm.first
-    theirs = arm_verdict.base.arm.first if arm_verdict.base else None
-    if not ours.params or not theirs or not theirs.params or ours.params_untied == theirs.params:
-        return ""
-    percent = 100 * (ours.params / theirs.params - 1)
-    return f"; stores {abs(percent):.1f} % {'less' if percent < 0 else 'more'} than the baseline"
+    text = stored_text(arm_verdict)
+    return f"; stores {text} than the baseline" if text else ""
 
 
 def _costs(arm_verdict: ArmVerdict, verdicts: Verdicts) -> str:
     """Difference of the score, and FLOPs as a ratio to the baseline's; no seconds, which depend on what else ran."""
     score = verdicts.declared.score
     parts = [f"{difference_text(arm_verdict, score)} {score.title}"]
-    ours = arm_verdict.arm.total("flops")
-    theirs = arm_verdict.base.arm.total("flops") if arm_verdict.base else None
-    if ours and theirs and theirs.mean > 0:
-        ratio = f"{ours.mean / theirs.mean:.3g}"
-        parts.append("the same training FLOPs" if ratio == "1" else f"{ratio} times the training FLOPs")
+    ratio, ours = flops_text(arm_verdict), arm_verdict.arm.total("flops")
+    if ratio:
+        parts.append(f"{ratio} {'' if ratio == SAME_FLOPS else 'the '}training FLOPs")
     elif ours:
         parts.append(f"{powers(ours.mean)} training FLOPs")
     return ", ".join(parts)
@@ -176,7 +190,7 @@ def _observed(verdicts: Verdicts) -> str:
     """The range of the differences that were found; empty if there is none."""
     score = verdicts.declared.score
     ends = [f"{signed(v.difference or 0.0, score)} ({v.arm.name})" for v in _shown(verdicts.arms)]
-    return f"; observed: {' to '.join(ends)} {score.title}" if ends else ""
+    return f"; found: {' to '.join(ends)} {score.title}" if ends else ""
 
 
 def _sure(comparison: Comparison, verdicts: Verdicts) -> str:
@@ -185,8 +199,8 @@ def _sure(comparison: Comparison, verdicts: Verdicts) -> str:
     if not effects:
         return text
     score = verdicts.declared.score
-    ends = dict.fromkeys(fixed(x * score.scale, score.decimals + 1) for x in (min(effects), max(effects)))
-    return f"{text}; smallest detectable difference: {' to '.join(ends)} {score.title}"
+    ends = dict.fromkeys(effect_text(effect, score) for effect in (min(effects), max(effects)))
+    return f"{text}; smallest difference that these seeds can show: {' to '.join(ends)} {score.title}"
 
 
 def _why_none(comparison: Comparison, verdicts: Verdicts) -> list[str]:
@@ -201,23 +215,27 @@ def _why_none(comparison: Comparison, verdicts: Verdicts) -> list[str]:
     for arm_verdict in verdicts.arms:
         if not verdicts.declared.is_baseline(arm_verdict.arm):
             groups.setdefault(arm_verdict.verdict, []).append(arm_verdict)
-    reasons = [_reason(verdict, group) for verdict, group in groups.items()]
-    every = f"every arm is a baseline ({verdicts.declared.baseline}), so no tie is compared with another"
+    baseline = verdicts.declared.baseline
+    reasons = [_reason(verdict, group, baseline) for verdict, group in groups.items()]
+    every = f"every arm has the tying of the baseline ({baseline}), so there is no other tying to compare"
     return reasons or [every]
 
 
-def _reason(verdict: str, group: list[ArmVerdict]) -> str:
+def _reason(verdict: str, group: list[ArmVerdict], baseline: str) -> str:
     names = join_words([v.arm.name for v in group])
     single = len(group) == 1
     why = verdict.removeprefix("no verdict (").removesuffix(")")
     known = {
-        contrasts.NO_DIFFERENCE: f"{names} {'was' if single else 'were'} shown neither to differ nor to be equivalent",
-        outcomes.DIFFERS_HERE: f"{names} {'differs' if single else 'differ'}, but at one common rate, which may favour an arm",
+        contrasts.NO_DIFFERENCE: f"it is open whether {names} {'differs' if single else 'differ'} from the baseline",
+        outcomes.DIFFERS_HERE: (
+            f"{names} {'differs' if single else 'differ'} from the baseline, but the arms were not tuned, and another learning "
+            "rate could favour another arm"
+        ),
         contrasts.UNSTABLE: f"{names} {'is' if single else 'are'} unstable: seeds diverged or ended far worse than others",
         contrasts.WORSE: f"{names} {'is' if single else 'are'} worse",
-        "not scored": f"{names} {'is' if single else 'are'} not scored",
+        "not scored": f"{names} or the baseline has no score",
         contrasts.TOO_FEW: "one seed per arm cannot show whether a difference is chance",
         contrasts.UNSTABLE_BASELINE: "the baseline is unstable: seeds diverged or ended far worse than others",
-        contrasts.NO_SPREAD: f"{names}: seeds do not vary, so chance cannot be estimated",
+        contrasts.NO_SPREAD: f"the scores of {names} and of the baseline do not vary from seed to seed, so the size of chance is unknown",
     }
-    return known.get(verdict) or known.get(why) or f"there is {why} to compare with"
+    return known.get(verdict) or known.get(why) or f"the baseline ({baseline}) has no runs"

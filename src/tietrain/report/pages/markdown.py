@@ -15,7 +15,7 @@ from tietrain.report.pages.method import method_details, method_sentences
 from tietrain.report.pages.starts import starts_text
 from tietrain.report.pages.tables import cost_table, left_out_table, score_table, shown_scores
 from tietrain.report.pages.tuning_text import doubts, tuned_arms, tuning_text
-from tietrain.report.pages.verdict_text import heading, notes, verdict_table
+from tietrain.report.pages.verdict_text import heading, verdict_blocks
 from tietrain.report.ties import describe_ties
 from tietrain.report.verdicts import Verdicts
 from tietrain.runs.view import Run
@@ -34,6 +34,7 @@ FILES = {
     "arms.json": "the same, nested",
     "runs.csv": "one row per run, including failed ones",
     "runs.json": "the same, nested",
+    "reads.json": "when this report was written, and with how many seeds",
 }
 
 
@@ -50,10 +51,10 @@ def make_sections(comparison: Comparison, verdicts: Verdicts, drawings: Sequence
     """Everything about a comparison below its headline, in reading order; empty sections are left out."""
     finished = comparison.seeds[1] > 0
     sections = [
-        Section("Verdicts", f"{verdict_table(verdicts)}\n\n{bullets(notes(verdicts))}" if finished else ""),
+        Section("Verdicts", "\n\n".join(verdict_blocks(verdicts)) if finished else ""),
         Section(WARNINGS, bullets(_warnings(comparison))),
         Section("Figures", "", tuple(drawings)),
-        Section("Costs", cost_table(comparison)),
+        Section("Costs", cost_table(comparison, verdicts)),
         *_scores(comparison, verdicts),
         Section("About the scores", bullets(_score_notes(comparison))),
         Section("Tuning", tuning_text(comparison)),

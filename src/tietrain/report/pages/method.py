@@ -197,7 +197,7 @@ def _statistics(verdicts: Verdicts) -> str:
         looks = join_words(list(map(str, declared.looks)))
         text += f" The level of {LEVEL:g} is spent over looks at {looks} seeds (Lan and DeMets 1983)."
     if verdicts.design.luck:
-        text += f" The luck of tuning adds {verdicts.design.luck:.2g} seed variances to the mean of every arm."
+        text += f" For the luck of tuning, {verdicts.design.luck:.2g} seed variances are added to the variance of every mean."
     if declared.margin:
         text += (
             " Equivalence: two one-sided tests against the margin (Schuirmann 1987); not worse: one of them; both adjusted "

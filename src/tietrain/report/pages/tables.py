@@ -5,10 +5,12 @@ from itertools import product
 
 from tietrain.report.arms import TASK_TITLES, Arm, Comparison, Stat, count_statuses
 from tietrain.report.pages.markup import code, count, escape, fixed, markdown_table, powers, some_words
+from tietrain.report.verdicts import ArmVerdict, Verdicts
 from tietrain.runs.scores import COLUMNS, SCORES, Score
 from tietrain.runs.view import Run
 
 MOST_PATHS = 6
+SAME_FLOPS = "the same"
 
 
 def shown_scores(comparison: Comparison) -> list[Score]:
@@ -22,12 +24,21 @@ def shown_scores(comparison: Comparison) -> list[Score]:
     return [SCORES[name] for name in told]
 
 
-def cost_table(comparison: Comparison) -> str:
-    """One row per arm: seeds, parameters, what tying saved, FLOPs, steps, tokens, seconds."""
+def cost_table(comparison: Comparison, verdicts: Verdicts) -> str:
+    """One row per arm: seeds, parameters, what tying saved, FLOPs, steps, tokens, seconds.
+
+    Where more than ties makes arms smaller, or FLOPs differ, also both against the baseline.
+    """
+    judged = [verdicts.of(arm) for arm in comparison.arms]
+    against = {
+        "stored, against the baseline": [stored_text(arm_verdict) for arm_verdict in judged],
+        "FLOPs, against the baseline": [flops_text(arm_verdict) for arm_verdict in judged],
+    }
+    shown = {title: texts for title, texts in against.items() if {*texts} - {"", SAME_FLOPS}}
     header = ["arm", "finished", "seeds", "stored parameters", "saved by tying", "training FLOPs"]
-    header += ["steps", "target tokens", "training seconds"]
+    header += ["steps", "target tokens", "training seconds", *shown]
     rows = []
-    for arm in comparison.arms:
+    for i, arm in enumerate(comparison.arms):
         cells = [
             code(arm.name),
             describe_statuses(arm),
@@ -36,8 +47,29 @@ def cost_table(comparison: Comparison) -> str:
             saved_text(arm.first),
             stat_text(arm.total("flops"), powers),
         ]
-        rows.append(cells + [stat_text(arm.total(name), count) for name in ("steps", "tokens", "seconds")])
+        cells += [stat_text(arm.total(name), count) for name in ("steps", "tokens", "seconds")]
+        rows.append(cells + [texts[i] or "—" for texts in shown.values()])
     return markdown_table(header, rows, n_text=3)
+
+
+def stored_text(arm_verdict: ArmVerdict) -> str:
+    """`12.3 % less`: what the arm stores against its baseline; empty if ties alone make the difference, or it is unknown."""
+    ours = arm_verdict.arm.first
+    theirs = arm_verdict.base.arm.first if arm_verdict.base else None
+    if not ours.params or not theirs or not theirs.params or ours.params_untied == theirs.params:
+        return ""
+    percent = 100 * (ours.params / theirs.params - 1)
+    return f"{abs(percent):.1f} % {'less' if percent < 0 else 'more'}"
+
+
+def flops_text(arm_verdict: ArmVerdict) -> str:
+    """`1.02 times` or `the same`: training FLOPs against the baseline; empty if they are unknown."""
+    ours = arm_verdict.arm.total("flops")
+    theirs = arm_verdict.base.arm.total("flops") if arm_verdict.base else None
+    if not ours or not theirs or theirs.mean <= 0:
+        return ""
+    ratio = f"{ours.mean / theirs.mean:.3g}"
+    return SAME_FLOPS if ratio == "1" else f"{ratio} times"
 
 
 def describe_statuses(arm: Arm) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import fmean
 
 from tietrain.report.arms import Arm, Comparison, common_points
-from tietrain.report.pages.markup import bullets, escape
+from tietrain.report.pages.markup import escape
 from tietrain.report.pages.tables import cost_table, score_table, shown_scores
-from tietrain.report.pages.verdict_text import heading, notes, verdict_table
+from tietrain.report.pages.verdict_text import heading, verdict_blocks
 from tietrain.report.verdicts import Verdicts
 from tietrain.runs import record as runs
 from tietrain.runs.events import FLOPS_A_STEP, EventFile
@@ -40,8 +40,8 @@ def write_tensorboard_report(folder: Path, comparisons: Sequence[Comparison], ve
 
 
 def _page(comparison: Comparison, verdicts: Verdicts) -> str:
-    blocks = [f"# {escape(comparison.title)}", escape(heading(comparison, verdicts)), verdict_table(verdicts)]
-    blocks += [bullets(notes(verdicts)), "## Costs", cost_table(comparison)]
+    blocks = [f"# {escape(comparison.title)}", escape(heading(comparison, verdicts))]
+    blocks += [*verdict_blocks(verdicts), "## Costs", cost_table(comparison, verdicts)]
     for split in comparison.splits:
         blocks += [f"## Scores on {escape(split)}", score_table(comparison, split)]
     return "\n\n".join(blocks)

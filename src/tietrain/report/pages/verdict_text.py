@@ -1,10 +1,11 @@
 """Verdicts in words: their table, what they rest on, and which differences the seeds could have shown."""
 
 import math
+from dataclasses import replace
 
 from tietrain.report.arms import Comparison, make_stat, show_value
-from tietrain.report.contrasts import ENOUGH_SEEDS, MAX_SEEDS, NO_DIFFERENCE, UNSTABLE, unseen_share
-from tietrain.report.pages.markup import code, escape, fixed, join_words, markdown_table
+from tietrain.report.contrasts import ENOUGH_SEEDS, MAX_SEEDS, NO_DIFFERENCE, UNSTABLE, level_at, unseen_share
+from tietrain.report.pages.markup import bullets, code, escape, fixed, join_words, markdown_table
 from tietrain.report.pages.tables import score_text
 from tietrain.report.pages.tuning_text import tuning_heading
 from tietrain.report.verdicts import ASSUMPTION, ArmVerdict, Verdicts
@@ -19,6 +20,11 @@ def heading(comparison: Comparison, verdicts: Verdicts) -> str:
     seeds = f"{high} seed{'' if high == 1 else 's'}" if low == high else f"{low} to {high} seeds"
     rate = "at one common rate" if comparison.n_rates == 1 else f"at {comparison.n_rates} rates, none of them tuned"
     return f"{tuning_heading(comparison) or rate}, {seeds}"
+
+
+def verdict_blocks(verdicts: Verdicts) -> list[str]:
+    """The verdicts, what they rest on, and what the seeds can show, as Markdown."""
+    return [block for block in (verdict_table(verdicts), bullets(notes(verdicts)), power_table(verdicts)) if block]
 
 
 def verdict_table(verdicts: Verdicts) -> str:
@@ -84,14 +90,13 @@ def notes(verdicts: Verdicts) -> list[str]:
         lines.append(f"There is no arm {code(declared.baseline)} to compare with: name one in `report.baseline`.")
     if any(arm_verdict.test is None for arm_verdict in compared):
         lines.append(
-            "One seed gives no interval, no p and no verdict: another seed could reverse the difference. "
-            f"`seed={','.join(map(str, range(1, ENOUGH_SEEDS + 1)))}` is the smallest grid whose verdicts rest on no assumption "
-            "about seed noise."
+            "One seed gives no interval, no p and no verdict: another seed could reverse the difference. With "
+            f"`seed={','.join(map(str, range(1, ENOUGH_SEEDS + 1)))}` a study needs no assumption about the noise of seeds."
         )
     if any(arm_verdict.test and arm_verdict.test.equal_noise for arm_verdict in compared):
         lines.append(
-            f"With fewer than {ENOUGH_SEEDS} seeds per arm, intervals, p and verdicts take the noise of a seed to be the same in "
-            "all arms."
+            f"With fewer than {ENOUGH_SEEDS} seeds per arm, intervals, p and verdicts assume that the scores of seeds vary equally "
+            "in all arms."
         )
     if declared.split.partition(".")[0] == "valid":
         lines.append("valid also chose the checkpoint of each run, so its scores are somewhat better than on new text.")
@@ -99,17 +104,17 @@ def notes(verdicts: Verdicts) -> list[str]:
     if compared:
         n = min(len(arm_verdict.values) for arm_verdict in compared)
         lines.append(
-            f"Verdicts are about a typical run. {n} seed{'' if n == 1 else 's'} of an arm without a bad one cannot exclude that "
-            f"up to {100 * unseen_share(n):.0f} % of its runs end badly (95 %)."
+            f"Verdicts are about a typical run. If {n} seed{'' if n == 1 else 's'} of an arm ended well, up to "
+            f"{100 * unseen_share(n):.0f} % of all its runs may still end badly (95 % confidence)."
         )
     if compared and not verdicts.tuned:
         some = any(arm_verdict.arm.tuning for arm_verdict in verdicts.arms)
         tuned = "Not every arm was tuned in the same way" if some else "No arm was tuned"
-        lines.append(f"{tuned}: another rate could favour another arm, so none is called better or worse.")
+        lines.append(f"{tuned}: another learning rate could favour another arm, so none is called better or worse.")
     if any(arm_verdict.n_diverged for arm_verdict in verdicts.arms):
         lines.append("Means and differences leave diverged seeds out; medians count them as worst.")
     lines += [_two_level(arm_verdict, verdicts) for arm_verdict in verdicts.arms if arm_verdict.two_level]
-    return [*lines, *verdicts.notes, *_power(verdicts)]
+    return [*lines, *verdicts.notes]
 
 
 def _primary(verdicts: Verdicts) -> str:
@@ -125,7 +130,7 @@ def _primary(verdicts: Verdicts) -> str:
         return f"Exploratory, no verdict: {measured}; {escape(declared.doubt)}."
     margin = "no margin was declared, so no arm can be called equivalent or not worse"
     if declared.margin is not None:
-        margin = f"a difference within {declared.margin * declared.score.scale:g} does not matter"
+        margin = f"a difference within the margin of {margin_text(verdicts)} does not matter"
     when = "anew after training" if _corrections(verdicts) else "before training"
     return f"Primary, declared {when}: {measured}; {margin}. All other scores and splits here are exploratory."
 
@@ -135,7 +140,7 @@ def _bad(arm_verdict: ArmVerdict) -> str:
     many = len(arm_verdict.bad) > 1
     return (
         f"{code(arm_verdict.arm.name)}: seed{'s' if many else ''} {seeds} ended far worse than the noise of the study explains; "
-        "an arm with a bad seed is unstable and has no verdict."
+        "an arm with such a seed is unstable and is called nothing else."
     )
 
 
@@ -158,18 +163,50 @@ def _two_level(arm_verdict: ArmVerdict, verdicts: Verdicts) -> str:
     )
 
 
-def _power(verdicts: Verdicts) -> list[str]:
-    """The smallest difference that each arm's seeds can detect, and how many are needed; empty without two seeds."""
-    score = verdicts.declared.score
+def margin_text(verdicts: Verdicts) -> str:
+    """The margin as it was declared, in the unit that is shown."""
+    return f"{(verdicts.declared.margin or 0.0) * verdicts.declared.score.scale:g}"
+
+
+def more_seeds(arm_verdict: ArmVerdict, verdicts: Verdicts) -> tuple[int, float]:
+    """Seeds of the next declared look, or twice as many as there are; and the smallest difference that they can show."""
+    assert arm_verdict.test is not None
+    n, looks = len(arm_verdict.values), verdicts.declared.looks
+    later = [look for look in looks if look > n]
+    if not later:
+        return 2 * n, verdicts.design.smallest_effect(2 * n, arm_verdict.test.sd)
+    level = verdicts.design.level * level_at(looks, later[0]) / verdicts.level
+    return later[0], replace(verdicts.design, level=level).smallest_effect(later[0], arm_verdict.test.sd)
+
+
+def effect_text(effect: float, score: Score) -> str:
+    """The size of a difference, with the decimals of a difference."""
+    return fixed(effect * score.scale, score.decimals + 1)
+
+
+def power_table(verdicts: Verdicts) -> str:
+    """The smallest difference that the seeds of each arm can show, and how many seeds are needed; empty without a test."""
     target = "the margin" if verdicts.declared.margin else "the difference found"
-    parts = []
-    for arm_verdict in verdicts.arms:
-        if arm_verdict.smallest_effect is not None:
-            smallest = fixed(arm_verdict.smallest_effect * score.scale, score.decimals + 1)
-            needed = arm_verdict.seeds_needed
-            seeds = f"more than {MAX_SEEDS:,}" if needed is None else str(needed)
-            parts.append(
-                f"{code(arm_verdict.arm.name)} can detect a difference of {smallest} with its {len(arm_verdict.values)} seeds, "
-                f"and needs {seeds} seeds to detect {target}"
-            )
-    return [f"Power (80 %, level {verdicts.design.level:.2g}): {'; '.join(parts)}."] if parts else []
+    header = ["arm", "seeds", "smallest difference they can show", "with more seeds", f"seeds needed to show {target}"]
+    rows = [
+        _power_row(arm_verdict, verdicts) for arm_verdict in verdicts.arms if arm_verdict.smallest_effect is not None
+    ]
+    if not rows:
+        return ""
+    about = (
+        f"What seeds can show, with a chance of 80 % at level {verdicts.design.level:.2g}, if seeds vary as they did here. It "
+        "serves to plan the next study:"
+    )
+    return f"{about}\n\n{markdown_table(header, rows)}"
+
+
+def _power_row(arm_verdict: ArmVerdict, verdicts: Verdicts) -> list[str]:
+    score, needed = verdicts.declared.score, arm_verdict.seeds_needed
+    more, effect = more_seeds(arm_verdict, verdicts)
+    return [
+        code(arm_verdict.arm.name),
+        str(len(arm_verdict.values)),
+        effect_text(arm_verdict.smallest_effect or 0.0, score),
+        f"{effect_text(effect, score)} with {more} seeds",
+        f"more than {MAX_SEEDS:,}" if needed is None else str(needed),
+    ]
