@@ -125,7 +125,7 @@ def test_tensorboard_logs_a_failure_once_and_stops_nothing(tmp_path, monkeypatch
     assert [line for line in lines if "TensorBoard" in line] == [
         "TensorBoard is off for this run: [Errno 28] No space left on device"
     ]
-    assert len(runs.read_metrics(tmp_path)) == 7
+    assert len(runs.read_metrics(tmp_path)) == 9
 
 
 def test_telemetry_draws_a_bar_on_a_terminal_and_logs_the_lines(tmp_path, monkeypatch, capsys):

@@ -149,7 +149,7 @@ def test_trackers_log_a_failure_once_and_stop_nothing(tmp_path, fake, broken):
     state, _ = train(tmp_path, with_trackers("wandb"), log=lines.append)
     assert state.step == 12
     assert [line for line in lines if "wandb" in line] == [f"wandb is off for this run: no {broken} today"]
-    assert len(runs.read_metrics(tmp_path)) == 7
+    assert len(runs.read_metrics(tmp_path)) == 9
 
 
 def test_trackers_that_fail_leave_the_others(tmp_path, fake, monkeypatch):
@@ -157,7 +157,7 @@ def test_trackers_that_fail_leave_the_others(tmp_path, fake, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", Fake(broken=("log",)))
     lines = []
     train(tmp_path, with_trackers("wandb", "trackio"), log=lines.append)
-    assert len(module.points) == 6 and module.finished == 1
+    assert len(module.points) == 8 and module.finished == 1
     assert len([line for line in lines if " is off" in line]) == 1
 
 

@@ -30,7 +30,7 @@ class ReportConfig:
     """Label of the tying that every other arm is compared with."""
     margin: Optional[float] = setting(None, identity=False, gt=0)
     """Largest difference of the primary score that does not matter, in its unit; null tests no equivalence."""
-    looks: list[int] = setting([], identity=False, ge=2)
+    looks: list[int] = setting([], identity=False, ge=2, absent=[])
     """Numbers of seeds at which the report is to be read, ascending; the error of verdicts is spent over them. Empty for
     one reading, at any number."""
 

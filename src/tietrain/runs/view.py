@@ -32,7 +32,7 @@ MAX_TEXT = 1000
 # Evaluations that are kept of a curve; while there are more, every other one is left out.
 MAX_POINTS = 1000
 MAX_DEPTH = 12
-# Looks at a model that are kept besides the last.
+# Looks at a model that are kept.
 MAX_LOOKS = 8
 
 
@@ -57,7 +57,8 @@ class Run:
         targets; `scores` per token and per token of length.
     steps, tokens (target), flops (training), seconds: totals so far; None if not recorded.
     checkpoint_step, chosen_by: the step of the scored weights, and how they were chosen.
-    looks: what was seen of the model at a few steps, in order, the last one at the end (see `train.probe`).
+    looks: what was seen of the model at a few steps, in order (see `train.probe`). row_norms: role of table -> mean norm of
+        the rows that were scored.
     no_curve: why existing metrics could not be read.
     scores: split -> score -> number; reasons: `split.score` -> why it is empty. means: split that is the mean over
         directions -> the splits it is the mean of.
@@ -106,6 +107,7 @@ class Run:
     windows: dict[str, Scalar] = field(default_factory=dict)
     curve: tuple[Point, ...] = ()
     looks: tuple[dict[str, float], ...] = ()
+    row_norms: dict[str, float] = field(default_factory=dict)
     no_curve: str = ""
 
     @property
@@ -241,6 +243,7 @@ def _eval_fields(body: Any) -> dict[str, Any]:
         "signatures": {clean_text(k): clean_text(str(v)) for k, v in body.get("signatures", {}).items()},
         "reasons": {clean_text(k): clean_text(str(v)) for k, v in body.get("reasons", {}).items()},
         "windows": _flat(body.get("windows", {})),
+        "row_norms": _numbers(body.get("row_norms", {})),
         "checkpoint_step": number(checkpoint.get("step")),
         "chosen_by": clean_text(str(checkpoint.get("chosen_by", ""))),
         **{name: number(body.get(name)) for name in TOTALS},
@@ -274,8 +277,7 @@ def _with_curve(run: Run, directory: Path) -> Run:
     points.sort(key=lambda p: p.step)
     while len(points) > MAX_POINTS:
         points = points[:0:-2][::-1]
-    looks = looks[:MAX_LOOKS] + looks[MAX_LOOKS:][-1:]
-    return replace(run, curve=tuple(points), looks=tuple(looks))
+    return replace(run, curve=tuple(points), looks=tuple(looks[:MAX_LOOKS]))
 
 
 def number(value: Any) -> float | None:

@@ -120,6 +120,7 @@ def _train_and_score(
     from tietrain.train.checkpoint import save_final
     from tietrain.train.hardware import resolve_hardware
     from tietrain.train.loop import fit
+    from tietrain.train.probe import row_norms
     from tietrain.train.tasks import make_task
     from tietrain.train.tensorboard import add_results, final_scalars
 
@@ -152,7 +153,8 @@ def _train_and_score(
     finals = final_scalars(experiment, state.flops, primary)
     add_results(directory, finals, record.progress, log)
     trackers.add_results(finals, record.progress)
-    runs.write_json(directory / runs.EVAL, {**record.progress, "checkpoint": scored, **scores})
+    body = {**record.progress, "checkpoint": scored, "row_norms": row_norms(model), **scores}
+    runs.write_json(directory / runs.EVAL, body)
     log(f"finished: {directory}")
 
 

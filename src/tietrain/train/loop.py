@@ -95,21 +95,24 @@ def fit(
             flops = experiment.flops.training(length_units(model.shape, batch.lengths))
             state.lr = learning_rate(config.optim, fraction_spent(state.middle_of_step(batch.n_tokens, flops), budgets))
             set_learning_rate(optimizer, state.lr)
-            with probe.around_step(state, telemetry):
-                sums = train_step(
-                    compute,
-                    optimizer,
-                    batch,
-                    task.loss,
-                    hardware=hardware,
-                    clip_norm=config.optim.clip_norm,
-                    seed=config.seed,
-                    step=state.step + 1,
-                )
+            seen = probe.before_step(state)
+            sums = train_step(
+                compute,
+                optimizer,
+                batch,
+                task.loss,
+                hardware=hardware,
+                clip_norm=config.optim.clip_norm,
+                seed=config.seed,
+                step=state.step + 1,
+            )
             if smoothed and config.train.ema:
                 smooth(smoothed, model, config.train.ema, state.step + 1)
             time.sleep(config.train.slow_step_seconds)
             _advance(state, batch, sums, flops, time.perf_counter() - began, task.batches.n_batches(state.epoch))
+
+            if seen:
+                telemetry.add_probe_row(state, probe.after_step(seen))
 
             now = fraction_spent(state.used, budgets)
             is_last = now >= 1
@@ -120,8 +123,6 @@ def fit(
             if is_last or _evaluation_is_due(config.train, state.step, before, now):
                 found = _evaluate(evaluated, task, state, telemetry)
                 is_kept = note_evaluation(state, found, config.train)
-            if is_last:
-                telemetry.add_probe_row(state, probe.look())
             if is_last or state.step % config.train.checkpoint_every == 0:
                 _save(directory, model, optimizer, smoothed, identity, state, telemetry)
                 saved = state.step

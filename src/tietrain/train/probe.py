@@ -1,9 +1,6 @@
-"""How a model begins, at its real width: a look at one batch and at one update, after a few steps and at the end."""
+"""How a model begins, at its real width: a look at one batch and at one update, after a few numbers of steps."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,12 +11,14 @@ from tietrain.model.transformer import Transformer, device_of
 from tietrain.plan.tables import table_role
 from tietrain.train.state import TrainState
 from tietrain.train.tasks.task import Task
-from tietrain.train.telemetry import Telemetry
 
-# Steps before which a run is looked at.
+# Numbers of steps after which a run is looked at, before the next.
 STEPS = (0, 10, 50, 200)
 # Padded positions of the batch that is looked at; its logits are held at once.
 MAX_TOKENS = 1024
+
+# Roles that are no tables.
+OTHER = ("matrices", "vectors")
 
 Roles = dict[str, list[Tensor]]
 
@@ -37,22 +36,23 @@ class Probe:
         self._model = model
         self._batch = split_batch(task.batches.batch(0, 0), MAX_TOKENS)[0].to(device_of(model))
         self._roles = _roles(model)
+        self._before: Roles = {}
 
-    @contextmanager
-    def around_step(self, state: TrainState, telemetry: Telemetry) -> Iterator[None]:
-        """Log a look if the step that is taken inside is one of STEPS."""
+    def before_step(self, state: TrainState) -> dict[str, float]:
+        """A look if the next step is one of STEPS after the first; else empty."""
         if state.step not in STEPS:
-            yield
-            return
-        at = replace(state)
-        seen = self.look()
-        before = {role: [p.detach().clone() for p in tensors] for role, tensors in self._roles.items()}
-        yield
+            return {}
+        self._before = {role: [p.detach().clone() for p in tensors] for role, tensors in self._roles.items()}
+        return {"of_step": state.step, **self.look()}
+
+    def after_step(self, seen: dict[str, float]) -> dict[str, float]:
+        """A look with what the step has added."""
         for role, tensors in self._roles.items():
-            added = [p.detach() - was for p, was in zip(tensors, before[role], strict=True)]
-            if size := _norm(before[role]):
+            added = [p.detach() - was for p, was in zip(tensors, self._before[role], strict=True)]
+            if size := _norm(self._before[role]):
                 seen[f"update_{role}"] = _norm(added) / size
-        telemetry.add_probe_row(at, seen)
+        self._before = {}
+        return seen
 
     def look(self) -> dict[str, float]:
         """What is seen on the batch."""
@@ -71,10 +71,14 @@ class Probe:
             seen["own_logit"] = logits.detach().gather(1, read[:, None]).mean().item()
         for role, tensors in self._roles.items():
             seen[f"grad_norm_{role}"] = _norm([p.grad for p in tensors if p.grad is not None])
-            if role not in ("matrices", "vectors"):
-                seen[f"row_norm_{role}"] = torch.cat([p.detach().norm(dim=1) for p in tensors]).mean().item()
         model.zero_grad(set_to_none=True)
-        return seen
+        return seen | {f"row_norm_{role}": norm for role, norm in row_norms(model).items()}
+
+
+def row_norms(model: Transformer) -> dict[str, float]:
+    """Role of table -> mean norm of its rows."""
+    tables = {role: tensors for role, tensors in _roles(model).items() if role not in OTHER}
+    return {role: torch.cat([p.detach().norm(dim=1) for p in found]).mean().item() for role, found in tables.items()}
 
 
 def _roles(model: Transformer) -> Roles:

@@ -80,7 +80,7 @@ class Telemetry:
         self._log(f"step {state.step}: valid {row['nats_per_token']:.4f} nats per token, ppl {row['ppl']:.4g}")
 
     def add_probe_row(self, state: TrainState, seen: Mapping[str, float]) -> None:
-        """Log a look at how the model begins, or ends."""
+        """Log a look at how the model begins."""
         self._add({**_where(state, "probe"), **seen})
 
     def sync(self) -> None:

@@ -13,7 +13,16 @@ from tietrain.runs.view import collect
 
 
 def look_row(step, above, **seen):
-    return {"step": step, "tokens": 0, "flops": 0, "seconds": 0, "split": "probe", "above_uniform": above, **seen}
+    return {
+        "step": step + 1,
+        "of_step": step,
+        "tokens": 0,
+        "flops": 0,
+        "seconds": 0,
+        "split": "probe",
+        "above_uniform": above,
+        **seen,
+    }
 
 
 @pytest.fixture
@@ -26,8 +35,9 @@ def text_of(tmp_path):
                 directory = write_run(tmp_path, make_config("lm", label, seed), loss=loss + 0.001 * seed)
                 end = row_norm if label == "pre_softmax" else 1.0
                 seen = {"logit_std": 1.0, "own_logit": 0.25, "row_norm_tied": 1.0}
-                rows = [look_row(0, start, **seen), look_row(10, start / 2), look_row(900, -1.0, row_norm_tied=end)]
-                runs.append_metrics(directory, rows)
+                runs.append_metrics(directory, [look_row(0, start, **seen), look_row(10, start / 2)])
+                body = runs.read_json(directory / runs.EVAL)
+                runs.write_json(directory / runs.EVAL, body | {"row_norms": {"tied": end}})
         (comparison,) = compare(make_arms(collect(tmp_path)))
         return starts_text(comparison, judge(comparison, tuned=False))
 

@@ -18,7 +18,7 @@ GROWTH = 3.0
 ROW_NORM = "row_norm_"
 EXPLANATION = (
     "Above uniform: nats/token minus ln V on one batch without dropout, before the step. Own logit: mean logit of the token just "
-    "read. Rows: mean norm of a table's rows at the end over that at the start, by role."
+    "read. Rows: mean norm of a table's rows in the scored weights over that at the start, by role."
 )
 
 
@@ -42,7 +42,7 @@ def starts_text(comparison: Comparison, verdicts: Verdicts) -> str:
 
 def _at(arm: Arm, step: int, name: str) -> float | None:
     """Mean over the finished runs of what was seen before a step."""
-    found = [look[name] for run in arm.done for look in run.looks[:-1] if look.get("step") == step and name in look]
+    found = [look[name] for run in arm.done for look in run.looks if look.get("of_step") == step and name in look]
     return fmean(found) if found else None
 
 
@@ -50,11 +50,11 @@ def _growth(arm: Arm) -> dict[str, float]:
     """Role -> mean row norm at the end over that at the start; infinite for a table that began at zero."""
     found: dict[str, list[float]] = {}
     for run in arm.done:
-        if len(run.looks) > 1:
-            first, last = run.looks[0], run.looks[-1]
-            for name in (name for name in first if name.startswith(ROW_NORM) and name in last):
-                factor = last[name] / first[name] if first[name] else math.inf
-                found.setdefault(name.removeprefix(ROW_NORM), []).append(factor)
+        first = run.looks[0] if run.looks else {}
+        for role, norm in run.row_norms.items():
+            before = first.get(ROW_NORM + role)
+            if before is not None:
+                found.setdefault(role, []).append(norm / before if before else math.inf)
     return {role: fmean(factors) for role, factors in found.items()}
 
 
