@@ -113,7 +113,7 @@ def test_killed_grid_continues_where_it_was(again, finished):
     words = ["tying=pre_softmax", "seed=1,3", "train.slow_step_seconds=0.3"]
     command = [sys.executable, "-m", "tietrain", "-m", *TINY, f"data.cache={finished / 'cache'}", *words]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not (3 in cells() and len(runs.read_metrics(cells()[3])) >= 2):
+    while not (3 in cells() and len(runs.read_metrics(cells()[3])) >= 3):
         time.sleep(0.05)
         assert process.poll() is None
     process.send_signal(signal.SIGKILL)

@@ -4,7 +4,7 @@ The YAML files of `conf/` hold values; the types, the checks and the meaning of 
 """
 
 from tietrain.config.data import OWN_SPLITS, DataConfig
-from tietrain.config.model import ModelConfig, TyingConfig
+from tietrain.config.model import InitStd, ModelConfig, TyingConfig
 from tietrain.config.run import RunConfig
 from tietrain.config.study import MATCHED, MatchConfig, ReportConfig, TuneConfig
 from tietrain.config.task import TaskConfig
@@ -16,6 +16,7 @@ __all__ = [
     "OWN_SPLITS",
     "DataConfig",
     "HardwareConfig",
+    "InitStd",
     "MatchConfig",
     "ModelConfig",
     "OptimConfig",
