@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from tietrain.config import OWN_SPLITS, RunConfig
 from tietrain.config.layout import Layout, make_layout
+from tietrain.data.byte_pieces import note_untrained_bytes
 from tietrain.data.cache import cache_root, cached
 from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, char_lengths, token_starts
 from tietrain.data.prepared import Prepared, note_scored, training_rows
@@ -45,7 +46,7 @@ def prepare(config: RunConfig) -> Prepared:
             raise SettingsError("model.decoders=one", problem, "choose model.decoders=each, or add a text source")
     source_key = corpus_key(config.data, task)
     settings = (config.model.vocab_size, config.data.kind, config.data.byte_fallback)
-    key = _key(source_key, layout.columns, layout.tags, *settings)
+    key = _key(source_key, layout.columns, layout.tags, *settings, *_partial(config))
     root = cache_root(config.data.cache)
     with cached(root, "corpus", key, lambda beside: _build(config, layout, source_key, beside)) as folder:
         meta = json.loads((folder / META).read_bytes())
@@ -80,6 +81,7 @@ def prepare(config: RunConfig) -> Prepared:
             by_all = f"{len(set.intersection(*used.values())):,} by all"
             uses = f"of {named[name].size:,} pieces train uses {by_column}, {by_all}; an output computes every one"
             prepared.notes.append(f"vocabulary ({name}): {uses}")
+    note_untrained_bytes(prepared, config.data.character_coverage)
     return prepared
 
 
@@ -166,6 +168,12 @@ def _key(*parts: object) -> str:
     return hashlib.sha256(json.dumps([CACHE_VERSION, sentencepiece.__version__, *parts]).encode()).hexdigest()[:32]
 
 
+def _partial(config: RunConfig) -> tuple[float, ...]:
+    """What a coverage below 1 adds to a key; entries of full coverage keep the keys they had before there was any other."""
+    coverage = config.data.character_coverage
+    return () if coverage == 1 else (coverage,)
+
+
 def _packed(arrays: Arrays, what: str, *names: str) -> tuple[np.ndarray, np.ndarray]:
     return arrays["/".join([what, *names])], arrays["/".join(["offsets", *names])]
 
@@ -179,10 +187,10 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
     def learn(columns: Collection[str], tags: tuple[str, ...] = ()) -> Vocabulary:
         """The vocabulary of one or more columns: learned once, then read from the cache."""
         lines = itertools.chain.from_iterable(train[column] for column in columns)
-        key = _key(*settings, tags, source_key, *columns)
+        key = _key(*settings, tags, source_key, *columns, *_partial(config))
 
         def build(entry: Path) -> None:
-            train_vocabulary(lines, *settings, tags).save(entry / "vocabulary.model")
+            train_vocabulary(lines, *settings, tags, config.data.character_coverage).save(entry / "vocabulary.model")
 
         with cached(cache_root(config.data.cache), "vocabulary", key, build) as entry:
             return load_vocabulary(entry / "vocabulary.model")
