@@ -155,7 +155,6 @@ SILENT = {
     "BLEU of tokens": {"target": POSITIVE["tokenized"], "bleu_tokenize": "none"},
     "tokens are read": {"source": POSITIVE["tokenized"]},
     "model of tokens": {"task": "lm", "target": POSITIVE["tokenized"]},
-    "masked model of Chinese": {"task": "mlm", "target": POSITIVE["Chinese"]},
     "a table in a cell": {"target": POSITIVE["table"], "format": "jsonl"},
 }
 
@@ -169,6 +168,7 @@ NOTED = {
     "translation to Chinese": {"target": POSITIVE["Chinese"]},
     "translation to Japanese by zh": {"target": POSITIVE["Japanese"], "bleu_tokenize": "zh"},
     "model of Thai": {"task": "lm", "target": POSITIVE["Thai"]},
+    "masked model of Chinese": {"task": "mlm", "target": POSITIVE["Chinese"]},
     "pieces are read": {"source": POSITIVE["subword-nmt"]},
     "pieces on purpose": {"target": POSITIVE["subword-nmt"], "bleu_tokenize": "none"},
     "model of pieces": {"task": "lm", "target": POSITIVE["sentencepiece"]},

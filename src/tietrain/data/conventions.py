@@ -195,14 +195,15 @@ class _Case:
 
     def _refusal(self, problem: str, remedy: str) -> DataError:
         split = next(iter(self.shares))
-        return DataError(f"data.splits.{split}=[{','.join(self.config.data.splits.get(split, []))}]", problem, remedy)
+        named = self.config.data.splits.get(split)  # a dataset may bring its own
+        return DataError(f"data.splits.{split}" + (f"=[{','.join(named)}]" if named else ""), problem, remedy)
 
     def _script(self) -> str:
         blanks = f"{self.convention} is written without blanks between words"
         if self.config.data.kind == "word":
             problem = f"{self.column} has no words to count: {blanks}"
             raise SettingsError("data.kind=word", problem, "choose data.kind=unigram, or segment the text into words")
-        if self.config.task.name == "lm":
+        if self.config.task.name != "mt":
             return f"{blanks}, so ppl_word counts clauses; read bits_per_byte"
         cuts = _CUT_BY.get(self.convention, ("char",))
         if not self._bleu or self._bleu in cuts:
