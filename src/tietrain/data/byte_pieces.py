@@ -1,7 +1,7 @@
 """Notes of bytes that a vocabulary has, a scored split needs and train never shows."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,23 +25,22 @@ def note_untrained_bytes(prepared: Prepared, coverage: float) -> None:
     """
     vocabularies = {name: prepared.vocabularies[stack] for stack, name in prepared.layout.vocabularies.items()}
     for name, vocabulary in vocabularies.items():
-        if not vocabulary.byte_ids:
-            continue
-        train = _counts(prepared.encoded["train"][name].values(), vocabulary)
-        untrained = np.zeros(vocabulary.size, dtype=bool)
-        untrained[[*vocabulary.byte_ids.values()]] = True
-        untrained &= train == 0
-        trainable = None
-        for split in prepared.corpus.splits:
-            for column, lines in prepared.encoded[split][name].items():
-                missing = _counts([lines], vocabulary) * untrained
-                if not missing.sum():
-                    continue
-                if trainable is None:
-                    trainable = _spelled_at_usual(vocabulary, train) if coverage > USUAL_COVERAGE else set()
-                found = f"{split}: {missing.sum():,} of its {len(lines.values):,} pieces ({column})"
-                why = "are bytes that train never has, so no step trains them, and arms differ there by their initial values"
-                prepared.notes.append(f"{found} {why}; {_remedy(int(missing[sorted(trainable)].sum()), split)}")
+        if vocabulary.byte_ids:
+            prepared.notes += _notes(prepared, name, vocabulary, coverage)
+
+
+def _notes(prepared: Prepared, name: str, vocabulary: Vocabulary, coverage: float) -> Iterator[str]:
+    train = _counts(prepared.encoded["train"][name].values(), vocabulary)
+    untrained = [i for i in vocabulary.byte_ids.values() if not train[i]]
+    usual = _spelled_at_usual(vocabulary, train) if coverage > USUAL_COVERAGE else set()
+    trainable = [i in usual for i in untrained]
+    for split in prepared.corpus.splits:
+        for column, lines in prepared.encoded[split][name].items():
+            missing = _counts([lines], vocabulary)[untrained]
+            if n := int(missing.sum()):
+                found = f"{split}: {n:,} of its {len(lines.values):,} pieces ({column}) are bytes that train never has"
+                why = "so no step trains them, and arms differ there by their initial values"
+                yield f"{found}, {why}; {_remedy(int(missing[trainable].sum()), split)}"
 
 
 def _counts(columns: Iterable[EncodedLines], vocabulary: Vocabulary) -> NDArray[np.int64]:
