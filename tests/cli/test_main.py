@@ -157,6 +157,7 @@ def test_main_reports_a_bug_with_70_and_a_log(tietrain_cli, monkeypatch):
         ("seed=1", ["tokens"]),
         ("-m seed=1,2 model.vocab_size=200", ["tokens"] * 2),
         ("-m data.byte_fallback=choice(true,false)", ["chars"] * 2),
+        ("-m data.byte_fallback=true data.character_coverage=1.0,0.9995", ["chars"] * 2),
         ("-m data.kind=bpe,char train.batch_by=auto,tokens", ["chars", "tokens"] * 2),
         ("-cd mine experiment=sizes", ["chars"] * 2),
         ("-cd mine experiment=sizes model.vocab_size=300 seed=1,2", ["tokens"] * 2),

@@ -38,6 +38,8 @@ REFUSED = {
     "data.vocabulary=jiont": "data.vocabulary=jiont",
     "data.vocabulary=joint": "data.vocabulary=joint",
     "data.difficulty=13": "data.difficulty=13",
+    "data.character_coverage=0.9995": "data.character_coverage=0.9995",
+    "data.character_coverage=0": "data.character_coverage=0",
     "data.splits.test_2017=[a]": "data.splits.test_2017",
     "data.splits=3": "data.splits=3",
     "data=nope": "data=nope",

@@ -203,7 +203,8 @@ def test_max_len_leaves_pairs_out_and_counts_them(mt):
 def test_prepare_again_loads_neither_datasets_nor_the_corpus(mt):
     prepare(mt)
     code = (
-        "import sys; from tietrain.config import *; from tietrain.data.prepare import prepare\n"
+        "import sys; from tietrain.config import *; from tietrain.config.model import InitStd\n"
+        "from tietrain.data.prepare import prepare\n"
         "from tietrain.data.description import describe\n"
         f"p = prepare({mt!r}); describe(p)\n"
         "assert not {'datasets', 'pandas', 'pyarrow', 'torch'} & set(sys.modules)"
@@ -249,6 +250,28 @@ def test_prepare_knows_the_settings_of_the_vocabulary(mt):
     before = prepare(mt).fingerprints
     for change in ({"kind": "bpe"}, {"byte_fallback": True}, {"columns": ["en", "yy"]}):
         assert prepare(arm(mt, **change)).fingerprints != before
+    whole, covered = (prepare(arm(mt, byte_fallback=True, character_coverage=c)) for c in (1.0, 0.99))
+    assert covered.fingerprints != whole.fingerprints == prepare(arm(mt, byte_fallback=True)).fingerprints
+
+
+def unlike_train(config: RunConfig, tmp_path, text: str, **data) -> list[str]:
+    """Notes of a test split whose source alone has another text than train."""
+    (tmp_path / "test.en").write_text(text + "\n" + "".join(sentence(i) + "\n" for i in range(1, 30)))
+    config = dataclasses.replace(arm(config, byte_fallback=True, **data), model=ModelConfig(vocab_size=400))
+    return [note for note in prepare(config).notes if "bytes that train never has" in note]
+
+
+def test_prepare_notes_bytes_that_train_never_has(mt, tmp_path):
+    with open(tmp_path / "train.en", "a") as en, open(tmp_path / "train.xx", "a") as xx:
+        en.write("Ж\n")
+        xx.write("Y\n")
+    assert unlike_train(mt, tmp_path, "Ж") == []
+    (note,) = unlike_train(mt, tmp_path, "Ж Ѐ 😀")
+    assert note.startswith("test: 6 of its ") and "pieces (en)" in note
+    assert note.endswith("data.character_coverage=0.9995 trains 1 of them")  # 0xD0, which begins Ж and Ѐ
+    (note,) = unlike_train(mt, tmp_path, "Ж Ѐ 😀", character_coverage=0.9995)
+    assert note.startswith("test: 5 of its ") and note.endswith("compare no bits per byte on test")
+    assert unlike_train(mt, tmp_path, "Ж", character_coverage=0.9995) == []
 
 
 def test_prepare_builds_a_damaged_cache_again(mt, tmp_path):

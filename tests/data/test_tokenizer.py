@@ -2,6 +2,7 @@ import os
 import re
 import signal
 import threading
+from collections import Counter
 from random import Random
 
 import pytest
@@ -163,11 +164,43 @@ def test_train_vocabulary_refuses_a_size_below_the_alphabet(kind):
     assert train_vocabulary(["abcdefghijklmnop"] * 3, kind, least).size == least
 
 
+@pytest.mark.parametrize("coverage", [0.99, 0.9])  # sentencepiece's own, and below what it accepts
+@pytest.mark.parametrize("kind", KINDS)
+def test_train_vocabulary_spells_what_coverage_leaves_out_in_bytes(kind, coverage):
+    lines = [*TEXT, "a rare Ж here"]
+    whole, covered = (train_vocabulary(lines, kind, 1000, True, coverage=share) for share in (1.0, coverage))
+    (spelled,) = covered.encode(["a rare Ж here"])
+    assert set("Ж".encode()) <= {byte for byte, i in covered.byte_ids.items() if i in spelled}
+    assert not set(whole.byte_ids.values()) & set(whole.encode(["a rare Ж here"])[0])
+    assert covered.lossless and covered.decode(covered.encode(lines)) == lines
+    assert whole.fingerprint == train_vocabulary(lines, kind, 1000, True).fingerprint != covered.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char"])
+def test_left_to_bytes_are_the_characters_sentencepiece_leaves_out(kind):
+    # Names of byte pieces are no text to learn from for sentencepiece.
+    lines = [line for line in [*TEXT, "rare: Ж", "twice: щщ"] if "<0x" not in line]
+    for coverage in (1.0, 0.9995, 0.999, 0.985, 0.9):
+        vocabulary = train_vocabulary(lines, kind, 1000, True, coverage=coverage)
+        counts = Counter("".join(tokenizer._training_lines(lines, kind)).replace(" ", "\u2581"))
+        assert set(counts) - set(vocabulary.pieces) == tokenizer.left_to_bytes(counts, coverage)
+
+
+def test_train_vocabulary_names_a_coverage_that_works():
+    lines = ["abcdefghijklmnop" * (1 + i % 3) + chr(0x400 + i) for i in range(50)]
+    for size in (290, 325):
+        error = refusal(train_vocabulary, lines, "unigram", size, True)
+        coverage = float(re.search(r"character_coverage=(\S+)", error.remedy).group(1))
+        assert train_vocabulary(lines, "unigram", size, True, coverage=coverage).size <= size
+    assert coverage < 1 and "character_coverage" not in refusal(train_vocabulary, lines, "unigram", 200, True).remedy
+
+
 def test_train_vocabulary_refuses(tmp_path, golden):
     cases = {
         "no text": (["", ""], "unigram", 100),
         "too small": (["abcdefghijklmnop"] * 3, "bpe", 10),
         "no room for bytes": (["abc"] * 3, "unigram", 100, True),
+        "no room for characters": (["abcdefghijklmnop"] * 3, "bpe", 270, True),
         "no room for bytes of words": (["abc"] * 3, "word", 100, True),
     }
     texts = {}

@@ -19,6 +19,8 @@ COLUMNS = Condition(
     "task.name=mt or data.format is not grammar",
 )
 
+BYTES = Condition(lambda flat: flat.get("data.byte_fallback") is True, "data.byte_fallback", "data.byte_fallback=true")
+
 
 @dataclass
 class DataConfig:
@@ -59,6 +61,9 @@ class DataConfig:
     """Kind of pieces of a vocabulary."""
     byte_fallback: bool = setting(False, pieces=True)
     """Whether unknown characters are spelled as bytes."""
+    character_coverage: float = setting(1.0, BYTES, gt=0, le=1, pieces=True, absent=1.0)
+    """Share of the characters of train, counted as often as they occur, that are pieces; the rarest are spelled as
+    bytes, which trains the byte pieces. 0.9995 is usual. Source: Kudo & Richardson 2018."""
     cache: Optional[str] = setting(None, identity=False, at_eval=True)
     """Folder of vocabularies and encoded corpora; null is tietrain's folder in the user's cache."""
 
@@ -69,6 +74,9 @@ class DataConfig:
             problem = f"data.format={self.format} does not read it"
             remedy = "choose data=hub, or leave it out"
             check(value is None or self.format == "hub", f"data.{key}={value}", problem, remedy)
+        coverage = f"data.character_coverage={self.character_coverage}"
+        problem = "only bytes can stand for the characters that are no pieces"
+        check(self.character_coverage == 1 or self.byte_fallback, coverage, problem, "set data.byte_fallback=true")
         if self.format in OWN_SPLITS:
             problem = f"data.format={self.format} makes its own splits"
             remedy = "choose data=text, tsv, jsonl or parquet to read files"

@@ -13,7 +13,9 @@ from safetensors.numpy import load_file, save_file
 
 from tietrain.config import OWN_SPLITS, RunConfig
 from tietrain.config.layout import Layout, make_layout
+from tietrain.data.byte_pieces import note_untrained_bytes
 from tietrain.data.cache import cache_root, cached
+from tietrain.data.conventions import convention_notes, find_in_corpus
 from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, char_lengths, token_starts
 from tietrain.data.prepared import Prepared, note_scored, training_rows
 from tietrain.data.sources.corpora import blank_rows, corpus_key, grammar_settings, load_corpus, overlap_rows
@@ -45,7 +47,7 @@ def prepare(config: RunConfig) -> Prepared:
             raise SettingsError("model.decoders=one", problem, "choose model.decoders=each, or add a text source")
     source_key = corpus_key(config.data, task)
     settings = (config.model.vocab_size, config.data.kind, config.data.byte_fallback)
-    key = _key(source_key, layout.columns, layout.tags, *settings)
+    key = _key(source_key, layout.columns, layout.tags, *settings, *_partial(config))
     root = cache_root(config.data.cache)
     with cached(root, "corpus", key, lambda beside: _build(config, layout, source_key, beside)) as folder:
         meta = json.loads((folder / META).read_bytes())
@@ -80,6 +82,8 @@ def prepare(config: RunConfig) -> Prepared:
             by_all = f"{len(set.intersection(*used.values())):,} by all"
             uses = f"of {named[name].size:,} pieces train uses {by_column}, {by_all}; an output computes every one"
             prepared.notes.append(f"vocabulary ({name}): {uses}")
+    prepared.notes += convention_notes(corpus.about.get("conventions", {}), config)
+    note_untrained_bytes(prepared, config.data.character_coverage)
     return prepared
 
 
@@ -130,6 +134,7 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
     corpus.splits = {name: split for name, split in corpus.splits.items() if _is_wanted(name, names)}
     if not corpus.splits:
         raise SettingsError("data.splits", "there is no split to score", "name one: data.splits.test=[FILE,FILE]")
+    notes = _find_conventions(corpus, config)
     of = {layout.vocabularies[stack]: vocabulary for stack, vocabulary in vocabularies.items()}
 
     def encode(split: str, name: str, column: str) -> EncodedLines:
@@ -142,7 +147,7 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
         encoded=_encoded(layout, corpus.splits, encode),
         features={split: read.features for split, read in corpus.splits.items()},
         overlap_rows={split: {} for split in corpus.splits},
-        notes=[note for note in corpus.notes if not note.startswith("train: ")],
+        notes=[note for note in corpus.notes if not note.startswith("train: ")] + notes,
     )
     if config.task.name == "mt":
         splits = corpus.splits.items()
@@ -166,12 +171,19 @@ def _key(*parts: object) -> str:
     return hashlib.sha256(json.dumps([CACHE_VERSION, sentencepiece.__version__, *parts]).encode()).hexdigest()[:32]
 
 
+def _partial(config: RunConfig) -> tuple[float, ...]:
+    """What a coverage below 1 adds to a key; entries of full coverage keep the keys they had before there was any other."""
+    coverage = config.data.character_coverage
+    return () if coverage == 1 else (coverage,)
+
+
 def _packed(arrays: Arrays, what: str, *names: str) -> tuple[np.ndarray, np.ndarray]:
     return arrays["/".join([what, *names])], arrays["/".join(["offsets", *names])]
 
 
 def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> None:
     corpus = load_corpus(config.data, config.task.name)
+    _find_conventions(corpus, config)
     texts = _text_columns(layout)
     train = corpus.splits["train"].texts
     settings = (config.data.kind, config.model.vocab_size, config.data.byte_fallback)
@@ -179,10 +191,10 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
     def learn(columns: Collection[str], tags: tuple[str, ...] = ()) -> Vocabulary:
         """The vocabulary of one or more columns: learned once, then read from the cache."""
         lines = itertools.chain.from_iterable(train[column] for column in columns)
-        key = _key(*settings, tags, source_key, *columns)
+        key = _key(*settings, tags, source_key, *columns, *_partial(config))
 
         def build(entry: Path) -> None:
-            train_vocabulary(lines, *settings, tags).save(entry / "vocabulary.model")
+            train_vocabulary(lines, *settings, tags, config.data.character_coverage).save(entry / "vocabulary.model")
 
         with cached(cache_root(config.data.cache), "vocabulary", key, build) as entry:
             return load_vocabulary(entry / "vocabulary.model")
@@ -227,6 +239,13 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
     meta = {"splits": list(corpus.splits), "about": {**corpus.about, "pieces": pieces}}
     meta |= {key: getattr(corpus, key) for key in ("name", "columns", "fingerprint", "notes")}
     (folder / META).write_text(json.dumps(meta), encoding="utf-8")
+
+
+def _find_conventions(corpus: Corpus, config: RunConfig) -> list[str]:
+    """Keep what is found in `about`, for the cache, and only then: other entries stay as they are. Returns its notes."""
+    if found := find_in_corpus(corpus):
+        corpus.about["conventions"] = found
+    return convention_notes(found, config)
 
 
 def _is_wanted(split: str, names: Collection[str]) -> bool:

@@ -5,8 +5,10 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from tietrain.errors import DataError, SettingsError
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 # Lines a vocabulary is learned from; of a larger corpus every k-th line is read, and every character.
 MAX_TRAINING_LINES = 500_000
+# sentencepiece accepts no lower character_coverage.
+LEAST_COVERAGE = 0.98
 # Longer lines are learned from in parts: unigram takes minutes over one endless word.
 MAX_TRAINING_CHARACTERS = 4000
 
@@ -64,6 +68,11 @@ class Vocabulary:
     def pieces(self) -> list[str]:
         """Every piece in the order of ids; U+2581 is a blank."""
         return [self._pieces.id_to_piece(i) for i in range(self.size)]
+
+    @cached_property
+    def byte_ids(self) -> dict[int, int]:
+        """Byte -> the piece that stands for it; empty without byte fallback."""
+        return {int(piece[1:-1], 16): i for i, piece in enumerate(self.pieces) if self._pieces.is_byte(i)}
 
     @property
     def fingerprint(self) -> str:
@@ -167,14 +176,23 @@ def load_vocabulary(path: Path) -> Vocabulary:
 
 
 def train_vocabulary(
-    lines: Iterable[str], kind: str, size: int, byte_fallback: bool = False, tags: Sequence[str] = ()
+    lines: Iterable[str],
+    kind: str,
+    size: int,
+    byte_fallback: bool = False,
+    tags: Sequence[str] = (),
+    coverage: float = 1.0,
 ) -> Vocabulary:
     """A vocabulary learned from lines of text: at most `size` pieces, fewer if the text supports no more.
 
     The same lines give the same pieces. No normalisation: text is taken as it is.
 
+    Args:
+        coverage: the frequent characters that make up this share of the text are pieces. Bytes spell the others, and for
+            `word` the words that hold them, so below 1 it needs `byte_fallback`.
     Raises:
-        SettingsError: `size` is smaller than the alphabet; the message names the least size that works.
+        SettingsError: `size` is smaller than the alphabet; the message names the least size that works, and with
+            `byte_fallback` the coverage that makes this one work.
         DataError: the lines hold no text.
     Source: Kudo 2018 (unigram), Sennrich et al. 2016 (bpe), as implemented by Kudo & Richardson 2018 (sentencepiece).
     """
@@ -182,9 +200,13 @@ def train_vocabulary(
     if not lines:
         raise DataError("the training text", "it is empty", "give files with text in data.splits.train")
     model = io.BytesIO()
+    learned = _training_lines(lines, kind)
+    if coverage < LEAST_COVERAGE:
+        counts = Counter(itertools.chain.from_iterable(_training_lines(lines, kind)))
+        learned, coverage = _without(left_to_bytes(counts, coverage), learned, kind), 1.0
     train = functools.partial(
         sentencepiece.SentencePieceTrainer.train,
-        sentence_iterator=_training_lines(lines, kind),
+        sentence_iterator=learned,
         model_writer=model,
         model_type=kind,
         vocab_size=size,
@@ -200,7 +222,7 @@ def train_vocabulary(
         normalization_rule_name="identity",
         remove_extra_whitespaces=False,
         add_dummy_prefix=False,
-        character_coverage=1.0,
+        character_coverage=coverage,
         byte_fallback=byte_fallback,
         hard_vocab_limit=False,
         max_sentence_length=8 * MAX_TRAINING_CHARACTERS,
@@ -216,13 +238,42 @@ def train_vocabulary(
         bytes_too = ", and 256 bytes (data.byte_fallback=true)" if byte_fallback else ""
         problem = f"there are more special pieces and characters of the training text{bytes_too}"
         least = int(too_small.group(1)) if too_small else 260 + len(tags)
-        raise SettingsError(f"model.vocab_size={size}", problem, f"give at least {least}") from None
+        room = size - 260 - len(tags)
+        wider = _coverage_of(room, _training_lines(lines, kind)) if byte_fallback and room > 0 else 0
+        or_bytes = f", or data.character_coverage={wider} to spell rare characters in bytes" if wider else ""
+        raise SettingsError(f"model.vocab_size={size}", problem, f"give at least {least}{or_bytes}") from None
     vocabulary = Vocabulary(model.getvalue(), kind)
     words = sorted(set().union(*(line.split(" ") for line in lines)))
     spelled = vocabulary.encode(words)
     read = vocabulary.decode(spelled)
     vocabulary.lossless = all(UNK_ID in ids or w == text for ids, w, text in zip(spelled, words, read, strict=True))
     return vocabulary
+
+
+def left_to_bytes(counts: Mapping[str, int], coverage: float) -> set[str]:
+    """The characters that are no pieces at a coverage: sentencepiece takes the frequent ones until their share reaches it.
+
+    Args:
+        counts: character -> how often it occurs.
+    """
+    ordered = sorted(counts, key=lambda c: (-counts[c], c))
+    shares = np.cumsum([counts[c] for c in ordered]) / max(1, sum(counts.values()))
+    return set(ordered[1 + int(np.searchsorted(shares, coverage)) :])
+
+
+def _without(rare: set[str], lines: Iterable[str], kind: str) -> Iterator[str]:
+    """The lines cut where characters are left to bytes, so that no piece holds one; for `word` without such words."""
+    for line in lines:
+        if kind == "word":
+            line = " ".join(word for word in line.split(" ") if rare.isdisjoint(word))
+        yield from filter(None, "".join("\n" if c in rare else c for c in line).split("\n"))
+
+
+def _coverage_of(n_characters: int, lines: Iterable[str]) -> float:
+    """The share of a text that its most frequent characters make up, rounded down; of all characters 1."""
+    counts = Counter(itertools.chain.from_iterable(lines))
+    covered = sum(n for _, n in counts.most_common(n_characters))
+    return math.floor(10_000 * covered / sum(counts.values())) / 10_000
 
 
 def _training_lines(lines: list[str], kind: str) -> Iterator[str]:

@@ -24,6 +24,8 @@ _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _LINE_BREAK = re.compile("[\r\n]")
 # What JSON calls the values that Python makes of it; else null.
 _TYPES = {dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number", str: "a text"}
+# Writes a table as `data=tsv` reads it.
+UNQUOTE = """python -c 'import csv,sys; [print(*r,sep="\\t") for r in csv.reader(sys.stdin,delimiter="\\t")]' <FILE"""
 # Lines joined at a time to be hashed.
 HASHED_LINES = 10_000
 
@@ -188,7 +190,7 @@ def tsv_parser(path: Path, columns: list[str]) -> Parser:
                 if fields.count(column) != 1:
                     names = ", ".join(map(repr, fields))
                     problem = f"the header must name {column!r} once, and it is {names}"
-                    raise DataError(f"{path}:1", problem, "set data.columns to fields of the header")
+                    raise DataError(f"{path}:1", problem, _header_remedy(fields, columns))
             return None
         if len(fields) != len(header):
             problem = f"the line has {len(fields)} fields and the header has {len(header)}"
@@ -196,3 +198,16 @@ def tsv_parser(path: Path, columns: list[str]) -> Parser:
         return [fields[header.index(c)] for c in columns]
 
     return parse
+
+
+def _header_remedy(fields: list[str], columns: list[str]) -> str:
+    """What makes a table readable whose first line does not name the columns."""
+    wanted = set(columns)
+    if not wanted.isdisjoint(field.strip('"') for field in fields if field.startswith('"')):
+        return f"write the table without quotes: {UNQUOTE}"
+    if len(fields) == 1 and any(wanted.issubset(fields[0].replace('"', "").split(mark)) for mark in ",;"):
+        return "write tabs between fields, and no quotes"
+    if wanted.isdisjoint(fields):
+        add = "sed '1i " + "\\t".join(columns) + "' FILE"
+        return f"set data.columns to fields of the header, or write one if line 1 is text: {add}"
+    return "set data.columns to fields of the header"
