@@ -21,7 +21,7 @@ ENOUGH_SEEDS = 5
 # any response curve of docs/examples.
 TUNING_LUCK = 0.5
 # Chance that some run of a study without bad seeds is taken for one.
-BAD_SEED_LEVEL = 0.001
+BAD_SEED_LEVEL = 0.0005
 # Fewer seeds cannot tell which of them is the bad one.
 MIN_FOR_BAD = 3
 # Beyond this, the number of seeds is not a plan.
