@@ -15,12 +15,12 @@ from tietrain.config import OWN_SPLITS, RunConfig
 from tietrain.config.layout import Layout, make_layout
 from tietrain.data.byte_pieces import note_untrained_bytes
 from tietrain.data.cache import cache_root, cached
-from tietrain.data.conventions import convention_notes, find_in_corpus
 from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, char_lengths, token_starts
 from tietrain.data.prepared import Prepared, note_scored, training_rows
 from tietrain.data.sources.corpora import blank_rows, corpus_key, grammar_settings, load_corpus, overlap_rows
 from tietrain.data.sources.features import FeatureRows
 from tietrain.data.sources.files import Corpus, Split
+from tietrain.data.text_conventions import convention_notes, find_in_corpus
 from tietrain.data.tokenizer import UNK_ID, Vocabulary, load_vocabulary, train_vocabulary
 from tietrain.errors import SettingsError
 

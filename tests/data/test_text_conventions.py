@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from refusals import refusal, spelled
 from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig
-from tietrain.data.conventions import FEWEST_LINES, convention_notes, find_conventions, find_in_corpus
 from tietrain.data.grammar import generate
 from tietrain.data.grammar.settings import GrammarSettings
 from tietrain.data.prepare import prepare, prepare_scored
 from tietrain.data.sources.corpora import load_corpus
 from tietrain.data.sources.files import Corpus, Split
 from tietrain.data.sources.stdlib_docs import load_stdlib_docs
+from tietrain.data.text_conventions import FEWEST_LINES, convention_notes, find_conventions, find_in_corpus
 from tietrain.errors import DataError, SettingsError
 
 N = 40

@@ -1,6 +1,6 @@
 """Conventions of text that change what its scores mean, recognised on the first lines of every column; one sentence for each.
 
-Thresholds are such that prose, code and wiki text stay below them: tests/data/test_conventions.py.
+Thresholds are such that prose, code and wiki text stay below them: tests/data/test_text_conventions.py.
 """
 
 import itertools
