@@ -43,6 +43,12 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, Mapping[str, str]],
     return compare
 
 
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without figures, which take most of their time."""
+    monkeypatch.setattr("tietrain.report.write.draw_all", lambda *_: [])
+
+
 @pytest.fixture(autouse=True, scope="session")
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One cache for the whole session, whatever its processes; tests write nothing in the user's home."""

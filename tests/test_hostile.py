@@ -100,7 +100,7 @@ def test_writers_do_not_wait_for_a_pipe(tmp_path, name):
         signal.alarm(0)
 
 
-def test_write_report_refuses_a_folder_that_is_a_link(tmp_path):
+def test_write_report_refuses_a_folder_that_is_a_link(tmp_path, no_figures):
     from fabricated import make_config, write_run
 
     write_run(tmp_path / "study", make_config("lm", "none", 1))

@@ -9,7 +9,7 @@ from tietrain.runs import record as runs
 
 
 @pytest.fixture
-def study(tmp_path):
+def study(tmp_path, no_figures):
     for label, loss in (("none", 2.5), ("pre_softmax", 2.2)):
         for seed in (1, 2, 3):
             write_run(tmp_path, make_config("lm", label, seed), loss=loss + 0.001 * seed)

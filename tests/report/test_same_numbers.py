@@ -13,8 +13,7 @@ LOSSES = {"none": (2.50, 2.56, 2.47), "pre_softmax": (2.41, 2.46, 2.42), "three_
 
 
 @pytest.fixture
-def report(tmp_path, monkeypatch):
-    monkeypatch.setattr("tietrain.report.write.draw_all", lambda *_: [])
+def report(tmp_path, no_figures):
     for label, losses in LOSSES.items():
         for seed, loss in enumerate(losses, start=1):
             write_run(tmp_path, make_config("mt", label, seed), loss=loss)

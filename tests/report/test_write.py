@@ -34,9 +34,8 @@ FIGURES = (
 
 
 @pytest.fixture
-def page_of(monkeypatch):
+def page_of(no_figures):
     """The page of a folder of runs, without figures."""
-    monkeypatch.setattr("tietrain.report.write.draw_all", lambda *_: [])
     return lambda root: write_report(root).markdown.read_text(encoding="utf-8")
 
 

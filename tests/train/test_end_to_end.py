@@ -91,7 +91,7 @@ def check_table_of_runs(run, scores):
     assert finals == pytest.approx(shown, rel=1e-6)
 
 
-def test_grid_records_cells_that_do_not_apply_and_continues(place, capfd):
+def test_grid_records_cells_that_do_not_apply_and_continues(place, capfd, no_figures):
     assert main(["-m", "tying=none,three_way,pre_softmax", "study=grid", *TINY]) == 0
     statuses = {
         runs.read_record(run).label: runs.read_record(run).status for run in runs.find_runs(place / "outputs" / "grid")
@@ -252,7 +252,7 @@ def test_run_makes_a_lost_score_file_again(place):
     assert json.loads((place / "run" / runs.EVAL).read_text())["splits"] == json.loads(before)["splits"]
 
 
-def test_arms_with_other_vocabularies_have_the_same_text_in_the_same_batches(place, capfd):
+def test_arms_with_other_vocabularies_have_the_same_text_in_the_same_batches(place, capfd, no_figures):
     command = ["study=sizes", *(word for word in TINY if "vocab_size" not in word)]
     assert main(["-m", "model.vocab_size=300,400", "data.kind=unigram,char", *command]) == 0
     records = [runs.read_record(run) for run in runs.find_runs(place / "outputs" / "sizes")]

@@ -51,7 +51,7 @@ def check_documents(directory):
             assert math.fsum(row[key] for row in mine) == scores[key], (split, key)
 
 
-def test_run_has_every_score_on_every_test_set(place, capsys):
+def test_run_has_every_score_on_every_test_set(place, capsys, no_figures):
     words = [*AVERAGED, f"task.metrics=[{','.join(METRICS)}]", "task.bleu_tokenize=char", "tying=three_way"]
     assert main(command("mt", "run", *words)) == 0
     run, body = place / "run", scored(place / "run")

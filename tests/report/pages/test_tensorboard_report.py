@@ -26,7 +26,7 @@ def points(events, tag):
 
 
 @pytest.fixture
-def demo(tmp_path):
+def demo(tmp_path, no_figures):
     for label, loss in (("none", 3.0), ("three_way", 2.5)):
         for seed in (1, 2):
             write_run(tmp_path, make_config("mt", label, seed), loss=loss + seed / 10)

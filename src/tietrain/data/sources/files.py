@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +59,15 @@ class Corpus:
         """The generated corpus with its language, for exact references; made at the first use. None for other text."""
         if self.grammar_settings is None:
             return None
-        from tietrain.data.grammar import generate
+        return _generated(self.grammar_settings)
 
-        return generate(self.grammar_settings)
+
+@lru_cache(maxsize=1)
+def _generated(settings: "GrammarSettings") -> "GrammarCorpus":
+    """One corpus for all cells of a grid, with what it has computed of itself."""
+    from tietrain.data.grammar import generate
+
+    return generate(settings)
 
 
 def load_files(data: DataConfig, task: str) -> Corpus:

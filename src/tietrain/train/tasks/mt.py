@@ -1,7 +1,7 @@
 """Translation: sentence pairs, teacher-forced nats, hypotheses and their scores, of every direction apart."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from tietrain.config import RunConfig
 from tietrain.config.directions import Direction
 from tietrain.data.batches.batching import Batch
 from tietrain.data.batches.pairs import MtBatches, Pairs, Sources, mt_eval_batches
+from tietrain.data.grammar import GrammarCorpus
 from tietrain.data.prepared import Prepared
 from tietrain.data.tokenizer import UNK_ID, Vocabulary
 from tietrain.model.beam import Pieces, Search, search
@@ -120,9 +121,15 @@ class Translation:
             return
         scoring.add_generator(result, generator_nats)
         if "bleu" in task.metrics:
-            best = grammar.best_spellings(split, target)
-            redrawn = grammar.redrawn_references(split, scoring.N_REDRAWN, target)
-            result.scores |= scoring.oracle_scores(best, result.texts["references"], redrawn, task.bleu_tokenize)
+            result.scores |= _oracle_scores(grammar, split, target, task.bleu_tokenize)
+
+
+@lru_cache(maxsize=64)
+def _oracle_scores(grammar: GrammarCorpus, split: str, target: str, tokenize: str) -> scoring.Scores:
+    """The ceiling of a split, which belongs to the corpus: the same for all cells of a grid."""
+    best = grammar.best_spellings(split, target)
+    redrawn = grammar.redrawn_references(split, scoring.N_REDRAWN, target)
+    return scoring.oracle_scores(best, grammar.splits[split].texts[target], redrawn, tokenize)
 
 
 class Translated(NamedTuple):

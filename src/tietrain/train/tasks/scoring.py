@@ -97,9 +97,13 @@ def score_translations(
     signatures = {}
     for name in metrics:
         metric = make_metric(name, tokenize)
-        scores[name] = float(metric.corpus_score(list(hypotheses), [list(references)]).score)
+        found = metric.corpus_score(list(hypotheses), [list(references)])
+        scores[name] = float(found.score)
         signatures[name] = str(metric.get_signature())
-    n_written, n_wanted = count_tokens(hypotheses, tokenize), count_tokens(references, tokenize)
+        if name == "bleu":  # which has cut them already
+            n_written, n_wanted = found.sys_len, found.ref_len
+    if "bleu" not in metrics:
+        n_written, n_wanted = count_tokens(hypotheses, tokenize), count_tokens(references, tokenize)
     scores["length_ratio"] = n_written / n_wanted if n_wanted else None
     return scores, signatures
 
