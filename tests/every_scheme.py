@@ -21,24 +21,15 @@ COMBINED = [
     ("mt", "cross_layer tying.ties.cross_layer.stacks=[decoder] tying.ties.cross_layer.parts=[cross_attn]"),
 ]
 CASES = SCHEMES + COMBINED
-# Every scheme in the smallest kind of model it applies to, and in the others one scheme for every rule that is not a map of
-# layers: those act within a stack.
+# The default suite takes one scheme for every rule in one language or two, and for what several sources or languages change one
+# scheme for every kind of tie; `slow` takes all of them, as `tietrain check --all` does.
 _ONE_PER_RULE = (
-    "none",
-    "embeddings",
-    "pre_softmax",
-    "three_way",
-    "cycle_rev",
-    "positions",
-    "encoder_decoder",
-    "query_key",
+    *("none", "embeddings", "pre_softmax", "three_way", "cycle_rev", "positions", "encoder_decoder", "query_key"),
+    *("one_encoder", "one_decoder", "partial_decoders", "cross_attentions"),
 )
-_ONE_PER_RULE += ("one_encoder", "one_decoder", "partial_decoders", "cross_attentions")
-_OF_LM = [name for model, name in SCHEMES if model == "lm"]
+_OF_SEVERAL = ("three_way", "cycle_rev", "one_encoder", "one_decoder", "partial_decoders", "cross_attentions")
 QUICK = COMBINED + [
-    (model, name)
-    for model, name in SCHEMES
-    if model == "lm" or name in _ONE_PER_RULE or (model == "mt" and name not in _OF_LM)
+    (model, name) for model, name in SCHEMES if name in (_ONE_PER_RULE if model in ("lm", "mlm", "mt") else _OF_SEVERAL)
 ]
 
 
