@@ -18,10 +18,10 @@ demo: install  ## train every first scheme on both tasks, then compare them: out
 	$(BIN)/tietrain report outputs/demo
 
 test: install  ## the default test suite
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-all: install  ## slow tests too
-	$(BIN)/python -m pytest -q -m 'not gpu' -n 2
+	$(BIN)/python -m pytest -q -m 'not gpu' -n 2 --dist worksteal
 
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check src tests scripts
