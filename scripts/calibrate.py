@@ -7,6 +7,7 @@ of study: the noise of a seed, how many arms and seeds, and what is true.
 """
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -218,9 +219,13 @@ def _cells() -> Iterator[Cell]:
 CELLS = tuple(_cells())
 
 
+Table = tuple[str, Sequence[str], list[list[str]]]
+RatesOf = Callable[[Cell], Rates]
+PER_SEEDS = [f"{n} seeds" for n in SEEDS]
+
+
 def tables(studies: int, log: Callable[[str], None]) -> tuple[list[str], list[str]]:
     """Lines of Markdown, and what is worse than promised."""
-    lines: list[str] = []
     problems: list[str] = []
 
     def rates_of(cell: Cell) -> Rates:
@@ -229,65 +234,68 @@ def tables(studies: int, log: Callable[[str], None]) -> tuple[list[str], list[st
         problems.extend(cell.problems(found, studies))
         return found
 
-    def add(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    lines: list[str] = []
+    for make in (_alike, _power, _at_the_margin, _tuning, _looking):
+        title, header, rows = make(rates_of)
         table = [header, ["---"] * len(header), *rows]
-        lines.extend(["", title, "", *(f"| {' | '.join(row)} |" for row in table)])
+        lines += ["", title, "", *(f"| {' | '.join(row)} |" for row in table)]
+    return lines, problems
 
-    seeds = [f"{n} seeds" for n in SEEDS]
-    rows = []
-    for noise in NOISES:
-        for n_arms in ARMS:
-            found = [rates_of(Cell(noise, n_arms, n)) for n in SEEDS]
-            rows.append([noise.name, str(n_arms), *(f"{_percent(r.errors)} / {_percent(r.coverage)}" for r in found)])
-    add(
-        "Arms that are alike: studies with any call of a difference / intervals that hold the truth, in percent.",
-        ["noise of a seed", "arms", *seeds],
-        rows,
-    )
-    rows = []
-    for noise in NOISES:
-        for n_arms in ARMS:
-            cells = [Cell(noise, n_arms, n) for n in SEEDS]
-            small, large = ([rates_of(replace(cell, effect=effect)) for cell in cells] for effect in (1.5, 5.0))
-            both = zip(small, large, strict=True)
-            shown = [f"{_percent(a.shown)} / {_percent(b.shown)} / {_percent(b.unstable)}" for a, b in both]
-            rows.append([noise.name, str(n_arms), *shown])
-    add(
-        "Power: arms called different that differ by 1.5 / by 5 seed deviations / arms called unstable, in percent.",
-        ["noise of a seed", "arms", *seeds],
-        rows,
-    )
-    rows = []
-    for n_arms in ARMS:
-        cells = [Cell(NORMAL, n_arms, n, effect=1.5, margin=1.5) for n in SEEDS]
-        found = [(rates_of(cell), rates_of(replace(cell, effect=-1.5))) for cell in cells]
-        rows.append([str(n_arms), *(f"{_percent(a.errors)} / {_percent(b.errors)}" for a, b in found)])
-    add(
-        "At the margin: studies with a false `equivalent` / a false `not worse` or `equivalent`, in percent.",
-        ["arms", *seeds],
-        rows,
-    )
-    rows = []
-    for n_tuning in (1, 3):
-        for n_arms in ARMS:
-            found = [rates_of(Cell(NORMAL, n_arms, n, n_tuning=n_tuning)) for n in LOOKS]
-            power = [rates_of(Cell(NORMAL, n_arms, n, effect=3.0, n_tuning=n_tuning)) for n in LOOKS]
-            both = zip(found, power, strict=True)
-            rows.append([str(n_tuning), str(n_arms), *(f"{_percent(a.errors)} / {_percent(b.shown)}" for a, b in both)])
-    add(
+
+def _alike(rates_of: RatesOf) -> Table:
+    def shown(cell: Cell) -> str:
+        found = rates_of(cell)
+        return f"{_percent(found.errors)} / {_percent(found.coverage)}"
+
+    title = "Arms that are alike: studies with any call of a difference / intervals that hold the truth, in percent."
+    return title, ["noise of a seed", "arms", *PER_SEEDS], _per_noise(shown)
+
+
+def _power(rates_of: RatesOf) -> Table:
+    def shown(cell: Cell) -> str:
+        small, large = (rates_of(replace(cell, effect=effect)) for effect in (1.5, 5.0))
+        return f"{_percent(small.shown)} / {_percent(large.shown)} / {_percent(large.unstable)}"
+
+    title = "Power: arms called different that differ by 1.5 / by 5 seed deviations / arms called unstable, in percent."
+    return title, ["noise of a seed", "arms", *PER_SEEDS], _per_noise(shown)
+
+
+def _per_noise(shown: Callable[[Cell], str]) -> list[list[str]]:
+    """A row per noise and number of arms, a column per number of seeds."""
+    kinds = itertools.product(NOISES, ARMS)
+    return [[noise.name, str(n_arms), *(shown(Cell(noise, n_arms, n)) for n in SEEDS)] for noise, n_arms in kinds]
+
+
+def _at_the_margin(rates_of: RatesOf) -> Table:
+    def shown(cell: Cell) -> str:
+        above, below = (rates_of(replace(cell, effect=effect)) for effect in (1.5, -1.5))
+        return f"{_percent(above.errors)} / {_percent(below.errors)}"
+
+    title = "At the margin: studies with a false `equivalent` / a false `not worse` or `equivalent`, in percent."
+    rows = [[str(a), *(shown(Cell(NORMAL, a, n, margin=1.5)) for n in SEEDS)] for a in ARMS]
+    return title, ["arms", *PER_SEEDS], rows
+
+
+def _tuning(rates_of: RatesOf) -> Table:
+    def shown(cell: Cell) -> str:
+        return f"{_percent(rates_of(cell).errors)} / {_percent(rates_of(replace(cell, effect=3.0)).shown)}"
+
+    title = (
         "Tuned arms that are alike: studies with any call / arms called different that differ by 3 seed deviations, in "
-        "percent. Each arm chose among the ten points of docs/examples as of 0.2.0 by its own tuning seeds.",
-        ["tuning seeds", "arms", *(f"{n} seeds" for n in LOOKS)],
-        rows,
+        "percent. Each arm chose among the ten points of docs/examples as of 0.2.0 by its own tuning seeds."
+    )
+    kinds = itertools.product((1, 3), ARMS)
+    rows = [[str(t), str(a), *(shown(Cell(NORMAL, a, n, n_tuning=t)) for n in LOOKS)] for t, a in kinds]
+    return title, ["tuning seeds", "arms", *(f"{n} seeds" for n in LOOKS)], rows
+
+
+def _looking(rates_of: RatesOf) -> Table:
+    title = (
+        f"A user who reads the report at {', '.join(map(str, LOOKS))} seeds, as declared, and stops at the first difference: "
+        "studies of arms that are alike with any call, in percent."
     )
     rows = [[str(n), _percent(rates_of(Cell(NORMAL, n, LOOKS[-1], looks=True)).errors)] for n in ARMS]
-    add(
-        f"A user who reads the report at {', '.join(map(str, LOOKS))} seeds, as declared, and stops at the first difference: "
-        "studies of arms that are alike with any call, in percent.",
-        ["arms", "false"],
-        rows,
-    )
-    return lines, problems
+    return title, ["arms", "false"], rows
 
 
 def _percent(rate: float) -> str:

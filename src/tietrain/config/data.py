@@ -75,7 +75,7 @@ class DataConfig:
             remedy = "choose data=hub, or leave it out"
             check(value is None or self.format == "hub", f"data.{key}={value}", problem, remedy)
         coverage = f"data.character_coverage={self.character_coverage}"
-        problem = "only bytes can stand for the characters that are no pieces"
+        problem = "only bytes can stand for characters that are not pieces"
         check(self.character_coverage == 1 or self.byte_fallback, coverage, problem, "set data.byte_fallback=true")
         if self.format in OWN_SPLITS:
             problem = f"data.format={self.format} makes its own splits"

@@ -14,7 +14,7 @@ from tietrain.data.sources.files import Corpus
 from tietrain.data.sources.validate import UNQUOTE
 from tietrain.errors import DataError, SettingsError
 
-# Lines with text of a column that are looked at, and characters at either end of one; of fewer lines nothing is said.
+# Lines with text of a column that are looked at, and characters at either end of one; a column of fewer lines has no findings.
 MOST_LINES, MOST_CHARACTERS, FEWEST_LINES = 2000, 1000, 20
 
 # Column -> convention -> split -> share of the lines that follow it.

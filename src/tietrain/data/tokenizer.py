@@ -130,7 +130,7 @@ class Vocabulary:
         return np.asarray([size(i, piece) for i, piece in enumerate(self.pieces)])
 
     def _starts_with_unknown(self, spelled: str, ids: Ids) -> list[int]:
-        """Where the pieces of one line begin: an <unk> is a word, else all characters in a row that are no pieces."""
+        """Where the pieces of one line begin: an <unk> is a word, else all characters in a row that are not pieces."""
         if self.kind == "word":
             words = [len(word) + 1 for word in spelled.split(" ")[1:]]
             return list(itertools.accumulate(words[:-1], initial=0))
@@ -251,7 +251,7 @@ def train_vocabulary(
 
 
 def left_to_bytes(counts: Mapping[str, int], coverage: float) -> set[str]:
-    """The characters that are no pieces at a coverage: sentencepiece takes the frequent ones until their share reaches it.
+    """The characters that are not pieces at a coverage: sentencepiece takes the frequent ones until their share reaches it.
 
     Args:
         counts: character -> how often it occurs.

@@ -193,7 +193,7 @@ def tail(distance: Numbers, se: Numbers, df: Numbers) -> Numbers:
 
 
 def adjust_holm(ps: Numbers) -> Numbers:
-    """p values such that calling those below a level significant errs at all with at most that chance; NaN is no test.
+    """p values such that calling those below a level significant errs at all with at most that chance; NaN stands for a test that was not made.
 
     Source: Holm 1979.
 

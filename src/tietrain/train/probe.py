@@ -17,14 +17,14 @@ STEPS = (0, 10, 50, 200)
 # Padded positions of the batch that is looked at; its logits are held at once.
 MAX_TOKENS = 1024
 
-# Roles that are no tables.
+# Roles that are not tables.
 OTHER = ("matrices", "vectors")
 
 Roles = dict[str, list[Tensor]]
 
 
 class Probe:
-    """Looks at a model in training. Changes nothing: no weight, no gradient that a step uses, no random number.
+    """Looks at a model in training. Changes neither weights nor gradients that a step uses, and draws no random number.
 
     A look is `above_uniform`, nats per token minus ln V; `logit_std` and `own_logit`, the spread of the logits and the mean
     logit of the token just read (causal models only: a table that is embedding and output scores it highly); and for each

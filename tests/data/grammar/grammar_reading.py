@@ -5,6 +5,8 @@ read back to the meaning it was spelled from is what makes a source say all that
 says, and -log p(reference | meaning) the same as -log p(reference | source).
 """
 
+from abc import ABC, abstractmethod
+
 from tietrain.data.grammar.lexicon import NOUN_KINDS, VERB_KINDS, Lexicon
 from tietrain.data.grammar.meaning import (
     COUNTED,
@@ -25,7 +27,7 @@ class UnreadableError(ValueError):
     """A text that is not a sentence of the language."""
 
 
-class Reader:
+class Reader(ABC):
     """What all readers share: tokens, a position, and the lexicon by form."""
 
     language = ""
@@ -52,14 +54,17 @@ class Reader:
         self.nouns[forms[0]] = (noun, SINGULAR)
         self.nouns[forms[1]] = (noun, PLURAL)
 
+    @abstractmethod
     def add_verb(self, verb: int, forms: tuple[str, ...], particle: str) -> None:
-        raise NotImplementedError
+        """Note the forms of a verb."""
 
+    @abstractmethod
     def read_clause(self, conjunction: int) -> Clause:
-        raise NotImplementedError
+        """The clause that begins here."""
 
+    @abstractmethod
     def read_relative(self) -> Relative:
-        raise NotImplementedError
+        """The relative clause that begins here."""
 
     def read(self, text: str) -> Meaning:
         """The meaning of a sentence.

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from every_scheme import configure
+from tietrain.config.model import PARAMETRISATIONS
 from tietrain.train.check.initial import ACTIVATIONS, _activation, predicted_nats
 from tietrain.train.check.matrix import check_start
 from tietrain.train.check.reference import WIDE, build_reference, draw_batches
@@ -30,6 +31,12 @@ MODELS = [
 @pytest.mark.parametrize(("task", "tying"), TIED)
 def test_check_start_predicts_within_a_fifth_of_a_nat(task, tying, model, std):
     check_start(configure(task, tying, *model.split(), f"model.table_init_std={std}"))
+
+
+@pytest.mark.parametrize("tables", PARAMETRISATIONS)
+@pytest.mark.parametrize(("task", "tying"), [("lm", "pre_softmax"), ("mt", "none"), ("mt", "three_way")])
+def test_check_start_predicts_under_every_parametrisation_of_the_tables(task, tying, tables):
+    check_start(configure(task, tying, f"model.tables={tables}"))
 
 
 @pytest.mark.parametrize("std", ["0.02", "null"])
