@@ -45,6 +45,8 @@ def test_report_declares_anew_and_shows_it(study, tietrain_cli):
         ("split=nowhere", "no finished run has bits_per_byte on nowhere"),
         ("margin=-1", "out of range"),
         ("margin=wide", "margin cannot be 'wide'"),
+        ("margin=true", "margin cannot be True"),
+        ("looks=[true]", "looks cannot be [True]"),
         ("looks=[6,3]", "they do not ascend"),
         ("baseline=[1]", "baseline cannot be [1]"),
         ("metric='", "its value cannot be read"),

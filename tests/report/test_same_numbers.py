@@ -8,6 +8,7 @@ import pytest
 
 from fabricated import make_config, write_run
 from tietrain.report.write import write_report
+from tietrain.runs.scores import SCORES
 
 LOSSES = {"none": (2.50, 2.56, 2.47), "pre_softmax": (2.41, 2.46, 2.42), "three_way": (2.71, 2.70, 2.60)}
 
@@ -61,3 +62,17 @@ def test_write_report_has_the_same_numbers_in_every_file(report):
             assert f"& {difference} {interval} & {p} & " in in_verdicts
         assert f"{judged['n_diverged']} of {judged['n_ended']}" in in_html
     assert bodies["three_way"]["verdict"]["n_diverged"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "clipped"),
+    [
+        ("bleu", 120.0, 100.0),
+        ("bleu", -3.0, 0.0),
+        ("legal", 1.2, 1.0),
+        ("excess_nats", -0.1, -0.1),
+        ("ppl_token", 900.0, 900.0),
+    ],
+)
+def test_clip_keeps_to_the_bounds_of_a_score_that_has_some(name, value, clipped):
+    assert SCORES[name].clip(value) == clipped

@@ -54,7 +54,7 @@ def _parsed(word: str) -> tuple[str, Any]:
     if key == "metric":
         check_choice("--declare metric", found, SCORES)
     is_right = isinstance(found, {"looks": list, "margin": int | float | None}.get(key, str))
-    if not is_right or (key == "looks" and not all(isinstance(look, int) for look in found)):
+    if not is_right or isinstance(found, bool) or (key == "looks" and not all(type(look) is int for look in found)):
         raise SettingsError(requested, f"{key} cannot be {found!r}", "see `tietrain settings report." + key + "`")
     return key, float(found) if isinstance(found, int) else found
 

@@ -23,7 +23,7 @@ class Score:
     decimals: of the score times `scale`; a difference of two scores has one more.
     per_token: whether the score depends on how the vocabulary cuts text into tokens.
     sign: 1 if more is better, -1 if less is. meaning: a sentence for readers who may not know the score.
-    most: the largest value; none is below 0.
+    most: the largest value of a score from 0 on; infinite if it has no such bounds.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Score:
 
     def clip(self, value: float) -> float:
         """The nearest value that the score can have."""
-        return min(max(value, 0.0), self.most)
+        return value if math.isinf(self.most) else min(max(value, 0.0), self.most)
 
     def clip_difference(self, value: float) -> float:
         """The nearest difference that two scores can have."""
