@@ -2,7 +2,9 @@
 
 import sys
 
-from tietrain.cli.main import main
-
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the current folder: Hydra would run a `hydra_plugins` that lies there
+    from tietrain.cli.main import main
+
     sys.exit(main())

@@ -1,6 +1,7 @@
 """The one error a user sees: the setting, the problem, the remedy; and the exit code."""
 
 import os
+import re
 import sys
 from collections.abc import Collection
 from difflib import get_close_matches
@@ -81,13 +82,26 @@ def check_choice(
     raise error(f"{setting}={value}", "there is no such choice", remedy)
 
 
+# Control characters but for line feed and tab, and those that turn the direction of writing.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Text that cannot command a terminal: control characters are written as JSON writes them.
+
+    >>> visible("\x1b[31mred")
+    '\\u001b[31mred'
+    """
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def eprint(line: str) -> None:
-    """Print a line on stderr.
+    """Print a line on stderr, with control characters made visible.
 
     If stderr is not writable (for example a full disk), later messages are dropped and the run continues.
     """
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(visible(line), file=sys.stderr, flush=True)
     except OSError:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (stays open: Python flushes it at its end)
 

@@ -4,11 +4,12 @@ import argparse
 import inspect
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from tietrain.errors import SettingsError
+from tietrain.errors import SettingsError, visible
 
 Function = Callable[[argparse.Namespace], int]
 Argument = Callable[[argparse.ArgumentParser], object]
@@ -59,9 +60,14 @@ OVERRIDES = argument("overrides", nargs="*", metavar="key=value", help="settings
 CONFIG_DIR = argument("-cd", "--config-dir", action="append", default=[], help="folder with your own configurations")
 
 
+def say(text: str) -> None:
+    """Print text as it is; on a terminal with its control characters made visible."""
+    print(visible(text) if sys.stdout.isatty() else text)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON, for programs."""
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    say(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def answer(args: argparse.Namespace, body: Any, lines: Iterable[str]) -> int:
@@ -69,5 +75,5 @@ def answer(args: argparse.Namespace, body: Any, lines: Iterable[str]) -> int:
     if args.json:
         print_json(body)
     else:
-        print("\n".join(lines))
+        say("\n".join(lines))
     return 0

@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tietrain.cli.registry import CONFIG_DIR, answer, argument, print_json, verb
+from tietrain.cli.registry import CONFIG_DIR, answer, argument, print_json, say, verb
 from tietrain.config import HardwareConfig, keys
 from tietrain.config.compose import parse_overrides
 from tietrain.config.stored import override_config, read_run_config
 from tietrain.data.sources.validate import decode
-from tietrain.errors import DataError, SettingsError
+from tietrain.errors import DataError, SettingsError, eprint
 from tietrain.runs import record as runs
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def translate(args: argparse.Namespace) -> int:
                 found[row] = best
                 show_progress(n_before + len(found))
             for row in range(len(chunk)):
-                print(_written(args, n_before + row, found.get(row, [])))
+                say(_written(args, n_before + row, found.get(row, [])))
             sys.stdout.flush()
             n_before += len(chunk)
     return 0
@@ -131,7 +131,7 @@ def evaluate(args: argparse.Namespace) -> int:
         raise SettingsError(f"--name {name}", f"{path} holds another evaluation", "give another --name")
     prepared = prepare_scored(config, saved.vocabularies, _named_splits(args.overrides))
     for note in prepared.notes:
-        print(note, file=sys.stderr)
+        eprint(note)
     task = make_task(config, prepared)
     scores = no_scores(config)
     for split in prepared.scored:
@@ -148,8 +148,8 @@ def evaluate(args: argparse.Namespace) -> int:
         print_json(body)
         return 0
     for metric, signature in scores["signatures"].items():
-        print(f"{metric}: {signature}")
-    print(f"written: {path}", file=sys.stderr)
+        say(f"{metric}: {signature}")
+    eprint(f"written: {path}")
     return 0
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tietrain.cli.registry import CONFIG_DIR, OVERRIDES, answer, argument, print_json, verb
+from tietrain.cli.registry import CONFIG_DIR, OVERRIDES, answer, argument, print_json, say, verb
 from tietrain.config.compose import compose_config, parse_overrides
 from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
 from tietrain.config.keys import tying_choices
@@ -95,7 +95,7 @@ def _plan_one(args: argparse.Namespace) -> None:
         lines += describe_difference(difference, args.against)
     if lengths:
         lines += describe_lengths(by_length, lengths)
-    print("\n".join(lines))
+    say("\n".join(lines))
 
 
 def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
@@ -223,7 +223,7 @@ def report(args: argparse.Namespace) -> int:
         print_json(report_rows(args.directory))
         return 0
     paths = write_report(args.directory, tensorboard=args.tensorboard)
-    print(paths.markdown.read_text(encoding="utf-8"))
+    say(paths.markdown.read_text(encoding="utf-8"))
     print(f"written: {paths.markdown.with_suffix('.html')} and {len(paths.files) - 1} files beside it", file=sys.stderr)
     return 0
 

@@ -160,7 +160,14 @@ def mean_weights(reads: Sequence[Callable[[], Mapping[str, Tensor]]]) -> dict[st
 
 
 def load_scored(directory: Path, model: Transformer, config: TrainConfig) -> dict[str, Any]:
-    """Load the weights that a run is scored with; returns their step(s) and how they were chosen.
+    """Load the weights that a run is scored with; returns their step(s) and how they were chosen."""
+    path, about = find_scored(directory, config)
+    load_model(path / MODEL, model)
+    return about
+
+
+def find_scored(directory: Path, config: TrainConfig) -> tuple[Path, dict[str, Any]]:
+    """Where the weights are that a run is scored with, their step(s) and how they were chosen.
 
     Raises:
         DataError: they are missing or damaged.
@@ -170,7 +177,6 @@ def load_scored(directory: Path, model: Transformer, config: TrainConfig) -> dic
     if found is None:
         remedy = "delete the run directory and start the same command again"
         raise DataError(str(path), "it is missing or damaged", remedy)
-    load_model(path / MODEL, model)
     n_averaged = len(found.get("averaged_steps", []))
     chosen = {
         "none": "lowest nats_per_token on valid",
@@ -179,7 +185,7 @@ def load_scored(directory: Path, model: Transformer, config: TrainConfig) -> dic
     }[config.average]
     if config.ema is not None:
         chosen += f", of the exponential moving average (decay {config.ema:g})"
-    return {**found, "chosen_by": chosen}
+    return path, {**found, "chosen_by": chosen}
 
 
 def _evaluated(directory: Path, step: int) -> Path:
@@ -188,7 +194,8 @@ def _evaluated(directory: Path, step: int) -> Path:
 
 def _read(path: Path) -> Evaluation | None:
     """Of which evaluation the weights stored there are; None if they are missing or damaged."""
-    return runs.read_json(path / STATE) if is_whole(path) else None
+    found = runs.read_json(path / STATE) if is_whole(path) else None
+    return found if isinstance(found, dict) and isinstance(found.get("step"), int) else None
 
 
 def _state_of(path: Path) -> Evaluation | None:

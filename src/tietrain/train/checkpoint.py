@@ -10,7 +10,8 @@ file is its plan, and nothing of time or place.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ from tietrain.runs.durable import is_whole, remove_directory, sweep, write_direc
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 SMOOTHED, FINAL = "average.safetensors", "final"
 N_KEPT = 2
+# Weights are stored as they are trained, whatever the precision of the computation.
+DTYPE = "F32"
+WRITTEN_BY_US = "give a checkpoint that tietrain wrote"
 
 
 def save_checkpoint(
@@ -188,32 +192,51 @@ def read_weights(path: Path, plan: TyingPlan) -> dict[str, Tensor]:
     """Owner -> values as a file holds them.
 
     Raises:
-        DataError: it is damaged, or does not hold its plan.
+        DataError, SettingsError: of `check_header`, or a value is not finite.
+    """
+    check_header(path, plan)
+    weights = _read(path)
+    for name, values in weights.items():
+        if not torch.isfinite(values).all():
+            raise DataError(str(path), f"values of {name} are not finite", WRITTEN_BY_US)
+    return weights
+
+
+def check_header(path: Path, plan: TyingPlan) -> None:
+    """Refuse a file of weights by its header alone, before anything of the size it claims is allocated.
+
+    Raises:
+        DataError: it is damaged, does not hold its plan, or its tensors are not the plan's owners in float32.
         SettingsError: it was made under another plan.
     """
-    weights, metadata = _read(path)
+    with _opened(path) as f:
+        views = {name: f.get_slice(name) for name in f.keys()}  # noqa: SIM118
+        metadata = f.metadata() or {}
+    shapes = {name: tuple(view.get_shape()) for name, view in views.items()}
     here = record_of(plan)
     try:
         owner = json.loads(metadata["plan"])["owner"]
-        # An owner without values is the audit's to name.
-        shapes = {slot: weights[root].shape if root in weights else here.shapes[slot] for slot, root in owner.items()}
-    except (KeyError, ValueError, TypeError, AttributeError):
-        problem = "it does not hold the plan it was made under"
-        raise DataError(str(path), problem, "give a checkpoint that tietrain wrote") from None
-    there = PlanRecord(owner, {slot: tuple(shape) for slot, shape in shapes.items()})
-    difference = Difference(there, here).words()
+        there = PlanRecord(owner, {slot: shapes.get(root) or here.shapes[slot] for slot, root in owner.items()})
+        difference = Difference(there, here).words()
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        raise DataError(str(path), "it does not hold the plan it was made under", WRITTEN_BY_US) from None
     if difference:
         remedy = "choose the ties and the shape it was made with, or another directory"
         raise SettingsError(str(path), f"it was made under another plan: {difference}", remedy)
-    audit_checkpoint_keys(plan, weights)
-    return weights
+    owners = {slot.name for slot in plan.owners}
+    if wrong := sorted(owners ^ shapes.keys()):
+        problem = f"it has no {wrong[0]}" if wrong[0] in owners else f"nothing of its plan owns {wrong[0]}"
+        raise DataError(str(path), problem, WRITTEN_BY_US)
+    for name, view in views.items():
+        if view.get_dtype() != DTYPE:
+            raise DataError(str(path), f"{name} is {view.get_dtype()} and not {DTYPE}", WRITTEN_BY_US)
 
 
 def _load_optimizer(path: Path, model: Transformer, optimizer: Optimizer) -> None:
     numbers = {name: i for i, name in enumerate(_names_in_order(model, optimizer))}
     shapes = {name: p.shape for name, p in model.named_parameters()}
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in _read(path)[0].items():
+    for key, value in _read(path).items():
         entry, _, name = key.partition("/")
         if name not in numbers or (value.ndim and value.shape != shapes[name]):  # a step count has no dimension
             raise DataError(str(path), f"{key} fits no parameter", "restore it, or start the run again")
@@ -221,11 +244,17 @@ def _load_optimizer(path: Path, model: Transformer, optimizer: Optimizer) -> Non
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file."""
+def _read(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file."""
+    with _opened(path) as f:
+        return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as f:
-            return {name: f.get_tensor(name) for name in f.keys()}, f.metadata() or {}  # noqa: SIM118
+            yield f
     except (OSError, SafetensorError) as e:
         raise DataError(str(path), f"it cannot be read ({e})", "restore it, or start the run again") from e
 

@@ -23,8 +23,8 @@ from tietrain.plan.difference import Difference, record_of
 from tietrain.plan.slots import clip_length
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
-from tietrain.train.averaging import load_scored
-from tietrain.train.checkpoint import MODEL, load_model, step_checkpoints
+from tietrain.train.averaging import find_scored
+from tietrain.train.checkpoint import MODEL, check_header, load_model, step_checkpoints
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware, resolve_hardware
 from tietrain.train.tasks.mt import Translated, translations
@@ -167,19 +167,21 @@ def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig
         problem = f"its plan is not the one {runs.CONFIG} makes: {difference}"
         raise DataError(str(directory / runs.PLAN), problem, "restore both, or use the tietrain that wrote them")
     resolved = resolve_hardware(hardware or HardwareConfig())
+    weights, about = _find_weights(directory, checkpoint, experiment.config)
+    check_header(weights / MODEL, experiment.plan)
     model = Transformer(experiment.plan, tables=experiment.config.model.table_values)
-    about = _load_weights(directory, checkpoint, experiment.config, model)
+    load_model(weights / MODEL, model)
     audit_model(model)
     return SavedRun(directory, experiment, record, vocabularies, model.to(resolved.device), resolved, about)
 
 
-def _load_weights(directory: Path, checkpoint: str, config: RunConfig, model: Transformer) -> dict[str, Any]:
-    """Load the requested weights; returns which they are."""
+def _find_weights(directory: Path, checkpoint: str, config: RunConfig) -> tuple[Path, dict[str, Any]]:
+    """Where the requested weights are, and which they are."""
     folder = directory / runs.CHECKPOINTS
     steps = step_checkpoints(folder)
     names = [path.name for path in sorted(folder.glob("*")) if is_whole(path)]
     if checkpoint == SCORED and (directory / runs.EVAL).exists():
-        return load_scored(directory, model, config.train)
+        return find_scored(directory, config.train)
     name = checkpoint
     if checkpoint == LAST and steps:
         name = steps[max(steps)].name
@@ -192,5 +194,4 @@ def _load_weights(directory: Path, checkpoint: str, config: RunConfig, model: Tr
         if checkpoint == SCORED:
             problem, remedy = f"the run is not finished: {there}", "continue it, or choose another checkpoint"
         raise DataError(f"{directory} --checkpoint {checkpoint}", problem, remedy)
-    load_model(folder / name / MODEL, model)
-    return {"name": name}
+    return folder / name, {"name": name}

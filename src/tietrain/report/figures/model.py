@@ -1,5 +1,6 @@
 """The model of each arm: stored parameters by part with what tying saved, and which slot uses whose parameters."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ PARTS = {
 # The same scheme without its greys; dark text is legible on each.
 SHARED = ("#77AADD", "#EE8866", "#EEDD88", "#44BB99", "#FFAABB", "#99DDFF", "#BBCC33", "#AAAA00")
 CELL, MARGINS, WIDEST = 0.32, (1.7, 1.35), 13.0
+# A taller map is no longer legible.
+MOST_ROWS = 200
 
 
 def draw_parameters(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.Drawing | None:
@@ -79,11 +82,13 @@ def _by_kind(parts: dict[str, int]) -> dict[str, int]:
 
 
 def draw_owner_map(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.Drawing | None:
-    """One panel per arm, one row per layer, one column per parameter; None if no arm recorded its plan."""
-    arms = [arm for arm in comparison.arms if arm.first.owner]
-    if not arms:
+    """One panel per arm, one row per layer, one column per parameter; None if no arm recorded a plan that can be drawn."""
+    planned = [arm for arm in comparison.arms if arm.first.owner]
+    drawn = {arm.name: grid for arm in planned if len((grid := Grid(arm.first.owner)).rows) <= MOST_ROWS}
+    if not drawn:
         return None
-    grids = [Grid(arm.first.owner) for arm in arms]
+    arms = [arm for arm in planned if arm.name in drawn]
+    grids = list(drawn.values())
     width = CELL * max(grid.width for grid in grids) + MARGINS[0]
     height = CELL * max(len(grid.rows) for grid in grids) + MARGINS[1]
     figure, axes = canvas.make_panels(len(arms), max(1, int(WIDEST / width)), (width, height), legend=0)
@@ -98,9 +103,11 @@ def draw_owner_map(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.D
         "The parameters that each place of the model uses. Grey: its own. Coloured: shared; places with the same colour "
         "and label have the same owner."
     )
+    if len(arms) < len(planned):
+        caption += f" Not drawn: models of more than {MOST_ROWS} layers and tables."
     rows = [
         {"arm": arm.name, "slot": slot, "owner": owner, "shape": "x".join(map(str, arm.first.shapes[slot]))}
-        for arm in arms
+        for arm in planned
         for slot, owner in arm.first.owner.items()
     ]
     return canvas.finish(figure, "owner_map", caption, rows)
@@ -122,10 +129,11 @@ class Grid:
         self.rows = [*plain, *(f"{stack} {layer}" for stack, layer in names)]
         self.tables = dict(enumerate(plain))
         at = {name: len(plain) + i for i, name in enumerate(names)}
-        self.cells = {(at[stack, layer], self.columns.index(c)): slot for slot, (stack, layer, c) in layers.items()}
+        column_of = {column: i for i, column in enumerate(self.columns)}
+        self.cells = {(at[stack, layer], column_of[c]): slot for slot, (stack, layer, c) in layers.items()}
         self.width = max(len(self.columns), 6)
-        uses = list(owner.values())
-        self._shared = {root for root in uses if uses.count(root) > 1}
+        uses = Counter(owner.values())
+        self._shared = {root for root, n in uses.items() if n > 1}
         places = dict.fromkeys(_place(root) for root in uses if root in self._shared)
         self._colours = {place: SHARED[i % len(SHARED)] for i, place in enumerate(places)}
 
