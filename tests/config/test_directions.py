@@ -93,7 +93,8 @@ def test_make_layout_refuses_by_key(golden):
     golden("direction_refusals", texts)
 
 
-def test_make_layout_refuses_columns_that_would_name_one_stack():
-    with pytest.raises(SettingsError) as refused:
-        make_layout(compose_config([*THREE[:2], "data.columns=[a.b,a_b,c]", THREE[3]]))
+@pytest.mark.parametrize("feature", [[], ["+data.features.a_b=3"]])
+def test_make_layout_refuses_columns_that_would_name_one_stack(feature):
+    with pytest.raises(SettingsError, match="not told apart") as refused:
+        make_layout(compose_config([*THREE[:2], "data.columns=[a.b,a_b,c]", THREE[3], *feature]))
     assert refused.value.setting == "data.columns"

@@ -62,9 +62,7 @@ def make_layout(config: RunConfig) -> Layout:
         raise SettingsError("model.encoders=one", problem, "choose model.encoders=each with tying=one_encoder")
     features = config.data.features
     each = config.model.encoders == "each" or several
-    encoders = _stacks("encoder", [s for s in sources if s not in features], each or bool(features))
-    encoders |= _stacks("encoder", [s for s in sources if s in features], True)
-    encoders = {source: encoders[source] for source in sources}
+    encoders = _stacks("encoder", sources, each or bool(features))
     only = "encoder" if config.task.name == "mlm" else "decoder"
     decoders = _stacks(only, targets, config.model.decoders == "each" and bool(config.task.directions))
     read: dict[str, list[str]] = {}
