@@ -25,6 +25,31 @@ def test_report_page_sorts_and_hides_arms(page, quiet):
         check_a_narrow_page_says_that_its_table_is_wider(browser)
 
 
+def test_report_page_of_many_arms_finds_one_and_shows_all(tmp_path, quiet, no_figures):
+    for i in range(24):
+        config = make_config("lm", "pre_softmax" if i else "none", 1)
+        config.optim.lr = 1e-3 * (i + 1)
+        write_run(tmp_path, config, loss=2 + 0.1 * i)
+    write_report(tmp_path)
+    page = (tmp_path / "report" / "report.html").as_uri()
+    with quiet(page) as browser:
+        browser.get(page)
+
+        def shown():
+            return {
+                row.text for row in browser.find_elements("css selector", "table.arms tbody th") if row.is_displayed()
+            }
+
+        before = shown()
+        find = browser.find_element("css selector", ".many input")
+        find.send_keys("lr=0.012")
+        assert shown() - before == {"pre_softmax (lr=0.012)"}
+        find.clear()
+        find.send_keys(" ")
+        browser.find_element("css selector", ".many button").click()
+        assert len(shown()) == 24
+
+
 def check_the_table_sorts(browser):
     def arms():
         return [row.text for row in browser.find_elements("css selector", "table.arms tbody th")]

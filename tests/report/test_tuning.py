@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fabricated import make_config, write_run
 from tietrain.config import TuneConfig
 from tietrain.report.arms import compare, make_arms
-from tietrain.report.pages.markdown import make_markdown
+from tietrain.report.pages.markdown import make_markdown, make_sections
 from tietrain.report.pages.method import method_sentences
 from tietrain.report.tuning import DIVERGED, choose_point, edge_keys, expected_best, mean_score
 from tietrain.report.verdicts import judge
@@ -49,7 +49,8 @@ def read(root):
     found = collect(root)
     (comparison,) = comparisons = compare(make_arms(found))
     judgements = {comparison.slug: judge(comparison, tuned=comparison.tuned)}
-    return comparison, make_markdown(found, comparisons, judgements, {})
+    sections = make_sections(comparison, judgements[comparison.slug], ())
+    return comparison, make_markdown(found, comparisons, judgements, {comparison.slug: sections})
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """`DIR/report/`: a page as HTML and as Markdown, tables, figures and their data, from the run directories alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,12 @@ import matplotlib
 
 from tietrain.errors import StorageError
 from tietrain.report.arms import Arm, Comparison, compare, make_arms
+from tietrain.report.extremes import EACH, extremes
 from tietrain.report.figures import flops, losses, model, scores, tuning
 from tietrain.report.figures.canvas import RC_PARAMS, ArmStyles, Drawing
 from tietrain.report.pages import exports, latex
 from tietrain.report.pages.html import make_html
-from tietrain.report.pages.markdown import make_markdown
+from tietrain.report.pages.markdown import make_markdown, make_sections
 from tietrain.report.pages.markup import csv_text
 from tietrain.report.pages.method import method_sentences
 from tietrain.report.pages.tensorboard_report import write_tensorboard_report
@@ -60,9 +61,9 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     rows = _arm_rows(arms, comparisons, verdicts)
     files: dict[str, Any] = {
         "runs.csv": csv_text([exports.run_row(run) for run in found]),
-        "runs.json": [exports.run_json(run) for run in found],
+        "runs.json": exports.json_lines([exports.run_json(run) for run in found]),
         "arms.csv": csv_text([exports.arm_row(row) for row in rows]),
-        "arms.json": rows,
+        "arms.json": exports.json_lines(rows),
         READS: with_this_read(reads, verdicts),
     }
     for c in comparisons:
@@ -72,8 +73,9 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
         files[f"{c.slug}_arms.tex"] = latex.arms_table(c, verdicts[c.slug])
         files[f"{c.slug}_verdicts.tex"] = latex.verdicts_table(c, verdicts[c.slug])
         files[f"{c.slug}_method.txt"] = " ".join(method_sentences(c, verdicts[c.slug])) + "\n"
-    files["report.html"] = make_html(found, comparisons, verdicts, drawings, styles)
-    files["report.md"] = make_markdown(found, comparisons, verdicts, drawings)
+    sections = {c.slug: make_sections(c, verdicts[c.slug], drawings[c.slug]) for c in comparisons}
+    files["report.html"] = make_html(found, comparisons, verdicts, sections, styles)
+    files["report.md"] = make_markdown(found, comparisons, verdicts, sections)
     paths = _write_all(directory / FOLDER, files)
     if tensorboard:
         write_tensorboard_report(directory / FOLDER / runs.TENSORBOARD, comparisons, verdicts)
@@ -93,7 +95,11 @@ def _arm_rows(
 
 
 def draw_all(comparison: Comparison, verdicts: Verdicts, styles: ArmStyles) -> list[Drawing]:
-    """Every figure that has something to show, each with the rows it was drawn from."""
+    """Every figure that has something to show, each with the rows it was drawn from; of many arms the best and the worst."""
+    n_arms = len(comparison.arms)
+    comparison, verdicts = extremes(comparison, verdicts)
+    left_out = f" Of {n_arms} arms: the {EACH} best and the {EACH} worst, and their baselines."
+    note = left_out if len(comparison.arms) < n_arms else ""
     with matplotlib.rc_context(RC_PARAMS):
         drawings = [
             scores.draw_differences(verdicts, styles),
@@ -105,7 +111,7 @@ def draw_all(comparison: Comparison, verdicts: Verdicts, styles: ArmStyles) -> l
             flops.draw_flops_by_length(comparison),
             *tuning.draw_tuning(comparison, styles),
         ]
-    return [drawing for drawing in drawings if drawing]
+    return [replace(drawing, caption=drawing.caption + note) for drawing in drawings if drawing]
 
 
 def _write_all(folder: Path, files: dict[str, Any]) -> ReportPaths:

@@ -7,6 +7,7 @@ later module meets a control character, an unpaired surrogate, or a number that 
 
 import json
 import os
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -339,6 +340,8 @@ def clean_text(text: str) -> str:
         raise TypeError("not text")
     if len(text) > MAX_TEXT:
         text = text[:MAX_TEXT] + "…"
+    if text.isprintable():  # the space is the only white space that can be printed
+        return sys.intern(text.strip())  # thousands of runs have the same keys and values
     return "".join(" " if c.isspace() else c if c.isprintable() else "�" for c in text).strip()
 
 

@@ -15,6 +15,7 @@ from tietrain.report.arms import compare, make_arms
 from tietrain.report.figures.canvas import ArmStyles
 from tietrain.report.figures.model import draw_parameters
 from tietrain.report.pages.html import make_html
+from tietrain.report.pages.markdown import make_sections
 from tietrain.report.verdicts import judge
 from tietrain.report.write import write_report
 from tietrain.runs import record as runs
@@ -128,8 +129,8 @@ def drawn_page(root):
     comparisons = compare(make_arms(found))
     styles = ArmStyles(arm for comparison in comparisons for arm in comparison.arms)
     verdicts = {c.slug: judge(c, tuned=c.tuned) for c in comparisons}
-    drawings = {c.slug: [draw_parameters(c, styles)] for c in comparisons}
-    return Page(make_html(found, comparisons, verdicts, drawings, styles))
+    sections = {c.slug: make_sections(c, verdicts[c.slug], [draw_parameters(c, styles)]) for c in comparisons}
+    return Page(make_html(found, comparisons, verdicts, sections, styles))
 
 
 def page_of_text(root, text):

@@ -1,7 +1,7 @@
 """The whole page as text: its wording stands in one golden file, except for settings, which change with the defaults."""
 
 from tietrain.report.arms import compare, make_arms
-from tietrain.report.pages.markdown import make_markdown
+from tietrain.report.pages.markdown import make_markdown, make_sections
 from tietrain.report.verdicts import judge
 from tietrain.runs.view import collect
 
@@ -21,5 +21,7 @@ def test_make_markdown_needs_no_figures(study):
     root, _ = study
     found = collect(root)
     comparisons = compare(make_arms(found))
-    page = make_markdown(found, comparisons, {c.slug: judge(c, tuned=c.tuned) for c in comparisons}, {})
+    verdicts = {c.slug: judge(c, tuned=c.tuned) for c in comparisons}
+    sections = {c.slug: make_sections(c, verdicts[c.slug], ()) for c in comparisons}
+    page = make_markdown(found, comparisons, verdicts, sections)
     assert "### Figures" not in page and page.count("### Costs") == 2

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from tietrain.report.arms import Comparison
+from tietrain.report.arms import Arm, Comparison
 from tietrain.report.figures import canvas
-from tietrain.report.pages.markup import count
+from tietrain.report.pages.markup import count, join_some
 from tietrain.report.pages.tables import saved_percent
 from tietrain.report.ties import LAYERED
 
@@ -82,20 +82,24 @@ def _by_kind(parts: dict[str, int]) -> dict[str, int]:
 
 
 def draw_owner_map(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.Drawing | None:
-    """One panel per arm, one row per layer, one column per parameter; None if no arm recorded a plan that can be drawn."""
+    """One panel per plan, one row per layer, one column per parameter; None if no arm recorded a plan that can be drawn."""
     planned = [arm for arm in comparison.arms if arm.first.owner]
-    drawn = {arm.name: grid for arm in planned if len((grid := Grid(arm.first.owner)).rows) <= MOST_ROWS}
-    if not drawn:
+    by_plan: dict[tuple[tuple[str, str], ...], list[Arm]] = {}
+    for arm in planned:
+        by_plan.setdefault(tuple(arm.first.owner.items()), []).append(arm)
+    alike = [arms for arms in by_plan.values() if _n_rows(arms[0].first.owner) <= MOST_ROWS]
+    if not alike:
         return None
-    arms = [arm for arm in planned if arm.name in drawn]
-    grids = list(drawn.values())
+    grids = [Grid(arms[0].first.owner) for arms in alike]
     width = CELL * max(grid.width for grid in grids) + MARGINS[0]
     height = CELL * max(len(grid.rows) for grid in grids) + MARGINS[1]
-    figure, axes = canvas.make_panels(len(arms), max(1, int(WIDEST / width)), (width, height), legend=0)
-    for ax, arm, grid in zip(axes, arms, grids, strict=True):
-        styles.of(arm).mark(ax)
+    figure, axes = canvas.make_panels(len(alike), max(1, int(WIDEST / width)), (width, height), legend=0)
+    for ax, arms, grid in zip(axes, alike, grids, strict=True):
+        if len(arms) == 1:
+            styles.of(arms[0]).mark(ax)
         _draw_grid(ax, grid)
-        ax.set_title(canvas.figure_text(arm.name, width=40), loc="left", fontweight="bold")
+        title = join_some([arm.name for arm in arms], 2)
+        ax.set_title(canvas.figure_text(title, width=40), loc="left", fontweight="bold")
     legend = [Patch(facecolor=canvas.OWN, edgecolor=canvas.PAPER, label="own parameters")]
     legend.append(Patch(facecolor=SHARED[0], edgecolor=canvas.PAPER, label="shared, named after the owner"))
     figure.legend(handles=legend, loc="outside lower left", ncols=2)
@@ -103,7 +107,7 @@ def draw_owner_map(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.D
         "The parameters that each place of the model uses. Grey: its own. Coloured: shared; places with the same colour "
         "and label have the same owner."
     )
-    if len(arms) < len(planned):
+    if len(alike) < len(by_plan):
         caption += f" Not drawn: models of more than {MOST_ROWS} layers and tables."
     rows = [
         {"arm": arm.name, "slot": slot, "owner": owner, "shape": "x".join(map(str, arm.first.shapes[slot]))}
@@ -111,6 +115,10 @@ def draw_owner_map(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.D
         for slot, owner in arm.first.owner.items()
     ]
     return canvas.finish(figure, "owner_map", caption, rows)
+
+
+def _n_rows(owner: Mapping[str, str]) -> int:
+    return len({_place(slot) for slot in owner})
 
 
 class Grid:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,16 +42,24 @@ def run_json(run: Run) -> dict[str, Any]:
     return {key: value for key, value in vars(run).items() if key not in ("curve", "owner", "shapes")}
 
 
+def json_lines(rows: Sequence[Any]) -> str:
+    """A list in JSON, one line per row: thousands of runs take a fifth of the time and memory of indented ones."""
+    return "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n"
+
+
 def arm_json(arm: Arm, verdicts: Verdicts | None) -> dict[str, Any]:
     """One arm for `arms.json`, with scores as split -> score -> mean, sd, n; verdicts: None if it is in no comparison."""
     first = arm.first
     counts = ("params", "params_untied", "params_saved", "by_part", "saved_by_part")
-    scores: dict[str, dict[str, Any]] = {}
+    names: dict[str, dict[str, None]] = {}
     for run in arm.done:
         for split in run.scores:
-            for name in [*run.scores[split], "excess_bits_per_byte"]:
-                if stat := arm.score(split, name):
-                    scores.setdefault(split, {})[name] = asdict(stat)
+            names.setdefault(split, {}).update(dict.fromkeys([*run.scores[split], "excess_bits_per_byte"]))
+    scores: dict[str, dict[str, Any]] = {}
+    for split, of_split in names.items():
+        for name in of_split:
+            if stat := arm.score(split, name):
+                scores.setdefault(split, {})[name] = asdict(stat)
     return {
         "arm": arm.id,
         **{name: getattr(arm, name) for name in ("name", "label", "task", "corpus", "target_vocabulary")},

@@ -10,7 +10,7 @@ from statistics import fmean
 from tietrain.report import contrasts
 from tietrain.report import verdicts as outcomes
 from tietrain.report.arms import Comparison
-from tietrain.report.pages.markup import fixed, join_words, powers
+from tietrain.report.pages.markup import fixed, join_some, powers
 from tietrain.report.pages.tables import SAME_FLOPS, flops_text, saved_text, stored_text
 from tietrain.report.pages.verdict_text import (
     difference_text,
@@ -35,6 +35,8 @@ FIT = {
 }
 # A difference of this many standard deviations of a seed is called large.
 LARGE = 5.0
+# Ties of which the answer says under which settings of the tables they were tried.
+MOST_TIES = 3
 # Settings that make a parametrisation of the token tables.
 TABLES = ("model.table_init_std", "model.embed_scale", "model.output_scale", "model.init_std.")
 
@@ -75,9 +77,9 @@ def _recommend(fit: Sequence[ArmVerdict], comparison: Comparison, verdicts: Verd
     if best.verdict.endswith(outcomes.HERE):
         advice = f"At this learning rate {best.arm.name} can replace the baseline"
     rest = [f"{v.arm.name} ({verdict_words(v)})" for v in fit if v is not best]
-    also = f" Other arms that can replace the baseline store as much or more: {join_words(rest)}." if rest else ""
+    also = f" Other arms that can replace the baseline store as much or more: {join_some(rest)}." if rest else ""
     by_label = {v.arm.label: v for v in reversed([best, *fit])}
-    under = "".join(_under(v, verdicts) for v in reversed(by_label.values()))
+    under = "".join(_under(v, verdicts) for v in [*reversed(by_label.values())][:MOST_TIES])
     p = p_text(getattr(best.test, FIT[best.verdict]))
     evidence = f"adjusted p {p if p.startswith('<') else f'= {p}'}; {best.n_diverged} of {best.n_ended} seeds diverged"
     return Headline(
@@ -222,7 +224,7 @@ def _why_none(comparison: Comparison, verdicts: Verdicts) -> list[str]:
 
 
 def _reason(verdict: str, group: list[ArmVerdict], baseline: str) -> str:
-    names = join_words([v.arm.name for v in group])
+    names = join_some([v.arm.name for v in group])
     single = len(group) == 1
     why = verdict.removeprefix("no verdict (").removesuffix(")")
     known = {

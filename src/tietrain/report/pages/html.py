@@ -18,7 +18,8 @@ from markupsafe import Markup
 
 from tietrain.report.arms import Arm, Comparison, Stat, make_stat
 from tietrain.report.contrasts import half_width
-from tietrain.report.figures.canvas import COLOURS, MARKERS, ArmStyles, Drawing, css_colour, inline_svg
+from tietrain.report.extremes import EACH, extremes
+from tietrain.report.figures.canvas import COLOURS, MARKERS, ArmStyles, css_colour, inline_svg
 from tietrain.report.pages import markdown
 from tietrain.report.pages.headline import make_headline
 from tietrain.report.pages.markup import count, fixed, powers
@@ -33,6 +34,8 @@ DARK = {
     **{"#000000": "#F2F2F2", "#0072B2": "#4A9FD8", "#882255": "#B85C8A"},
     **{"#772200": "#B8704A", "#7766FF": "#A99EFF", "#0022CC": "#4D6FFF"},
 }
+# A longer section is folded.
+MOST_LINES = 60
 TEMPLATES = resources.files("tietrain.report") / "templates"
 
 
@@ -49,10 +52,10 @@ def make_html(
     found: Sequence[Run],
     comparisons: Sequence[Comparison],
     verdicts: Mapping[str, Verdicts],
-    drawings: Mapping[str, Sequence[Drawing]],
+    sections: Mapping[str, Sequence[markdown.Section]],
     styles: ArmStyles,
 ) -> str:
-    """The whole of `report.html`, from verdicts and drawings by slug; equal runs give equal text."""
+    """The whole of `report.html`, from verdicts and sections by slug; equal runs give equal text."""
     parts = [
         {
             "slug": c.slug,
@@ -60,7 +63,8 @@ def make_html(
             "heading": heading(c, verdicts[c.slug]),
             "headline": make_headline(c, verdicts[c.slug]),
             "rows": [_row(arm, verdicts[c.slug], styles) for arm in c.arms],
-            "sections": markdown.make_sections(c, verdicts[c.slug], drawings.get(c.slug, ())),
+            "shown": {styles.of(arm).key for arm in extremes(c, verdicts[c.slug])[0].arms},
+            "sections": sections[c.slug],
         }
         for c in comparisons
     ]
@@ -80,6 +84,8 @@ def make_html(
         left_out_title=markdown.LEFT_OUT,
         left_out=left_out_table([run for run in found if run.status != "done"]),
         files=markdown.FILES,
+        each=EACH,
+        most_lines=MOST_LINES,
         colours=list(enumerate(COLOURS)),
         dark=[(i, DARK[colour]) for i, colour in enumerate(COLOURS) if colour in DARK],
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tietrain.report import differences
-from tietrain.report.arms import Comparison, count_statuses, show_value
+from tietrain.report.arms import Arm, Comparison, count_statuses, show_value
 from tietrain.report.figures.canvas import Drawing
 from tietrain.report.pages.headline import make_headline
-from tietrain.report.pages.markup import bullets, code, escape, join_words, markdown_table
+from tietrain.report.pages.markup import bullets, code, escape, join_some, join_words, markdown_table
 from tietrain.report.pages.method import method_details, method_sentences
 from tietrain.report.pages.starts import starts_text
 from tietrain.report.pages.tables import cost_table, left_out_table, score_table, shown_scores
@@ -46,6 +46,10 @@ class Section:
     text: str
     figures: tuple[Drawing, ...] = ()
 
+    @property
+    def n_lines(self) -> int:
+        return self.text.count("\n") + 1
+
 
 def make_sections(comparison: Comparison, verdicts: Verdicts, drawings: Sequence[Drawing]) -> list[Section]:
     """Everything about a comparison below its headline, in reading order; empty sections are left out."""
@@ -71,15 +75,15 @@ def make_markdown(
     found: Sequence[Run],
     comparisons: Sequence[Comparison],
     verdicts: Mapping[str, Verdicts],
-    drawings: Mapping[str, Sequence[Drawing]],
+    sections: Mapping[str, Sequence[Section]],
 ) -> str:
-    """The whole of `report.md`, from verdicts and drawings by slug; equal runs give equal text."""
+    """The whole of `report.md`, from verdicts and sections by slug; equal runs give equal text."""
     blocks = [f"# {title(found)}", f"{run_counts(found, comparisons)} {INTRODUCTION}"]
     for comparison in comparisons:
         own = verdicts[comparison.slug]
         blocks.append(f"## {escape(comparison.title)} ({escape(heading(comparison, own))})")
         blocks.append(_headline(comparison, own))
-        for section in make_sections(comparison, own, drawings.get(comparison.slug, ())):
+        for section in sections[comparison.slug]:
             blocks += [f"### {section.title}", section.text]
             blocks += [_figure(comparison, drawing) for drawing in section.figures]
     if left_out := left_out_table([run for run in found if run.status != "done"]):
@@ -192,12 +196,16 @@ def _differences(comparison: Comparison) -> str:
 
 
 def _ties(comparison: Comparison) -> str:
-    lines = []
+    by_plan: dict[str, list[Arm]] = {}
     for arm in comparison.arms:
-        ties = describe_ties(arm.first.owner)
-        unknown = "nothing" if arm.first.owner else "not recorded"
-        plan = f" (plan {code(arm.first.plan_hash)})" if arm.first.plan_hash else ""
-        lines.append(f"{code(arm.name)}{plan}: {'; '.join(ties) or unknown}")
+        by_plan.setdefault(arm.first.plan_hash or arm.name, []).append(arm)
+    lines = []
+    for arms in by_plan.values():
+        first = arms[0].first
+        ties = describe_ties(first.owner)
+        unknown = "nothing" if first.owner else "not recorded"
+        plan = f" (plan {code(first.plan_hash)})" if first.plan_hash else ""
+        lines.append(f"{join_some([code(arm.name) for arm in arms])}{plan}: {'; '.join(ties) or unknown}")
     return bullets(lines)
 
 

@@ -39,6 +39,15 @@ def join_words(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def join_some(words: Sequence[str], most: int = 5) -> str:
+    """
+    >>> join_some(["a", "b", "c", "d"], 2)
+    'a, b and 2 more'
+    """
+    rest = len(words) - most
+    return join_words([*words[:most], f"{rest} more"] if rest > 1 else words)
+
+
 def some_words(words: Sequence[str], most: int) -> str:
     """The first words, and how many more there are."""
     rest = len(words) - most

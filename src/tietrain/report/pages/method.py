@@ -32,7 +32,8 @@ def used_settings(run: Run) -> dict[str, Scalar]:
 
 def setting_groups(runs: Sequence[Run]) -> dict[str, Values]:
     """Every setting that the runs read, their hashes and machines: title of a group -> key -> values."""
-    settings = _values([used_settings(run) for run in runs])
+    one_of_each = {run.arm: run for run in runs}.values()  # the settings of an arm are those of each of its runs
+    settings = _values([used_settings(run) for run in one_of_each])
     groups = {
         title: {key.removeprefix(prefix): texts for key, texts in settings.items() if key.startswith(prefix)}
         for title, prefix in PREFIXES.items()

@@ -10,6 +10,17 @@ for (const box of document.querySelectorAll("input[data-arm]")) {
   });
 }
 
+// Of many arms, find those whose name holds some text, or show all.
+for (const line of document.querySelectorAll(".many")) {
+  const rows = line.nextElementSibling.querySelector("table").tBodies[0].rows;
+  const find = line.querySelector("input");
+  function show(isFound) {
+    for (const row of rows) row.classList.toggle("found", isFound(row.cells[0].dataset.by));
+  }
+  find.addEventListener("input", () => show((name) => find.value !== "" && name.includes(find.value)));
+  line.querySelector("button").addEventListener("click", () => show(() => true));
+}
+
 // Mark tables that are wider than the page.
 function markWide() {
   for (const box of document.querySelectorAll(".scroll")) {
