@@ -7,6 +7,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -61,7 +62,9 @@ def check_tie_option(key: str) -> None:
     if parts[:2] == ["tying", "ties"] and len(parts) > 3:
         options = sorted({"rule", *(o for rule in RULES.values() for o in rule.options)})
         if parts[3] not in options:
-            raise SettingsError(key, f"no tying rule has an option {parts[3]}", f"options are {', '.join(options)}")
+            near = get_close_matches(parts[3], options, n=1)
+            remedy = f"did you mean {'.'.join(parts[:3])}.{near[0]}?" if near else f"options are {', '.join(options)}"
+            raise SettingsError(key, f"no tying rule has an option {parts[3]}", remedy)
 
 
 def compose_config(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> RunConfig:
@@ -83,6 +86,7 @@ def compose_grid(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> D
     Raises:
         TietrainError: with exit code 2, for anything Hydra refuses.
     """
+    parse_overrides(overrides)
     with initialized(overrides, config_dirs) as search:
         loader = GlobalHydra.instance().config_loader()
         return loader.load_configuration(

@@ -7,8 +7,11 @@ from difflib import get_close_matches
 from yaml import MarkedYAMLError
 
 from tietrain.config.keys import ALL, suggestion, tying_choices
+from tietrain.config.other_names import SCHEMES
 from tietrain.errors import SettingsError, TietrainError, first_line
 from tietrain.plan.aliases import our_name
+from tietrain.plan.catalogue import load_scheme
+from tietrain.plan.rules import RULES
 
 # Setting, problem, remedy.
 Refusal = tuple[str, str, str]
@@ -68,7 +71,7 @@ def _choice(text: str, requested: str, group: str, name: str) -> Refusal:
     options = listed.group(1).split() if listed else []
     if group == "tying":
         options = options or tying_choices()
-    ours = our_name(name) if group == "tying" else None
+    ours = our_name(name) or SCHEMES.get(name.lower()) if group == "tying" else None
     near = get_close_matches(name, options, n=1)
     if ours:
         remedy = f"here it is called tying={ours}"
@@ -87,16 +90,40 @@ def _type(text: str, requested: str, value: str, type_name: str) -> Refusal:
     return f"{key.group(1)}={value}" if key else requested, f'"{value}" is not {kind}', f"give {wanted}"
 
 
+def _interpolation(text: str, requested: str, name: str) -> Refusal:
+    found = re.search(r"(\S+)=\S*\$\{", requested)
+    problem = (
+        f"${{{name}}} is not a value here: settings read no environment, run nothing and refer to no other setting"
+    )
+    return found[1] if found else requested, problem, "write the value itself; a shell puts it in with double quotes"
+
+
 def _not_there(text: str, requested: str, key: str) -> Refusal:
     for mapping, how in ADDED.items():
         if key.startswith(mapping):
             return key, "no file names it, so it must be added", f"write +{mapping}.{how}"
-    is_tie = key.startswith("tying.ties.")
-    remedy = f"choose it first: tying={key.split('.')[2]}" if is_tie else suggestion(key, ALL)
-    return key, "there is no such key", remedy
+    if not key.startswith("tying.ties."):
+        return key, "there is no such key", suggestion(key, ALL)
+    label, _, option = key.removeprefix("tying.ties.").partition(".")
+    if label not in re.split(r"[^\w]+", requested.replace(key, "")):
+        return key, f"the tie {label} is not chosen", f"choose it first: tying={label}"
+    rules = [tie["rule"] for tie in load_scheme(label).ties.values()] if label in tying_choices() else []
+    options = [name for rule in rules for name in RULES[rule].options]
+    near = [name for name in get_close_matches(option, options, n=1) if name != option]
+    if option in options:  # some cell of a grid has another scheme
+        return (
+            key,
+            f"not every scheme of the grid is {label}",
+            f"run tying={label} as a grid of its own, into the same study",
+        )
+    remedy = (
+        f"did you mean tying.ties.{label}.{near[0]}?" if near else f"its options are {', '.join(options) or 'none'}"
+    )
+    return key, f"the tie {label} has no option {option}", remedy
 
 
 GRID = ("{}", "several values are a grid", "add -m to run it, or brackets for a list: key=[a,b]")
+NULL = ("{0}=null", "it needs a value", "give one, or leave it out")
 SPLIT = ("{0}={1}", "it is not a list of files", "write data.splits.train=[{1}]")
 # What Hydra or OmegaConf writes -> our words for it, with the groups of the pattern; if they depend on the whole text
 # or on the overrides, a function of these too.
@@ -108,5 +135,8 @@ EXPLANATIONS: dict[str, Refusal | Callable[..., Refusal]] = {
     r"Value '(.*)' of type '\w+' could not be converted to (\w+)": _type,
     r"Ambiguous value for argument '([^']+)'": GRID,
     r"Could not override '([^']+)'": _not_there,
+    r"Error merging override (\S+)=(?:null|None)\b": NULL,
+    r"Unsupported interpolation type (\S+)": _interpolation,
+    r"Interpolation key '(\S+)' not found": _interpolation,
     r"Error merging override (data\.splits\S*?)=(\S+)": SPLIT,
 }

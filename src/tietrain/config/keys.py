@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from importlib.resources import files
 from typing import Any
 
+from tietrain.config import other_names
 from tietrain.config.run import RunConfig
 from tietrain.config.setting import NOTHING, Flat, Setting, settings_of
 from tietrain.config.training import BUDGET_UNITS
@@ -69,12 +70,14 @@ def identity_of(flat: Flat) -> dict[str, Any]:
 
 
 def suggestion(word: str, choices: Iterable[str]) -> str:
-    """`did you mean ...?` for the nearest choice, by whole key or by its last part."""
+    """`did you mean ...?` for the nearest choice, by whole key or by its last part; or what others call by this name."""
     choices = list(choices)
-    near = get_close_matches(word, choices, n=1, cutoff=0.75)
-    if not near:
-        last = {choice.rsplit(".", 1)[-1]: choice for choice in choices}
-        near = [last[name] for name in get_close_matches(word.rsplit(".", 1)[-1], list(last), n=1, cutoff=0.7)]
+    leaf = word.rsplit(".", 1)[-1]
+    last = {choice.rsplit(".", 1)[-1]: choice for choice in choices}
+    if leaf in other_names.SETTINGS and leaf not in last:
+        return f"here it is called {other_names.SETTINGS[leaf]}"
+    near = [last[leaf]] if leaf in last else get_close_matches(word, choices, n=1, cutoff=0.75)
+    near = near or [last[name] for name in get_close_matches(leaf, list(last), n=1, cutoff=0.7)]
     return f"did you mean {near[0]}?" if near else "`tietrain settings` lists every key"
 
 
