@@ -1,17 +1,22 @@
 """What a run directory holds decides what a start does there."""
 
+import json
+
 import pytest
 
+from refusals import refusal
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import result_settings
 from tietrain.config.layout import make_shape
+from tietrain.errors import SettingsError
 from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
 from tietrain.runs.durable import write_directory
 from tietrain.runs.record import RunRecord
 from tietrain.train.experiment import Experiment
 from tietrain.train.job import run_job
-from tietrain.train.resume_policy import is_finished, would_fail_again
+from tietrain.train.resume_policy import is_finished, previous_record, would_fail_again
+from tiny_run import experiment_in, tiny_config, train
 
 
 def failed(directory, exit_code, *words):
@@ -65,6 +70,29 @@ def refused(directory, *overrides):
     outcome = run_job(compose_config([*overrides, f"run_dir={directory}"]))
     assert (outcome.status, outcome.exit_code) == ("failed", 2)
     return outcome.message
+
+
+def test_previous_record_of_a_lost_one_is_that_of_the_newest_checkpoint(tmp_path):
+    config = tiny_config(max_steps=4)
+    own = experiment_in(tmp_path, config)
+    train(tmp_path, config, fingerprints={"source": own.corpus_key})
+    assert previous_record(own).settings == json.loads(json.dumps(own.settings))
+    for change in ({"seed": 2}, {"tying": "pre_softmax"}, {"max_steps": 2}):
+        other = experiment_in(tmp_path, tiny_config(**{"max_steps": 4, **change}))
+        assert isinstance(refusal(previous_record, other), SettingsError)
+    for path in (tmp_path / runs.CHECKPOINTS).glob("step_*/state.json"):
+        path.unlink()
+    assert "nothing tells of which experiment" in refusal(previous_record, own).problem
+
+
+def test_previous_record_keeps_a_divergence(tmp_path):
+    record, _ = failed(tmp_path, 4)
+    record.status = "diverged"
+    runs.write_record(tmp_path, record)
+    assert "holds a run with" in refused(tmp_path, "optim.lr=0.01")
+    record.status = "failed"
+    runs.write_record(tmp_path, record)
+    assert previous_record(failed(tmp_path, 4, "optim.lr=0.01")[1])
 
 
 def test_previous_record_refuses_other_ties_by_their_difference(tmp_path):

@@ -16,7 +16,6 @@ Beside the runs of grids, `outputs/<study>/grid.jsonl` lists the cells of those 
 import fcntl
 import json
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -90,20 +89,6 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as e:
         raise StorageError(f"writing {path}", f"the system says {e.strerror or e}", MAKE_ROOM) from e
-
-
-def make_own_folder(folder: Path) -> bool:
-    """Make a folder that git ignores, and its parents; True if it is new or was empty. One in use stays as it is.
-
-    Raises:
-        StorageError: it cannot be made.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            return False
-        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -261,19 +246,6 @@ def is_locked(directory: Path) -> bool:
             return not _lock(lock.fileno(), fcntl.LOCK_SH)
     except OSError:
         return False
-
-
-def clear(directory: Path) -> None:
-    """Remove what a finished run left and a new one would not replace.
-
-    The scores go last: until then the directory is the finished run, without checkpoints that could be continued.
-    """
-    with writing(directory):
-        for name in (CHECKPOINTS, TENSORBOARD):
-            if (directory / name).exists():
-                shutil.rmtree(directory / name)
-        for name in (METRICS, DOCUMENTS, *(path.name for path in directory.glob("eval_*.json")), EVAL):
-            (directory / name).unlink(missing_ok=True)
 
 
 def find_runs(directory: Path, holding: str = RUN) -> list[Path]:
