@@ -154,6 +154,19 @@ def test_same_code_runs_again_what_another_version_finished(again):
     assert [(cells()[seed] / "eval_later.json").exists() for seed in (1, 2)] == [False, True]
 
 
+@pytest.mark.parametrize("name", ["best", "final"])
+def test_finished_cell_with_damaged_weights_is_damaged_and_made_again(again, grid, tietrain_cli, name):
+    weights = cells()[1] / runs.CHECKPOINTS / name / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert Counter(row.state for row in read_status(Path("outputs/grid"))) == {"damaged": 1, "done": 1}
+    previewed = tietrain_cli("plan", "-m", *TINY, "tying=pre_softmax", "seed=1,2", "--json").out
+    assert [cell["state"] for cell in json.loads(previewed)] == ["damaged", "done"]
+    assert "grid: 1 done, 1 skipped\n" in again("seed=1,2").err
+    assert weights.read_bytes() == content
+    assert Counter(row.state for row in read_status(Path("outputs/grid"))) == {"done": 2}
+
+
 def test_cell_with_an_invalid_configuration_is_recorded_too(again, tietrain_cli):
     ran = again("model.n_heads=4,3", "seed=1")
     assert ran.code == 1 and "grid: 1 skipped, 1 failed\n" in ran.err

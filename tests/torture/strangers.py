@@ -5,8 +5,9 @@ import shutil
 
 from cells import Place, run
 from damages import is_clear
-from foreign import COMMANDS, make_foreign, tree
 from promises import Table
+
+from foreign import COMMANDS, make_foreign, tree
 
 
 def write_into_foreign_folders(place: Place, n: int, draw: random.Random, table: Table) -> None:

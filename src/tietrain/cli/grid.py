@@ -185,10 +185,17 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     Args:
         words: the overrides of the command line, which tell what a grid sweeps.
     """
+    outcomes = Outcomes()
     if launchers.in_worker():
         launchers.ignore_signals()
-    if Outcomes().stopped.exists():
+        launchers.end_with_grid(outcomes.path.parent)
+    if outcomes.stopped.exists():
         return None
+    with launchers.IN_CELL:
+        return _run_cell(cfg, words)
+
+
+def _run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     settings = HydraConfig.get()
     try:
         if "tying" not in settings.runtime.choices:  # then it is a list of files
