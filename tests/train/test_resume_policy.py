@@ -5,6 +5,7 @@ import json
 import pytest
 
 from refusals import refusal
+from tietrain import __version__
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import result_settings
 from tietrain.config.layout import make_shape
@@ -22,7 +23,7 @@ from tiny_run import experiment_in, tiny_config, train
 def failed(directory, exit_code, *words):
     """The record of a run that ended with a code, and its experiment."""
     experiment = Experiment(compose_config([f"run_dir={directory}", *words]))
-    record = runs.RunRecord("run", "study", "none", "lm", "failed", exit_code=exit_code)
+    record = runs.RunRecord("run", "study", "none", "lm", "failed", exit_code=exit_code, version=__version__)
     record.settings = experiment.settings
     record.fingerprints["source"] = experiment.corpus_key
     return record, experiment
@@ -31,6 +32,13 @@ def failed(directory, exit_code, *words):
 @pytest.mark.parametrize(("exit_code", "again"), [(2, True), (3, True), (4, True), (5, False), (7, False), (70, True)])
 def test_would_fail_again_if_the_cause_is_in_settings_or_text(tmp_path, exit_code, again):
     assert would_fail_again(*failed(tmp_path, exit_code)) == again
+
+
+def test_would_fail_again_not_by_a_bug_of_another_version(tmp_path):
+    for exit_code, again in ((70, False), (3, True)):
+        record, experiment = failed(tmp_path, exit_code)
+        record.version = ""  # as old records have it
+        assert would_fail_again(record, experiment) == again
 
 
 def test_would_fail_again_not_if_a_file_can_be_restored(tmp_path):

@@ -24,7 +24,7 @@ from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, parse_overrides, to_run_config
 from tietrain.config.hydra_errors import hydra_error
 from tietrain.config.hydra_parts import RunMode, split_sweep
-from tietrain.errors import SettingsError, TietrainError, eprint
+from tietrain.errors import SettingsError, TietrainError, eprint, system_refusal
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import check_study, held, make_own_folder, scratch
 from tietrain.train import job
@@ -170,7 +170,7 @@ def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> in
             if not outcomes.path.stat().st_size:
                 raise
         except Exception as e:  # from a launcher or sweeper: no cell raises
-            if study is None:
+            if study is None or isinstance(e, TietrainError):
                 raise
             eprint(f"tietrain: the grid ended early, {type(e).__name__}: {e}")
             return outcomes.exit_code() or 1
@@ -238,6 +238,8 @@ def _in_grid() -> bool:
 def _refused(cfg: DictConfig, error: Exception) -> Outcome:
     """The outcome of a cell whose configuration is refused; in a grid a directory named after its overrides records it."""
     outcome = Outcome("", "failed", 70, f"internal error, a bug in tietrain: {type(error).__name__}: {error}")
+    if isinstance(error, OSError):
+        error = system_refusal(error)
     if isinstance(error, TietrainError):
         outcome = Outcome("", error.status, error.exit_code, str(error))
     if not _in_grid():

@@ -54,7 +54,7 @@ class RunRecord:
     `settings` are the full keys that decide the result; `arm` is a hash of them without the seeds.
     `fingerprints` are content hashes: corpus, vocabulary of every stack, batches.
     `machine` holds device, precision, threads, compile and versions; the report warns of arms that differ in it.
-    `exit_code` is that of this run; it tells whether a failure would happen again.
+    `exit_code` is that of this run; it tells whether a failure would happen again. `version` is that of tietrain.
     `declared` is what was stated before training about the comparison: metric, split, baseline, margin, looks;
     `corrections` are what was changed of it afterwards: date, key, what it was, value.
     """
@@ -69,6 +69,7 @@ class RunRecord:
     plan_hash: str = ""
     reason: str = ""
     exit_code: int = 0
+    version: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     fingerprints: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tietrain import __version__
 from tietrain.config import RunConfig
 from tietrain.config.compose import config_yaml
 from tietrain.config.describe import ledger_json
@@ -57,6 +58,7 @@ def _new_record(experiment: Experiment, previous: RunRecord | None) -> RunRecord
         label=config.tying_label,
         task=config.task.name,
         status="running",
+        version=__version__,
         seed=config.seed,
         settings=experiment.settings,
         declared=previous.declared if previous and (previous.arm or has_work(directory)) else config.declared,

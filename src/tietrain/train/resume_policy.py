@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from tietrain import __version__
 from tietrain.config import RunConfig
 from tietrain.config.identity import changed_settings, flat_settings
 from tietrain.config.keys import BUDGET
@@ -20,6 +21,8 @@ from tietrain.train.outcome import Outcome, valid_score
 SAME_CODE = ("tietrain", "torch", "device", "precision", "threads")
 # Exit codes of failures that come again: settings, data, divergence, bugs. A full disk or memory may have room next time.
 LASTING = (2, 3, 4, 70)
+# A bug may be gone in another version.
+BUG = 70
 
 
 def previous_record(experiment: Experiment) -> RunRecord | None:
@@ -118,9 +121,11 @@ def would_fail_again(previous: RunRecord, experiment: Experiment) -> bool:
     # Once there are checkpoints, the text was good: one of them was damaged, and can be restored.
     may_be_restored = has_work(experiment.directory) or experiment.config.init_from
     is_damage = previous.exit_code == DataError.exit_code and may_be_restored
+    is_repaired = previous.exit_code == BUG and previous.version != __version__
     return (
         previous.exit_code in LASTING
         and not is_damage
+        and not is_repaired
         and previous.settings == json.loads(json.dumps(experiment.settings))
         and "source" in previous.fingerprints
         and previous.fingerprints["source"] == experiment.corpus_key
