@@ -142,7 +142,7 @@ def test_same_code_runs_again_what_another_version_finished(again):
         record = runs.read_record(cells()[seed])
         record.machine |= change
         runs.write_record(cells()[seed], record)
-        (cells()[seed] / "eval_later.json").write_text("{}")
+        (cells()[seed] / "eval_later.json").write_text('{"asked": []}')
     scores = runs.read_json(cells()[1] / runs.EVAL)
     assert "grid: 2 skipped\n" in again("seed=1,2").err
     ran = again("seed=1,2", "same_code=true")
