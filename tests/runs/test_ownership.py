@@ -34,6 +34,7 @@ OWN = {
     "killed while it wrote its record": lambda directory: [
         (directory / n).touch() for n in (runs.LOCK, "run.json.tmp")
     ],
+    "begun on a full disk": lambda directory: [(directory / name).touch() for name in (runs.LOCK, runs.LOG)],
     "a run": lambda directory: runs.write_record(directory, RECORD),
     "a run without its record": write_weights,
 }

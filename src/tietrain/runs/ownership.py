@@ -37,7 +37,8 @@ def check_run(directory: Path) -> None:
     """SettingsError unless a folder is absent, empty or a run directory: it has the record of a run, or whole weights."""
     names = _names(directory)
     lock = directory / runs.LOCK
-    has_begun = names <= {runs.LOCK, f"{runs.RUN}.tmp"} and lock.is_file() and not lock.stat().st_size
+    # What a kill or a full disk leaves of a run that has just begun: its lock, which is empty, and its log.
+    has_begun = names <= {runs.LOCK, runs.LOG, f"{runs.RUN}.tmp"} and lock.is_file() and not lock.stat().st_size
     if names and not has_begun and not _has_record(directory) and not any(map(is_whole, _folders(directory))):
         _refuse(f"run_dir={directory}", "no run of tietrain", "run_dir")
 
