@@ -69,6 +69,12 @@ class LockedError(TietrainError):
 FEW = 8
 
 
+def system_refusal(error: OSError) -> StorageError:
+    """What an OSError says that reaches the top: it is never a bug of tietrain."""
+    where = error.filename or "standard output or a file"
+    return StorageError(str(where), f"the system says {error.strerror or error}", "remove the cause and start again")
+
+
 def check_choice(
     setting: str, value: object, choices: Collection[str], error: type[TietrainError] = SettingsError
 ) -> None:

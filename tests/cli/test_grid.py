@@ -142,7 +142,7 @@ def test_same_code_runs_again_what_another_version_finished(again):
         record = runs.read_record(cells()[seed])
         record.machine |= change
         runs.write_record(cells()[seed], record)
-        (cells()[seed] / "eval_later.json").write_text("{}")
+        (cells()[seed] / "eval_later.json").write_text('{"asked": []}')
     scores = runs.read_json(cells()[1] / runs.EVAL)
     assert "grid: 2 skipped\n" in again("seed=1,2").err
     ran = again("seed=1,2", "same_code=true")
@@ -152,6 +152,19 @@ def test_same_code_runs_again_what_another_version_finished(again):
     steps = [row["step"] for row in runs.read_metrics(cells()[1]) if row["split"] == "train"]
     assert steps == [1, 2, 3, 4]
     assert [(cells()[seed] / "eval_later.json").exists() for seed in (1, 2)] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["best", "final"])
+def test_finished_cell_with_damaged_weights_is_damaged_and_made_again(again, grid, tietrain_cli, name):
+    weights = cells()[1] / runs.CHECKPOINTS / name / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert Counter(row.state for row in read_status(Path("outputs/grid"))) == {"damaged": 1, "done": 1}
+    previewed = tietrain_cli("plan", "-m", *TINY, "tying=pre_softmax", "seed=1,2", "--json").out
+    assert [cell["state"] for cell in json.loads(previewed)] == ["damaged", "done"]
+    assert "grid: 1 done, 1 skipped\n" in again("seed=1,2").err
+    assert weights.read_bytes() == content
+    assert Counter(row.state for row in read_status(Path("outputs/grid"))) == {"done": 2}
 
 
 def test_cell_with_an_invalid_configuration_is_recorded_too(again, tietrain_cli):

@@ -180,6 +180,28 @@ def test_passing_on_signals_lets_every_cell_save_and_begins_no_other(start, numb
 
 
 @pytest.mark.slow
+def test_workers_end_after_their_cell_if_the_grid_is_killed(start):
+    needs("joblib_launcher")
+    words = ["seed=1,2,3,4", "train.max_steps=10", "train.slow_step_seconds=0.2"]
+    with start(*words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2") as process:
+        study = Path("outputs/grid")
+        while sum("step 2:" in path.read_text() for path in study.glob("*/train.log")) < 2:
+            time.sleep(0.1)
+            assert process.poll() is None
+        process.kill()
+        process.communicate(timeout=120)  # its workers write to the same pipe: it closes when the last of them ends
+    assert [runs.read_record(path).status for path in runs.find_runs(study)] == ["done", "done"]
+    assert list(study.glob(".grid-*"))
+    end = time.monotonic() + 60
+    while any(str(process.pid) in name for name in os.listdir("/dev/shm")):  # the library's own tracker ends last
+        time.sleep(0.1)
+        assert time.monotonic() < end
+    with start(*words, "train.slow_step_seconds=0") as process:
+        assert "grid: 2 skipped, 2 done\n" in process.communicate(timeout=300)[1]
+    assert not list(study.glob(".grid-*"))
+
+
+@pytest.mark.slow
 def test_optuna_lowers_the_loss_on_valid_and_finds_its_trials_again(start):
     needs("optuna_sweeper")
     words = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1"]

@@ -116,11 +116,34 @@ def test_config_dir_adds_configurations_of_the_user(tietrain_cli):
     assert body["label"] == "mine" and body["params_saved"] > 0
 
 
-@pytest.mark.parametrize(("text", "setting"), [("ties: [", "mine.yaml, line"), ("tis: 3\n", "tying/mine.yaml: tis")])
+BOMB = "a: &a [x]\n" + "".join(
+    f"{c}: &{c} [{', '.join(9 * [f'*{b}'])}]\n" for b, c in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [
+        ("ties: [", "mine.yaml, line"),
+        ("tis: 3\n", "tying/mine.yaml: tis"),
+        ("3", "mine.yaml: it holds no keys"),
+        ("[1, 2]", "mine.yaml: it holds no keys"),
+        ("\xff\xfe", "mine.yaml: it is not text"),
+        ("a\0b", "mine.yaml: it is not text"),
+        (BOMB, "mine.yaml: with its aliases"),
+        ("ties: &a {b: *a}", "mine.yaml: with its aliases"),
+        ("[" * 3000, "mine.yaml: its values lie too deep"),
+        ("#" * 1_000_001, "mine.yaml: it has more than"),
+    ],
+)
 def test_config_dir_with_a_broken_file_is_refused(tietrain_cli, text, setting):
     Path("tying").mkdir()
-    Path("tying/mine.yaml").write_text(text)
-    for words in (["plan", "tying=mine", "-cd", "."], ["-cd", ".", "tying=mine"]):
+    Path("tying/mine.yaml").write_bytes(text.encode("latin-1"))
+    for words in (
+        ["plan", "tying=mine", "-cd", "."],
+        ["-cd", ".", "tying=mine"],
+        ["-cd", ".", "-m", "tying=mine,none"],
+    ):
         ran = tietrain_cli(*words)
         assert ran.is_refusal() and ran.code == 2
         assert setting in ran.err

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from foreign import tree
 from refusals import refusal, spelled
 from tietrain.cli.main import main
 from tietrain.data import cache
 from tietrain.data.cache import FALLBACK, LOCK, SIGNATURE, TAG, cache_root, cached, clear_cache, in_use
 from tietrain.errors import DataError, LockedError, SettingsError, StorageError
 from tietrain.runs.durable import MANIFEST
+from tietrain.runs.ownership import is_marked
 
 KEY, HUB_KEY = "0" * 32, "f" * 16
 
@@ -111,13 +113,22 @@ def test_cached_follows_the_umask(tmp_path):
 def test_new_cache_is_tagged_and_ignored_by_git(tmp_path):
     entry(tmp_path / "new")
     assert (tmp_path / "new" / TAG).read_text().startswith(SIGNATURE)
-    assert (tmp_path / "new" / ".gitignore").read_text() == "*\n"
+    assert is_marked(tmp_path / "new")
 
 
-def test_folder_with_files_of_the_user_gets_no_marks(tmp_path):
+@pytest.mark.parametrize("tag", ["", f"{SIGNATURE}\n# a cache of another program\n"])
+def test_cache_is_no_folder_of_others(tmp_path, tag):
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / TAG).write_text(tag)
+    before = tree(tmp_path)
+    assert "tietrain did not make notes.txt" in refusal(entry, tmp_path).problem
+    assert tree(tmp_path) == before
+
+
+def test_cache_that_lost_its_tag_is_used_again(tmp_path):
     entry(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "corpus", LOCK}
+    (tmp_path / TAG).unlink()
+    entry(tmp_path, refuse)
 
 
 @pytest.fixture
@@ -254,5 +265,5 @@ def test_study_that_tietrain_makes_is_ignored_by_git(tmp_path, monkeypatch):
     assert main(["-m", *words, "study=grid", "seed=1,2"]) == 1
     ignored = {path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob(".gitignore")}
     assert ignored == {"outputs/demo", "outputs/grid"}
-    assert (tmp_path / "outputs" / "demo" / ".gitignore").read_text() == "*\n"
+    assert is_marked(tmp_path / "outputs" / "demo")
     assert (tmp_path / "mine" / "run").is_dir() and list((tmp_path / "outputs" / "old").glob("lm-*"))

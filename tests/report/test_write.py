@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from fabricated import MACHINE, digest, make_config, write_run, write_study
+from foreign import tree
 from tietrain.config import MatchConfig, ReportConfig
-from tietrain.errors import DataError, StorageError
+from tietrain.errors import DataError, SettingsError, StorageError
 from tietrain.report import load
 from tietrain.report.arms import compare, make_arms
 from tietrain.report.differences import (
@@ -92,6 +93,44 @@ def test_write_report_refuses_a_damaged_record_of_looks(tmp_path, page_of):
     (tmp_path / "report" / READS).write_text('{"lm": [1]}')
     with pytest.raises(DataError, match="when the report was read"):
         page_of(tmp_path)
+
+
+def test_write_report_keeps_files_of_the_user(tmp_path, page_of):
+    write_seeds(tmp_path, (1, 2), ReportConfig())
+    page_of(tmp_path)
+    (tmp_path / "report" / "notes.md").write_text("mine")
+    page_of(tmp_path)
+    assert (tmp_path / "report" / "notes.md").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_write_report_on_a_full_disk_leaves_the_earlier_report(tmp_path, page_of, monkeypatch):
+    """Whichever write it is that fails."""
+    write_seeds(tmp_path, (1, 2), ReportConfig())
+    page_of(tmp_path)
+    write_seeds(tmp_path, (3,), ReportConfig())
+    before = tree(tmp_path)
+    write = runs.write_bytes
+    for n_written in range(10):
+        left = [n_written]
+
+        def refuse_after(path, content, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise StorageError(f"writing {path}", "no space", "make room")
+            write(path, content)
+
+        monkeypatch.setattr(runs, "write_bytes", refuse_after)
+        with pytest.raises(StorageError):
+            page_of(tmp_path)
+        assert tree(tmp_path) == before
+
+
+def test_write_report_refuses_a_folder_of_unreadable_runs(tmp_path, page_of):
+    (tmp_path / runs.RUN).write_text("mine")
+    with pytest.raises(SettingsError):
+        page_of(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [runs.RUN]
 
 
 def test_page_has_links_and_headings(study):
@@ -210,7 +249,10 @@ def test_page_without_finished_runs(tmp_path, page_of):
 
 
 def test_page_of_unreadable_runs(tmp_path, page_of):
-    (tmp_path / runs.RUN).write_text("[]")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    runs.write_record(tmp_path / "a", runs.RunRecord("a", "study", "none", "lm", "failed"))
+    (tmp_path / "b" / runs.RUN).write_text("[]")
     page = page_of(tmp_path)
     assert "nothing to compare" in page and "| unreadable | — | — | — | — | " in page
 

@@ -121,7 +121,7 @@ def test_sweep_and_remove_directory_delete_no_target_of_a_link(tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     (folder / "step_00000001").symlink_to(tmp_path / "precious")
-    (folder / "x.tmp").symlink_to(tmp_path / "precious")
+    (folder / "best.tmp").symlink_to(tmp_path / "precious")
     remove_directory(folder / "step_00000001")
     sweep(folder)
     assert (tmp_path / "precious" / "file").exists() and not list(folder.iterdir())

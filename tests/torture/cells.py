@@ -99,7 +99,7 @@ class Attempt:
 
             from tietrain.cli.main import main
 
-            for number in (signal.SIGTERM, signal.SIGUSR1):
+            for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             out = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -17,7 +17,7 @@ from results import difference, differences, result, whole_steps
 
 from tietrain.runs import record as runs
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 # With them a run lies still long enough to be met in training.
 SLOW = ("train.slow_step_seconds=0.2",)
 # What kills must not change: part of a result -> its row.

@@ -1,23 +1,29 @@
 """What a run directory holds decides what a start does there."""
 
+import json
+
 import pytest
 
+from refusals import refusal
+from tietrain import __version__
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import result_settings
 from tietrain.config.layout import make_shape
+from tietrain.errors import SettingsError
 from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
 from tietrain.runs.durable import write_directory
 from tietrain.runs.record import RunRecord
 from tietrain.train.experiment import Experiment
 from tietrain.train.job import run_job
-from tietrain.train.resume_policy import is_finished, would_fail_again
+from tietrain.train.resume_policy import is_finished, previous_record, would_fail_again
+from tiny_run import experiment_in, tiny_config, train
 
 
 def failed(directory, exit_code, *words):
     """The record of a run that ended with a code, and its experiment."""
     experiment = Experiment(compose_config([f"run_dir={directory}", *words]))
-    record = runs.RunRecord("run", "study", "none", "lm", "failed", exit_code=exit_code)
+    record = runs.RunRecord("run", "study", "none", "lm", "failed", exit_code=exit_code, version=__version__)
     record.settings = experiment.settings
     record.fingerprints["source"] = experiment.corpus_key
     return record, experiment
@@ -26,6 +32,13 @@ def failed(directory, exit_code, *words):
 @pytest.mark.parametrize(("exit_code", "again"), [(2, True), (3, True), (4, True), (5, False), (7, False), (70, True)])
 def test_would_fail_again_if_the_cause_is_in_settings_or_text(tmp_path, exit_code, again):
     assert would_fail_again(*failed(tmp_path, exit_code)) == again
+
+
+def test_would_fail_again_not_by_a_bug_of_another_version(tmp_path):
+    for exit_code, again in ((70, False), (3, True)):
+        record, experiment = failed(tmp_path, exit_code)
+        record.version = ""  # as old records have it
+        assert would_fail_again(record, experiment) == again
 
 
 def test_would_fail_again_not_if_a_file_can_be_restored(tmp_path):
@@ -65,6 +78,29 @@ def refused(directory, *overrides):
     outcome = run_job(compose_config([*overrides, f"run_dir={directory}"]))
     assert (outcome.status, outcome.exit_code) == ("failed", 2)
     return outcome.message
+
+
+def test_previous_record_of_a_lost_one_is_that_of_the_newest_checkpoint(tmp_path):
+    config = tiny_config(max_steps=4)
+    own = experiment_in(tmp_path, config)
+    train(tmp_path, config, fingerprints={"source": own.corpus_key})
+    assert previous_record(own).settings == json.loads(json.dumps(own.settings))
+    for change in ({"seed": 2}, {"tying": "pre_softmax"}, {"max_steps": 2}):
+        other = experiment_in(tmp_path, tiny_config(**{"max_steps": 4, **change}))
+        assert isinstance(refusal(previous_record, other), SettingsError)
+    for path in (tmp_path / runs.CHECKPOINTS).glob("step_*/state.json"):
+        path.unlink()
+    assert "nothing tells of which experiment" in refusal(previous_record, own).problem
+
+
+def test_previous_record_keeps_a_divergence(tmp_path):
+    record, _ = failed(tmp_path, 4)
+    record.status = "diverged"
+    runs.write_record(tmp_path, record)
+    assert "holds a run with" in refused(tmp_path, "optim.lr=0.01")
+    record.status = "failed"
+    runs.write_record(tmp_path, record)
+    assert previous_record(failed(tmp_path, 4, "optim.lr=0.01")[1])
 
 
 def test_previous_record_refuses_other_ties_by_their_difference(tmp_path):

@@ -54,3 +54,13 @@ def test_interruptible_work_survives_a_second_signal():
         except Stopped:
             os.kill(os.getpid(), signal.SIGTERM)
         assert stop.signal == signal.SIGTERM
+
+
+def test_a_closed_terminal_stops_unless_nohup_was_asked_for():
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert stop.signal == signal.SIGHUP
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert stop.signal is None

@@ -12,6 +12,7 @@ import yaml
 from tietrain.config import ReportConfig
 from tietrain.errors import DataError, SettingsError, check_choice
 from tietrain.runs import record as runs
+from tietrain.runs.ownership import held
 from tietrain.runs.scores import SCORES
 from tietrain.runs.view import collect
 
@@ -30,9 +31,9 @@ def declare_anew(directory: Path, words: Sequence[str]) -> list[str]:
     if not folders:
         raise DataError(str(directory), "there is no run in it", "name the folder of a study or of a run")
     _check_scored(directory, changes)
-    with ExitStack() as held:
+    with ExitStack() as locks:
         for folder in folders:
-            held.enter_context(runs.locked(folder))
+            locks.enter_context(held(folder))
         records = {folder: runs.read_record(folder) for folder in folders}
         for folder, record in records.items():
             _correct(record, changes)

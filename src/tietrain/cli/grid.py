@@ -24,8 +24,9 @@ from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, parse_overrides, to_run_config
 from tietrain.config.hydra_errors import hydra_error
 from tietrain.config.hydra_parts import RunMode, split_sweep
-from tietrain.errors import SettingsError, TietrainError, eprint
+from tietrain.errors import SettingsError, TietrainError, eprint, system_refusal
 from tietrain.runs import record as runs
+from tietrain.runs.ownership import check_study, held, make_own_folder, scratch
 from tietrain.train import job
 from tietrain.train.experiment import Experiment
 from tietrain.train.outcome import Outcome
@@ -84,10 +85,13 @@ def prepare(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) ->
         StorageError: the folder cannot be made.
     """
     common = compose_grid(words, config_dirs)
-    if not multirun and common.hydra.mode != RunMode.MULTIRUN:
-        return [], None
     swept = swept_keys(common.hydra, words)
     sweeper = sweeper_of(common)
+    if common.hydra.output_subdir is not None:
+        problem = f"a run writes its own {runs.CONFIG}, and Hydra would write over another one"
+        raise SettingsError(f"hydra.output_subdir={common.hydra.output_subdir}", problem, "leave it out")
+    if not multirun and common.hydra.mode != RunMode.MULTIRUN:
+        return [], None
     if common.run_dir and swept:
         problem = "a grid has several cells, and this names one folder"
         raise SettingsError(f"run_dir={common.run_dir}", problem, "use study=NAME")
@@ -97,10 +101,8 @@ def prepare(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) ->
     RunConfig(study=common.study)  # refuses a bad name before it becomes a folder
     added = launchers.shared_cores(common)
     study = Path(common.hydra.sweep.dir)
-    if study == Path("outputs", common.study):
-        runs.make_own_folder(study)
-    with runs.writing(study):
-        study.mkdir(parents=True, exist_ok=True)
+    check_study(study)
+    make_own_folder(study)
     is_ours = study == Path("outputs", common.study) and "study" not in swept and not common.run_dir
     if is_ours and sweeper == "basic":
         with initialized(words, config_dirs):
@@ -155,8 +157,8 @@ def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> in
     # Hydra then raises its refusals instead of printing them and leaving with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     # Cells of a grid can run on other machines, which share its folder but not /tmp.
-    with tempfile.TemporaryDirectory(prefix=".grid-", dir=study) as folder:
-        outcomes = Outcomes(Path(folder))
+    with scratch(study or Path(tempfile.gettempdir()), "grid") as folder:
+        outcomes = Outcomes(folder)
         try:
             with launchers.passing_on_signals(outcomes.stopped) if study else nullcontext():
                 app()
@@ -168,7 +170,7 @@ def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> in
             if not outcomes.path.stat().st_size:
                 raise
         except Exception as e:  # from a launcher or sweeper: no cell raises
-            if study is None:
+            if study is None or isinstance(e, TietrainError):
                 raise
             eprint(f"tietrain: the grid ended early, {type(e).__name__}: {e}")
             return outcomes.exit_code() or 1
@@ -183,10 +185,17 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     Args:
         words: the overrides of the command line, which tell what a grid sweeps.
     """
+    outcomes = Outcomes()
     if launchers.in_worker():
         launchers.ignore_signals()
-    if Outcomes().stopped.exists():
+        launchers.end_with_grid(outcomes.path.parent)
+    if outcomes.stopped.exists():
         return None
+    with launchers.IN_CELL:
+        return _run_cell(cfg, words)
+
+
+def _run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     settings = HydraConfig.get()
     try:
         if "tying" not in settings.runtime.choices:  # then it is a list of files
@@ -229,6 +238,8 @@ def _in_grid() -> bool:
 def _refused(cfg: DictConfig, error: Exception) -> Outcome:
     """The outcome of a cell whose configuration is refused; in a grid a directory named after its overrides records it."""
     outcome = Outcome("", "failed", 70, f"internal error, a bug in tietrain: {type(error).__name__}: {error}")
+    if isinstance(error, OSError):
+        error = system_refusal(error)
     if isinstance(error, TietrainError):
         outcome = Outcome("", error.status, error.exit_code, str(error))
     if not _in_grid():
@@ -244,7 +255,7 @@ def _refused(cfg: DictConfig, error: Exception) -> Outcome:
     directory = Path("outputs", record.study, name)
     _list_run(directory)
     try:
-        with runs.locked(directory):
+        with held(directory):
             runs.write_record(directory, record)
             runs.append_log(directory, "".join(traceback.format_exception(error)))
     except TietrainError as e:

@@ -1,5 +1,6 @@
 """Cells of a grid side by side on one machine: jobs x threads stay within its cores, and a signal to one stops all."""
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -14,10 +15,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tietrain.errors import SettingsError
-from tietrain.train.stop import SIGNALS
+from tietrain.runs import record as runs
+from tietrain.train.stop import heard
 
 # Launchers that run several cells at once on this machine -> the key that limits how many.
 JOBS_KEY = {"joblib": "hydra.launcher.n_jobs", "submitit_local": "hydra.sweeper.max_batch_size"}
+# Held while this process runs a cell.
+IN_CELL = threading.Lock()
 
 
 def n_cores() -> int:
@@ -75,8 +79,26 @@ def in_worker() -> bool:
 
 def ignore_signals() -> None:
     """Let a worker outlive the signal that stops its cell: if one worker dies, joblib kills the others while they save."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    for number in heard():
+        signal.signal(number, lambda number, frame: None)
+
+
+def end_with_grid(folder: Path) -> None:
+    """In a worker: end this process if the one that holds the grid's folder is dead, now or later, but not within a cell."""
+    if not runs.is_locked(folder):
+        os._exit(1)
+    _watch(folder)
+
+
+@functools.cache
+def _watch(folder: Path) -> None:
+    def watch() -> None:
+        while runs.is_locked(folder):
+            time.sleep(1)
+        with IN_CELL:
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
@@ -101,7 +123,7 @@ def passing_on_signals(stopped: Path) -> Iterator[None]:
             stopped.write_text(str(number))
             threading.Thread(target=send, args=(number,), daemon=True).start()
 
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in SIGNALS}
+    before: dict[int, Any] = {number: signal.signal(number, handle) for number in heard()}
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """`tietrain`: the first word is a command, or all words are settings of a run or grid. Loads neither torch nor datasets."""
 
+import io
 import os
 import sys
 import tempfile
@@ -7,35 +8,80 @@ import traceback
 from difflib import get_close_matches
 
 from tietrain import __version__
-from tietrain.errors import SettingsError, TietrainError, eprint
+from tietrain.errors import SettingsError, StorageError, TietrainError, eprint, system_refusal
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line; returns its exit code (see docs/cli.md)."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    _prepare_streams()
     try:
-        if sys.flags.optimize:
-            problem = "it removes assertions, and Hydra's parser does its work inside assertions"
-            raise SettingsError("python -O", problem, "start Python without -O, unset PYTHONOPTIMIZE")
-        if argv[:1] in (["--version"], ["-V"]):
-            print(f"tietrain {__version__}")
-            return 0
-        is_command = bool(argv) and not argv[0].startswith(("-", "+", "~")) and "=" not in argv[0]
-        return _run_verb(argv[0], argv[1:]) if is_command else _run_hydra(argv)
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
     except TietrainError as e:
         eprint(f"tietrain: {e}")
         return e.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `tietrain --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as e:
+        _drop_output()
+        if isinstance(e, BrokenPipeError):  # `tietrain --help | head`
+            return 0
+        eprint(f"tietrain: {system_refusal(e)}")
+        return StorageError.exit_code
     except Exception as e:
-        handle, path = tempfile.mkstemp(prefix="tietrain-", suffix=".log")
-        with open(handle, "w", encoding="utf-8") as log:
-            log.write(traceback.format_exc())
-        eprint(f"tietrain: internal error, a bug in tietrain: {type(e).__name__}: {e} (see {path})")
+        trace = _keep(traceback.format_exc())
+        eprint(f"tietrain: internal error, a bug in tietrain: {type(e).__name__}: {e} ({trace})")
         return 70
+
+
+def _prepare_streams() -> None:
+    """A closed standard stream leads nowhere, instead of into the next file that is opened; output is UTF-8 in any locale."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            lowest_free = os.open(os.devnull, os.O_RDWR)  # its own number
+            setattr(sys, name, open(lowest_free, mode))  # noqa: SIM115  (stays open)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Let output that cannot be written go nowhere: Python would fail on it again when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _keep(text: str) -> str:
+    """Write a traceback to a file of its own, and say where it is; without a folder for such files, print it."""
+    try:
+        handle, path = tempfile.mkstemp(prefix="tietrain-", suffix=".log")
+    except OSError:
+        eprint(text)
+        return "see above"
+    with open(handle, "w", encoding="utf-8", errors="replace") as log:
+        log.write(text)
+    return f"see {path}"
+
+
+def _run(argv: list[str]) -> int:
+    if sys.flags.optimize:
+        problem = "it removes assertions, and Hydra's parser does its work inside assertions"
+        raise SettingsError("python -O", problem, "start Python without -O, unset PYTHONOPTIMIZE")
+    for word in argv:
+        if any("\ud800" <= character <= "\udfff" for character in word):  # what Python makes of other bytes
+            raise SettingsError(ascii(word), "it is not UTF-8", "write it in UTF-8; rename a file whose name is not")
+    if argv[:1] in (["--version"], ["-V"]):
+        print(f"tietrain {__version__}")
+        return 0
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise StorageError("the current folder", "it was deleted", "change to one that exists") from None
+    is_command = bool(argv) and not argv[0].startswith(("-", "+", "~")) and "=" not in argv[0]
+    return _run_verb(argv[0], argv[1:]) if is_command else _run_hydra(argv)
 
 
 def _run_verb(name: str, argv: list[str]) -> int:

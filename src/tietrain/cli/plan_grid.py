@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tietrain.cli.grid import only_swept, split_cells, sweeper_of, swept_keys
-from tietrain.cli.status import STYLES, WIDTH
+from tietrain.cli.status import STYLES, WIDTH, damaged_weights
 from tietrain.cli.tune import is_tuned, make_points, tuning_runs
 from tietrain.config.compose import check_labels, compose_grid, initialized, to_run_config
 from tietrain.config.describe import megabytes
@@ -91,7 +91,10 @@ def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> CellPrev
 
 
 def _state(directory: Path) -> str:
-    return runs.read_record(directory).status if (directory / runs.RUN).exists() else "new"
+    if not (directory / runs.RUN).exists():
+        return "new"
+    status = runs.read_record(directory).status
+    return "damaged" if status == "done" and damaged_weights(directory) else status
 
 
 def _counted(shown: list[str], experiment: Experiment, state: str, directory: Path) -> CellPreview:

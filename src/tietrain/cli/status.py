@@ -18,6 +18,7 @@ from tietrain.cli import cells
 from tietrain.config import DEFAULT_STEPS
 from tietrain.errors import DataError
 from tietrain.runs import record as runs
+from tietrain.runs.durable import is_whole
 from tietrain.runs.view import Run, clean_text, clock, number, read_run
 
 WATCH_SECONDS = 2.0
@@ -127,7 +128,11 @@ def _whole_seconds(row: Progress) -> float | None:
 
 def _progress(directory: Path, shown: str) -> Progress:
     run = read_run(directory, shown)
-    state = "killed" if run.status == "running" and not runs.is_locked(directory) else run.status
+    state, reason = run.status, run.reason
+    if state == "running" and not runs.is_locked(directory):
+        state, reason = "killed", "its process is gone; the same command continues it"
+    elif state == "done" and (lost := damaged_weights(directory)):
+        state, reason = "damaged", f"{lost} is not as it was written; the same command makes it again"
     row: dict[str, Any] = {}
     with suppress(DataError, OSError):
         row = next((row for row in reversed(runs.read_metrics(directory)) if row.get("split") == "train"), {})
@@ -149,8 +154,20 @@ def _progress(directory: Path, shown: str) -> Progress:
         eta_seconds=left,
         loss=number(row.get("nats_per_token")),
         valid_loss=run.curve[-1].nats_per_token if run.curve else None,
-        reason=run.reason or ("its process is gone; the same command continues it" if state == "killed" else ""),
+        reason=reason,
     )
+
+
+def damaged_weights(directory: Path) -> str:
+    """Which weights of a finished run are damaged; empty if none are. Only what is newer than the scores is read."""
+    scores = directory / runs.EVAL
+    scored_at = scores.stat().st_mtime if scores.exists() else 0.0
+    for name in ("average", "best", "final"):
+        folder = directory / runs.CHECKPOINTS / name
+        newest = max((path.lstat().st_mtime for path in (folder, *folder.glob("*")) if folder.exists()), default=0.0)
+        if newest > scored_at and not is_whole(folder):
+            return f"{runs.CHECKPOINTS}/{name}"
+    return ""
 
 
 def _fraction(run: Run, row: dict[str, Any]) -> float | None:

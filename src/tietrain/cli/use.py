@@ -1,7 +1,6 @@
 """The commands that use a trained run: translate, generate, eval."""
 
 import argparse
-import io
 import itertools
 import json
 import re
@@ -20,6 +19,7 @@ from tietrain.config.stored import override_config, read_run_config
 from tietrain.data.sources.validate import decode
 from tietrain.errors import DataError, SettingsError, eprint
 from tietrain.runs import record as runs
+from tietrain.runs.ownership import words_of_evaluation
 
 if TYPE_CHECKING:
     from tietrain.train.saved import SavedRun
@@ -64,7 +64,6 @@ def translate(args: argparse.Namespace) -> int:
     pairs = _with_prefixes(lines, args.prefix) if args.prefix else ((line, "") for line in lines)
     at_once = 1 if sys.stdin.isatty() else LINES_AT_ONCE
     n_before = 0
-    _write_utf8()
     with _progress() as show_progress:
         while chunk := list(itertools.islice(pairs, at_once)):
             texts = [text for text, _ in chunk]
@@ -102,7 +101,6 @@ def generate(args: argparse.Namespace) -> int:
     if args.beam:
         settings = Search(beam=args.beam, n_best=args.n)
         _check_beam("--n", settings)
-    _write_utf8()
     texts = saved.continuations(args.prompt, args.n, args.length, settings)
     return answer(args, texts, texts if len(texts) == 1 else [f"--- {n}\n{text}" for n, text in enumerate(texts, 1)])
 
@@ -127,7 +125,7 @@ def evaluate(args: argparse.Namespace) -> int:
     path = args.run / f"eval_{name}.json"
     saved = _open(args, "eval")
     config = override_config(saved.config, args.overrides, args.config_dir)
-    if path.exists() and runs.read_json(path).get("asked") != requested:
+    if path.exists() and words_of_evaluation(path) != requested:
         raise SettingsError(f"--name {name}", f"{path} holds another evaluation", "give another --name")
     prepared = prepare_scored(config, saved.vocabularies, _named_splits(args.overrides))
     for note in prepared.notes:
@@ -225,12 +223,6 @@ def _with_prefixes(lines: Iterator[str], path: Path) -> Iterator[tuple[str, str]
                 problem = f"standard input ends after line {number - 1}"
                 raise DataError(f"{path}:{number}", problem, "give one prefix per line")
             yield line, prefix
-
-
-def _write_utf8() -> None:
-    """Make standard output UTF-8, whatever the locale says."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def _written(args: argparse.Namespace, number: int, hypotheses: "list[Translated]") -> str:

@@ -121,11 +121,14 @@ def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
 def _draw_lengths(path: Path, body: dict[str, Any], shape: ModelShape) -> None:
     if path.suffix not in (".png", ".svg"):
         raise SettingsError(f"--figure {path}", "it ends in neither .png nor .svg", "name a file that does")
+    if path.exists():
+        raise SettingsError(f"--figure {path}", "the file exists", "name another file, or remove it")
     from tietrain.report.figures.flops import draw_lengths
 
     layers = " + ".join(str(shape.stack(name).n_layers) for name in body["route"])
     drawing = draw_lengths(body, f"d_model {shape.d_model:,}, d_ff {shape.d_ff:,}, {layers} layers")
-    runs.write_bytes(path, drawing.png if path.suffix == ".png" else drawing.svg.encode())
+    with runs.writing(path), open(path, "xb") as file:
+        file.write(drawing.png if path.suffix == ".png" else drawing.svg.encode())
 
 
 @verb("schemes")

@@ -15,15 +15,18 @@ from typing import NoReturn
 from tietrain.errors import LockedError, SettingsError, StorageError, eprint
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, write_directory
+from tietrain.runs.ownership import IGNORE, make_own_folder
 
 # Says that backups may leave the folder out: https://bford.info/cachedir
 TAG, SIGNATURE = "CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55"
+TAG_TEXT = f"{SIGNATURE}\n# This folder is a cache of tietrain"
 # Held by every process that builds or reads an entry, and alone by the one that clears the cache.
 LOCK = ".lock"
 FALLBACK = Path("outputs/.cache")
 # Entries of the folders `corpus` and `vocabulary`, their locks, and what a killed writer left; folders of `datasets`.
 _ENTRY = re.compile(r"\.?[0-9a-f]{16}([0-9a-f]{16})?(\.lock|(\.old)?\.tmp)?")
 _KINDS = ("corpus", "vocabulary", "datasets")
+_MARKS = (TAG, LOCK, IGNORE)
 
 
 def cache_root(setting: str | None) -> Path:
@@ -53,11 +56,24 @@ def _fall_back(problem: str) -> Path:
     return FALLBACK
 
 
+def check_cache(root: Path) -> None:
+    """SettingsError unless a folder is absent or empty, has the tag of tietrain, or holds nothing but entries."""
+    with suppress(OSError):
+        if root.is_dir() and not _has_tag(root):
+            _entries(root)
+
+
+def _has_tag(root: Path) -> bool:
+    """Other programs tag their caches too, so the tag must name tietrain."""
+    with suppress(OSError), open(root / TAG, "rb") as file:
+        return file.read(len(TAG_TEXT)).startswith(TAG_TEXT.encode())
+    return False
+
+
 def _make(root: Path) -> None:
-    """Make a cache. A folder that holds files already may be anybody's and gets no tag: it is never cleared."""
-    if runs.make_own_folder(root):
-        text = f"{SIGNATURE}\n# This folder is a cache of tietrain; `tietrain data --clear-cache` empties it.\n"
-        (root / TAG).write_text(text, encoding="utf-8")
+    check_cache(root)
+    if make_own_folder(root):
+        (root / TAG).write_text(f"{TAG_TEXT}; `tietrain data --clear-cache` empties it.\n", encoding="utf-8")
 
 
 @contextmanager
@@ -104,10 +120,7 @@ def clear_cache(root: Path) -> int:
     """
     if not root.exists():
         return 0
-    tag = b""
-    with suppress(OSError), open(root / TAG, "rb") as file:
-        tag = file.read(len(SIGNATURE))
-    if tag != SIGNATURE.encode():
+    if not _has_tag(root):
         _refuse(root, f"it has no {TAG}, so it is not a cache that tietrain made")
     with runs.writing(root), open(root / LOCK, "a", encoding="utf-8") as lock:
         try:
@@ -129,7 +142,7 @@ def _entries(root: Path) -> list[Path]:
     """Everything in a cache but its marks; SettingsError if tietrain did not make all of it."""
     entries = []
     for path in sorted(root.iterdir()):
-        if path.name in (TAG, LOCK, ".gitignore"):
+        if path.name in _MARKS:
             continue
         if path.name not in _KINDS or path.is_symlink() or not path.is_dir():
             _refuse(root, f"tietrain did not make {path.name}")
@@ -141,4 +154,4 @@ def _entries(root: Path) -> list[Path]:
 
 
 def _refuse(root: Path, problem: str) -> NoReturn:
-    raise SettingsError(f"data.cache={root}", problem, "remove by hand what you do not need")
+    raise SettingsError(f"data.cache={root}", problem, "give a new folder, or remove by hand what you do not need")

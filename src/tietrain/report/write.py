@@ -1,5 +1,6 @@
 """`DIR/report/`: a page as HTML and as Markdown, tables, figures and their data, from the run directories alone."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import matplotlib
 
-from tietrain.errors import StorageError
+from tietrain.errors import SettingsError
 from tietrain.report.arms import Arm, Comparison, compare, make_arms
 from tietrain.report.extremes import EACH, extremes
 from tietrain.report.figures import flops, losses, model, scores, tuning
@@ -21,6 +22,8 @@ from tietrain.report.pages.tensorboard_report import write_tensorboard_report
 from tietrain.report.reads import FOLDER, READS, Reads, earlier_reads, judge_after, with_this_read
 from tietrain.report.verdicts import Verdicts, add_two_level
 from tietrain.runs import record as runs
+from tietrain.runs.events import clear_events
+from tietrain.runs.ownership import ARMS, check_report, scratch
 from tietrain.runs.view import collect
 
 
@@ -49,9 +52,13 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     Args:
         tensorboard: write the comparison into `report/tb` too, see `tensorboard_report`.
     Raises:
-        DataError: no runs found. StorageError: the disk refused.
+        DataError: no runs found. SettingsError: none can be read, or `report` is a folder of the user's.
+        StorageError: the disk refused; an earlier report is as it was.
     """
     found = collect(directory)
+    if all(run.status == "unreadable" for run in found):
+        raise SettingsError(f"report {directory}", f"no {runs.RUN} in it is that of a run", "name a folder of runs")
+    check_report(directory / FOLDER)
     arms = make_arms(found)
     comparisons = compare(arms)
     styles = ArmStyles(arm for comparison in comparisons for arm in comparison.arms)
@@ -60,10 +67,10 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     drawings = {c.slug: draw_all(c, verdicts[c.slug], styles) for c in comparisons}
     rows = _arm_rows(arms, comparisons, verdicts)
     files: dict[str, Any] = {
+        ARMS: exports.json_lines(rows),  # the first to be moved in, because it shows what the folder is
         "runs.csv": csv_text([exports.run_row(run) for run in found]),
         "runs.json": exports.json_lines([exports.run_json(run) for run in found]),
         "arms.csv": csv_text([exports.arm_row(row) for row in rows]),
-        "arms.json": exports.json_lines(rows),
         READS: with_this_read(reads, verdicts),
     }
     for c in comparisons:
@@ -76,10 +83,13 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     sections = {c.slug: make_sections(c, verdicts[c.slug], drawings[c.slug]) for c in comparisons}
     files["report.html"] = make_html(found, comparisons, verdicts, sections, styles)
     files["report.md"] = make_markdown(found, comparisons, verdicts, sections)
-    paths = _write_all(directory / FOLDER, files)
-    if tensorboard:
-        write_tensorboard_report(directory / FOLDER / runs.TENSORBOARD, comparisons, verdicts)
-    return paths
+    with scratch(directory, FOLDER) as stage:
+        for name, body in files.items():
+            _write(stage / name, body)
+        if tensorboard:
+            write_tensorboard_report(stage / runs.TENSORBOARD, comparisons, verdicts)
+        _move_in(stage, directory / FOLDER, [*files])
+    return ReportPaths(directory / FOLDER / "report.md", tuple(directory / FOLDER / name for name in files))
 
 
 def _judge_all(comparisons: Sequence[Comparison], directory: Path, reads: Reads) -> dict[str, Verdicts]:
@@ -114,20 +124,24 @@ def draw_all(comparison: Comparison, verdicts: Verdicts, styles: ArmStyles) -> l
     return [replace(drawing, caption=drawing.caption + note) for drawing in drawings if drawing]
 
 
-def _write_all(folder: Path, files: dict[str, Any]) -> ReportPaths:
-    """Each file whole or not at all; the page, which shows the others, comes last."""
-    if folder.is_symlink():
-        raise StorageError(f"writing {folder}", "it is a link, and leads out of the folder", "remove it")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        problem = f"the system says {e.strerror}"
-        raise StorageError(f"writing {folder}", problem, "give a folder that can be written") from e
-    for name, body in files.items():
-        if isinstance(body, bytes):
-            runs.write_bytes(folder / name, body)
-        elif isinstance(body, str):
-            runs.write_text(folder / name, body)
-        else:
-            runs.write_json(folder / name, body)
-    return ReportPaths(folder / "report.md", tuple(folder / name for name in files))
+def _write(path: Path, body: Any) -> None:
+    if isinstance(body, bytes):
+        runs.write_bytes(path, body)
+    elif isinstance(body, str):
+        runs.write_text(path, body)
+    else:
+        runs.write_json(path, body)
+
+
+def _move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:
+    """Move the files of a report into their folder, in order; the page, which shows the others, comes last.
+
+    By then all of them are on the disk, so that a full one leaves the earlier report. Other files in the folder stay.
+    """
+    events = [str(path.relative_to(stage)) for path in (stage / runs.TENSORBOARD).rglob("*") if path.is_file()]
+    with runs.writing(folder):
+        if events:
+            clear_events(folder / runs.TENSORBOARD)
+        for name in [*names[:1], *events, *names[1:]]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(stage / name, folder / name)

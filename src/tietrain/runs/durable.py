@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable
@@ -18,6 +19,13 @@ MANIFEST = "manifest.json"
 SPARE_BYTES = 1_000_000
 # Folders above a directory that may be new too: of a first checkpoint `checkpoints`, the run and the study.
 N_SYNCED = 3
+# Names that tietrain gives to weights, and to what is written beside a file or folder of a run before it is renamed.
+WEIGHTS = re.compile(r"(step|evaluated)_\d{8,}|best|best_before|average|final")
+TEXTS = r"(hypotheses|references|sources(\..+)?)\..+\.txt"
+FILES = (
+    rf"(run|plan|ledger|audit|eval(_.+)?)\.json|config\.yaml|metrics\.jsonl|eval_documents\.jsonl|{TEXTS}|vocabulary"
+)
+LEFT = re.compile(rf"({WEIGHTS.pattern}|{FILES})(\.old)?\.tmp")
 
 
 def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0) -> None:
@@ -91,12 +99,12 @@ def _matches(path: Path, entry: dict[str, object]) -> bool:
 
 
 def sweep(*folders: Path) -> None:
-    """Delete what writers left half-written in these folders: `*.tmp`."""
+    """Delete what writers left half-written in a run directory or its `checkpoints/`; files of other names stay."""
     for folder in folders:
         for path in folder.glob("*.tmp"):
-            if path.is_dir() and not path.is_symlink():
+            if LEFT.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
-            else:
+            elif LEFT.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
 

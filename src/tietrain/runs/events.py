@@ -18,6 +18,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 # TensorBoard reads files whose names begin like this.
 NAME = "events.out.tfevents."
+OURS = f"{NAME}*.tietrain"
 # Step axes hold one 64-bit integer; FLOPs are counted in millions.
 FLOPS_A_STEP = 1_000_000
 
@@ -35,7 +36,7 @@ class EventFile:
     def __init__(self, folder: Path, origin: float):
         self._origin = origin
         folder.mkdir(parents=True, exist_ok=True)
-        found = sorted(folder.glob(f"{NAME}*"))
+        found = sorted(folder.glob(OURS))
         self._path = found[0] if found else folder / f"{NAME}{time.time():.0f}.tietrain"
         if not found:
             self._write(0.0, file_version="brain.Event:2")
@@ -85,6 +86,12 @@ class EventFile:
     def _write(self, seconds: float, **content: Any) -> None:
         with open(self._path, "ab") as file:
             RecordWriter(file).write(Event(wall_time=self._origin + seconds, **content).SerializeToString())
+
+
+def clear_events(folder: Path) -> None:
+    """Delete the event files that tietrain wrote in a folder and below; OSError if the system refuses."""
+    for path in folder.rglob(OURS):
+        path.unlink()
 
 
 def verbatim(lines: Sequence[str]) -> str:

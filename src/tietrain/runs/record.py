@@ -16,7 +16,6 @@ Beside the runs of grids, `outputs/<study>/grid.jsonl` lists the cells of those 
 import fcntl
 import json
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -55,7 +54,7 @@ class RunRecord:
     `settings` are the full keys that decide the result; `arm` is a hash of them without the seeds.
     `fingerprints` are content hashes: corpus, vocabulary of every stack, batches.
     `machine` holds device, precision, threads, compile and versions; the report warns of arms that differ in it.
-    `exit_code` is that of this run; it tells whether a failure would happen again.
+    `exit_code` is that of this run; it tells whether a failure would happen again. `version` is that of tietrain.
     `declared` is what was stated before training about the comparison: metric, split, baseline, margin, looks;
     `corrections` are what was changed of it afterwards: date, key, what it was, value.
     """
@@ -70,6 +69,7 @@ class RunRecord:
     plan_hash: str = ""
     reason: str = ""
     exit_code: int = 0
+    version: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     fingerprints: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
@@ -90,20 +90,6 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as e:
         raise StorageError(f"writing {path}", f"the system says {e.strerror or e}", MAKE_ROOM) from e
-
-
-def make_own_folder(folder: Path) -> bool:
-    """Make a folder that git ignores, and its parents; True if it is new or was empty. One in use stays as it is.
-
-    Raises:
-        StorageError: it cannot be made.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            return False
-        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -261,19 +247,6 @@ def is_locked(directory: Path) -> bool:
             return not _lock(lock.fileno(), fcntl.LOCK_SH)
     except OSError:
         return False
-
-
-def clear(directory: Path) -> None:
-    """Remove what a finished run left and a new one would not replace.
-
-    The scores go last: until then the directory is the finished run, without checkpoints that could be continued.
-    """
-    with writing(directory):
-        for name in (CHECKPOINTS, TENSORBOARD):
-            if (directory / name).exists():
-                shutil.rmtree(directory / name)
-        for name in (METRICS, DOCUMENTS, *(path.name for path in directory.glob("eval_*.json")), EVAL):
-            (directory / name).unlink(missing_ok=True)
 
 
 def find_runs(directory: Path, holding: str = RUN) -> list[Path]:

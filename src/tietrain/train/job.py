@@ -8,14 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tietrain import __version__
 from tietrain.config import RunConfig
 from tietrain.config.compose import config_yaml
 from tietrain.config.describe import ledger_json
 from tietrain.config.match import describe_match
+from tietrain.data.cache import cache_root, check_cache
 from tietrain.data.encoded import most_tokens
 from tietrain.errors import SettingsError, TietrainError, eprint
 from tietrain.plan.slots import check_length
 from tietrain.runs import record as runs
+from tietrain.runs.ownership import held, make_own_folder
 from tietrain.runs.record import RunRecord
 from tietrain.train.experiment import Experiment
 from tietrain.train.final_scores import score_all
@@ -37,9 +40,10 @@ def run_job(config: RunConfig) -> Outcome:
     experiment = Experiment(config)
     try:
         check_installed(config.train.trackers)
+        check_cache(cache_root(config.data.cache))
         if not config.run_dir:
-            runs.make_own_folder(experiment.directory.parent)
-        with runs.locked(experiment.directory):
+            make_own_folder(experiment.directory.parent)
+        with held(experiment.directory):
             previous = previous_record(experiment)
             return earlier_outcome(experiment, previous) or _run(experiment, _new_record(experiment, previous))
     except TietrainError as e:
@@ -54,11 +58,12 @@ def _new_record(experiment: Experiment, previous: RunRecord | None) -> RunRecord
         label=config.tying_label,
         task=config.task.name,
         status="running",
+        version=__version__,
         seed=config.seed,
         settings=experiment.settings,
         declared=previous.declared if previous and (previous.arm or has_work(directory)) else config.declared,
         corrections=previous.corrections if previous else [],
-        started_at=previous.started_at if previous else _now(),
+        started_at=(previous.started_at if previous else "") or _now(),
     )
 
 

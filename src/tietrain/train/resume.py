@@ -85,13 +85,21 @@ def metrics_seal(directory: Path, n_bytes: int | None = None) -> dict[str, Any]:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
+def newest_body(directory: Path) -> dict[str, Any] | None:
+    """What `state.json` of the newest whole checkpoint holds; None if there is no such checkpoint."""
+    whole = [path for path in step_checkpoints(directory / runs.CHECKPOINTS).values() if is_whole(path)]
+    body = runs.read_json(whole[-1] / STATE) if whole else None
+    is_ours = isinstance(body, dict) and all(isinstance(body.get(name), dict) for name in ("settings", "fingerprints"))
+    return body if is_ours else None
+
+
 def check_longer(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """SettingsError unless the run can continue with another budget; see `check_longer_budget`."""
-    whole = [path for path in step_checkpoints(directory / runs.CHECKPOINTS).values() if is_whole(path)]
-    if not whole:
+    body = newest_body(directory)
+    if body is None:
         remedy = "give another run_dir for a longer budget"
         raise SettingsError(f"run_dir={directory}", "no checkpoint is left to continue from", remedy)
-    check_longer_budget(before, now, _state(directory, runs.read_json(whole[-1] / STATE)).used)
+    check_longer_budget(before, now, _state(directory, body).used)
 
 
 def check_longer_budget(before: Mapping[str, Any], now: Mapping[str, Any], used: Mapping[str, float]) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from tietrain import __version__
 from tietrain.config import RunConfig
 from tietrain.config.identity import changed_settings, flat_settings
 from tietrain.config.keys import BUDGET
@@ -11,6 +12,7 @@ from tietrain.errors import DataError, SettingsError, eprint
 from tietrain.plan.difference import Difference, first_of, record_of
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
+from tietrain.runs.ownership import clear_run
 from tietrain.runs.record import RunRecord
 from tietrain.train.experiment import Experiment
 from tietrain.train.outcome import Outcome, valid_score
@@ -19,6 +21,8 @@ from tietrain.train.outcome import Outcome, valid_score
 SAME_CODE = ("tietrain", "torch", "device", "precision", "threads")
 # Exit codes of failures that come again: settings, data, divergence, bugs. A full disk or memory may have room next time.
 LASTING = (2, 3, 4, 70)
+# A bug may be gone in another version.
+BUG = 70
 
 
 def previous_record(experiment: Experiment) -> RunRecord | None:
@@ -28,11 +32,15 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
         SettingsError: another experiment was trained there.
     """
     config, directory = experiment.config, experiment.directory
-    if not (directory / runs.RUN).exists():
+    if (directory / runs.RUN).exists():
+        previous = runs.read_record(directory)
+        # A divergence is a result.
+        if previous.status not in ("done", "diverged") and not has_work(directory):
+            return previous
+    elif any((directory / runs.CHECKPOINTS).glob("*")):
+        previous = _lost_record(experiment)
+    else:
         return None
-    previous = runs.read_record(directory)
-    if previous.status != "done" and not has_work(directory):
-        return previous
     changed = changed_settings(previous.settings, experiment.settings)
     for key in (key for key in changed if key not in BUDGET):
         setting, before = f"{key}={flat_settings(config).get(key)}", f"{key}={previous.settings.get(key)}"
@@ -53,6 +61,22 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
     return previous
 
 
+def _lost_record(experiment: Experiment) -> RunRecord:
+    """What the newest whole checkpoint says of a run whose record is gone; SettingsError if there is none."""
+    from tietrain.train.resume import newest_body
+
+    config, directory = experiment.config, experiment.directory
+    body = newest_body(directory)
+    if body is None:
+        problem = f"it has weights and no {runs.RUN}, so nothing tells of which experiment"
+        raise SettingsError(f"run_dir={directory}", problem, "restore the file, or give another run_dir")
+    record = RunRecord(directory.name, config.study, config.tying_label, config.task.name, "interrupted")
+    record.settings = body["settings"]
+    record.fingerprints = body["fingerprints"]
+    record.declared = config.declared
+    return record
+
+
 def earlier_outcome(experiment: Experiment, previous: RunRecord | None) -> Outcome | None:
     """The outcome of the run that is there already, if it need not be run; None if it must be run or continued."""
     config, directory = experiment.config, experiment.directory
@@ -64,7 +88,7 @@ def earlier_outcome(experiment: Experiment, previous: RunRecord | None) -> Outco
             eprint(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
             return Outcome(str(directory), "skipped", valid=valid_score(directory))
         eprint(f"{directory} was finished with {other}: it is run again")
-        runs.clear(directory)
+        clear_run(directory)
     if not config.retry_failed and would_fail_again(previous, experiment):
         message = f"{previous.reason} (as before; retry_failed=true runs it again)"
         return Outcome(str(directory), previous.status, previous.exit_code, message)
@@ -97,9 +121,11 @@ def would_fail_again(previous: RunRecord, experiment: Experiment) -> bool:
     # Once there are checkpoints, the text was good: one of them was damaged, and can be restored.
     may_be_restored = has_work(experiment.directory) or experiment.config.init_from
     is_damage = previous.exit_code == DataError.exit_code and may_be_restored
+    is_repaired = previous.exit_code == BUG and previous.version != __version__
     return (
         previous.exit_code in LASTING
         and not is_damage
+        and not is_repaired
         and previous.settings == json.loads(json.dumps(experiment.settings))
         and "source" in previous.fingerprints
         and previous.fingerprints["source"] == experiment.corpus_key

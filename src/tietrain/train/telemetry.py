@@ -4,6 +4,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 from rich.console import Console
@@ -40,12 +41,14 @@ class Telemetry:
         self._board = TensorBoard(self._experiment, self._log)
         self._trackers.start(runs.read_metrics(self._directory))
         if self._bar:
-            self._bar.start()
+            with suppress(OSError):  # the terminal can be closed
+                self._bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._bar:
-            self._bar.stop()
+            with suppress(OSError):
+                self._bar.stop()
 
     def add_train_row(self, state: TrainState, fraction: float) -> None:
         """Log the interval since the last training row, and progress."""

@@ -1,7 +1,6 @@
 """TensorBoard: a view of the run's own files, never read back, and never a reason to stop training."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from tietrain.config import RunConfig
 from tietrain.config.identity import flat_settings
 from tietrain.config.keys import NESTED, VOLATILE
 from tietrain.runs import record as runs
-from tietrain.runs.events import FLOPS_A_STEP, EventFile, verbatim
+from tietrain.runs.events import FLOPS_A_STEP, EventFile, clear_events, verbatim
 from tietrain.runs.scores import NATS
 from tietrain.train.experiment import Experiment
 
@@ -54,7 +53,7 @@ class TensorBoard:
     def _open(self, experiment: Experiment, seconds: float) -> None:
         config, directory = experiment.config, experiment.directory
         folder = directory / runs.TENSORBOARD
-        shutil.rmtree(folder, ignore_errors=True)
+        clear_events(folder)
         # Events are dated so that the page's relative time axis reads seconds of training.
         self._file = EventFile(folder, time.time() - seconds)
         self._file.charts("training", CHARTS)

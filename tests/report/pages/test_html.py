@@ -119,7 +119,10 @@ def test_make_html_has_colours_that_follow_the_scheme_of_the_page(study):
 
 
 def test_make_html_without_comparison(tmp_path):
-    (tmp_path / runs.RUN).write_text("[]")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    runs.write_record(tmp_path / "a", runs.RunRecord("a", "study", "none", "lm", "failed"))
+    (tmp_path / "b" / runs.RUN).write_text("[]")
     assert "unreadable" in page_of(tmp_path).text
 
 

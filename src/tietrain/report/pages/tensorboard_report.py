@@ -1,7 +1,6 @@
 """The comparison in TensorBoard: its tables as the text of one run, and one more run per arm for the mean of its seeds."""
 
 import re
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +19,12 @@ MAX_FOLDER = 120
 
 
 def write_tensorboard_report(folder: Path, comparisons: Sequence[Comparison], verdicts: Mapping[str, Verdicts]) -> None:
-    """Write `folder` anew: the tables, and below it `SLUG/ARM`, whose curves have the same tags as those of the runs.
+    """Write into an empty `folder` the tables, and below it `SLUG/ARM`, whose curves have the same tags as those of the runs.
 
     Raises:
         StorageError: a file cannot be written.
     """
     with runs.writing(folder):
-        if folder.exists():
-            shutil.rmtree(folder)
         now = time.time()
         tables = EventFile(folder, now)
         for comparison in comparisons:
