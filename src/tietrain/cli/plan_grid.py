@@ -24,6 +24,7 @@ from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.conventions import columns
 from tietrain.plan.params import count_memory
 from tietrain.runs import record as runs
+from tietrain.runs.reading import is_there
 from tietrain.train.experiment import Experiment
 
 NOTE = "FLOPs: forward, per target token. Memory: parameters, gradients, optimizer state; no activations."
@@ -91,7 +92,7 @@ def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> CellPrev
 
 
 def _state(directory: Path) -> str:
-    return runs.read_record(directory).status if (directory / runs.RUN).exists() else "new"
+    return runs.read_record(directory).status if is_there(directory / runs.RUN) else "new"
 
 
 def _counted(shown: list[str], experiment: Experiment, state: str, directory: Path) -> CellPreview:

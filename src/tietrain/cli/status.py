@@ -18,6 +18,7 @@ from tietrain.cli import cells
 from tietrain.config import DEFAULT_STEPS
 from tietrain.errors import DataError
 from tietrain.runs import record as runs
+from tietrain.runs.reading import is_folder
 from tietrain.runs.view import Run, clean_text, clock, number, read_run
 
 WATCH_SECONDS = 2.0
@@ -62,9 +63,9 @@ def read_status(directory: Path) -> list[Progress]:
     """Where each run in a folder stands, ordered by path, then the cells of its grids that wait.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder. StorageError: the system refuses to read a file or folder.
     """
-    if not directory.is_dir():
+    if not is_folder(directory):
         raise DataError(str(directory), "there is no such folder", "give a folder of runs, for example outputs/default")
     rows = [_progress(path, str(path.relative_to(directory))) for path in runs.find_runs(directory)]
     return _with_cells(directory, rows)
@@ -129,7 +130,7 @@ def _progress(directory: Path, shown: str) -> Progress:
     run = read_run(directory, shown)
     state = "killed" if run.status == "running" and not runs.is_locked(directory) else run.status
     row: dict[str, Any] = {}
-    with suppress(DataError, OSError):
+    with suppress(DataError):
         row = next((row for row in reversed(runs.read_metrics(directory)) if row.get("split") == "train"), {})
     fraction = 1.0 if state == "done" else _fraction(run, row)
     seconds = number(row.get("seconds"))

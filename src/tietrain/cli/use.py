@@ -18,7 +18,7 @@ from tietrain.config import HardwareConfig, keys
 from tietrain.config.compose import parse_overrides
 from tietrain.config.stored import override_config, read_run_config
 from tietrain.data.sources.validate import decode
-from tietrain.errors import DataError, SettingsError
+from tietrain.errors import DataError, SettingsError, storage_error
 from tietrain.runs import record as runs
 
 if TYPE_CHECKING:
@@ -213,8 +213,10 @@ def _with_prefixes(lines: Iterator[str], path: Path) -> Iterator[tuple[str, str]
     """Each line with the prefix of its translation; DataError if the file has not exactly one prefix per line."""
     try:
         stream = path.open("rb")
+    except FileNotFoundError:
+        raise DataError(f"--prefix {path}", "there is no such file", "name a text file") from None
     except OSError as e:
-        raise DataError(f"--prefix {path}", f"the system says {e.strerror}", "name a text file") from None
+        raise storage_error(f"--prefix {path}", e) from e
     with stream:
         both = itertools.zip_longest(lines, read_lines(stream, str(path)))
         for number, (line, prefix) in enumerate(both, start=1):

@@ -19,6 +19,7 @@ from tietrain.errors import DataError, SettingsError
 from tietrain.plan.difference import PlanRecord, record_of
 from tietrain.plan.slots import place_of
 from tietrain.runs import record as runs
+from tietrain.runs.reading import is_there
 
 # A configuration has some kilobytes; reading YAML takes a second for each million.
 MAX_YAML_BYTES = 1_000_000
@@ -40,7 +41,7 @@ def read_run_config(directory: Path) -> RunConfig:
         SettingsError: the folder is not a run directory, or a value is out of range.
         DataError: its `config.yaml` is missing or damaged.
     """
-    if not (directory / runs.RUN).exists():
+    if not is_there(directory / runs.RUN):
         inside = runs.find_runs(directory)
         remedy = f"name one of those in it, for example {inside[0]}" if inside else "name a folder that tietrain wrote"
         raise SettingsError(str(directory), f"it is not a run directory: it has no {runs.RUN}", remedy)

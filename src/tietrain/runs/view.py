@@ -1,6 +1,6 @@
 """Run directories -> `Run` values: the only reader of the report. Never opens a checkpoint or an event file.
 
-Whatever the files hold, the answer is a Run: `unreadable` if its record cannot be read, `damaged` if the record says
+Whatever the files hold, if the system lets them be read, the answer is a Run: `unreadable` if its record cannot be read, `damaged` if the record says
 `done` but a file of a finished run is missing or wrong, both with the reason. Text and numbers are cleaned here: no
 later module meets a control character, an unpaired surrogate, or a number that is not finite.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 from tietrain.errors import DataError
 from tietrain.runs import record as runs
+from tietrain.runs.reading import is_folder, is_there
 
 Scalar = str | int | float | bool | None
 
@@ -127,9 +128,9 @@ def collect(directory: Path) -> list[Run]:
     """Every run at or below a folder, by path.
 
     Raises:
-        DataError: there is no such folder, or no run in it.
+        DataError: there is no such folder, or no run in it. StorageError: the system refuses to read a file or folder.
     """
-    if not os.path.isdir(directory):
+    if not is_folder(directory):
         raise DataError(str(directory), "there is no such folder", "give a folder of runs, for example outputs/default")
     found = runs.find_runs(directory)
     if not found:
@@ -145,7 +146,7 @@ def read_run(directory: Path, shown: str) -> Run:
         _refuse_links(directory)
         record = runs.read_record(directory)
         run = _from_record(record, shown)
-    except (DataError, OSError) as e:
+    except DataError as e:
         return Run(shown, "unreadable", f"{runs.RUN}: {_why(e)}")
     run, damages = _with_files(run, directory)
     run = _with_curve(run, directory)
@@ -160,7 +161,7 @@ def _refuse_links(directory: Path) -> None:
     for name in FILES:
         path = directory / name
         # For a circle of links `Path.resolve` raises an error; `realpath` does not.
-        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):
+        if os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):
             raise DataError(str(path), f"{name} is a link that leads out of the run", "put the file in its place")
 
 
@@ -188,11 +189,11 @@ def _with_files(run: Run, directory: Path) -> tuple[Run, list[str]]:
     damages: list[str] = []
     readers = {runs.LEDGER: _ledger_fields, runs.PLAN: _plan_fields, runs.EVAL: _eval_fields}
     for name, fields_of in readers.items():
-        if run.status != "done" and not os.path.lexists(directory / name):
+        if run.status != "done" and not is_there(directory / name):
             continue
         try:
             run = replace(run, **fields_of(runs.read_json(directory / name)))
-        except (DataError, OSError) as e:
+        except DataError as e:
             damages.append(f"{name}: {_why(e)}")
         except (KeyError, TypeError, AttributeError, ValueError):
             damages.append(f"{name}: a run does not write this there")
@@ -265,7 +266,7 @@ def _with_progress(run: Run, record: runs.RunRecord) -> Run:
 def _with_curve(run: Run, directory: Path) -> Run:
     try:
         rows = runs.read_metrics(directory)
-    except (DataError, OSError) as e:
+    except DataError as e:
         return replace(run, no_curve=f"{runs.METRICS}: {_why(e)}")
     points = []
     looks = [_numbers(row) for row in rows if row.get("split") == "probe"]
@@ -342,5 +343,5 @@ def clean_text(text: str) -> str:
     return "".join(" " if c.isspace() else c if c.isprintable() else "�" for c in text).strip()
 
 
-def _why(error: DataError | OSError) -> str:
-    return clean_text(error.problem if isinstance(error, DataError) else str(error.strerror or error))
+def _why(error: DataError) -> str:
+    return clean_text(error.problem)

@@ -31,6 +31,8 @@ from tietrain.train.state import TrainState
 
 BEST, BEST_BEFORE, AVERAGE, EVALUATED = "best", "best_before", "average", "evaluated_"
 
+RESTORE = "restore it, or give another run_dir to start again"
+
 # Step and nats_per_token of an evaluation on valid.
 Evaluation = dict[str, Any]
 
@@ -137,7 +139,7 @@ def save_average(directory: Path, model: Transformer, state: TrainState) -> None
     paths = [_evaluated(directory, evaluation["step"]) for evaluation in state.averaged]
     lost = [path for path in paths if not is_whole(path)] or ([] if paths else [target])
     if lost:
-        raise DataError(str(lost[0]), "it is missing or damaged", "delete the run directory to start again")
+        raise DataError(str(lost[0]), "it is missing or damaged", RESTORE)
     model.load_state_dict(mean_weights([partial(read_weights, path / MODEL, model.plan) for path in paths]))
     audit_model(model)
     save_weights(target, model, {"step": steps[-1], "averaged_steps": steps})
@@ -168,8 +170,7 @@ def load_scored(directory: Path, model: Transformer, config: TrainConfig) -> dic
     path = directory / runs.CHECKPOINTS / (BEST if config.average == "none" else AVERAGE)
     found = _read(path)
     if found is None:
-        remedy = "delete the run directory and start the same command again"
-        raise DataError(str(path), "it is missing or damaged", remedy)
+        raise DataError(str(path), "it is missing or damaged", RESTORE)
     load_model(path / MODEL, model)
     n_averaged = len(found.get("averaged_steps", []))
     chosen = {

@@ -17,6 +17,7 @@ from tietrain.errors import DataError, SettingsError
 from tietrain.model.transformer import Transformer
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
+from tietrain.runs.reading import is_there
 from tietrain.train.averaging import restore_kept
 from tietrain.train.checkpoint import STATE, load_checkpoint, step_checkpoints
 from tietrain.train.experiment import Experiment
@@ -81,7 +82,7 @@ def resume(
 def metrics_seal(directory: Path, n_bytes: int | None = None) -> dict[str, Any]:
     """Size and sha256 of `metrics.jsonl`, or of its first bytes."""
     path = directory / runs.METRICS
-    content = runs.read_bytes(path)[:n_bytes] if path.exists() else b""
+    content = runs.read_bytes(path)[:n_bytes] if is_there(path) else b""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 

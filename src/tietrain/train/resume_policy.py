@@ -11,6 +11,7 @@ from tietrain.errors import DataError, SettingsError, eprint
 from tietrain.plan.difference import Difference, first_of, record_of
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
+from tietrain.runs.reading import is_there, names_in
 from tietrain.runs.record import RunRecord
 from tietrain.train.experiment import Experiment
 from tietrain.train.outcome import Outcome, valid_score
@@ -28,7 +29,7 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
         SettingsError: another experiment was trained there.
     """
     config, directory = experiment.config, experiment.directory
-    if not (directory / runs.RUN).exists():
+    if not is_there(directory / runs.RUN):
         return None
     previous = runs.read_record(directory)
     if previous.status != "done" and not has_work(directory):
@@ -108,13 +109,13 @@ def would_fail_again(previous: RunRecord, experiment: Experiment) -> bool:
 
 def has_work(directory: Path) -> bool:
     """Whether a checkpoint was ever written there."""
-    return any((directory / runs.CHECKPOINTS).glob("step_*"))
+    return any(name.startswith("step_") for name in names_in(directory / runs.CHECKPOINTS))
 
 
 def _tie_difference(experiment: Experiment) -> str:
     """How the ties of a run differ from those that are requested, in words; empty if it has written no plan yet."""
     directory = experiment.directory
-    if not (directory / runs.PLAN).exists():
+    if not is_there(directory / runs.PLAN):
         return ""
     lines = Difference(stored_record(directory), record_of(experiment.plan)).tie_lines()
     return f": {first_of(lines)}" if lines else ""
