@@ -20,6 +20,7 @@ from tietrain.config.stored import override_config, read_run_config
 from tietrain.data.sources.validate import decode
 from tietrain.errors import DataError, SettingsError, storage_error
 from tietrain.runs import record as runs
+from tietrain.runs.reading import is_there
 
 if TYPE_CHECKING:
     from tietrain.train.saved import SavedRun
@@ -127,7 +128,7 @@ def evaluate(args: argparse.Namespace) -> int:
     path = args.run / f"eval_{name}.json"
     saved = _open(args, "eval")
     config = override_config(saved.config, args.overrides, args.config_dir)
-    if path.exists() and runs.read_json(path).get("asked") != requested:
+    if is_there(path) and runs.read_json(path).get("asked") != requested:
         raise SettingsError(f"--name {name}", f"{path} holds another evaluation", "give another --name")
     prepared = prepare_scored(config, saved.vocabularies, _named_splits(args.overrides))
     for note in prepared.notes:

@@ -56,6 +56,7 @@ class RunRecord:
     `exit_code` is that of this run; it tells whether a failure would happen again.
     `declared` is what was stated before training about the comparison: metric, split, baseline, margin, looks;
     `corrections` are what was changed of it afterwards: date, key, what it was, value.
+    `seal` is what the files of a finished run were (see `runs.seal`); older versions wrote none.
     """
 
     id: str
@@ -79,6 +80,7 @@ class RunRecord:
     started_at: str = ""
     ended_at: str = ""
     total_seconds: float = 0.0
+    seal: dict[str, Any] = field(default_factory=dict)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Run directories -> `Run` values: the only reader of the report. Never opens a checkpoint or an event file.
 
 Whatever the files hold, if the system lets them be read, the answer is a Run: `unreadable` if its record cannot be read, `damaged` if the record says
-`done` but a file of a finished run is missing or wrong, both with the reason. Text and numbers are cleaned here: no
+`done` but a file of a finished run is missing, wrong, or not as it was sealed, both with the reason. Text and numbers are cleaned here: no
 later module meets a control character, an unpaired surrogate, or a number that is not finite.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 from tietrain.errors import DataError
 from tietrain.runs import record as runs
 from tietrain.runs.reading import is_folder, is_there
+from tietrain.runs.seal import broken
 
 Scalar = str | int | float | bool | None
 
@@ -151,9 +152,15 @@ def read_run(directory: Path, shown: str) -> Run:
     run, damages = _with_files(run, directory)
     run = _with_curve(run, directory)
     run = _with_progress(run, record)
-    if run.status == "done" and damages:
-        return replace(run, status="damaged", reason="; ".join(damages))
+    damages = broken(directory, record) | damages if run.status == "done" else {}
+    if damages:
+        return replace(run, status="damaged", reason="; ".join(f"{clean_text(k)}: {v}" for k, v in damages.items()))
     return run
+
+
+def damages_of(directory: Path, record: runs.RunRecord) -> dict[str, str]:
+    """File of a finished run -> what is wrong with it, as `read_run` judges; empty if the run is whole."""
+    return broken(directory, record) | _with_files(_from_record(record, ""), directory)[1]
 
 
 def _refuse_links(directory: Path) -> None:
@@ -184,9 +191,9 @@ def _from_record(record: runs.RunRecord, shown: str) -> Run:
     )
 
 
-def _with_files(run: Run, directory: Path) -> tuple[Run, list[str]]:
+def _with_files(run: Run, directory: Path) -> tuple[Run, dict[str, str]]:
     """The run with its ledger, plan and scores, and what is wrong with the files that a finished run must have."""
-    damages: list[str] = []
+    damages: dict[str, str] = {}
     readers = {runs.LEDGER: _ledger_fields, runs.PLAN: _plan_fields, runs.EVAL: _eval_fields}
     for name, fields_of in readers.items():
         if run.status != "done" and not is_there(directory / name):
@@ -194,9 +201,9 @@ def _with_files(run: Run, directory: Path) -> tuple[Run, list[str]]:
         try:
             run = replace(run, **fields_of(runs.read_json(directory / name)))
         except DataError as e:
-            damages.append(f"{name}: {_why(e)}")
+            damages[name] = _why(e)
         except (KeyError, TypeError, AttributeError, ValueError):
-            damages.append(f"{name}: a run does not write this there")
+            damages[name] = "a run does not write this there"
     return run, damages
 
 

@@ -26,10 +26,11 @@ from tietrain.model.audit import audit_model
 from tietrain.model.transformer import Transformer
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, remove_directory
+from tietrain.runs.seal import AVERAGE, BEST
 from tietrain.train.checkpoint import MODEL, STATE, load_model, read_weights, save_weights, step_checkpoints
 from tietrain.train.state import TrainState
 
-BEST, BEST_BEFORE, AVERAGE, EVALUATED = "best", "best_before", "average", "evaluated_"
+BEST_BEFORE, EVALUATED = "best_before", "evaluated_"
 
 RESTORE = "restore it, or give another run_dir to start again"
 

@@ -29,9 +29,10 @@ from tietrain.plan.plan import TyingPlan
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, remove_directory, sweep, write_directory
 from tietrain.runs.reading import names_in, reading
+from tietrain.runs.seal import FINAL
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
-SMOOTHED, FINAL = "average.safetensors", "final"
+SMOOTHED = "average.safetensors"
 N_KEPT = 2
 
 

@@ -13,6 +13,8 @@ from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
 from tietrain.runs.reading import is_there, names_in
 from tietrain.runs.record import RunRecord
+from tietrain.runs.seal import FINAL, scored_weights
+from tietrain.runs.view import read_run
 from tietrain.train.experiment import Experiment
 from tietrain.train.outcome import Outcome, valid_score
 
@@ -59,29 +61,35 @@ def earlier_outcome(experiment: Experiment, previous: RunRecord | None) -> Outco
     config, directory = experiment.config, experiment.directory
     if previous is None:
         return None
-    if previous.status == "done" and is_finished(experiment):
+    damage = damage_of(experiment) if previous.status == "done" else ""
+    if previous.status == "done" and not damage:
         other = other_code(previous, config) if config.same_code else ""
         if not other:
             eprint(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
             return Outcome(str(directory), "skipped", valid=valid_score(directory))
         eprint(f"{directory} was finished with {other}: it is run again")
         runs.clear(directory)
+    if damage:
+        if not has_work(directory):
+            raise DataError(str(directory), f"it is finished, but {damage}", f"try `tietrain repair {directory}`")
+        eprint(f"{directory} is finished, but {damage}: it is made again from its last checkpoint")
     if not config.retry_failed and would_fail_again(previous, experiment):
         message = f"{previous.reason} (as before; retry_failed=true runs it again)"
         return Outcome(str(directory), previous.status, previous.exit_code, message)
     return None
 
 
-def is_finished(experiment: Experiment) -> bool:
-    """Whether the scores are there, and the last and the scored weights are as they were written, or taken away."""
+def damage_of(experiment: Experiment) -> str:
+    """What is wrong with a finished run; empty if it is as it was, apart from weights that were taken away."""
     directory = experiment.directory
-    scored = "best" if experiment.config.train.average == "none" else "average"
-    weights = [directory / runs.CHECKPOINTS / name for name in (scored, "final")]
-    try:
-        has_scores = "splits" in runs.read_json(directory / runs.EVAL)
-    except (DataError, TypeError):
-        return False
-    return has_scores and all(is_whole(folder) or not folder.exists() for folder in weights)
+    found = read_run(directory, str(directory))
+    if found.status != "done":
+        return found.reason
+    for name in (scored_weights(directory), FINAL):
+        weights = directory / runs.CHECKPOINTS / name
+        if is_there(weights) and not is_whole(weights):
+            return f"{runs.CHECKPOINTS}/{name}: its files are not as they were written"
+    return ""
 
 
 def other_code(previous: RunRecord, config: RunConfig) -> str:
