@@ -1,18 +1,30 @@
 """Finished runs are sealed: every command notices what was changed since, and `repair` makes again what can be made."""
 
+import functools
 import json
 import shutil
 
 import pytest
+import yaml
 
 from tietrain.cli.main import main
+from tietrain.config.keys import ABSENT
 from tietrain.runs import record as runs
 
-TINY = (
-    "task=mt data.preset=tiny model=tiny model.vocab_size=400 train.batch_tokens=512 train.max_steps=2 "
-    "train.eval_every=2 train.checkpoint_every=2 hardware.threads=1 hardware.device=cpu task.max_output_ratio=0 "
-    "task.max_output_extra=4"
-).split()
+TINY = [
+    "task=mt",
+    "data.preset=tiny",
+    "model=tiny",
+    "model.vocab_size=400",
+    "train.batch_tokens=512",
+    "train.max_steps=2",
+    "train.eval_every=2",
+    "train.checkpoint_every=2",
+    "hardware.threads=1",
+    "hardware.device=cpu",
+    "task.max_output_ratio=0",
+    "task.max_output_extra=4",
+]
 RUN = (*TINY, "run_dir=study/run")
 HYPOTHESES = "hypotheses.test.txt"
 
@@ -127,14 +139,20 @@ def test_repair_refuses_a_run_whose_settings_were_changed(run, capfd):
 def test_a_run_of_an_older_version_is_read_and_can_be_sealed(run, capfd):
     body = runs.read_json(run / runs.RUN)
     del body["seal"]
+    body["settings"] = {key: value for key, value in body["settings"].items() if key not in ABSENT}
     runs.write_json(run / runs.RUN, body)
-    better_score(run)
+    config = yaml.safe_load((run / runs.CONFIG).read_text())
+    for key in ABSENT:  # as versions before these settings wrote it
+        *sections, name = key.split(".")
+        del functools.reduce(dict.__getitem__, sections, config)[name]
+    runs.write_text(run / runs.CONFIG, yaml.safe_dump(config))
     assert said(capfd, "status", "study")[1][0]["state"] == "done"
+    assert said(capfd, "report", "study")[1][0]["statuses"] == {"done": 1}
+    assert said(capfd, "eval", "study/run", "--name", "again")[0] == 0
     code, repaired = said(capfd, "repair", "study/run")
     assert code == 0 and "not sealed (made by tietrain " in repaired["seal"]
     assert runs.read_record(run).seal
     better_score(run)
-    (run / runs.EVAL).write_text((run / runs.EVAL).read_text() + "\n")
     assert said(capfd, "status", "study")[1][0]["state"] == "damaged"
 
 

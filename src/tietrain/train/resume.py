@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from tietrain.config import OptimConfig, TrainConfig
 from tietrain.config.identity import changed_settings
-from tietrain.config.keys import BUDGET, LIMITS
+from tietrain.config.keys import BUDGET, LIMITS, as_meant
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.transformer import Transformer
 from tietrain.runs import record as runs
@@ -135,7 +135,8 @@ def _budgets(settings: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _optim(settings: Mapping[str, Any]) -> OptimConfig:
-    return OptimConfig(**{k.removeprefix("optim."): v for k, v in settings.items() if k.startswith("optim.")})
+    stated = as_meant(settings).items()
+    return OptimConfig(**{k.removeprefix("optim."): v for k, v in stated if k.startswith("optim.")})
 
 
 def _state(directory: Path, body: Any) -> TrainState:
@@ -154,7 +155,8 @@ def _check_same(directory: Path, identity: Mapping[str, Any], body: Any) -> None
     changed = changed_settings(before, now)
     for key in changed:
         if key not in BUDGET:
-            raise SettingsError(f"{key}={now.get(key)}", f"{problem} {before.get(key)}", "give another run_dir")
+            was = as_meant(before).get(key)
+            raise SettingsError(f"{key}={as_meant(now).get(key)}", f"{problem} {was}", "give another run_dir")
     if changed:
         check_longer_budget(before, now, _state(directory, body).used)
     before, now = body["fingerprints"], identity["fingerprints"]

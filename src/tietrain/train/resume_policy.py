@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tietrain.config import RunConfig
 from tietrain.config.identity import changed_settings, flat_settings
-from tietrain.config.keys import BUDGET
+from tietrain.config.keys import BUDGET, as_meant
 from tietrain.config.stored import stored_record
 from tietrain.errors import DataError, SettingsError, eprint
 from tietrain.plan.difference import Difference, first_of, record_of
@@ -38,7 +38,7 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
         return previous
     changed = changed_settings(previous.settings, experiment.settings)
     for key in (key for key in changed if key not in BUDGET):
-        setting, before = f"{key}={flat_settings(config).get(key)}", f"{key}={previous.settings.get(key)}"
+        setting, before = f"{key}={flat_settings(config).get(key)}", f"{key}={as_meant(previous.settings).get(key)}"
         ties = ""
         if key.startswith("tying."):
             ties = _tie_difference(experiment)
