@@ -37,6 +37,7 @@ COUNTS = {
     "attacks": (1_000, 1),
     "divergences": (14, 1),
     "other-experiments": (100, 1),
+    "system-errors": (400, 4),
 }
 
 
@@ -72,6 +73,7 @@ def _torture(folder, counts, draw, table):
     import disks
     import grids
     import kills
+    import system_errors
     from cells import Place
 
     place = Place(folder)
@@ -87,6 +89,7 @@ def _torture(folder, counts, draw, table):
         "attacks": attacks.attack,
         "other-experiments": attacks.ask_for_another,
         "divergences": attacks.diverge,
+        "system-errors": system_errors.refuse_reads_and_writes,
         "readers": damages.damage_a_finished_run,
         "damages": damages.damage_a_stopped_run,
     }

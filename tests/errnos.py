@@ -25,7 +25,7 @@ class Injection:
     """
 
     def __init__(self, folders: Sequence[Path], at: int | None = None, number: int = errno.EIO, writes: bool = False):
-        self.folders = tuple(f"{folder.resolve()}" for folder in folders)
+        self.folders = tuple(folder.resolve() for folder in folders)
         self.at, self.number, self.writes = at, number, writes
         self.calls: list[str] = []
 
@@ -35,7 +35,7 @@ class Injection:
             path = os.readlink(f"/proc/self/fd/{what}") if isinstance(what, int) else os.path.abspath(os.fsdecode(what))
         except (OSError, TypeError):
             return
-        if not path.startswith(self.folders):
+        if not path.startswith(tuple(map(str, self.folders))):
             return
         self.calls.append(f"{name} {path}")
         if len(self.calls) - 1 == self.at:

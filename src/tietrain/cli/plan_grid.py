@@ -25,6 +25,7 @@ from tietrain.plan.conventions import columns
 from tietrain.plan.params import count_memory
 from tietrain.runs import record as runs
 from tietrain.runs.reading import is_there
+from tietrain.runs.view import read_run
 from tietrain.train.experiment import Experiment
 
 NOTE = "FLOPs: forward, per target token. Memory: parameters, gradients, optimizer state; no activations."
@@ -92,7 +93,7 @@ def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> CellPrev
 
 
 def _state(directory: Path) -> str:
-    return runs.read_record(directory).status if is_there(directory / runs.RUN) else "new"
+    return read_run(directory, str(directory)).status if is_there(directory / runs.RUN) else "new"
 
 
 def _counted(shown: list[str], experiment: Experiment, state: str, directory: Path) -> CellPreview:

@@ -1,4 +1,4 @@
-"""The commands beside a run: plan, schemes, check, data, status, report, compare. `use` holds those that use a trained run."""
+"""The commands beside a run, plan to repair and compare. `use` holds those that use a trained run."""
 
 import argparse
 import json

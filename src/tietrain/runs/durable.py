@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,9 @@ def is_whole(directory: Path) -> bool:
     return _all_fit(directory, fits)
 
 
-def has_right_sizes(directory: Path) -> bool:
-    """Whether every file of the manifest is there with its size: `is_whole` in no time."""
-    return _all_fit(directory, _has_right_size)
+def is_unchanged(directory: Path, since: float) -> bool:
+    """`is_whole`, but of files that have not changed since a time (seconds since 1970) only the size is looked at."""
+    return _all_fit(directory, partial(_fits_since, since))
 
 
 def _all_fit(directory: Path, fits: Callable[[Path, Mapping[str, Any]], bool]) -> bool:
@@ -107,9 +108,10 @@ def _all_fit(directory: Path, fits: Callable[[Path, Mapping[str, Any]], bool]) -
     return False
 
 
-def _has_right_size(path: Path, entry: Mapping[str, Any]) -> bool:
+def _fits_since(since: float, path: Path, entry: Mapping[str, Any]) -> bool:
     with reading(path, follow_links=False) as file:
-        return bool(os.fstat(file.fileno()).st_size == entry["bytes"])
+        info = os.fstat(file.fileno())
+    return bool(info.st_size == entry["bytes"]) and (info.st_mtime <= since or fits(path, entry))
 
 
 def entry_of(path: Path) -> dict[str, Any]:

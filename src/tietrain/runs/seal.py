@@ -6,6 +6,7 @@ taken away is no breach: whatever needs it misses it. Runs of older versions hav
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,8 +15,8 @@ from typing import Any
 
 from tietrain.errors import DataError
 from tietrain.runs import record as runs
-from tietrain.runs.durable import entry_of, fits, has_right_sizes
-from tietrain.runs.reading import is_there, names_in
+from tietrain.runs.durable import entry_of, fits, is_unchanged
+from tietrain.runs.reading import is_there, names_in, reading
 
 TEXTS = re.compile(r"(hypotheses|references|sources)\.[^/]+\.txt")
 FILES = (runs.CONFIG, runs.PLAN, runs.LEDGER, runs.METRICS, runs.EVAL, runs.DOCUMENTS)
@@ -35,7 +36,7 @@ def make_seal(directory: Path, record: runs.RunRecord) -> dict[str, Any]:
 
 
 def broken(directory: Path, record: runs.RunRecord) -> dict[str, str]:
-    """File of a finished run -> why it is not as it was sealed; weights are judged by the sizes of their files.
+    """File of a finished run -> why it is not as it was sealed; of weights older than the scores only sizes are looked at.
 
     Raises:
         StorageError: the system refuses to read one.
@@ -47,9 +48,10 @@ def broken(directory: Path, record: runs.RunRecord) -> dict[str, str]:
     for name, content in _part(record.seal, "record").items():
         if name in FIELDS and content != _hash(getattr(record, name)):
             found[runs.RUN] = f"its {name} is not as it was when the run ended"
+    scored_at = _changed_at(directory / runs.EVAL)
     for name in (scored_weights(directory), FINAL):
         weights = directory / runs.CHECKPOINTS / name
-        if is_there(weights) and not has_right_sizes(weights):
+        if is_there(weights) and not is_unchanged(weights, scored_at):
             found[f"{runs.CHECKPOINTS}/{name}"] = "its files are not as they were written"
     return found
 
@@ -73,6 +75,13 @@ def scored_weights(directory: Path) -> str:
         if "averaged_steps" in runs.read_json(directory / runs.EVAL)["checkpoint"]:
             return AVERAGE
     return BEST
+
+
+def _changed_at(path: Path) -> float:
+    """When a file was last changed, in seconds since 1970; 0 if there is none."""
+    with suppress(DataError), reading(path) as file:
+        return os.fstat(file.fileno()).st_mtime
+    return 0.0
 
 
 def _is_sealed(name: str) -> bool:
