@@ -37,7 +37,7 @@ COUNTS = {
     "attacks": (1_000, 1),
     "divergences": (14, 1),
     "other-experiments": (100, 1),
-    "system-errors": (400, 4),
+    "system-errors": (100, 2),
 }
 
 
