@@ -116,9 +116,10 @@ def test_a_resume_that_is_refused_keeps_all_weights_and_continues_later(
         injected = Injection([tmp_path / "study"], at, number)
         code, _, said = ran(LONGER, injected, capfd)
         call = f"{os.strerror(number)} at {injected.calls[at]}: {code} {said}"
-        # A leftover that cannot be found or deleted is left there.
-        is_of_sweep = ".tmp" in injected.calls[at] or injected.calls[at].startswith("scandir")
-        assert (code == 5 and os.strerror(number) in said) or (code == 0 and is_of_sweep), call
+        # A leftover that cannot be found or deleted is left there; TensorBoard stops no run.
+        place = injected.calls[at]
+        is_harmless = ".tmp" in place or place.startswith("scandir") or f"/{runs.TENSORBOARD}" in place
+        assert (code == 5 and os.strerror(number) in said) or (code == 0 and is_harmless), call
         assert before.items() <= weights(tmp_path / "study").items() or "continuing after step 4" in said, call
         assert ran(LONGER, Injection([]), capfd)[0] == 0, call
         assert final.read_bytes() == wanted, call
