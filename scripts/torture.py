@@ -38,6 +38,7 @@ COUNTS = {
     "divergences": (14, 1),
     "other-experiments": (100, 1),
     "foreign-folders": (200, 3),
+    "system-errors": (100, 2),
 }
 
 
@@ -74,6 +75,7 @@ def _torture(folder, counts, draw, table):
     import grids
     import kills
     import strangers
+    import system_errors
     from cells import Place
 
     place = Place(folder)
@@ -90,6 +92,7 @@ def _torture(folder, counts, draw, table):
         "other-experiments": attacks.ask_for_another,
         "divergences": attacks.diverge,
         "foreign-folders": strangers.write_into_foreign_folders,
+        "system-errors": system_errors.refuse_reads_and_writes,
         "readers": damages.damage_a_finished_run,
         "damages": damages.damage_a_stopped_run,
     }

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fabricated import make_config, write_run
 from tietrain.config.compose import initialized
 from tietrain.config.hydra_parts import split_sweep
 from tietrain.config.keys import tying_choices
@@ -67,6 +68,7 @@ def test_preview_shows_the_state_of_each_cell(plan):
     assert [cell["state"] for cell in cells] == ["new", "failed", "new", "failed"]
     assert cells[1]["reason"].startswith("model.n_heads=3: ")
     directory = Path(first["directory"])
-    directory.mkdir(parents=True)
-    runs.write_record(directory, runs.RunRecord(directory.name, "default", "none", "lm", "done"))
+    write_run(directory.parent, make_config("lm", "none", 1), folder=directory.name)
     assert [cell["state"] for cell in plan("-m", "seed=1,2")] == ["done", "new"]
+    (directory / runs.PLAN).unlink()
+    assert [cell["state"] for cell in plan("-m", "seed=1,2")] == ["damaged", "new"]

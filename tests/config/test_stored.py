@@ -1,10 +1,16 @@
 """Every configuration that can be written is read back equal, by type and value."""
 
+import copy
+import functools
+
 import pytest
+import yaml
 
 from tietrain.config.compose import compose_config, config_yaml
+from tietrain.config.identity import flat_settings
+from tietrain.config.keys import ABSENT, ALL
 from tietrain.config.stored import override_config, read_run_config
-from tietrain.errors import SettingsError
+from tietrain.errors import DataError, SettingsError
 from tietrain.runs import record as runs
 
 COMMANDS = [
@@ -37,3 +43,45 @@ def test_overrides_replace_groups_before_values():
     for words in (["task.beam=0"], ["task.beam=x"], ["~task.beam"], ["task.beam=1,2"], ["no.such=1"], ["data=nope"]):
         with pytest.raises(SettingsError):
             override_config(config, words)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Reads a configuration that a run stored, as a tree of values."""
+
+    def read(body):
+        (tmp_path / runs.RUN).write_text("{}")
+        runs.write_text(tmp_path / runs.CONFIG, yaml.safe_dump(body))
+        return read_run_config(tmp_path)
+
+    return read
+
+
+def changed(body, key, *value):
+    """A tree of values without one of its keys, or with another value of it."""
+    body = copy.deepcopy(body)
+    *sections, name = key.split(".")
+    inner = functools.reduce(dict.__getitem__, sections, body)
+    del inner[name]
+    if value:
+        inner[name] = value[0]
+    return body
+
+
+def test_a_setting_that_is_absent_means_what_the_version_that_wrote_the_run_did(stored):
+    """Every key, dropped in turn: what was added since has the value that meant its absence, the others are damage."""
+    body = yaml.safe_load(config_yaml(compose_config(["task=mt"])))
+    for key in ALL:
+        if key in ABSENT:
+            assert stored(changed(body, key)) == stored(changed(body, key, ABSENT[key])), key
+        else:
+            with pytest.raises(DataError, match=f"it lacks {key};"):
+                stored(changed(body, key))
+
+
+def test_a_section_that_is_absent_means_what_its_settings_do(stored):
+    body = yaml.safe_load(config_yaml(compose_config(["model.init_std.input=0.5"])))
+    found = flat_settings(stored(changed(body, "model.init_std")))
+    assert {key: value for key, value in found.items() if key.startswith("model.init_std.")} == {
+        key: value for key, value in ABSENT.items() if key.startswith("model.init_std.")
+    }

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from results import difference, result
 
+from errnos import Injection
+
 # Nobody may wait longer for an end.
 MAX_SECONDS = 400
 WORDS = "a bird sings in the old tree while rain falls on grey stones and two men walk home slowly"
@@ -76,16 +78,21 @@ def write_corpora(place: Path) -> None:
 
 @dataclass
 class Attempt:
-    """A process that runs a command line in a folder. `err` is what it printed."""
+    """A process that runs a command line in a folder. `err` is what it printed.
+
+    injection: calls of the system to note, in the file `calls`, or to fail.
+    """
 
     words: list[str]
     place: Path
     limits: dict[int, int] = field(default_factory=dict)
+    injection: Injection = field(default_factory=lambda: Injection([]))
     pid: int = 0
     code: int | None = None
 
     def __post_init__(self) -> None:
         self.log = self.place / f".said.{os.getpid()}.{random.getrandbits(40):x}"
+        self.calls = self.log.with_name(f"{self.log.name}.calls")
         self.began, self.seconds = time.monotonic(), 0.0
         self.pid = os.fork()
         if not self.pid:
@@ -110,7 +117,9 @@ class Attempt:
             os.environ["XDG_CACHE_HOME"] = str(self.place / "caches")
             for what, most in self.limits.items():
                 resource.setrlimit(what, (most, most))
-            code = main(self.words)
+            with self.injection.on():
+                code = main(self.words)
+            self.calls.write_text("\n".join(self.injection.calls))
         except SystemExit as e:  # argparse
             code = e.code if isinstance(e.code, int) else 2
         except BaseException:
@@ -190,9 +199,9 @@ class Place:
             self.references[cell] = result(directory), ended.seconds
         return self.references[cell]
 
-    def start(self, cell: Cell, directory: Path, *words: str, **limits: dict[int, int]) -> Attempt:
+    def start(self, cell: Cell, directory: Path, *words: str, **options: object) -> Attempt:
         """The command of a cell, begun."""
-        return Attempt(cell.command(directory.name, *words), directory.parent, **limits)
+        return Attempt(cell.command(directory.name, *words), directory.parent, **options)
 
     def run(self, cell: Cell, directory: Path, *words: str, **limits: dict[int, int]) -> Attempt:
         """The command of a cell, run to its end."""

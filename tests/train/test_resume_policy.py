@@ -1,9 +1,11 @@
 """What a run directory holds decides what a start does there."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from fabricated import make_config, write_run
 from refusals import refusal
 from tietrain import __version__
 from tietrain.config.compose import compose_config
@@ -14,9 +16,10 @@ from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
 from tietrain.runs.durable import write_directory
 from tietrain.runs.record import RunRecord
+from tietrain.runs.view import read_run
 from tietrain.train.experiment import Experiment
 from tietrain.train.job import run_job
-from tietrain.train.resume_policy import is_finished, previous_record, would_fail_again
+from tietrain.train.resume_policy import damage_of, previous_record, would_fail_again
 from tiny_run import experiment_in, tiny_config, train
 
 
@@ -49,18 +52,25 @@ def test_would_fail_again_not_if_a_file_can_be_restored(tmp_path):
 
 
 @pytest.mark.parametrize(("average", "names"), [("none", ("best", "final")), ("last", ("average", "final"))])
-def test_is_finished_needs_whole_weights_or_none(tmp_path, average, names):
-    experiment = Experiment(compose_config([f"run_dir={tmp_path}", f"train.average={average}"]))
-    assert not is_finished(experiment)
-    runs.write_json(tmp_path / runs.EVAL, {"splits": {}})
-    assert is_finished(experiment)
+def test_a_finished_run_needs_whole_weights_or_none(tmp_path, average, names):
+    config = make_config("lm", "none", 1)
+    directory = write_run(tmp_path, config)
+    if average != "none":
+        scores = runs.read_json(directory / runs.EVAL)
+        scores["checkpoint"]["averaged_steps"] = [1]
+        runs.write_json(directory / runs.EVAL, scores)
+    experiment = Experiment(replace(config, run_dir=str(directory)))
+    assert not damage_of(experiment)
     for name in names:
-        weights = tmp_path / runs.CHECKPOINTS / name
+        weights = directory / runs.CHECKPOINTS / name
         write_directory(weights, lambda path: (path / "model.safetensors").write_bytes(b"1"))
-        assert is_finished(experiment)
-        (weights / "model.safetensors").write_bytes(b"2")
-        assert not is_finished(experiment)
+        assert not damage_of(experiment)
+        for content in (b"2", b"longer"):
+            (weights / "model.safetensors").write_bytes(content)
+            assert name in damage_of(experiment) and name in read_run(directory, "run").reason
         (weights / "model.safetensors").write_bytes(b"1")
+    (directory / runs.PLAN).write_text("{}")
+    assert runs.PLAN in damage_of(experiment)
 
 
 def finished(directory, *overrides, plan=True):

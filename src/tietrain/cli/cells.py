@@ -6,6 +6,7 @@ share the file. Only `tietrain status` reads it.
 """
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tietrain.config.keys import VOLATILE
-from tietrain.errors import DataError
+from tietrain.errors import DataError, StorageError
 from tietrain.runs import record as runs
 
 # A larger file is neither written nor read.
@@ -42,17 +43,19 @@ def cell_words(words: Iterable[str]) -> tuple[str, ...]:
 
 
 def add_cells(study: Path, cells: Iterable[GridCell]) -> None:
-    """Add the cells that the file does not list yet. A write error is ignored: the grid can run without the list."""
-    known = {cell.words: cell.n_runs for cell in read_cells(study)}
-    new = [cell for cell in cells if known.get(cell.words) != cell.n_runs]
-    _append(study, [{"cell": cell.words, "swept": cell.swept, "runs": cell.n_runs} for cell in new])
+    """Add the cells that the file does not list yet. If the system refuses, the grid runs without the list."""
+    with suppress(StorageError):
+        known = {cell.words: cell.n_runs for cell in read_cells(study)}
+        new = [cell for cell in cells if known.get(cell.words) != cell.n_runs]
+        _append(study, [{"cell": cell.words, "swept": cell.swept, "runs": cell.n_runs} for cell in new])
 
 
 def add_run(study: Path, words: Iterable[str], name: str) -> None:
     """Add that the cell with these overrides has begun a run, if the cell is listed."""
     wanted = cell_words(words)
-    if any(cell.words == wanted and name not in cell.runs for cell in read_cells(study)):
-        _append(study, [{"cell": wanted, "run": name}])
+    with suppress(StorageError):
+        if any(cell.words == wanted and name not in cell.runs for cell in read_cells(study)):
+            _append(study, [{"cell": wanted, "run": name}])
 
 
 def read_cells(study: Path) -> list[GridCell]:
@@ -60,7 +63,7 @@ def read_cells(study: Path) -> list[GridCell]:
     path = study / runs.GRID
     cells: dict[tuple[str, ...], GridCell] = {}
     with suppress(DataError):
-        content = b"" if path.is_symlink() else runs.read_bytes(path)
+        content = b"" if os.path.islink(path) else runs.read_bytes(path)
         for line in content.split(b"\n") if len(content) <= MAX_BYTES else []:
             with suppress(ValueError, RecursionError):
                 match json.loads(line):

@@ -14,6 +14,7 @@ from tietrain.errors import DataError, SettingsError, check_choice
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import held
 from tietrain.runs.scores import SCORES
+from tietrain.runs.seal import broken, make_seal
 from tietrain.runs.view import collect
 
 
@@ -36,7 +37,10 @@ def declare_anew(directory: Path, words: Sequence[str]) -> list[str]:
             locks.enter_context(held(folder))
         records = {folder: runs.read_record(folder) for folder in folders}
         for folder, record in records.items():
+            is_as_sealed = not broken(folder, record)
             _correct(record, changes)
+            if record.seal and is_as_sealed:
+                record.seal = make_seal(folder, record)
             runs.write_record(folder, record)
     return [f"{key}={value}: declared anew for {len(folders)} runs in {directory}" for key, value in changes.items()]
 

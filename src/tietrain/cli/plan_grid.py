@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tietrain.cli.grid import only_swept, split_cells, sweeper_of, swept_keys
-from tietrain.cli.status import STYLES, WIDTH, damaged_weights
+from tietrain.cli.status import STYLES, WIDTH
 from tietrain.cli.tune import is_tuned, make_points, tuning_runs
 from tietrain.config.compose import check_labels, compose_grid, initialized, to_run_config
 from tietrain.config.describe import megabytes
@@ -24,6 +24,8 @@ from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.conventions import columns
 from tietrain.plan.params import count_memory
 from tietrain.runs import record as runs
+from tietrain.runs.reading import is_there
+from tietrain.runs.view import read_run
 from tietrain.train.experiment import Experiment
 
 NOTE = "FLOPs: forward, per target token. Memory: parameters, gradients, optimizer state; no activations."
@@ -91,10 +93,7 @@ def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> CellPrev
 
 
 def _state(directory: Path) -> str:
-    if not (directory / runs.RUN).exists():
-        return "new"
-    status = runs.read_record(directory).status
-    return "damaged" if status == "done" and damaged_weights(directory) else status
+    return read_run(directory, str(directory)).status if is_there(directory / runs.RUN) else "new"
 
 
 def _counted(shown: list[str], experiment: Experiment, state: str, directory: Path) -> CellPreview:

@@ -18,7 +18,7 @@ from tietrain.cli import cells
 from tietrain.config import DEFAULT_STEPS
 from tietrain.errors import DataError
 from tietrain.runs import record as runs
-from tietrain.runs.durable import is_whole
+from tietrain.runs.reading import is_folder
 from tietrain.runs.view import Run, clean_text, clock, number, read_run
 
 WATCH_SECONDS = 2.0
@@ -63,9 +63,9 @@ def read_status(directory: Path) -> list[Progress]:
     """Where each run in a folder stands, ordered by path, then the cells of its grids that wait.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder. StorageError: the system refuses to read a file or folder.
     """
-    if not directory.is_dir():
+    if not is_folder(directory):
         raise DataError(str(directory), "there is no such folder", "give a folder of runs, for example outputs/default")
     rows = [_progress(path, str(path.relative_to(directory))) for path in runs.find_runs(directory)]
     return _with_cells(directory, rows)
@@ -131,10 +131,8 @@ def _progress(directory: Path, shown: str) -> Progress:
     state, reason = run.status, run.reason
     if state == "running" and not runs.is_locked(directory):
         state, reason = "killed", "its process is gone; the same command continues it"
-    elif state == "done" and (lost := damaged_weights(directory)):
-        state, reason = "damaged", f"{lost} is not as it was written; the same command makes it again"
     row: dict[str, Any] = {}
-    with suppress(DataError, OSError):
+    with suppress(DataError):
         row = next((row for row in reversed(runs.read_metrics(directory)) if row.get("split") == "train"), {})
     fraction = 1.0 if state == "done" else _fraction(run, row)
     seconds = number(row.get("seconds"))
@@ -156,18 +154,6 @@ def _progress(directory: Path, shown: str) -> Progress:
         valid_loss=run.curve[-1].nats_per_token if run.curve else None,
         reason=reason,
     )
-
-
-def damaged_weights(directory: Path) -> str:
-    """Which weights of a finished run are damaged; empty if none are. Only what is newer than the scores is read."""
-    scores = directory / runs.EVAL
-    scored_at = scores.stat().st_mtime if scores.exists() else 0.0
-    for name in ("average", "best", "final"):
-        folder = directory / runs.CHECKPOINTS / name
-        newest = max((path.lstat().st_mtime for path in (folder, *folder.glob("*")) if folder.exists()), default=0.0)
-        if newest > scored_at and not is_whole(folder):
-            return f"{runs.CHECKPOINTS}/{name}"
-    return ""
 
 
 def _fraction(run: Run, row: dict[str, Any]) -> float | None:

@@ -17,9 +17,10 @@ from tietrain.config import HardwareConfig, keys
 from tietrain.config.compose import parse_overrides
 from tietrain.config.stored import override_config, read_run_config
 from tietrain.data.sources.validate import decode
-from tietrain.errors import DataError, SettingsError, eprint
+from tietrain.errors import DataError, SettingsError, eprint, storage_error
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import words_of_evaluation
+from tietrain.runs.reading import is_there
 
 if TYPE_CHECKING:
     from tietrain.train.saved import SavedRun
@@ -125,7 +126,7 @@ def evaluate(args: argparse.Namespace) -> int:
     path = args.run / f"eval_{name}.json"
     saved = _open(args, "eval")
     config = override_config(saved.config, args.overrides, args.config_dir)
-    if path.exists() and words_of_evaluation(path) != requested:
+    if is_there(path) and words_of_evaluation(path) != requested:
         raise SettingsError(f"--name {name}", f"{path} holds another evaluation", "give another --name")
     prepared = prepare_scored(config, saved.vocabularies, _named_splits(args.overrides))
     for note in prepared.notes:
@@ -211,8 +212,10 @@ def _with_prefixes(lines: Iterator[str], path: Path) -> Iterator[tuple[str, str]
     """Each line with the prefix of its translation; DataError if the file has not exactly one prefix per line."""
     try:
         stream = path.open("rb")
+    except FileNotFoundError:
+        raise DataError(f"--prefix {path}", "there is no such file", "name a text file") from None
     except OSError as e:
-        raise DataError(f"--prefix {path}", f"the system says {e.strerror}", "name a text file") from None
+        raise storage_error(f"--prefix {path}", e) from e
     with stream:
         both = itertools.zip_longest(lines, read_lines(stream, str(path)))
         for number, (line, prefix) in enumerate(both, start=1):

@@ -1,4 +1,4 @@
-"""The commands beside a run: plan, schemes, check, data, status, report, compare. `use` holds those that use a trained run."""
+"""The commands beside a run, plan to repair and compare. `use` holds those that use a trained run."""
 
 import argparse
 import json
@@ -23,6 +23,7 @@ from tietrain.plan.lengths import DEFAULT_LENGTHS, count_by_length, describe_len
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.slots import ModelShape
 from tietrain.runs import record as runs
+from tietrain.runs.reading import is_folder
 from tietrain.runs.scores import METRICS, NATS
 from tietrain.train.experiment import Experiment
 
@@ -100,7 +101,7 @@ def _plan_one(args: argparse.Namespace) -> None:
 
 def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
     """How the plan differs from that of a run, or of the same command line with other overrides."""
-    if Path(args.against).is_dir():
+    if is_folder(Path(args.against)):
         return Difference(stored_record(Path(args.against)), record_of(here))
     setting = f"--against {args.against}"
     if "=" not in args.against:
@@ -229,6 +230,17 @@ def report(args: argparse.Namespace) -> int:
     say(paths.markdown.read_text(encoding="utf-8"))
     print(f"written: {paths.markdown.with_suffix('.html')} and {len(paths.files) - 1} files beside it", file=sys.stderr)
     return 0
+
+
+@verb("repair", argument("run", type=Path, help="a finished run directory"))
+def repair(args: argparse.Namespace) -> int:
+    """Make again what a finished run has lost: plan, ledger, scores and its seal. Exit code 3 if something is left."""
+    from tietrain.train.repair import repair_run
+
+    repaired = repair_run(args.run, eprint)
+    lines = [f"{name}: {what}" for name, what in (repaired.made | repaired.left).items()]
+    answer(args, asdict(repaired), [*lines, f"seal: {repaired.seal or 'whole'}"])
+    return 3 if repaired.left else 0
 
 
 @verb(

@@ -23,6 +23,8 @@ AT_EVAL = tuple(key for key, found in ALL.items() if found.spec.at_eval)
 NESTED = tuple(key for key, found in ALL.items() if "dict[" in found.annotation)
 # Budgets of training, one per unit.
 LIMITS = tuple(f"train.max_{unit}" for unit in BUDGET_UNITS)
+# What was added since version 0.2.0 -> what its absence meant.
+ABSENT = {key: found.spec.absent for key, found in ALL.items() if found.spec.absent is not NOTHING}
 
 
 def setting_of(key: str) -> Setting | None:
@@ -67,6 +69,11 @@ def identity_of(flat: Flat) -> dict[str, Any]:
         elif found.spec.identity and found.stands_for_unread is not NOTHING:
             kept[found.key] = found.stands_for_unread
     return kept
+
+
+def as_meant(settings: Flat) -> Flat:
+    """The settings that a run recorded and, of those that were added since, what their absence meant."""
+    return {**ABSENT, **settings}
 
 
 def suggestion(word: str, choices: Iterable[str]) -> str:

@@ -14,11 +14,11 @@ from typing import Any
 import yaml
 
 from tietrain.config import RunConfig, keys
-from tietrain.config.setting import NOTHING
 from tietrain.errors import DataError, SettingsError
 from tietrain.plan.difference import PlanRecord, record_of
 from tietrain.plan.slots import place_of
 from tietrain.runs import record as runs
+from tietrain.runs.reading import is_there
 
 # A configuration has some kilobytes; reading YAML takes a second for each million.
 MAX_YAML_BYTES = 1_000_000
@@ -40,7 +40,7 @@ def read_run_config(directory: Path) -> RunConfig:
         SettingsError: the folder is not a run directory, or a value is out of range.
         DataError: its `config.yaml` is missing or damaged.
     """
-    if not (directory / runs.RUN).exists():
+    if not is_there(directory / runs.RUN):
         inside = runs.find_runs(directory)
         remedy = f"name one of those in it, for example {inside[0]}" if inside else "name a folder that tietrain wrote"
         raise SettingsError(str(directory), f"it is not a run directory: it has no {runs.RUN}", remedy)
@@ -99,7 +99,7 @@ def override_config(config: RunConfig, words: Sequence[str], config_dirs: Sequen
 def _made(cls: Any, body: Any, key: str) -> Any:
     """An instance of a configuration class, of nested mappings; TypeError names the key that does not fit.
 
-    A setting that was added later has the value that meant its absence.
+    A setting that was added later has the value that meant its absence; every version has written the others.
     """
     hints = typing.get_type_hints(cls)
     if not isinstance(body, dict):
@@ -109,9 +109,12 @@ def _made(cls: Any, body: Any, key: str) -> Any:
         raise TypeError(f"there is no key {key}{unknown[0]}")
     values = {name: _typed(hints[name], value, f"{key}{name}") for name, value in body.items()}
     for name in hints.keys() - body.keys():
-        found = keys.ALL.get(key + name)
-        if found is not None and found.spec.absent is not NOTHING:
-            values[name] = found.spec.absent
+        if key + name in keys.ABSENT:
+            values[name] = keys.ABSENT[key + name]
+        elif key + name in keys.ALL:
+            raise TypeError(f"it lacks {key}{name}")
+        elif dataclasses.is_dataclass(hints[name]):
+            values[name] = _made(hints[name], {}, f"{key}{name}.")
     return cls(**values)
 
 

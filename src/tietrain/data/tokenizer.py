@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tietrain.data.beside import call_beside
 from tietrain.data.encoded import EncodedLines, Ids
 from tietrain.errors import DataError, SettingsError
+from tietrain.runs import record as runs
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 # Lines a vocabulary is learned from; of a larger corpus every k-th line is read, and every character.
@@ -165,10 +166,10 @@ class Vocabulary:
 def load_vocabulary(path: Path) -> Vocabulary:
     """The vocabulary `Vocabulary.save` wrote; DataError if the files are missing or damaged."""
     try:
-        about = json.loads(path.with_name(path.name + ".json").read_bytes())
-        vocabulary = Vocabulary(path.read_bytes(), about["kind"], about["lossless"])
+        about = runs.read_json(path.with_name(path.name + ".json"))
+        vocabulary = Vocabulary(runs.read_bytes(path), about["kind"], about["lossless"])
         intact = vocabulary.fingerprint == about["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as e:
+    except (ValueError, KeyError, TypeError, RuntimeError) as e:
         raise DataError(str(path), f"the vocabulary cannot be read ({e})", "delete it, it will be made again") from e
     if not intact:
         raise DataError(str(path), "the vocabulary is not the one that was written", "delete it, it will be made again")

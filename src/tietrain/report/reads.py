@@ -9,6 +9,7 @@ from tietrain.errors import DataError
 from tietrain.report.arms import Comparison
 from tietrain.report.verdicts import Verdicts, judge
 from tietrain.runs import record as runs
+from tietrain.runs.reading import is_there
 
 # Folder of the report in the folder of its runs.
 FOLDER = "report"
@@ -20,7 +21,7 @@ Reads = Mapping[str, list[dict[str, Any]]]
 def earlier_reads(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Comparison -> date and number of seeds of each time its report was written; empty if it never was."""
     path = folder / READS
-    if not path.exists():
+    if not is_there(path):
         return {}
     body = runs.read_json(path)
     try:

@@ -19,7 +19,7 @@ Documents = list[dict[str, Any]]
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a file; DataError if it cannot be read or is not UTF-8."""
+    """The lines of a file; DataError if there is none or it is not UTF-8."""
     try:
         lines = runs.read_bytes(path).decode("utf-8").split("\n")
     except UnicodeDecodeError as e:

@@ -4,15 +4,17 @@ import hashlib
 import os
 import re
 import shutil
-import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
-from tietrain.errors import DataError, StorageError
+from tietrain.errors import DataError, StorageError, storage_error
 from tietrain.runs import record as runs
+from tietrain.runs.reading import reading
 
 MANIFEST = "manifest.json"
 # Left free on the disk for the small files of a run.
@@ -45,14 +47,16 @@ def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0
         free = shutil.disk_usage(target.parent).free
         if free < n_bytes + SPARE_BYTES:
             problem = f"{n_bytes:,} bytes are needed and {free:,} are free"
-            raise StorageError(f"writing {target}", problem, runs.MAKE_ROOM)
+            raise StorageError(f"writing {target}", problem, "make room on the disk, then start the command again")
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
         fill(beside)
         files = sorted(beside.iterdir())
         for path in files:
+            # What the user's umask leaves, as the folder has it: safetensors shuts out all other users.
+            path.chmod(beside.stat().st_mode & 0o666)
             _sync(path)
-        manifest = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files}
+        manifest = {path.name: entry_of(path) for path in files}
         runs.write_json(beside / MANIFEST, {"files": manifest})
         _sync(beside)
         old = _set_aside(target) if target.exists() else None
@@ -63,10 +67,16 @@ def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0
             _sync(folder)
     except BaseException as e:
         shutil.rmtree(beside, ignore_errors=True)
-        if not isinstance(e, OSError | SafetensorError):
-            raise
-        problem = f"the system says {getattr(e, 'strerror', None) or e}"
-        raise StorageError(f"writing {target}", problem, runs.MAKE_ROOM) from e
+        refusal = _refusal_in(e) if isinstance(e, SafetensorError) else e
+        if isinstance(refusal, OSError):
+            raise storage_error(f"writing {target}", refusal) from e
+        raise
+
+
+def _refusal_in(error: SafetensorError) -> OSError:
+    """What the system said: safetensors hands it on as text."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def remove_directory(target: Path) -> None:
@@ -84,18 +94,48 @@ def _set_aside(target: Path) -> Path:
 
 
 def is_whole(directory: Path) -> bool:
-    """Whether every file of the manifest is there with its size and sha256."""
-    with suppress(DataError, OSError, ValueError, KeyError, TypeError, AttributeError):
+    """Whether every file of the manifest is there with its size and sha256.
+
+    Raises:
+        StorageError: the system refuses to read one; then nobody knows.
+    """
+    return _all_fit(directory, fits)
+
+
+def is_unchanged(directory: Path, since: float) -> bool:
+    """`is_whole`, but of files that have not changed since a time (seconds since 1970) only the size is looked at."""
+    return _all_fit(directory, partial(_fits_since, since))
+
+
+def _all_fit(directory: Path, fits: Callable[[Path, Mapping[str, Any]], bool]) -> bool:
+    with suppress(DataError, ValueError, KeyError, TypeError, AttributeError):
         files = runs.read_json(directory / MANIFEST)["files"]
         names_files = all(name == os.path.basename(name) for name in files)
-        return bool(files) and names_files and all(_matches(directory / name, entry) for name, entry in files.items())
+        return bool(files) and names_files and all(fits(directory / name, entry) for name, entry in files.items())
     return False
 
 
-def _matches(path: Path, entry: dict[str, object]) -> bool:
-    info = os.lstat(path)
-    # Only a regular file of the right size is opened: a pipe would block, a device would never end.
-    return stat.S_ISREG(info.st_mode) and info.st_size == entry["bytes"] and _sha256(path) == entry["sha256"]
+def _fits_since(since: float, path: Path, entry: Mapping[str, Any]) -> bool:
+    with reading(path, follow_links=False) as file:
+        info = os.fstat(file.fileno())
+    return bool(info.st_size == entry["bytes"]) and (info.st_mtime <= since or fits(path, entry))
+
+
+def entry_of(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file: its size and sha256."""
+    with reading(path) as file:
+        return {"bytes": os.fstat(file.fileno()).st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def fits(path: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether a file is what a manifest says of it; a link is not.
+
+    Raises:
+        DataError: there is no such file. StorageError: the system refuses to read it.
+    """
+    with reading(path, follow_links=False) as file:
+        size = os.fstat(file.fileno()).st_size
+        return bool(size == entry["bytes"] and hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"])
 
 
 def sweep(*folders: Path) -> None:
@@ -114,8 +154,3 @@ def _sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()

@@ -16,7 +16,6 @@ Beside the runs of grids, `outputs/<study>/grid.jsonl` lists the cells of those 
 import fcntl
 import json
 import os
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,7 +23,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tietrain.errors import DataError, LockedError, StorageError
+from tietrain.errors import DataError, LockedError, storage_error
+from tietrain.runs.reading import NO_FILE, OTHER_RUN, is_there, reading
 
 RUN, CONFIG, PLAN, LEDGER, AUDIT = "run.json", "config.yaml", "plan.json", "ledger.json", "audit.json"
 METRICS, EVAL, LOG, LOCK = "metrics.jsonl", "eval.json", "train.log", ".lock"
@@ -41,8 +41,6 @@ LOOK_SECONDS = 0.2
 MAX_BYTES = 256 * 1024 * 1024
 # The same for its JSON files, which take twenty times their bytes in memory.
 MAX_JSON_BYTES = 32 * 1024 * 1024
-MAKE_ROOM = "make room, then start the same command again"
-OTHER_RUN = "give another run directory"
 # Types of fields that `read_record` checks, as messages call them.
 KINDS: dict[type, str] = {str: "text", int: "an integer", list: "a list", dict: "a mapping"}
 
@@ -57,6 +55,7 @@ class RunRecord:
     `exit_code` is that of this run; it tells whether a failure would happen again. `version` is that of tietrain.
     `declared` is what was stated before training about the comparison: metric, split, baseline, margin, looks;
     `corrections` are what was changed of it afterwards: date, key, what it was, value.
+    `seal` is what the files of a finished run were (see `runs.seal`); older versions wrote none.
     """
 
     id: str
@@ -81,6 +80,7 @@ class RunRecord:
     started_at: str = ""
     ended_at: str = ""
     total_seconds: float = 0.0
+    seal: dict[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        raise StorageError(f"writing {path}", f"the system says {e.strerror or e}", MAKE_ROOM) from e
+        raise storage_error(f"writing {path}", e) from e
 
 
 def write_text(path: Path, text: str) -> None:
@@ -119,20 +119,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A regular file of bounded size; DataError for anything else (a pipe, a device, a folder, a giant)."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            info = os.fstat(fd)
-            if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
-                problem = f"it is not a regular file, or is larger than {MAX_BYTES >> 20} MB"
-                raise DataError(str(path), problem, OTHER_RUN)
-            with open(fd, "rb", closefd=False) as f:
-                return f.read()
-        finally:
-            os.close(fd)
-    except OSError as e:
-        raise DataError(str(path), f"it cannot be read ({e.strerror})", OTHER_RUN) from e
+    """A regular file of bounded size.
+
+    Raises:
+        DataError: there is none (a pipe, a device, a folder, a giant). StorageError: the system refuses to read it.
+    """
+    with reading(path) as file:
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+            raise DataError(str(path), f"it is larger than {MAX_BYTES >> 20} MB", OTHER_RUN)
+        return file.read()
 
 
 def read_json(path: Path) -> Any:
@@ -143,7 +138,7 @@ def read_json(path: Path) -> Any:
             raise ValueError(f"{len(content):,} bytes are too many")
         return json.loads(content)
     except (ValueError, RecursionError) as e:
-        raise DataError(str(path), f"it is not JSON ({e})", "delete it, or give another run directory") from e
+        raise DataError(str(path), f"it is not JSON ({e})", OTHER_RUN) from e
 
 
 def write_record(directory: Path, record: RunRecord) -> None:
@@ -194,7 +189,7 @@ def append_log(directory: Path, text: str) -> None:
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
     """The rows of `metrics.jsonl`; lines cut off by a crash are left out."""
     path = directory / METRICS
-    if not path.exists():
+    if not is_there(path):
         return []
     rows = []
     for line in read_bytes(path).split(b"\n"):
@@ -221,8 +216,7 @@ def locked(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         lock = open(directory / LOCK, "a", encoding="utf-8", opener=_plain)  # noqa: SIM115
     except OSError as e:
-        problem = f"the system says {e.strerror}"
-        raise StorageError(f"run_dir={directory}", problem, "give a folder that can be written") from e
+        raise storage_error(f"run_dir={directory}", e) from e
     with lock:
         # The first try can meet a process in `is_locked`, which lets go at once.
         if not _lock(lock.fileno(), fcntl.LOCK_EX):
@@ -241,11 +235,11 @@ def _lock(fd: int, kind: int) -> bool:
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether a process is writing this run; False if there is no lock that can be read."""
+    """Whether a process is writing this run; False if there is no lock."""
     try:
-        with open(directory / LOCK, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as lock:
+        with reading(directory / LOCK) as lock:
             return not _lock(lock.fileno(), fcntl.LOCK_SH)
-    except OSError:
+    except DataError:
         return False
 
 
@@ -254,9 +248,16 @@ def find_runs(directory: Path, holding: str = RUN) -> list[Path]:
 
     Args:
         holding: the file that shows what a folder is; GRID finds the studies of grids.
+    Raises:
+        StorageError: the system refuses to list a folder.
     """
+
+    def refuse(error: OSError) -> None:
+        if error.errno not in NO_FILE:  # it may have been deleted since its parent was listed
+            raise storage_error(f"reading {error.filename}", error) from error
+
     found = []
-    for root, folders, files in os.walk(directory):
+    for root, folders, files in os.walk(directory, onerror=refuse):
         if holding in files:
             found.append(Path(root))
         # A run directory contains no other runs.

@@ -1,7 +1,7 @@
 """Run directories -> `Run` values: the only reader of the report. Never opens a checkpoint or an event file.
 
-Whatever the files hold, the answer is a Run: `unreadable` if its record cannot be read, `damaged` if the record says
-`done` but a file of a finished run is missing or wrong, both with the reason. Text and numbers are cleaned here: no
+Whatever the files hold, if the system lets them be read, the answer is a Run: `unreadable` if its record cannot be read, `damaged` if the record says
+`done` but a file of a finished run is missing, wrong, or not as it was sealed, both with the reason. Text and numbers are cleaned here: no
 later module meets a control character, an unpaired surrogate, or a number that is not finite.
 """
 
@@ -15,6 +15,8 @@ from typing import Any
 
 from tietrain.errors import DataError
 from tietrain.runs import record as runs
+from tietrain.runs.reading import is_folder, is_there
+from tietrain.runs.seal import broken
 
 Scalar = str | int | float | bool | None
 
@@ -128,9 +130,9 @@ def collect(directory: Path) -> list[Run]:
     """Every run at or below a folder, by path.
 
     Raises:
-        DataError: there is no such folder, or no run in it.
+        DataError: there is no such folder, or no run in it. StorageError: the system refuses to read a file or folder.
     """
-    if not os.path.isdir(directory):
+    if not is_folder(directory):
         raise DataError(str(directory), "there is no such folder", "give a folder of runs, for example outputs/default")
     found = runs.find_runs(directory)
     if not found:
@@ -146,14 +148,20 @@ def read_run(directory: Path, shown: str) -> Run:
         _refuse_links(directory)
         record = runs.read_record(directory)
         run = _from_record(record, shown)
-    except (DataError, OSError) as e:
+    except DataError as e:
         return Run(shown, "unreadable", f"{runs.RUN}: {_why(e)}")
     run, damages = _with_files(run, directory)
     run = _with_curve(run, directory)
     run = _with_progress(run, record)
-    if run.status == "done" and damages:
-        return replace(run, status="damaged", reason="; ".join(damages))
+    damages = broken(directory, record) | damages if run.status == "done" else {}
+    if damages:
+        return replace(run, status="damaged", reason="; ".join(f"{clean_text(k)}: {v}" for k, v in damages.items()))
     return run
+
+
+def damages_of(directory: Path, record: runs.RunRecord) -> dict[str, str]:
+    """File of a finished run -> what is wrong with it, as `read_run` judges; empty if the run is whole."""
+    return broken(directory, record) | _with_files(_from_record(record, ""), directory)[1]
 
 
 def _refuse_links(directory: Path) -> None:
@@ -161,7 +169,7 @@ def _refuse_links(directory: Path) -> None:
     for name in FILES:
         path = directory / name
         # For a circle of links `Path.resolve` raises an error; `realpath` does not.
-        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):
+        if os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):
             raise DataError(str(path), f"{name} is a link that leads out of the run", "put the file in its place")
 
 
@@ -184,19 +192,19 @@ def _from_record(record: runs.RunRecord, shown: str) -> Run:
     )
 
 
-def _with_files(run: Run, directory: Path) -> tuple[Run, list[str]]:
+def _with_files(run: Run, directory: Path) -> tuple[Run, dict[str, str]]:
     """The run with its ledger, plan and scores, and what is wrong with the files that a finished run must have."""
-    damages: list[str] = []
+    damages: dict[str, str] = {}
     readers = {runs.LEDGER: _ledger_fields, runs.PLAN: _plan_fields, runs.EVAL: _eval_fields}
     for name, fields_of in readers.items():
-        if run.status != "done" and not os.path.lexists(directory / name):
+        if run.status != "done" and not is_there(directory / name):
             continue
         try:
             run = replace(run, **fields_of(runs.read_json(directory / name)))
-        except (DataError, OSError) as e:
-            damages.append(f"{name}: {_why(e)}")
+        except DataError as e:
+            damages[name] = _why(e)
         except (KeyError, TypeError, AttributeError, ValueError):
-            damages.append(f"{name}: a run does not write this there")
+            damages[name] = "a run does not write this there"
     return run, damages
 
 
@@ -266,7 +274,7 @@ def _with_progress(run: Run, record: runs.RunRecord) -> Run:
 def _with_curve(run: Run, directory: Path) -> Run:
     try:
         rows = runs.read_metrics(directory)
-    except (DataError, OSError) as e:
+    except DataError as e:
         return replace(run, no_curve=f"{runs.METRICS}: {_why(e)}")
     points = []
     looks = [_numbers(row) for row in rows if row.get("split") == "probe"]
@@ -345,5 +353,5 @@ def clean_text(text: str) -> str:
     return "".join(" " if c.isspace() else c if c.isprintable() else "�" for c in text).strip()
 
 
-def _why(error: DataError | OSError) -> str:
-    return clean_text(error.problem if isinstance(error, DataError) else str(error.strerror or error))
+def _why(error: DataError) -> str:
+    return clean_text(error.problem)

@@ -26,10 +26,13 @@ from tietrain.model.audit import audit_model
 from tietrain.model.transformer import Transformer
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, remove_directory
+from tietrain.runs.seal import AVERAGE, BEST
 from tietrain.train.checkpoint import MODEL, STATE, load_model, read_weights, save_weights, step_checkpoints
 from tietrain.train.state import TrainState
 
-BEST, BEST_BEFORE, AVERAGE, EVALUATED = "best", "best_before", "average", "evaluated_"
+BEST_BEFORE, EVALUATED = "best_before", "evaluated_"
+
+RESTORE = "restore it, or give another run_dir to start again"
 
 # Step and nats_per_token of an evaluation on valid.
 Evaluation = dict[str, Any]
@@ -137,7 +140,7 @@ def save_average(directory: Path, model: Transformer, state: TrainState) -> None
     paths = [_evaluated(directory, evaluation["step"]) for evaluation in state.averaged]
     lost = [path for path in paths if not is_whole(path)] or ([] if paths else [target])
     if lost:
-        raise DataError(str(lost[0]), "it is missing or damaged", "delete the run directory to start again")
+        raise DataError(str(lost[0]), "it is missing or damaged", RESTORE)
     model.load_state_dict(mean_weights([partial(read_weights, path / MODEL, model.plan) for path in paths]))
     audit_model(model)
     save_weights(target, model, {"step": steps[-1], "averaged_steps": steps})
@@ -175,8 +178,7 @@ def find_scored(directory: Path, config: TrainConfig) -> tuple[Path, dict[str, A
     path = directory / runs.CHECKPOINTS / (BEST if config.average == "none" else AVERAGE)
     found = _read(path)
     if found is None:
-        remedy = "delete the run directory and start the same command again"
-        raise DataError(str(path), "it is missing or damaged", remedy)
+        raise DataError(str(path), "it is missing or damaged", RESTORE)
     n_averaged = len(found.get("averaged_steps", []))
     chosen = {
         "none": "lowest nats_per_token on valid",

@@ -22,16 +22,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tietrain.errors import DataError, DivergedError, SettingsError
+from tietrain.errors import DataError, DivergedError, SettingsError, storage_error
 from tietrain.model.audit import audit_checkpoint_keys
 from tietrain.model.transformer import Transformer
 from tietrain.plan.difference import Difference, PlanRecord, record_of
 from tietrain.plan.plan import TyingPlan
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, remove_directory, sweep, write_directory
+from tietrain.runs.reading import names_in, reading
+from tietrain.runs.seal import FINAL
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
-SMOOTHED, FINAL = "average.safetensors", "final"
+SMOOTHED = "average.safetensors"
 N_KEPT = 2
 # Weights are stored as they are trained, whatever the precision of the computation.
 DTYPE = "F32"
@@ -85,6 +87,7 @@ def load_checkpoint(
     Raises:
         DataError: there are checkpoints and none is whole.
         SettingsError: it was made under another plan.
+        StorageError: the system refuses to read one; nothing is loaded or deleted.
     """
     folder = directory / runs.CHECKPOINTS
     sweep(directory, folder)
@@ -107,7 +110,9 @@ def load_checkpoint(
         _keep_newest(folder)  # a kill can come between a save and its deletions
         return body
     if steps:
-        raise DataError(str(folder), "no checkpoint in it is whole", "delete the folder to start again")
+        raise DataError(
+            str(folder), "no checkpoint in it is whole", "restore one, or give another run_dir to start again"
+        )
     return None
 
 
@@ -253,13 +258,16 @@ def _read(path: Path) -> dict[str, Tensor]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
-        with safe_open(path, framework="pt") as f:
+        # Opened here first: of whatever the system says, safe_open makes "no such file".
+        with reading(path), safe_open(path, framework="pt") as f:
             yield f
-    except (OSError, SafetensorError) as e:
-        raise DataError(str(path), f"it cannot be read ({e})", "restore it, or start the run again") from e
+    except SafetensorError as e:
+        raise DataError(str(path), f"it is not a safetensors file ({e})", "restore it, or start the run again") from e
+    except RuntimeError as e:  # torch opens it once more
+        raise storage_error(f"reading {path}", OSError(str(e))) from e
 
 
 def step_checkpoints(folder: Path, prefix: str = "step_") -> dict[int, Path]:
     """Step -> its checkpoint, in step order; other names are not ours to touch."""
-    found = ((re.fullmatch(prefix + r"(\d{8,})", path.name), path) for path in folder.glob(f"{prefix}*"))
-    return dict(sorted((int(match.group(1)), path) for match, path in found if match))
+    found = (re.fullmatch(prefix + r"(\d{8,})", name) for name in names_in(folder))
+    return dict(sorted((int(match.group(1)), folder / match.group()) for match in found if match))

@@ -55,6 +55,15 @@ def no_scores(config: RunConfig) -> dict[str, Any]:
     return {"splits": {}, "signatures": {}, "reasons": {}, "windows": windows}
 
 
+def eval_json(
+    progress: dict[str, Any], scored: dict[str, Any], model: "Transformer", scores: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of `eval.json`. progress: budget unit -> amount used. scored: which weights these are."""
+    from tietrain.train.probe import row_norms
+
+    return {**progress, "checkpoint": scored, "row_norms": row_norms(model), **scores}
+
+
 def add_scores(scores: dict[str, Any], split: str, result: SplitScores) -> None:
     """Add those of one split."""
     scores["splits"][split] = result.scores

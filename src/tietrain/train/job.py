@@ -20,8 +20,9 @@ from tietrain.plan.slots import check_length
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import held, make_own_folder
 from tietrain.runs.record import RunRecord
+from tietrain.runs.seal import make_seal
 from tietrain.train.experiment import Experiment
-from tietrain.train.final_scores import score_all
+from tietrain.train.final_scores import eval_json, score_all
 from tietrain.train.outcome import Outcome, outcome_of_error, valid_score
 from tietrain.train.primary import settle_primary
 from tietrain.train.resume_policy import earlier_outcome, has_work, previous_record
@@ -125,7 +126,6 @@ def _train_and_score(
     from tietrain.train.checkpoint import save_final
     from tietrain.train.hardware import resolve_hardware
     from tietrain.train.loop import fit
-    from tietrain.train.probe import row_norms
     from tietrain.train.tasks import make_task
     from tietrain.train.tensorboard import add_results, final_scalars
 
@@ -158,8 +158,8 @@ def _train_and_score(
     finals = final_scalars(experiment, state.flops, primary)
     add_results(directory, finals, record.progress, log)
     trackers.add_results(finals, record.progress)
-    body = {**record.progress, "checkpoint": scored, "row_norms": row_norms(model), **scores}
-    runs.write_json(directory / runs.EVAL, body)
+    runs.write_json(directory / runs.EVAL, eval_json(record.progress, scored, model, scores))
+    record.seal = make_seal(directory, record)
     log(f"finished: {directory}")
 
 

@@ -4,7 +4,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from tietrain.errors import TietrainError
+from tietrain.errors import TietrainError, storage_error
 from tietrain.runs import record as runs
 from tietrain.train.experiment import Experiment
 from tietrain.train.stop import Stopped
@@ -58,7 +58,7 @@ def _explain(error: BaseException, experiment: Experiment) -> tuple[int, str]:
         remedy = f"set hardware.device_batch_tokens below {tokens}, and the same run continues"
         return 7, f"out of memory: {tokens} tokens at once do not fit; {remedy}"
     if isinstance(error, OSError):
-        where = error.filename or directory
-        return 5, f"{where}: the system says {error.strerror or error}; the same command continues the run"
+        refusal = storage_error(str(error.filename or directory), error)
+        return refusal.exit_code, str(refusal)
     what = f"{type(error).__name__}: {error} (see {directory / runs.LOG})"
     return 70, f"internal error, a bug in tietrain: {what}"

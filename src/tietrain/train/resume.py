@@ -12,11 +12,12 @@ from torch.optim import Optimizer
 
 from tietrain.config import OptimConfig, TrainConfig
 from tietrain.config.identity import changed_settings
-from tietrain.config.keys import BUDGET, LIMITS
+from tietrain.config.keys import BUDGET, LIMITS, as_meant
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.transformer import Transformer
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
+from tietrain.runs.reading import is_there
 from tietrain.train.averaging import restore_kept
 from tietrain.train.checkpoint import STATE, load_checkpoint, step_checkpoints
 from tietrain.train.experiment import Experiment
@@ -81,7 +82,7 @@ def resume(
 def metrics_seal(directory: Path, n_bytes: int | None = None) -> dict[str, Any]:
     """Size and sha256 of `metrics.jsonl`, or of its first bytes."""
     path = directory / runs.METRICS
-    content = runs.read_bytes(path)[:n_bytes] if path.exists() else b""
+    content = runs.read_bytes(path)[:n_bytes] if is_there(path) else b""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
@@ -142,7 +143,8 @@ def _budgets(settings: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _optim(settings: Mapping[str, Any]) -> OptimConfig:
-    return OptimConfig(**{k.removeprefix("optim."): v for k, v in settings.items() if k.startswith("optim.")})
+    stated = as_meant(settings).items()
+    return OptimConfig(**{k.removeprefix("optim."): v for k, v in stated if k.startswith("optim.")})
 
 
 def _state(directory: Path, body: Any) -> TrainState:
@@ -161,7 +163,8 @@ def _check_same(directory: Path, identity: Mapping[str, Any], body: Any) -> None
     changed = changed_settings(before, now)
     for key in changed:
         if key not in BUDGET:
-            raise SettingsError(f"{key}={now.get(key)}", f"{problem} {before.get(key)}", "give another run_dir")
+            was = as_meant(before).get(key)
+            raise SettingsError(f"{key}={as_meant(now).get(key)}", f"{problem} {was}", "give another run_dir")
     if changed:
         check_longer_budget(before, now, _state(directory, body).used)
     before, now = body["fingerprints"], identity["fingerprints"]

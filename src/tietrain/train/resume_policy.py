@@ -6,14 +6,17 @@ from pathlib import Path
 from tietrain import __version__
 from tietrain.config import RunConfig
 from tietrain.config.identity import changed_settings, flat_settings
-from tietrain.config.keys import BUDGET
+from tietrain.config.keys import BUDGET, as_meant
 from tietrain.config.stored import stored_record
 from tietrain.errors import DataError, SettingsError, eprint
 from tietrain.plan.difference import Difference, first_of, record_of
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
 from tietrain.runs.ownership import clear_run
+from tietrain.runs.reading import is_there, names_in
 from tietrain.runs.record import RunRecord
+from tietrain.runs.seal import FINAL, scored_weights
+from tietrain.runs.view import read_run
 from tietrain.train.experiment import Experiment
 from tietrain.train.outcome import Outcome, valid_score
 
@@ -32,18 +35,18 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
         SettingsError: another experiment was trained there.
     """
     config, directory = experiment.config, experiment.directory
-    if (directory / runs.RUN).exists():
+    if is_there(directory / runs.RUN):
         previous = runs.read_record(directory)
         # A divergence is a result.
         if previous.status not in ("done", "diverged") and not has_work(directory):
             return previous
-    elif any((directory / runs.CHECKPOINTS).glob("*")):
+    elif names_in(directory / runs.CHECKPOINTS):
         previous = _lost_record(experiment)
     else:
         return None
     changed = changed_settings(previous.settings, experiment.settings)
     for key in (key for key in changed if key not in BUDGET):
-        setting, before = f"{key}={flat_settings(config).get(key)}", f"{key}={previous.settings.get(key)}"
+        setting, before = f"{key}={flat_settings(config).get(key)}", f"{key}={as_meant(previous.settings).get(key)}"
         ties = ""
         if key.startswith("tying."):
             ties = _tie_difference(experiment)
@@ -82,29 +85,35 @@ def earlier_outcome(experiment: Experiment, previous: RunRecord | None) -> Outco
     config, directory = experiment.config, experiment.directory
     if previous is None:
         return None
-    if previous.status == "done" and is_finished(experiment):
+    damage = damage_of(experiment) if previous.status == "done" else ""
+    if previous.status == "done" and not damage:
         other = other_code(previous, config) if config.same_code else ""
         if not other:
             eprint(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
             return Outcome(str(directory), "skipped", valid=valid_score(directory))
         eprint(f"{directory} was finished with {other}: it is run again")
         clear_run(directory)
+    if damage:
+        if not has_work(directory):
+            raise DataError(str(directory), f"it is finished, but {damage}", f"try `tietrain repair {directory}`")
+        eprint(f"{directory} is finished, but {damage}: it is made again from its last checkpoint")
     if not config.retry_failed and would_fail_again(previous, experiment):
         message = f"{previous.reason} (as before; retry_failed=true runs it again)"
         return Outcome(str(directory), previous.status, previous.exit_code, message)
     return None
 
 
-def is_finished(experiment: Experiment) -> bool:
-    """Whether the scores are there, and the last and the scored weights are as they were written, or taken away."""
+def damage_of(experiment: Experiment) -> str:
+    """What is wrong with a finished run; empty if it is as it was, apart from weights that were taken away."""
     directory = experiment.directory
-    scored = "best" if experiment.config.train.average == "none" else "average"
-    weights = [directory / runs.CHECKPOINTS / name for name in (scored, "final")]
-    try:
-        has_scores = "splits" in runs.read_json(directory / runs.EVAL)
-    except (DataError, TypeError):
-        return False
-    return has_scores and all(is_whole(folder) or not folder.exists() for folder in weights)
+    found = read_run(directory, str(directory))
+    if found.status != "done":
+        return found.reason
+    for name in (scored_weights(directory), FINAL):
+        weights = directory / runs.CHECKPOINTS / name
+        if is_there(weights) and not is_whole(weights):
+            return f"{runs.CHECKPOINTS}/{name}: its files are not as they were written"
+    return ""
 
 
 def other_code(previous: RunRecord, config: RunConfig) -> str:
@@ -134,13 +143,13 @@ def would_fail_again(previous: RunRecord, experiment: Experiment) -> bool:
 
 def has_work(directory: Path) -> bool:
     """Whether a checkpoint was ever written there."""
-    return any((directory / runs.CHECKPOINTS).glob("step_*"))
+    return any(name.startswith("step_") for name in names_in(directory / runs.CHECKPOINTS))
 
 
 def _tie_difference(experiment: Experiment) -> str:
     """How the ties of a run differ from those that are requested, in words; empty if it has written no plan yet."""
     directory = experiment.directory
-    if not (directory / runs.PLAN).exists():
+    if not is_there(directory / runs.PLAN):
         return ""
     lines = Difference(stored_record(directory), record_of(experiment.plan)).tie_lines()
     return f": {first_of(lines)}" if lines else ""

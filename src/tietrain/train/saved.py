@@ -23,6 +23,7 @@ from tietrain.plan.difference import Difference, record_of
 from tietrain.plan.slots import clip_length
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
+from tietrain.runs.reading import is_there, names_in
 from tietrain.train.averaging import find_scored
 from tietrain.train.checkpoint import MODEL, check_header, load_model, step_checkpoints
 from tietrain.train.experiment import Experiment
@@ -179,9 +180,9 @@ def _find_weights(directory: Path, checkpoint: str, config: RunConfig) -> tuple[
     """Where the requested weights are, and which they are."""
     folder = directory / runs.CHECKPOINTS
     steps = step_checkpoints(folder)
-    names = [path.name for path in sorted(folder.glob("*")) if is_whole(path)]
-    if checkpoint == SCORED and (directory / runs.EVAL).exists():
+    if checkpoint == SCORED and is_there(directory / runs.EVAL):
         return find_scored(directory, config.train)
+    names = [name for name in names_in(folder) if is_whole(folder / name)]
     name = checkpoint
     if checkpoint == LAST and steps:
         name = steps[max(steps)].name

@@ -18,6 +18,7 @@ from tietrain.report.pages.markup import join_words
 from tietrain.report.statistics import Draws, PairedLines, compare_lines
 from tietrain.runs import record as runs
 from tietrain.runs.documents import Documents, read_documents, read_lines
+from tietrain.runs.reading import is_there
 from tietrain.runs.scores import METRICS, NATS, make_metric
 from tietrain.runs.view import Run, read_run
 
@@ -94,7 +95,7 @@ def _differences(pair: Pair) -> list[str]:
 
 
 def _finished(directory: Path) -> Side:
-    if not (directory / runs.RUN).exists():
+    if not is_there(directory / runs.RUN):
         problem = f"it is not a run directory: it has no {runs.RUN}"
         raise SettingsError(str(directory), problem, "name two run directories")
     run = read_run(directory, str(directory))
