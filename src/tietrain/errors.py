@@ -64,6 +64,12 @@ class LockedError(TietrainError):
     status = "running_elsewhere"
 
 
+class MemoryFullError(TietrainError):
+    """The memory is full."""
+
+    exit_code = 7
+
+
 # Choices that a reader takes in at once.
 FEW = 8
 

@@ -12,7 +12,6 @@ from tietrain.config import RunConfig
 from tietrain.config.compose import config_yaml
 from tietrain.config.describe import ledger_json
 from tietrain.config.match import describe_match
-from tietrain.data.encoded import most_tokens
 from tietrain.errors import SettingsError, TietrainError, eprint
 from tietrain.plan.slots import check_length
 from tietrain.runs import record as runs
@@ -182,7 +181,7 @@ def _check_positions(config: RunConfig, prepared: Prepared) -> None:
         return
     if config.task.name != "mt":
         starts = prepared.token_starts  # windows of tokens are as long as task.window, which RunConfig has checked
-        what, longest = "training window", 0 if starts is None else most_tokens(starts, config.task.window)
+        what, longest = "training window", 0 if starts is None else starts.most_tokens(config.task.window)
     else:
         what, longest = "sentence", prepared.most_tokens
     check_length(config.model, longest, f"a {what}")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tietrain.data.encoded import Counts, PackedRows, offsets_of
-from tietrain.data.sources.validate import MAX_BYTES, open_regular
+from tietrain.data.sources.validate import MAX_BYTES, cannot_read, of_machine, open_regular
 from tietrain.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ def _read_npz(path: Path, requested: str, column: str) -> list[NDArray[Any]]:
             *(BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, KeyError, ValueError, SyntaxError),
             *(RuntimeError, MemoryError, tokenize.TokenError),
         ) as e:
+            if refused := of_machine(e):
+                raise cannot_read(path, refused) from e
             problem = f"it is not an .npz file of numbers, or cut off or damaged ({str(e).partition(chr(10))[0]})"
             raise DataError(str(path), problem, "write it with numpy.savez, without Python objects") from None
 

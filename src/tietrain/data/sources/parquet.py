@@ -3,7 +3,8 @@
 `datasets` would let nulls and numbers in the place of text pass.
 """
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,17 +13,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tietrain.config import DataConfig
+from tietrain.data.progress import stage
 from tietrain.data.sources.features import FeatureRows, check_rows, read_feature_parquet, read_features
 from tietrain.data.sources.files import Corpus, Split, all_columns, first_files, split_files, text_columns
-from tietrain.data.sources.validate import MAX_BYTES, open_regular, text_problem
+from tietrain.data.sources.validate import MAX_BYTES, cannot_read, of_machine, open_regular, text_problem
+from tietrain.data.stored_lines import StoredLines, store_for
 from tietrain.errors import DataError
 
 # Names of the fields that lead to a column: one, or several for a field of a struct.
 FieldPath = tuple[str, ...]
 
 
-def load_parquet(data: DataConfig, task: str) -> Corpus:
-    """The rows of every split: those of its files, one file after the other; raises as `corpora.load_corpus`.
+def load_parquet(data: DataConfig, task: str, folder: Path) -> Corpus:
+    """The rows of every split: those of its files, one file after the other, the texts of train kept in a folder.
+
+    It raises as `corpora.load_corpus`.
 
     Files named after a column of feature vectors, `NAME.COLUMN.npz`, hold it; else the files with the text do.
     """
@@ -35,9 +40,10 @@ def load_parquet(data: DataConfig, task: str) -> Corpus:
         tables = [n for n in named if not any(n in own for own in beside.values())]
         if not tables:
             tables, beside = named, {}
-        read = corpus.splits[split] = Split({column: [] for column in columns})
+        texts = {column: store_for(split, folder)() for column in columns}
+        read = corpus.splits[split] = Split({**texts})
         for path, requested in tables:
-            read_parquet(read.texts, path, requested, task == "mt")
+            read_parquet(texts, path, requested, task == "mt")
         for column, width in data.features.items():
             own = beside.get(column, tables)
             reader = read_feature_parquet if own is tables else read_features
@@ -48,7 +54,7 @@ def load_parquet(data: DataConfig, task: str) -> Corpus:
     return corpus
 
 
-def read_parquet(texts: dict[str, list[str]], path: Path, requested: str, one_line: bool) -> None:
+def read_parquet(texts: Mapping[str, list[str] | StoredLines], path: Path, requested: str, one_line: bool) -> None:
     """Add the texts of a file to those of each column; see `read_texts`."""
     with open_parquet(path, requested) as file:
         paths = find_columns(file.schema_arrow, texts, str(path))
@@ -59,10 +65,12 @@ def read_parquet(texts: dict[str, list[str]], path: Path, requested: str, one_li
 @contextmanager
 def open_parquet(path: Path, requested: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file, to be read in this context; DataError if it cannot be opened or is damaged."""
-    with open_regular(path, requested) as f:
+    with open_regular(path, requested) as f, stage(f"reading {path.name}", os.fstat(f.fileno()).st_size):
         try:
             yield pq.ParquetFile(f, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError) as e:
+            if refused := of_machine(e):
+                raise cannot_read(path, refused) from e
             problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
             raise DataError(str(path), problem, "get the whole file again") from None
 
@@ -107,7 +115,7 @@ def _leaves(above: FieldPath, fields: Iterable[pa.Field]) -> Iterator[tuple[Fiel
 
 
 def read_texts(
-    texts: dict[str, list[str]],
+    texts: Mapping[str, list[str] | StoredLines],
     batches: Iterable[pa.RecordBatch],
     paths: list[FieldPath],
     where: str,
@@ -127,7 +135,7 @@ def read_texts(
             for row, value in enumerate(values, start=first_row):
                 if refused := text_problem(".".join(path), value, one_line):
                     raise DataError(f"{where}, row {row}", *refused)
-            read += values
+            read.extend(values)
         first_row += len(batch)
         n_bytes += batch.nbytes
         if n_bytes > MAX_BYTES:
