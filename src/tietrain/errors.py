@@ -1,5 +1,6 @@
 """The one error a user sees: the setting, the problem, the remedy; and the exit code."""
 
+import errno
 import os
 import sys
 from collections.abc import Collection
@@ -38,6 +39,12 @@ class TyingError(SettingsError):
     status = "not_applicable"
 
 
+class MemoryFullError(TietrainError):
+    """There is not enough memory."""
+
+    exit_code = 7
+
+
 class DataError(TietrainError):
     """A corpus, vocabulary or checkpoint cannot be used."""
 
@@ -52,7 +59,7 @@ class DivergedError(TietrainError):
 
 
 class StorageError(TietrainError):
-    """The disk refused a write."""
+    """The system refused to read or write a file."""
 
     exit_code = 5
 
@@ -64,14 +71,34 @@ class LockedError(TietrainError):
     status = "running_elsewhere"
 
 
-class MemoryFullError(TietrainError):
-    """The memory is full."""
-
-    exit_code = 7
-
+# What to do about a refusal of the system, by its number.
+REMEDIES = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "delete files of yours, or ask for a larger quota",
+    errno.EFBIG: "raise the limit on the size of a file (`ulimit -f`), or use another file system",
+    errno.EROFS: "mount the file system for writing, or give a folder on another one",
+    errno.EACCES: "ask the owner for permission, or give a folder of your own",
+    errno.EPERM: "ask the owner for permission, or give a folder of your own",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
+    errno.ENFILE: "wait until other programs have closed files",
+    errno.ENOMEM: "end other programs that use memory",
+    errno.EIO: "check the disk or the network",
+    errno.ESTALE: "check that the network file system is still mounted",
+}
 
 # Choices that a reader takes in at once.
 FEW = 8
+
+
+def storage_error(requested: str, error: OSError) -> StorageError:
+    """What a user is told if the system refuses: its own reason, and what can be done about it.
+
+    Args:
+        requested: what was refused, for example `writing PATH`.
+    """
+    remedy = REMEDIES.get(error.errno or 0, "remove the cause")
+    problem = f"the system says {error.strerror or error}"
+    return StorageError(requested, problem, f"{remedy}, then start the command again")
 
 
 def check_choice(

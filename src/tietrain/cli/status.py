@@ -149,7 +149,7 @@ def _progress(directory: Path, shown: str) -> Progress:
         eta_seconds=left,
         loss=number(row.get("nats_per_token")),
         valid_loss=run.curve[-1].nats_per_token if run.curve else None,
-        reason=run.reason or ("its process is gone; the same command continues it" if state == "killed" else ""),
+        reason="its process is gone; the same command continues it" if state == "killed" else run.reason,
     )
 
 

@@ -58,7 +58,11 @@ class PackedRows(Sequence[NDArray[Any]]):
     def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: int | slice) -> NDArray[Any] | Self:
         if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
+            begin, end, step = index.indices(len(self))
+            if step != 1 or end < begin:
+                return self.take(np.arange(len(self))[index])
+            offsets = self.offsets[begin : end + 1]
+            return type(self)(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
         row = range(len(self))[index]
         return self.values[self.offsets[row] : self.offsets[row + 1] - self.gap]
 

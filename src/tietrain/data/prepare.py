@@ -19,6 +19,7 @@ from tietrain.data.cache import cache_root, cached
 from tietrain.data.encode import ArrayFile, encode_lines, map_array
 from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, EndedLines, TokenStarts, char_lengths, offsets_of
 from tietrain.data.prepared import Prepared, note_scored, training_rows
+from tietrain.data.progress import stage
 from tietrain.data.sources.corpora import blank_rows, corpus_key, grammar_settings, load_corpus
 from tietrain.data.sources.features import FeatureRows
 from tietrain.data.sources.files import Corpus, Split
@@ -42,8 +43,13 @@ def prepare(config: RunConfig) -> Prepared:
 
     Raises:
         SettingsError, DataError: see `load_corpus`, `train_vocabulary` and `training_rows`.
-        StorageError: the cache cannot be written.
+        StorageError: the system refuses to read a file or to write the cache. MemoryFullError: the memory is full.
     """
+    with stage("looking for prepared text"):
+        return _prepare(config)
+
+
+def _prepare(config: RunConfig) -> Prepared:
     task = config.task.name
     layout = make_layout(config)
     for direction in layout.directions:
@@ -137,7 +143,8 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
         for name in names:
             if not data.splits.get(name):
                 raise SettingsError(f"data.splits.{name}=[]", "no file is named", "name those of the split")
-    corpus = load_corpus(data, config.task.name)
+    with stage("loading text"):
+        corpus = load_corpus(data, config.task.name)
     corpus.splits = {name: split for name, split in corpus.splits.items() if _is_wanted(name, names)}
     if not corpus.splits:
         raise SettingsError("data.splits", "there is no split to score", "name one: data.splits.test=[FILE,FILE]")
@@ -209,7 +216,9 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
         key = _key(*settings, tags, source_key, *columns, *_partial(config))
 
         def build(entry: Path) -> None:
-            train_vocabulary(lines, *settings, tags, config.data.character_coverage).save(entry / "vocabulary.model")
+            with stage(f"learning a vocabulary of {' and '.join(columns)}"):
+                learned = train_vocabulary(lines, *settings, tags, config.data.character_coverage)
+            learned.save(entry / "vocabulary.model")
 
         with cached(cache_root(config.data.cache), "vocabulary", key, build) as entry:
             return load_vocabulary(entry / "vocabulary.model")

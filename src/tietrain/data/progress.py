@@ -1,19 +1,18 @@
 """How far the preparing of text has come: its stage, the share that is done, the time left; and what memory lacked for."""
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tietrain.errors import MemoryFullError, eprint
+from tietrain.errors import MemoryFullError, TietrainError, storage_error
 
 T = TypeVar("T")
 
-# Seconds until the first report and between two on a terminal, and between two lines of a log.
-TERMINAL_SECONDS, LOG_SECONDS = 1.0, 10.0
+# Seconds until the first report, and between two of one stage.
+FIRST_SECONDS, LOG_SECONDS = 0.9, 10.0
 
 
 @dataclass
@@ -52,7 +51,7 @@ def stage(name: str, total: float = 0.0) -> Iterator[Stage]:
     """Work that reports show under this name; its `done` is to be raised.
 
     Raises:
-        MemoryFullError: there was not enough memory inside.
+        MemoryFullError: there was not enough memory inside. StorageError: the system refused something inside.
     """
     entered = Stage(name, total)
     _stages.append(entered)
@@ -61,6 +60,8 @@ def stage(name: str, total: float = 0.0) -> Iterator[Stage]:
     except MemoryError as e:
         remedy = "give it more memory or less text, then start the same command again"
         raise MemoryFullError(f"preparing text ({name})", "the memory is full", remedy) from e
+    except OSError as e:
+        raise storage_error(f"preparing text ({name})", e) from e
     finally:
         _stages.remove(entered)
 
@@ -73,27 +74,22 @@ def counted(items: Iterable[T], now: Stage) -> Iterator[T]:
 
 
 @contextmanager
-def reported(also: Callable[[Stage], None] = lambda stage: None) -> Iterator[None]:
-    """Show on stderr where preparing stands, from the first second on.
+def reported(tell: Callable[[str], None]) -> Iterator[None]:
+    """Say where preparing stands: from the first second on, at every stage and every LOG_SECONDS.
 
     Args:
-        also: is told the same, in another thread.
+        tell: is called in another thread; what goes wrong in it is left out.
     """
     end = threading.Event()
-    width = 0 if not sys.stderr.isatty() else 80
 
     def report() -> None:
-        shown, name = 0.0, ""
-        while not end.wait(TERMINAL_SECONDS):
+        told, name = -LOG_SECONDS, ""
+        while not end.wait(FIRST_SECONDS):
             for now in _stages[-1:]:
-                if width:
-                    print(f"\rpreparing: {now}".ljust(width), end="", file=sys.stderr, flush=True)
-                elif now.name != name or time.monotonic() - shown >= LOG_SECONDS:
-                    eprint(f"preparing: {now}")
-                    shown, name = time.monotonic(), now.name
-                also(now)
-        if width:
-            print("\r".ljust(width), end="\r", file=sys.stderr, flush=True)
+                if now.name != name or time.monotonic() - told >= LOG_SECONDS:
+                    told, name = time.monotonic(), now.name
+                    with suppress(OSError, TietrainError):
+                        tell(f"preparing: {now}")
 
     thread = threading.Thread(target=report, daemon=True)
     thread.start()

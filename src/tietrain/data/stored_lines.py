@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Self, overload
 
-from tietrain.errors import StorageError
+from tietrain.errors import storage_error
 
 # Text up to this size stays in memory.
 IN_MEMORY_BYTES = 32 * 2**20
@@ -19,12 +19,6 @@ CHUNK_BYTES = 2**20
 
 # A new, empty column of text.
 Store = Callable[[], "list[str] | StoredLines"]
-
-
-def cannot_write(folder: Path, error: OSError) -> StorageError:
-    """What the system says about writing the cache."""
-    problem = f"the system says {error.strerror or error}"
-    return StorageError(f"data.cache={folder}", problem, "see to that, or set data.cache to another folder")
 
 
 class StoredLines(Sequence[str]):
@@ -53,7 +47,7 @@ class StoredLines(Sequence[str]):
         try:
             self._ends.append(self._ends[-1] + self._file.write(line.encode()))
         except OSError as e:
-            raise cannot_write(self._folder, e) from e
+            raise storage_error(f"data.cache={self._folder}", e) from e
 
     def extend(self, lines: Iterable[str]) -> Self:
         """Add lines."""

@@ -95,10 +95,17 @@ def _train_and_score(
     runs.write_text(directory / runs.CONFIG, config_yaml(config))
 
     from tietrain.data.prepare import prepare
+    from tietrain.data.progress import reported
     from tietrain.data.vocabularies import save_vocabularies
 
-    with stop.interruptible():
+    def tell(progress: str) -> None:
+        eprint(progress)
+        record.reason = progress  # `tietrain status` shows it
+        runs.write_record(directory, record)
+
+    with stop.interruptible(), reported(tell):
         prepared = prepare(config)
+    record.reason = ""
     experiment = experiment.with_vocabularies(prepared.vocabularies)
     record.plan_hash = experiment.plan.hash
     record.notes = [*prepared.notes, *describe_match(config, experiment.vocab_sizes)]

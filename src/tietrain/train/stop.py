@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# SIGHUP comes when a terminal is closed.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+
+
+def heard() -> list[int]:
+    """The stop signals, without SIGHUP if it is ignored: that is what `nohup` asks for."""
+    is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in SIGNALS if not (is_nohup and number == signal.SIGHUP)]
 
 
 class Stopped(BaseException):
@@ -61,7 +68,7 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self.ask) for number in SIGNALS}
+            self._previous = {number: signal.signal(number, self.ask) for number in heard()}
         return self
 
     def __exit__(self, *error: object) -> None:

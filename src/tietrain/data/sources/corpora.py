@@ -33,6 +33,7 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
     Raises:
         SettingsError: splits or columns do not fit the format or the task.
         DataError: a file or dataset cannot be used; names file and line, or row.
+        StorageError: the system refuses to read it, or to keep it beside the cache.
     """
     corpus = _load(data, task)
     _leave_out_empty(corpus, cache_root(data.cache))
@@ -60,7 +61,16 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
 
 
 def corpus_key(data: DataConfig, task: str) -> str:
-    """sha256 over everything that decides the corpus, without parsing: bytes of files, a commit, settings of the grammar."""
+    """sha256 over everything that decides the corpus, without parsing: bytes of files, a commit, settings of the grammar.
+
+    Raises:
+        SettingsError, DataError, StorageError: as `load_corpus`.
+    """
+    with stage("looking for the text"):
+        return _corpus_key(data, task)
+
+
+def _corpus_key(data: DataConfig, task: str) -> str:
     if data.format == "grammar":
         from tietrain.data.grammar.settings import GRAMMAR_VERSION
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from tietrain.config import DataConfig
 from tietrain.data.beside import call_beside
 from tietrain.data.sources.files import Corpus, Split, named_splits, text_columns
-from tietrain.data.sources.validate import cannot_read, file_sha256, of_machine
+from tietrain.data.sources.validate import file_sha256, of_machine
 from tietrain.data.stored_lines import store_for
-from tietrain.errors import DataError, SettingsError
+from tietrain.errors import DataError, SettingsError, storage_error
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -194,7 +194,7 @@ def _load(data: DataConfig, folder: Path | None, cache: Path) -> "Mapping[str, D
             loaded = datasets.load_dataset(str(folder), data.subset, cache_dir=str(cache))
     except Exception as e:  # of readers of many formats, of the network or of the disk
         if refused := of_machine(e):
-            raise cannot_read(refused.filename or str(data.dataset), refused) from e
+            raise storage_error(f"preparing {data.dataset}", refused) from e
         raise DataError(_named(data), f"datasets cannot load it ({_one_line(e)})", "check that it is whole") from e
     return loaded if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
 

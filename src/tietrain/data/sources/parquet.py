@@ -16,9 +16,9 @@ from tietrain.config import DataConfig
 from tietrain.data.progress import stage
 from tietrain.data.sources.features import FeatureRows, check_rows, read_feature_parquet, read_features
 from tietrain.data.sources.files import Corpus, Split, all_columns, first_files, split_files, text_columns
-from tietrain.data.sources.validate import MAX_BYTES, cannot_read, of_machine, open_regular, text_problem
+from tietrain.data.sources.validate import MAX_BYTES, of_machine, open_regular, text_problem
 from tietrain.data.stored_lines import StoredLines, store_for
-from tietrain.errors import DataError
+from tietrain.errors import DataError, storage_error
 
 # Names of the fields that lead to a column: one, or several for a field of a struct.
 FieldPath = tuple[str, ...]
@@ -70,7 +70,7 @@ def open_parquet(path: Path, requested: str) -> Iterator[pq.ParquetFile]:
             yield pq.ParquetFile(f, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError) as e:
             if refused := of_machine(e):
-                raise cannot_read(path, refused) from e
+                raise storage_error(f"reading {path}", refused) from e
             problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
             raise DataError(str(path), problem, "get the whole file again") from None
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from tietrain.data.progress import stage
 from tietrain.data.stored_lines import Store, StoredLines, chunks
-from tietrain.errors import DataError, StorageError
+from tietrain.errors import DataError, storage_error
 
 # A file with more text than this is to be split.
 MAX_BYTES = 4 * 2**30
@@ -116,7 +116,7 @@ def open_regular(path: Path, requested: str) -> BufferedReader:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError) as e:
         if isinstance(e, OSError) and e.errno not in NO_FILE:
-            raise cannot_read(path, e) from e
+            raise storage_error(f"reading {path}", e) from e
         problem = f"{path} cannot be opened ({getattr(e, 'strerror', None) or e})"
         if isinstance(e, FileNotFoundError):
             problem = f"there is no file {path}"
@@ -125,12 +125,6 @@ def open_regular(path: Path, requested: str) -> BufferedReader:
         os.close(fd)
         raise DataError(requested, f"{path} is not a regular file", "name a text file, plain or .gz")
     return open(fd, "rb")
-
-
-def cannot_read(path: Path | str, error: OSError) -> StorageError:
-    """What the system says about reading a file, which has nothing to do with what the file holds."""
-    remedy = "see to that, then start the same command again"
-    return StorageError(f"reading {path}", f"the system says {error.strerror or error}", remedy)
 
 
 def of_machine(error: BaseException | None) -> OSError | None:
@@ -151,7 +145,7 @@ def file_sha256(path: Path, requested: str) -> str:
                 digest.update(content)
                 now.done += len(content)
         except OSError as e:
-            raise cannot_read(path, e) from e
+            raise storage_error(f"reading {path}", e) from e
     return digest.hexdigest()
 
 
@@ -178,7 +172,7 @@ def _raw_lines(f: BufferedReader, path: Path) -> Iterator[bytes]:
         problem = f"the gzip file is cut off or damaged ({e})"
         raise DataError(str(path), problem, "get the whole file again") from None
     except OSError as e:
-        raise cannot_read(path, e) from e
+        raise storage_error(f"reading {path}", e) from e
 
 
 def decode(raw: bytes, at: str) -> str:
