@@ -74,7 +74,7 @@ def test_ids_of_a_large_text_are_mapped_and_those_of_a_text_in_memory(words, mon
 def test_texts_that_no_memory_holds_are_refused_where_they_begin(tmp_path, monkeypatch):
     monkeypatch.setattr(validate, "MAX_LINE_BYTES", 100)
     monkeypatch.setattr(validate, "LOOK_LINES", 10)
-    monkeypatch.setattr(validate, "BLANK_LINES", 1000)
+    monkeypatch.setattr(validate, "BLANK_ROWS", 1000)
 
     def read(content: bytes):
         (tmp_path / "a").write_bytes(content)
@@ -84,7 +84,7 @@ def test_texts_that_no_memory_holds_are_refused_where_they_begin(tmp_path, monke
     assert refusal(read, b"short\n" + b"x" * 10**6).setting == f"{tmp_path}/a:2"
     for content in (b"\n" * 10**6, b"a\n" * 5 + b"\n" * 10**6):
         error = refusal(read, content)
-        assert isinstance(error, DataError) and "first 1,000 lines" in error.problem
+        assert isinstance(error, DataError) and "first 1,000 rows" in error.problem
     assert len(read(b"a\n" * 20 + b"\n" * 1900)[0][0]) == 1920
 
 

@@ -110,7 +110,8 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
     from tietrain.data.grammar.settings import FEATURES
 
     settings = grammar_settings(data, task)
-    made = generate(settings)
+    with stage("generating text"):
+        made = generate(settings)
     columns = list(settings.columns if task == "mt" else made.columns)
     corpus = Corpus(f"grammar-{data.preset}", columns, {}, made.fingerprint, list(made.notes), {}, settings)
     corpus.grammar = made
@@ -133,7 +134,7 @@ def _load(data: DataConfig, task: str) -> Corpus:
     elif data.format == "stdlib_docs":
         corpus = load_stdlib_docs(data, task)
     elif data.format == "hub":
-        with in_use(root):
+        with in_use(root), stage(f"loading {data.dataset}"):
             corpus = load_hub(data, task, root / "datasets" / corpus_key(data, task)[:16], root)
     else:
         corpus = load_files(data, task, root)

@@ -3,7 +3,6 @@
 `datasets` would let nulls and numbers in the place of text pass.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from tietrain.config import DataConfig
 from tietrain.data.progress import stage
 from tietrain.data.sources.features import FeatureRows, check_rows, read_feature_parquet, read_features
 from tietrain.data.sources.files import Corpus, Split, all_columns, first_files, split_files, text_columns
-from tietrain.data.sources.validate import MAX_BYTES, of_machine, open_regular, text_problem
+from tietrain.data.sources.validate import MAX_BYTES, check_blank, of_machine, open_regular, text_problem
 from tietrain.data.stored_lines import StoredLines, store_for
 from tietrain.errors import DataError, storage_error
 
@@ -65,7 +64,7 @@ def read_parquet(texts: Mapping[str, list[str] | StoredLines], path: Path, reque
 @contextmanager
 def open_parquet(path: Path, requested: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file, to be read in this context; DataError if it cannot be opened or is damaged."""
-    with open_regular(path, requested) as f, stage(f"reading {path.name}", os.fstat(f.fileno()).st_size):
+    with open_regular(path, requested) as f, stage(f"reading {path.name}"):
         try:
             yield pq.ParquetFile(f, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError) as e:
@@ -128,7 +127,7 @@ def read_texts(
         texts: column -> its texts. paths: the place of each column.
         one_line: whether a text with a line break in it is refused: translations are scored line by line.
     """
-    n_bytes = 0
+    n_bytes = n_rows = n_texts = 0
     for batch in batches:
         for path, read in zip(paths, texts.values(), strict=True):
             values = column_at(batch, path, where, first_row).to_pylist()
@@ -136,7 +135,10 @@ def read_texts(
                 if refused := text_problem(".".join(path), value, one_line):
                     raise DataError(f"{where}, row {row}", *refused)
             read.extend(values)
+            n_texts += sum(map(bool, values))
         first_row += len(batch)
+        n_rows += len(batch)
+        check_blank(where, n_rows, n_texts)
         n_bytes += batch.nbytes
         if n_bytes > MAX_BYTES:
             raise DataError(where, f"it holds more than {MAX_BYTES // 2**30} GiB of text", "split it")

@@ -24,8 +24,8 @@ from tietrain.errors import DataError, storage_error
 MAX_BYTES = 4 * 2**30
 # A line takes twelve times its bytes of memory to be cut into pieces.
 MAX_LINE_BYTES = 128 * 2**20
-# A file of BLANK_LINES lines or more is refused if fewer than one in BLANK has text. It is looked at every LOOK_LINES.
-LOOK_LINES, BLANK_LINES, BLANK = 2**12, 2**20, 100
+# From so many rows on, a text is refused if fewer than one row in BLANK has text. Lines are counted LOOK_LINES at a time.
+BLANK_ROWS, BLANK, LOOK_LINES = 2**20, 100, 2**12
 HASHED_BYTES = 2**20
 BOM = "\ufeff"
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -85,9 +85,7 @@ def read_text_file(
                     column.append(text)
             if not number % LOOK_LINES:
                 now.done = f.tell()
-                if number >= BLANK_LINES and n_texts * BLANK < number:
-                    problem = f"of its first {number:,} lines only {n_texts:,} have text"
-                    raise DataError(str(path), problem, "check that it is the right file, and leave blank rows out")
+                check_blank(str(path), number, n_texts)
     if not number:
         raise DataError(str(path), "the file is empty", "give a file with text")
     if not any(map(any, columns)):
@@ -95,6 +93,13 @@ def read_text_file(
     if n_crlf:
         notes.append(f"{path.name} has {n_crlf} lines ending in CRLF; CR is left out")
     return columns, notes
+
+
+def check_blank(where: str, n_rows: int, n_texts: int) -> None:
+    """DataError for many rows of which next to none have text: they may never end."""
+    if n_rows >= BLANK_ROWS and n_texts * BLANK < n_rows:
+        problem = f"of its first {n_rows:,} rows {n_texts:,} have text"
+        raise DataError(where, problem, "check that it is the right file, and leave blank rows out")
 
 
 def lines_sha256(lines: Iterable[str]) -> str:
@@ -212,6 +217,8 @@ def text_problem(name: str, value: object, one_line: bool) -> tuple[str, str] | 
     if not isinstance(value, str):
         kind = _TYPES.get(type(value), "null")
         return f"{name!r} is {kind}, not a text", "write a text, or leave the row out"
+    if len(value) > MAX_LINE_BYTES:
+        return f"{name!r} has more than {MAX_LINE_BYTES // 2**20} MiB", "break it into rows"
     if found := _NO_TEXT.search(value):
         what = "a NUL character" if found.group() == "\0" else "half a surrogate pair"
         return f"{name!r} has {what}", "remove it"
