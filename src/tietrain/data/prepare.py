@@ -45,7 +45,7 @@ def prepare(config: RunConfig) -> Prepared:
         SettingsError, DataError: see `load_corpus`, `train_vocabulary` and `training_rows`.
         StorageError: the system refuses to read a file or to write the cache. MemoryFullError: the memory is full.
     """
-    with stage("looking for prepared text"):
+    with stage("text"):
         return _prepare(config)
 
 
@@ -250,7 +250,9 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
             ids = {name: new_file(f"ids/{name}/{column}", v.size - 1) for name, v in cut_by.items()}
             starts = None
             if config.task.name != "mt":
-                starts = new_file(f"starts/{column}", max(map(len, train[column])))
+                with stage(f"measuring {column} of train"):
+                    longest = max(map(len, train[column]))
+                starts = new_file(f"starts/{column}", longest)
             found = encode_lines(train[column], f"{column} of train", vocabularies, ids, starts)
         for name in cut_by:
             lengths = arrays[f"lengths/{name}/{column}"] = found[f"lengths/{name}"]

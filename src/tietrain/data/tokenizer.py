@@ -21,8 +21,9 @@ from tietrain.data.encoded import EncodedLines, Ids
 from tietrain.errors import DataError, SettingsError
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
-# Lines a vocabulary is learned from; of a larger corpus every k-th line is read, and every character.
-MAX_TRAINING_LINES = 500_000
+# Lines a vocabulary is learned from, and characters of all of them, of which each takes sentencepiece 20 bytes of memory; of
+# a larger corpus every k-th line is read, and every character.
+MAX_TRAINING_LINES, MAX_TRAINING_TEXT = 500_000, 60_000_000
 # Words that are checked at a time: those of a large text do not fit in memory.
 WORDS_AT_ONCE = 500_000
 # sentencepiece accepts no lower character_coverage.
@@ -300,7 +301,11 @@ def _training_lines(lines: Iterable[str], kind: str) -> Iterator[str]:
 
 
 def _sample(lines: Iterable[str]) -> Iterator[str]:
-    step = -(-sum(map(bool, lines)) // MAX_TRAINING_LINES)
+    n_lines = n_characters = 0
+    for line in lines:
+        n_lines += bool(line)
+        n_characters += len(line)
+    step = max(-(-n_lines // MAX_TRAINING_LINES), -(-n_characters // MAX_TRAINING_TEXT))
     alphabet: set[str] = set()
     for line in itertools.islice(filter(None, lines), None, None, step):
         alphabet.update(line)
