@@ -1,6 +1,7 @@
 """Speed and memory of tietrain's training step against a plain loop written by hand, as ratios from one run.
 
-    python scripts/bench.py [lm] [mt] [ties] [start] [decode] [durable] [grid] [--root DIR] [--rounds N] [--threads N] [--sentences N]
+    python scripts/bench.py [lm] [mt] [ties] [start] [decode] [durable] [grid] [text]
+        [--root DIR] [--rounds N] [--threads N] [--sentences N] [--megabytes N]
 
 The reference is the plainest fast code: fused query-key-value product, PyTorch's fused attention, one cross-entropy
 over all logits, AdamW, clipping. Both arms run the same batches in turn in one process; a ratio is the median over
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 from bench_decoding import BEAM, N_TOKENS, bench_decoding, random_sources, real_sources
 from bench_durable import bench_durable
 from bench_grid import bench_grid
+from bench_text import bench_text
 from tietrain.config import RunConfig, TyingConfig
 from tietrain.config.compose import compose_config
 from tietrain.config.keys import tying_choices
@@ -62,7 +64,7 @@ MT += ["train.batch_tokens=4096", "model.positions=learned", "model.max_len=257"
 # The shape of a MarianMT: biases everywhere, norms after, sinusoids.
 DECODE = ["model.positions=sinusoidal", "model.norm_position=post", "model.output_bias=true"]
 DECODE += ["model.attn_bias=true", "model.ffn_bias=true", "model.norm_bias=true"]
-PARTS = ("lm", "mt", "ties", "start", "decode", "durable", "grid")
+PARTS = ("lm", "mt", "ties", "start", "decode", "durable", "grid", "text")
 
 
 class Block(nn.Module):
@@ -337,6 +339,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sentences", type=int, default=1000, help="that are decoded")
+    parser.add_argument("--megabytes", type=int, default=30, help="of the text that is prepared")
     parser.add_argument("--memory-of", choices=list(ARMS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -355,6 +358,7 @@ def main() -> None:
             "decode": bench_decode,
             "durable": lambda o: bench_durable(o.threads),
             "grid": lambda o: bench_grid(min(o.rounds, 3)),
+            "text": lambda o: bench_text(o.megabytes),
         }
         others.get(part, lambda o, part=part: bench_task(part, o))(options)
 

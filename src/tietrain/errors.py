@@ -40,6 +40,12 @@ class TyingError(SettingsError):
     status = "not_applicable"
 
 
+class MemoryFullError(TietrainError):
+    """There is not enough memory."""
+
+    exit_code = 7
+
+
 class DataError(TietrainError):
     """A corpus, vocabulary or checkpoint cannot be used."""
 

@@ -141,6 +141,7 @@ def test_same_code_runs_again_what_another_version_finished(again):
     for seed, change in ((1, {"torch": "1.0"}), (2, {"python": "3.0", "platform": "another"})):
         record = runs.read_record(cells()[seed])
         record.machine |= change
+        record.seal = {}  # as if it had ended so
         runs.write_record(cells()[seed], record)
         (cells()[seed] / "eval_later.json").write_text('{"asked": []}')
     scores = runs.read_json(cells()[1] / runs.EVAL)

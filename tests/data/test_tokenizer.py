@@ -218,11 +218,16 @@ def test_train_vocabulary_reads_long_lines():
 
 
 def test_train_vocabulary_samples_every_character(monkeypatch):
-    monkeypatch.setattr(tokenizer, "MAX_TRAINING_LINES", 20)
     lines = [f"line {i % 10}" for i in range(101)]
     lines[50] = "the only Ж"
-    vocabulary = train_vocabulary(lines, "unigram", 60)
-    assert vocabulary.decode(vocabulary.encode(lines)) == lines
+    size = sum(map(len, lines))
+    # All lines; every sixth of them and those with odd digits or a Ж.
+    for n_lines, n_characters, n in ((101, size, 101), (20, size, 68), (101, size // 6 + 1, 68)):
+        monkeypatch.setattr(tokenizer, "MAX_TRAINING_LINES", n_lines)
+        monkeypatch.setattr(tokenizer, "MAX_TRAINING_TEXT", n_characters)
+        assert len(list(tokenizer._training_lines(lines, "unigram"))) == n
+        vocabulary = train_vocabulary(lines, "unigram", 60)
+        assert vocabulary.decode(vocabulary.encode(lines)) == lines
 
 
 def test_load_vocabulary_gives_what_was_saved(vocabulary, tmp_path):

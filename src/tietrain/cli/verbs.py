@@ -190,9 +190,16 @@ def data(args: argparse.Namespace) -> int:
         n_bytes = clear_cache(root)
         return answer(args, {"cache": str(root), "freed_bytes": n_bytes}, [f"{root}: {n_bytes / 1e6:,.1f} MB freed"])
     from tietrain.data.description import description_lines
+    from tietrain.data.progress import reported
+    from tietrain.train.stop import Stopped, StopRequest
     from tietrain.train.tasks.describe import describe_data
 
-    description = describe_data(config)
+    try:
+        with StopRequest() as stop, reported(eprint), stop.interruptible():
+            description = describe_data(config)
+    except Stopped as e:
+        eprint("stopped by a signal; text that was prepared half is removed")
+        return 128 + e.signal
     return answer(args, description, description_lines(description))
 
 

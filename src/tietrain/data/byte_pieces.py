@@ -38,17 +38,19 @@ def _notes(prepared: Prepared, name: str, vocabulary: Vocabulary, coverage: floa
         for column, lines in prepared.encoded[split][name].items():
             missing = _counts([lines], vocabulary)[untrained]
             if n := int(missing.sum()):
-                found = f"{split}: {n:,} of its {len(lines.values):,} pieces ({column}) are bytes that train never has"
+                found = (
+                    f"{split}: {n:,} of its {lines.lengths.sum():,} pieces ({column}) are bytes that train never has"
+                )
                 why = "so no step trains them, and arms differ there by their initial values"
                 yield f"{found}, {why}; {_remedy(int(missing[trainable].sum()), split)}"
 
 
 def _counts(columns: Iterable[EncodedLines], vocabulary: Vocabulary) -> NDArray[np.int64]:
     """How often each piece occurs in all columns."""
-    return sum(
-        (np.bincount(lines.values, minlength=vocabulary.size) for lines in columns),
-        start=np.zeros(vocabulary.size, dtype=np.int64),
-    )
+    total = np.zeros(vocabulary.size, dtype=np.int64)
+    for lines in columns:
+        total[: len(lines.counts)] += lines.counts
+    return total
 
 
 def _spelled_at_usual(vocabulary: Vocabulary, train: NDArray[np.int64]) -> set[int]:

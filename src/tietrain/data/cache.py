@@ -12,7 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
-from tietrain.errors import LockedError, SettingsError, StorageError, eprint
+from tietrain.data.progress import stage
+from tietrain.errors import LockedError, SettingsError, StorageError, eprint, storage_error
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, write_directory
 from tietrain.runs.ownership import IGNORE, make_own_folder
@@ -97,17 +98,31 @@ def cached(root: Path, kind: str, key: str, build: Callable[[Path], None]) -> It
     """
     folder = root / kind / key
     with in_use(root):
-        if not is_whole(folder):
-            try:
+        try:
+            _sweep(folder.parent)
+            if not is_whole(folder):
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                with open(folder.with_name(f".{folder.name}.lock"), "a", encoding="utf-8") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX)
+                with open(_lock_of(folder), "a", encoding="utf-8") as lock:
+                    with stage("waiting for another process that prepares the same"):
+                        fcntl.flock(lock, fcntl.LOCK_EX)
                     if not is_whole(folder):
                         write_directory(folder, build)
-            except OSError as e:
-                remedy = "make room, or set data.cache to another folder"
-                raise StorageError(f"data.cache={root}", f"the system says {e.strerror or e}", remedy) from e
-        yield folder
+            yield folder
+        except OSError as e:
+            raise storage_error(f"data.cache={root}", e) from e
+
+
+def _lock_of(entry: Path) -> Path:
+    return entry.with_name(f".{entry.name}.lock")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left half-made: it bears a name of ours beside its lock, which no process holds."""
+    for path in folder.glob("*.tmp"):
+        with suppress(OSError), open(_lock_of(path.with_name(path.name.partition(".")[0])), "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _ENTRY.fullmatch(path.name) and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def clear_cache(root: Path) -> int:

@@ -1,23 +1,29 @@
 """Rows of a split stored as one flat array; their lengths in pieces or characters, their order, and cuts of it."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-Ids = NDArray[np.int32]
+Ids = NDArray[np.integer[Any]]
 Counts = NDArray[np.int64]
+# Numbers of a mapped array that are worked on at a time.
+PART = 2**20
 
 
 class PackedRows(Sequence[NDArray[Any]]):
     """A sequence of arrays, one per row, stored as one. Rows differ in length, and in no other dimension.
 
-    values: those of all rows, one row after the other. offsets: row i is `values[offsets[i]:offsets[i + 1]]`.
+    values: those of all rows, one row after the other, in `dtype` or in a smaller one that holds them, in memory or mapped
+        into it. offsets: row i is `values[offsets[i]:offsets[i + 1] - gap]`.
     """
 
     dtype: type[np.generic]
+    gap = 0
 
     def __init__(self, values: NDArray[Any], offsets: Counts):
         self.values, self.offsets = values, offsets
@@ -34,11 +40,11 @@ class PackedRows(Sequence[NDArray[Any]]):
     @property
     def lengths(self) -> Counts:
         """Length of each row."""
-        return np.diff(self.offsets)
+        return np.diff(self.offsets) - self.gap
 
     def take(self, rows: Counts) -> Self:
         """The rows with the given numbers, in that order."""
-        lengths = self.lengths[rows]
+        lengths = np.diff(self.offsets)[rows]
         offsets = offsets_of(lengths)
         places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         return type(self)(self.values[places], offsets)
@@ -52,9 +58,13 @@ class PackedRows(Sequence[NDArray[Any]]):
     def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: int | slice) -> NDArray[Any] | Self:
         if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
+            begin, end, step = index.indices(len(self))
+            if step != 1 or end < begin:
+                return self.take(np.arange(len(self))[index])
+            offsets = self.offsets[begin : end + 1]
+            return type(self)(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
         row = range(len(self))[index]
-        return self.values[self.offsets[row] : self.offsets[row + 1]]
+        return self.values[self.offsets[row] : self.offsets[row + 1] - self.gap]
 
 
 def offsets_of(lengths: Sequence[int] | Counts) -> Counts:
@@ -67,6 +77,28 @@ class EncodedLines(PackedRows):
 
     dtype = np.int32
 
+    @cached_property
+    def counts(self) -> Counts:
+        """How often each id occurs, up to the largest."""
+        counts = np.zeros(1 + int(self.values.max(initial=0)), dtype=np.int64)
+        for values in parts(self.values):
+            counts += np.bincount(values, minlength=len(counts))
+        for end_mark in self.values[self.offsets[1:2] - 1] if self.gap else ():
+            counts[end_mark] -= len(self)
+        return counts
+
+
+class EndedLines(EncodedLines):
+    """The same with an eos after each line: `values` is the token stream of a language model."""
+
+    gap = 1
+
+
+def parts(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """An array in parts that take little memory."""
+    for begin in range(0, len(values), PART):
+        yield values[begin : begin + PART]
+
 
 # Characters counted as one token: what European text has under a vocabulary of some thousand pieces. The same for every
 # vocabulary and text: an average of either would cut its arms differently.
@@ -78,24 +110,55 @@ def char_lengths(characters: Counts) -> Counts:
     return -(-characters // CHARS_PER_TOKEN)
 
 
-def token_starts(lines: EncodedLines, piece_starts: NDArray[np.int32], characters: Counts) -> Counts:
-    """The character of the whole text at which each token of `windows.make_stream` begins.
+@dataclass(frozen=True)
+class TokenStarts:
+    """The character of the whole text at which each token of the stream of `windows.make_stream` begins.
 
     Lines are joined with a line end after each, at which the end mark of the line begins.
 
-    Args:
-        piece_starts: the character of its line at which each piece begins.
-        characters: of each line.
+    within: the character of its line at which each token begins, end marks included. offsets: line i has the tokens from
+        offsets[i] up to offsets[i + 1]. line_starts: the character of the text at which each line begins, and the end.
     """
-    line_ends = np.cumsum(characters + 1) - 1
-    pieces = np.repeat(line_ends - characters, lines.lengths) + piece_starts
-    return np.insert(pieces, lines.offsets[1:], line_ends)
 
+    within: NDArray[Any]
+    offsets: Counts
+    line_starts: Counts
 
-def most_tokens(starts: Counts, window: int) -> int:
-    """Tokens of the fullest window of `window` tokens' worth of characters, wherever windows are cut."""
-    ends = np.searchsorted(starts, starts + CHARS_PER_TOKEN * window)
-    return int((ends - np.arange(len(starts))).max(initial=0))
+    @property
+    def n_characters(self) -> int:
+        """Characters of the text, line ends included."""
+        return int(self.line_starts[-1])
+
+    @cached_property
+    def longest(self) -> int:
+        """Most characters from one token to the next."""
+        return max((int(np.diff(starts).max(initial=1)) for _, starts in self._parts(0)), default=1)
+
+    def find(self, character: int) -> int:
+        """The first token that begins at this character of the text or after it."""
+        line = int(np.searchsorted(self.line_starts, character, side="right")) - 1
+        begin, end = self.offsets[line], self.offsets[min(line + 1, len(self.offsets) - 1)]
+        return int(begin + np.searchsorted(self.within[begin:end], character - self.line_starts[line]))
+
+    def most_tokens(self, window: int) -> int:
+        """Tokens of the fullest window of `window` tokens' worth of characters, wherever windows are cut."""
+        width, most = CHARS_PER_TOKEN * window, 0
+        for n, starts in self._parts(width):
+            ends = np.searchsorted(starts, starts[:n] + width)
+            most = max(most, int((ends - np.arange(n)).max()))
+        return most
+
+    def _parts(self, ahead: int) -> Iterator[tuple[int, Counts]]:
+        """Tokens of some lines, and where they begin, with the tokens of `ahead` characters more."""
+        first = 0
+        while first < len(self.offsets) - 1:
+            last = max(first + 1, int(np.searchsorted(self.offsets, self.offsets[first] + PART, side="right")) - 1)
+            beyond = int(np.searchsorted(self.line_starts, self.line_starts[last] + ahead))
+            lines = slice(first, min(beyond, len(self.offsets) - 1))
+            within = self.within[self.offsets[lines.start] : self.offsets[lines.stop]]
+            n_tokens = np.diff(self.offsets[lines.start : lines.stop + 1])
+            yield int(self.offsets[last] - self.offsets[first]), within + np.repeat(self.line_starts[lines], n_tokens)
+            first = last
 
 
 def draws(n: int, *names: object) -> NDArray[np.uint64]:

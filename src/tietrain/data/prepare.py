@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
 from copy import copy
 from pathlib import Path
 
@@ -15,18 +16,23 @@ from tietrain.config import OWN_SPLITS, RunConfig
 from tietrain.config.layout import Layout, make_layout
 from tietrain.data.byte_pieces import note_untrained_bytes
 from tietrain.data.cache import cache_root, cached
-from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, char_lengths, token_starts
+from tietrain.data.encode import ArrayFile, encode_lines, map_array
+from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, EndedLines, TokenStarts, char_lengths, offsets_of
 from tietrain.data.prepared import Prepared, note_scored, training_rows
-from tietrain.data.sources.corpora import blank_rows, corpus_key, grammar_settings, load_corpus, overlap_rows
+from tietrain.data.progress import stage
+from tietrain.data.sources.corpora import blank_rows, corpus_key, grammar_settings, load_corpus
 from tietrain.data.sources.features import FeatureRows
 from tietrain.data.sources.files import Corpus, Split
+from tietrain.data.stored_lines import Joined
 from tietrain.data.text_conventions import convention_notes, find_in_corpus
 from tietrain.data.tokenizer import UNK_ID, Vocabulary, load_vocabulary, train_vocabulary
 from tietrain.errors import SettingsError
 
 # Part of every cache key: a change in what the entries hold or mean makes another number.
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 META, ARRAYS, TEXTS = "meta.json", "encoded.safetensors", "texts.json"
+# Stands for the vocabulary by which batches are cut, where none of the arm's own is that one.
+REFERENCE = ""
 
 Arrays = dict[str, np.ndarray]
 Encoded = dict[str, dict[str, dict[str, EncodedLines]]]
@@ -37,8 +43,13 @@ def prepare(config: RunConfig) -> Prepared:
 
     Raises:
         SettingsError, DataError: see `load_corpus`, `train_vocabulary` and `training_rows`.
-        StorageError: the cache cannot be written.
+        StorageError: the system refuses to read a file or to write the cache. MemoryFullError: the memory is full.
     """
+    with stage("text"):
+        return _prepare(config)
+
+
+def _prepare(config: RunConfig) -> Prepared:
     task = config.task.name
     layout = make_layout(config)
     for direction in layout.directions:
@@ -52,6 +63,7 @@ def prepare(config: RunConfig) -> Prepared:
     with cached(root, "corpus", key, lambda beside: _build(config, layout, source_key, beside)) as folder:
         meta = json.loads((folder / META).read_bytes())
         arrays = load_file(folder / ARRAYS)
+        arrays |= {what: map_array(folder / name, dtype) for what, (name, dtype) in meta["mapped"].items()}
         named = {name: load_vocabulary(folder / f"{i}.model") for i, name in enumerate(layout.columns)}
         scored = json.loads((folder / TEXTS).read_bytes())
     splits = {name: Split(s["texts"], s["generator_nats"]) for name, s in scored.items()}
@@ -63,7 +75,7 @@ def prepare(config: RunConfig) -> Prepared:
         corpus=corpus,
         layout=layout,
         vocabularies=vocabularies,
-        encoded=_encoded(layout, meta["splits"], lambda *names: EncodedLines(*_packed(arrays, "ids", *names))),
+        encoded=_encoded(layout, meta["splits"], lambda *names: _lines(arrays, *names)),
         features={
             split: {c: FeatureRows(*_packed(arrays, "values", split, c)) for c in config.data.features}
             for split in meta["splits"]
@@ -92,8 +104,9 @@ def _measure(prepared: Prepared, config: RunConfig, arrays: Arrays) -> None:
     columns = _text_columns(prepared.layout)
     notes = prepared.notes
     by_chars = config.train.batch_by == "chars"
+    characters = {c: arrays[f"characters/{c}"].astype(np.int64) for c in columns}
     prepared.reference_lengths = {
-        c: char_lengths(arrays[f"characters/{c}"]) if by_chars else arrays[f"reference/{c}"] for c in columns
+        c: char_lengths(characters[c]) if by_chars else arrays[f"reference/{c}"].astype(np.int64) for c in columns
     } | {column: rows.lengths for column, rows in prepared.features["train"].items()}
     if by_chars:
         same = "the same text in every arm, whatever its vocabulary"
@@ -104,8 +117,8 @@ def _measure(prepared: Prepared, config: RunConfig, arrays: Arrays) -> None:
         note_scored(prepared, config, blank)
     elif by_chars:
         (stack,), (column,) = prepared.layout.stacks, columns
-        lines = prepared.lines("train", stack, column)
-        prepared.token_starts = token_starts(lines, arrays[f"starts/{column}"], arrays[f"characters/{column}"])
+        offsets = prepared.lines("train", stack, column).offsets
+        prepared.token_starts = TokenStarts(arrays[f"starts/{column}"], offsets, offsets_of(characters[column] + 1))
 
 
 def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], names: Collection[str]) -> Prepared:
@@ -130,7 +143,8 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
         for name in names:
             if not data.splits.get(name):
                 raise SettingsError(f"data.splits.{name}=[]", "no file is named", "name those of the split")
-    corpus = load_corpus(data, config.task.name)
+    with stage("loading text"):
+        corpus = load_corpus(data, config.task.name)
     corpus.splits = {name: split for name, split in corpus.splits.items() if _is_wanted(name, names)}
     if not corpus.splits:
         raise SettingsError("data.splits", "there is no split to score", "name one: data.splits.test=[FILE,FILE]")
@@ -181,6 +195,14 @@ def _packed(arrays: Arrays, what: str, *names: str) -> tuple[np.ndarray, np.ndar
     return arrays["/".join([what, *names])], arrays["/".join(["offsets", *names])]
 
 
+def _lines(arrays: Arrays, split: str, name: str, column: str) -> EncodedLines:
+    if split != "train":
+        return EncodedLines(*_packed(arrays, "ids", split, name, column))
+    kind = EndedLines if f"starts/{column}" in arrays else EncodedLines
+    lengths = arrays[f"lengths/{name}/{column}"].astype(np.int64)
+    return kind(arrays[f"ids/{name}/{column}"], offsets_of(lengths + kind.gap))
+
+
 def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> None:
     corpus = load_corpus(config.data, config.task.name)
     _find_conventions(corpus, config)
@@ -190,11 +212,13 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
 
     def learn(columns: Collection[str], tags: tuple[str, ...] = ()) -> Vocabulary:
         """The vocabulary of one or more columns: learned once, then read from the cache."""
-        lines = itertools.chain.from_iterable(train[column] for column in columns)
+        lines = Joined([train[column] for column in columns])
         key = _key(*settings, tags, source_key, *columns, *_partial(config))
 
         def build(entry: Path) -> None:
-            train_vocabulary(lines, *settings, tags, config.data.character_coverage).save(entry / "vocabulary.model")
+            with stage(f"learning a vocabulary of {' and '.join(columns)}"):
+                learned = train_vocabulary(lines, *settings, tags, config.data.character_coverage)
+            learned.save(entry / "vocabulary.model")
 
         with cached(cache_root(config.data.cache), "vocabulary", key, build) as entry:
             return load_vocabulary(entry / "vocabulary.model")
@@ -206,27 +230,51 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
         for name, columns in layout.columns.items()
     }
     arrays: Arrays = {}
+    mapped: dict[str, tuple[str, str]] = {}
     pieces: dict[str, dict[str, dict[str, int]]] = {split: {} for split in corpus.splits}
+
+    def count(split: str, column: str, n_pieces: int, unknown: int) -> None:
+        pieces[split].setdefault(column, {"pieces": n_pieces, "unk": unknown})
+
+    for column in texts:
+        cut_by = {name: own[name] for name, columns in layout.columns.items() if column in columns}
+        same = next((name for name, vocabulary in cut_by.items() if vocabulary is reference), None)
+        vocabularies = cut_by if same else {**cut_by, REFERENCE: reference}
+        with ExitStack() as stack:
+
+            def new_file(what: str, largest: int, stack: ExitStack = stack) -> ArrayFile:
+                file = stack.enter_context(ArrayFile(folder / f"train.{len(mapped)}", largest))
+                mapped[what] = (file.name, file.dtype.name)
+                return file
+
+            ids = {name: new_file(f"ids/{name}/{column}", v.size - 1) for name, v in cut_by.items()}
+            starts = None
+            if config.task.name != "mt":
+                with stage(f"measuring {column} of train"):
+                    longest = max(map(len, train[column]))
+                starts = new_file(f"starts/{column}", longest)
+            found = encode_lines(train[column], f"{column} of train", vocabularies, ids, starts)
+        for name in cut_by:
+            lengths = arrays[f"lengths/{name}/{column}"] = found[f"lengths/{name}"]
+            count("train", column, int(lengths.sum(dtype=np.int64)), int(found[f"unknown/{name}"].sum()))
+        arrays[f"reference/{column}"] = found[f"lengths/{same or REFERENCE}"].copy()
+        arrays[f"characters/{column}"] = found["characters"]
+        arrays[f"blank/train/{column}"] = found["blank"]
     for split, read in corpus.splits.items():
+        for column, rows in read.features.items():
+            arrays[f"values/{split}/{column}"] = rows.values
+            arrays[f"offsets/{split}/{column}"] = rows.offsets
+        if split == "train":
+            continue
         for name, columns in layout.columns.items():
             for column in columns:
                 encoded = EncodedLines.of(own[name].encode(read.texts[column]))
                 arrays[f"ids/{split}/{name}/{column}"] = encoded.values
                 arrays[f"offsets/{split}/{name}/{column}"] = encoded.offsets
-                unknown = int(np.count_nonzero(encoded.values == UNK_ID))
-                pieces[split].setdefault(column, {"pieces": len(encoded.values), "unk": unknown})
-                if split == "train" and config.task.name != "mt":
-                    arrays[f"starts/{column}"] = own[name].starts(train[column], encoded)
-        for column, rows in read.features.items():
-            arrays[f"values/{split}/{column}"] = rows.values
-            arrays[f"offsets/{split}/{column}"] = rows.offsets
-    for column in texts:
-        arrays[f"reference/{column}"] = EncodedLines.of(reference.encode(train[column])).lengths
-        arrays[f"characters/{column}"] = np.asarray([len(line) for line in train[column]])
-        for split, read in corpus.splits.items():
+                count(split, column, len(encoded.values), int(np.count_nonzero(encoded.values == UNK_ID)))
+        for column in texts:
             arrays[f"blank/{split}/{column}"] = blank_rows(read.texts[column])
-            if split != "train":
-                arrays[f"seen/{split}/{column}"] = overlap_rows(read.texts[column], train[column])
+            arrays[f"seen/{split}/{column}"] = corpus.overlap[split][column,]
     save_file(arrays, folder / ARRAYS)
     for i, vocabulary in enumerate(own.values()):
         vocabulary.save(folder / f"{i}.model")
@@ -236,7 +284,7 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
         if name != "train"
     }
     (folder / TEXTS).write_text(json.dumps(scored), encoding="utf-8")
-    meta = {"splits": list(corpus.splits), "about": {**corpus.about, "pieces": pieces}}
+    meta = {"splits": list(corpus.splits), "mapped": mapped, "about": {**corpus.about, "pieces": pieces}}
     meta |= {key: getattr(corpus, key) for key in ("name", "columns", "fingerprint", "notes")}
     (folder / META).write_text(json.dumps(meta), encoding="utf-8")
 

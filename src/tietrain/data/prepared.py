@@ -11,7 +11,7 @@ import numpy as np
 from tietrain.config import RunConfig
 from tietrain.config.directions import Direction
 from tietrain.config.layout import Layout
-from tietrain.data.encoded import CHARS_PER_TOKEN, Counts, EncodedLines, draws, shuffle
+from tietrain.data.encoded import CHARS_PER_TOKEN, Counts, EncodedLines, TokenStarts, draws, shuffle
 from tietrain.data.sources.features import FeatureRows
 from tietrain.data.sources.files import Corpus
 from tietrain.data.tokenizer import Vocabulary
@@ -28,7 +28,8 @@ class Prepared:
     corpus: texts of the scored splits, not of `train`; `about` holds counts of every split: `about["splits"]` lines,
         words and bytes, `about["pieces"]` pieces and unk, `about["overlap"]`.
     vocabularies: stack -> vocabulary, one object if several share it; none for feature vectors.
-    encoded: split -> vocabulary of `layout` -> column -> lines of ids, without bos and eos. features: split -> column ->
+    encoded: split -> vocabulary of `layout` -> column -> lines of ids, without bos and eos; those of train are mapped from
+        the cache, so that processes share their memory. features: split -> column ->
         vectors.
     overlap_rows: split -> column -> rows whose text also stands in train; empty if there is no train.
     reference_lengths: column -> length of each row of train by which translation batches are cut. It does not depend on
@@ -36,8 +37,7 @@ class Prepared:
         is read, of the same kind and size and without tags); with train.batch_by=chars a number made of the row's
         characters; for vectors their number.
     rows: trained direction -> its pairs, as rows of train.
-    token_starts: for a language model with train.batch_by=chars the character of the training text at which each token of
-        the stream begins; else None.
+    token_starts: for a language model with train.batch_by=chars where the tokens of the training text begin; else None.
     """
 
     corpus: Corpus
@@ -49,7 +49,7 @@ class Prepared:
     notes: list[str]
     reference_lengths: dict[str, Counts] = field(default_factory=dict)
     rows: dict[str, Counts] = field(default_factory=dict)
-    token_starts: Counts | None = None
+    token_starts: TokenStarts | None = None
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -67,7 +67,7 @@ class Prepared:
     def used_pieces(self) -> dict[str, dict[str, set[int]]]:
         """Vocabulary of `layout` -> column -> the pieces that its lines of train have."""
         return {
-            name: {column: set(np.unique(lines.values).tolist()) for column, lines in columns.items()}
+            name: {column: set(np.flatnonzero(lines.counts).tolist()) for column, lines in columns.items()}
             for name, columns in self.encoded["train"].items()
         }
 

@@ -22,8 +22,11 @@ from tietrain.errors import DataError, SettingsError
 from tietrain.runs import record as runs
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
-# Lines a vocabulary is learned from; of a larger corpus every k-th line is read, and every character.
-MAX_TRAINING_LINES = 500_000
+# Lines a vocabulary is learned from, and characters of all of them, of which each takes sentencepiece 20 bytes of memory; of
+# a larger corpus every k-th line is read, and every character.
+MAX_TRAINING_LINES, MAX_TRAINING_TEXT = 500_000, 60_000_000
+# Words that are checked at a time: those of a large text do not fit in memory.
+WORDS_AT_ONCE = 500_000
 # sentencepiece accepts no lower character_coverage.
 LEAST_COVERAGE = 0.98
 # Longer lines are learned from in parts: unigram takes minutes over one endless word.
@@ -189,6 +192,7 @@ def train_vocabulary(
     The same lines give the same pieces. No normalisation: text is taken as it is.
 
     Args:
+        lines: read several times.
         coverage: the frequent characters that make up this share of the text are pieces. Bytes spell the others, and for
             `word` the words that hold them, so below 1 it needs `byte_fallback`.
     Raises:
@@ -197,8 +201,7 @@ def train_vocabulary(
         DataError: the lines hold no text.
     Source: Kudo 2018 (unigram), Sennrich et al. 2016 (bpe), as implemented by Kudo & Richardson 2018 (sentencepiece).
     """
-    lines = [line for line in lines if line]
-    if not lines:
+    if not any(lines):
         raise DataError("the training text", "it is empty", "give files with text in data.splits.train")
     model = io.BytesIO()
     learned = _training_lines(lines, kind)
@@ -244,11 +247,25 @@ def train_vocabulary(
         or_bytes = f", or data.character_coverage={wider} to spell rare characters in bytes" if wider else ""
         raise SettingsError(f"model.vocab_size={size}", problem, f"give at least {least}{or_bytes}") from None
     vocabulary = Vocabulary(model.getvalue(), kind)
-    words = sorted(set().union(*(line.split(" ") for line in lines)))
+    vocabulary.lossless = all(map(functools.partial(_is_lossless, vocabulary), _words(lines)))
+    return vocabulary
+
+
+def _words(lines: Iterable[str]) -> Iterator[list[str]]:
+    """The words of the lines, some at a time; of these each once."""
+    words: set[str] = set()
+    for line in lines:
+        words.update(line.split(" "))
+        if len(words) >= WORDS_AT_ONCE:
+            yield list(words)
+            words.clear()
+    yield list(words)
+
+
+def _is_lossless(vocabulary: Vocabulary, words: list[str]) -> bool:
     spelled = vocabulary.encode(words)
     read = vocabulary.decode(spelled)
-    vocabulary.lossless = all(UNK_ID in ids or w == text for ids, w, text in zip(spelled, words, read, strict=True))
-    return vocabulary
+    return all(UNK_ID in ids or word == text for ids, word, text in zip(spelled, words, read, strict=True))
 
 
 def left_to_bytes(counts: Mapping[str, int], coverage: float) -> set[str]:
@@ -277,16 +294,26 @@ def _coverage_of(n_characters: int, lines: Iterable[str]) -> float:
     return math.floor(10_000 * covered / sum(counts.values())) / 10_000
 
 
-def _training_lines(lines: list[str], kind: str) -> Iterator[str]:
+def _training_lines(lines: Iterable[str], kind: str) -> Iterator[str]:
     """What sentencepiece learns from: a regular sample, lines with characters the sample lacks, long lines in parts."""
-    step = -(-len(lines) // MAX_TRAINING_LINES)
-    sample = lines[::step]
-    if step > 1:
-        alphabet = set().union(*sample)
-        sample += [line for line in lines if not alphabet.issuperset(line)]
-    for line in sample:
+    for line in _sample(lines):
         spelled = _spell(line, _PREFIX.get(kind, " "))
         yield from (spelled[i : i + MAX_TRAINING_CHARACTERS] for i in range(0, len(spelled), MAX_TRAINING_CHARACTERS))
+
+
+def _sample(lines: Iterable[str]) -> Iterator[str]:
+    n_lines = n_characters = 0
+    for line in lines:
+        n_lines += bool(line)
+        n_characters += len(line)
+    step = max(-(-n_lines // MAX_TRAINING_LINES), -(-n_characters // MAX_TRAINING_TEXT))
+    alphabet: set[str] = set()
+    for line in itertools.islice(filter(None, lines), None, None, step):
+        alphabet.update(line)
+        yield line
+    if step > 1:
+        others = re.compile(f"[^{re.escape(''.join(alphabet))}]")
+        yield from filter(others.search, lines)
 
 
 def _spell(line: str, prefix: str) -> str:

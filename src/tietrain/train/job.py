@@ -14,7 +14,6 @@ from tietrain.config.compose import config_yaml
 from tietrain.config.describe import ledger_json
 from tietrain.config.match import describe_match
 from tietrain.data.cache import cache_root, check_cache
-from tietrain.data.encoded import most_tokens
 from tietrain.errors import SettingsError, TietrainError, eprint
 from tietrain.plan.slots import check_length
 from tietrain.runs import record as runs
@@ -102,10 +101,17 @@ def _train_and_score(
     runs.write_text(directory / runs.CONFIG, config_yaml(config))
 
     from tietrain.data.prepare import prepare
+    from tietrain.data.progress import reported
     from tietrain.data.vocabularies import save_vocabularies
 
-    with stop.interruptible():
+    def tell(progress: str) -> None:
+        eprint(progress)
+        record.reason = progress  # `tietrain status` shows it
+        runs.write_record(directory, record)
+
+    with stop.interruptible(), reported(tell):
         prepared = prepare(config)
+    record.reason = ""
     experiment = experiment.with_vocabularies(prepared.vocabularies)
     record.plan_hash = experiment.plan.hash
     record.notes = [*prepared.notes, *describe_match(config, experiment.vocab_sizes)]
@@ -187,7 +193,7 @@ def _check_positions(config: RunConfig, prepared: Prepared) -> None:
         return
     if config.task.name != "mt":
         starts = prepared.token_starts  # windows of tokens are as long as task.window, which RunConfig has checked
-        what, longest = "training window", 0 if starts is None else most_tokens(starts, config.task.window)
+        what, longest = "training window", 0 if starts is None else starts.most_tokens(config.task.window)
     else:
         what, longest = "sentence", prepared.most_tokens
     check_length(config.model, longest, f"a {what}")

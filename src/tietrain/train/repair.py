@@ -10,6 +10,7 @@ from tietrain.data.prepare import prepare
 from tietrain.data.vocabularies import load_vocabularies
 from tietrain.errors import DataError, SettingsError, StorageError, TietrainError
 from tietrain.runs import record as runs
+from tietrain.runs.ownership import held
 from tietrain.runs.seal import TEXTS, is_as_sealed, make_seal, taken_away
 from tietrain.runs.view import damages_of
 from tietrain.train.averaging import load_scored
@@ -37,8 +38,8 @@ def repair_run(directory: Path, log: Callable[[str], None]) -> Repaired:
         DataError: its record, settings or vocabularies are damaged: everything else is made from them.
         StorageError: the system refuses.
     """
-    with runs.locked(directory):
-        config = read_run_config(directory)
+    config = read_run_config(directory)
+    with held(directory):
         record = runs.read_record(directory)
         if record.status != "done":
             raise SettingsError(str(directory), f"the run is {record.status}", "start its command again")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from refusals import refusal
 from tietrain.data.batches.batching import split_batch
 from tietrain.data.batches.windows import LmBatches, MlmBatches, lm_eval_windows, make_stream
-from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, most_tokens, token_starts
+from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, TokenStarts, offsets_of
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, train_vocabulary
 from tietrain.errors import SettingsError
 
@@ -136,16 +136,26 @@ def cut_again(lines, random) -> list[list[int]]:
     return [[b - a for a, b in itertools.pairwise(line)] for line in cuts]
 
 
-def starts_of(lines) -> np.ndarray:
+def token_starts(begins: EncodedLines, characters) -> TokenStarts:
+    """From the character of its line at which each piece begins, and the characters of each line."""
+    within = np.insert(begins.values, begins.offsets[1:], characters)
+    return TokenStarts(within, begins.offsets + np.arange(len(begins.offsets)), offsets_of(np.asarray(characters) + 1))
+
+
+def starts_of(lines) -> TokenStarts:
     """Where in the text the tokens of lines begin, from the characters of each piece."""
     ends = [np.cumsum(sizes, dtype=np.int32) for sizes in lines]
     begins = [end - np.asarray(np.maximum(sizes, 1), dtype=np.int32) for end, sizes in zip(ends, lines, strict=True)]
     begins = [np.maximum(begin, 0) for begin in begins]  # bytes that begin a line have no character before them
-    packed = EncodedLines.of(begins)
-    return token_starts(packed, packed.values, np.asarray([sum(sizes) for sizes in lines]))
+    return token_starts(EncodedLines.of(begins), [sum(sizes) for sizes in lines])
 
 
-def offsets_of(rows, starts, width) -> set[int]:
+def global_starts(starts: TokenStarts) -> np.ndarray:
+    """The character of the text at which each token begins."""
+    return starts.within + np.repeat(starts.line_starts[:-1], np.diff(starts.offsets))
+
+
+def possible_offsets(rows, starts, width) -> set[int]:
     """Offsets at which these rows, first and last + 1 token of each in order, are all the windows of the text."""
     assert all(ended == begun for (_, ended), (begun, _) in itertools.pairwise(rows))
     at, end, size = rows[0][0], rows[-1][1], int(starts[-1]) + 1
@@ -168,7 +178,7 @@ def test_lm_batches_by_chars_hold_every_character_once_in_the_same_row(
     width, size = CHARS_PER_TOKEN * window, sum(map(sum, lines)) + len(lines)
     offsets, orders = [], []
     for starts in (starts_of(lines), starts_of(cut_again(lines, random))):
-        ids = np.arange(4, 4 + len(starts), dtype=np.int32)
+        ids = np.arange(4, 4 + len(starts.within), dtype=np.int32)
         if size < width:
             assert f"{size} characters" in refusal(LmBatches, ids, window, batch_tokens, seed, starts).problem
             return
@@ -178,8 +188,9 @@ def test_lm_batches_by_chars_hold_every_character_once_in_the_same_row(
             assert read == [wanted[0] - 1 if wanted[0] > 4 else BOS_ID, *wanted[:-1]]
         by_place = sorted(wanted[0] for _, _, wanted in rows)
         orders.append([(step, by_place.index(wanted[0])) for step, _, wanted in rows])
-        offsets.append(offsets_of(sorted((w[0] - 4, w[-1] - 3) for _, _, w in rows), starts, width))
-        assert max(len(w) for _, _, w in rows) <= most_tokens(starts, window)
+        edges = sorted((w[0] - 4, w[-1] - 3) for _, _, w in rows)
+        offsets.append(possible_offsets(edges, global_starts(starts), width))
+        assert max(len(w) for _, _, w in rows) <= starts.most_tokens(window)
     assert offsets[0] & offsets[1]
     assert orders[0] == orders[1]
     steps = [step for step, _ in orders[0]]
@@ -196,7 +207,8 @@ def text_rows(kind, size, byte_fallback, epoch) -> tuple[str, list[tuple[int, st
     vocabulary = train_vocabulary(TEXT, kind, size, byte_fallback)
     encoded = EncodedLines.of(vocabulary.encode(TEXT))
     assert UNK_ID not in encoded.values
-    starts = token_starts(encoded, vocabulary.starts(TEXT, encoded), np.asarray([len(line) for line in TEXT]))
+    begins = EncodedLines(vocabulary.starts(TEXT, encoded), encoded.offsets)
+    starts = token_starts(begins, [len(line) for line in TEXT])
     batches = LmBatches(make_stream(encoded), WINDOW, 80, 1, starts)
     return batches.fingerprint, [
         (step, text_of(read[0], wanted, vocabulary.pieces, blank="" if kind == "char" else " "))
@@ -236,9 +248,10 @@ def test_lm_batches_by_chars_are_the_same_text_under_two_vocabularies(kind, size
 
 
 def test_lm_batches_refuse_a_piece_longer_than_a_window():
-    error = refusal(LmBatches, np.arange(4, 8, dtype=np.int32), 2, 2, 1, np.asarray([0, 1, 10, 12]))
+    starts = TokenStarts(np.asarray([0, 1, 10, 12]), np.asarray([0, 4]), np.asarray([0, 13]))
+    error = refusal(LmBatches, np.arange(4, 8, dtype=np.int32), 2, 2, 1, starts)
     assert error.setting == "task.window=2" and "at least 3" in error.remedy
-    LmBatches(np.arange(4, 8, dtype=np.int32), 3, 3, 1, np.asarray([0, 1, 10, 12]))
+    LmBatches(np.arange(4, 8, dtype=np.int32), 3, 3, 1, starts)
 
 
 MASK_ID, SIZE, MASKED_WINDOW = 4, 50, 20

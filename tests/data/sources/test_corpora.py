@@ -11,6 +11,7 @@ import yaml
 
 from refusals import refusal, spelled
 from tietrain.config import DataConfig
+from tietrain.data import stored_lines
 from tietrain.data.sources.corpora import corpus_key, load_corpus
 from tietrain.errors import SettingsError
 
@@ -198,16 +199,21 @@ def test_load_corpus_copies_text_files_nowhere_and_needs_no_datasets(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_load_corpus_keeps_little_more_than_the_rows(tmp_path):
-    (tmp_path / "big").write_text("".join(f"{i} and the same again\n" for i in range(100_000)))
-    (tmp_path / "small").write_text("x\n")
-    settings = data(tmp_path, splits={"train": ["big"], "valid": ["small"]})
+def test_load_corpus_keeps_only_places_of_training_lines_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored_lines, "IN_MEMORY_BYTES", 10_000)
+    monkeypatch.setattr(stored_lines, "CHUNK_BYTES", 10_000)
+    lines = [f"{i} and the same again" for i in range(100_000)]
+    (tmp_path / "big").write_text("\n".join(lines) + "\n")
+    (tmp_path / "small").write_text("x\n7 and the same again\n")
+    settings = data(tmp_path, splits={"train": ["big"], "valid": ["small"]}, cache=str(tmp_path))
     tracemalloc.start()
     corpus = load_corpus(settings, "lm")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    lines = corpus.splits["train"].texts["text"]
-    assert peak < 1.5 * (sys.getsizeof(lines) + sum(map(sys.getsizeof, lines)))
+    assert peak < 20 * len(lines)
+    assert corpus.splits["train"].texts["text"] == lines
+    assert corpus.overlap["valid"][("text",)].tolist() == [1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["big", "small"]
 
 
 def test_load_corpus_of_the_grammar(tmp_path):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from refusals import refusal, spelled
+from tietrain.data import stored_lines
 from tietrain.data.sources import validate
 from tietrain.data.sources.validate import jsonl_parser, lines_sha256, read_text_file, tsv_parser
 from tietrain.errors import DataError
@@ -43,7 +44,7 @@ def test_read_text_file_unpacks_gzip(tmp_path):
 
 def test_lines_sha256_is_that_of_the_joined_lines(monkeypatch):
     whole = lines_sha256(["a", "", "b", "c", "é"])
-    monkeypatch.setattr(validate, "HASHED_LINES", 2)
+    monkeypatch.setattr(stored_lines, "CHUNK_BYTES", 2)
     assert lines_sha256(["a", "", "b", "c", "é"]) == whole
     assert lines_sha256(["a\n", "b"]) != lines_sha256(["a", "b"])
 

@@ -8,7 +8,17 @@ import numpy as np
 import torch
 
 from tietrain.data.batches.batching import Batch, as_tensor
-from tietrain.data.encoded import CHARS_PER_TOKEN, Counts, EncodedLines, Ids, draws, shuffle
+from tietrain.data.encoded import (
+    CHARS_PER_TOKEN,
+    Counts,
+    EncodedLines,
+    EndedLines,
+    Ids,
+    TokenStarts,
+    draws,
+    parts,
+    shuffle,
+)
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from tietrain.errors import SettingsError
 
@@ -25,31 +35,34 @@ class LmBatches:
 
     Args:
         stream: token ids, see `make_stream`.
-        starts: the character of the text at which each token begins, see `encoded.token_starts`.
+        starts: the character of the text at which each token begins.
     Raises:
         SettingsError: the text is shorter than a window, or a window could have no token.
     """
 
-    def __init__(self, stream: Ids, window: int, batch_tokens: int, seed: int, starts: Counts | None = None):
+    def __init__(self, stream: Ids, window: int, batch_tokens: int, seed: int, starts: TokenStarts | None = None):
         self._stream, self._starts = stream, starts
         self._rows, self._seed = max(1, batch_tokens // window), seed
         if starts is None:
-            self._size, self._width, of_text = len(stream), window, stream
+            self._size, self._width, of_text = len(stream), window, parts(stream)
         else:
-            of_text = starts[stream == EOS_ID]  # the line ends: no vocabulary moves them
-            self._size, self._width = int(starts[-1]) + 1, CHARS_PER_TOKEN * window
+            of_text = parts(starts.line_starts[1:] - 1)  # the line ends: no vocabulary moves them
+            self._size, self._width = starts.n_characters, CHARS_PER_TOKEN * window
         requested = f"task.window={window}"
         if self._size < self._width:
             unit = "tokens" if starts is None else f"characters and a window {self._width}"
             problem = f"the training text has {self._size} {unit}"
             raise SettingsError(requested, problem, "choose a shorter window or a longer text")
-        longest = 1 if starts is None else int(np.diff(starts).max(initial=1))
+        longest = 1 if starts is None else starts.longest
         if longest > self._width:
             problem = f"a piece of the training text has {longest} characters and a window {self._width}"
             least = -(-longest // CHARS_PER_TOKEN)
             remedy = f"give at least {least}, or another vocabulary (data.byte_fallback=true)"
             raise SettingsError(requested, problem, remedy)
-        self._data = hashlib.sha256(of_text.tobytes()).hexdigest()
+        digest = hashlib.sha256()
+        for part in of_text:
+            digest.update(part.astype(np.int32 if starts is None else np.int64).tobytes())
+        self._data = digest.hexdigest()
         self._epoch: tuple[int, Counts] = (-1, np.empty(0, dtype=np.int64))
         plan = f"{self._data} {self._width} {self._rows}".encode() + self._plan(0).tobytes()
         self.fingerprint = hashlib.sha256(plan).hexdigest()
@@ -65,7 +78,7 @@ class LmBatches:
             raise IndexError(f"epoch {epoch} has no batch {index}")
         ends = begins + self._width
         if self._starts is not None:
-            begins, ends = np.searchsorted(self._starts, begins), np.searchsorted(self._starts, ends)
+            begins, ends = (np.asarray([self._starts.find(at) for at in edges.tolist()]) for edges in (begins, ends))
         return _lm_batch(self._stream, begins, ends)
 
     def _plan(self, epoch: int) -> Counts:
@@ -80,6 +93,8 @@ class LmBatches:
 
 def make_stream(lines: Sequence[Ids]) -> Ids:
     """The token stream of a language model: each line's pieces and EOS, one line after the other."""
+    if isinstance(lines, EndedLines):
+        return lines.values
     packed = EncodedLines.of(lines)
     return np.insert(packed.values, packed.offsets[1:], EOS_ID)
 

@@ -144,7 +144,7 @@ class GrammarCorpus:
         meanings = self._sentences(split_name)
         return [self.spell(target, meanings, f"redrawn {draw} of {split_name}") for draw in range(k)]
 
-    def is_legal(self, split_name: str, hypotheses: list[str], target: str | None = None) -> list[bool]:
+    def is_legal(self, split_name: str, hypotheses: Sequence[str], target: str | None = None) -> list[bool]:
         """Whether each hypothesis is a legal target spelling of its line's meaning; raises as `best_spellings`.
 
         Args:

@@ -1,7 +1,10 @@
 """Corpora: files, datasets, docstrings or the generated grammar -> checked lines of every split, counted and fingerprinted."""
 
 import hashlib
+import itertools
 import json
+from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,10 +12,12 @@ import numpy as np
 from tietrain.config import DataConfig
 from tietrain.data.cache import cache_root, in_use
 from tietrain.data.encoded import Counts
-from tietrain.data.sources.files import Corpus, Split, all_columns, load_files, split_files
+from tietrain.data.progress import counted, stage
+from tietrain.data.sources.files import Corpus, Overlap, Split, all_columns, load_files, split_files
 from tietrain.data.sources.hub import hub_key, load_hub
 from tietrain.data.sources.stdlib_docs import load_stdlib_docs, stdlib_key
 from tietrain.data.sources.validate import file_sha256, lines_sha256
+from tietrain.data.stored_lines import StoredLines, chunks
 from tietrain.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -28,15 +33,17 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
     Raises:
         SettingsError: splits or columns do not fit the format or the task.
         DataError: a file or dataset cannot be used; names file and line, or row.
+        StorageError: the system refuses to read it, or to keep it beside the cache.
     """
     corpus = _load(data, task)
-    _leave_out_empty(corpus)
+    _leave_out_empty(corpus, cache_root(data.cache))
     corpus.about["splits"] = {
-        name: {c: _count(t) for c, t in split.texts.items()}
+        name: {c: _count(t, f"{c} of {name}") for c, t in split.texts.items()}
         | {c: {"lines": len(rows), "vectors": len(rows.values)} for c, rows in split.features.items()}
         for name, split in corpus.splits.items()
     }
-    corpus.about["overlap"] = count_overlap(corpus)
+    corpus.overlap = find_overlap(corpus)
+    corpus.about["overlap"] = _count_overlap(corpus)
     for name, counts in corpus.about["overlap"].items():
         found = [f"{n} of its {corpus.splits[name].n_lines} {what}" for what, n in counts.items() if n]
         if found:
@@ -46,14 +53,24 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
         for name, split in sorted(corpus.splits.items()):
             for column in corpus.columns:
                 vectors = split.features.get(column)
-                content = lines_sha256(split.texts[column]) if vectors is None else vectors.fingerprint
+                with stage(f"hashing {column} of {name}"):
+                    content = lines_sha256(split.texts[column]) if vectors is None else vectors.fingerprint
                 digest.update(f"\0{name}\0{column}\0{content}".encode())
         corpus.fingerprint = digest.hexdigest()
     return corpus
 
 
 def corpus_key(data: DataConfig, task: str) -> str:
-    """sha256 over everything that decides the corpus, without parsing: bytes of files, a commit, settings of the grammar."""
+    """sha256 over everything that decides the corpus, without parsing: bytes of files, a commit, settings of the grammar.
+
+    Raises:
+        SettingsError, DataError, StorageError: as `load_corpus`.
+    """
+    with stage("looking for the text"):
+        return _corpus_key(data, task)
+
+
+def _corpus_key(data: DataConfig, task: str) -> str:
     if data.format == "grammar":
         from tietrain.data.grammar.settings import GRAMMAR_VERSION
 
@@ -93,7 +110,8 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
     from tietrain.data.grammar.settings import FEATURES
 
     settings = grammar_settings(data, task)
-    made = generate(settings)
+    with stage("generating text"):
+        made = generate(settings)
     columns = list(settings.columns if task == "mt" else made.columns)
     corpus = Corpus(f"grammar-{data.preset}", columns, {}, made.fingerprint, list(made.notes), {}, settings)
     corpus.grammar = made
@@ -108,18 +126,18 @@ def _load_grammar(data: DataConfig, task: str) -> Corpus:
 def _load(data: DataConfig, task: str) -> Corpus:
     if data.format == "grammar":
         return _load_grammar(data, task)
+    root = cache_root(data.cache)
     if data.format == "parquet":
         from tietrain.data.sources.parquet import load_parquet
 
-        corpus = load_parquet(data, task)
+        corpus = load_parquet(data, task, root)
     elif data.format == "stdlib_docs":
         corpus = load_stdlib_docs(data, task)
     elif data.format == "hub":
-        root = cache_root(data.cache)
-        with in_use(root):
-            corpus = load_hub(data, task, root / "datasets" / corpus_key(data, task)[:16])
+        with in_use(root), stage(f"loading {data.dataset}"):
+            corpus = load_hub(data, task, root / "datasets" / corpus_key(data, task)[:16], root)
     else:
-        corpus = load_files(data, task)
+        corpus = load_files(data, task, root)
     for name, split in corpus.splits.items():
         for column, lines in split.texts.items():
             if not any(lines):
@@ -128,7 +146,7 @@ def _load(data: DataConfig, task: str) -> Corpus:
     return corpus
 
 
-def _leave_out_empty(corpus: Corpus) -> None:
+def _leave_out_empty(corpus: Corpus, folder: Path) -> None:
     for name, split in corpus.splits.items() if len(corpus.columns) == 2 else ():
         empty = np.unique(np.concatenate([blank_rows(texts) for texts in split.texts.values()]))
         if not len(empty):
@@ -137,48 +155,65 @@ def _leave_out_empty(corpus: Corpus) -> None:
         corpus.notes.append(f"{name}: {len(empty)} pairs with an empty side are {done}")
         if name != "train":
             continue
-        full = np.setdiff1d(np.arange(split.n_lines), empty)
-        if not len(full):
+        is_full = np.ones(split.n_lines, dtype=bool)
+        is_full[empty] = False
+        if not is_full.any():
             raise DataError("data.splits.train", "every pair has an empty side", "check that the files belong together")
-        split.texts = {c: [texts[i] for i in full] for c, texts in split.texts.items()}
-        split.features = {c: rows.take(full) for c, rows in split.features.items()}
+        split.texts = {
+            c: StoredLines(folder).extend(itertools.compress(texts, is_full)) for c, texts in split.texts.items()
+        }
+        split.features = {c: rows.take(np.flatnonzero(is_full)) for c, rows in split.features.items()}
 
 
-def blank_rows(lines: list[str]) -> Counts:
+def blank_rows(lines: Collection[str]) -> Counts:
     """Numbers of the lines without text."""
-    return np.asarray([i for i, line in enumerate(lines) if not line.strip()], dtype=np.int64)
+    return np.flatnonzero(np.fromiter((not line.strip() for line in lines), dtype=bool, count=len(lines)))
 
 
-def overlap_rows(lines: list[str], train: list[str]) -> Counts:
-    """Numbers of the lines that also stand in train; blank ones not."""
-    known = set(lines).intersection(train)
-    return np.asarray([i for i, line in enumerate(lines) if line in known and line.strip()], dtype=np.int64)
-
-
-def _count(lines: list[str]) -> dict[str, int]:
+def _count(lines: Collection[str], what: str) -> dict[str, int]:
     """Lines, whitespace words and UTF-8 bytes with one newline per line."""
-    n_bytes = sum(len(line.encode()) for line in lines) + len(lines)
-    return {"lines": len(lines), "words": sum(len(line.split()) for line in lines), "bytes": n_bytes}
+    counts = {"lines": 0, "words": 0, "bytes": 0}
+    with stage(f"counting {what}", len(lines)) as now:
+        for chunk in chunks(lines):
+            counts["lines"] += len(chunk)
+            counts["words"] += sum(len(line.split()) for line in chunk)
+            counts["bytes"] += sum(len(line.encode()) for line in chunk) + len(chunk)
+            now.done = counts["lines"]
+    return counts
 
 
-def count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
-    """Split -> how many of its lines also stand in train, blank ones not.
+def find_overlap(corpus: Corpus) -> Overlap:
+    """Rows whose text also stands in train, of each column of text and of all together; those blank in the first not."""
+    if "train" not in corpus.splits:
+        return {}
+    train = corpus.splits["train"]
+    columns = tuple(column for column in corpus.columns if column in train.texts)
+    found: Overlap = {name: {} for name in corpus.splits if name != "train"}
+    for compared in dict.fromkeys([*((column,) for column in columns), columns]):
+        rows = {name: list(zip(*(corpus.splits[name].texts[c] for c in compared), strict=True)) for name in found}
+        # Only what the scored splits have is kept in memory; train goes by.
+        scored = set(itertools.chain.from_iterable(rows.values()))
+        with stage(f"comparing {' and '.join(compared)} of train with other splits", train.n_lines) as now:
+            going_by = zip(*(train.texts[c] for c in compared), strict=True)
+            known = scored.intersection(counted(going_by, now))
+        for name, of_split in rows.items():
+            seen = (row[0].strip() != "" and row in known for row in of_split)
+            found[name][compared] = np.flatnonzero(np.fromiter(seen, dtype=bool, count=len(of_split)))
+    return found
+
+
+def _count_overlap(corpus: Corpus) -> dict[str, dict[str, int]]:
+    """Split -> how many of its lines also stand in train.
 
     Of one column: lines. Of a source and a target: pairs and source lines. Of more columns: rows and lines of each.
     """
-    if "train" not in corpus.splits:
-        return {}
-    train = corpus.splits["train"].texts
-    columns = [column for column in corpus.columns if column in train]
-    named = {f"lines of {column}": column for column in columns} if len(columns) > 1 else {}
-    if len(corpus.columns) == len(columns) == 2:
-        named = {"source lines": columns[0]}
-    what = "pairs" if "source lines" in named else "rows" if named else "lines"
-    overlap = {}
-    for name, split in corpus.splits.items():
-        if name != "train":
-            rows = list(zip(*(split.texts[c] for c in columns), strict=True))
-            known = set(rows).intersection(zip(*(train[c] for c in columns), strict=True))
-            counts = {what: sum(row in known for row in rows if row[0].strip())}
-            overlap[name] = counts | {of: len(overlap_rows(split.texts[c], train[c])) for of, c in named.items()}
-    return overlap
+    counts = {}
+    for name, seen in corpus.overlap.items():
+        *single, columns = seen
+        named = {f"lines of {column}": (column,) for column in columns} if single else {}
+        what = "rows" if single else "lines"
+        if len(corpus.columns) == len(columns) == 2:
+            named = {"source lines": columns[:1]}
+            what = "pairs"
+        counts[name] = {what: len(seen[columns])} | {of: len(seen[compared]) for of, compared in named.items()}
+    return counts

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tietrain.data.encoded import Counts, PackedRows, offsets_of
-from tietrain.data.sources.validate import MAX_BYTES, open_regular
-from tietrain.errors import DataError, SettingsError
+from tietrain.data.sources.validate import MAX_BYTES, of_machine, open_regular
+from tietrain.errors import DataError, SettingsError, storage_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -124,6 +124,8 @@ def _read_npz(path: Path, requested: str, column: str) -> list[NDArray[Any]]:
             *(BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, KeyError, ValueError, SyntaxError),
             *(RuntimeError, MemoryError, tokenize.TokenError),
         ) as e:
+            if refused := of_machine(e):
+                raise storage_error(f"reading {path}", refused) from e
             problem = f"it is not an .npz file of numbers, or cut off or damaged ({str(e).partition(chr(10))[0]})"
             raise DataError(str(path), problem, "write it with numpy.savez, without Python objects") from None
 

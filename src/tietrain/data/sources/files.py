@@ -1,14 +1,17 @@
 """What a corpus is, how settings name its columns and files; and text files -> lines of every split."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tietrain.config import DataConfig
+from tietrain.data.encoded import Counts
 from tietrain.data.sources.features import FeatureRows, check_rows, read_features
 from tietrain.data.sources.validate import Parser, jsonl_parser, read_text_file, tsv_parser
+from tietrain.data.stored_lines import store_for
 from tietrain.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 # A file and the setting that names it, for messages.
 Named = tuple[Path, str]
+# Split -> columns that are compared with those of train -> numbers of its rows.
+Overlap = dict[str, dict[tuple[str, ...], Counts]]
 
 
 @dataclass
@@ -28,7 +33,7 @@ class Split:
     generator_nats: -log p of each line under the grammar that made it; None for real text and for train.
     """
 
-    texts: dict[str, list[str]] = field(default_factory=dict)
+    texts: dict[str, Sequence[str]] = field(default_factory=dict)
     generator_nats: list[float] | None = None
     features: dict[str, FeatureRows] = field(default_factory=dict)
 
@@ -43,7 +48,7 @@ class Corpus:
     """Rows of every split.
 
     columns: all, text or not. fingerprint: sha256 over splits, columns and lines, never over paths.
-    notes: what a reader of the results should know. about: counts, for `tietrain data` and the run record.
+    overlap: rows of the scored splits that also stand in train. notes: what a reader of the results should know. about: counts, for `tietrain data` and the run record.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Corpus:
     notes: list[str] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
     grammar_settings: "GrammarSettings | None" = None
+    overlap: Overlap = field(default_factory=dict)
 
     @cached_property
     def grammar(self) -> "GrammarCorpus | None":
@@ -70,8 +76,8 @@ def _generated(settings: "GrammarSettings") -> "GrammarCorpus":
     return generate(settings)
 
 
-def load_files(data: DataConfig, task: str) -> Corpus:
-    """The checked lines of every split; raises as `corpora.load_corpus`."""
+def load_files(data: DataConfig, task: str, folder: Path) -> Corpus:
+    """The checked lines of every split, those of train kept in a folder; raises as `corpora.load_corpus`."""
     columns = all_columns(data, task)
     files = split_files(data, task)
     groups = [[column] for column in columns] if data.format == "text" else [columns]
@@ -87,7 +93,7 @@ def load_files(data: DataConfig, task: str) -> Corpus:
                 counts.append((path, len(rows), "rows"))
             else:
                 parser = _parser(data.format, path, group, task)
-                texts, notes[path] = read_text_file(path, requested, parser, len(group))
+                texts, notes[path] = read_text_file(path, requested, parser, len(group), store_for(split, folder))
                 read.texts |= zip(group, texts, strict=True)
                 counts.append((path, len(texts[0]), "lines"))
         check_rows(named[0][1], counts)

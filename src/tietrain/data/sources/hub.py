@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from tietrain.config import DataConfig
 from tietrain.data.beside import call_beside
 from tietrain.data.sources.files import Corpus, Split, named_splits, text_columns
-from tietrain.data.sources.validate import file_sha256
-from tietrain.errors import DataError, SettingsError
+from tietrain.data.sources.validate import file_sha256, of_machine
+from tietrain.data.stored_lines import store_for
+from tietrain.errors import DataError, SettingsError, storage_error
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -28,12 +29,13 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
+def load_hub(data: DataConfig, task: str, cache: Path, store: Path) -> Corpus:
     """The lines of every split.
 
     Args:
         cache: folder for `datasets` when it reads a folder, one for every content. A hub dataset lies where
             `datasets` keeps all of them, so that one loaded before is found without network.
+        store: folder for the lines of train.
     Raises:
         DataError: the hub cannot be reached, or has no such dataset; else as `corpora.load_corpus`.
     """
@@ -52,14 +54,14 @@ def load_hub(data: DataConfig, task: str, cache: Path) -> Corpus:
     if not folder:
         corpus.notes.append(f"commit {_commit(data)} of {data.dataset}")
     for split, specs in splits.items():
-        texts: dict[str, list[str]] = {column: [] for column in columns}
+        texts = {column: store_for(split, store)() for column in columns}
         for part in itertools.chain.from_iterable(_parts(lengths, spec, split, data) for spec in specs):
             table, where = tables[part.splitname], f"{data.dataset} {part.splitname}"
             paths = find_columns(table.features.arrow_schema, columns, where)
             used = table.select_columns(list(dict.fromkeys(path[0] for path in paths)))
             batches = used.with_format("arrow")[part.from_ : part.to].to_batches()
             read_texts(texts, batches, paths, where, task == "mt", part.from_ + 1)
-        corpus.splits[split] = Split(texts)
+        corpus.splits[split] = Split({**texts})
     return corpus
 
 
@@ -191,6 +193,8 @@ def _load(data: DataConfig, folder: Path | None, cache: Path) -> "Mapping[str, D
         else:
             loaded = datasets.load_dataset(str(folder), data.subset, cache_dir=str(cache))
     except Exception as e:  # of readers of many formats, of the network or of the disk
+        if refused := of_machine(e):
+            raise storage_error(f"preparing {data.dataset}", refused) from e
         raise DataError(_named(data), f"datasets cannot load it ({_one_line(e)})", "check that it is whole") from e
     return loaded if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
 

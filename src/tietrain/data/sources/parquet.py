@@ -3,7 +3,7 @@
 `datasets` would let nulls and numbers in the place of text pass.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,17 +12,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tietrain.config import DataConfig
+from tietrain.data.progress import stage
 from tietrain.data.sources.features import FeatureRows, check_rows, read_feature_parquet, read_features
 from tietrain.data.sources.files import Corpus, Split, all_columns, first_files, split_files, text_columns
-from tietrain.data.sources.validate import MAX_BYTES, open_regular, text_problem
-from tietrain.errors import DataError
+from tietrain.data.sources.validate import MAX_BYTES, check_blank, of_machine, open_regular, text_problem
+from tietrain.data.stored_lines import StoredLines, store_for
+from tietrain.errors import DataError, storage_error
 
 # Names of the fields that lead to a column: one, or several for a field of a struct.
 FieldPath = tuple[str, ...]
 
 
-def load_parquet(data: DataConfig, task: str) -> Corpus:
-    """The rows of every split: those of its files, one file after the other; raises as `corpora.load_corpus`.
+def load_parquet(data: DataConfig, task: str, folder: Path) -> Corpus:
+    """The rows of every split: those of its files, one file after the other, the texts of train kept in a folder.
+
+    It raises as `corpora.load_corpus`.
 
     Files named after a column of feature vectors, `NAME.COLUMN.npz`, hold it; else the files with the text do.
     """
@@ -35,9 +39,10 @@ def load_parquet(data: DataConfig, task: str) -> Corpus:
         tables = [n for n in named if not any(n in own for own in beside.values())]
         if not tables:
             tables, beside = named, {}
-        read = corpus.splits[split] = Split({column: [] for column in columns})
+        texts = {column: store_for(split, folder)() for column in columns}
+        read = corpus.splits[split] = Split({**texts})
         for path, requested in tables:
-            read_parquet(read.texts, path, requested, task == "mt")
+            read_parquet(texts, path, requested, task == "mt")
         for column, width in data.features.items():
             own = beside.get(column, tables)
             reader = read_feature_parquet if own is tables else read_features
@@ -48,7 +53,7 @@ def load_parquet(data: DataConfig, task: str) -> Corpus:
     return corpus
 
 
-def read_parquet(texts: dict[str, list[str]], path: Path, requested: str, one_line: bool) -> None:
+def read_parquet(texts: Mapping[str, list[str] | StoredLines], path: Path, requested: str, one_line: bool) -> None:
     """Add the texts of a file to those of each column; see `read_texts`."""
     with open_parquet(path, requested) as file:
         paths = find_columns(file.schema_arrow, texts, str(path))
@@ -59,10 +64,12 @@ def read_parquet(texts: dict[str, list[str]], path: Path, requested: str, one_li
 @contextmanager
 def open_parquet(path: Path, requested: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file, to be read in this context; DataError if it cannot be opened or is damaged."""
-    with open_regular(path, requested) as f:
+    with open_regular(path, requested) as f, stage(f"reading {path.name}"):
         try:
             yield pq.ParquetFile(f, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError) as e:
+            if refused := of_machine(e):
+                raise storage_error(f"reading {path}", refused) from e
             problem = f"it is not a Parquet file, or cut off or damaged ({str(e).partition(chr(10))[0]})"
             raise DataError(str(path), problem, "get the whole file again") from None
 
@@ -107,7 +114,7 @@ def _leaves(above: FieldPath, fields: Iterable[pa.Field]) -> Iterator[tuple[Fiel
 
 
 def read_texts(
-    texts: dict[str, list[str]],
+    texts: Mapping[str, list[str] | StoredLines],
     batches: Iterable[pa.RecordBatch],
     paths: list[FieldPath],
     where: str,
@@ -120,15 +127,18 @@ def read_texts(
         texts: column -> its texts. paths: the place of each column.
         one_line: whether a text with a line break in it is refused: translations are scored line by line.
     """
-    n_bytes = 0
+    n_bytes = n_rows = n_texts = 0
     for batch in batches:
         for path, read in zip(paths, texts.values(), strict=True):
             values = column_at(batch, path, where, first_row).to_pylist()
             for row, value in enumerate(values, start=first_row):
                 if refused := text_problem(".".join(path), value, one_line):
                     raise DataError(f"{where}, row {row}", *refused)
-            read += values
+            read.extend(values)
+            n_texts += sum(map(bool, values))
         first_row += len(batch)
+        n_rows += len(batch)
+        check_blank(where, n_rows, n_texts)
         n_bytes += batch.nbytes
         if n_bytes > MAX_BYTES:
             raise DataError(where, f"it holds more than {MAX_BYTES // 2**30} GiB of text", "split it")

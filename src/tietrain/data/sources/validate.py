@@ -3,22 +3,30 @@
 `requested` is everywhere the setting that names a file, for messages.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
 import stat
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from gzip import BadGzipFile, GzipFile
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from tietrain.errors import DataError
+from tietrain.data.progress import stage
+from tietrain.data.stored_lines import Store, StoredLines, chunks
+from tietrain.errors import DataError, storage_error
 
-# Rows are kept in memory: a file with more text than this is to be split.
+# A file with more text than this is to be split.
 MAX_BYTES = 4 * 2**30
+# A line takes twelve times its bytes of memory to be cut into pieces.
+MAX_LINE_BYTES = 128 * 2**20
+# From so many rows on, a text is refused if fewer than one row in BLANK has text. Lines are counted LOOK_LINES at a time.
+BLANK_ROWS, BLANK, LOOK_LINES = 2**20, 100, 2**12
+HASHED_BYTES = 2**20
 BOM = "\ufeff"
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _LINE_BREAK = re.compile("[\r\n]")
@@ -26,44 +34,58 @@ _LINE_BREAK = re.compile("[\r\n]")
 _TYPES = {dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number", str: "a text"}
 # Writes a table as `data=tsv` reads it.
 UNQUOTE = """python -c 'import csv,sys; [print(*r,sep="\\t") for r in csv.reader(sys.stdin,delimiter="\\t")]' <FILE"""
-# Lines joined at a time to be hashed.
-HASHED_LINES = 10_000
+# What the system says if a name leads to no file. All else that it says when it opens one is about the machine.
+NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.EISDIR)
+# What it says about the machine, among errors that libraries raise for damaged files and for networks too.
+OF_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM, errno.ESTALE}
+OF_MACHINE |= {errno.EACCES, errno.EPERM, errno.EROFS}
 
 # Line number (from 1), line -> the text of each column; None for a line that carries none (a header).
 Parser = Callable[[int, str], list[str] | None]
 
 
-def read_text_file(path: Path, requested: str, parser: Parser, n_columns: int) -> tuple[list[list[str]], list[str]]:
-    """The texts of each column of a plain or gzip file, and notes of what is unusual; one pass holds its rows and one line.
+def read_text_file(
+    path: Path, requested: str, parser: Parser, n_columns: int, store: Store = list
+) -> tuple[list[list[str] | StoredLines], list[str]]:
+    """The texts of each column of a plain or gzip file, and notes of what is unusual.
 
     Args:
         parser: reads one line of the format into `n_columns` texts and raises DataError if it cannot.
+        store: makes a column.
     Raises:
-        DataError: naming file and line. The file must be readable, regular, whole, in UTF-8, with text in it.
+        DataError: naming file and line. The file must be regular, whole, in UTF-8, with text in it.
+        StorageError: the system cannot read it.
     """
-    columns: list[list[str]] = [[] for _ in range(n_columns)]
+    columns = [store() for _ in range(n_columns)]
     notes: list[str] = []
-    number = n_crlf = 0
-    for number, raw in enumerate(_raw_lines(path, requested), start=1):
-        at = f"{path}:{number}"
-        line = decode(raw, at)
-        if number == 1 and line.startswith(BOM):
-            line = line.removeprefix(BOM)
-            notes.append(f"{path.name} begins with a byte order mark; it is left out")
-            if not line:  # without even a line end
-                number = 0
-                break
-        is_crlf = line.endswith("\r\n")
-        n_crlf += is_crlf
-        bare = line[:-2] if is_crlf else line.removesuffix("\n")
-        if "\r" in bare:
-            raise DataError(at, "there is a carriage return inside the line", "remove it, lines end with LF or CRLF")
-        if "\0" in bare:
-            raise DataError(at, "there is a NUL character", "remove it, or give a text file")
-        row = parser(number, bare)
-        if row is not None:
-            for column, text in zip(columns, row, strict=True):
-                column.append(text)
+    number = n_crlf = n_texts = 0
+    with open_regular(path, requested) as f, stage(f"reading {path.name}", os.fstat(f.fileno()).st_size) as now:
+        for number, raw in enumerate(_raw_lines(f, path), start=1):
+            at = f"{path}:{number}"
+            line = decode(raw, at)
+            if number == 1 and line.startswith(BOM):
+                line = line.removeprefix(BOM)
+                notes.append(f"{path.name} begins with a byte order mark; it is left out")
+                if not line:  # without even a line end
+                    number = 0
+                    break
+            is_crlf = line.endswith("\r\n")
+            n_crlf += is_crlf
+            bare = line[:-2] if is_crlf else line.removesuffix("\n")
+            if "\r" in bare:
+                raise DataError(
+                    at, "there is a carriage return inside the line", "remove it, lines end with LF or CRLF"
+                )
+            if "\0" in bare:
+                raise DataError(at, "there is a NUL character", "remove it, or give a text file")
+            row = parser(number, bare)
+            if row is not None:
+                n_texts += any(row)
+                for column, text in zip(columns, row, strict=True):
+                    column.append(text)
+            if not number % LOOK_LINES:
+                now.done = f.tell()
+                check_blank(str(path), number, n_texts)
     if not number:
         raise DataError(str(path), "the file is empty", "give a file with text")
     if not any(map(any, columns)):
@@ -73,20 +95,33 @@ def read_text_file(path: Path, requested: str, parser: Parser, n_columns: int) -
     return columns, notes
 
 
-def lines_sha256(lines: Sequence[str]) -> str:
+def check_blank(where: str, n_rows: int, n_texts: int) -> None:
+    """DataError for many rows of which next to none have text: they may never end."""
+    if n_rows >= BLANK_ROWS and n_texts * BLANK < n_rows:
+        problem = f"of its first {n_rows:,} rows {n_texts:,} have text"
+        raise DataError(where, problem, "check that it is the right file, and leave blank rows out")
+
+
+def lines_sha256(lines: Iterable[str]) -> str:
     """sha256 over lines joined by newlines."""
     digest = hashlib.sha256()
-    for start in range(0, len(lines), HASHED_LINES):
-        joined = "\n".join(lines[start : start + HASHED_LINES])
-        digest.update((f"\n{joined}" if start else joined).encode())
+    for number, chunk in enumerate(chunks(lines)):
+        joined = "\n".join(chunk)
+        digest.update((f"\n{joined}" if number else joined).encode())
     return digest.hexdigest()
 
 
 def open_regular(path: Path, requested: str) -> BufferedReader:
-    """A regular file opened for reading; DataError for a missing or unreadable one, a folder, a pipe, a device."""
+    """A regular file opened for reading.
+
+    Raises:
+        DataError: it is missing, or a folder, a pipe, a device. StorageError: the system cannot open it.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError) as e:
+        if isinstance(e, OSError) and e.errno not in NO_FILE:
+            raise storage_error(f"reading {path}", e) from e
         problem = f"{path} cannot be opened ({getattr(e, 'strerror', None) or e})"
         if isinstance(e, FileNotFoundError):
             problem = f"there is no file {path}"
@@ -97,33 +132,52 @@ def open_regular(path: Path, requested: str) -> BufferedReader:
     return open(fd, "rb")
 
 
+def of_machine(error: BaseException | None) -> OSError | None:
+    """The error of the machine that an error is or was made of; None if it says something about a file."""
+    while error:
+        if isinstance(error, OSError) and error.errno in OF_MACHINE:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def file_sha256(path: Path, requested: str) -> str:
     """sha256 of the bytes of a file; raises as `open_regular` does."""
-    with open_regular(path, requested) as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with open_regular(path, requested) as f, stage(f"hashing {path.name}", os.fstat(f.fileno()).st_size) as now:
+        try:
+            while content := f.read(HASHED_BYTES):
+                digest.update(content)
+                now.done += len(content)
+        except OSError as e:
+            raise storage_error(f"reading {path}", e) from e
+    return digest.hexdigest()
 
 
-def _raw_lines(path: Path, requested: str) -> Iterator[bytes]:
+def _raw_lines(f: BufferedReader, path: Path) -> Iterator[bytes]:
     """The lines of a file with their line ends, unpacked if it is gzip. Lines end with LF and nothing else."""
-    with open_regular(path, requested) as f:
+    left = MAX_BYTES
+    number = 0
+    try:
         packed = f.read(2) == b"\x1f\x8b"
         f.seek(0)
         if path.suffix == ".gz" and not packed:
             raise DataError(str(path), "the name ends in .gz and the file is not a gzip file", "rename the file")
         stream = GzipFile(fileobj=f) if packed else f
-        left = MAX_BYTES
-        try:
-            while raw := stream.readline(left + 1):
-                left -= len(raw)
-                if left < 0:
-                    raise DataError(str(path), f"it holds more than {MAX_BYTES // 2**30} GiB of text", "split it")
-                yield raw
-        except (EOFError, BadGzipFile, zlib.error) as e:
-            problem = f"the gzip file is cut off or damaged ({e})"
-            raise DataError(str(path), problem, "get the whole file again") from None
-        except OSError as e:
-            remedy = "check the disk, then try again"
-            raise DataError(str(path), f"it cannot be read ({e.strerror or e})", remedy) from None
+        while raw := stream.readline(min(left, MAX_LINE_BYTES) + 1):
+            number += 1
+            left -= len(raw)
+            if left < 0:
+                raise DataError(str(path), f"it holds more than {MAX_BYTES // 2**30} GiB of text", "split it")
+            if len(raw) > MAX_LINE_BYTES:
+                problem = f"the line has more than {MAX_LINE_BYTES // 2**20} MiB"
+                raise DataError(f"{path}:{number}", problem, "break it into lines, such as: fold -s -w 4000 FILE")
+            yield raw
+    except (EOFError, BadGzipFile, zlib.error) as e:
+        problem = f"the gzip file is cut off or damaged ({e})"
+        raise DataError(str(path), problem, "get the whole file again") from None
+    except OSError as e:
+        raise storage_error(f"reading {path}", e) from e
 
 
 def decode(raw: bytes, at: str) -> str:
@@ -163,6 +217,8 @@ def text_problem(name: str, value: object, one_line: bool) -> tuple[str, str] | 
     if not isinstance(value, str):
         kind = _TYPES.get(type(value), "null")
         return f"{name!r} is {kind}, not a text", "write a text, or leave the row out"
+    if len(value) > MAX_LINE_BYTES:
+        return f"{name!r} has more than {MAX_LINE_BYTES // 2**20} MiB", "break it into rows"
     if found := _NO_TEXT.search(value):
         what = "a NUL character" if found.group() == "\0" else "half a surrogate pair"
         return f"{name!r} has {what}", "remove it"

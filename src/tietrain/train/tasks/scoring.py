@@ -25,7 +25,7 @@ class SplitScores:
     documents: list[Scores]
     reasons: dict[str, str] = field(default_factory=dict)
     signatures: dict[str, str] = field(default_factory=dict)
-    texts: dict[str, list[str]] = field(default_factory=dict)
+    texts: dict[str, Sequence[str]] = field(default_factory=dict)
 
 
 def count_words(lines: Sequence[str]) -> int:
