@@ -8,6 +8,8 @@ from tietrain.config.setting import NOTHING, Condition, check, check_section, se
 # Sources of text; those of OWN_SPLITS read no data.splits.
 FORMATS = ("grammar", "text", "tsv", "jsonl", "parquet", "hub", "stdlib_docs")
 OWN_SPLITS = ("grammar", "stdlib_docs")
+# What conf/data/hub.yaml names for test: the dataset's split test, unless the user names other splits than the preset.
+OWN_TEST = ["test?"]
 
 TRANSLATION = when("task.name", "mt")
 GENERATED = when("data.format", "grammar")
@@ -77,6 +79,9 @@ class DataConfig:
         coverage = f"data.character_coverage={self.character_coverage}"
         problem = "only bytes can stand for characters that are not pieces"
         check(self.character_coverage == 1 or self.byte_fallback, coverage, problem, "set data.byte_fallback=true")
+        if self.splits.get("test") == OWN_TEST:
+            is_preset = (self.splits.get("train"), self.splits.get("valid")) == (["train"], ["validation"])
+            self.splits = {**self.splits, "test": ["test"] if is_preset else []}
         if self.format in OWN_SPLITS:
             problem = f"data.format={self.format} makes its own splits"
             remedy = "choose data=text, tsv, jsonl or parquet to read files"
