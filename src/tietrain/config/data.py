@@ -50,11 +50,11 @@ class DataConfig:
     root: Optional[str] = setting(None, identity=False, at_eval=True)
     """Folder that relative paths of data start from; null is the working folder."""
     splits: dict[str, list[str]] = setting({}, FILES, open=True, at_eval=True)
-    """Split -> its files: one per column (text), one for all (tsv, jsonl), one or more (parquet), or the dataset's own
-    splits (hub), `train` or `train[:90%]`."""
+    """Split -> its files, read one after the other: one per column, then those of the next part (text), or files of all
+    columns; or the dataset's own splits (hub), `train` or `train[:90%]`."""
     columns: Optional[list[str]] = setting(None, COLUMNS, at_eval=True)
-    """Columns that are read: names in the file (`translation.en` is a field of one), labels for text; generated:
-    languages a to c, a_mt to c_mt with machine faults, features."""
+    """Columns that are read: names in the file (`translation.en` is a field of one; numbers of fields in a table
+    without a header), labels for text; generated: languages a to c, a_mt to c_mt with machine faults, features."""
     features: dict[str, int] = setting({}, TRANSLATION, ge=1, open=True, at_eval=True)
     """Columns of feature vectors instead of text -> width of a vector."""
     vocabulary: str = setting("auto", TRANSLATION, choices=("auto", "joint", "separate"))
