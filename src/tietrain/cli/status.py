@@ -130,7 +130,7 @@ def _progress(directory: Path, shown: str) -> Progress:
     run = read_run(directory, shown)
     state, reason = run.status, run.reason
     if state == "running" and not runs.is_locked(directory):
-        state, reason = "killed", "its process is gone; the same command continues it"
+        state, reason = "killed", f"its process is gone; `{runs.resume_command(directory)}` continues it"
     row: dict[str, Any] = {}
     with suppress(DataError):
         row = next((row for row in reversed(runs.read_metrics(directory)) if row.get("split") == "train"), {})

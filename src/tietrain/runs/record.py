@@ -16,6 +16,7 @@ Beside the runs of grids, `outputs/<study>/grid.jsonl` lists the cells of those 
 import fcntl
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -52,6 +53,8 @@ class RunRecord:
     `settings` are the full keys that decide the result; `arm` is a hash of them without the seeds.
     `fingerprints` are content hashes: corpus, vocabulary of every stack, batches.
     `machine` holds device, precision, threads, compile and versions; the report warns of arms that differ in it.
+    `earlier_machines` are those of the starts before the last one, if it continued the run.
+    `words` and `folder` are those of the command line that started it, for `tietrain resume`.
     `exit_code` is that of this run; it tells whether a failure would happen again. `version` is that of tietrain.
     `declared` is what was stated before training about the comparison: metric, split, baseline, margin, looks;
     `corrections` are what was changed of it afterwards: date, key, what it was, value.
@@ -69,9 +72,12 @@ class RunRecord:
     reason: str = ""
     exit_code: int = 0
     version: str = ""
+    words: list[str] = field(default_factory=list)
+    folder: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     fingerprints: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
+    earlier_machines: list[dict[str, Any]] = field(default_factory=list)
     declared: dict[str, Any] = field(default_factory=dict)
     corrections: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -139,6 +145,11 @@ def read_json(path: Path) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as e:
         raise DataError(str(path), f"it is not JSON ({e})", OTHER_RUN) from e
+
+
+def resume_command(directory: Path) -> str:
+    """The command that continues a run from anywhere."""
+    return shlex.join(["tietrain", "resume", os.path.abspath(directory)])
 
 
 def write_record(directory: Path, record: RunRecord) -> None:
