@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import read_metrics
 from tietrain.train import loop
 from tiny_run import reproducible
 
@@ -47,7 +48,7 @@ def test_resume_goes_on_from_another_folder(tmp_path, text, stopped, monkeypatch
     assert text("resume", str(tmp_path / "run")).code == 0
     monkeypatch.chdir(tmp_path)
     assert text(*TINY, "run_dir=whole").code == 0
-    rows = [reproducible(runs.read_metrics(tmp_path / name)) for name in ("run", "whole")]
+    rows = [reproducible(read_metrics(tmp_path / name)) for name in ("run", "whole")]
     assert rows[0] == rows[1] and len(rows[0]) > 6
     assert runs.read_record(tmp_path / "run").words == record.words
     ran = text("resume", "run", "optim.lr=1")

@@ -6,6 +6,7 @@ from typing import Any
 
 from tietrain.runs import record as runs
 from tietrain.runs.durable import MANIFEST
+from tietrain.runs.metrics import read_metrics
 from tietrain.train.checkpoint import MODEL
 from tietrain.train.resume import BIT_CONDITIONS
 
@@ -49,7 +50,7 @@ def _weights(there: Path, here: Path) -> Iterator[str]:
 
 
 def _rows(there: Path, here: Path) -> Iterator[str]:
-    first, second = ([_timeless(row) for row in runs.read_metrics(run)] for run in (there, here))
+    first, second = ([_timeless(row) for row in read_metrics(run)] for run in (there, here))
     for a, b in zip(first, second, strict=False):
         if a != b:
             key = next(key for key in {**a, **b} if a.get(key) != b.get(key))
