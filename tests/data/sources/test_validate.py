@@ -215,12 +215,14 @@ def test_tsv_parser_reads_fields_by_number_if_no_header_names_them(tmp_path):
 
 
 @pytest.mark.parametrize("mark", [",", ";"])
-def test_tsv_parser_names_the_command_that_makes_a_table(tmp_path, mark):
-    path, parser = tmp_path / "FILE", tsv_parser(tmp_path / "FILE", ["en", "de"])
+@pytest.mark.parametrize("columns", [["en", "de"], ["1", "2"]])
+def test_tsv_parser_names_the_command_that_makes_a_table(tmp_path, mark, columns):
+    path = tmp_path / "FILE"
+    parser = tsv_parser(path, columns)
     error = refusal(read, path, f'en{mark}de\n"a{mark} ""b"""{mark}c\n'.encode(), parser, 2)
     command = error.remedy.partition(": ")[2]
     made = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, check=True).stdout
-    assert read(path, made, parser, 2)[0] == [[f'a{mark} "b"'], ["c"]]
+    assert [texts[-1] for texts in read(path, made, parser, 2)[0]] == [f'a{mark} "b"', "c"]
 
 
 BAD_TABLES = {

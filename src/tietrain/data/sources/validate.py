@@ -296,7 +296,8 @@ def _header_remedy(fields: list[str], columns: list[str]) -> str:
     if not wanted.isdisjoint(field.strip('"') for field in fields if field.startswith('"')):
         return f"write the table without quotes: {unquote()}"
     for mark in ",;":
-        if len(fields) == 1 and wanted.issubset(fields[0].replace('"', "").split(mark)):
+        cells = fields[0].replace('"', "").split(mark)
+        if len(fields) == 1 < len(cells) and (wanted.issubset(cells) or all(map(str.isdecimal, columns))):
             return f"write tabs between fields, and no quotes: {unquote(mark)}"
     if wanted.isdisjoint(fields):
         numbers = ",".join(str(i + 1) for i in range(len(columns)))
