@@ -24,7 +24,7 @@ from tietrain.config.hydra_parts import ChoiceSweep, GlobalHydra, Override, Over
 from tietrain.config.keys import ALL, GROUPS, PIECES, setting_of, suggestion
 from tietrain.config.match import solve
 from tietrain.config.quoting import misread, unreadable
-from tietrain.errors import SettingsError, TietrainError, first_line
+from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.catalogue import CONF
 from tietrain.plan.rules import RULES
 
