@@ -73,6 +73,7 @@ def _run(argv: list[str]) -> int:
     for word in argv:
         if any("\ud800" <= character <= "\udfff" for character in word):  # what Python makes of other bytes
             raise SettingsError(ascii(word), "it is not UTF-8", "write it in UTF-8; rename a file whose name is not")
+    _note_unused(argv)
     if argv[:1] in (["--version"], ["-V"]):
         print(f"tietrain {__version__}")
         return 0
@@ -82,6 +83,18 @@ def _run(argv: list[str]) -> int:
         raise StorageError("the current folder", "it was deleted", "change to one that exists") from None
     is_command = bool(argv) and not argv[0].startswith(("-", "+", "~")) and "=" not in argv[0]
     return _run_verb(argv[0], argv[1:]) if is_command else _run_hydra(argv)
+
+
+def _note_unused(words: list[str]) -> None:
+    """Say which words count for nothing because a later one sets the same key."""
+    last: dict[str, str] = {}
+    for word in words:
+        key, mark, _ = word.partition("=")
+        if not mark:
+            continue
+        if last.setdefault(key, word) != word:
+            eprint(f"tietrain: {last[key]} is not used: {word} comes after it")
+        last[key] = word
 
 
 def _run_verb(name: str, argv: list[str]) -> int:

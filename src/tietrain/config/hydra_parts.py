@@ -11,13 +11,23 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 
+from tietrain.config.keys import ALL
 from tietrain.config.user_files import check_user_file
 
-__all__ = ["GlobalHydra", "Override", "OverridesParser", "RunMode", "check_user_files", "parse_flags", "split_sweep"]
+__all__ = [
+    "ChoiceSweep",
+    "GlobalHydra",
+    "Override",
+    "OverridesParser",
+    "RunMode",
+    "check_user_files",
+    "parse_flags",
+    "split_sweep",
+]
 
 
 class FileConfigSource(file_config_source.FileConfigSource):
@@ -25,7 +35,8 @@ class FileConfigSource(file_config_source.FileConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         """What a file of the folder holds; SettingsError if it is not a configuration."""
-        check_user_file(Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path)))))
+        path = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))
+        check_user_file(path, {key.rpartition(".")[2] for key, found in ALL.items() if found.is_text})
         return super().load_config(config_path)
 
 
