@@ -71,6 +71,12 @@ REFUSED = {
     "tying.ties.cross_layer.n_unique=2": "tying.ties.cross_layer.n_unique",
     "tying=three_wya": "tying=three_wya",
     "tying=trg_softmax": "tying=trg_softmax",
+    "tying=cyle:n_unique:2": "tying=cyle:n_unique:2",
+    "tying=cycle:n_uniq:2": "tying=cycle:n_uniq:2",
+    "tying=cycle:n_unique": "tying=cycle:n_unique",
+    "tying=cycle:n_unique:x": "tying.ties.cycle.n_unique=x",
+    "tying=pre_softmax:norms:false": "tying=pre_softmax:norms:false",
+    "++tying.ties.cycle.n_unique=2": "tying.ties.cycle",
     "tying=[none,pre_softmax]": "tying=[none, pre_softmax]",
     "tying=none,pre_softmax": "tying=none,pre_softmax",
 }

@@ -23,7 +23,7 @@ from tietrain.cli import cells, launchers, tune
 from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, parse_overrides, to_run_config
 from tietrain.config.hydra_errors import hydra_error
-from tietrain.config.hydra_parts import RunMode, split_sweep
+from tietrain.config.hydra_parts import RunMode, split_sweep, typed
 from tietrain.errors import SettingsError, TietrainError, eprint, system_refusal
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import check_study, held, make_own_folder, scratch
@@ -139,7 +139,7 @@ def _sweeper_params(settings: Any) -> list[str]:
 
 def only_swept(words: Iterable[str], swept: set[str]) -> list[str]:
     """The overrides of a cell whose keys have several values in its grid."""
-    return [word for word in words if word.partition("=")[0] in swept]
+    return [typed(word) for word in words if word.partition("=")[0] in swept]
 
 
 def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> int:
@@ -251,7 +251,7 @@ def _refused(cfg: DictConfig, error: Exception) -> Outcome:
     record = runs.RunRecord(name, str(cfg.study), "+".join(cfg.tying.ties), cfg.task.name, outcome.status, cfg.seed)
     record.reason = outcome.message
     record.exit_code = outcome.exit_code
-    record.settings = dict(word.partition("=")[::2] for word in requested)
+    record.settings = dict(typed(word).partition("=")[::2] for word in requested)
     directory = Path("outputs", record.study, name)
     _list_run(directory)
     try:

@@ -19,7 +19,7 @@ from yaml import YAMLError
 
 from tietrain.config import RunConfig
 from tietrain.config.hydra_errors import hydra_error
-from tietrain.config.hydra_parts import GlobalHydra, Override, OverridesParser, RunMode, check_user_files
+from tietrain.config.hydra_parts import GlobalHydra, Override, OverridesParser, RunMode, register_sources
 from tietrain.config.keys import ALL, GROUPS, PIECES, setting_of, suggestion
 from tietrain.config.match import solve
 from tietrain.errors import SettingsError, TietrainError, first_line
@@ -30,11 +30,11 @@ from tietrain.plan.rules import RULES
 def register_schema() -> None:
     """Give Hydra the types of the whole tree, under the name `config.yaml` lists first; no value reads the environment.
 
-    Files of the user are looked at before Hydra reads them.
+    Files of the user are looked at before Hydra reads them, and choices of tying may have options.
     """
     OmegaConf.clear_resolver("oc.env")  # a secret would end up in the configuration that a run writes down
     ConfigStore.instance().store(name="tietrain_schema", node=RunConfig)
-    check_user_files()
+    register_sources()
 
 
 def parse_overrides(words: Sequence[str]) -> list[Override]:
