@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -33,6 +34,8 @@ from tietrain.train.outcome import Outcome
 
 # The variable that names the file to processes which a launcher starts.
 VARIABLE = "TIETRAIN_OUTCOMES"
+# What Optuna raises, in a sweeper that then has nothing to write, if every trial failed.
+NO_VALUE = "No trials are completed yet"
 
 
 class Outcomes:
@@ -61,13 +64,13 @@ class Outcomes:
             self.stopped.write_text(str(outcome.exit_code - 128))
             raise KeyboardInterrupt
 
-    def exit_code(self) -> int:
+    def exit_code(self, *, is_grid: bool, note: str = "") -> int:
         """The code of a single run. For a grid, print a summary; 1 if a cell failed, else 6 if one runs elsewhere."""
         ended = [Outcome(**json.loads(line)) for line in self.path.read_text(encoding="utf-8").splitlines()]
-        if len(ended) < 2 and not self.stopped.exists():
+        if len(ended) < 2 and not (is_grid and self.stopped.exists()):
             return max((outcome.exit_code for outcome in ended), default=0)
         counts = Counter(outcome.status.replace("_", " ") for outcome in ended)
-        eprint(f"grid: {', '.join(f'{n} {status}' for status, n in counts.items())}")
+        eprint(f"grid: {', '.join(f'{n} {status}' for status, n in counts.items())}{note}")
         failed = [outcome for outcome in ended if outcome.exit_code and outcome.status != "not_applicable"]
         for outcome in failed:
             eprint(f"  {outcome.status.replace('_', ' ')}: {outcome.directory} {outcome.message}")
@@ -156,6 +159,7 @@ def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> in
     sys.argv = ["tietrain", *argv]
     # Hydra then raises its refusals instead of printing them and leaving with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)  # each cell says itself why it has no value
     # Cells of a grid can run on other machines, which share its folder but not /tmp.
     with scratch(study or Path(tempfile.gettempdir()), "grid") as folder:
         outcomes = Outcomes(folder)
@@ -172,9 +176,11 @@ def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> in
         except Exception as e:  # from a launcher or sweeper: no cell raises
             if study is None or isinstance(e, TietrainError):
                 raise
+            if NO_VALUE in str(e):
+                return outcomes.exit_code(is_grid=True, note="; no trial has a value") or 1
             eprint(f"tietrain: the grid ended early, {type(e).__name__}: {e}")
-            return outcomes.exit_code() or 1
-        return outcomes.exit_code()
+            return outcomes.exit_code(is_grid=True) or 1
+        return outcomes.exit_code(is_grid=study is not None)
 
 
 def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:

@@ -2,9 +2,10 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins import file_config_source, importlib_resources_config_source
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.sources_registry import SourcesRegistry
@@ -24,6 +25,7 @@ __all__ = [
     "Override",
     "OverridesParser",
     "RunMode",
+    "add_folders",
     "parse_flags",
     "register_sources",
     "split_sweep",
@@ -66,6 +68,15 @@ def register_sources() -> None:
     """Let Hydra read configurations with these two."""
     for source in (ImportlibResourcesConfigSource, FileConfigSource):
         SourcesRegistry.instance().types[source.scheme()] = source
+
+
+def add_folders(folders: Iterable[str]) -> None:
+    """Let Hydra, which must be initialized, look for configurations in folders too, as behind its flag -cd."""
+    loader = GlobalHydra.instance().config_loader()
+    path = loader.get_search_path()
+    for folder in folders:
+        path.prepend("command-line", f"file://{os.path.abspath(folder)}", anchor="schema")  # which must be last
+    loader.repository = ConfigRepository(path)  # type: ignore[attr-defined]
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
