@@ -14,6 +14,7 @@ from tietrain.config.identity import result_settings, run_name
 from tietrain.config.layout import make_shape
 from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import append_metrics
 
 TIES: dict[str, dict[str, Any]] = {
     **{name: {name: {"rule": name}} for name in ("none", "shared_vocab", "embeddings", "pre_softmax", "three_way")},
@@ -80,7 +81,7 @@ def write_run(
     ledger = ledger_json(plan, config)
     runs.write_json(directory / runs.LEDGER, ledger)
     rows = metric_rows(sum(ledger["flops"]["coefficients"].values()), loss, status)
-    runs.append_metrics(directory, rows)
+    append_metrics(directory, rows)
     if status == "done":
         runs.write_json(directory / runs.EVAL, eval_body(config, rows[-1], loss))
     return directory

@@ -19,6 +19,7 @@ from tietrain.data.vocabularies import check_foreign_model
 from tietrain.errors import DataError, StorageError, TietrainError
 from tietrain.report.write import write_report
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import append_metrics
 
 SOURCE = Path(__file__).parents[1] / "src" / "tietrain"
 # Modules and functions that make objects, or run code, out of what they read.
@@ -76,7 +77,7 @@ def test_writers_follow_no_link_out_of_the_directory(tmp_path, name):
     try:
         runs.write_json(tmp_path / "run" / "run.json", {})
         runs.append_log(tmp_path / "run", "x")
-        runs.append_metrics(tmp_path / "run", [{"step": 1}])
+        append_metrics(tmp_path / "run", [{"step": 1}])
         with runs.locked(tmp_path / "run"):
             pass
     except StorageError as e:
@@ -91,7 +92,7 @@ def test_writers_do_not_wait_for_a_pipe(tmp_path, name):
     try:
         runs.write_json(tmp_path / "run.json", {})
         runs.append_log(tmp_path, "x")
-        for write in (lambda: runs.append_metrics(tmp_path, [{"step": 1}]), lambda: runs.locked(tmp_path).__enter__()):
+        for write in (lambda: append_metrics(tmp_path, [{"step": 1}]), lambda: runs.locked(tmp_path).__enter__()):
             try:
                 write()
             except StorageError as e:

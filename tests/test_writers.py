@@ -15,6 +15,7 @@ STAGED = "a folder that this process has just made"
 WRITERS = {
     "errors.py": "the null device",
     "runs/record.py": "its callers prove it",
+    "runs/metrics.py": "its callers prove it",
     "runs/durable.py": "its callers prove it; `sweep` deletes names that tietrain gives",
     "runs/events.py": "its callers prove it; `clear_events` deletes names that tietrain gives",
     "runs/ownership.py": "it is the proof; `clear_run` deletes names that tietrain gives",
@@ -38,6 +39,7 @@ WRITERS = {
     "report/write.py": f"{STAGED}; then the folder of a report, by `check_report`",
     "report/pages/tensorboard_report.py": STAGED,
     "data/cache.py": "the cache, by `check_cache`; `clear_cache` deletes a cache that tietrain made all of",
+    "data/encode.py": STAGED,
     "data/prepare.py": STAGED,
     "data/tokenizer.py": STAGED,
 }

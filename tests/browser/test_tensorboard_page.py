@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tietrain.runs import record as runs
+from tietrain.runs.metrics import append_metrics
 from tietrain.train.tensorboard import TensorBoard, add_results, final_scalars
 from tiny_run import experiment_in, tiny_config
 
@@ -46,7 +46,7 @@ def study(tmp_path_factory):
         where = [{"step": i, "tokens": 10 * i, "flops": i * 10**7, "seconds": float(i)} for i in (1, 2, 3)]
         samples = [{"a": "un", "reference": "one", "hypothesis": "two"}]
         rows = [{**at, "split": split, "nats_per_token": 3.0} for at in where for split in ("train", "valid")]
-        runs.append_metrics(directory, [{**row, "samples": samples} for row in rows])
+        append_metrics(directory, [{**row, "samples": samples} for row in rows])
         experiment = experiment_in(directory, config)
         TensorBoard(experiment, print)
         finals = final_scalars(experiment, where[-1]["flops"], {"bleu": 31.25, "nats_per_token": 2.5})

@@ -42,7 +42,7 @@ def configs(monkeypatch):
     """The configurations that command lines would run; nothing is trained."""
     found = []
 
-    def run_job(config):
+    def run_job(config, words=()):
         found.append(config)
         return tietrain.train.job.Outcome("", "done")
 

@@ -15,6 +15,7 @@ from tietrain.cli.main import main
 from tietrain.cli.status import read_status
 from tietrain.errors import StorageError
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import read_metrics
 from tietrain.train import loop
 
 TINY = ["study=grid", "data.preset=tiny", "model=tiny", "model.vocab_size=400", "train.batch_tokens=256"]
@@ -113,7 +114,7 @@ def test_killed_grid_continues_where_it_was(again, finished):
     words = ["tying=pre_softmax", "seed=1,3", "train.slow_step_seconds=0.3"]
     command = [sys.executable, "-m", "tietrain", "-m", *TINY, f"data.cache={finished / 'cache'}", *words]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not (3 in cells() and len(runs.read_metrics(cells()[3])) >= 3):
+    while not (3 in cells() and len(read_metrics(cells()[3])) >= 3):
         time.sleep(0.05)
         assert process.poll() is None
     process.send_signal(signal.SIGKILL)
@@ -150,7 +151,7 @@ def test_same_code_runs_again_what_another_version_finished(again):
     assert ran.code == 0 and "grid: 1 done, 1 skipped\n" in ran.err
     assert "torch 1.0" in ran.err and runs.read_record(cells()[1]).machine["torch"].startswith("2.")
     assert runs.read_json(cells()[1] / runs.EVAL)["splits"] == scores["splits"]
-    steps = [row["step"] for row in runs.read_metrics(cells()[1]) if row["split"] == "train"]
+    steps = [row["step"] for row in read_metrics(cells()[1]) if row["split"] == "train"]
     assert steps == [1, 2, 3, 4]
     assert [(cells()[seed] / "eval_later.json").exists() for seed in (1, 2)] == [False, True]
 

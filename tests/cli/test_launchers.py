@@ -17,6 +17,7 @@ from tietrain.config.compose import compose_grid
 from tietrain.config.hydra_errors import hydra_error
 from tietrain.errors import SettingsError
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import read_metrics
 
 TINY = ["study=grid", "data.preset=tiny", "model=tiny", "model.vocab_size=400", "train.batch_tokens=256"]
 TINY += ["train.max_steps=4", "train.checkpoint_every=2", "train.log_every=1", "train.eval_every=4"]
@@ -176,7 +177,7 @@ def test_passing_on_signals_lets_every_cell_save_and_begins_no_other(start, numb
     assert len(runs.find_runs(logs)) == 2
     for path in runs.find_runs(logs):
         saved = sorted((path / runs.CHECKPOINTS).glob("step_*"))
-        assert int(saved[-1].name.removeprefix("step_")) == max(row["step"] for row in runs.read_metrics(path))
+        assert int(saved[-1].name.removeprefix("step_")) == max(row["step"] for row in read_metrics(path))
 
 
 @pytest.mark.slow

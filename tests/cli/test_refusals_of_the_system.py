@@ -13,6 +13,7 @@ from tietrain.cli.main import main
 from tietrain.errors import StorageError
 from tietrain.runs import record as runs
 from tietrain.runs.durable import write_directory
+from tietrain.runs.metrics import append_metrics
 
 TINY = [
     "task=lm",
@@ -146,7 +147,7 @@ def test_files_are_written_with_the_umask_of_the_user(tmp_path, umask):
         write_directory(tmp_path / "x", lambda folder: save_file({}, folder / "model.safetensors"))
         runs.write_json(tmp_path / "x.json", {})
         runs.append_log(tmp_path, "x")
-        runs.append_metrics(tmp_path, [])
+        append_metrics(tmp_path, [])
     finally:
         os.umask(before)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}

@@ -19,6 +19,7 @@ from tietrain.cli import status
 from tietrain.cli.cells import GridCell, add_cells, add_run, cell_words
 from tietrain.cli.status import Progress, read_status, time_left
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import append_metrics
 
 
 def at_step(folder, name, step, **changes):
@@ -29,7 +30,7 @@ def at_step(folder, name, step, **changes):
     directory = write_run(folder, config, status="running", folder=name)
     (directory / runs.METRICS).unlink()
     row = {"step": step, "tokens": 2048 * step, "flops": 10**6 * step, "seconds": 0.5 * step, "nats_per_token": 4.25}
-    runs.append_metrics(directory, [{**row, "split": "train", "tokens_per_second": 4096.0}])
+    append_metrics(directory, [{**row, "split": "train", "tokens_per_second": 4096.0}])
     return directory
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import read_metrics
 
 TINY = ["data.preset=tiny", "model=tiny", "model.vocab_size=400", "train.batch_tokens=256", "train.max_steps=1"]
 
@@ -96,12 +97,12 @@ def test_run_saves_when_its_terminal_is_closed(tmp_path):
     if not pid:
         os.execv(sys.executable, [sys.executable, "-m", "tietrain", *words])
     os.set_blocking(terminal, False)
-    while len(runs.read_metrics(tmp_path / "run")) < 2:
+    while len(read_metrics(tmp_path / "run")) < 2:
         try:
             os.read(terminal, 1 << 16)
         except BlockingIOError:
             assert os.waitpid(pid, os.WNOHANG) == (0, 0)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
-    last = runs.read_metrics(tmp_path / "run")[-1]["step"]
+    last = read_metrics(tmp_path / "run")[-1]["step"]
     assert (tmp_path / "run" / runs.CHECKPOINTS / f"step_{last:08d}").is_dir()

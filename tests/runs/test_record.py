@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tietrain.errors import DataError, LockedError, StorageError, TietrainError
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import append_metrics, cut_metrics, read_metrics
 from tietrain.runs.record import RunRecord
 
 
@@ -54,17 +55,17 @@ def test_read_record_refuses_damaged_records(tmp_path_factory, content):
 def test_read_metrics_keeps_whole_rows(tmp_path_factory, cut):
     directory = tmp_path_factory.mktemp("run")
     rows = [{"step": i, "loss": i / 3} for i in range(6)]
-    runs.append_metrics(directory, rows)
+    append_metrics(directory, rows)
     path = directory / runs.METRICS
     path.write_bytes(path.read_bytes()[:cut])
-    kept = runs.read_metrics(directory)
+    kept = read_metrics(directory)
     assert kept == rows[: len(kept)]
 
 
 def test_cut_metrics_drops_later_rows(tmp_path):
-    runs.append_metrics(tmp_path, [{"step": i} for i in range(5)])
-    runs.cut_metrics(tmp_path, 2)
-    assert [row["step"] for row in runs.read_metrics(tmp_path)] == [0, 1, 2]
+    append_metrics(tmp_path, [{"step": i} for i in range(5)])
+    cut_metrics(tmp_path, 2)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 2]
 
 
 def _try_lock(directory, answer):

@@ -16,6 +16,7 @@ from promises import Table
 from results import difference, differences, result, whole_steps
 
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import read_metrics
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 # With them a run lies still long enough to be met in training.
@@ -89,7 +90,7 @@ def stop_by_signals(place: Place, n: int, draw: random.Random, table: Table) -> 
 
 
 def _train_rows(directory: Path) -> list[dict]:
-    return [row for row in runs.read_metrics(directory) if row["split"] == "train"]
+    return [row for row in read_metrics(directory) if row["split"] == "train"]
 
 
 def limit_file_size(place: Place, n: int, draw: random.Random, table: Table) -> None:

@@ -7,6 +7,7 @@ from tensorboard.backend.event_processing.event_file_loader import LegacyEventFi
 
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
+from tietrain.runs.metrics import read_metrics
 from tiny_run import WALL_CLOCK, reproducible
 
 
@@ -28,7 +29,7 @@ def result(directory: Path) -> dict[str, object]:
             for path in sorted(folder.glob("*.safetensors"))
             for name, value in tensors(path).items()
         },
-        "logged rows": reproducible(runs.read_metrics(directory)),
+        "logged rows": reproducible(read_metrics(directory)),
         "scores": reproducible([evaluation])[0],
         "texts": {path.name: path.read_bytes() for path in texts},
         "points of TensorBoard": points(directory / runs.TENSORBOARD),

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.audit import AuditError
-from tietrain.runs import record as runs
+from tietrain.runs.metrics import read_metrics
 from tietrain.train import loop
 from tietrain.train.averaging import load_scored, make_smoothed, mean_weights, save_average, smooth
 from tietrain.train.checkpoint import save_weights
@@ -167,7 +167,7 @@ def assert_same_ending(tmp_path, config, whole, cut):
     assert files[0] == files[1]
     assert ("step_00000012/average.safetensors" in files[0]) == (config.train.ema is not None)
     assert ("average/model.safetensors" in files[0]) == (config.train.average != "none")
-    rows = [reproducible(runs.read_metrics(tmp_path / name)) for name in ("whole", "cut")]
+    rows = [reproducible(read_metrics(tmp_path / name)) for name in ("whole", "cut")]
     assert rows[0] == rows[1]
 
 

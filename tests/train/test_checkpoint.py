@@ -14,8 +14,8 @@ import torch
 from safetensors import safe_open
 
 from tietrain.errors import DataError, SettingsError, StorageError
-from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
+from tietrain.runs.metrics import read_metrics
 from tietrain.train.averaging import load_scored
 from tietrain.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_final
 from tietrain.train.optim import build_optimizer
@@ -104,7 +104,7 @@ def test_load_checkpoint_passes_over_a_damaged_newest(tmp_path, runs_of_12, name
     if damage is flip:
         _, model = train(tmp_path / "run", tiny_config("pre_softmax", eval_every=100))
         assert all(torch.equal(p, q) for p, q in zip(model.parameters(), uninterrupted.parameters(), strict=True))
-        rows = [reproducible(runs.read_metrics(path)) for path in (root / "whole", tmp_path / "run")]
+        rows = [reproducible(read_metrics(path)) for path in (root / "whole", tmp_path / "run")]
         assert rows[0] == rows[1]
         assert steps_in(tmp_path / "run") == ["step_00000008", "step_00000012"]
 
@@ -271,5 +271,5 @@ def test_checkpoints_survive_kill_nine_at_any_moment(tmp_path):
     _, model = train(tmp_path / "cut", eval(config, {"tiny_config": tiny_config}))
     _, whole = train(tmp_path / "whole", eval(config, {"tiny_config": tiny_config}))
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), whole.parameters(), strict=True))
-    rows = [reproducible(runs.read_metrics(tmp_path / which)) for which in ("whole", "cut")]
+    rows = [reproducible(read_metrics(tmp_path / which)) for which in ("whole", "cut")]
     assert rows[0] == rows[1]

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tietrain.cli.main import main
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import read_metrics
 from tiny_run import reproducible
 
 TINY = [
@@ -69,7 +70,7 @@ def test_run_leaves_a_whole_directory_and_is_found_again(place, capfd, task, tyi
 
 def check_samples(run, task):
     """At each evaluation the model wrote a little, at the one that was chosen what its translations are."""
-    samples = {row["step"]: row["samples"] for row in runs.read_metrics(run) if row["split"] == "valid"}
+    samples = {row["step"]: row["samples"] for row in read_metrics(run) if row["split"] == "valid"}
     assert len(samples) > 1
     chosen = samples[runs.read_json(run / runs.EVAL)["checkpoint"]["step"]]
     if task == "lm":
@@ -133,7 +134,7 @@ def test_arms_of_one_study_share_data_order(place, schemes):
 def test_init_from_starts_from_the_parents_weights(place):
     assert main(["run_dir=parent", "tying=pre_softmax", *TINY]) == 0
     assert main(["run_dir=child", "tying=pre_softmax", "init_from=parent", *TINY]) == 0
-    parent, child = (runs.read_metrics(place / name) for name in ("parent", "child"))
+    parent, child = (read_metrics(place / name) for name in ("parent", "child"))
     assert runs.read_record(place / "child").parent == runs.read_record(place / "parent").id
     first = [next(row for row in metrics if row["split"] == "train") for metrics in (parent, child)]
     assert first[1]["nats_per_token"] < first[0]["nats_per_token"]
@@ -159,7 +160,7 @@ def test_run_that_was_stopped_continues_bit_for_bit(place, task, number):
     assert main(["run_dir=stopped", *settings]) == 0
     final = "checkpoints/final/model.safetensors"
     assert (place / "stopped" / final).read_bytes() == (place / "whole" / final).read_bytes()
-    stopped, whole = (reproducible(runs.read_metrics(place / name)) for name in ("stopped", "whole"))
+    stopped, whole = (reproducible(read_metrics(place / name)) for name in ("stopped", "whole"))
     assert stopped == whole
     stopped, whole = (json.loads((place / name / runs.EVAL).read_text())["splits"] for name in ("stopped", "whole"))
     assert stopped == whole

@@ -10,7 +10,7 @@ import torch
 from tietrain.errors import DivergedError
 from tietrain.model.loss import LossSum
 from tietrain.plan.flops import count_flops, length_units
-from tietrain.runs import record as runs
+from tietrain.runs.metrics import read_metrics
 from tietrain.train.averaging import load_scored
 from tiny_run import RandomTask, build_model, final_bytes, tiny_config, train
 
@@ -51,7 +51,7 @@ def test_fit_is_not_changed_by_evaluation(tmp_path):
     _, often = train(tmp_path / "a", tiny_config(eval_every=1))
     _, seldom = train(tmp_path / "b", tiny_config(eval_every=100))
     assert final_bytes(tmp_path / "a", often) == final_bytes(tmp_path / "b", seldom)
-    assert [row["step"] for row in runs.read_metrics(tmp_path / "b") if row["split"] == "valid"] == [12]
+    assert [row["step"] for row in read_metrics(tmp_path / "b") if row["split"] == "valid"] == [12]
 
 
 def test_fit_ends_at_the_first_budget_spent(tmp_path):
@@ -72,14 +72,14 @@ def test_fit_ends_at_the_first_budget_spent(tmp_path):
 @pytest.mark.parametrize(("max_steps", "n_rows"), [(20, 10), (10, 10), (7, 7), (25, 10), (3, 3)])
 def test_fit_evaluates_ten_times_by_default(tmp_path, max_steps, n_rows):
     train(tmp_path, tiny_config(max_steps=max_steps, eval_every=None))
-    steps = [row["step"] for row in runs.read_metrics(tmp_path) if row["split"] == "valid"]
+    steps = [row["step"] for row in read_metrics(tmp_path) if row["split"] == "valid"]
     assert len(steps) == n_rows
     assert steps[-1] == max_steps
 
 
 def test_fit_writes_rows_of_metrics(tmp_path):
     result, _ = train(tmp_path, tiny_config(max_steps=10, log_every=4))
-    rows = runs.read_metrics(tmp_path)
+    rows = read_metrics(tmp_path)
     learned = [row for row in rows if row["split"] == "train"]
     assert [row["step"] for row in learned] == [4, 8, 10]
     assert learned[-1]["tokens"] == result.tokens
@@ -191,6 +191,6 @@ def test_fit_on_a_gpu_trains_in_bf16_and_resumes(tmp_path):
     train(tmp_path / "cut", config, stop_after=7)
     continued, _ = train(tmp_path / "cut", config)
     assert (continued.step, continued.tokens) == (whole.step, whole.tokens) == (12, whole.tokens)
-    rows = [runs.read_metrics(tmp_path / which) for which in ("whole", "cut")]
+    rows = [read_metrics(tmp_path / which) for which in ("whole", "cut")]
     for one, other in zip(*rows, strict=True):
         assert one["nats_per_token"] == pytest.approx(other["nats_per_token"], rel=1e-2)

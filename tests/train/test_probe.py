@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tietrain.runs import record as runs
+from tietrain.runs.metrics import read_metrics
 from tietrain.train import probe
 from tiny_run import WALL_CLOCK, RandomTask, build_model, tiny_config, train
 
@@ -17,7 +17,7 @@ def rows_of(tmp_path, monkeypatch):
 
     def rows_of(name, config, **options):
         train(tmp_path / name, config, **options)
-        return runs.read_metrics(tmp_path / name)
+        return read_metrics(tmp_path / name)
 
     return rows_of
 

@@ -12,6 +12,7 @@ from tietrain.config.identity import result_settings
 from tietrain.errors import DataError, SettingsError
 from tietrain.runs import record as runs
 from tietrain.runs.durable import MANIFEST, write_directory
+from tietrain.runs.metrics import read_metrics
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.resume import check_longer_budget
 from tiny_run import RandomTask, final_bytes, reproducible, tiny_config, train
@@ -38,7 +39,7 @@ def test_resume_equals_uninterrupted_bit_for_bit(tmp_path, tying, task, optim):
     continued, other = train(tmp_path / "cut", config)
     assert replace(continued, seconds=0) == replace(whole, seconds=0)
     assert final_bytes(tmp_path / "whole", model) == final_bytes(tmp_path / "cut", other)
-    assert reproducible(runs.read_metrics(tmp_path / "whole")) == reproducible(runs.read_metrics(tmp_path / "cut"))
+    assert reproducible(read_metrics(tmp_path / "whole")) == reproducible(read_metrics(tmp_path / "cut"))
     files = "step_00000012/model.safetensors step_00000012/optimizer.safetensors best/model.safetensors best/state.json"
     for name in files.split():
         both = [(tmp_path / which / "checkpoints" / name).read_bytes() for which in ("whole", "cut")]
@@ -79,17 +80,17 @@ def test_resume_after_a_kill_between_checkpoints_equals_uninterrupted(tmp_path):
     result, other = train(tmp_path / "cut", config)
     assert result.step == 12
     assert final_bytes(tmp_path / "whole", model) == final_bytes(tmp_path / "cut", other)
-    assert reproducible(runs.read_metrics(tmp_path / "whole")) == reproducible(runs.read_metrics(tmp_path / "cut"))
+    assert reproducible(read_metrics(tmp_path / "whole")) == reproducible(read_metrics(tmp_path / "cut"))
     assert not list((tmp_path / "cut" / "checkpoints").glob("*.tmp"))
 
 
 def test_resume_of_a_finished_run_trains_nothing(tmp_path):
     config = tiny_config()
     first, model = train(tmp_path, config)
-    rows = runs.read_metrics(tmp_path)
+    rows = read_metrics(tmp_path)
     again, loaded = train(tmp_path, config)
     assert again == first
-    assert runs.read_metrics(tmp_path) == rows
+    assert read_metrics(tmp_path) == rows
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), loaded.parameters(), strict=True))
 
 
@@ -160,7 +161,7 @@ def test_resume_with_a_longer_budget_equals_one_that_had_it_from_the_start(tmp_p
     train(tmp_path / "cut", tiny_config(optim=CONSTANT, max_steps=10, log_every=2), stop_after=stop_after)
     _, other = train(tmp_path / "cut", longer)
     assert final_bytes(tmp_path / "whole", model) == final_bytes(tmp_path / "cut", other)
-    assert reproducible(runs.read_metrics(tmp_path / "whole")) == reproducible(runs.read_metrics(tmp_path / "cut"))
+    assert reproducible(read_metrics(tmp_path / "whole")) == reproducible(read_metrics(tmp_path / "cut"))
 
 
 def test_resume_knows_moved_files_by_their_content(tmp_path):
@@ -179,7 +180,7 @@ def damaged_rows(tmp_path, change):
     path, lines = tmp_path / runs.METRICS, []
     path.write_bytes(change(path.read_bytes()))
     assert train(tmp_path, tiny_config(), log=lines.append)[0].step == 12
-    steps = [(row["step"], row["split"]) for row in runs.read_metrics(tmp_path)]
+    steps = [(row["step"], row["split"]) for row in read_metrics(tmp_path)]
     assert len(steps) == len(set(steps))
     return any(runs.METRICS in line and "before step 7" in line for line in lines)
 

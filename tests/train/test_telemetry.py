@@ -12,6 +12,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tietrain.config.keys import VOLATILE
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import append_metrics, read_metrics
 from tietrain.train.tensorboard import TensorBoard, add_results, final_scalars, settings_row
 from tiny_run import experiment_in, tiny_config, train
 
@@ -28,7 +29,7 @@ def test_tensorboard_has_one_point_per_row_by_tokens_and_by_flops(tmp_path, stop
     for stop_after in stops:
         train(tmp_path, config, stop_after=stop_after)
     train(tmp_path, config)
-    events, rows = read_back(tmp_path), runs.read_metrics(tmp_path)
+    events, rows = read_back(tmp_path), read_metrics(tmp_path)
     for split, names in (("train", ("nats_per_token", "ppl", "lr", "grad_norm")), ("valid", ("nats_per_token", "ppl"))):
         for name in names:
             chosen = [row for row in rows if row["split"] == split]
@@ -42,7 +43,7 @@ def test_tensorboard_has_one_point_per_row_by_tokens_and_by_flops(tmp_path, stop
 
 def test_tensorboard_time_is_seconds_of_training(tmp_path):
     rows = [{"step": i, "split": "train", "tokens": i, "flops": i, "seconds": 10.0 * i, "ppl": 2.0} for i in (1, 2, 3)]
-    runs.append_metrics(tmp_path, rows)
+    append_metrics(tmp_path, rows)
     TensorBoard(experiment_in(tmp_path, tiny_config()), print)
     times = [p.wall_time for p in read_back(tmp_path).Scalars("train/ppl")]
     assert [b - a for a, b in pairwise(times)] == pytest.approx([10.0, 10.0])
@@ -56,7 +57,7 @@ def test_tensorboard_shows_plan_and_samples_verbatim(tmp_path):
     config = tiny_config("pre_softmax")
     train(tmp_path, config, stop_after=7)
     train(tmp_path, config)
-    events, rows = read_back(tmp_path), runs.read_metrics(tmp_path)
+    events, rows = read_back(tmp_path), read_metrics(tmp_path)
     ((step, plan),) = texts(events, "plan")
     assert step == 0
     assert "    parameters: " in plan
@@ -125,7 +126,7 @@ def test_tensorboard_logs_a_failure_once_and_stops_nothing(tmp_path, monkeypatch
     assert [line for line in lines if "TensorBoard" in line] == [
         "TensorBoard is off for this run: [Errno 28] No space left on device"
     ]
-    assert len(runs.read_metrics(tmp_path)) == 9
+    assert len(read_metrics(tmp_path)) == 9
 
 
 def test_telemetry_draws_a_bar_on_a_terminal_and_logs_the_lines(tmp_path, monkeypatch, capsys):

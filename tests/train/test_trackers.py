@@ -15,6 +15,7 @@ from tietrain.cli.main import main
 from tietrain.config.identity import config_hash, result_settings
 from tietrain.errors import SettingsError
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import read_metrics
 from tietrain.train import trackers
 from tietrain.train.job import run_job
 from tietrain.train.trackers import WANDB_SETTINGS, Trackers, check_installed
@@ -95,7 +96,7 @@ def test_trackers_get_one_point_per_step_of_a_continued_run(tmp_path, fake, caps
     for stop_after in stops:
         train(tmp_path / "run", config, stop_after=stop_after)
     state, _ = train(tmp_path / "run", config)
-    rows = runs.read_metrics(tmp_path / "run")
+    rows = read_metrics(tmp_path / "run")
     assert [step for step, _ in module.points] == sorted({row["step"] for row in rows})
     reproducible = [({k: v for k, v in p.items() if "second" not in k}) for _, p in module.points]
     assert reproducible == [{k: v for k, v in p.items() if "second" not in k} for p in expected(rows).values()]
@@ -149,7 +150,7 @@ def test_trackers_log_a_failure_once_and_stop_nothing(tmp_path, fake, broken):
     state, _ = train(tmp_path, with_trackers("wandb"), log=lines.append)
     assert state.step == 12
     assert [line for line in lines if "wandb" in line] == [f"wandb is off for this run: no {broken} today"]
-    assert len(runs.read_metrics(tmp_path)) == 9
+    assert len(read_metrics(tmp_path)) == 9
 
 
 def test_trackers_that_fail_leave_the_others(tmp_path, fake, monkeypatch):

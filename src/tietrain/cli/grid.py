@@ -224,7 +224,7 @@ def _run(config: RunConfig) -> Outcome:
     if _in_grid():
         config.hardware.threads = launchers.threads_of_cell(HydraConfig.get(), config.hardware.threads)
         _list_run(Experiment(config).directory)
-    outcome = job.run_job(config)
+    outcome = job.run_job(config, list(HydraConfig.get().overrides.task))
     if outcome.status == "diverged" and config.tune.role == "tuning":
         outcome.exit_code = 0  # the search is there to find out which points diverge
     Outcomes().add(outcome)

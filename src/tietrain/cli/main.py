@@ -103,7 +103,7 @@ def _place_of_command(argv: list[str]) -> int | None:
 
 
 def _run_verb(name: str, argv: list[str]) -> int:
-    from tietrain.cli import use, verbs  # noqa: F401  (they register the commands)
+    from tietrain.cli import again, use, verbs  # noqa: F401  (they register the commands)
     from tietrain.cli.registry import VERBS
 
     if name not in VERBS:

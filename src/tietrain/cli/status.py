@@ -18,12 +18,15 @@ from tietrain.cli import cells
 from tietrain.config import DEFAULT_STEPS
 from tietrain.errors import DataError
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import last_row
 from tietrain.runs.reading import is_folder
 from tietrain.runs.view import Run, clean_text, clock, number, read_run
 
 WATCH_SECONDS = 2.0
 # Columns of a table that is not printed on a terminal.
 WIDTH = 180
+# More rows take seconds to lay out, and nobody reads them.
+MOST_ROWS = 200
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "diverged": "red", "unreadable": "red", "damaged": "red"}
 # States in which a grid still has work to do on a run.
 UNFINISHED = ("running", "waiting", "killed", "interrupted")
@@ -130,10 +133,10 @@ def _progress(directory: Path, shown: str) -> Progress:
     run = read_run(directory, shown)
     state, reason = run.status, run.reason
     if state == "running" and not runs.is_locked(directory):
-        state, reason = "killed", "its process is gone; the same command continues it"
+        state, reason = "killed", f"its process is gone; `{runs.resume_command(directory)}` continues it"
     row: dict[str, Any] = {}
     with suppress(DataError):
-        row = next((row for row in reversed(runs.read_metrics(directory)) if row.get("split") == "train"), {})
+        row = last_row(directory, "train")
     fraction = 1.0 if state == "done" else _fraction(run, row)
     seconds = number(row.get("seconds"))
     left = seconds / fraction * (1 - fraction) if state == "running" and fraction and seconds is not None else None
@@ -169,15 +172,15 @@ def _fraction(run: Run, row: dict[str, Any]) -> float | None:
     return min(1.0, max(parts)) if parts else None
 
 
-def status_table(rows: list[Progress], shown: list[Progress] | None = None) -> Group:
-    """The rows, or only those in `shown`, as a table, and below it a line that counts the states of all."""
+def status_table(rows: list[Progress], shown: list[Progress]) -> Group:
+    """Those of the rows that are shown, as a table, and below it a line that counts the states of all."""
     table = Table(box=None, pad_edge=False)
     table.add_column("run", overflow="fold")
     table.add_column("state")
     for name in ("done", "step", "tokens", "tokens/s", "ETA", "loss", "valid"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("reason", overflow="fold")
-    for row in rows if shown is None else shown:
+    for row in shown:
         counts = [_shown(value, ",.0f") for value in (row.step, row.tokens, row.tokens_per_second)]
         eta = "" if row.eta_seconds is None else clock(row.eta_seconds)
         losses = [_shown(value, ".4f") for value in (row.loss, row.valid_loss)]
@@ -186,7 +189,9 @@ def status_table(rows: list[Progress], shown: list[Progress] | None = None) -> G
         if row.state == "waiting":
             name = ("" if name == "." else f"{name}: ") + " ".join(row.cell)
         table.add_row(Text(name), state, _shown(row.fraction, ".0%"), *counts, eta, *losses, Text(row.reason))
-    return Group(table, Text(_summary(rows)))
+    n_left_out = len(rows) - len(shown)
+    left_out = f"; {n_left_out:,} rows are not shown (--json has all)" if n_left_out else ""
+    return Group(table, Text(_summary(rows) + left_out))
 
 
 def _shown(value: float | None, form: str) -> str:
@@ -206,7 +211,8 @@ def show_status(directory: Path, watch: bool) -> None:
     """Print the table once, or keep it up to date until Ctrl-C."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     if not watch:
-        console.print(status_table(read_status(directory)))
+        rows = read_status(directory)
+        console.print(status_table(rows, _kept(rows, MOST_ROWS)))
         return
     with suppress(KeyboardInterrupt), Live(_fitting(directory, console), console=console, auto_refresh=False) as live:
         while True:
@@ -217,9 +223,13 @@ def show_status(directory: Path, watch: bool) -> None:
 def _fitting(directory: Path, console: Console) -> Group:
     """The table with only as many rows as the terminal has room for, so that the line below it stays visible."""
     rows = read_status(directory)
-    table = status_table(rows)
-    n_shown = len(rows) - (len(console.render_lines(table)) - console.height)
-    if n_shown >= len(rows):
-        return table
-    kept = {id(row) for row in sorted(rows, key=lambda row: LEFT_OUT.get(row.state, 0))[: max(0, n_shown)]}
-    return status_table(rows, [row for row in rows if id(row) in kept])
+    shown = _kept(rows, console.height)
+    table = status_table(rows, shown)
+    n_too_many = len(console.render_lines(table)) - console.height
+    return table if n_too_many <= 0 else status_table(rows, _kept(shown, len(shown) - n_too_many))
+
+
+def _kept(rows: list[Progress], most: int) -> list[Progress]:
+    """The rows if they are few, else those with the states that matter most."""
+    kept = {id(row) for row in sorted(rows, key=lambda row: LEFT_OUT.get(row.state, 0))[: max(0, most)]}
+    return [row for row in rows if id(row) in kept]

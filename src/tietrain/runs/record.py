@@ -16,15 +16,16 @@ Beside the runs of grids, `outputs/<study>/grid.jsonl` lists the cells of those 
 import fcntl
 import json
 import os
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from tietrain.errors import DataError, LockedError, storage_error
-from tietrain.runs.reading import NO_FILE, OTHER_RUN, is_there, reading
+from tietrain.runs.reading import NO_FILE, OTHER_RUN, reading
 
 RUN, CONFIG, PLAN, LEDGER, AUDIT = "run.json", "config.yaml", "plan.json", "ledger.json", "audit.json"
 METRICS, EVAL, LOG, LOCK = "metrics.jsonl", "eval.json", "train.log", ".lock"
@@ -52,6 +53,8 @@ class RunRecord:
     `settings` are the full keys that decide the result; `arm` is a hash of them without the seeds.
     `fingerprints` are content hashes: corpus, vocabulary of every stack, batches.
     `machine` holds device, precision, threads, compile and versions; the report warns of arms that differ in it.
+    `earlier_machines` are those of the starts before the last one, if it continued the run.
+    `words` and `folder` are those of the command line that started it, for `tietrain resume`.
     `exit_code` is that of this run; it tells whether a failure would happen again. `version` is that of tietrain.
     `declared` is what was stated before training about the comparison: metric, split, baseline, margin, looks;
     `corrections` are what was changed of it afterwards: date, key, what it was, value.
@@ -69,9 +72,12 @@ class RunRecord:
     reason: str = ""
     exit_code: int = 0
     version: str = ""
+    words: list[str] = field(default_factory=list)
+    folder: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     fingerprints: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
+    earlier_machines: list[dict[str, Any]] = field(default_factory=list)
     declared: dict[str, Any] = field(default_factory=dict)
     corrections: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -98,13 +104,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
+    """`write_chunks` of one."""
+    write_chunks(path, [content])
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
     """Write a whole file under another name, then rename it: a reader finds the old one or the new one."""
     beside = path.with_name(path.name + ".tmp")
     with writing(path):
         try:
             beside.unlink(missing_ok=True)
             with open(beside, "xb") as f:  # never through a link that lies there
-                f.write(content)
+                f.writelines(chunks)
                 f.flush()
                 os.fsync(f.fileno())
             os.replace(beside, path)
@@ -141,6 +152,11 @@ def read_json(path: Path) -> Any:
         raise DataError(str(path), f"it is not JSON ({e})", OTHER_RUN) from e
 
 
+def resume_command(directory: Path) -> str:
+    """The command that continues a run."""
+    return shlex.join(["tietrain", "resume", str(directory)])
+
+
 def write_record(directory: Path, record: RunRecord) -> None:
     """Write `run.json`."""
     write_json(directory / RUN, asdict(record))
@@ -167,13 +183,6 @@ def _plain(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
-def append_metrics(directory: Path, rows: list[dict[str, Any]]) -> None:
-    """Append rows to `metrics.jsonl`, whole lines in one write."""
-    path = directory / METRICS
-    with writing(path):
-        append(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-
-
 def append(path: Path, content: bytes) -> None:
     """Append to a file, or begin it, in one write; OSError if the system refuses or it is not a regular file."""
     with open(path, "ab", opener=_plain) as f:
@@ -184,26 +193,6 @@ def append_log(directory: Path, text: str) -> None:
     """Append to `train.log`; a full disk never stops a run here."""
     with suppress(OSError), open(directory / LOG, "a", encoding="utf-8", errors="replace", opener=_plain) as f:
         f.write(text)
-
-
-def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """The rows of `metrics.jsonl`; lines cut off by a crash are left out."""
-    path = directory / METRICS
-    if not is_there(path):
-        return []
-    rows = []
-    for line in read_bytes(path).split(b"\n"):
-        with suppress(ValueError, RecursionError):
-            row = json.loads(line)
-            if isinstance(row, dict) and isinstance(row.get("step"), int):
-                rows.append(row)
-    return rows
-
-
-def cut_metrics(directory: Path, step: int) -> None:
-    """Keep the rows up to a step: a resumed run writes the later ones again."""
-    rows = [row for row in read_metrics(directory) if row["step"] <= step]
-    write_text(directory / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 @contextmanager

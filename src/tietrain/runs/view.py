@@ -15,6 +15,7 @@ from typing import Any
 
 from tietrain.errors import DataError
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import rows
 from tietrain.runs.reading import is_folder, is_there
 from tietrain.runs.seal import broken
 
@@ -272,21 +273,24 @@ def _with_progress(run: Run, record: runs.RunRecord) -> Run:
 
 
 def _with_curve(run: Run, directory: Path) -> Run:
+    points = []
+    looks: list[dict[str, float]] = []
     try:
-        rows = runs.read_metrics(directory)
+        for row in rows(directory):
+            if row.get("split") == "probe" and len(looks) < MAX_LOOKS:
+                looks.append(_numbers(row))
+            if row.get("split") != "valid":
+                continue
+            numbers = _numbers({name: row.get(name) for name in ("step", "tokens", "flops", "nats_per_token")})
+            if len(numbers) == 4:
+                step, tokens, flops, nats = numbers.values()
+                points.append(Point(int(step), tokens, flops, nats, number(row.get("seconds"))))
     except DataError as e:
         return replace(run, no_curve=f"{runs.METRICS}: {_why(e)}")
-    points = []
-    looks = [_numbers(row) for row in rows if row.get("split") == "probe"]
-    for row in rows:
-        numbers = _numbers({name: row.get(name) for name in ("step", "tokens", "flops", "nats_per_token")})
-        if row.get("split") == "valid" and len(numbers) == 4:
-            step, tokens, flops, nats = numbers.values()
-            points.append(Point(int(step), tokens, flops, nats, number(row.get("seconds"))))
     points.sort(key=lambda p: p.step)
     while len(points) > MAX_POINTS:
         points = points[:0:-2][::-1]
-    return replace(run, curve=tuple(points), looks=tuple(looks[:MAX_LOOKS]))
+    return replace(run, curve=tuple(points), looks=tuple(looks))
 
 
 def number(value: Any) -> float | None:

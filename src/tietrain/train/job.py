@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +35,12 @@ if TYPE_CHECKING:
 Log = Callable[[str], None]
 
 
-def run_job(config: RunConfig) -> Outcome:
-    """Run one experiment to its end, or find it finished; every ending is written to `run.json`, none is raised."""
+def run_job(config: RunConfig, words: Sequence[str] = ()) -> Outcome:
+    """Run one experiment to its end, or find it finished; every ending is written to `run.json`, none is raised.
+
+    Args:
+        words: of the command line that asks for it; none if its directory does.
+    """
     experiment = Experiment(config)
     try:
         check_installed(config.train.trackers)
@@ -45,13 +49,14 @@ def run_job(config: RunConfig) -> Outcome:
             make_own_folder(experiment.directory.parent)
         with held(experiment.directory):
             previous = previous_record(experiment)
-            return earlier_outcome(experiment, previous) or _run(experiment, _new_record(experiment, previous))
+            return earlier_outcome(experiment, previous) or _run(experiment, _new_record(experiment, previous, words))
     except TietrainError as e:
         return Outcome(str(experiment.directory), e.status, e.exit_code, str(e))
 
 
-def _new_record(experiment: Experiment, previous: RunRecord | None) -> RunRecord:
+def _new_record(experiment: Experiment, previous: RunRecord | None, words: Sequence[str]) -> RunRecord:
     config, directory = experiment.config, experiment.directory
+    machines = [*previous.earlier_machines, previous.machine] if previous and has_work(directory) else []
     return RunRecord(
         id=directory.name,
         study=config.study,
@@ -59,8 +64,11 @@ def _new_record(experiment: Experiment, previous: RunRecord | None) -> RunRecord
         task=config.task.name,
         status="running",
         version=__version__,
+        words=list(words) or (previous.words if previous else []),
+        folder=str(Path.cwd()),
         seed=config.seed,
         settings=experiment.settings,
+        earlier_machines=[machine for i, machine in enumerate(machines) if machine and machine not in machines[:i]],
         declared=previous.declared if previous and (previous.arm or has_work(directory)) else config.declared,
         corrections=previous.corrections if previous else [],
         started_at=(previous.started_at if previous else "") or _now(),

@@ -30,7 +30,7 @@ from tietrain.train.optim import (
     train_step,
 )
 from tietrain.train.probe import Probe
-from tietrain.train.resume import make_identity, metrics_seal, resume
+from tietrain.train.resume import make_identity, resume
 from tietrain.train.state import Interval, TrainState
 from tietrain.train.stop import StopRequest
 from tietrain.train.tasks.task import Task
@@ -189,7 +189,6 @@ def _save(
     state: TrainState,
     telemetry: Telemetry,
 ) -> None:
-    telemetry.sync()
-    body = {"state": state.to_json(), "metrics": metrics_seal(directory), **identity}
+    body = {"state": state.to_json(), "metrics": telemetry.sync(), **identity}
     save_checkpoint(directory, state.step, model, optimizer, body, smoothed)
     remove_unnamed(directory)

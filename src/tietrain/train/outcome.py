@@ -38,7 +38,7 @@ def outcome_of_error(error: BaseException, experiment: Experiment) -> Outcome:
     """The outcome of a run that a signal or an error ended; the log of the run gets the traceback of an error."""
     directory = experiment.directory
     if isinstance(error, Stopped):
-        message = f"stopped by a signal after saving; the same command continues {directory}"
+        message = f"stopped by a signal after saving; `{runs.resume_command(directory.absolute())}` continues it"
         return Outcome(str(directory), "interrupted", 128 + error.signal, message)
     runs.append_log(directory, "".join(traceback.format_exception(error)))
     if isinstance(error, TietrainError):
@@ -55,7 +55,8 @@ def _explain(error: BaseException, experiment: Experiment) -> tuple[int, str]:
         or "can't allocate memory" in str(error)  # torch's CPU allocator has no type of its own
     ):
         tokens = config.hardware.device_batch_tokens or config.train.batch_tokens
-        remedy = f"set hardware.device_batch_tokens below {tokens}, and the same run continues"
+        command = f"{runs.resume_command(directory.absolute())} hardware.device_batch_tokens={max(1, tokens // 2)}"
+        remedy = f"`{command}` continues it with smaller parts"
         return 7, f"out of memory: {tokens} tokens at once do not fit; {remedy}"
     if isinstance(error, OSError):
         refusal = storage_error(str(error.filename or directory), error)

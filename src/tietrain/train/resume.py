@@ -1,6 +1,5 @@
 """Continuing a run where it stopped, and refusing to continue it as another experiment."""
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from tietrain.errors import DataError, SettingsError
 from tietrain.model.transformer import Transformer
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
-from tietrain.runs.reading import is_there
+from tietrain.runs.metrics import cut_metrics, seal_of_metrics
 from tietrain.train.averaging import restore_kept
 from tietrain.train.checkpoint import STATE, load_checkpoint, step_checkpoints
 from tietrain.train.experiment import Experiment
@@ -61,7 +60,7 @@ def resume(
     check = partial(_check_same, directory, identity)
     body = load_checkpoint(directory, model, optimizer, check, log, smoothed)
     if body is None:
-        runs.cut_metrics(directory, 0)
+        cut_metrics(directory, 0)
         return TrainState()
     for name in BIT_CONDITIONS:
         before, now = body["machine"].get(name), identity["machine"].get(name)
@@ -70,20 +69,13 @@ def resume(
     state = _state(directory, body)
     seal = body.get("metrics")
     n_bytes = seal.get("bytes") if isinstance(seal, dict) else None
-    if not isinstance(n_bytes, int) or seal != metrics_seal(directory, n_bytes):
+    if not isinstance(n_bytes, int) or seal != seal_of_metrics(directory, n_bytes):
         lost = f"rows before step {state.step} may be missing"
         log(f"{directory / runs.METRICS} is not as the checkpoint left it: {lost}")
-    runs.cut_metrics(directory, state.step)
+    cut_metrics(directory, state.step)
     restore_kept(directory, smoothed or model, state, log)
     log(f"continuing after step {state.step}")
     return state
-
-
-def metrics_seal(directory: Path, n_bytes: int | None = None) -> dict[str, Any]:
-    """Size and sha256 of `metrics.jsonl`, or of its first bytes."""
-    path = directory / runs.METRICS
-    content = runs.read_bytes(path)[:n_bytes] if is_there(path) else b""
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def newest_body(directory: Path) -> dict[str, Any] | None:

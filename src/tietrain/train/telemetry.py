@@ -1,7 +1,6 @@
 """What a run reports while it trains: rows of `metrics.jsonl`, TensorBoard, trackers, and progress on the screen."""
 
 import math
-import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import MetricsFile, rows
 from tietrain.runs.view import clock
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware
@@ -39,7 +39,8 @@ class Telemetry:
 
     def __enter__(self) -> Self:
         self._board = TensorBoard(self._experiment, self._log)
-        self._trackers.start(runs.read_metrics(self._directory))
+        self._metrics = MetricsFile(self._directory)
+        self._trackers.start(rows(self._directory))
         if self._bar:
             with suppress(OSError):  # the terminal can be closed
                 self._bar.start()
@@ -86,14 +87,12 @@ class Telemetry:
         """Log a look at how the model begins."""
         self._add({**_where(state, "probe"), **seen})
 
-    def sync(self) -> None:
-        """Bring the rows to the disk, before a checkpoint that counts on them."""
-        path = self._directory / runs.METRICS
-        with runs.writing(path), open(path, "ab") as f:
-            os.fsync(f.fileno())
+    def sync(self) -> dict[str, Any]:
+        """Bring the rows to the disk, before a checkpoint that counts on them; returns their size and sha256."""
+        return self._metrics.sync()
 
     def _add(self, row: dict[str, Any]) -> None:
-        runs.append_metrics(self._directory, [row])
+        self._metrics.add(row)
         self._board.add_row(row)
         self._trackers.add_row(row)
 

@@ -11,6 +11,7 @@ from tietrain.config.identity import flat_settings
 from tietrain.config.keys import NESTED, VOLATILE
 from tietrain.runs import record as runs
 from tietrain.runs.events import FLOPS_A_STEP, EventFile, clear_events, verbatim
+from tietrain.runs.metrics import rows
 from tietrain.runs.scores import NATS
 from tietrain.train.experiment import Experiment
 
@@ -38,9 +39,9 @@ class TensorBoard:
     def __init__(self, experiment: Experiment, log: Callable[[str], None]):
         self._log = log
         self._failed = False
-        rows = runs.read_metrics(experiment.directory)
-        self._guarded(lambda: self._open(experiment, rows[-1]["seconds"] if rows else 0.0))
-        for row in rows:
+        seconds = max((row["seconds"] for row in rows(experiment.directory)), default=0.0)
+        self._guarded(lambda: self._open(experiment, seconds))
+        for row in rows(experiment.directory):
             self.add_row(row)
 
     def add_row(self, row: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, redirect_stdout
 from importlib.util import find_spec
 from typing import Any
@@ -25,7 +25,7 @@ WANDB_SETTINGS = {
 }
 
 
-def check_installed(names: Sequence[str]) -> None:
+def check_installed(names: Iterable[str]) -> None:
     """SettingsError for a tracker that is requested and not installed."""
     for name in names:
         if getattr(find_spec(name), "origin", None) is None:  # a folder of that name, as wandb makes, is not a module
@@ -53,7 +53,7 @@ class Trackers(AbstractContextManager["Trackers"]):
         for name, (run, _) in list(self._runs.items()):
             self._guarded(name, run.finish)
 
-    def start(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def start(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Open the trackers' runs, and add the rows of metrics there are."""
         for name in self._experiment.config.train.trackers:
             self._guarded(name, lambda name=name: self._open(name))  # type: ignore[misc]

@@ -9,6 +9,7 @@ from tietrain.report.arms import compare, make_arms
 from tietrain.report.pages.starts import starts_text
 from tietrain.report.verdicts import judge
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import append_metrics
 from tietrain.runs.view import collect
 
 
@@ -35,7 +36,7 @@ def text_of(tmp_path):
                 directory = write_run(tmp_path, make_config("lm", label, seed), loss=loss + 0.001 * seed)
                 end = row_norm if label == "pre_softmax" else 1.0
                 seen = {"logit_std": 1.0, "own_logit": 0.25, "row_norm_tied": 1.0}
-                runs.append_metrics(directory, [look_row(0, start, **seen), look_row(10, start / 2)])
+                append_metrics(directory, [look_row(0, start, **seen), look_row(10, start / 2)])
                 body = runs.read_json(directory / runs.EVAL)
                 runs.write_json(directory / runs.EVAL, body | {"row_norms": {"tied": end}})
         (comparison,) = compare(make_arms(collect(tmp_path)))

@@ -12,6 +12,7 @@ from tietrain.report.pages.tensorboard_report import write_tensorboard_report
 from tietrain.report.verdicts import judge
 from tietrain.report.write import write_report
 from tietrain.runs import record as runs
+from tietrain.runs.metrics import read_metrics
 from tietrain.runs.view import collect
 
 
@@ -49,7 +50,7 @@ def test_write_tensorboard_report_has_tables_as_text_and_one_run_per_arm(demo, c
 def test_write_tensorboard_report_has_the_mean_of_seeds_under_the_tags_of_runs(demo):
     write_report(demo, tensorboard=True)
     events = read_back(demo / "report" / "tb" / "mt" / "none")
-    of_arm = [runs.read_metrics(path) for path in runs.find_runs(demo) if "-none-" in path.name]
+    of_arm = [read_metrics(path) for path in runs.find_runs(demo) if "-none-" in path.name]
     looks = [[row for row in rows if row["split"] == "valid"] for rows in of_arm]
     assert len(looks) == 2
     for tag, axis in (

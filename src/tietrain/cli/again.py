@@ -1,0 +1,91 @@
+"""A run from its directory alone: `tietrain resume` goes on with it, `tietrain reproduce` makes it again and compares."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tietrain.cli.registry import answer, argument, verb
+from tietrain.config import RunConfig
+from tietrain.config.stored import override_config, read_run_config
+from tietrain.errors import SettingsError, eprint
+from tietrain.runs import record as runs
+from tietrain.runs.record import RunRecord
+from tietrain.train.experiment import Experiment
+
+RUN = argument("run", type=Path, help="a run directory")
+
+
+@verb(
+    "resume", RUN, argument("overrides", nargs="*", metavar="key=value", help="hardware.*, data.root, a longer budget")
+)
+def resume(args: argparse.Namespace) -> int:
+    """Continue a run from its directory, with the settings that it recorded. Threads stay as they were if there are as many.
+
+    Relative paths of data begin at the folder that the run was started in.
+    """
+    directory = args.run.resolve()
+    config, _ = _recorded(directory, args.overrides)
+    if Experiment(config).directory.resolve() != directory:
+        config.run_dir = str(directory)
+    return _run(config)
+
+
+@verb(
+    "reproduce",
+    *(RUN, argument("overrides", nargs="*", metavar="key=value", help="hardware.*, data.root")),
+    argument("--to", type=Path, metavar="DIR", help="where to run it; default: outputs/reproduced/NAME"),
+)
+def reproduce(args: argparse.Namespace) -> int:
+    """Make a finished run again elsewhere and compare: weights and logged rows bit for bit, and scores.
+
+    The exit code is 0 if they are equal and 1 if they differ; then the conditions that differ are listed.
+    """
+    directory = args.run.resolve()
+    target = args.to.resolve() if args.to else None
+    config, record = _recorded(directory, args.overrides)
+    if record.status != "done":
+        raise SettingsError(str(args.run), f"it is not finished ({record.status})", f"use `tietrain resume {args.run}`")
+    config.study = "reproduced"
+    config.run_dir = str(target) if target else None
+    target = Experiment(config).directory.resolve()
+    code = _run(config)
+    if code:
+        return code
+    from tietrain.train.reproduce import conditions, differences
+
+    found = differences(directory, target)
+    apart = conditions(record, runs.read_record(target))
+    body = {"there": str(directory), "here": str(target), "differences": found, "conditions": apart}
+    lines = [f"{target} is {directory}, bit for bit: weights, logged rows and scores"]
+    if found:
+        lines = [
+            *found,
+            *(f"this may be why: {condition}" for condition in apart or ["no condition that was recorded"]),
+        ]
+    answer(args, body, lines)
+    return 1 if found else 0
+
+
+def _recorded(directory: Path, words: Sequence[str]) -> tuple[RunConfig, RunRecord]:
+    """The configuration of a run on this machine, and its record; from here on paths begin where they did."""
+    config = read_run_config(directory)
+    record = runs.read_record(directory)
+    threads = record.machine.get("threads")
+    fits = isinstance(threads, int) and 0 < threads <= (os.cpu_count() or 1)
+    config.hardware = replace(config.hardware, threads=threads if fits else None)
+    if os.path.isdir(record.folder):
+        os.chdir(record.folder)
+    elif record.folder:
+        eprint(f"{directory} was started in {record.folder}, which is not here: relative paths begin at {Path.cwd()}")
+    return override_config(config, words), record
+
+
+def _run(config: RunConfig) -> int:
+    from tietrain.train.job import run_job
+
+    outcome = run_job(config)
+    if outcome.message:
+        eprint(f"tietrain: {outcome.message}")
+    return outcome.exit_code
