@@ -18,6 +18,7 @@ from tietrain.config.hydra_errors import hydra_error
 from tietrain.errors import SettingsError
 from tietrain.runs import record as runs
 from tietrain.runs.metrics import read_metrics
+from tietrain.train.outcome import Outcome
 
 TINY = ["study=grid", "data.preset=tiny", "model=tiny", "model.vocab_size=400", "train.batch_tokens=256"]
 TINY += ["train.max_steps=4", "train.checkpoint_every=2", "train.log_every=1", "train.eval_every=4"]
@@ -200,6 +201,17 @@ def test_workers_end_after_their_cell_if_the_grid_is_killed(start):
     with start(*words, "train.slow_step_seconds=0") as process:
         assert "grid: 2 skipped, 2 done\n" in process.communicate(timeout=300)[1]
     assert not list(study.glob(".grid-*"))
+
+
+@pytest.mark.filterwarnings("ignore")  # of the plugin
+def test_search_whose_trials_all_diverge_says_that_none_has_a_value(tietrain_cli, monkeypatch):
+    needs("optuna_sweeper")
+    diverged = Outcome("x", "diverged", 4, "step 1: the loss is nan")
+    monkeypatch.setattr("tietrain.train.job.run_job", lambda *_: diverged)
+    ran = tietrain_cli("-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optim.lr=interval(1e-4,1e-2)")
+    assert ran.code == 1
+    assert "grid: 2 diverged; no trial has a value\n" in ran.err
+    assert "float-castable" not in ran.err and "ended early" not in ran.err
 
 
 @pytest.mark.slow

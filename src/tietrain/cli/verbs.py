@@ -201,7 +201,7 @@ def data(args: argparse.Namespace) -> int:
         with StopRequest() as stop, reported(eprint), stop.interruptible():
             description = describe_data(config)
     except Stopped as e:
-        eprint("stopped by a signal; text that was prepared half is removed")
+        eprint(f"{e}; text that was prepared half is removed")
         return 128 + e.signal
     return answer(args, description, description_lines(description))
 

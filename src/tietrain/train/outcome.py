@@ -38,7 +38,7 @@ def outcome_of_error(error: BaseException, experiment: Experiment) -> Outcome:
     """The outcome of a run that a signal or an error ended; the log of the run gets the traceback of an error."""
     directory = experiment.directory
     if isinstance(error, Stopped):
-        message = f"stopped by a signal after saving; `{runs.resume_command(directory.absolute())}` continues it"
+        message = f"{error} after saving; `{runs.resume_command(directory.absolute())}` continues it"
         return Outcome(str(directory), "interrupted", 128 + error.signal, message)
     runs.append_log(directory, "".join(traceback.format_exception(error)))
     if isinstance(error, TietrainError):
