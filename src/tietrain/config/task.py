@@ -51,9 +51,9 @@ class TaskConfig:
     length_penalty: float = setting(0.0, SEARCH, ge=0, at_eval=True)
     """A hypothesis's score is divided by ((5 + tokens) / 6) ** length_penalty; fields use 0 to 1. Source: Wu et al.
     2016, equation 14."""
-    max_output_ratio: float = setting(2.0, TRANSLATION, ge=0, le=1000, at_eval=True)
+    max_output_ratio: float = setting(2.0, TRANSLATION, ge=0, le=100, at_eval=True)
     """A translation has at most ratio x source pieces + max_output_extra tokens, end mark included."""
-    max_output_extra: int = setting(20, TRANSLATION, ge=1, le=10_000, at_eval=True)
+    max_output_extra: int = setting(20, TRANSLATION, ge=1, le=1000, at_eval=True)
     """The constant part of the longest translation, in tokens."""
     metrics: list[str] = setting(["bleu", "chrf"], TRANSLATION, at_eval=True)
     """Scores of the translations."""
