@@ -87,6 +87,9 @@ REMEDIES = {
     errno.ESTALE: "check that the network file system is still mounted",
 }
 
+# How a remedy ends; of a run, its outcome names the command.
+AGAIN = "start the command again"
+
 # Choices that a reader takes in at once.
 FEW = 8
 
@@ -99,7 +102,7 @@ def storage_error(requested: str, error: OSError) -> StorageError:
     """
     remedy = REMEDIES.get(error.errno or 0, "remove the cause")
     problem = f"the system says {error.strerror or error}"
-    return StorageError(requested, problem, f"{remedy}, then start the command again")
+    return StorageError(requested, problem, f"{remedy}, then {AGAIN}")
 
 
 def system_refusal(error: OSError) -> StorageError:

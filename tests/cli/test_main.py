@@ -88,6 +88,11 @@ def test_main_passes_on_refusals_with_their_setting_and_code(tietrain_cli):
     assert not list(Path().rglob("run.json"))
 
 
+def test_main_says_which_words_count_for_nothing(tietrain_cli):
+    ran = tietrain_cli("plan", "model=tiny", "seed=1", "task=lm", "seed=2", "seed=2")
+    assert (ran.code, ran.err) == (0, "tietrain: seed=1 is not used: seed=2 comes after it\n")
+
+
 def test_every_command_explains_itself(tietrain_cli, golden):
     texts = {}
     for name, parser in sorted(VERBS.items()):

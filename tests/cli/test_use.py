@@ -86,6 +86,28 @@ def test_translate_begins_translations_with_their_prefix(use, sources, tmp_path)
         assert ran.code == 3 and ran.err.startswith(f"tietrain: {setting}")
 
 
+def test_translate_and_generate_go_on_from_no_unknown_text(use, tmp_path):
+    (tmp_path / "prefixes").write_text("the\nthe \u03c9\n")
+    ran = use("translate", "mt", "--prefix", "prefixes", stdin=b"a\nb\n")
+    assert ran.code == 3
+    assert ran.err.startswith("tietrain: prefix of line 2: the run's vocabulary lacks '\u03c9'")
+    ran = use("generate", "lm", "--prompt", "the \u03c9 the", "--length", "3")
+    assert ran.code == 3 and ran.err.startswith("tietrain: --prompt: the run's vocabulary lacks '\u03c9'")
+
+
+@pytest.mark.parametrize("command", ["translate", "eval"])
+def test_a_refused_run_says_that_it_was_never_trained(use, tmp_path, command):
+    shutil.rmtree(tmp_path / "mt" / "checkpoints")
+    record = runs.read_record(tmp_path / "mt")
+    record.status, record.exit_code, record.reason = "failed", 3, "task.max_len=3: every pair is longer; give 9"
+    runs.write_record(tmp_path / "mt", record)
+    ran = use(command, "mt", stdin=b"a\n")
+    assert ran.code == 3
+    assert ran.err.startswith(
+        "tietrain: mt: it was refused: task.max_len=3: every pair is longer; give 9; it was never"
+    )
+
+
 def test_translate_computes_in_bfloat16_if_asked(use, sources):
     ran = use("translate", "mt", "hardware.precision=bf16", "--beam", "3", stdin=b"\n".join(sources[:5]))
     assert ran.code == 0 and len(ran.out.splitlines()) == 5

@@ -149,7 +149,7 @@ REFUSED = [
     (["match.by=params", "match.baseline='none seed=3'"], "match.baseline=none seed=3"),
     (["match.by=params", "match.baseline='none model.d_modl=3'"], "match.baseline=none model.d_modl=3"),
     (["match.by=params", "match.baseline='none model.n_heads=3'"], "match.baseline=none model.n_heads=3"),
-    (["match.by=params", "match.baseline=''"], "match.baseline="),
+    (["match.by=params", "match.baseline=''"], "match.baseline=''"),
     (["match.by=params", "match.solved={was: 3}"], "match.solved={was: 3}"),
     (
         ["match.by=params", "match.baseline=pre_softmax", "match.multiple_of=2199023255552"],

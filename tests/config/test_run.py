@@ -1,11 +1,13 @@
 """Every setting is checked with its full key, and what decides a result decides the hash."""
 
 import dataclasses
+import shlex
 
 import pytest
 
+from refusals import refusal
 from tietrain.config import DataConfig, RunConfig
-from tietrain.config.compose import compose_config, config_yaml
+from tietrain.config.compose import compose_config, config_yaml, parse_overrides
 from tietrain.config.identity import config_hash, flat_settings, run_name
 from tietrain.config.keys import ALL
 from tietrain.config.layout import make_shape
@@ -204,3 +206,58 @@ def test_joint_vocabulary_follows_the_rules():
     assert compose_config(["task=mt", "data.vocabulary=joint"]).joint_vocabulary
     shape = make_shape(compose_config(["task=mt"]))
     assert shape.stacks[0].vocabulary != shape.stacks[1].vocabulary
+
+
+# Word -> how its refusal tells to write it.
+QUOTED = {
+    "data.root=lang=en": 'data.root="lang=en"',
+    "data.root=mål": 'data.root="mål"',
+    "data.root=(1)": 'data.root="(1)"',
+    "data.root=a#b": 'data.root="a#b"',
+    'data.root=say "x\\': 'data.root="say \\"x\\\\"',
+    "data.splits.train=[C:\\x#1,a b]": 'data.splits.train=["C:\\x#1",a b]',
+    "data.splits={train: [v=1.txt], valid: [a (2).txt, b]}": 'data.splits={train: ["v=1.txt"], valid: ["a (2).txt", b]}',
+    "study=true": 'study="true"',
+    "data.columns=[1.50,en]": 'data.columns=["1.50",en]',
+    "data.columns=[en,de],[true,de]": 'data.columns=[en,de],["true",de]',
+}
+
+
+@pytest.mark.parametrize("word", QUOTED)
+def test_parse_overrides_tells_how_a_word_is_written_in_quotes(word):
+    error = refusal(parse_overrides, ["task=lm", word])
+    (written,) = shlex.split(error.remedy.removeprefix("write "))
+    assert (error.setting, written) == (word, QUOTED[word])
+    parse_overrides([written])
+
+
+@pytest.mark.parametrize("word", ["", "foo", "data.splits={train:", "data.root=", 'study=""', "data.columns=[en,'']"])
+def test_parse_overrides_refuses_words_that_say_nothing(word):
+    assert refusal(parse_overrides, ["task=lm", word, "seed=1"]).setting == (word or "''")
+
+
+def test_parse_overrides_takes_names_as_they_are_written():
+    words = ["data.columns=[no,on]", "data.splits={no: [2017,1.5]}", "study=True", "model.norm_bias=true"]
+    values = [override.value() for override in parse_overrides(words)]
+    assert values == [["no", "on"], {"no": [2017, 1.5]}, True, True]
+
+
+# What stands in a file of the user -> the name at fault; None if there is none.
+NAMES = {
+    "format: text\ncolumns: [en, no]\n": "no",
+    "format: text\nsplits:\n  on: [a]\n": "on",
+    "format: text\nsplits: {train: [010]}\n": "010",
+    "# @package _global_\ndata: {subset: off}\n": "off",
+    "format: text\ncolumns: ['no', \"yes\", no.txt, my_file, 2017]\nroot: ~\nbyte_fallback: no\n": None,
+}
+
+
+@pytest.mark.parametrize("text", NAMES)
+def test_files_of_the_user_hold_names_as_they_are_written(tmp_path, text):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.yaml").write_text(text)
+    error = refusal(compose_config, ["task=mt", "data=mine"], [str(tmp_path)])
+    name = NAMES[text]
+    assert (f"write the name in quotes: '{name}'" == error.remedy) == (name is not None)
+    line = 1 + text[: text.find(name or "")].count("\n")
+    assert error.setting == (f"{tmp_path}/data/mine.yaml, line {line}" if name else "data.splits=[]")

@@ -39,8 +39,9 @@ def parser_of(kind, path):
 def rows_of(path, kind, content):
     """The rows of a file, as a corpus reads them."""
     path.write_bytes(content)
-    found = read_text_file(path, f"data.splits.train=[{path.name}]", parser_of(kind, path), 2)
-    return list(zip(*found[0], strict=True))
+    found = ([], [])
+    read_text_file(path, f"data.splits.train=[{path.name}]", parser_of(kind, path), found)
+    return list(zip(*found, strict=True))
 
 
 def rows_or_none(path, kind, content):

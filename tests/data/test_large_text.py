@@ -78,14 +78,16 @@ def test_texts_that_no_memory_holds_are_refused_where_they_begin(tmp_path, monke
 
     def read(content: bytes):
         (tmp_path / "a").write_bytes(content)
-        return read_text_file(tmp_path / "a", "x", lambda number, line: [line], 1)
+        lines = []
+        read_text_file(tmp_path / "a", "x", lambda number, line: [line], [lines])
+        return lines
 
-    assert len(read(b"x" * 99 + b"\n")[0][0]) == 1
+    assert len(read(b"x" * 99 + b"\n")) == 1
     assert refusal(read, b"short\n" + b"x" * 10**6).setting == f"{tmp_path}/a:2"
     for content in (b"\n" * 10**6, b"a\n" * 5 + b"\n" * 10**6):
         error = refusal(read, content)
         assert isinstance(error, DataError) and "first 1,000 rows" in error.problem
-    assert len(read(b"a\n" * 20 + b"\n" * 1900)[0][0]) == 1920
+    assert len(read(b"a\n" * 20 + b"\n" * 1900)) == 1920
 
 
 def refusing(number: int):

@@ -274,6 +274,20 @@ def test_prepare_notes_bytes_that_train_never_has(mt, tmp_path):
     assert unlike_train(mt, tmp_path, "Ж", character_coverage=0.9995) == []
 
 
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "word", "char"])
+def test_prepare_refuses_a_split_of_unknown_words_and_notes_many(mt, tmp_path, kind):
+    def notes(text: str) -> list[str]:
+        (tmp_path / "valid.xx").write_text(text * 20)
+        return [note for note in prepare(arm(mt, kind=kind)).notes if "unknown" in note]
+
+    error = refusal(notes, "\u03b1\u03b2 \u03b3\n")
+    assert isinstance(error, DataError) and error.setting == "data.splits.valid"
+    assert error.problem == "the vocabulary of train knows no word of xx"
+    (note,) = notes("\u03b1\u03b2 \u03b3 \u03b4 THE\n")
+    assert note.startswith("valid: ") and " of the pieces of xx are unknown" in note
+    assert notes("THE CAT SEES THE DOG\n") == []
+
+
 def test_prepare_builds_a_damaged_cache_again(mt, tmp_path):
     first = prepare(mt)
     for path in (tmp_path / "cache" / "corpus").glob("*/*"):

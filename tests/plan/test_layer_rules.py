@@ -116,7 +116,8 @@ def test_layer_maps_are_the_published_ones():
         (execution(17, ["0-5", "3-5", "3-10"]), "012345 345 3456789a"),
         (execution(9, ["0-2", "0-2", "0-2"]), "012 012 012"),
         (execution(4, [0, 1, "1-1", 2]), "0 1 1 2"),
-        # Marian's vector, from 1.
+        # Marian's vector: numbers from 1 are names of sets.
+        (index_vector(6, [1, 1, 2, 2, 3, 3]), "001122"),
         (index_vector(6, [1, 1, 1, 1, 1, 1]), "000000"),
         (index_vector(6, [1, 2, 1, 2, 5, 5]), "01 01 22"),
         (index_vector(3, [3, 2, 3]), "0 1 0"),

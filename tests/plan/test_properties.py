@@ -86,8 +86,7 @@ def layer_ties(draw, shape):
         listed = draw(st.lists(st.integers(0, n - 1), min_size=n, max_size=n))
         options = {"blocks": [sorted(set(listed)).index(i) for i in listed]}
     elif name == "index_vector":
-        heads = draw(st.lists(st.integers(1, n), min_size=1, unique=True))
-        options = {"layers": [i if i in heads else draw(st.sampled_from(heads)) for i in range(1, n + 1)]}
+        options = {"layers": draw(st.lists(st.integers(1, n), min_size=n, max_size=n))}
     rule = "cross_layer" if "order" in options else name
     parts = draw(st.one_of(st.none(), part_lists(any(s.memories for s in chosen))))
     return {"rule": rule, "stacks": stacks, "parts": parts, "norms": draw(st.booleans()), **options}

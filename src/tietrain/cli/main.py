@@ -78,6 +78,7 @@ def _run(argv: list[str]) -> int:
     for word in argv:
         if any("\ud800" <= character <= "\udfff" for character in word):  # what Python makes of other bytes
             raise SettingsError(ascii(word), "it is not UTF-8", "write it in UTF-8; rename a file whose name is not")
+    _note_unused(argv)
     if argv[:1] in (["--version"], ["-V"]):
         print(f"tietrain {__version__}")
         return 0
@@ -100,6 +101,18 @@ def _place_of_command(argv: list[str]) -> int | None:
     if place >= len(argv) or argv[place].startswith(("-", "+", "~")) or "=" in argv[place]:
         return None
     return place
+
+
+def _note_unused(words: list[str]) -> None:
+    """Say which words count for nothing because a later one sets the same key."""
+    last: dict[str, str] = {}
+    for word in words:
+        key, mark, _ = word.partition("=")
+        if not mark:
+            continue
+        if last.setdefault(key, word) != word:
+            eprint(f"tietrain: {last[key]} is not used: {word} comes after it")
+        last[key] = word
 
 
 def _run_verb(name: str, argv: list[str]) -> int:

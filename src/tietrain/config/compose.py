@@ -5,6 +5,7 @@ Imports Hydra but neither torch nor datasets, so that help, completion and setti
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -19,10 +20,19 @@ from yaml import YAMLError
 
 from tietrain.config import RunConfig
 from tietrain.config.hydra_errors import hydra_error
-from tietrain.config.hydra_parts import GlobalHydra, Override, OverridesParser, RunMode, add_folders, register_sources
+from tietrain.config.hydra_parts import (
+    ChoiceSweep,
+    GlobalHydra,
+    Override,
+    OverridesParser,
+    RunMode,
+    add_folders,
+    register_sources,
+)
 from tietrain.config.keys import ALL, GROUPS, PIECES, setting_of, suggestion
 from tietrain.config.match import solve
-from tietrain.errors import SettingsError, TietrainError, first_line
+from tietrain.config.quoting import misread, unreadable
+from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.catalogue import CONF
 from tietrain.plan.rules import RULES
 
@@ -50,12 +60,14 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
 
     Raises:
         SettingsError: a word is not an override, or its key is unknown (`+key=value` included); the message proposes the
-            nearest known key.
+            nearest known key. Or a name is not read as it was written.
     """
-    try:
-        overrides = OverridesParser.create().parse_overrides(list(words))
-    except HydraException as e:
-        raise SettingsError(" ".join(words), first_line(e), "write overrides as key=value") from None
+    overrides = []
+    for word in words:
+        try:
+            overrides += OverridesParser.create().parse_overrides([word])
+        except HydraException:
+            raise unreadable(word) from None
     for override in overrides:
         key = override.key_or_group.split("@")[0]
         found = setting_of(key)
@@ -67,7 +79,31 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
         if key in FOLDERS:
             raise SettingsError(override.input_line or key, "tietrain names the folders of runs itself", FOLDERS[key])
         check_tie_option(key)
+        if found is not None and found.is_text and not override.is_delete():
+            check_as_written(override)
     return overrides
+
+
+def check_as_written(override: Override) -> None:
+    """SettingsError if the value of a setting of text is empty, or reads otherwise than it was written: `true`, `1.50`."""
+    word = str(override.input_line)
+    values = override.value()
+    for value in _scalars(values.list if isinstance(values, ChoiceSweep) else values):
+        if value == "":
+            raise SettingsError(word, "it is empty, as if a variable of the shell were not set", "give a value")
+        if isinstance(value, bool | float) and not re.search(rf"(?<![\w.]){re.escape(str(value))}(?![\w.])", word):
+            raise misread(word, value)
+
+
+def _scalars(value: Any) -> Iterator[Any]:
+    """The values in lists and mappings, and the keys of mappings."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if not isinstance(value, list):
+        yield value
+        return
+    for part in value:
+        yield from _scalars(part)
 
 
 def check_tie_option(key: str) -> None:

@@ -8,6 +8,8 @@ from tietrain.config.setting import NOTHING, Condition, check, check_section, se
 # Sources of text; those of OWN_SPLITS read no data.splits.
 FORMATS = ("grammar", "text", "tsv", "jsonl", "parquet", "hub", "stdlib_docs")
 OWN_SPLITS = ("grammar", "stdlib_docs")
+# What conf/data/hub.yaml names for test: the dataset's split test, unless the user names other splits than the preset.
+OWN_TEST = ["test?"]
 
 TRANSLATION = when("task.name", "mt")
 GENERATED = when("data.format", "grammar")
@@ -48,11 +50,11 @@ class DataConfig:
     root: Optional[str] = setting(None, identity=False, at_eval=True)
     """Folder that relative paths of data start from; null is the working folder."""
     splits: dict[str, list[str]] = setting({}, FILES, open=True, at_eval=True)
-    """Split -> its files: one per column (text), one for all (tsv, jsonl), one or more (parquet), or the dataset's own
-    splits (hub), `train` or `train[:90%]`."""
+    """Split -> its files, read one after the other: one per column, then those of the next part (text), or files of all
+    columns; or the dataset's own splits (hub), `train` or `train[:90%]`."""
     columns: Optional[list[str]] = setting(None, COLUMNS, at_eval=True)
-    """Columns that are read: names in the file (`translation.en` is a field of one), labels for text; generated:
-    languages a to c, a_mt to c_mt with machine faults, features."""
+    """Columns that are read: names in the file (`translation.en` is a field of one; numbers of fields in a table
+    without a header), labels for text; generated: languages a to c, a_mt to c_mt with machine faults, features."""
     features: dict[str, int] = setting({}, TRANSLATION, ge=1, open=True, at_eval=True)
     """Columns of feature vectors instead of text -> width of a vector."""
     vocabulary: str = setting("auto", TRANSLATION, choices=("auto", "joint", "separate"))
@@ -77,6 +79,9 @@ class DataConfig:
         coverage = f"data.character_coverage={self.character_coverage}"
         problem = "only bytes can stand for characters that are not pieces"
         check(self.character_coverage == 1 or self.byte_fallback, coverage, problem, "set data.byte_fallback=true")
+        if self.splits.get("test") == OWN_TEST:
+            is_preset = (self.splits.get("train"), self.splits.get("valid")) == (["train"], ["validation"])
+            self.splits = {**self.splits, "test": ["test"] if is_preset else []}
         if self.format in OWN_SPLITS:
             problem = f"data.format={self.format} makes its own splits"
             remedy = "choose data=text, tsv, jsonl or parquet to read files"

@@ -46,6 +46,7 @@ def hydra_error(error: BaseException, overrides: Sequence[str]) -> TietrainError
             parts = words(text, requested, *groups) if callable(words) else [part.format(*groups) for part in words]
             return SettingsError(*parts)
     remedy = "`tietrain --help` shows the groups and their choices"
+    requested = " ".join(word for word in overrides if word.lstrip("+~").partition("=")[0] in text) or requested
     return SettingsError(requested or "the configuration", first_line(error), remedy)
 
 

@@ -12,15 +12,17 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from tietrain.config.keys import ALL
 from tietrain.config.scheme_options import find_ties, split_choice
 from tietrain.config.user_files import check_user_file
 
 __all__ = [
+    "ChoiceSweep",
     "GlobalHydra",
     "Override",
     "OverridesParser",
@@ -60,7 +62,8 @@ class FileConfigSource(_WithOptions, file_config_source.FileConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         """What a file of the folder holds; SettingsError if it is not a configuration."""
         name = self._normalize_file_name(split_choice(config_path)[0])
-        check_user_file(Path(os.path.realpath(os.path.join(self.path, name))))
+        path = Path(os.path.realpath(os.path.join(self.path, name)))
+        check_user_file(path, {key.rpartition(".")[2] for key, found in ALL.items() if found.is_text})
         return super().load_config(config_path)
 
 

@@ -117,6 +117,11 @@ class Setting:
         return self.default if self.spec.unread is DEFAULT else self.spec.unread
 
     @property
+    def is_text(self) -> bool:
+        """Whether it holds text or names: the name of a file, a column, a split."""
+        return "str" in self.annotation and "Any" not in self.annotation and "int" not in self.annotation
+
+    @property
     def meaning(self) -> str:
         """The text below its field."""
         return _meanings(self.section)[self.key.rpartition(".")[2]]

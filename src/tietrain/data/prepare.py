@@ -18,7 +18,7 @@ from tietrain.data.byte_pieces import note_untrained_bytes
 from tietrain.data.cache import cache_root, cached
 from tietrain.data.encode import ArrayFile, encode_lines, map_array
 from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, EndedLines, TokenStarts, char_lengths, offsets_of
-from tietrain.data.prepared import Prepared, note_scored, training_rows
+from tietrain.data.prepared import Prepared, check_known, note_scored, training_rows
 from tietrain.data.progress import stage
 from tietrain.data.sources.corpora import blank_rows, corpus_key, grammar_settings, load_corpus
 from tietrain.data.sources.features import FeatureRows
@@ -96,6 +96,7 @@ def _prepare(config: RunConfig) -> Prepared:
             prepared.notes.append(f"vocabulary ({name}): {uses}")
     prepared.notes += convention_notes(corpus.about.get("conventions", {}), config)
     note_untrained_bytes(prepared, config.data.character_coverage)
+    check_known(prepared)
     return prepared
 
 
@@ -163,6 +164,7 @@ def prepare_scored(config: RunConfig, vocabularies: Mapping[str, Vocabulary], na
         overlap_rows={split: {} for split in corpus.splits},
         notes=[note for note in corpus.notes if not note.startswith("train: ")] + notes,
     )
+    check_known(prepared)
     if config.task.name == "mt":
         splits = corpus.splits.items()
         blank = {split: {c: blank_rows(lines) for c, lines in read.texts.items()} for split, read in splits}

@@ -14,7 +14,7 @@ from tietrain.config.layout import Layout
 from tietrain.data.encoded import CHARS_PER_TOKEN, Counts, EncodedLines, TokenStarts, draws, shuffle
 from tietrain.data.sources.features import FeatureRows
 from tietrain.data.sources.files import Corpus
-from tietrain.data.tokenizer import Vocabulary
+from tietrain.data.tokenizer import UNK_ID, Vocabulary
 from tietrain.errors import DataError
 
 if TYPE_CHECKING:  # they load torch, which describing a corpus does without
@@ -166,6 +166,28 @@ def label(split: str, direction: Direction, directions: Sequence[Direction]) -> 
 def empty_rows(direction: Direction, blank: Mapping[str, Counts]) -> Counts:
     """Rows without text in a column of the direction."""
     return np.unique(np.concatenate([blank[column] for column in direction.columns if column in blank]))
+
+
+def check_known(prepared: Prepared) -> None:
+    """Note the scored splits of whose pieces half or more are unknown: a perplexity of them says little.
+
+    Raises:
+        DataError: all are unknown.
+    """
+    vocabularies = {name: prepared.vocabularies[stack] for stack, name in prepared.layout.vocabularies.items()}
+    unknown: dict[tuple[str, str], float] = {}
+    for split, (name, vocabulary) in product(prepared.corpus.splits, vocabularies.items()):
+        for column, lines in prepared.encoded[split][name].items():
+            n_unknown = int(np.count_nonzero(lines.values == UNK_ID))
+            n_known = int(np.count_nonzero(~np.isin(lines.values, (UNK_ID, vocabulary.blank_id))))
+            unknown[split, column] = n_unknown / max(1, n_unknown + n_known)
+    for (split, column), share in unknown.items():
+        if share == 1:
+            problem = f"the vocabulary of train knows no word of {column}"
+            raise DataError(f"data.splits.{split}", problem, "check the file, or spell it: data.byte_fallback=true")
+        if share >= 0.5:
+            found = f"{100 * share:.0f} % of the pieces of {column} are unknown to the vocabulary of train"
+            prepared.notes.append(f"{split}: {found}, so its scores say little; data.byte_fallback=true spells them")
 
 
 def note_scored(prepared: Prepared, config: RunConfig, blank: Mapping[str, Mapping[str, Counts]]) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tietrain.errors import MemoryFullError, TietrainError, storage_error
+from tietrain.errors import AGAIN, MemoryFullError, TietrainError, storage_error
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def stage(name: str, total: float = 0.0) -> Iterator[Stage]:
     try:
         yield entered
     except MemoryError as e:
-        remedy = "give it more memory or less text, then start the same command again"
+        remedy = f"give it more memory or less text, then {AGAIN}"
         raise MemoryFullError(f"preparing text ({name})", "the memory is full", remedy) from e
     except OSError as e:
         raise storage_error(f"preparing text ({name})", e) from e

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tietrain.config import RunConfig
 from tietrain.data.sources.files import Corpus
-from tietrain.data.sources.validate import UNQUOTE
+from tietrain.data.sources.validate import unquote
 from tietrain.errors import DataError, SettingsError
 
 # Lines with text of a column that are looked at, and characters at either end of one; a column of fewer lines has no findings.
@@ -243,5 +243,5 @@ class _Case:
             return f"{alike}; {reads}" if self.config.data.format == "text" else ""
         if self.config.data.format == "tsv":
             problem = f"{self._percent} of the cells of {self.column} are in quotes, and quotes are read as text"
-            raise self._refusal(problem, f"write the table without them: {UNQUOTE}")
+            raise self._refusal(problem, f"write the table without them: {unquote()}")
         return f"{self._percent} of the lines are in quotes, which are learned and scored as text; leave them out"

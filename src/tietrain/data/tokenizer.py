@@ -79,6 +79,11 @@ class Vocabulary:
         return {int(piece[1:-1], 16): i for i, piece in enumerate(self.pieces) if self._pieces.is_byte(i)}
 
     @property
+    def blank_id(self) -> int:
+        """The piece that is a blank alone; UNK_ID if there is none."""
+        return int(self._pieces.piece_to_id("\u2581"))
+
+    @property
     def fingerprint(self) -> str:
         """sha256 over kind, pieces and scores: the file's own bytes vary with the options it was learned under."""
         digest = hashlib.sha256(self.kind.encode())

@@ -196,25 +196,31 @@ def execution(n_layers: int, blocks: Sequence[int | str] | None = None) -> list[
     return listed
 
 
-@layer_rule(source="Marian, option transformer-tied-layers", example={"layers": [1, 1, 3, 3, 3, 6]})
+def _two_implementations(n_layers: int, layers: Sequence[int] = ()) -> str | None:
+    note = (
+        f"layers={_written(layers)}: numbers name sets, as in Marian's transformer.h; where they number layers, as in "
+    )
+    note += "Marian's other implementation, this is another model"
+    return note if any(layers[entry - 1] != entry for entry in layers) else None
+
+
+@layer_rule(
+    source="Marian, option transformer-tied-layers",
+    example={"layers": [1, 1, 3, 3, 3, 6]},
+    note=_two_implementations,
+)
 def index_vector(n_layers: int, layers: Sequence[int] | None = None) -> list[int]:
-    """Layer i reads the parameters of layer `layers[i]`: one entry per layer, layers counted from 1.
+    """Layers with the same number read one parameter set: one entry per layer, from 1 to the depth.
 
-    A chain is refused: if entry 3 is 2 and entry 2 is 1, Marian's two implementations build different models.
-
-    >>> index_vector(6, [1, 1, 3, 3, 3, 6])
-    [1, 1, 3, 3, 3, 6]
+    >>> index_vector(6, [1, 1, 2, 2, 3, 3])
+    [1, 1, 2, 2, 3, 3]
     """
     requested = f"layers={_written(layers)}"
     entries = list(layers or ())
     _check_one_per_layer(requested, len(entries), n_layers)
-    for number, entry in enumerate(entries, start=1):
+    for entry in entries:
         if type(entry) is not int or not 1 <= entry <= n_layers:
             raise TyingError(requested, f"there is no layer {entry!r}", f"number the layers from 1 to {n_layers}")
-        if entries[entry - 1] != entry:
-            problem = f"layer {number} reads layer {entry}, which reads layer {entries[entry - 1]}: a cycle or a chain"
-            remedy = f"name only layers that read themselves, such as {entry} if entry {entry} is {entry}"
-            raise TyingError(requested, problem, remedy)
     return entries
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from tietrain.errors import DataError, StorageError, storage_error
+from tietrain.errors import AGAIN, DataError, StorageError, storage_error
 from tietrain.runs import record as runs
 from tietrain.runs.reading import reading
 
@@ -47,7 +47,7 @@ def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0
         free = shutil.disk_usage(target.parent).free
         if free < n_bytes + SPARE_BYTES:
             problem = f"{n_bytes:,} bytes are needed and {free:,} are free"
-            raise StorageError(f"writing {target}", problem, "make room on the disk, then start the command again")
+            raise StorageError(f"writing {target}", problem, f"make room on the disk, then {AGAIN}")
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
         fill(beside)

@@ -69,7 +69,8 @@ class EventFile:
         """Add this run's row to the HParams table, whose columns are those of all runs.
 
         Args:
-            name: of the row. settings: column -> bool, number or text. first: columns that come before the others.
+            name: of the row. settings: column -> bool, number or text; None leaves the cell empty, for a text beside
+                numbers is an error of the page. first: columns that come before the others.
             metrics: tags of scalars of this run that are also columns.
         """
         infos = [api_pb2.HParamInfo(name=column, differs=column in first) for column in settings]
@@ -81,7 +82,8 @@ class EventFile:
             tensor=hparams_metadata.NULL_TENSOR,
         )
         self._write(0.0, summary=Summary(value=[value]))
-        self._write(0.0, summary=hparams_pb(dict(settings), trial_id=name, start_time_secs=self._origin))
+        cells = {column: value for column, value in settings.items() if value is not None}
+        self._write(0.0, summary=hparams_pb(cells, trial_id=name, start_time_secs=self._origin))
 
     def _write(self, seconds: float, **content: Any) -> None:
         with open(self._path, "ab") as file:

@@ -4,7 +4,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from tietrain.errors import TietrainError, storage_error
+from tietrain.errors import AGAIN, TietrainError, storage_error
 from tietrain.runs import record as runs
 from tietrain.train.experiment import Experiment
 from tietrain.train.stop import Stopped
@@ -37,29 +37,23 @@ def valid_score(directory: Path) -> float | None:
 def outcome_of_error(error: BaseException, experiment: Experiment) -> Outcome:
     """The outcome of a run that a signal or an error ended; the log of the run gets the traceback of an error."""
     directory = experiment.directory
+    resume = runs.resume_command(directory.absolute())
     if isinstance(error, Stopped):
-        message = f"{error} after saving; `{runs.resume_command(directory.absolute())}` continues it"
+        message = f"{error} after saving; `{resume}` continues it"
         return Outcome(str(directory), "interrupted", 128 + error.signal, message)
     runs.append_log(directory, "".join(traceback.format_exception(error)))
+    if isinstance(error, OSError):
+        error = storage_error(str(error.filename or directory), error)
     if isinstance(error, TietrainError):
-        return Outcome(str(directory), error.status, error.exit_code, str(error))
-    return Outcome(str(directory), "failed", *_explain(error, experiment))
-
-
-def _explain(error: BaseException, experiment: Experiment) -> tuple[int, str]:
-    """Exit code and message of an error that tietrain did not raise: memory is full, the system refuses a file, or a bug."""
-    config, directory = experiment.config, experiment.directory
+        message = str(error).replace(AGAIN, f"`{resume}` continues it")
+        return Outcome(str(directory), error.status, error.exit_code, message)
     if (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or "can't allocate memory" in str(error)  # torch's CPU allocator has no type of its own
     ):
-        tokens = config.hardware.device_batch_tokens or config.train.batch_tokens
-        command = f"{runs.resume_command(directory.absolute())} hardware.device_batch_tokens={max(1, tokens // 2)}"
-        remedy = f"`{command}` continues it with smaller parts"
-        return 7, f"out of memory: {tokens} tokens at once do not fit; {remedy}"
-    if isinstance(error, OSError):
-        refusal = storage_error(str(error.filename or directory), error)
-        return refusal.exit_code, str(refusal)
+        tokens = experiment.config.hardware.device_batch_tokens or experiment.config.train.batch_tokens
+        remedy = f"`{resume} hardware.device_batch_tokens={max(1, tokens // 2)}` continues it with smaller parts"
+        return Outcome(str(directory), "failed", 7, f"out of memory: {tokens} tokens at once do not fit; {remedy}")
     what = f"{type(error).__name__}: {error} (see {directory / runs.LOG})"
-    return 70, f"internal error, a bug in tietrain: {what}"
+    return Outcome(str(directory), "failed", 70, f"internal error, a bug in tietrain: {what}")

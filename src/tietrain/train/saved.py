@@ -12,7 +12,7 @@ from tietrain.config.directions import Direction
 from tietrain.config.stored import read_run_config, stored_record
 from tietrain.data.batches.pairs import Sources
 from tietrain.data.encoded import EncodedLines
-from tietrain.data.tokenizer import EOS_ID, Vocabulary
+from tietrain.data.tokenizer import EOS_ID, UNK_ID, Vocabulary
 from tietrain.data.vocabularies import load_vocabularies
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.audit import audit_model
@@ -92,14 +92,15 @@ class SavedRun:
             lines: texts of the direction's sources, with a TAB between them if there are several.
             prefixes: what each translation begins with. first_line: number of the first line, for messages.
         Raises:
-            DataError: a line has another number of texts; or it or its prefix is longer than a learned table of positions.
+            DataError: a line has another number of texts; or it or its prefix is longer than a learned table of positions;
+                or the vocabulary lacks what a prefix has.
         """
         rows = [row for row, line in enumerate(lines) if line.strip()]
         sources = self._sources(direction, {first_line + row: lines[row] for row in rows})
         stack = self.experiment.layout.decoders[direction.target]
         vocabulary, forced = self.vocabularies[stack], None
         if prefixes is not None:
-            forced = vocabulary.encode([prefixes[row] for row in rows])
+            forced = [_known(vocabulary, f"prefix of line {first_line + row}", prefixes[row]) for row in rows]
         for i, (row, n_read) in enumerate(zip(rows, sources.longest.tolist() if rows else [], strict=True)):
             self._check_positions(f"line {first_line + row}", max(n_read, len(forced[i]) if forced else 0) + 2)
         found = translations(self.model, self.config, vocabulary, sources, stack, settings, forced, batch_tokens)
@@ -123,7 +124,7 @@ class SavedRun:
     def continuations(self, prompt: str, n: int, length: int, settings: Sampling | Search) -> list[str]:
         """Prompt and what follows it, n times: drawn, or by beam search the n most probable ways to end the line."""
         vocabulary = self.vocabularies["decoder"]
-        *whole, last = vocabulary.encode(prompt.split("\n"))
+        *whole, last = [_known(vocabulary, "--prompt", line) for line in prompt.split("\n")]
         ids = [piece for line in whole for piece in (*line, EOS_ID)] + last
         if isinstance(settings, Search):
             self._check_positions(f"--length {length}", 1 + len(ids) + length)
@@ -161,6 +162,11 @@ def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig
     """
     experiment = Experiment(read_run_config(directory))
     record = runs.read_record(directory)
+    if record.exit_code in (SettingsError.exit_code, DataError.exit_code) and not names_in(
+        directory / runs.CHECKPOINTS
+    ):
+        remedy = "it was never trained, so correct this and run it again"
+        raise DataError(str(directory), f"it was refused: {record.reason}", remedy)
     vocabularies = load_vocabularies(directory, experiment.layout.vocabularies, record.fingerprints)
     experiment = experiment.with_vocabularies(vocabularies)
     difference = Difference(stored_record(directory), record_of(experiment.plan)).words()
@@ -174,6 +180,15 @@ def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig
     load_model(weights / MODEL, model)
     audit_model(model)
     return SavedRun(directory, experiment, record, vocabularies, model.to(resolved.device), resolved, about)
+
+
+def _known(vocabulary: Vocabulary, requested: str, text: str) -> list[int]:
+    """The pieces of a text to go on from; DataError if the vocabulary lacks some of it."""
+    (pieces,) = vocabulary.encode([text])
+    if UNK_ID in pieces:
+        unknown = [word for word in text.split() if UNK_ID in vocabulary.encode([word])[0]] or [text]
+        raise DataError(requested, f"the run's vocabulary lacks {unknown[0]!r}", "write it without")
+    return pieces
 
 
 def _find_weights(directory: Path, checkpoint: str, config: RunConfig) -> tuple[Path, dict[str, Any]]:

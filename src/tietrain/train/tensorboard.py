@@ -116,12 +116,12 @@ def succeeds(name: str, action: Callable[[], None], log: Callable[[str], None]) 
 
 
 def settings_row(config: RunConfig) -> dict[str, Any]:
-    """Setting -> bool, fraction or text, of those that decide a result; the same keys whatever the configuration.
+    """Setting -> bool, fraction, text or None, of those that decide a result; the same keys whatever the configuration.
 
     Whole numbers are text: the page writes a number 1 as 1.0000 and offers a range of them, of text each value.
     """
     flat = {k: v for k, v in flat_settings(config).items() if k not in VOLATILE and not k.startswith(NESTED)}
-    shown = {k: v if isinstance(v, bool | float | str) else json.dumps(v) for k, v in flat.items()}
+    shown = {k: v if isinstance(v, bool | float | str | None) else json.dumps(v) for k, v in flat.items()}
     return {"tying": config.tying_label, **shown}
 
 

@@ -79,6 +79,40 @@ def test_load_corpus_is_the_same_in_every_format(tmp_path):
     assert len({c.fingerprint for c in corpora.values()}) == 1
 
 
+def test_load_corpus_reads_the_files_of_a_split_one_after_the_other(tmp_path):
+    texts = {"en": ("a\nb\n", "c\n"), "de": ("A\nB\n", "C\n")}
+    for column, (first, second) in texts.items():
+        (tmp_path / f"1.{column}").write_text(first)
+        (tmp_path / f"2.{column}").write_text(second)
+    for number, rows in (("1", "a\tA\nb\tB\n"), ("2", "c\tC\n")):
+        (tmp_path / f"{number}.tsv").write_text(f"en\tde\n{rows}")
+    splits = {"train": ["1.en", "1.de", "2.en", "2.de"], "valid": ["2.en", "2.de"]}
+    corpus = load_corpus(data(tmp_path, columns=["en", "de"], splits=splits), "mt")
+    assert corpus.splits["train"].texts == {"en": ["a", "b", "c"], "de": ["A", "B", "C"]}
+    assert corpus.name == "1.en+1.de and 2 more"
+    tables = {"train": ["1.tsv", "2.tsv"], "valid": ["2.tsv"]}
+    same = load_corpus(data(tmp_path, format="tsv", columns=["en", "de"], splits=tables), "mt")
+    assert same.fingerprint == corpus.fingerprint
+    one = load_corpus(data(tmp_path, splits={"train": ["1.en", "2.en"], "valid": ["2.en"]}), "lm")
+    assert one.splits["train"].texts == {"text": ["a", "b", "c"]}
+
+
+def test_load_corpus_compares_rows_of_the_files_of_each_part(tmp_path):
+    for name, text in {"1.en": "a\nb\n", "1.de": "A\n", "2.en": "c\n", "2.de": "C\nD\n"}.items():
+        (tmp_path / name).write_text(text)
+    splits = {"train": ["1.en", "1.de", "2.en", "2.de"], "valid": ["1.en", "1.de"]}
+    error = refusal(load_corpus, data(tmp_path, columns=["en", "de"], splits=splits), "mt")
+    assert error.problem == f"{tmp_path}/1.en has 2 lines and {tmp_path}/1.de has 1 lines"
+
+
+def test_corpus_key_knows_no_file_that_its_name_belies(tmp_path):
+    for name in ("t.txt", "t.gz"):
+        (tmp_path / name).write_text("text\n")
+    corpus_key(data(tmp_path, splits={"train": ["t.txt"], "valid": ["t.txt"]}), "lm")
+    error = refusal(corpus_key, data(tmp_path, splits={"train": ["t.gz"], "valid": ["t.txt"]}), "lm")
+    assert error.problem == "the name ends in .gz and the file is not a gzip file"
+
+
 def test_corpus_key_and_fingerprint_know_content_not_paths(tmp_path):
     for name in ("one", "two", "other"):
         (tmp_path / name).mkdir()
@@ -155,7 +189,7 @@ BAD_SETTINGS = {
     "two columns for lm": ("lm", {}, "data.columns"),
     "two files for three columns": ("mt", {"columns": ["en", "de", "fr"]}, "data.splits.train"),
     "one file for two columns": ("mt", {"splits": {"train": ["a"], "valid": ["b"]}}, "data.splits.train"),
-    "two files of jsonl": ("mt", {"format": "jsonl"}, "data.splits.train"),
+    "three files for two columns": ("mt", {"splits": {"train": ["a", "b", "c"], "valid": ["b"]}}, "data.splits.train"),
     "no file of train": ("mt", {"splits": {"train": [], "valid": []}}, "data.splits.train"),
     "no file of valid": ("mt", {"splits": {"train": ["a", "b"], "valid": []}}, "data.splits.valid"),
     "a split with a slash": (

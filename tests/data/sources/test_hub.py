@@ -14,6 +14,7 @@ import pytest
 from local_hub import COMMIT, local_hub
 from refusals import refusal, spelled
 from tietrain.config import DataConfig, RunConfig
+from tietrain.config.compose import compose_config
 from tietrain.config.identity import result_settings
 from tietrain.data.sources import hub
 from tietrain.data.sources.corpora import corpus_key, load_corpus
@@ -83,6 +84,17 @@ def test_load_hub_cuts_a_single_data_set_by_splits(tmp_path):
     corpus = load_corpus(data(tmp_path, dataset="one", splits=splits), "mt")
     texts = {name: split.texts["en"] for name, split in corpus.splits.items()}
     assert texts == {"train": [f"e{i}" for i in range(6)], "valid": ["e6", "e7"], "test": ["e9", "e8"]}
+
+
+def test_the_test_split_of_a_data_set_is_scored_unless_other_splits_are_named():
+    def splits(*words):
+        return compose_config(["data=hub", "data.dataset=x", *words]).data.splits
+
+    assert splits() == {"train": ["train"], "valid": ["validation"], "test": ["test"]}
+    parts = "data.splits={train: ['train[:95%]'], valid: ['train[95%:]']}"
+    assert splits(parts) == {"train": ["train[:95%]"], "valid": ["train[95%:]"], "test": []}
+    assert splits(parts, "data.splits.test=[test]")["test"] == ["test"]
+    assert splits("data.splits.test=[]")["test"] == []
 
 
 def test_load_hub_reads_selected_rows_and_fields_of_a_struct(tmp_path):
@@ -216,6 +228,7 @@ def test_load_hub_without_network_uses_what_was_loaded_before(tmp_path, monkeypa
 ASK = """
 import json, sys
 from tietrain.config import DataConfig
+from tietrain.config.compose import compose_config
 from tietrain.data.sources.corpora import corpus_key, load_corpus
 from tietrain.errors import TietrainError
 for settings in json.load(sys.stdin):

@@ -1,7 +1,14 @@
+import bz2
 import gzip
 import json
+import lzma
 import os
+import shutil
+import subprocess
+import tarfile
 from pathlib import Path
+
+import pytest
 
 from refusals import refusal, spelled
 from tietrain.data import stored_lines
@@ -16,7 +23,8 @@ def plain(number, line):
 
 def read(path: Path, content: bytes, parser=plain, n_columns=1):
     path.write_bytes(content)
-    return read_text_file(path, f"data.splits.train=[{path.name}]", parser, n_columns)
+    columns = [[] for _ in range(n_columns)]
+    return columns, read_text_file(path, f"data.splits.train=[{path.name}]", parser, columns)
 
 
 def test_read_text_file_ends_lines_with_lf_only(tmp_path):
@@ -34,12 +42,17 @@ def test_read_text_file_leaves_out_bom_and_crlf_and_notes_it(tmp_path):
     ]
 
 
-def test_read_text_file_unpacks_gzip(tmp_path):
-    text = b"one\ntwo\n"
-    assert read(tmp_path / "a.gz", gzip.compress(text)) == read(tmp_path / "a.txt", text)
-    assert read(tmp_path / "named_plain.txt", gzip.compress(text))[0] == [["one", "two"]]
-    two_members = gzip.compress(b"one\n") + gzip.compress(b"two\n")
-    assert read(tmp_path / "two_members.gz", two_members)[0] == [["one", "two"]]
+PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("ending", PACK)
+def test_read_text_file_unpacks(tmp_path, ending):
+    pack, text = PACK[ending], b"one\ntwo\n"
+    assert read(tmp_path / f"a{ending}", pack(text)) == read(tmp_path / "a.txt", text)
+    assert read(tmp_path / "named_plain.txt", pack(text))[0] == [["one", "two"]]
+    assert read(tmp_path / f"two_parts{ending}", pack(b"one\n") + pack(b"two\n"))[0] == [["one", "two"]]
+    lines = [f"line {i} of many" for i in range(20_000)]
+    assert read(tmp_path / f"long{ending}", pack("\n".join(lines).encode()))[0] == [lines]
 
 
 def test_lines_sha256_is_that_of_the_joined_lines(monkeypatch):
@@ -59,6 +72,13 @@ BAD_TEXT = {
     "empty": (b"", None),
     "byte order mark alone": (b"\xef\xbb\xbf", None),
     "blank lines alone": (b"\n\n", None),
+    "white space alone": (b" \n\t \n", None),
+    "Zstandard": (b"\x28\xb5\x2f\xfd\x00", None),
+    "zip": (b"PK\x03\x04\x00", None),
+    "7z": (b"7z\xbc\xaf\x27\x1c", None),
+    "LZ4": (b"\x04\x22\x4d\x18", None),
+    "RAR": (b"Rar!\x1a", None),
+    "Parquet": (b"PAR1\x15", None),
 }
 
 
@@ -68,17 +88,24 @@ def test_read_text_file_refuses_what_is_not_text(tmp_path, golden):
         error = refusal(read, tmp_path / "a.txt", content)
         assert (error.setting, error.exit_code) == (f"{tmp_path}/a.txt" + (f":{line}" if line else ""), 3)
         texts[name] = spelled(error, tmp_path)
+    (tmp_path / "text").write_text("text\n")
+    with tarfile.open(tmp_path / "made.tgz", "w:gz") as archive:
+        archive.add(tmp_path / "text")
+    texts["tar"] = spelled(refusal(read, tmp_path / "a.tgz", (tmp_path / "made.tgz").read_bytes()), tmp_path)
     texts["not gzip"] = spelled(refusal(read, tmp_path / "a.gz", b"plain text\n"), tmp_path)
     texts["cut gzip"] = spelled(refusal(read, tmp_path / "a.gz", gzip.compress(b"text" * 9)[:-4]), tmp_path)
     golden("data_refusals_text", texts)
 
 
-def test_read_text_file_refuses_every_cut_of_a_gzip_file(tmp_path):
-    whole = gzip.compress(b"one line\nanother line\n" * 20)
+@pytest.mark.parametrize("ending", PACK)
+def test_read_text_file_refuses_every_cut_of_a_packed_file(tmp_path, ending):
+    path, pack = tmp_path / f"a{ending}", PACK[ending]
+    whole = pack(b"one line\nanother line\n" * 20)
     damaged = bytearray(whole)
     damaged[-6] ^= 1
-    for content in [*(whole[:n] for n in range(len(whole))), bytes(damaged)]:
-        assert refusal(read, tmp_path / "a.gz", content).setting == str(tmp_path / "a.gz")
+    second = pack(b"text\n") + b"?" + whole[1:]
+    for content in [*(whole[:n] for n in range(len(whole))), bytes(damaged), second]:
+        assert refusal(read, path, content).setting == str(path)
 
 
 def test_read_text_file_reads_only_regular_files(tmp_path):
@@ -86,9 +113,11 @@ def test_read_text_file_reads_only_regular_files(tmp_path):
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     (tmp_path / "real").write_text("text\n")
-    assert read_text_file(tmp_path / "link", "x", plain, 1)[0] == [["text"]]
+    lines = []
+    read_text_file(tmp_path / "link", "x", plain, [lines])
+    assert lines == ["text"]
     for name in ("pipe", "dangling", "missing", ".", "real/below", "nul\0byte", "/dev/null"):
-        error = refusal(read_text_file, tmp_path / name, "data.splits.train=[x]", plain, 1)
+        error = refusal(read_text_file, tmp_path / name, "data.splits.train=[x]", plain, [[]])
         assert error.setting == "data.splits.train=[x]" and str(tmp_path / name) in error.problem
 
 
@@ -110,6 +139,35 @@ def test_jsonl_parser_reads_the_named_keys(tmp_path):
     assert read(path, lines_of(record), parser, 2)[0] == [["12 😀"], ["2020-01-01"]]
     parser = jsonl_parser(path, ["text"], one_line=False)
     assert read(path, lines_of({"text": "a\nb"}), parser)[0] == [["a\nb"]]
+
+
+def test_jsonl_parser_reads_keys_of_objects_in_objects(tmp_path):
+    path = tmp_path / "a.jsonl"
+    nested = {"translation": {"en": "a", "de": {"formal": "b"}}, "a.b": "c", "a": {"b": "d"}}
+    parser = jsonl_parser(path, ["translation.en", "translation.de.formal", "a.b"], one_line=True)
+    assert read(path, lines_of(nested), parser, 3)[0] == [["a"], ["b"], ["c"]]
+    error = refusal(read, path, lines_of(nested), jsonl_parser(path, ["translation.fr"], one_line=True))
+    assert error.problem == ("there is no key 'translation.fr', only 'translation.en', 'translation.de', 'a.b', 'a.b'")
+    null = lines_of({"translation": {"en": None}})
+    error = refusal(read, path, null, jsonl_parser(path, ["translation.en"], one_line=True))
+    assert error.problem == "'translation.en' is null, not a text"
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("is_array", [True, False])
+def test_jsonl_parser_names_the_command_that_makes_lines(tmp_path, indent, is_array):
+    parser = jsonl_parser(tmp_path / "FILE", ["src"], one_line=True)
+    body = [{"src": "x"}, {"src": "y"}] if is_array else {"src": "x"}
+    text = json.dumps(body, indent=indent)
+    if indent is None and not is_array:
+        assert read(tmp_path / "FILE", text.encode(), parser)[0] == [["x"]]
+        return
+    error = refusal(read, tmp_path / "FILE", text.encode(), parser)
+    assert error.setting == f"{tmp_path}/FILE:1"
+    if shutil.which("jq"):
+        subprocess.run(["bash", "-c", error.remedy.partition(": ")[2]], cwd=tmp_path, check=True)
+        made = (tmp_path / "FILE.jsonl").read_bytes()
+        assert read(tmp_path / "FILE", made, parser)[0] == [["x", "y"] if is_array else ["x"]]
 
 
 BAD_RECORDS = {
@@ -144,6 +202,27 @@ def test_tsv_parser_reads_by_header_and_quotes_nothing(tmp_path):
     path = tmp_path / "a.tsv"
     found = read(path, b'id\ten\tde\n1\t"NA\tnull\n2\t\t \n', tsv_parser(path, ["de", "en"]), 2)
     assert found[0] == [["null", " "], ['"NA', ""]]
+
+
+def test_tsv_parser_reads_fields_by_number_if_no_header_names_them(tmp_path):
+    path = tmp_path / "a.tsv"
+    found = read(path, b"7\tA cat.\t8\tEine Katze.\n9\tA dog.\t10\t\n", tsv_parser(path, ["4", "2"]), 2)
+    assert found[0] == [["Eine Katze.", ""], ["A cat.", "A dog."]]
+    named = read(path, b"2\t1\nx\ty\n", tsv_parser(path, ["1", "2"]), 2)
+    assert named[0] == [["y"], ["x"]]
+    error = refusal(read, path, b"x\ty\n", tsv_parser(path, ["1", "3"]), 2)
+    assert error.problem == "the header must name '3' once, and it is 'x', 'y'"
+
+
+@pytest.mark.parametrize("mark", [",", ";"])
+@pytest.mark.parametrize("columns", [["en", "de"], ["1", "2"]])
+def test_tsv_parser_names_the_command_that_makes_a_table(tmp_path, mark, columns):
+    path = tmp_path / "FILE"
+    parser = tsv_parser(path, columns)
+    error = refusal(read, path, f'en{mark}de\n"a{mark} ""b"""{mark}c\n'.encode(), parser, 2)
+    command = error.remedy.partition(": ")[2]
+    made = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, check=True).stdout
+    assert [texts[-1] for texts in read(path, made, parser, 2)[0]] == [f'a{mark} "b"', "c"]
 
 
 BAD_TABLES = {

@@ -140,7 +140,7 @@ def _load(data: DataConfig, task: str) -> Corpus:
         corpus = load_files(data, task, root)
     for name, split in corpus.splits.items():
         for column, lines in split.texts.items():
-            if not any(lines):
+            if not any(map(str.strip, lines)):
                 requested = f"data.splits.{name}=[{','.join(data.splits.get(name, []))}]"
                 raise DataError(requested, f"there is no text in it, column {column}", "give a split with text")
     return corpus

@@ -11,7 +11,7 @@ from tietrain.config import DataConfig
 from tietrain.data.encoded import Counts
 from tietrain.data.sources.features import FeatureRows, check_rows, read_features
 from tietrain.data.sources.validate import Parser, jsonl_parser, read_text_file, tsv_parser
-from tietrain.data.stored_lines import store_for
+from tietrain.data.stored_lines import StoredLines, store_for
 from tietrain.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -81,22 +81,28 @@ def load_files(data: DataConfig, task: str, folder: Path) -> Corpus:
     columns = all_columns(data, task)
     files = split_files(data, task)
     groups = [[column] for column in columns] if data.format == "text" else [columns]
-    corpus = Corpus("+".join(first_files(files)), columns)
+    first = first_files(files)
+    names = "+".join(first[: len(groups)])
+    corpus = Corpus(f"{names} and {len(first) - len(groups)} more" if first[len(groups) :] else names, columns)
     notes: dict[Path, list[str]] = {}
     for split, named in files.items():
-        read = corpus.splits[split] = Split()
-        counts = []
-        for (path, requested), group in zip(named, groups, strict=True):
-            if group[0] in data.features:
-                rows = read_features(path, requested, group[0], data.features[group[0]])
-                read.features[group[0]] = rows
-                counts.append((path, len(rows), "rows"))
-            else:
-                parser = _parser(data.format, path, group, task)
-                texts, notes[path] = read_text_file(path, requested, parser, len(group), store_for(split, folder))
-                read.texts |= zip(group, texts, strict=True)
-                counts.append((path, len(texts[0]), "lines"))
-        check_rows(named[0][1], counts)
+        texts: dict[str, list[str] | StoredLines] = {c: store_for(split, folder)() for c in text_columns(data, task)}
+        vectors: dict[str, list[FeatureRows]] = {column: [] for column in data.features}
+        for i in range(0, len(named), len(groups)):
+            together = named[i : i + len(groups)]
+            counts = []
+            for (path, requested), group in zip(together, groups, strict=True):
+                if group[0] in vectors:
+                    rows = read_features(path, requested, group[0], data.features[group[0]])
+                    vectors[group[0]].append(rows)
+                    counts.append((path, len(rows), "rows"))
+                else:
+                    into = [texts[column] for column in group]
+                    before = len(into[0])
+                    notes[path] = read_text_file(path, requested, _parser(data.format, path, group, task), into)
+                    counts.append((path, len(into[0]) - before, "lines"))
+            check_rows(together[0][1], counts)
+        corpus.splits[split] = Split({**texts}, None, {c: FeatureRows.joined(parts) for c, parts in vectors.items()})
     corpus.notes += [note for of_file in notes.values() for note in of_file]
     return corpus
 
@@ -147,13 +153,13 @@ def split_files(data: DataConfig, task: str) -> dict[str, list[Named]]:
         remedy = "choose data=text with a .npz or .parquet file for this column, or data=parquet"
         raise SettingsError(f"data.features.{next(iter(data.features))}", problem, remedy)
     root = Path(data.root or ".").expanduser()
-    wanted = len(all_columns(data, task)) if data.format == "text" else 1
+    n_columns = len(all_columns(data, task)) if data.format == "text" else 1
     found: dict[str, list[Named]] = {}
     for split, names in named_splits(data).items():
         requested = f"data.splits.{split}=[{','.join(names)}]"
-        if len(names) != wanted and data.format != "parquet":
-            per_split = f"{wanted} files per split, one per column" if wanted > 1 else "1 file per split"
-            raise SettingsError(requested, f"task={task} data.format={data.format} takes {per_split}", f"name {wanted}")
+        if len(names) % n_columns:
+            problem = f"task={task} data.format=text takes {n_columns} files, one per column, or several times as many"
+            raise SettingsError(requested, problem, "name those of all columns, then those of the next part")
         rooted = f"{requested} data.root={data.root}" if data.root else requested
         found[split] = [((root / name).absolute(), rooted) for name in names]
     return found

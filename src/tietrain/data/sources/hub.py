@@ -213,4 +213,6 @@ def _parts(lengths: dict[str, int], spec: str, split: str, data: DataConfig) -> 
     except ValueError as e:
         requested = f"data.splits.{split}=[{spec}] data.dataset={data.dataset}"
         remedy = "name a split as datasets does: train, or train[:90%]"
+        if spec == split == "test":
+            remedy = "without a test split, write data.splits.test=[]"
         raise SettingsError(requested, str(e).rstrip("."), remedy) from None

@@ -135,7 +135,7 @@ def read_texts(
                 if refused := text_problem(".".join(path), value, one_line):
                     raise DataError(f"{where}, row {row}", *refused)
             read.extend(values)
-            n_texts += sum(map(bool, values))
+            n_texts += sum(map(bool, map(str.strip, values)))
         first_row += len(batch)
         n_rows += len(batch)
         check_blank(where, n_rows, n_texts)

@@ -9,15 +9,14 @@ import json
 import os
 import re
 import stat
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from gzip import BadGzipFile, GzipFile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from tietrain.data.progress import stage
-from tietrain.data.stored_lines import Store, StoredLines, chunks
+from tietrain.data.sources.packed import DAMAGE, check_archive, check_name, unpacked
+from tietrain.data.stored_lines import StoredLines, chunks
 from tietrain.errors import DataError, storage_error
 
 # A file with more text than this is to be split.
@@ -32,8 +31,6 @@ _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _LINE_BREAK = re.compile("[\r\n]")
 # What JSON calls the values that Python makes of it; else null.
 _TYPES = {dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number", str: "a text"}
-# Writes a table as `data=tsv` reads it.
-UNQUOTE = """python -c 'import csv,sys; [print(*r,sep="\\t") for r in csv.reader(sys.stdin,delimiter="\\t")]' <FILE"""
 # What the system says if a name leads to no file. All else that it says when it opens one is about the machine.
 NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.EISDIR)
 # What it says about the machine, among errors that libraries raise for damaged files and for networks too.
@@ -44,19 +41,15 @@ OF_MACHINE |= {errno.EACCES, errno.EPERM, errno.EROFS}
 Parser = Callable[[int, str], list[str] | None]
 
 
-def read_text_file(
-    path: Path, requested: str, parser: Parser, n_columns: int, store: Store = list
-) -> tuple[list[list[str] | StoredLines], list[str]]:
-    """The texts of each column of a plain or gzip file, and notes of what is unusual.
+def read_text_file(path: Path, requested: str, parser: Parser, columns: Sequence[list[str] | StoredLines]) -> list[str]:
+    """Add the texts of a plain or compressed file to those of each column; returns notes of what is unusual.
 
     Args:
-        parser: reads one line of the format into `n_columns` texts and raises DataError if it cannot.
-        store: makes a column.
+        parser: reads one line of the format into a text of each column and raises DataError if it cannot.
     Raises:
         DataError: naming file and line. The file must be regular, whole, in UTF-8, with text in it.
         StorageError: the system cannot read it.
     """
-    columns = [store() for _ in range(n_columns)]
     notes: list[str] = []
     number = n_crlf = n_texts = 0
     with open_regular(path, requested) as f, stage(f"reading {path.name}", os.fstat(f.fileno()).st_size) as now:
@@ -80,7 +73,7 @@ def read_text_file(
                 raise DataError(at, "there is a NUL character", "remove it, or give a text file")
             row = parser(number, bare)
             if row is not None:
-                n_texts += any(row)
+                n_texts += any(map(str.strip, row))
                 for column, text in zip(columns, row, strict=True):
                     column.append(text)
             if not number % LOOK_LINES:
@@ -88,11 +81,11 @@ def read_text_file(
                 check_blank(str(path), number, n_texts)
     if not number:
         raise DataError(str(path), "the file is empty", "give a file with text")
-    if not any(map(any, columns)):
+    if not n_texts:
         raise DataError(str(path), "there is no text in it", "give a file with text")
     if n_crlf:
         notes.append(f"{path.name} has {n_crlf} lines ending in CRLF; CR is left out")
-    return columns, notes
+    return notes
 
 
 def check_blank(where: str, n_rows: int, n_texts: int) -> None:
@@ -142,11 +135,13 @@ def of_machine(error: BaseException | None) -> OSError | None:
 
 
 def file_sha256(path: Path, requested: str) -> str:
-    """sha256 of the bytes of a file; raises as `open_regular` does."""
+    """sha256 of the bytes of a file; raises as `open_regular` and `check_name` do."""
     digest = hashlib.sha256()
     with open_regular(path, requested) as f, stage(f"hashing {path.name}", os.fstat(f.fileno()).st_size) as now:
         try:
             while content := f.read(HASHED_BYTES):
+                if not now.done:
+                    check_name(path, content)
                 digest.update(content)
                 now.done += len(content)
         except OSError as e:
@@ -155,17 +150,15 @@ def file_sha256(path: Path, requested: str) -> str:
 
 
 def _raw_lines(f: BufferedReader, path: Path) -> Iterator[bytes]:
-    """The lines of a file with their line ends, unpacked if it is gzip. Lines end with LF and nothing else."""
+    """The lines of a file with their line ends, unpacked. Lines end with LF and nothing else."""
     left = MAX_BYTES
     number = 0
     try:
-        packed = f.read(2) == b"\x1f\x8b"
-        f.seek(0)
-        if path.suffix == ".gz" and not packed:
-            raise DataError(str(path), "the name ends in .gz and the file is not a gzip file", "rename the file")
-        stream = GzipFile(fileobj=f) if packed else f
+        stream, packing = unpacked(f, path)
         while raw := stream.readline(min(left, MAX_LINE_BYTES) + 1):
             number += 1
+            if number == 1:
+                check_archive(path, raw)
             left -= len(raw)
             if left < 0:
                 raise DataError(str(path), f"it holds more than {MAX_BYTES // 2**30} GiB of text", "split it")
@@ -173,11 +166,11 @@ def _raw_lines(f: BufferedReader, path: Path) -> Iterator[bytes]:
                 problem = f"the line has more than {MAX_LINE_BYTES // 2**20} MiB"
                 raise DataError(f"{path}:{number}", problem, "break it into lines, such as: fold -s -w 4000 FILE")
             yield raw
-    except (EOFError, BadGzipFile, zlib.error) as e:
-        problem = f"the gzip file is cut off or damaged ({e})"
+    except (OSError, *DAMAGE) as e:
+        if isinstance(e, OSError) and e.errno is not None:
+            raise storage_error(f"reading {path}", e) from e
+        problem = f"the {packing} file is cut off or damaged ({e})"
         raise DataError(str(path), problem, "get the whole file again") from None
-    except OSError as e:
-        raise storage_error(f"reading {path}", e) from e
 
 
 def decode(raw: bytes, at: str) -> str:
@@ -190,10 +183,19 @@ def decode(raw: bytes, at: str) -> str:
 
 
 def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
-    """Reads the named keys of JSON lines, one object per line; see `text_problem` for `one_line`."""
+    """Reads the named keys of JSON lines, one object per line; `translation.en` is the key en of the object translation.
+
+    See `text_problem` for `one_line`.
+    """
 
     def parse(number: int, line: str) -> list[str]:
         at = f"{path}:{number}"
+        if number == 1 and line.lstrip().startswith("["):
+            problem = "the file is a JSON array, and its objects are read from one line each"
+            raise DataError(at, problem, "write them so: jq -c '.[]' FILE >FILE.jsonl")
+        if number == 1 and line.strip() == "{":
+            problem = "its first object goes over several lines"
+            raise DataError(at, problem, "write each on one line: jq -c . FILE >FILE.jsonl")
         try:
             record = json.loads(line, object_pairs_hook=_once)
         except (ValueError, RecursionError) as e:
@@ -201,15 +203,34 @@ def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
         if not isinstance(record, dict):
             kind = _TYPES.get(type(record), "null")
             raise DataError(at, f"it is {kind}, not an object", "write one JSON object per line")
-        for column in columns:
-            if column not in record:
-                problem = f"there is no key {column!r}, only {', '.join(map(repr, record)) or 'none'}"
-                raise DataError(at, problem, "add it, or set data.columns")
-            if refused := text_problem(column, record[column], one_line):
+        try:
+            texts = {column: _found(record, column) for column in columns}
+        except KeyError as e:
+            problem = f"there is no key {e}, only {', '.join(map(repr, _keys(record))) or 'none'}"
+            raise DataError(at, problem, "add it, or set data.columns") from None
+        for column, text in texts.items():
+            if refused := text_problem(column, text, one_line):
                 raise DataError(at, *refused)
-        return [record[column] for column in columns]
+        return list(texts.values())
 
     return parse
+
+
+def _found(record: dict[str, Any], column: str) -> Any:
+    """The value of a key, or of a key within an object; KeyError with the whole name if there is none."""
+    outer, _, inner = column.partition(".")
+    if column in record or not isinstance(record.get(outer), dict):
+        return record[column]
+    try:
+        return _found(record[outer], inner)
+    except KeyError:
+        raise KeyError(column) from None
+
+
+def _keys(record: dict[str, Any]) -> Iterator[str]:
+    """The keys of an object, and of the objects in it."""
+    for key, value in record.items():
+        yield from (f"{key}.{inner}" for inner in value) if isinstance(value, dict) and value else (key,)
 
 
 def text_problem(name: str, value: object, one_line: bool) -> tuple[str, str] | None:
@@ -235,35 +256,50 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def tsv_parser(path: Path, columns: list[str]) -> Parser:
-    """Reads the named columns of tab-separated lines; the first line is the header. Nothing is quoted or escaped."""
+    """Reads the named columns of tab-separated lines. Nothing is quoted or escaped.
+
+    The first line is the header, unless it does not name the columns and they are numbers of fields, counted from 1.
+    """
     header: list[str] = []
 
     def parse(number: int, line: str) -> list[str] | None:
         fields = line.split("\t")
         if number == 1:
             header[:] = fields
+            if not set(columns).issubset(fields) and all(map(str.isdecimal, columns)):
+                header[:] = map(str, range(1, 1 + len(fields)))
             for column in columns:
-                if fields.count(column) != 1:
+                if header.count(column) != 1:
                     names = ", ".join(map(repr, fields))
                     problem = f"the header must name {column!r} once, and it is {names}"
                     raise DataError(f"{path}:1", problem, _header_remedy(fields, columns))
-            return None
+            if header == fields:
+                return None
         if len(fields) != len(header):
-            problem = f"the line has {len(fields)} fields and the header has {len(header)}"
+            problem = f"the line has {len(fields)} fields and the first has {len(header)}"
             raise DataError(f"{path}:{number}", problem, "write a tab between fields and nowhere else")
         return [fields[header.index(c)] for c in columns]
 
     return parse
 
 
+def unquote(mark: str = "\\t") -> str:
+    """The command that writes a table as `data=tsv` reads it. mark: what stands between its fields, as Python writes it."""
+    return (
+        f"""python -c 'import csv,sys; [print(*r,sep="\\t") for r in csv.reader(sys.stdin,delimiter="{mark}")]' <FILE"""
+    )
+
+
 def _header_remedy(fields: list[str], columns: list[str]) -> str:
     """What makes a table readable whose first line does not name the columns."""
     wanted = set(columns)
     if not wanted.isdisjoint(field.strip('"') for field in fields if field.startswith('"')):
-        return f"write the table without quotes: {UNQUOTE}"
-    if len(fields) == 1 and any(wanted.issubset(fields[0].replace('"', "").split(mark)) for mark in ",;"):
-        return "write tabs between fields, and no quotes"
+        return f"write the table without quotes: {unquote()}"
+    for mark in ",;":
+        cells = fields[0].replace('"', "").split(mark)
+        if len(fields) == 1 < len(cells) and (wanted.issubset(cells) or all(map(str.isdecimal, columns))):
+            return f"write tabs between fields, and no quotes: {unquote(mark)}"
     if wanted.isdisjoint(fields):
-        add = "sed '1i " + "\\t".join(columns) + "' FILE"
-        return f"set data.columns to fields of the header, or write one if line 1 is text: {add}"
+        numbers = ",".join(str(i + 1) for i in range(len(columns)))
+        return f"set data.columns to fields of the header; if line 1 is text, to numbers of fields, such as [{numbers}]"
     return "set data.columns to fields of the header"
