@@ -45,12 +45,14 @@ def test_resume_goes_on_from_another_folder(tmp_path, text, stopped, monkeypatch
     assert record.folder == str(tmp_path) and record.words == [*TINY, "run_dir=run"]
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert text("resume", str(tmp_path / "run")).code == 0
+    auto_was_the_cpu = ["hardware.device=cpu", "hardware.precision=fp32"]
+    assert text("resume", str(tmp_path / "run"), *auto_was_the_cpu).code == 0
     monkeypatch.chdir(tmp_path)
     assert text(*TINY, "run_dir=whole").code == 0
     rows = [reproducible(read_metrics(tmp_path / name)) for name in ("run", "whole")]
     assert rows[0] == rows[1] and len(rows[0]) > 6
     assert runs.read_record(tmp_path / "run").words == record.words
+    assert "is finished" in text("resume", "run", "hardware.device=cpu").err
     ran = text("resume", "run", "optim.lr=1")
     assert ran.code == 2 and "optim.lr" in ran.err
 

@@ -18,6 +18,7 @@ from tietrain.config.hydra_errors import hydra_error
 from tietrain.errors import SettingsError
 from tietrain.runs import record as runs
 from tietrain.runs.metrics import read_metrics
+from tietrain.train.outcome import Outcome
 
 TINY = ["study=grid", "data.preset=tiny", "model=tiny", "model.vocab_size=400", "train.batch_tokens=256"]
 TINY += ["train.max_steps=4", "train.checkpoint_every=2", "train.log_every=1", "train.eval_every=4"]
@@ -138,7 +139,7 @@ def test_submitit_slurm_writes_the_settings_into_its_script(start, tmp_path, mon
 def test_every_launcher_runs_all_cells_although_some_fail(start, launcher, plugin):
     if plugin:
         needs(plugin)
-    words = ["task=lm", "tying=none,three_way,pre_softmax", "model.n_heads=2,3", f"hydra/launcher={launcher}"]
+    words = ["task=lm", "tying=none,three_way,cycle:n_unique:1", "model.n_heads=2,3", f"hydra/launcher={launcher}"]
     with start(*words) as process:
         said = process.communicate(timeout=900)[1]
     assert process.returncode == 1
@@ -150,7 +151,7 @@ def test_every_launcher_runs_all_cells_although_some_fail(start, launcher, plugi
     records = [runs.read_record(path) for path in runs.find_runs("outputs/grid")]
     done = [record for record in records if record.status == "done"]
     assert len(read_status(Path("outputs/grid"))) == len(records) == 6  # none waits
-    assert {record.label for record in done} == {"none", "pre_softmax"}
+    assert {record.label for record in done} == {"none", "cycle"}
     if plugin:
         assert {record.machine["threads"] for record in done} == {1}
     # The same cells again are all found.
@@ -200,6 +201,17 @@ def test_workers_end_after_their_cell_if_the_grid_is_killed(start):
     with start(*words, "train.slow_step_seconds=0") as process:
         assert "grid: 2 skipped, 2 done\n" in process.communicate(timeout=300)[1]
     assert not list(study.glob(".grid-*"))
+
+
+@pytest.mark.filterwarnings("ignore")  # of the plugin
+def test_search_whose_trials_all_diverge_says_that_none_has_a_value(tietrain_cli, monkeypatch):
+    needs("optuna_sweeper")
+    diverged = Outcome("x", "diverged", 4, "step 1: the loss is nan")
+    monkeypatch.setattr("tietrain.train.job.run_job", lambda *_: diverged)
+    ran = tietrain_cli("-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optim.lr=interval(1e-4,1e-2)")
+    assert ran.code == 1
+    assert "grid: 2 diverged; no trial has a value\n" in ran.err
+    assert "float-castable" not in ran.err and "ended early" not in ran.err
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from tietrain.cli import use, verbs  # noqa: F401  (they register the commands)
 from tietrain.cli.registry import VERBS
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import run_name
+from tietrain.train.outcome import Outcome
+from tietrain.train.stop import Stopped
 
 ROOT = Path(__file__).parents[2]
 # Refused by this room: the texts are in tests/golden/cli_refusals.txt.
@@ -177,6 +179,50 @@ def test_main_reports_a_bug_with_70_and_a_log(tietrain_cli, monkeypatch):
     log = Path(re.search(r"\(see (.+)\)", ran.err).group(1))
     assert "RuntimeError: boom" in log.read_text()
     log.unlink()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    {
+        "tietrain pla": {"plan"},
+        "tietrain tying=three": {"tying=three_way"},
+        "tietrain plan tying=three": {"tying=three_way"},
+        "tietrain status o": set(),
+        "tietrain plan nope x": set(),
+        "tietrain -cd nope 'tying=": set(),
+    }.items(),
+)
+def test_shell_completion_offers_commands_and_no_error(tietrain_cli, monkeypatch, line, offered):
+    monkeypatch.setenv("COMP_LINE", line)
+    ran = tietrain_cli("-sc", "query=bash")
+    assert (ran.code, ran.err, set(ran.out.split())) == (0, "", offered)
+
+
+@pytest.mark.parametrize("line", ["train seed=3", "run seed=3", "-cd mine train seed=3", "seed=3"])
+def test_train_and_run_are_settings_alone(tietrain_cli, configs, line):
+    Path("mine").mkdir()
+    assert tietrain_cli(*line.split()).code == 0
+    assert [config.seed for config in configs] == [3]
+
+
+@pytest.mark.parametrize("line", ["plan -cd mine -cn own --json", "-cd mine -m plan -cn own seed=1,2 --json"])
+def test_plan_takes_flags_in_front_and_the_name_of_a_configuration(tietrain_cli, line):
+    Path("mine").mkdir()
+    Path("mine/own.yaml").write_text("defaults: [config, override tying: cycle, _self_]\n")
+    ran = tietrain_cli(*line.split())
+    assert ran.code == 0
+    found = json.loads(ran.out)
+    labels = [cell["directory"].split("-")[1] for cell in found] if isinstance(found, list) else [found["label"]]
+    assert set(labels) == {"cycle"}
+
+
+def test_a_stopped_run_speaks_of_no_grid(tietrain_cli, monkeypatch):
+    stopped = Outcome("", "interrupted", 130, f"{Stopped(2)} after saving")
+    monkeypatch.setattr("tietrain.train.job.run_job", lambda *_: stopped)
+    assert tietrain_cli("seed=1") == (130, "", "tietrain: stopped by Ctrl-C after saving\n")
+    assert tietrain_cli("-m", "seed=1,2").err.endswith(
+        "grid: 1 interrupted\n  interrupted:  stopped by Ctrl-C after saving\n"
+    )
 
 
 @pytest.mark.parametrize(

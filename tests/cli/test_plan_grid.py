@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fabricated import make_config, write_run
+from tietrain.cli.cells import read_cells
 from tietrain.config.compose import initialized
 from tietrain.config.hydra_parts import split_sweep
 from tietrain.config.keys import tying_choices
@@ -61,6 +62,22 @@ def test_preview_lists_the_cells_that_run(plan, tietrain_cli, configs):
     directories = [str(Experiment(config).directory) for config in configs]
     assert [cell["directory"] for cell in plan(*words)] == directories
     assert len(set(directories)) == 4
+
+
+def test_grid_over_schemes_with_options(plan, tietrain_cli, configs):
+    line = "tying=none,cycle:n_unique:1,[pre_softmax,cycle:n_unique:2]"
+    cells = plan("-m", line)
+    assert [cell["overrides"] for cell in cells] == [
+        ["tying=none"], ["tying=cycle:n_unique:1"], ["tying=[pre_softmax,cycle:n_unique:2]"],
+    ]  # fmt: skip
+    assert tietrain_cli("-m", line).code == 0
+    assert [str(Experiment(config).directory) for config in configs] == [cell["directory"] for cell in cells]
+    assert [cell.swept for cell in read_cells(Path("outputs/default"))] == [tuple(cell["overrides"]) for cell in cells]
+
+
+def test_grid_over_schemes_with_an_option_of_one_names_the_form_that_works(tietrain_cli):
+    ran = tietrain_cli("plan", "-m", "tying=none,cycle", "tying.ties.cycle.n_unique=1")
+    assert ran.is_refusal() and "write cycle:n_unique:1 in its place there" in ran.err
 
 
 def test_preview_shows_the_state_of_each_cell(plan):

@@ -151,6 +151,12 @@ def test_read_status_gives_a_row_for_any_bytes(finished, content, name):
         path.write_bytes(before)
 
 
+def test_watch_without_a_terminal_prints_once_and_says_so(tietrain_cli, tmp_path):
+    at_step(tmp_path, "run", 100)
+    ran = tietrain_cli("status", ".", "--watch")
+    assert ran.code == 0 and "1 runs: 1 killed" in ran.out and "printed once" in ran.err
+
+
 def test_watch_shows_changes_until_it_is_stopped(tmp_path):
     directory = at_step(tmp_path, "run", 100)
     code = "from tietrain.cli import main, status; status.WATCH_SECONDS = 0.2; main.main(['status', '.', '--watch'])"

@@ -40,8 +40,8 @@ def points_of(*words):
     """The points of a cell with these words."""
     from hydra import compose
 
-    with initialized(words, []) as search:
-        return make_points(compose("config", overrides=[*words, *search]), words)
+    with initialized(words, []):
+        return make_points(compose("config", overrides=list(words)), words)
 
 
 def test_make_points_gives_every_point_with_every_seed():

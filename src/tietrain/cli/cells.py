@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tietrain.config.hydra_parts import typed
 from tietrain.config.keys import VOLATILE
 from tietrain.errors import DataError, StorageError
 from tietrain.runs import record as runs
@@ -38,7 +39,7 @@ class GridCell:
 
 def cell_words(words: Iterable[str]) -> tuple[str, ...]:
     """The overrides that decide a cell's result, sorted; the last one counts if a key is given twice."""
-    last = {word.partition("=")[0].lstrip("+"): word for word in words}
+    last = {word.partition("=")[0].lstrip("+"): typed(word) for word in words}
     return tuple(sorted(word for key, word in last.items() if key not in VOLATILE))
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from tietrain.cli import cells, launchers, tune
 from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, parse_overrides, to_run_config
 from tietrain.config.hydra_errors import hydra_error
-from tietrain.config.hydra_parts import RunMode, split_sweep
+from tietrain.config.hydra_parts import RunMode, split_sweep, typed
 from tietrain.errors import SettingsError, TietrainError, eprint, system_refusal
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import check_study, held, make_own_folder, scratch
@@ -33,6 +34,8 @@ from tietrain.train.outcome import Outcome
 
 # The variable that names the file to processes which a launcher starts.
 VARIABLE = "TIETRAIN_OUTCOMES"
+# What Optuna raises, in a sweeper that then has nothing to write, if every trial failed.
+NO_VALUE = "No trials are completed yet"
 
 
 class Outcomes:
@@ -61,13 +64,13 @@ class Outcomes:
             self.stopped.write_text(str(outcome.exit_code - 128))
             raise KeyboardInterrupt
 
-    def exit_code(self) -> int:
+    def exit_code(self, *, is_grid: bool, note: str = "") -> int:
         """The code of a single run. For a grid, print a summary; 1 if a cell failed, else 6 if one runs elsewhere."""
         ended = [Outcome(**json.loads(line)) for line in self.path.read_text(encoding="utf-8").splitlines()]
-        if len(ended) < 2 and not self.stopped.exists():
+        if len(ended) < 2 and not (is_grid and self.stopped.exists()):
             return max((outcome.exit_code for outcome in ended), default=0)
         counts = Counter(outcome.status.replace("_", " ") for outcome in ended)
-        eprint(f"grid: {', '.join(f'{n} {status}' for status, n in counts.items())}")
+        eprint(f"grid: {', '.join(f'{n} {status}' for status, n in counts.items())}{note}")
         failed = [outcome for outcome in ended if outcome.exit_code and outcome.status != "not_applicable"]
         for outcome in failed:
             eprint(f"  {outcome.status.replace('_', ' ')}: {outcome.directory} {outcome.message}")
@@ -139,7 +142,7 @@ def _sweeper_params(settings: Any) -> list[str]:
 
 def only_swept(words: Iterable[str], swept: set[str]) -> list[str]:
     """The overrides of a cell whose keys have several values in its grid."""
-    return [word for word in words if word.partition("=")[0] in swept]
+    return [typed(word) for word in words if word.partition("=")[0] in swept]
 
 
 def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> int:
@@ -156,6 +159,7 @@ def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> in
     sys.argv = ["tietrain", *argv]
     # Hydra then raises its refusals instead of printing them and leaving with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)  # each cell says itself why it has no value
     # Cells of a grid can run on other machines, which share its folder but not /tmp.
     with scratch(study or Path(tempfile.gettempdir()), "grid") as folder:
         outcomes = Outcomes(folder)
@@ -172,9 +176,11 @@ def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> in
         except Exception as e:  # from a launcher or sweeper: no cell raises
             if study is None or isinstance(e, TietrainError):
                 raise
+            if NO_VALUE in str(e):
+                return outcomes.exit_code(is_grid=True, note="; no trial has a value") or 1
             eprint(f"tietrain: the grid ended early, {type(e).__name__}: {e}")
-            return outcomes.exit_code() or 1
-        return outcomes.exit_code()
+            return outcomes.exit_code(is_grid=True) or 1
+        return outcomes.exit_code(is_grid=study is not None)
 
 
 def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
@@ -251,7 +257,7 @@ def _refused(cfg: DictConfig, error: Exception) -> Outcome:
     record = runs.RunRecord(name, str(cfg.study), "+".join(cfg.tying.ties), cfg.task.name, outcome.status, cfg.seed)
     record.reason = outcome.message
     record.exit_code = outcome.exit_code
-    record.settings = dict(word.partition("=")[::2] for word in requested)
+    record.settings = dict(typed(word).partition("=")[::2] for word in requested)
     directory = Path("outputs", record.study, name)
     _list_run(directory)
     try:

@@ -10,6 +10,11 @@ from difflib import get_close_matches
 from tietrain import __version__
 from tietrain.errors import SettingsError, StorageError, TietrainError, eprint, system_refusal
 
+# Commands that change nothing: settings alone run too.
+RUNS = ("train", "run")
+# Flags that may stand before a command -> how many words they take.
+BEFORE = {"-m": 1, "--multirun": 1, "-cd": 2, "--config-dir": 2}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line; returns its exit code (see docs/cli.md)."""
@@ -81,8 +86,21 @@ def _run(argv: list[str]) -> int:
         os.getcwd()
     except FileNotFoundError:
         raise StorageError("the current folder", "it was deleted", "change to one that exists") from None
-    is_command = bool(argv) and not argv[0].startswith(("-", "+", "~")) and "=" not in argv[0]
-    return _run_verb(argv[0], argv[1:]) if is_command else _run_hydra(argv)
+    place = _place_of_command(argv)
+    if place is None:
+        return _run_hydra(argv)
+    others = [*argv[:place], *argv[place + 1 :]]
+    return _run_hydra(others) if argv[place] in RUNS else _run_verb(argv[place], others)
+
+
+def _place_of_command(argv: list[str]) -> int | None:
+    """Index of the first word if it is not a setting; -m, and -cd with its folder, may stand before it."""
+    place = 0
+    while place < len(argv) and argv[place] in BEFORE:
+        place += BEFORE[argv[place]]
+    if place >= len(argv) or argv[place].startswith(("-", "+", "~")) or "=" in argv[place]:
+        return None
+    return place
 
 
 def _note_unused(words: list[str]) -> None:
@@ -102,7 +120,7 @@ def _run_verb(name: str, argv: list[str]) -> int:
     from tietrain.cli.registry import VERBS
 
     if name not in VERBS:
-        near = get_close_matches(name, VERBS, n=1)
+        near = get_close_matches(name, [*VERBS, *RUNS], n=1)
         hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(sorted(VERBS))}"
         raise SettingsError(f"tietrain {name}", "there is no such command", f"{hint} (write settings as key=value)")
     args = VERBS[name].parse_intermixed_args(argv)
@@ -121,8 +139,14 @@ def _run_hydra(argv: list[str]) -> int:
     if sum(map(bool, (flags.run, flags.multirun, *looks))) > 1:
         names = "--run, --multirun, --cfg, --info and --shell-completion"
         raise SettingsError(" ".join(argv), f"{names} exclude one another", "give only one of them")
-    # With --shell-completion the words belong to the shell, not to a configuration.
-    words = [] if flags.shell_completion else flags.overrides
+    if flags.shell_completion:  # the words belong to the shell
+        compose.register_schema()
+        if not any(word.startswith("query=") for word in flags.overrides):
+            return grid.run_app(argv, [], None)
+        from tietrain.cli.completion import complete
+
+        return complete(lambda: grid.run_app(argv, [], None))
+    words = flags.overrides
     compose.parse_overrides(words)
     if flags.config_dir:
         compose.check_config_dir(flags.config_dir)

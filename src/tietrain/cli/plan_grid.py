@@ -54,13 +54,15 @@ class CellPreview:
     reason: str = ""
 
 
-def preview(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) -> list[CellPreview] | None:
+def preview(
+    words: Sequence[str], config_dirs: Sequence[str], multirun: bool, name: str = "config"
+) -> list[CellPreview] | None:
     """The cells of a grid, in the order in which they would run; None if neither -m nor the configuration asks for one.
 
     Raises:
         SettingsError: something would end the grid before its first cell, or its sweeper chooses cells as it goes.
     """
-    common = compose_grid(words, config_dirs)
+    common = compose_grid(words, config_dirs, name)
     if not multirun and common.hydra.mode != RunMode.MULTIRUN:
         return None
     sweeper = sweeper_of(common)
@@ -68,25 +70,25 @@ def preview(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) ->
         raise SettingsError(f"hydra/sweeper={sweeper}", "it chooses its cells as it goes", "plan one of them")
     swept = swept_keys(common.hydra, words)
     with initialized(words, config_dirs):
-        return [_preview(cell, swept, list(common.hydra.overrides.hydra)) for cell in split_cells(common)]
+        return [_preview(cell, swept, list(common.hydra.overrides.hydra), name) for cell in split_cells(common)]
 
 
-def _preview(words: list[str], swept: set[str], of_hydra: list[str]) -> CellPreview:
+def _preview(words: list[str], swept: set[str], of_hydra: list[str], name: str) -> CellPreview:
     shown = only_swept(words, swept)
-    cfg = compose("config", [*of_hydra, *words], return_hydra_config=True)
+    cfg = compose(name, [*of_hydra, *words], return_hydra_config=True)
     with open_dict(cfg):
         settings = cfg.pop("hydra")
     try:
         if "tying" not in settings.runtime.choices:  # then it is a list of files
-            check_labels(words, of_hydra)
+            check_labels(words, name)
         if is_tuned(cfg):
-            points = make_points(cfg, words, swept, of_hydra)
+            points = make_points(cfg, words, swept)
             tuning = itertools.chain.from_iterable(map(tuning_runs, points))
             directories = [Experiment(config).directory for config in tuning]
             n_ended = sum(_state(directory) in ("done", "diverged") for directory in directories)
             state = f"{n_ended} of {len(directories)} tuning runs" if n_ended else "new"
             return _counted(shown, Experiment(points[0]), state, directories[0].parent)
-        experiment = Experiment(to_run_config(cfg, swept, of_hydra))
+        experiment = Experiment(to_run_config(cfg, swept))
         return _counted(shown, experiment, _state(experiment.directory), experiment.directory)
     except TietrainError as e:
         return CellPreview(shown, e.status, reason=str(e))

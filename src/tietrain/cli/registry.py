@@ -58,6 +58,9 @@ def argument(*flags: str, holds: Callable[[Any], bool] | None = None, wanted: st
 
 OVERRIDES = argument("overrides", nargs="*", metavar="key=value", help="settings, as for a run")
 CONFIG_DIR = argument("-cd", "--config-dir", action="append", default=[], help="folder with your own configurations")
+CONFIG_NAME = argument(
+    "-cn", "--config-name", default="config", metavar="NAME", help="file to begin with instead of ours"
+)
 
 
 def say(text: str) -> None:

@@ -26,17 +26,15 @@ def n_runs(cfg: DictConfig) -> int:
     return len(tune.points) * len(tune.seeds) + len(tune.reporting_seeds) if is_tuned(cfg) else 1
 
 
-def make_points(
-    cfg: DictConfig, words: Sequence[str], swept: Iterable[str] = (), search: Sequence[str] = ()
-) -> list[RunConfig]:
+def make_points(cfg: DictConfig, words: Sequence[str], swept: Iterable[str] = ()) -> list[RunConfig]:
     """The arm at every point of its list, all checked before the first one is trained.
 
     Args:
-        cfg: the composed configuration of one cell. words: its overrides. swept, search: see `to_run_config`.
+        cfg: the composed configuration of one cell. words: its overrides. swept: see `to_run_config`.
     Raises:
         SettingsError: a key or value of the list is not valid, or the cell sets what the list sets.
     """
-    tune = to_run_config(copy.deepcopy(cfg), swept, search).tune
+    tune = to_run_config(copy.deepcopy(cfg), swept).tune
     setting = f"tune={tune.name}"
     for override in parse_overrides(words):
         key = override.key_or_group
@@ -55,7 +53,7 @@ def make_points(
             except OmegaConfBaseException as e:
                 raise SettingsError(setting, f"{key}={value}: {first_line(e)}", suggestion(key, ALL)) from None
         try:
-            points.append(to_run_config(own, swept, search))
+            points.append(to_run_config(own, swept))
         except SettingsError as e:
             raise type(e)(setting, f"{e.setting}: {e.problem}", e.remedy) from None
     return points

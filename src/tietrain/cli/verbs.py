@@ -8,7 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tietrain.cli.registry import CONFIG_DIR, OVERRIDES, answer, argument, print_json, say, verb
+from rich.console import Console
+
+from tietrain.cli.registry import CONFIG_DIR, CONFIG_NAME, OVERRIDES, answer, argument, print_json, say, verb
 from tietrain.config.compose import compose_config, parse_overrides
 from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
 from tietrain.config.keys import tying_choices
@@ -39,6 +41,7 @@ DIRECTORY = argument("directory", type=Path, help="a study or run directory, for
 @verb(
     "plan",
     *CONFIGURED,
+    CONFIG_NAME,
     argument("-m", "--multirun", action="store_true", help="show the cells of a grid: key=a,b tying='glob(*)'"),
     argument("--ledger", action="store_true", help="show owner map, roles, loads and published FLOP conventions"),
     argument("--against", metavar="WHAT", help="show the difference from a run directory, or from overrides in quotes"),
@@ -56,7 +59,7 @@ def plan(args: argparse.Namespace) -> int:
     detail = [f"--{name}" for name in ("ledger", "against", "lengths", "figure") if getattr(args, name)]
     if args.multirun and detail:
         raise SettingsError(detail[0], "it describes one plan, and -m shows a grid", "leave out one of the two")
-    cells = None if detail else preview(args.overrides, args.config_dir, args.multirun)
+    cells = None if detail else preview(args.overrides, args.config_dir, args.multirun, args.config_name)
     if cells is None:
         _plan_one(args)
     elif args.json:
@@ -67,7 +70,7 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def _plan_one(args: argparse.Namespace) -> None:
-    config = compose_config(args.overrides, args.config_dir)
+    config = compose_config(args.overrides, args.config_dir, args.config_name)
     tying_plan = Experiment(config).plan
     difference = _difference(args, tying_plan) if args.against else None
     lengths = parse_lengths(args.lengths or DEFAULT_LENGTHS) if args.lengths or args.figure else []
@@ -115,7 +118,7 @@ def _difference(args: argparse.Namespace, here: TyingPlan) -> Difference:
     own = zip(args.overrides, parse_overrides(args.overrides), strict=True)
     # The options of a replaced choice (tying.ties.cycle.n_unique=2) go with it.
     kept = [word for word, override in own if not f"{override.key_or_group}.".startswith(replaced)]
-    there = compose_config([*kept, *words], args.config_dir)
+    there = compose_config([*kept, *words], args.config_dir, args.config_name)
     return Difference(record_of(Experiment(there).plan), record_of(here))
 
 
@@ -198,7 +201,7 @@ def data(args: argparse.Namespace) -> int:
         with StopRequest() as stop, reported(eprint), stop.interruptible():
             description = describe_data(config)
     except Stopped as e:
-        eprint("stopped by a signal; text that was prepared half is removed")
+        eprint(f"{e}; text that was prepared half is removed")
         return 128 + e.signal
     return answer(args, description, description_lines(description))
 
@@ -213,7 +216,10 @@ def status(args: argparse.Namespace) -> int:
     if args.json:
         print_json([asdict(row) for row in read_status(args.directory)])
     else:
-        show_status(args.directory, args.watch)
+        is_seen = Console().is_terminal
+        if args.watch and not is_seen:
+            eprint("--watch keeps a table on a terminal up to date; this is no terminal, so it is printed once")
+        show_status(args.directory, args.watch and is_seen)
     return 0
 
 

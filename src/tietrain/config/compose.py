@@ -20,7 +20,15 @@ from yaml import YAMLError
 
 from tietrain.config import RunConfig
 from tietrain.config.hydra_errors import hydra_error
-from tietrain.config.hydra_parts import ChoiceSweep, GlobalHydra, Override, OverridesParser, RunMode, check_user_files
+from tietrain.config.hydra_parts import (
+    ChoiceSweep,
+    GlobalHydra,
+    Override,
+    OverridesParser,
+    RunMode,
+    add_folders,
+    register_sources,
+)
 from tietrain.config.keys import ALL, GROUPS, PIECES, setting_of, suggestion
 from tietrain.config.match import solve
 from tietrain.config.quoting import misread, unreadable
@@ -28,15 +36,23 @@ from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.catalogue import CONF
 from tietrain.plan.rules import RULES
 
+# Folders of Hydra -> what names ours.
+FOLDERS = {
+    "hydra.run.dir": "use run_dir=PATH",
+    "hydra.sweep.dir": "use study=NAME",
+    "hydra.sweep.subdir": "use study=NAME",
+    "hydra.job.chdir": "change to the folder first, or use run_dir=PATH",
+}
+
 
 def register_schema() -> None:
     """Give Hydra the types of the whole tree, under the name `config.yaml` lists first; no value reads the environment.
 
-    Files of the user are looked at before Hydra reads them.
+    Files of the user are looked at before Hydra reads them, and choices of tying may have options.
     """
     OmegaConf.clear_resolver("oc.env")  # a secret would end up in the configuration that a run writes down
     ConfigStore.instance().store(name="tietrain_schema", node=RunConfig)
-    check_user_files()
+    register_sources()
 
 
 def parse_overrides(words: Sequence[str]) -> list[Override]:
@@ -60,6 +76,8 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
             raise SettingsError(override.input_line or key, f"there is no key {key}", suggestion(key, [*ALL, *GROUPS]))
         if found is not None and found.spec.written:
             raise SettingsError(override.input_line or key, "tietrain writes it", "leave it out")
+        if key in FOLDERS:
+            raise SettingsError(override.input_line or key, "tietrain names the folders of runs itself", FOLDERS[key])
         check_tie_option(key)
         if found is not None and found.is_text and not override.is_delete():
             check_as_written(override)
@@ -99,59 +117,59 @@ def check_tie_option(key: str) -> None:
             raise SettingsError(key, f"no tying rule has an option {parts[3]}", remedy)
 
 
-def compose_config(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> RunConfig:
-    """The checked configuration of one run.
+def compose_config(overrides: Sequence[str], config_dirs: Sequence[str] = (), name: str = "config") -> RunConfig:
+    """The checked configuration of one run; `name` is the file that it begins with.
 
     Raises:
         TietrainError: with exit code 2, for anything Hydra or we refuse.
     """
     parse_overrides(overrides)
-    with initialized(overrides, config_dirs) as search:
-        cfg = compose("config", overrides=[*overrides, *search])
-        check_labels(overrides, search)
-        return to_run_config(cfg, search=search)
+    with initialized(overrides, config_dirs):
+        cfg = compose(name, overrides=list(overrides))
+        check_labels(overrides, name)
+        return to_run_config(cfg)
 
 
-def compose_grid(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
+def compose_grid(overrides: Sequence[str], config_dirs: Sequence[str] = (), name: str = "config") -> DictConfig:
     """What a grid's cells have in common, as Hydra composes it before it sweeps, with the settings of Hydra itself.
 
     Raises:
         TietrainError: with exit code 2, for anything Hydra refuses.
     """
     parse_overrides(overrides)
-    with initialized(overrides, config_dirs) as search:
+    with initialized(overrides, config_dirs):
         loader = GlobalHydra.instance().config_loader()
         return loader.load_configuration(
-            "config", [*overrides, *search], RunMode.MULTIRUN, from_shell=False, validate_sweep_overrides=False
+            name, list(overrides), RunMode.MULTIRUN, from_shell=False, validate_sweep_overrides=False
         )
 
 
 @contextmanager
-def initialized(overrides: Sequence[str], config_dirs: Sequence[str]) -> Iterator[list[str]]:
-    """Hydra at work on our configuration; gives the overrides that name its search path. Its errors become ours."""
+def initialized(overrides: Sequence[str], config_dirs: Sequence[str]) -> Iterator[None]:
+    """Hydra at work on our configuration and on those of folders. Its errors become ours."""
     for config_dir in config_dirs:
         check_config_dir(config_dir)
-    folders = ",".join("file://" + os.path.abspath(folder) for folder in config_dirs)
     register_schema()
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module(CONF, version_base="1.3"):
-            yield [f"hydra.searchpath=[{folders}]"] if folders else []
+            add_folders(config_dirs)
+            yield
     except (HydraException, OmegaConfBaseException, YAMLError) as e:
         raise hydra_error(e, overrides) from None
 
 
-def check_labels(overrides: Sequence[str], search: Sequence[str] = ()) -> None:
+def check_labels(overrides: Sequence[str], name: str = "config") -> None:
     """SettingsError if two chosen files of `tying/` bring the same label: Hydra would mix their options.
 
-    Hydra must be initialized; `search` are overrides that name its search path.
+    Hydra must be initialized; `name` is the file that it begins with.
     """
     loader = GlobalHydra.instance().config_loader()
-    chosen = loader.compute_defaults_list("config", [*overrides, *search], RunMode.RUN).defaults
+    chosen = loader.compute_defaults_list(name, list(overrides), RunMode.RUN).defaults
     names = [d.config_path.removeprefix("tying/") for d in chosen if (d.config_path or "").startswith("tying/")]
     owner: dict[str, str] = {}
     for name in names if len(names) > 1 else []:
-        for label in compose("config", overrides=[f"tying={name}", *search]).tying.ties:
+        for label in compose("config", overrides=[f"tying={name}"]).tying.ties:
             if label in owner:
                 problem = f"{owner[label]} and {name} both bring the tie {label}"
                 remedy = "list it once; docs/schemes.md shows how to use a rule twice"
@@ -166,14 +184,13 @@ def check_config_dir(path: str) -> None:
         raise SettingsError(f"-cd {path}", "there is no such folder", remedy)
 
 
-def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), search: Sequence[str] = ()) -> RunConfig:
+def to_run_config(cfg: DictConfig, swept: Iterable[str] = ()) -> RunConfig:
     """The dataclasses of a composed configuration, cross checks done; no DictConfig exists below this call.
 
     What match.* asks for is solved, for which Hydra must be initialized.
 
     Args:
         swept: keys that have several values in the grid this is a cell of.
-        search: overrides that name Hydra's search path.
     """
     OmegaConf.set_readonly(cfg, False)
     for unknown in _unknown_keys(cfg):
@@ -186,18 +203,18 @@ def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), search: Sequence[s
         config.train.batch_by = "tokens" if set(swept).isdisjoint(PIECES) else "chars"
     if config.match.by is None or config.match.solved:
         return config
-    return solve(config, *_baseline(config.match.baseline, search))
+    return solve(config, *_baseline(config.match.baseline))
 
 
-def _baseline(text: str, search: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _baseline(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ties a baseline names, and the fields of model.* it sets."""
     requested, (name, *others) = f"match.baseline={text}", text.split() or [""]
     words = [f"tying={name}", *others]
     try:
         keys = [override.key_or_group for override in parse_overrides(words)]
         if name.startswith("["):  # a list of files
-            check_labels(words, search)
-        cfg = compose("config", overrides=[*words, *search])
+            check_labels(words)
+        cfg = compose("config", overrides=words)
     except (TietrainError, HydraException, OmegaConfBaseException) as e:
         refused = hydra_error(e, words)
         raise SettingsError(requested, f"{refused.setting}: {refused.problem}", refused.remedy) from None

@@ -72,12 +72,13 @@ def _choice(text: str, requested: str, group: str, name: str) -> Refusal:
     options = listed.group(1).split() if listed else []
     if group == "tying":
         options = options or tying_choices()
-    ours = our_name(name) or SCHEMES.get(name.lower()) if group == "tying" else None
-    near = get_close_matches(name, options, n=1)
+    scheme, colon, stated = name.partition(":")
+    ours = our_name(scheme) or SCHEMES.get(scheme.lower()) if group == "tying" else None
+    near = get_close_matches(scheme, options, n=1)
     if ours:
-        remedy = f"here it is called tying={ours}"
+        remedy = f"here it is called tying={ours}{colon}{stated}"
     elif near:
-        remedy = f"did you mean {group}={near[0]}?"
+        remedy = f"did you mean {group}={near[0]}{colon}{stated}?"
     elif group == "tying":
         remedy = "`tietrain schemes` lists them"
     else:
@@ -112,11 +113,9 @@ def _not_there(text: str, requested: str, key: str) -> Refusal:
     options = [name for rule in rules for name in RULES[rule].options]
     near = [name for name in get_close_matches(option, options, n=1) if name != option]
     if option in options:  # some cell of a grid has another scheme
-        return (
-            key,
-            f"not every scheme of the grid is {label}",
-            f"run tying={label} as a grid of its own, into the same study",
-        )
+        value = re.search(rf"{re.escape(key)}=(\S+)", requested)
+        remedy = f"write {label}:{option}:{value[1] if value else 'VALUE'} in its place there"
+        return key, f"not every scheme of the grid is {label}", remedy
     remedy = (
         f"did you mean tying.ties.{label}.{near[0]}?" if near else f"its options are {', '.join(options) or 'none'}"
     )

@@ -2,20 +2,23 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hydra._internal.core_plugins import file_config_source
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.core_plugins import file_config_source, importlib_resources_config_source
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
-from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from tietrain.config.keys import ALL
+from tietrain.config.scheme_options import find_ties, split_choice
 from tietrain.config.user_files import check_user_file
 
 __all__ = [
@@ -24,30 +27,73 @@ __all__ = [
     "Override",
     "OverridesParser",
     "RunMode",
-    "check_user_files",
+    "add_folders",
     "parse_flags",
+    "register_sources",
     "split_sweep",
+    "typed",
 ]
 
 
-class FileConfigSource(file_config_source.FileConfigSource):
-    """Hydra's reader of a folder of the user, which looks at each file first. Hydra keeps it because it has the same name."""
+class _WithOptions(ConfigSource):
+    """A reader of configurations that knows choices with options, `tying/cycle:n_unique:2`."""
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether the choice stands for a file."""
+        return super().is_config(split_choice(config_path)[0])  # type: ignore[safe-super]
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """What its file holds, with the options that the choice states; SettingsError if the file has no such option."""
+        result = super().load_config(split_choice(config_path)[0])  # type: ignore[safe-super]
+        for (label, option), text in find_ties(config_path, OmegaConf.select(result.config, "ties")).items():
+            value = OverridesParser.create().parse_override(f"{option}={text}").value()
+            OmegaConf.update(result.config, f"ties.{label}.{option}", value)
+        return result
+
+
+# Hydra keeps both because they have the names of its own.
+class ImportlibResourcesConfigSource(_WithOptions, importlib_resources_config_source.ImportlibResourcesConfigSource):
+    """Hydra's reader of our `conf/`."""
+
+
+class FileConfigSource(_WithOptions, file_config_source.FileConfigSource):
+    """Hydra's reader of a folder of the user, which looks at each file first."""
 
     def load_config(self, config_path: str) -> ConfigResult:
         """What a file of the folder holds; SettingsError if it is not a configuration."""
-        path = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))
+        name = self._normalize_file_name(split_choice(config_path)[0])
+        path = Path(os.path.realpath(os.path.join(self.path, name)))
         check_user_file(path, {key.rpartition(".")[2] for key, found in ALL.items() if found.is_text})
         return super().load_config(config_path)
 
 
-def check_user_files() -> None:
-    """Let Hydra look at each file of the user before it reads it."""
-    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
+def register_sources() -> None:
+    """Let Hydra read configurations with these two."""
+    for source in (ImportlibResourcesConfigSource, FileConfigSource):
+        SourcesRegistry.instance().types[source.scheme()] = source
+
+
+def add_folders(folders: Iterable[str]) -> None:
+    """Let Hydra, which must be initialized, look for configurations in folders too, as behind its flag -cd."""
+    loader = GlobalHydra.instance().config_loader()
+    path = loader.get_search_path()
+    for folder in folders:
+        path.prepend("command-line", f"file://{os.path.abspath(folder)}", anchor="schema")  # which must be last
+    loader.repository = ConfigRepository(path)  # type: ignore[attr-defined]
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     """Hydra's own flags among command-line words, the rest as `overrides`; SystemExit 2 for one it does not know."""
     return get_args_parser().parse_args(list(argv))
+
+
+def typed(word: str) -> str:
+    r"""An override as it was typed: Hydra's sweeper escapes colons.
+
+    >>> typed(r"tying=cycle\:n_unique\:2")
+    'tying=cycle:n_unique:2'
+    """
+    return word.replace("\\:", ":")
 
 
 def split_sweep(words: Sequence[str]) -> list[list[str]]:

@@ -47,6 +47,16 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     return [key for key in changed if not key.startswith(named)]
 
 
+def became_same(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a setting of the hardware, such as auto, became on one machine what it became on another.
+
+    Args:
+        before, now: the machines as `run.json` describes them.
+    """
+    section, _, name = key.partition(".")
+    return section == "hardware" and name in before and before[name] == now.get(name)
+
+
 def config_hash(config: RunConfig) -> str:
     """8 hex digits over `result_settings`."""
     return short_hash(result_settings(config))[:8]

@@ -13,6 +13,7 @@ from typing import Any
 
 from tietrain.config import RunConfig, TyingConfig
 from tietrain.config.layout import make_layout, make_shape
+from tietrain.config.model import MAX_WIDTH
 from tietrain.errors import SettingsError, TyingError
 from tietrain.plan.flops import count_flops, length_units, predicted_unit
 from tietrain.plan.params import count_params
@@ -21,7 +22,7 @@ from tietrain.plan.schemes import make_plan
 
 # A remainder above this percentage of the baseline gives a warning.
 WARN_PERCENT = 2.0
-# The most layers that are tried, deeper than anyone compares, and the largest of all other sizes.
+# The most layers that are tried, deeper than anyone compares, and the largest budget.
 MOST_LAYERS = 128
 LARGEST = 2**40
 
@@ -170,7 +171,7 @@ def _nearest(config: RunConfig, key: str, target: float) -> int:
     """The admissible size that comes nearest to the target, the smaller of two that do, by bisection."""
     step = _step(config)
     name = key.partition(".")[2]
-    most = MOST_LAYERS if name == "n_layers" else LARGEST
+    most = {"n_layers": MOST_LAYERS, "d_model": MAX_WIDTH, "d_ff": MAX_WIDTH}.get(name, LARGEST)
 
     @cache
     def value(size: int) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
@@ -13,7 +12,11 @@ from tietrain.plan.tables import Tables
 
 # OmegaConf reads these annotations: Optional[...] is spelled out because it accepts no `X | None` of nested types.
 
+# More would not fit into any memory, nor the product of two into an index.
 MAX_LAYERS = 1000
+MAX_WIDTH = 2**20
+MAX_PIECES = 2**24
+MAX_STD = 1e6
 
 
 def _has_two_sources(flat: Any) -> bool:
@@ -56,15 +59,17 @@ DEFAULT_TABLES = {"lm": "gpt2_scaled", "mlm": "vaswani", "mt": "vaswani"}
 class InitStd:
     """Initial standard deviations by role; null is what model.tables says, else model.table_init_std."""
 
-    source: Optional[float] = setting(None, TRANSLATION, ge=0, tunable=True, absent=None)
+    source: Optional[float] = setting(None, TRANSLATION, ge=0, le=MAX_STD, tunable=True, absent=None)
     """Of tables that encoders alone read."""
-    input: Optional[float] = setting(None, ge=0, tunable=True, absent=None)
+    input: Optional[float] = setting(None, ge=0, le=MAX_STD, tunable=True, absent=None)
     """Of other tables that are read as embeddings alone."""
-    output: Optional[float] = setting(None, ge=0, tunable=True, absent=None)
+    output: Optional[float] = setting(None, ge=0, le=MAX_STD, tunable=True, absent=None)
     """Of tables that are output projections alone."""
-    tied: Optional[float] = setting(None, ge=0, tunable=True, absent=None)
+    tied: Optional[float] = setting(None, ge=0, le=MAX_STD, tunable=True, absent=None)
     """Of tables that are embeddings and output projections."""
-    positions: Optional[float] = setting(None, when("model.positions", "learned"), ge=0, tunable=True, absent=None)
+    positions: Optional[float] = setting(
+        None, when("model.positions", "learned"), ge=0, le=MAX_STD, tunable=True, absent=None
+    )
     """Of learned positions; null is 0.02."""
 
     def __post_init__(self) -> None:
@@ -80,19 +85,19 @@ class InitStd:
 class ModelConfig:
     """Shape and initial values of the Transformer; `plan.slots.ModelShape` says what decides parameters."""
 
-    d_model: int = setting(128, ge=1)
+    d_model: int = setting(128, ge=1, le=MAX_WIDTH)
     """Width of the residual stream."""
-    n_heads: int = setting(4, ge=1)
+    n_heads: int = setting(4, ge=1, le=MAX_WIDTH)
     """Heads per attention."""
-    n_kv_heads: Optional[int] = setting(None, ge=1)
+    n_kv_heads: Optional[int] = setting(None, ge=1, le=MAX_WIDTH)
     """Heads of keys and values; null for as many as n_heads."""
-    d_head: Optional[int] = setting(None, ge=1)
+    d_head: Optional[int] = setting(None, ge=1, le=MAX_WIDTH)
     """Width of a head; null for d_model / n_heads."""
-    d_ff: int = setting(512, ge=1)
+    d_ff: int = setting(512, ge=1, le=MAX_WIDTH)
     """Inner width of the feed-forward."""
     n_layers: int = setting(3, ge=1, le=MAX_LAYERS)
     """Layers of the decoder, and of the encoder unless n_encoder_layers is set."""
-    n_encoder_layers: Optional[int] = setting(None, TRANSLATION, ge=1)
+    n_encoder_layers: Optional[int] = setting(None, TRANSLATION, ge=1, le=MAX_LAYERS)
     """Layers of each encoder; null for as many as n_layers."""
     encoders: Optional[str] = setting(None, TRANSLATION, choices=("one", "each"))
     """One encoder for all sources or one each; null is one, or each if a direction has several sources."""
@@ -101,9 +106,9 @@ class ModelConfig:
     source_attention: str = setting("one", TWO_SOURCES, choices=("one", "each"))
     """One cross-attention over all that the encoders of a direction read, or one per encoder. Source: Libovicky et al.
     2018, flat and serial combination."""
-    vocab_size: int = setting(1000, ge=1, pieces=True)
+    vocab_size: int = setting(1000, ge=1, le=MAX_PIECES, pieces=True)
     """Pieces requested of each vocabulary; a run records what it got."""
-    max_len: int = setting(512, when("model.positions", "learned"), ge=1)
+    max_len: int = setting(512, when("model.positions", "learned"), ge=1, le=MAX_PIECES)
     """Rows of a learned table of positions."""
     norm: str = setting("layer", choices=("layer", "rms"))
     """Normalisation."""
@@ -137,8 +142,13 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_section(self, "model.")
         std = self.table_init_std
-        holds = std in (None, "auto") or (type(std) in (int, float) and 0 <= std < math.inf)
-        check(holds, f"model.table_init_std={std}", "it is not a standard deviation", "give a number, null or auto")
+        holds = std in (None, "auto") or (type(std) in (int, float) and 0 <= std <= MAX_STD)
+        check(
+            holds,
+            f"model.table_init_std={std}",
+            "it is not a standard deviation",
+            f"give a number up to {MAX_STD:,.0f}, null or auto",
+        )
         check(
             self.d_head is not None or self.d_model % self.n_heads == 0,
             f"model.n_heads={self.n_heads}",

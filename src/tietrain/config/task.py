@@ -34,7 +34,7 @@ class TaskConfig:
     but the last."""
     zero_shot: list[str] = setting([], TRANSLATION)
     """Directions that are scored and never trained."""
-    temperature: float = setting(1.0, SEVERAL_DIRECTIONS, gt=0)
+    temperature: float = setting(1.0, SEVERAL_DIRECTIONS, ge=0.05)
     """A direction of n training pairs is drawn in proportion to n ** (1 / temperature). Source: Arivazhagan et al.
     2019."""
     train_pairs: dict[str, int] = setting({}, TRANSLATION, ge=1, open=True)
@@ -46,14 +46,14 @@ class TaskConfig:
     than four times as many characters."""
     label_smoothing: float = setting(0.0, ge=0, le=0.999, tunable=True)
     """Mass spread over the vocabulary in the training objective, never in a score."""
-    beam: int = setting(1, TRANSLATION, ge=1, at_eval=True)
+    beam: int = setting(1, TRANSLATION, ge=1, le=1000, at_eval=True)
     """Hypotheses of the search that is scored; 1 is greedy."""
     length_penalty: float = setting(0.0, SEARCH, ge=0, at_eval=True)
     """A hypothesis's score is divided by ((5 + tokens) / 6) ** length_penalty; fields use 0 to 1. Source: Wu et al.
     2016, equation 14."""
-    max_output_ratio: float = setting(2.0, TRANSLATION, ge=0, at_eval=True)
+    max_output_ratio: float = setting(2.0, TRANSLATION, ge=0, le=100, at_eval=True)
     """A translation has at most ratio x source pieces + max_output_extra tokens, end mark included."""
-    max_output_extra: int = setting(20, TRANSLATION, ge=1, at_eval=True)
+    max_output_extra: int = setting(20, TRANSLATION, ge=1, le=1000, at_eval=True)
     """The constant part of the longest translation, in tokens."""
     metrics: list[str] = setting(["bleu", "chrf"], TRANSLATION, at_eval=True)
     """Scores of the translations."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import chain, combinations, pairwise, product
 from typing import Any
 
-from tietrain.errors import TyingError, check_choice
+from tietrain.errors import SettingsError, TyingError, check_choice
 from tietrain.plan import layer_rules  # noqa: F401  (fills RULES)
 from tietrain.plan.plan import Pair, TyingPlan, resolve
 from tietrain.plan.rules import ATTENTION, RULES, Rule, choose_parts, choose_stacks, layer_blocks, rule
@@ -155,6 +155,11 @@ def check_ties(ties: Ties) -> None:
         key = f"tying.ties.{label}"
         if not isinstance(tie, Mapping):
             raise TyingError(f"{key}={tie}", "a tie is a rule with its options", f"write {key}={{rule: NAME}}")
+        if tie and "rule" not in tie:  # an option that ++ added to another scheme
+            option, value = next(iter(tie.items()))
+            raise SettingsError(
+                key, "it has no rule", f"write the option at its scheme: tying={label}:{option}:{value}"
+            )
         try:
             check_choice("rule", tie.get("rule"), RULES, TyingError)
             defaults = RULES[tie["rule"]].options

@@ -39,7 +39,7 @@ def outcome_of_error(error: BaseException, experiment: Experiment) -> Outcome:
     directory = experiment.directory
     resume = runs.resume_command(directory.absolute())
     if isinstance(error, Stopped):
-        message = f"stopped by a signal after saving; `{resume}` continues it"
+        message = f"{error} after saving; `{resume}` continues it"
         return Outcome(str(directory), "interrupted", 128 + error.signal, message)
     runs.append_log(directory, "".join(traceback.format_exception(error)))
     if isinstance(error, OSError):

@@ -10,7 +10,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from tietrain.config import OptimConfig, TrainConfig
-from tietrain.config.identity import changed_settings
+from tietrain.config.identity import became_same, changed_settings
 from tietrain.config.keys import BUDGET, LIMITS, as_meant
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.transformer import Transformer
@@ -152,7 +152,8 @@ def _check_same(directory: Path, identity: Mapping[str, Any], body: Any) -> None
         raise DataError(str(directory), "its checkpoint is of another make", "give another run_dir")
     problem = f"the checkpoint in {directory} was made with"
     before, now = body["settings"], identity["settings"]
-    changed = changed_settings(before, now)
+    machines = body["machine"], identity["machine"]
+    changed = [key for key in changed_settings(before, now) if not became_same(key, *machines)]
     for key in changed:
         if key not in BUDGET:
             was = as_meant(before).get(key)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tietrain import __version__
 from tietrain.config import RunConfig
-from tietrain.config.identity import changed_settings, flat_settings
+from tietrain.config.identity import became_same, changed_settings, flat_settings
 from tietrain.config.keys import BUDGET, as_meant
 from tietrain.config.stored import stored_record
 from tietrain.errors import DataError, SettingsError, eprint
@@ -45,6 +45,11 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
     else:
         return None
     changed = changed_settings(previous.settings, experiment.settings)
+    if any(key.startswith("hardware.") for key in changed):
+        from tietrain.train.hardware import resolve_hardware
+
+        machine = resolve_hardware(config.hardware).describe()
+        changed = [key for key in changed if not became_same(key, previous.machine, machine)]
     for key in (key for key in changed if key not in BUDGET):
         setting, before = f"{key}={flat_settings(config).get(key)}", f"{key}={as_meant(previous.settings).get(key)}"
         ties = ""

@@ -21,7 +21,8 @@ class Stopped(BaseException):
     """A signal asked the run to stop; like KeyboardInterrupt nothing that handles errors handles it."""
 
     def __init__(self, number: int):
-        super().__init__(number)
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        super().__init__(f"stopped by {name}")
         self.signal = number
 
 
