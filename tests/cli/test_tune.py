@@ -172,9 +172,9 @@ def test_tuned_grid_is_stopped_and_continued(mine, monkeypatch, tietrain_cli):
     run_job = job.run_job
     calls = []
 
-    def stopped(config, words=()):
+    def stopped(config, words):
         calls.append(config)
-        return run_job(config) if len(calls) < 3 else Outcome("", "interrupted", 143, "stopped")
+        return run_job(config, words) if len(calls) < 3 else Outcome("", "interrupted", 143, "stopped")
 
     with monkeypatch.context() as signalled:
         signalled.setattr(job, "run_job", stopped)

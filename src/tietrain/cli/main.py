@@ -78,7 +78,6 @@ def _run(argv: list[str]) -> int:
     for word in argv:
         if any("\ud800" <= character <= "\udfff" for character in word):  # what Python makes of other bytes
             raise SettingsError(ascii(word), "it is not UTF-8", "write it in UTF-8; rename a file whose name is not")
-    _note_unused(argv)
     if argv[:1] in (["--version"], ["-V"]):
         print(f"tietrain {__version__}")
         return 0
@@ -124,6 +123,7 @@ def _run_verb(name: str, argv: list[str]) -> int:
         hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(sorted(VERBS))}"
         raise SettingsError(f"tietrain {name}", "there is no such command", f"{hint} (write settings as key=value)")
     args = VERBS[name].parse_intermixed_args(argv)
+    _note_unused(getattr(args, "overrides", []))
     code: int = args.function(args)
     return code
 
@@ -147,6 +147,7 @@ def _run_hydra(argv: list[str]) -> int:
 
         return complete(lambda: grid.run_app(argv, [], None))
     words = flags.overrides
+    _note_unused(words)
     compose.parse_overrides(words)
     if flags.config_dir:
         compose.check_config_dir(flags.config_dir)
