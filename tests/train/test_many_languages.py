@@ -213,6 +213,8 @@ def test_data_scores_a_copied_source(use, trained):
         *MANY,
         "data.splits.test=[test.en,test.de,test.de]",
         "task.bleu_tokenize=none",
+        "data.byte_fallback=true",
+        "model.vocab_size=400",
     ]
     code, out, _ = use("data", *data, "--json")
     copies = json.loads(out)["copies"]
