@@ -166,6 +166,8 @@ def test_memory_that_is_full_names_the_stage(words, monkeypatch):
 
 def test_cached_sweeps_what_a_killed_process_left_and_nothing_else(tmp_path):
     root, dead, alive, unknown = tmp_path / "cache", "1" * 32, "2" * 32, "3" * 32
+    with cached(root, "corpus", "9" * 32, lambda folder: (folder / "a").write_text("a")):
+        pass  # now the cache has its tag
     for key in (dead, alive, unknown):
         (root / "corpus" / f"{key}.tmp").mkdir(parents=True)
     for name in (f".{dead}.lock", f".{alive}.lock", ".notes.lock", "notes.tmp"):

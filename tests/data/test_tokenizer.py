@@ -247,9 +247,10 @@ def test_load_vocabulary_refuses_damaged_missing_and_other_files(tmp_path):
         for suffix in ("", ".json"):
             path = tmp_path / f"{number}.model"
             train_vocabulary(TEXT, "char", 200).save(path)
-            path.with_name(path.name + suffix).write_bytes(damage)
-            assert refusal(load_vocabulary, path).setting == str(path)
-    assert refusal(load_vocabulary, tmp_path / "none").setting == str(tmp_path / "none")
+            damaged = path.with_name(path.name + suffix)
+            damaged.write_bytes(damage)
+            assert refusal(load_vocabulary, path).setting == str(damaged)
+    assert refusal(load_vocabulary, tmp_path / "none").setting == str(tmp_path / "none.json")
     train_vocabulary(TEXT, "char", 200).save(tmp_path / "a")
     train_vocabulary(TEXT[:-9], "bpe", 200).save(tmp_path / "b")
     (tmp_path / "a").write_bytes((tmp_path / "b").read_bytes())

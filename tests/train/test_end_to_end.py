@@ -186,7 +186,7 @@ def test_run_out_of_memory_continues_in_smaller_parts(place, capfd, monkeypatch)
     monkeypatch.setattr(loop, "train_step", in_little_memory)
     capfd.readouterr()
     assert main(TINY) == 7
-    assert "512 tokens at once do not fit; set hardware.device_batch_tokens below 512" in capfd.readouterr().err
+    assert "hardware.device_batch_tokens=256` continues it with smaller parts" in capfd.readouterr().err
     assert main([*TINY, parts]) == 0
     assert "device_batch_tokens was None and is 128" in capfd.readouterr().err
     run = only_run(place / "outputs")
