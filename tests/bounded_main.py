@@ -12,7 +12,7 @@ import sys
 
 from tietrain.cli.main import main
 
-BYTES = 6 * 2**30
+BYTES = 8 * 2**30
 SECONDS = 300
 
 

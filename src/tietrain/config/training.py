@@ -93,7 +93,7 @@ class TrainConfig:
     """Decay of an exponential moving average of the weights, which is what is evaluated and scored; null for none."""
     trackers: list[str] = setting([], identity=False, choices=("wandb", "trackio"))
     """Loggers that receive the metrics besides TensorBoard."""
-    slow_step_seconds: float = setting(0.0, ge=0, le=3600, identity=False)
+    slow_step_seconds: float = setting(0.0, ge=0, le=10, identity=False)
     """Sleep after each step, for tests."""
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class HardwareConfig:
     """Whether the model is compiled."""
     device_batch_tokens: Optional[int] = setting(None, ge=1, identity=False, at_eval=True)
     """Padded tokens that the device takes at once; a step is cut into micro-batches. null takes whole steps."""
-    threads: Optional[int] = setting(None, ge=1, le=4096, identity=False, at_eval=True)
+    threads: Optional[int] = setting(None, ge=1, le=512, identity=False, at_eval=True)
     """Threads of the process; null leaves torch's default."""
     peak_flops: Optional[float] = setting(None, ge=1, identity=False, at_eval=True)
     """FLOPs per second that the device reaches at best."""
