@@ -72,7 +72,10 @@ def ran(command, injection, capfd):
     return code, *capfd.readouterr()
 
 
-@pytest.mark.parametrize("name", READERS)
+SLOW = {"finished": pytest.mark.slow}  # a start loads torch at each of its many reads
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in READERS])
 def test_every_refused_read_ends_with_its_reason_and_changes_nothing(place, capfd, name):
     clean = Injection([place / "study"])
     code, answer, _ = ran(READERS[name], clean, capfd)
