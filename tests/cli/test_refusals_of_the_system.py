@@ -9,6 +9,7 @@ import stat
 import pytest
 
 from errnos import READ_ERRORS, WRITE_ERRORS, Injection
+from finished_run import make_run
 from tietrain.cli.main import main
 from tietrain.errors import StorageError
 from tietrain.runs import record as runs
@@ -45,11 +46,7 @@ READERS = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A folder with a finished run."""
-    place = tmp_path_factory.mktemp("refused")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        assert main(list(RUN)) == 0
-    return place
+    return make_run(tmp_path_factory.mktemp("refused"), RUN)
 
 
 @pytest.fixture

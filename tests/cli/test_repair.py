@@ -7,6 +7,7 @@ import shutil
 import pytest
 import yaml
 
+from finished_run import make_run
 from tietrain.cli.main import main
 from tietrain.config.keys import ABSENT
 from tietrain.runs import record as runs
@@ -32,11 +33,7 @@ HYPOTHESES = "hypotheses.test.txt"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder with a finished run."""
-    place = tmp_path_factory.mktemp("sealed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        assert main(list(RUN)) == 0
-    return place / "study"
+    return make_run(tmp_path_factory.mktemp("sealed"), RUN) / "study"
 
 
 @pytest.fixture

@@ -218,7 +218,7 @@ def status(args: argparse.Namespace) -> int:
     else:
         is_seen = Console().is_terminal
         if args.watch and not is_seen:
-            eprint("--watch keeps a table on a terminal up to date; this is no terminal, so it is printed once")
+            eprint("--watch needs a terminal; the table is printed once")
         show_status(args.directory, args.watch and is_seen)
     return 0
 

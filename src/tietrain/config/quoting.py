@@ -12,7 +12,7 @@ from tietrain.errors import SettingsError
 
 
 def unreadable(word: str) -> SettingsError:
-    """The refusal of a word that is no override of Hydra: how to write it."""
+    """The refusal of a word that Hydra cannot read: how to write it."""
     key, mark, value = word.partition("=")
     if not mark:
         return SettingsError(word or "''", "it is not key=value", "write overrides as key=value")

@@ -1,7 +1,7 @@
 """The seal of a finished run, in its `run.json`: what its files and its record were when it ended.
 
 `report`, `status`, `compare` and the finding of finished runs compare the two, by way of `view.read_run`. A file that was
-taken away is no breach: whatever needs it misses it. Runs of older versions have no seal.
+taken away does not break the seal: what needs it reports it missing. Runs of older versions have no seal.
 """
 
 import hashlib

@@ -28,7 +28,7 @@ PARTS = {
 # The same scheme without its greys; dark text is legible on each.
 SHARED = ("#77AADD", "#EE8866", "#EEDD88", "#44BB99", "#FFAABB", "#99DDFF", "#BBCC33", "#AAAA00")
 CELL, MARGINS, WIDEST = 0.32, (1.7, 1.35), 13.0
-# A taller map is no longer legible.
+# A taller map cannot be read.
 MOST_ROWS = 200
 
 
