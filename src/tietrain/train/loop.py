@@ -121,7 +121,7 @@ def fit(
                 telemetry.add_train_row(state, now)
                 state.interval = Interval()
             if is_last or _evaluation_is_due(config.train, state.step, before, now):
-                found = _evaluate(evaluated, task, state, telemetry, with_samples=is_last)
+                found = _evaluate(evaluated, task, state, telemetry)
                 is_kept = note_evaluation(state, found, config.train)
             if is_last or state.step % config.train.checkpoint_every == 0:
                 _save(directory, model, optimizer, smoothed, identity, state, telemetry)
@@ -169,20 +169,14 @@ def _evaluation_is_due(train: TrainConfig, step: int, before: float, now: float)
     return math.floor(N_EVALUATIONS * now) > math.floor(N_EVALUATIONS * before)
 
 
-def _evaluate(
-    model: Transformer, task: Task, state: TrainState, telemetry: Telemetry, *, with_samples: bool
-) -> dict[str, Any]:
-    """Step and nats_per_token on valid, logged. No random number is drawn, no weight is changed.
-
-    with_samples: whether the model also writes; token by token, this takes a small model longer than the evaluation.
-    """
+def _evaluate(model: Transformer, task: Task, state: TrainState, telemetry: Telemetry) -> dict[str, Any]:
+    """Step and nats_per_token on valid, logged. No random number is drawn, no weight is changed."""
     scores = task.evaluate(model)
     nats = float(scores["nats_per_token"])
     if not math.isfinite(nats):
         remedy = "lower optim.lr, raise optim.warmup or set optim.clip_norm; no later weights were saved"
         raise DivergedError(f"step {state.step}", f"the loss on valid is {nats}", remedy)
-    samples = {"samples": task.samples(model)} if with_samples else {}
-    telemetry.add_valid_row(state, {**scores, **samples})
+    telemetry.add_valid_row(state, {**scores, "samples": task.samples(model)})
     return {"step": state.step, "nats_per_token": nats}
 
 
