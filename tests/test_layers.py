@@ -122,8 +122,9 @@ def loaded(names, words, folder=None):
     """Which of these modules a command has loaded at its end."""
     code = (
         "import sys\nfrom tietrain.cli.main import main\n"
+        "names = set(sys.argv[1].split())\n"
         "try:\n    main(sys.argv[2:])\nexcept SystemExit:\n    pass\n"
-        "sys.stderr.write('\\n' + ' '.join(set(sys.argv[1].split()) & set(sys.modules)))"
+        "print(file=sys.stderr)\nprint(*names & set(sys.modules), file=sys.stderr, end='')"
     )
     env = {"COMP_LINE": "tietrain tying=", "COMP_POINT": "15", "PATH": "", "HOME": str(folder)}
     command = [sys.executable, "-c", code, " ".join(names), *words]
