@@ -20,7 +20,7 @@ $(USED): pyproject.toml constraints/cpu.txt constraints/tested.txt
 	$(PIP) -e '.[launchers]'
 	touch $(USED)
 
-demo: $(USED)  ## a first study, in a minute of two cores: does sharing help a small language model?
+demo: $(USED)  ## a first study in a minute of two cores: does sharing help a small language model?
 	@$(BIN)/python scripts/demo.py
 
 demo-full: $(USED)  ## train every first scheme on both tasks, then compare them: outputs/demo_full/report/

@@ -36,6 +36,7 @@ def test_preview_of_an_experiment_with_its_own_grid(plan, tietrain_cli):
     assert plan("experiment=demo_full", "tying=three_way", "task=mt") == [{**cells[8], "overrides": []}]
     shown = tietrain_cli("plan", "experiment=demo_full", "tying=three_way", "-m")
     assert shown.code == 0 and "2 cells: 1 not applicable, 1 new" in shown.out
+    assert [cell["state"] for cell in plan("experiment=demo")] == ["new"] * 9
     assert list(Path().iterdir()) == []
 
 
