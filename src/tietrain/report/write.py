@@ -15,6 +15,7 @@ from tietrain.report.figures import flops, losses, model, scores, tuning
 from tietrain.report.figures.canvas import RC_PARAMS, ArmStyles, Drawing
 from tietrain.report.pages import exports, latex
 from tietrain.report.pages.convergence_text import convergence_rows
+from tietrain.report.pages.headline import Headline, make_headline
 from tietrain.report.pages.html import make_html
 from tietrain.report.pages.markdown import make_markdown, make_sections
 from tietrain.report.pages.markup import csv_text
@@ -30,10 +31,11 @@ from tietrain.runs.view import collect
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """Where a report was written: the page, and every file, the page included."""
+    """Where a report was written: the page, and every file, the page included. headlines: one per comparison."""
 
     markdown: Path
     files: tuple[Path, ...]
+    headlines: tuple[Headline, ...]
 
 
 def report_rows(directory: Path) -> list[dict[str, Any]]:
@@ -92,7 +94,8 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
         if tensorboard:
             write_tensorboard_report(stage / runs.TENSORBOARD, comparisons, verdicts)
         _move_in(stage, directory / FOLDER, [*files])
-    return ReportPaths(directory / FOLDER / "report.md", tuple(directory / FOLDER / name for name in files))
+    headlines = tuple(make_headline(c, verdicts[c.slug]) for c in comparisons)
+    return ReportPaths(directory / FOLDER / "report.md", tuple(directory / FOLDER / name for name in files), headlines)
 
 
 def _judge_all(comparisons: Sequence[Comparison], directory: Path, reads: Reads) -> dict[str, Verdicts]:
