@@ -208,7 +208,7 @@ def _run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
         swept = swept_keys(settings, words) if _in_grid() else set()
         if tune.is_tuned(cfg):
             return tune.run_arm(tune.make_points(cfg, settings.overrides.task, swept), _run)
-        return _run(to_run_config(cfg, swept)).valid
+        return _run(to_run_config(cfg, swept, settings.overrides.task)).valid
     except Exception as e:
         Outcomes().add(_refused(cfg, e))
         return None

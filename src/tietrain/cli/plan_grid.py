@@ -83,7 +83,7 @@ def _preview(words: list[str], swept: set[str], of_hydra: list[str], name: str) 
             n_ended = sum(_state(directory) in ("done", "diverged") for directory in directories)
             state = f"{n_ended} of {len(directories)} tuning runs" if n_ended else "new"
             return _counted(shown, Experiment(points[0]), state, directories[0].parent)
-        experiment = Experiment(to_run_config(cfg, swept))
+        experiment = Experiment(to_run_config(cfg, swept, words))
         return _counted(shown, experiment, _state(experiment.directory), experiment.directory)
     except TietrainError as e:
         return CellPreview(shown, e.status, reason=str(e))

@@ -20,6 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tietrain.config import RunConfig
+from tietrain.config.data import MODES
+from tietrain.config.given import use_given
 from tietrain.config.hydra_errors import hydra_error
 from tietrain.config.hydra_parts import (
     ChoiceSweep,
@@ -129,7 +131,7 @@ def compose_config(overrides: Sequence[str], config_dirs: Sequence[str] = (), na
     with initialized(overrides, config_dirs):
         cfg, settings = compose_cell(overrides, name)
         check_labels(settings, overrides, name)
-        return to_run_config(cfg)
+        return to_run_config(cfg, words=overrides)
 
 
 def compose_cell(overrides: Sequence[str], name: str = "config") -> tuple[DictConfig, Any]:
@@ -198,13 +200,14 @@ def check_config_dir(path: str) -> None:
         raise SettingsError(f"-cd {path}", "there is no such folder", remedy)
 
 
-def to_run_config(cfg: DictConfig, swept: Iterable[str] = ()) -> RunConfig:
+def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), words: Iterable[str] = ()) -> RunConfig:
     """The dataclasses of a composed configuration, cross checks done; no DictConfig exists below this call.
 
-    What match.* asks for is solved, for which Hydra must be initialized.
+    Vocabularies that are named are looked at, and what match.* asks for is solved, for which Hydra must be initialized.
 
     Args:
         swept: keys that have several values in the grid this is a cell of.
+        words: the overrides it was composed of; what they set, a named vocabulary must agree with.
     """
     OmegaConf.set_readonly(cfg, False)
     for unknown in _unknown_keys(cfg):
@@ -215,6 +218,8 @@ def to_run_config(cfg: DictConfig, swept: Iterable[str] = ()) -> RunConfig:
         raise SettingsError("config.yaml", problem, "list tietrain_schema first in its defaults")
     if config.train.batch_by == "auto":
         config.train.batch_by = "tokens" if set(swept).isdisjoint(PIECES) else "chars"
+    if config.data.vocabulary not in MODES:
+        config = use_given(config, {word.partition("=")[0].lstrip("+") for word in words})
     if config.match.by is None or config.match.solved:
         return config
     return solve(config, *_baseline(config.match.baseline))

@@ -189,7 +189,7 @@ def _start_from(parent: Path, model: Transformer, record: RunRecord) -> None:
     for name, content in record.fingerprints.items():
         if name.startswith("vocabulary") and before.fingerprints.get(name) != content:
             problem = f"its {name} has other pieces than this run's"
-            remedy = "start from a run with the same text and vocabulary settings"
+            remedy = f"add data.vocabulary={parent}, or start from a run with the same text and vocabulary settings"
             raise SettingsError(f"init_from={parent}", problem, remedy)
     load_weights(parent, model)
     record.parent = before.id
