@@ -142,6 +142,9 @@ class DoubledGradient(nn.Module):
     def output_weights(self, stack=None):
         return self.model.output_weights(stack)
 
+    def output_side(self, hidden, stack=None):
+        return self.model.output_side(hidden, stack)
+
 
 def test_check_compile_finds_a_compiler_that_doubles_a_gradient(model, monkeypatch):
     monkeypatch.setattr(torch, "compile", DoubledGradient)
