@@ -36,9 +36,15 @@ _ONE_PER_RULE = (
     *("one_encoder", "one_decoder", "partial_decoders", "cross_attentions"),
 )
 _OF_SEVERAL = ("three_way", "cycle_rev", "one_encoder", "one_decoder", "partial_decoders", "cross_attentions")
-QUICK = COMBINED + VIEWED + [
-    (model, name) for model, name in SCHEMES if name in (_ONE_PER_RULE if model in ("lm", "mlm", "mt") else _OF_SEVERAL)
-]
+QUICK = (
+    COMBINED
+    + VIEWED
+    + [
+        (model, name)
+        for model, name in SCHEMES
+        if name in (_ONE_PER_RULE if model in ("lm", "mlm", "mt") else _OF_SEVERAL)
+    ]
+)
 
 
 @cache

@@ -17,7 +17,6 @@ from tietrain.model.cache import Cache
 from tietrain.model.transformer import Memory, Transformer
 from tietrain.plan.flops import count_flops, length_units
 from tietrain.plan.params import count_params
-from tietrain.plan.slots import place_of
 from tietrain.train.check.lifecycle import OPTIMIZERS, gradients, optimizer_config
 from tietrain.train.check.reference import (
     CheckFailed,
@@ -156,10 +155,11 @@ def check_params(model: Transformer) -> str:
     optimizer = build_optimizer(model, optimizer_config("adamw"))
     held = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
     untied = sum(p.numel() for p in untied_twin(model).parameters())
+    stores = {store.name: store for store in model.plan.stores}
     by_part: dict[str, int] = {}
     for name, p in model.named_parameters():
-        place = place_of(name)
-        key = f"{place.stack}.{place.part}"
+        store = stores.get(name)
+        key = f"{store.stack}.{store.part}" if store else name
         by_part[key] = by_part.get(key, 0) + p.numel()
     books = {
         "in unique storages": (in_memory, ledger.params),
