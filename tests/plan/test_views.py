@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from tietrain.errors import TyingError
+from tietrain.errors import SettingsError, TyingError
 from tietrain.model.transformer import Transformer
 from tietrain.plan.difference import Difference, record_of
 from tietrain.plan.flops import count_flops
@@ -15,6 +15,7 @@ from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import place_of
 from tietrain.plan.views import VIEWS
 from tietrain.train.check.reference import draw_batches, summed_loss
+from tietrain.train.checkpoint import MODEL, load_model, save_weights
 from tiny_models import make_shape
 
 TIED = {"lm": {"pre_softmax": {"rule": "pre_softmax"}}, "mt": {"three_way": {"rule": "three_way"}}}
@@ -188,6 +189,24 @@ def test_a_plan_with_views_is_known_again_from_its_json():
         strict.lines()
     )
     assert "decoder layers 0-3: step read step_signal (signal learned) there, nothing here" in strict.lines()
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "problem"),
+    [
+        (view_tie("relaxed", rank=2), {}, "ffn read layer 0's through relaxed (rank 2) there, layer 0's here"),
+        (view_tie("relaxed", rank=2), view_tie("relaxed", rank=3), "relaxed (rank 2) there"),
+        (view_tie("step_signal", signal="sinusoidal"), {}, "step_signal (signal sinusoidal) there, nothing here"),
+    ],
+)
+def test_weights_of_another_view_are_refused_by_its_name(tmp_path, there, here, problem):
+    model = Transformer(plan_of("lm", UNIVERSAL | there))
+    model.initialize(1)
+    save_weights(tmp_path / "weights", model)
+    load_model(tmp_path / "weights" / MODEL, Transformer(model.plan))
+    with pytest.raises(SettingsError) as refused:
+        load_model(tmp_path / "weights" / MODEL, Transformer(plan_of("lm", UNIVERSAL | here)))
+    assert problem in refused.value.problem
 
 
 def test_groups_tie_what_they_name():
