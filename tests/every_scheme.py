@@ -20,7 +20,15 @@ COMBINED = [
     ("mt", "[three_way,one_layer,query_key,positions]"),
     ("mt", "cross_layer tying.ties.cross_layer.stacks=[decoder] tying.ties.cross_layer.parts=[cross_attn]"),
 ]
-CASES = SCHEMES + COMBINED
+# Every view on shared tables and layers; ranks fit the narrow model.
+VIEWED = [("lm", "[pre_softmax,universal,relaxed,scaled,step_signal,input_gradient,transposed]")]
+_SMALL = "tying.ties.factorised.rank=8"
+MORE_VIEWED = [
+    ("lm", f"[pre_softmax,cycle,factorised,relaxed] {_SMALL} tying.ties.factorised.up=shared"),
+    ("mt", f"[three_way,universal,factorised,relaxed,scaled] {_SMALL}"),
+    ("mt", f"[three_way,cycle,factorised,transposed,step_signal] {_SMALL} tying.ties.step_signal.signal=sinusoidal"),
+]
+CASES = SCHEMES + COMBINED + VIEWED + MORE_VIEWED
 # The default suite takes one scheme for every rule in one language or two, and for what several sources or languages change one
 # scheme for every kind of tie; `slow` takes all of them, as `tietrain check --all` does.
 _ONE_PER_RULE = (
@@ -28,9 +36,15 @@ _ONE_PER_RULE = (
     *("one_encoder", "one_decoder", "partial_decoders", "cross_attentions"),
 )
 _OF_SEVERAL = ("three_way", "cycle_rev", "one_encoder", "one_decoder", "partial_decoders", "cross_attentions")
-QUICK = COMBINED + [
-    (model, name) for model, name in SCHEMES if name in (_ONE_PER_RULE if model in ("lm", "mlm", "mt") else _OF_SEVERAL)
-]
+QUICK = (
+    COMBINED
+    + VIEWED
+    + [
+        (model, name)
+        for model, name in SCHEMES
+        if name in (_ONE_PER_RULE if model in ("lm", "mlm", "mt") else _OF_SEVERAL)
+    ]
+)
 
 
 @cache

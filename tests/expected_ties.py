@@ -61,6 +61,13 @@ EXPECTED: dict[str, list[Line]] = {
         *layers(ONE, "cross_attn_norm cross_attn", "decoder"),
     ],
     "positions": [("decoder", "positions", "encoder.positions")],
+    "groups": layers("0 0 2 3 4 5", "ffn", "decoder"),
+    "factorised": [],
+    "input_gradient": [],
+    "relaxed": [],
+    "scaled": [],
+    "step_signal": [],
+    "transposed": [(BOTH, "ffn.out.weight", "ffn.in.weight")],
 }
 
 # Schemes a language model has no use for, and a word of why.
@@ -88,8 +95,12 @@ MORE_STACKS: dict[str, dict[str, tuple[str, str]]] = {
     "cross_attentions": {"sources": (r"decoder\.(\d)\.cross_attn2(.*)", r"decoder.\1.cross_attn\2")},
 }
 
-# Values for the two schemes whose files leave one to the user.
-CHOSEN = {"execution": {"blocks": ["0-3", "2-3"]}, "index_vector": {"layers": [1, 1, 3, 3, 3, 6]}}
+# Values for the schemes whose files leave one to the user.
+CHOSEN = {
+    "execution": {"blocks": ["0-3", "2-3"]},
+    "index_vector": {"layers": [1, 1, 3, 3, 3, 6]},
+    "groups": {"groups": [["decoder.0.ffn", "decoder.1.ffn"]]},
+}
 
 
 def ties_of(name: str) -> dict[str, dict]:

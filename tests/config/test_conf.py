@@ -38,7 +38,7 @@ def test_files_hold_values_only():
 
 @pytest.mark.parametrize("name", sorted(set(TYING) - set(MORE_STACKS)))
 def test_tying_file_ties_what_was_typed_by_hand(name):
-    chosen = [f"tying.ties.{name}.{k}=[{','.join(map(str, v))}]" for k, v in CHOSEN.get(name, {}).items()]
+    chosen = [f"tying.ties.{name}.{k}={v}".replace("'", "") for k, v in CHOSEN.get(name, {}).items()]
     config = compose_config(["task=mt", f"tying={name}", "model.n_layers=6", "model.positions=learned", *chosen])
     assert config.tying_label == name
     assert difference(make_plan(make_shape(config), config.tying.ties), EXPECTED[name]) == {}

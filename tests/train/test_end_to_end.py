@@ -140,9 +140,20 @@ def test_init_from_starts_from_the_parents_weights(place):
     assert first[1]["nats_per_token"] < first[0]["nats_per_token"]
 
 
-@pytest.mark.parametrize(("task", "number"), [("lm", signal.SIGTERM), ("mt", signal.SIGINT)])
-def test_run_that_was_stopped_continues_bit_for_bit(place, task, number):
-    settings = [f"task={task}", "tying=[pre_softmax,cross_layer]", *TINY, "train.eval_every=2"]
+VIEWED = "[pre_softmax,cross_layer,relaxed,scaled,step_signal,input_gradient]"
+FACTORISED = "[three_way,cross_layer,factorised,transposed]"
+
+
+@pytest.mark.parametrize(
+    ("task", "number", "tying"),
+    [
+        ("lm", signal.SIGTERM, VIEWED),
+        ("mt", signal.SIGINT, "[pre_softmax,cross_layer]"),
+        pytest.param("mt", signal.SIGTERM, FACTORISED, marks=pytest.mark.slow),
+    ],
+)
+def test_run_that_was_stopped_continues_bit_for_bit(place, task, number, tying):
+    settings = [f"task={task}", f"tying={tying}", *TINY, "train.eval_every=2"]
     assert main(["run_dir=whole", *settings]) == 0
     command = [sys.executable, "-m", "tietrain", "run_dir=stopped", *settings]
     process = subprocess.Popen([*command, "train.slow_step_seconds=1"], stderr=subprocess.DEVNULL, env=dict(os.environ))

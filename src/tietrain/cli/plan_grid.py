@@ -103,7 +103,7 @@ def _counted(shown: list[str], experiment: Experiment, state: str, directory: Pa
         str(directory),
         params=experiment.params.params,
         params_saved=experiment.params.params_saved,
-        flops_per_token=columns(plan.slots.shape, config.typical_length)["with attention"] // 3,
+        flops_per_token=columns(plan, config.typical_length)["with attention"] // 3,
         training_bytes=count_memory(plan, config.optim.name, config.optim.momentum).training,
         matched=f"{match.change}: {match.percent:+.2f} %" if match else "",
         trials=config.tune.trials,

@@ -74,7 +74,7 @@ def _plan_one(args: argparse.Namespace) -> None:
     tying_plan = Experiment(config).plan
     difference = _difference(args, tying_plan) if args.against else None
     lengths = parse_lengths(args.lengths or DEFAULT_LENGTHS) if args.lengths or args.figure else []
-    by_length = count_by_length(tying_plan.slots.shape, args.convention)
+    by_length = count_by_length(tying_plan, args.convention)
     if args.figure:
         _draw_lengths(args.figure, by_length.to_json(lengths), tying_plan.slots.shape)
     if args.json:

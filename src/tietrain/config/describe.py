@@ -9,7 +9,7 @@ from tietrain.plan.conventions import PUBLISHED, UNIT, columns, estimate, estima
 from tietrain.plan.flops import CONVENTION, count_decoding, count_flops, equal_lengths
 from tietrain.plan.params import MemoryLedger, count_memory, count_params
 from tietrain.plan.plan import TyingPlan
-from tietrain.plan.words import describe_manifest, make_manifest, manifest_json, owner_map
+from tietrain.plan.words import describe_manifest, describe_views, make_manifest, manifest_json, owner_map
 
 # Of the ledger of parameters, in the order of `ledger.json`.
 COUNTS = ("params", "params_untied", "params_saved", "n_embedding", "n_once", "n_repeated")
@@ -22,7 +22,7 @@ def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
     each token of length. What needs one length, conventions and decoding, is at the configuration's typical one.
     """
     ledger = count_params(plan)
-    flops = count_flops(plan.slots.shape)
+    flops = count_flops(plan)
     return {
         "convention": CONVENTION,
         **{name: getattr(ledger, name) for name in COUNTS},
@@ -30,19 +30,21 @@ def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
         **{name: getattr(ledger, name) for name in ("by_part", "saved_by_part", "by_role", "saved_by_role", "uses")},
         "loads": [asdict(load) for load in ledger.loads],
         "manifest": manifest_json(make_manifest(plan)),
+        **({"views": describe_views(plan)} if plan.views else {}),
         "flops": {
             "coefficients": flops.coefficients,
             "terms": [asdict(term) for term in flops.terms],
             "route": list(flops.route),
             "per_token": flops.by_kind(equal_lengths(plan.slots.shape, 1)),
+            **({"once": [asdict(term) for term in flops.once]} if flops.once else {}),
         },
         "conventions": {
             "unit": UNIT,
             "length": config.typical_length,
-            "columns": columns(plan.slots.shape, config.typical_length),
+            "columns": columns(plan, config.typical_length),
             "published": estimate_all(plan, config.typical_length),
         },
-        "decoding": asdict(count_decoding(plan.slots.shape)) | _decoding_at(plan, config) if _decodes(config) else None,
+        "decoding": asdict(count_decoding(plan)) | _decoding_at(plan, config) if _decodes(config) else None,
         "memory": {"optimizer": config.optim.name}
         | {f"{name}_bytes": n for name, n in asdict(memory_of(plan, config)).items()},
     }
@@ -59,11 +61,13 @@ def describe_plan(plan: TyingPlan, config: RunConfig) -> list[str]:
     saved = f"{ledger.params_saved:,} saved by tying ({share:.1f} % of {ledger.params_untied:,})"
     lines.append(f"parameters: {ledger.params:,} stored, {saved}")
     lines += _columns(ledger.by_part, ledger.saved_by_part)
-    per_token = columns(plan.slots.shape, length)["with attention"] // 3
+    per_token = columns(plan, length)["with attention"] // 3
     routes = plan.slots.shape.routes
     of = f" of {' + '.join(routes[0])}, the first of {len(routes)} routes," if len(routes) > 1 else ""
     flops = f"{per_token:,} forward per target token{of} at {length} tokens per sequence"
     lines.append(f"FLOPs: {flops}, three times that in training ({CONVENTION})")
+    if per_pass := count_flops(plan).of_pass(equal_lengths(plan.slots.shape, 1)):
+        lines.append(f"views: {per_pass:,} more FLOPs a pass, whatever its tokens")
     return [*lines, *_cost_lines(plan, config)]
 
 
@@ -76,12 +80,12 @@ def describe_ledgers(plan: TyingPlan, config: RunConfig) -> list[str]:
     lines += ["parameters by role, biases apart", *_columns(ledger.by_role, ledger.saved_by_role)]
     lines.append(f"not in tables: {ledger.n_once:,} read once, {ledger.n_repeated:,} read repeatedly; load")
     lines += [f"  {x.role:<24}{x.n_numbers:>14,}   read {x.n_uses}x, tensors: {x.n_tensors}" for x in ledger.loads]
-    flops = count_flops(shape)
+    flops = count_flops(plan)
     lines.append(f"FLOPs by kind, forward per target token at {length} tokens per sequence")
     by_kind = flops.by_kind(equal_lengths(shape, length))
     lines += [f"  {kind:<24}{n // length:>14,}" for kind, n in by_kind.items()]
     lines.append(f"training FLOPs per target token, every use counted: N_eff = {flops.n_effective:,}")
-    lines += [f"  {name:<24}{n:>14,}" for name, n in columns(shape, length).items()]
+    lines += [f"  {name:<24}{n:>14,}" for name, n in columns(plan, length).items()]
     lines.append("the same by published conventions, N counted as stored (docs/flops.md)")
     for name in PUBLISHED:
         found = estimate(name, plan, length)
@@ -91,11 +95,12 @@ def describe_ledgers(plan: TyingPlan, config: RunConfig) -> list[str]:
 
 
 def describe_ties(plan: TyingPlan) -> list[str]:
-    """Tie groups: tables by block, `decoder.embed = decoder.output`, and one line per kind of shared layer."""
+    """Tie groups: tables by block, `decoder.embed = decoder.output`, one line per kind of shared layer, and views."""
     place = {slot.name: slot for slot in plan.slots}
     tables = [names for names in plan.groups.values() if any(place[name].layer is None for name in names)]
     groups = dict.fromkeys(tuple(place[name].block for name in names) for names in tables)
-    return [*(" = ".join(group) for group in groups), *describe_manifest(make_manifest(plan))]
+    tied = [*(" = ".join(group) for group in groups), *describe_manifest(make_manifest(plan))]
+    return [*tied, *(f"read {line}" for line in describe_views(plan))]
 
 
 def _columns(stored: dict[str, int], saved: dict[str, int]) -> Iterator[str]:
@@ -107,7 +112,7 @@ def _columns(stored: dict[str, int], saved: dict[str, int]) -> Iterator[str]:
 def _decoding_at(plan: TyingPlan, config: RunConfig) -> dict[str, int]:
     """What the last token and the whole of a sentence of typical length cost."""
     n = config.typical_length
-    decoding = count_decoding(plan.slots.shape)
+    decoding = count_decoding(plan)
     n_source = n if len(plan.slots.shape.routes[0]) > 1 else 0
     return {
         "n_tokens": n,

@@ -141,15 +141,19 @@ def _flops(plan: TyingPlan, config: RunConfig) -> float:
     if "flops" in budgets:
         return budgets["flops"]
     n_predicted = max(1, round(length * config.task.mask_rate)) if config.task.name == "mlm" else length
-    ledger = count_flops(shape)
+    ledger = count_flops(plan)
+    steps = budgets.get("steps", math.inf)
+    tokens = budgets.get("tokens", math.inf)
+    sentences_per_step = config.train.batch_tokens / length
+    n_sentences = min(steps * sentences_per_step, tokens / n_predicted)
     of_routes = []
     for route in shape.routes:
         lengths = {predicted_unit(shape.stack(route[-1])): [n_predicted]} | {name: [length] for name in route}
-        of_routes.append(ledger.training(length_units(shape, lengths)))
-    steps = budgets.get("steps", math.inf)
-    tokens = budgets.get("tokens", math.inf)
-    n_sentences = min(steps * config.train.batch_tokens / length, tokens / n_predicted)
-    return n_sentences * sum(of_routes) / len(of_routes)
+        units = length_units(shape, lengths)
+        per_step = 3 * ledger.of_pass(units)
+        per_sentence = ledger.training(units) - per_step
+        of_routes.append(n_sentences * (per_sentence + per_step / sentences_per_step))
+    return sum(of_routes) / len(of_routes)
 
 
 def _depth(plan: TyingPlan, config: RunConfig) -> float:

@@ -43,7 +43,7 @@ def audit_model(model: Transformer) -> dict[str, object]:
     _require(not astray, f"tie of {_names(astray)}", "it reads another parameter than its owner's")
     overlaps = _overlaps(stored)
     _require(not overlaps, f"owners {_names(overlaps)}", "they share memory, or have none")
-    shapes = [slot.name for slot in plan.owners if tuple(stored[slot.name].shape) != slot.shape]
+    shapes = [store.name for store in plan.stores if tuple(stored[store.name].shape) != store.shape]
     _require(not shapes, f"shape of {_names(shapes)}", "it is not the plan's")
     params, ledger = sum(p.numel() for p in stored.values()), count_params(plan).params
     _require(params == ledger, f"{params} stored numbers", f"the ledger counts {ledger}")
@@ -68,12 +68,12 @@ def audit_optimizer(model: Transformer, optimizer: Groups) -> None:
 
 
 def audit_checkpoint_keys(plan: TyingPlan, keys: Iterable[str], *, what: str = "checkpoint keys") -> None:
-    """Check that the keys are exactly the plan's owners.
+    """Check that the keys are exactly the plan's owners and what its views bring.
 
     Raises:
-        AuditError: names the owners that are missing and the keys that own nothing.
+        AuditError: names those that are missing and the keys that are none.
     """
-    have, owners = set(keys), {slot.name for slot in plan.owners}
+    have, owners = set(keys), {store.name for store in plan.stores}
     missing, extra = sorted(owners - have), sorted(have - owners)
     _require(not missing, f"{what}: {_names(missing)}", "the plan's owners are missing")
     _require(not extra, f"{what}: {_names(extra)}", f"no slot of plan {plan.hash} owns them")

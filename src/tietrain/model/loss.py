@@ -48,6 +48,7 @@ def token_loss(
     Source: Szegedy et al. 2016, section 7 (smoothing).
     """
     rows, targets = _real_rows(hidden, tgt_out_ids)
+    rows = model.output_side(rows, stack)
     weight, bias = model.output_weights(stack)
     objective, nll = _ChunkedCrossEntropy.apply(rows, weight, bias, targets, label_smoothing, torch.is_grad_enabled())
     return LossSum(objective, nll, len(targets))
@@ -60,7 +61,7 @@ def token_nats(model: Transformer, hidden: Tensor, tgt_out_ids: Tensor, stack: s
         hidden, tgt_out_ids, stack: as in `token_loss`.
     """
     rows, targets = _real_rows(hidden, tgt_out_ids)
-    chunks = _log_prob_chunks(rows, *model.output_weights(stack))
+    chunks = _log_prob_chunks(model.output_side(rows, stack), *model.output_weights(stack))
     found = [-log_probs.gather(1, targets[chunk, None]).squeeze(1).double() for chunk, log_probs in chunks]
     nats = torch.zeros(tgt_out_ids.shape, dtype=torch.float64, device=hidden.device)
     nats[tgt_out_ids != PAD_ID] = torch.cat(found)

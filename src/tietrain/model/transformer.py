@@ -3,15 +3,15 @@
 A language model is the shape whose only stack predicts; several sources or languages are more stacks.
 
 Every parameter lives once, under its owner's slot name, in a tree of holder modules that compute nothing. The forward
-pass walks all slots and reads each one's tensor from its owner's holder. A slot that owns nothing has nothing of its
-own, so no copy, cast, load or rebuild of the module can break a tie.
+pass walks all slots and reads each one's tensor from its owner's holder, through the slot's views if it has any. A slot that
+owns nothing has nothing of its own but what its views bring, so no copy, cast, load or rebuild of the module can break a tie.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,6 +38,11 @@ from tietrain.model.layers import (
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.slots import Slot, Stack, check_length
 from tietrain.plan.tables import Tables, table_role
+from tietrain.plan.views import Read, View, split_reads
+
+# A parameter by its holder and attribute, and a view with what it takes.
+_Held = tuple[nn.Module, str]
+_HeldRead = tuple[View, list[_Held]]
 
 
 class Memory(NamedTuple):
@@ -82,13 +87,21 @@ class Transformer(nn.Module):
         self.shape = plan.slots.shape
         self.dropout = dropout
         self.tables = tables or Tables()
-        for owner in plan.owners:
-            holder, leaf = self._holder(owner.name)
-            holder.register_parameter(leaf, nn.Parameter(torch.empty(owner.shape)))
+        for store in plan.stores:
+            holder, leaf = self._holder(store.name)
+            holder.register_parameter(leaf, nn.Parameter(torch.empty(store.shape)))
         # block -> leaf -> (holder, attribute): the only place where a slot meets its owner.
         self._blocks: dict[str, dict[str, tuple[nn.Module, str]]] = {}
         for slot in plan.slots:
             self._blocks.setdefault(slot.block, {})[slot.leaf] = self._holder(plan.owner[slot.name])
+        # block -> leaf -> views that make the tensor; block of a table -> those that its use computes the cheap way.
+        self._views: dict[str, dict[str, list[_HeldRead]]] = {}
+        self._aside: dict[str, list[_HeldRead]] = {}
+        for name, reads in plan.reads.items():
+            slot = plan.slots.place(name)
+            made, aside = split_reads(reads, slot)
+            self._views.setdefault(slot.block, {})[slot.leaf] = self._held(made)
+            self._aside[slot.block] = self._held(aside)
         # Where dropout is, by name: layers that share parameters drop other numbers, arms with other ties the same.
         self._places = {
             name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], signed=True) for name in self._blocks
@@ -106,20 +119,22 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialize(self, seed: int) -> None:
-        """Draw every owner's values from (seed, owner name), in float32 on the CPU.
+        """Draw every stored tensor's values from (seed, its name), in float32 on the CPU.
 
         The distribution depends on kind, shape and the model's depth, and a table's scale on its role, so a tied and an
         untied model start from the same numbers wherever both have them.
         """
-        for owner in self.plan.owners:
-            parameter = self.parameter(owner.name)
-            std = self._init_std(owner)
+        for store in self.plan.stores:
+            parameter = self.get_parameter(store.name)
+            extra = self.plan.extras.get(store.name)
+            std = extra.std if extra else self._init_std(store)
             if std is None:
-                parameter.fill_(0.0 if owner.leaf.endswith("bias") else 1.0)
+                parameter.fill_(0.0 if store.leaf.endswith("bias") else 1.0)
                 continue
-            digest = hashlib.sha256(f"{seed} {owner.name}".encode()).digest()
+            digest = hashlib.sha256(f"{seed} {store.name}".encode()).digest()
             generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]))
-            parameter.copy_(torch.empty(owner.shape).normal_(0.0, std, generator=generator))
+            mean = extra.mean if extra else 0.0
+            parameter.copy_(torch.empty(store.shape).normal_(mean, std, generator=generator))
 
     def _init_std(self, slot: Slot) -> float | None:
         """Standard deviation of a slot's initial values; None where they are constant (norms 1, biases 0)."""
@@ -135,6 +150,10 @@ class Transformer(nn.Module):
             std /= math.sqrt(self.shape.n_sublayers)
         return std
 
+    def tensor(self, slot_name: str) -> Tensor:
+        """What a slot reads: its owner's parameter, through its views by their definition."""
+        return _read(self.parameter(slot_name), self._held(self.plan.reads.get(slot_name, ())))
+
     def parameter(self, slot_name: str) -> nn.Parameter:
         """The parameter a slot reads: its owner's."""
         slot = self.plan.slots.named(slot_name)
@@ -144,12 +163,28 @@ class Transformer(nn.Module):
         return holder.get_parameter(attribute)
 
     def _weights(self, block: str) -> Weights:
-        return {leaf: getattr(holder, attribute) for leaf, (holder, attribute) in self._blocks[block].items()}
+        weights = {leaf: getattr(holder, attribute) for leaf, (holder, attribute) in self._blocks[block].items()}
+        for leaf, reads in self._views.get(block, {}).items():
+            weights[leaf] = _read(weights[leaf], reads)
+        return weights
+
+    def _held(self, reads: Sequence[Read]) -> list[_HeldRead]:
+        return [(read.view, [self._holder(extra) for extra in read.extras]) for read in reads]
 
     def output_weights(self, stack: str | None = None) -> tuple[Tensor, Tensor | None]:
-        """The output projection of a stack, None for the only one: matrix [V, D], and bias [V] if the shape has one."""
+        """The output projection of a stack, None for the only one: matrix [V, D], and bias [V] if the shape has one.
+
+        It multiplies what `output_side` gives; of a factorised table it is the narrow one [V, E].
+        """
         weights = self._weights(f"{self._predictor(stack).name}.output")
         return weights["weight"], weights.get("bias")
+
+    def output_side(self, hidden: Tensor, stack: str | None = None) -> Tensor:
+        """Hidden states as the output projection of a stack multiplies them: [..., D], or [..., E] if that is narrow."""
+        for view, extras in reversed(self._aside.get(f"{self._predictor(stack).name}.output", ())):
+            assert view.side is not None
+            hidden = view.side(hidden, *_values(extras))
+        return hidden
 
     def _predictor(self, stack: str | None) -> Stack:
         if stack is not None:
@@ -225,7 +260,7 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor, stack: str | None = None) -> Tensor:
         """Scores of every piece: [..., D] -> [..., V]."""
-        return linear(hidden, *self.output_weights(stack))
+        return linear(self.output_side(hidden, stack), *self.output_weights(stack))
 
     def _run(
         self,
@@ -253,6 +288,8 @@ class Transformer(nn.Module):
         scope = _Scope(causal, mask, turn, memory, cache, seeds)
         x = self._drop(self._embed(stack, ids, positions, end), stack.input_block, scope)  # [B, T, D]
         for layer in range(stack.n_layers):
+            if inputs := self._views.get(f"{stack.name}.{layer}.step"):
+                x = _read(x, inputs["input"])
             for part in stack.parts:
                 x = self._sublayer(x, stack, layer, part, scope)
         return self._norm(x, f"{stack.name}.final_norm") if self.shape.norm_position == "pre" else x
@@ -263,6 +300,7 @@ class Transformer(nn.Module):
             x = linear(ids.nan_to_num().to(matrix.dtype), matrix)  # [B, T, F] -> [B, T, D]
         else:
             x = F.embedding(ids, matrix)  # [B, T] -> [B, T, D]
+            x = _read(x, self._aside.get(stack.input_block, ()))
             if self.tables.embed_scale != 1.0:
                 x = x * self.tables.embed_scale
         if self.shape.positions == "learned":
@@ -318,6 +356,17 @@ class Transformer(nn.Module):
 
     def _drop(self, x: Tensor, block: str, scope: _Scope) -> Tensor:
         return x if scope.seeds is None else dropout(x, self.dropout, scope.seeds, self._places[block])
+
+
+def _read(x: Tensor, reads: Sequence[_HeldRead]) -> Tensor:
+    """x through views, in their order."""
+    for view, extras in reads:
+        x = view.tensor(x, *_values(extras))
+    return x
+
+
+def _values(extras: Sequence[_Held]) -> list[Tensor]:
+    return [getattr(holder, attribute) for holder, attribute in extras]
 
 
 def _joined(tensors: list[Tensor], dim: int) -> Tensor:

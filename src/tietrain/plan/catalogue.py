@@ -17,7 +17,7 @@ from tietrain.errors import TyingError
 from tietrain.plan.aliases import ALIASES
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.rules import RULES
-from tietrain.plan.schemes import make_plan
+from tietrain.plan.schemes import Ties, make_plan
 from tietrain.plan.slots import ModelShape, Stack
 
 HEADER = re.compile(r"# (?P<catalogue>[^.]+)\. (?P<shares>.+?)\.?\n# Source: (?P<source>.+)\n")
@@ -73,8 +73,8 @@ class Scheme:
 
     @property
     def example(self) -> dict[str, dict[str, Any]]:
-        """The ties, with values for six layers if the file leaves a value to the user."""
-        return {label: {**tie, **RULES[tie["rule"]].example} for label, tie in self.ties.items()}
+        """The ties, with values for six layers if the file leaves a value to the user, and with what they need beside them."""
+        return with_examples(self.ties)
 
     def plans(self) -> dict[str, TyingPlan]:
         """Name in REFERENCE -> plan, for the models that the scheme applies to."""
@@ -83,6 +83,13 @@ class Scheme:
             with suppress(TyingError):
                 plans[task] = make_plan(shape, self.example)
         return plans
+
+
+def with_examples(ties: Ties) -> dict[str, dict[str, Any]]:
+    """Ties with values for six layers if they leave some to the user, after those that their rules need beside them."""
+    rules = [RULES[tie["rule"]] for tie in ties.values()]
+    beside = {label: dict(tie) for rule in rules for label, tie in rule.beside.items()}
+    return beside | {label: {**tie, **RULES[tie["rule"]].example} for label, tie in ties.items()}
 
 
 def load_scheme(name: str) -> Scheme:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from tietrain.plan.flops import count_flops, equal_lengths
+from tietrain.plan.flops import count_flops, equal_lengths, shape_of
 from tietrain.plan.params import count_params
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.slots import ModelShape
@@ -51,6 +51,8 @@ def convention(*, formula: str, source: str) -> Callable[[Count], Count]:
 
 def estimate(name: str, plan: TyingPlan, length: int) -> Estimate:
     """The estimate of one convention for sequences of this length."""
+    if plan.views:
+        return Estimate(None, "stated for parameters that are read as they are")
     if len(plan.slots.shape.stacks) > 1:
         return Estimate(None, "stated for decoder-only models; source and target have lengths of their own")
     found = PUBLISHED[name].flops(plan, length)
@@ -62,13 +64,13 @@ def estimate_all(plan: TyingPlan, length: int) -> dict[str, Any]:
     return {name: asdict(estimate(name, plan, length)) for name in PUBLISHED}
 
 
-def columns(shape: ModelShape, length: int) -> dict[str, int]:
+def columns(model: ModelShape | TyingPlan, length: int) -> dict[str, int]:
     """Training FLOPs per target token in three columns, every use counted; S = T in an encoder-decoder.
 
     `6 N_eff`: matmul weights only. `with attention`: scores too; a run's `flops` and its utilization are counted like
     this. `non-embedding`: the first without logits, as Kaplan et al. 2020 count.
     """
-    flops = count_flops(shape).by_kind(equal_lengths(shape, length))
+    flops = count_flops(model).by_kind(equal_lengths(shape_of(model), length))
     total = 3 * sum(flops.values()) // length
     weights = total - 3 * flops["scores"] // length
     return {"6 N_eff": weights, "with attention": total, "non-embedding": weights - 3 * flops["logits"] // length}

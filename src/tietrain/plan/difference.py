@@ -5,12 +5,13 @@ One plan is `there` (a run, a checkpoint, another scheme), the other one `here`.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.slots import Place, place_of
+from tietrain.plan.views import Chain, describe_chain
 from tietrain.plan.words import part_words, runs_of_layers
 
 Shape = tuple[int, ...]
@@ -20,21 +21,32 @@ MOST_LINES = 2
 
 @dataclass(frozen=True)
 class PlanRecord:
-    """A plan as it is stored: slot -> owner, slot -> shape."""
+    """A plan as it is stored: slot -> owner, slot -> shape; with views also these and name -> shape of what is stored."""
 
     owner: Mapping[str, str]
     shapes: Mapping[str, Shape]
+    views: Mapping[str, Chain] = field(default_factory=dict)
+    stores: Mapping[str, Shape] = field(default_factory=dict)
 
     @property
     def params(self) -> int:
         """Stored numbers."""
-        return sum(math.prod(self.shapes[name]) for name in set(self.owner.values()))
+        return sum(map(math.prod, self.stores.values() or (self.shapes[name] for name in set(self.owner.values()))))
 
 
 def record_of(plan: TyingPlan | Mapping[str, Any]) -> PlanRecord:
     """The record of a plan, or of the contents of `plan.json`."""
-    slots: Any = (plan.to_json() if isinstance(plan, TyingPlan) else plan)["slots"]
-    return PlanRecord({s["slot"]: s["owner"] for s in slots}, {s["slot"]: tuple(s["shape"]) for s in slots})
+    body: Any = plan.to_json() if isinstance(plan, TyingPlan) else plan
+    slots = body["slots"]
+    stores = {name: tuple(shape) for name, shape in body.get("stores", {}).items()}
+    owner = {s["slot"]: s["owner"] for s in slots}
+    return PlanRecord(owner, {s["slot"]: tuple(s["shape"]) for s in slots}, views_of(body), stores)
+
+
+def views_of(body: Mapping[str, Any]) -> dict[str, Chain]:
+    """The views of a stored plan; TypeError, ValueError or AttributeError if they are none."""
+    views: Any = body.get("views", {})
+    return {name: tuple((str(view), dict(options)) for view, options in chain) for name, chain in views.items()}
 
 
 @dataclass(frozen=True)
@@ -68,15 +80,24 @@ class Difference:
         common = [slot for slot in self.here.owner if slot in self.there.owner]
         return {slot: (there[slot], here[slot]) for slot in common if there[slot] != here[slot]}
 
+    @cached_property
+    def views(self) -> dict[str, tuple[Chain, Chain]]:
+        """Slot, or input of a layer, -> views there and here, if they differ; without slots that only one plan has."""
+        names = dict.fromkeys([*self.there.views, *self.here.views])
+        pairs = {name: (self.there.views.get(name, ()), self.here.views.get(name, ())) for name in names}
+        alone = {*self.only_there, *self.only_here}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and name not in alone}
+
     @property
     def same_ties(self) -> bool:
-        """Whether both have the same slots with the same owners; shapes may differ."""
-        return not (self.only_there or self.only_here or self.owners)
+        """Whether both have the same slots with the same owners and views; shapes may differ."""
+        return not (self.only_there or self.only_here or self.owners or self.views)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `tietrain plan --against WHAT --json`."""
         there = self.there.params
         here = self.here.params
+        views = {name: [*map(describe_chain, pair)] for name, pair in self.views.items()}
         return {
             "same_ties": self.same_ties,
             "only_there": self.only_there,
@@ -84,15 +105,20 @@ class Difference:
             "owners": {slot: {"there": a, "here": b} for slot, (a, b) in self.owners.items()},
             "shapes": {slot: {"there": list(a), "here": list(b)} for slot, (a, b) in self.shapes.items()},
             "params": {"there": there, "here": here, "more_here": here - there},
-        }
+        } | ({"views": {name: {"there": a, "here": b} for name, (a, b) in views.items()}} if views else {})
 
     def tie_lines(self) -> list[str]:
         """Slots and owners in a few lines, one line for equal changes; empty if the ties are the same."""
         return [
             *(f"only there: {slots}" for slots in _describe_slots(self.only_there, self.there.owner)),
             *(f"only here: {slots}" for slots in _describe_slots(self.only_here, self.here.owner)),
-            *_owner_lines(self.owners, self.here.owner),
+            *self._reading_lines(),
         ]
+
+    def _reading_lines(self) -> Iterator[str]:
+        names = dict.fromkeys([*self.owners, *self.views])
+        changes = {name: (_reading(name, self.there), _reading(name, self.here)) for name in names}
+        return _reading_lines(changes, dict.fromkeys([*self.here.owner, *self.views]))
 
     def lines(self) -> list[str]:
         """Slots, owners and shapes in a few lines; empty if the plans are equal."""
@@ -148,25 +174,30 @@ def _describe_slots(slots: Iterable[str], among: Iterable[str]) -> list[str]:
     return [*complete, *(group.subject for group in groups)]
 
 
-def _owner_lines(owners: Mapping[str, tuple[str, str]], among: Iterable[str]) -> Iterator[str]:
-    changes = {place_of(slot): tuple(_reading(slot, owner) for owner in pair) for slot, pair in owners.items()}
-    for group in _group(changes, [place_of(slot) for slot in among]):
+def _reading_lines(changes: Mapping[str, Readings], among: Iterable[str]) -> Iterator[str]:
+    places = {place_of(slot): readings for slot, readings in changes.items()}
+    for group in _group(places, [place_of(slot) for slot in among]):
         one_table = len(group.parts) == len(group.uses) == 1 and group.uses[0][0] is None
         verb, own = ("reads", "its own parameters") if one_table else ("read", "their own parameters")
         there, here = (_read_words([readings[i] for _, readings in group.uses]) or own for i in (0, 1))
         yield f"{group.subject} {verb} {there} there, {here} here"
 
 
-def _reading(slot: str, owner: str) -> Reading:
+def _reading(slot: str, plan: PlanRecord) -> Reading:
+    words = describe_chain(plan.views.get(slot, ()))
+    if slot not in plan.owner:  # the input of a layer
+        return Reading(words or "nothing")
+    through = f" through {words}" if words else ""
+    owner = plan.owner[slot]
     if slot == owner:
-        return Reading()
+        return Reading(f"own parameters{through}" if through else "")
     at = place_of(slot)
     of = place_of(owner)
     leaf = of.in_layer.removesuffix(".weight")
     if of.layer is None:
-        return Reading(f"{of.stack}.{leaf}'s")
+        return Reading(f"{of.stack}.{leaf}'s{through}")
     before = "" if of.stack == at.stack else f"{of.stack} "
-    return Reading(before, of.layer, "'s" if at.in_layer == of.in_layer else f"'s {leaf}")
+    return Reading(before, of.layer, ("'s" if at.in_layer == of.in_layer else f"'s {leaf}") + through)
 
 
 def _group(changes: Mapping[Place, Readings], have: Iterable[Place]) -> list[Group]:

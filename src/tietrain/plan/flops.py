@@ -1,4 +1,4 @@
-"""FLOP ledgers: matmul FLOPs of every use, as coefficients of lengths. No formula depends on tying.
+"""FLOP ledgers: matmul FLOPs of every use, as coefficients of lengths. No formula depends on tying, only on views.
 
 Two FLOPs per multiply-add. Lookups, norms, softmax and element-wise work cost 0. A tied matrix costs as much at every use
 as an untied one. Training costs three times forward. Attention counts full squares, or half of them under a causal mask:
@@ -6,11 +6,14 @@ the convention's name tells which. Source: Chowdhery et al. 2022 (PaLM), appendi
 encoder-decoders. If sentences take different routes, each costs what its own stacks cost.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from tietrain.plan.plan import TyingPlan
 from tietrain.plan.slots import ModelShape, Stack
+from tietrain.plan.views import split_reads
 
 # Runs are counted by the first; an attention kernel may skip the half that the second leaves out.
 CONVENTION = "matmul-full-square-3x"
@@ -44,10 +47,15 @@ class FlopTerm:
 
 @dataclass(frozen=True)
 class FlopLedger:
-    """Every matmul of a forward pass. route: the first route of the model, whose costs describe it."""
+    """Every matmul of a forward pass.
+
+    route: the first route of the model, whose costs describe it.
+    once: what views cost in every pass that runs the stack of the unit, whatever its lengths.
+    """
 
     terms: tuple[FlopTerm, ...]
     route: tuple[str, ...]
+    once: tuple[FlopTerm, ...] = ()
 
     @property
     def coefficients(self) -> dict[str, int]:
@@ -58,8 +66,12 @@ class FlopLedger:
         return sums
 
     def forward(self, units: Units) -> int:
-        """Forward FLOPs for the given sums of lengths; see `length_units`."""
-        return sum(per_unit * units[unit] for unit, per_unit in self.coefficients.items())
+        """Forward FLOPs of one pass for the given sums of lengths; see `length_units`."""
+        return sum(per_unit * units[unit] for unit, per_unit in self.coefficients.items()) + self.of_pass(units)
+
+    def of_pass(self, units: Units) -> int:
+        """The forward FLOPs that do not depend on lengths."""
+        return sum(term.per_unit for term in self.once if units[term.unit])
 
     def training(self, units: Units) -> int:
         """Forward and backward FLOPs: three times forward; twice for adapters, since no gradient flows into data."""
@@ -80,12 +92,18 @@ class FlopLedger:
         return sum(term.per_unit for term in weights if term.stacks <= {*self.route}) // 2
 
 
-def count_flops(shape: ModelShape, convention: str = CONVENTION) -> FlopLedger:
-    """The ledger of a model. It does not take the plan, because tying changes no FLOPs.
+def shape_of(model: ModelShape | TyingPlan) -> ModelShape:
+    """The shape of a model, which a shape is itself."""
+    return model if isinstance(model, ModelShape) else model.slots.shape
+
+
+def count_flops(model: ModelShape | TyingPlan, convention: str = CONVENTION) -> FlopLedger:
+    """The ledger of a model, of its shape if no slot has a view: tying changes no FLOPs.
 
     Args:
         convention: one of CONVENTIONS.
     """
+    shape = shape_of(model)
     terms: list[FlopTerm] = []
     for stack in shape.stacks:
         if stack.n_features:
@@ -102,7 +120,27 @@ def count_flops(shape: ModelShape, convention: str = CONVENTION) -> FlopLedger:
         if stack.has_output:
             per_token = 2 * stack.vocab_size * shape.d_model
             terms.append(FlopTerm(f"{stack.name}.output", "logits", predicted_unit(stack), per_token))
-    return FlopLedger(tuple(terms), shape.routes[0])
+    ledger = FlopLedger(tuple(terms), shape.routes[0])
+    return ledger if isinstance(model, ModelShape) else _with_views(ledger, model)
+
+
+def _with_views(ledger: FlopLedger, plan: TyingPlan) -> FlopLedger:
+    """The ledger with what views cost, once a pass or with the tokens of a table's use, which may then be narrower."""
+    terms = list(ledger.terms)
+    once = []
+    for name, reads in plan.reads.items():
+        slot = plan.slots.place(name)
+        made, aside = split_reads(reads, slot)
+        kind: Kind = "ffn" if slot.part == "ffn" else "logits" if slot.part == "output" else "projections"
+        if per_pass := sum(read.view.once for read in made):
+            once.append(FlopTerm(name.removesuffix(".weight"), kind, slot.stack, per_pass))
+        per_token = sum(read.view.per_token for read in aside)
+        if aside and slot.part == "output":
+            (i,) = (i for i, term in enumerate(terms) if term.slot == slot.block)
+            terms[i] = replace(terms[i], per_unit=per_token + 2 * math.prod(aside[0].stored))
+        elif per_token:
+            terms.append(FlopTerm(slot.block, kind, slot.stack, per_token))
+    return FlopLedger(tuple(terms), ledger.route, tuple(once))
 
 
 def _attention(shape: ModelShape, block: str, stack: str, memories: Mapping[str, str], half: bool) -> list[FlopTerm]:
@@ -204,9 +242,10 @@ class DecodingLedger:
         return self.source(n_source) + self.per_token * n_tokens + attention
 
 
-def count_decoding(shape: ModelShape) -> DecodingLedger:
-    """The decoding ledger of a model's first route; tying changes nothing in it."""
-    coefficients = count_flops(shape).coefficients
+def count_decoding(model: ModelShape | TyingPlan) -> DecodingLedger:
+    """The decoding ledger of a model's first route, without what views cost once a pass; tying changes nothing in it."""
+    shape = shape_of(model)
+    coefficients = count_flops(model).coefficients
     *names, last = shape.routes[0]
     target = shape.stack(last)
     sources = names if target.memories else []

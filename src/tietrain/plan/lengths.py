@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tietrain.errors import SettingsError
-from tietrain.plan.flops import CONVENTION, KINDS, count_flops, equal_lengths
+from tietrain.plan.flops import CONVENTION, KINDS, count_flops, equal_lengths, shape_of
+from tietrain.plan.plan import TyingPlan
 from tietrain.plan.slots import ModelShape
 
 LONGEST = 10**9
@@ -55,10 +56,10 @@ class LengthLedger:
         }
 
 
-def count_by_length(shape: ModelShape, convention: str = CONVENTION) -> LengthLedger:
+def count_by_length(model: ModelShape | TyingPlan, convention: str = CONVENTION) -> LengthLedger:
     """The length ledger of a model's first route; lengths may exceed the position table."""
-    flops = count_flops(shape, convention)
-    return LengthLedger(convention, flops.route, flops.by_kind(equal_lengths(shape, 1)))
+    flops = count_flops(model, convention)
+    return LengthLedger(convention, flops.route, flops.by_kind(equal_lengths(shape_of(model), 1)))
 
 
 def parse_lengths(text: str) -> list[int]:

@@ -1,6 +1,6 @@
-"""Parameter and memory ledgers: every owner counted once, from shapes and plan only."""
+"""Parameter and memory ledgers: every stored tensor counted once, from shapes and plan only."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tietrain.plan.plan import TyingPlan
@@ -25,16 +25,16 @@ class Load:
 
 @dataclass(frozen=True)
 class ParameterLedger:
-    """Counts of numbers, not bytes.
+    """Counts of numbers, not bytes. What views bring is counted with the slot that brings it.
 
     params: stored.
     params_untied: what a model would store in which every slot has its own parameters.
-    n_embedding: stored in embedding, output and position tables. The rest: n_once if an owner has one use, n_repeated if
+    n_embedding: stored in embedding, output and position tables. The rest: n_once if a tensor has one use, n_repeated if
         it has several.
-    by_part: stored, by `stack.part`. saved_by_part: what the slots that read another one would have added.
-    by_role: stored, by `role_of` of all uses of an owner, joined: a shared table is `source+input+output`.
-    saved_by_role: what the slots that read another one would have added, each under its own role.
-    uses: owner -> number of slots that read it. loads: the same, grouped by role.
+    by_part: stored, by `stack.part`. saved_by_part: what slots would have added, less what is stored for them.
+    by_role: stored, by `role_of` of all uses of a tensor, joined: a shared table is `source+input+output`.
+    saved_by_role: what slots would have added, less what is stored for them, each under its own role.
+    uses: stored tensor -> number of slots that read it. loads: the same, grouped by role.
     """
 
     params: int
@@ -56,21 +56,21 @@ class ParameterLedger:
 
 def count_params(plan: TyingPlan) -> ParameterLedger:
     """The ledger of a plan."""
-    stored = plan.owners
-    borrowed = [slot for slot in plan.slots if plan.owner[slot.name] != slot.name]
+    stored = plan.stores
+    saved = _saved(plan)
     layered = [slot for slot in stored if slot.part not in TABLE_PARTS]
     joined = _joined_roles(plan)
     return ParameterLedger(
         params=_total(stored),
-        params_untied=_total(plan.slots),
+        params_untied=_total(plan.slots) + _total(_of_inputs(plan)),
         n_embedding=_total(s for s in stored if s.part in TABLE_PARTS),
-        n_once=_total(s for s in layered if s.name not in plan.groups),
-        n_repeated=_total(s for s in layered if s.name in plan.groups),
-        by_part=_sums(stored, _stack_part),
-        saved_by_part=_sums(borrowed, _stack_part),
-        by_role=_sums(stored, lambda slot: joined[slot.name]),
-        saved_by_role=_sums(borrowed, lambda slot: role_of(plan, slot)),
-        uses={owner: len(names) for owner, names in plan.uses.items()},
+        n_once=_total(s for s in layered if len(plan.readers[s.name]) == 1),
+        n_repeated=_total(s for s in layered if len(plan.readers[s.name]) > 1),
+        by_part=_sums((_stack_part(slot), slot.size) for slot in stored),
+        saved_by_part=_sums((_stack_part(slot), n) for slot, n in saved),
+        by_role=_sums((joined[slot.name], slot.size) for slot in stored),
+        saved_by_role=_sums((role_of(plan, slot), n) for slot, n in saved),
+        uses={store: len(names) for store, names in plan.readers.items()},
         loads=_loads(plan, joined),
     )
 
@@ -79,7 +79,7 @@ def role_of(plan: TyingPlan, slot: Slot) -> str:
     """What a slot does in the model.
 
     Tables: `source` (embedding or adapter of a stack without output), `input` and `output` (of a stack that predicts),
-    `positions`. In layers: `attention`, `ffn`, `norm`; final norms are `norm` too. Biases have their own roles:
+    `positions`. Signals that are added to the inputs of layers: `step`. In layers: `attention`, `ffn`, `norm`; final norms are `norm` too. Biases have their own roles:
     `attention.bias`, `ffn.bias`, `norm.bias`, `output.bias`.
     """
     if slot.part in ("embed", "adapter"):
@@ -89,17 +89,30 @@ def role_of(plan: TyingPlan, slot: Slot) -> str:
 
 
 def _joined_roles(plan: TyingPlan) -> dict[str, str]:
-    """Owner -> the roles of its uses, each once, in forward order."""
-    roles: dict[str, dict[str, None]] = {}
-    for slot in plan.slots:
-        roles.setdefault(plan.owner[slot.name], {})[role_of(plan, slot)] = None
-    return {owner: "+".join(found) for owner, found in roles.items()}
+    """Stored tensor -> the roles of its uses, each once, in forward order."""
+    places = {store: map(plan.slots.place, names) for store, names in plan.readers.items()}
+    return {store: "+".join(dict.fromkeys(role_of(plan, slot) for slot in found)) for store, found in places.items()}
+
+
+def _saved(plan: TyingPlan) -> list[tuple[Slot, int]]:
+    """Slots with the numbers that tying spares them: what they hold untied, less what is stored for them first."""
+    stored: dict[str, int] = {}
+    for store in plan.stores:
+        first = plan.readers[store.name][0]
+        stored[first] = stored.get(first, 0) + store.size
+    saved = [(slot, slot.size - stored.get(slot.name, 0)) for slot in plan.slots]
+    return [(slot, n) for slot, n in saved if n]
+
+
+def _of_inputs(plan: TyingPlan) -> list[Slot]:
+    """Stored tensors that stand for no slot: those that views of layers' inputs bring."""
+    return [store for store in plan.stores if plan.readers[store.name][0] not in plan.owner]
 
 
 def _loads(plan: TyingPlan, roles: dict[str, str]) -> tuple[Load, ...]:
     found: dict[tuple[str, int], list[Slot]] = {}
-    for slot in plan.owners:
-        found.setdefault((roles[slot.name], len(plan.uses[slot.name])), []).append(slot)
+    for slot in plan.stores:
+        found.setdefault((roles[slot.name], len(plan.readers[slot.name])), []).append(slot)
     return tuple(Load(role, n_uses, len(slots), _total(slots)) for (role, n_uses), slots in found.items())
 
 
@@ -111,11 +124,11 @@ def _total(slots: Iterable[Slot]) -> int:
     return sum(slot.size for slot in slots)
 
 
-def _sums(slots: Iterable[Slot], key: Callable[[Slot], str]) -> dict[str, int]:
-    """Key -> numbers of its slots, in order of first appearance."""
+def _sums(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Key -> the sum of its numbers, in order of first appearance."""
     sums: dict[str, int] = {}
-    for slot in slots:
-        sums[key(slot)] = sums.get(key(slot), 0) + slot.size
+    for key, n in counts:
+        sums[key] = sums.get(key, 0) + n
     return sums
 
 
@@ -150,10 +163,10 @@ def count_memory(plan: TyingPlan, optimizer: str, momentum: float = 0.0) -> Memo
         optimizer: adamw or adam have two moments and a step counter for each owner; sgd has one moment if momentum is
             not 0.
     """
-    parameters = BYTES * sum(slot.size for slot in plan.owners)
+    parameters = BYTES * sum(slot.size for slot in plan.stores)
     adaptive = optimizer != "sgd"
     moments = 2 if adaptive else int(momentum != 0)
-    counters = len(plan.owners) if adaptive else 0
+    counters = len(plan.stores) if adaptive else 0
     shape = plan.slots.shape
     keys_values = BYTES * 2 * shape.d_kv
     *sources, last = shape.routes[0]

@@ -15,6 +15,8 @@ ATTENTION_PROJECTIONS = tuple(f"{part}.{leaf}" for part in ATTENTION for leaf in
 CHOICES = (*PARTS, "attention", *ATTENTION_PROJECTIONS, "ffn.gate", "ffn.in", "ffn.out")
 
 Pairs = Callable[..., list[Pair]]
+# A slot or the input of a layer, the name of a view, and its options.
+Reading = tuple[str, str, Mapping[str, Any]]
 PairsOf = TypeVar("PairsOf", bound=Pairs)
 
 
@@ -28,6 +30,8 @@ class Rule:
     example: option values that fit a stack of six layers, for options whose defaults are not usable.
     note: what the user should know about the rule in a model, for example that a paper's code differs from its formula;
         None if there is nothing.
+    readings: how slots of a plan are read, from the plan and options; None for a rule that only ties.
+    beside: ties that an example of the rule has in front of it.
     """
 
     name: str
@@ -39,18 +43,26 @@ class Rule:
     encoder: bool = False
     example: Mapping[str, Any] = field(default_factory=dict)
     note: Callable[..., str | None] | None = None
+    readings: Callable[..., list[Reading]] | None = None
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 RULES: dict[str, Rule] = {}
 
 
-def rule(*, source: str, joint_vocabulary: bool = False, encoder: bool = False) -> Callable[[PairsOf], PairsOf]:
+def rule(
+    *,
+    source: str,
+    joint_vocabulary: bool = False,
+    encoder: bool = False,
+    example: Mapping[str, Any] | None = None,
+) -> Callable[[PairsOf], PairsOf]:
     """Put a function (slots, **options) -> pairs into RULES under its own name."""
 
     def register(pairs: PairsOf) -> PairsOf:
         name = pairs.__name__
         summary = first_line(pairs)
-        RULES[name] = Rule(name, pairs, summary, options_of(pairs), source, joint_vocabulary, encoder)
+        RULES[name] = Rule(name, pairs, summary, options_of(pairs), source, joint_vocabulary, encoder, example or {})
         return pairs
 
     return register

@@ -9,10 +9,11 @@ from itertools import chain, combinations, pairwise, product
 from typing import Any
 
 from tietrain.errors import SettingsError, TyingError, check_choice
-from tietrain.plan import layer_rules  # noqa: F401  (fills RULES)
+from tietrain.plan import layer_rules, view_rules  # noqa: F401  (fill RULES)
 from tietrain.plan.plan import Pair, TyingPlan, resolve
-from tietrain.plan.rules import ATTENTION, RULES, Rule, choose_parts, choose_stacks, layer_blocks, rule
+from tietrain.plan.rules import ATTENTION, RULES, Reading, Rule, choose_parts, choose_stacks, layer_blocks, rule
 from tietrain.plan.slots import ModelShape, Slots, Stack
+from tietrain.plan.views import Chain
 
 Ties = Mapping[str, Mapping[str, Any]]
 
@@ -119,6 +120,18 @@ def cross_attentions(slots: Slots) -> list[Pair]:
     return pairs
 
 
+@rule(source="tietrain", example={"groups": [["decoder.0.ffn", "decoder.1.ffn"]]})
+def groups(slots: Slots, groups: Sequence[Sequence[str]] | None = None) -> list[Pair]:
+    """All that a group names is one: layers, parts of layers or single parameters, such as decoder.0.ffn.in.weight."""
+    example = "write for example groups=[[decoder.0.ffn,decoder.2.ffn]]"
+    if not groups:
+        raise TyingError(f"groups={'null' if groups is None else '[]'}", "it names nothing to tie", example)
+    for group in groups:
+        if isinstance(group, str) or len(group) < 2 or not all(isinstance(name, str) for name in group):
+            raise TyingError(f"groups={groups}", f"{group} is not a list of two names or more", example)
+    return list(chain.from_iterable(map(pairwise, groups)))
+
+
 @rule(source="Kitaev et al. 2020 (Reformer, shared-QK), without its normalized keys")
 def query_key(slots: Slots, stacks: Sequence[str] | None = None, parts: Sequence[str] | None = None) -> list[Pair]:
     """Queries and keys of an attention read one projection; each is still computed.
@@ -184,7 +197,7 @@ def _check_type(option: str, value: object, default: object) -> None:
         fits = value is None or (isinstance(value, Sequence) and not isinstance(value, str))
         wanted = "a list: [a,b]"
     else:
-        fits = type(value) is type(default)
+        fits = type(value) is type(default) or (type(value), type(default)) == (int, float)
         wanted = f"a value of type {type(default).__name__}"
     if not fits:
         raise TyingError(f"{option}={value}", "the value has the wrong type", f"give {wanted}")
@@ -205,21 +218,36 @@ def make_plan(shape: ModelShape, ties: Ties) -> TyingPlan:
     check_ties(ties)
     plan = resolve(shape, [])
     pairs: list[Pair] = []
+    views: dict[str, Chain] = {}
     notes: list[str] = []
-    for label, tie in ties.items():
+    # Views last, since they are of what the other rules share.
+    for label, tie in sorted(ties.items(), key=lambda item: RULES[item[1]["rule"]].readings is not None):
         chosen = RULES[tie["rule"]]
         options = _options(tie)
         _check_fits(shape, label, chosen)
         try:
             added = chosen.pairs(plan.slots, **options)
+            readings = chosen.readings(plan, **options) if chosen.readings else []
             pairs += added
-            plan = resolve(plan.slots, pairs)
+            views = _with_readings(views, readings)
+            plan = resolve(plan.slots, pairs, views)
         except TyingError as e:
             raise TyingError(f"tying={label}: {e.setting}", e.problem, e.remedy) from None
-        if not added and chosen.name not in ("none", "shared_vocab"):
-            notes.append(f"{label}: ties nothing in this model")
+        if not added and not readings and chosen.name not in ("none", "shared_vocab"):
+            notes.append(f"{label}: {'changes' if chosen.readings else 'ties'} nothing in this model")
         notes += [f"{label}: {note}" for note in _rule_notes(plan.slots, chosen, options)]
     return replace(plan, notes=(*notes, *_identical_predictors(plan)))
+
+
+def _with_readings(views: Mapping[str, Chain], readings: Sequence[Reading]) -> dict[str, Chain]:
+    """Views with those of a rule after them; TyingError if a slot is read through one view twice."""
+    found = dict(views)
+    for name, view, options in readings:
+        chain = found.get(name, ())
+        if view in [other for other, _ in chain]:
+            raise TyingError(view, f"{name} is read through it already", "choose other stacks or parts")
+        found[name] = (*chain, (view, options))
+    return found
 
 
 def _check_fits(shape: ModelShape, label: str, chosen: Rule) -> None:
@@ -236,7 +264,7 @@ def _check_fits(shape: ModelShape, label: str, chosen: Rule) -> None:
 def _identical_predictors(plan: TyingPlan) -> list[str]:
     """A note for every two stacks that predict and read exactly the same parameters."""
     predictors = [stack.name for stack in plan.slots.shape.predictors]
-    read = {name: [plan.owner[slot.name] for slot in plan.slots.under(name)] for name in predictors}
+    read = {name: [plan.read_by(slot.name) for slot in plan.slots.under(name)] for name in predictors}
     problem = "read the same parameters: nothing tells the model which language to write (model.decoders=one has tags)"
     return [f"{a} and {b} {problem}" for a, b in combinations(read, 2) if read[a] == read[b]]
 

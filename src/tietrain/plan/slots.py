@@ -224,6 +224,20 @@ class Slots:
         """The slot with exactly this name, or None."""
         return next((slot for slot in self.under(name) if slot.name == name), None)
 
+    def place(self, name: str) -> Slot:
+        """The slot with this name, or the input of a layer, which is no parameter; KeyError if there is none."""
+        found = self.named(name) or self._inputs.get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    @cached_property
+    def _inputs(self) -> dict[str, Slot]:
+        inputs = [
+            layer_input(self.shape, stack, layer) for stack in self.shape.stacks for layer in range(stack.n_layers)
+        ]
+        return {slot.name: slot for slot in inputs}
+
     def under(self, prefix: str) -> list[Slot]:
         """The slots below a prefix, in forward order; the prefix ends at a dot or at the end of the name."""
         return self._under.get(prefix, [])
@@ -233,6 +247,11 @@ class Slots:
 def slots_of(shape: ModelShape) -> Slots:
     """The slots of a model; made once for each of the shapes that were asked for last."""
     return Slots(shape)
+
+
+def layer_input(shape: ModelShape, stack: Stack, layer: int) -> Slot:
+    """The input of a layer, a vector of each token: `decoder.3.step.input`. It is no parameter, but a view can change it."""
+    return Slot(stack.name, layer, "step", "input", (shape.d_model,), "step.input")
 
 
 def _stack_slots(shape: ModelShape, stack: Stack) -> Iterator[Slot]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tietrain.plan.plan import TyingPlan, short_hash
 from tietrain.plan.slots import Slot, Stack
+from tietrain.plan.views import describe_chain
 
 MOST_SHOWN = 6
 
@@ -157,6 +158,29 @@ def describe_manifest(manifest: Manifest) -> Iterator[str]:
         yield f"layers {layers} {'; '.join(words)} (contents {c.hash})"
 
 
+def describe_views(plan: TyingPlan) -> list[str]:
+    """What is read through views: `decoder layers 0-5: ffn weights through relaxed (rank 8)`."""
+    alike: dict[tuple[str, str], dict[int | None, list[str]]] = {}
+    for name, chain in plan.views.items():
+        slot = plan.slots.place(name)
+        by_layer = alike.setdefault((slot.stack, describe_chain(chain)), {})
+        by_layer.setdefault(slot.layer, []).append(f"{slot.part}.{slot.leaf}")
+    lines = []
+    for (stack, words), by_layer in alike.items():
+        layers_of: dict[tuple[str, ...], list[int]] = {}
+        for layer, leaves in by_layer.items():
+            if layer is None:
+                lines.append(f"{', '.join(f'{stack}.{leaf}' for leaf in leaves)} through {words}")
+                continue
+            have = [f"{slot.part}.{slot.leaf}" for slot in plan.slots.under(f"{stack}.{layer}")]
+            layers_of.setdefault(tuple(part_words(leaves, [*have, "step.input"])), []).append(layer)
+        lines += [
+            f"{stack} layers {runs_of_layers(at)}: {', '.join(parts)} through {words}"
+            for parts, at in layers_of.items()
+        ]
+    return lines
+
+
 def _chain(group: Sequence[str]) -> str:
     """`decoder 0=2` for layers of one stack, `encoder.0=decoder.0` for several stacks."""
     stacks = {layer.split(".")[0] for layer in group}
@@ -169,7 +193,7 @@ def _chain(group: Sequence[str]) -> str:
 def owner_map(plan: TyingPlan) -> list[str]:
     """The owner map as lines: one row per part, one column per layer, each cell the layer whose parameters are read.
 
-    `e0` is layer 0 of the stack with initial e; `0q` is the projection q of layer 0. If the tensors of a part have
+    `e0` is layer 0 of the stack with initial e; `0q` is the projection q of layer 0; `0~` is read through views. If the tensors of a part have
     different owners, each tensor has a row. Tables and final norms come first, with the name of what they read.
 
     >>> from tietrain.plan.plan import resolve
@@ -187,7 +211,8 @@ def owner_map(plan: TyingPlan) -> list[str]:
     """
     stacks = [_stack_rows(plan, stack) for stack in plan.slots.shape.stacks]
     width = 2 + max(max(map(len, rows)) for rows in stacks)
-    return [f"{name:<{width}}{text}" for rows in stacks for name, text in rows.items()]
+    lines = [f"{name:<{width}}{text}" for rows in stacks for name, text in rows.items()]
+    return [*lines, *(f"~ {line}" for line in describe_views(plan))]
 
 
 def _stack_rows(plan: TyingPlan, stack: Stack) -> dict[str, str]:
@@ -217,8 +242,9 @@ def _part_rows(plan: TyingPlan, slots: Iterable[Slot]) -> dict[str, list[str]]:
 def _cell(plan: TyingPlan, slot: Slot) -> str:
     owner = plan.slots.named(plan.owner[slot.name])
     assert owner is not None
+    view = "~" if slot.name in plan.views else ""
     if slot.layer is None:
-        return "own" if owner is slot else owner.block
+        return ("own" if owner is slot else owner.block) + view
     initial = "" if owner.stack == slot.stack else owner.stack[0]
     other_leaf = "" if owner.leaf == slot.leaf else owner.leaf.split(".")[0]
-    return f"{initial}{owner.layer}{other_leaf}"
+    return f"{initial}{owner.layer}{other_leaf}{view}"

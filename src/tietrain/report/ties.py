@@ -23,8 +23,8 @@ def ties_tables(owner: Mapping[str, str]) -> bool:
     return len(set(tables)) < len(tables)
 
 
-def describe_ties(owner: Mapping[str, str]) -> list[str]:
-    """One Markdown line per kind of tie; `owner` is slot -> owner, as in `plan.json`.
+def describe_ties(owner: Mapping[str, str], views: Sequence[str] = ()) -> list[str]:
+    """One Markdown line per kind of tie, and per view; `owner` is slot -> owner, as in `plan.json`.
 
     >>> describe_ties({"decoder.embed.weight": "decoder.embed.weight", "decoder.output.weight": "decoder.embed.weight"})
     ['`decoder.output.weight` = `decoder.embed.weight`']
@@ -45,7 +45,8 @@ def describe_ties(owner: Mapping[str, str]) -> list[str]:
     lines: dict[tuple[str, str], list[str]] = {}
     for (stack, layers), leaves in layered.items():
         lines.setdefault((stack, _parts(stack, leaves, owner)), []).append(_chain(layers))
-    return plain + [f"{code(stack)} layers {', '.join(sets)}: {parts}" for (stack, parts), sets in lines.items()]
+    maps = [f"{code(stack)} layers {', '.join(sets)}: {parts}" for (stack, parts), sets in lines.items()]
+    return [*plain, *maps, *(f"read {code(line)}" for line in views)]
 
 
 def _parts(stack: str, leaves: Iterable[tuple[str, str]], owner: Mapping[str, str]) -> str:

@@ -57,6 +57,7 @@ class Run:
 
     status: of `runs.STATUSES`, or `unreadable` or `damaged`; only `done` runs enter a mean.
     settings, fingerprints, machine, declared: full dotted key -> value. owner, shapes: slot -> owner, slot -> shape.
+    views: what is read through views, in words.
     flops_by_kind: kind of FLOP_KINDS -> forward FLOPs per target token along the route of stacks, with sources as long as
         targets; `scores` per token and per token of length.
     steps, tokens (target), flops (training), seconds: totals so far; None if not recorded.
@@ -96,6 +97,7 @@ class Run:
     params_saved: int | None = None
     by_part: dict[str, int] = field(default_factory=dict)
     saved_by_part: dict[str, int] = field(default_factory=dict)
+    views: tuple[str, ...] = ()
     flops_by_kind: dict[str, int] = field(default_factory=dict)
     route: tuple[str, ...] = ()
     steps: float | None = None
@@ -212,8 +214,11 @@ def _with_files(run: Run, directory: Path) -> tuple[Run, dict[str, str]]:
 def _ledger_fields(body: Any) -> dict[str, Any]:
     return {
         "convention": clean_text(str(body["convention"])),
-        **{name: _count(body[name]) for name in ("params", "params_untied", "params_saved")},
-        **{name: {clean_text(k): _count(v) for k, v in body[name].items()} for name in ("by_part", "saved_by_part")},
+        **{name: _count(body[name]) for name in ("params", "params_untied")},
+        "params_saved": _saved(body["params_saved"]),
+        "by_part": {clean_text(k): _count(v) for k, v in body["by_part"].items()},
+        "saved_by_part": {clean_text(k): _saved(v) for k, v in body["saved_by_part"].items()},
+        "views": tuple(clean_text(line) for line in body.get("views", ())),
         "flops_by_kind": _by_kind(body.get("flops", {})),
         "route": tuple(clean_text(stack) for stack in body.get("flops", {}).get("route", [])),
     }
@@ -319,6 +324,11 @@ def _count(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**18:
         raise ValueError("not a count")
     return value
+
+
+def _saved(value: Any) -> int:
+    """A count; less than 0 if views bring more than tying spares."""
+    return -_count(-value) if isinstance(value, int) and value < 0 else _count(value)
 
 
 def _flat(value: Any, prefix: str = "", depth: int = 0) -> dict[str, Scalar]:

@@ -24,7 +24,7 @@ from torch import Tensor
 from tietrain.errors import DataError, DivergedError, SettingsError, storage_error
 from tietrain.model.audit import audit_checkpoint_keys
 from tietrain.model.transformer import Transformer
-from tietrain.plan.difference import Difference, PlanRecord, record_of
+from tietrain.plan.difference import Difference, PlanRecord, record_of, views_of
 from tietrain.plan.plan import TyingPlan
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, remove_directory, sweep, write_directory
@@ -149,7 +149,7 @@ def _write(
     target: Path, files: Mapping[str, dict[str, Tensor]], plan: TyingPlan, state: Mapping[str, Any] | None
 ) -> None:
     # One key: safetensors writes several in an order of its own.
-    metadata = {"plan": json.dumps({"hash": plan.hash, "owner": dict(plan.owner)})}
+    metadata = {"plan": json.dumps(plan.header())}
 
     def fill(path: Path) -> None:
         for name, tensors in files.items():
@@ -208,26 +208,34 @@ def check_header(path: Path, plan: TyingPlan) -> None:
         SettingsError: it was made under another plan.
     """
     with _opened(path) as f:
-        views = {name: f.get_slice(name) for name in f.keys()}  # noqa: SIM118
+        tensors = {name: f.get_slice(name) for name in f.keys()}  # noqa: SIM118
         metadata = f.metadata() or {}
-    shapes = {name: tuple(view.get_shape()) for name, view in views.items()}
+    shapes = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
     here = record_of(plan)
     try:
-        owner = json.loads(metadata["plan"])["owner"]
-        there = PlanRecord(owner, {slot: shapes.get(root) or here.shapes[slot] for slot, root in owner.items()})
+        body = json.loads(metadata["plan"])
+        owner, views = body["owner"], views_of(body)
+        # The shape of a slot that is read through views is not that of what is stored.
+        read = {slot: None if slot in views else shapes.get(root) for slot, root in owner.items()}
+        there = PlanRecord(owner, {slot: shape or here.shapes[slot] for slot, shape in read.items()}, views)
         difference = Difference(there, here).words()
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         raise DataError(str(path), "it does not hold the plan it was made under", WRITTEN_BY_US) from None
+    remedy = "choose the ties and the shape it was made with, or another directory"
     if difference:
-        remedy = "choose the ties and the shape it was made with, or another directory"
         raise SettingsError(str(path), f"it was made under another plan: {difference}", remedy)
-    owners = {slot.name for slot in plan.owners}
+    owners = {store.name for store in plan.stores}
     if wrong := sorted(owners ^ shapes.keys()):
         problem = f"it has no {wrong[0]}" if wrong[0] in owners else f"nothing of its plan owns {wrong[0]}"
         raise DataError(str(path), problem, WRITTEN_BY_US)
-    for name, view in views.items():
-        if view.get_dtype() != DTYPE:
-            raise DataError(str(path), f"{name} is {view.get_dtype()} and not {DTYPE}", WRITTEN_BY_US)
+    for store in plan.stores:
+        if shapes[store.name] != store.shape:
+            shown = f"{store.name} is {list(shapes[store.name])} there, {list(store.shape)} here"
+            problem = f"it was made under another plan: {shown}"
+            raise SettingsError(str(path), problem, remedy)
+    for name, tensor in tensors.items():
+        if tensor.get_dtype() != DTYPE:
+            raise DataError(str(path), f"{name} is {tensor.get_dtype()} and not {DTYPE}", WRITTEN_BY_US)
 
 
 def _load_optimizer(path: Path, model: Transformer, optimizer: Optimizer) -> None:

@@ -92,7 +92,7 @@ class Experiment:
     @cached_property
     def flops(self) -> FlopLedger:
         """The ledger of FLOPs."""
-        return count_flops(self.shape)
+        return count_flops(self.plan)
 
     def describe(self) -> list[str]:
         """Ties, parameters, FLOPs and memory, as lines of text."""

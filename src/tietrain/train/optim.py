@@ -82,7 +82,7 @@ def build_optimizer(model: Transformer, config: OptimConfig) -> Optimizer:
     Source: Loshchilov & Hutter 2019 (AdamW); Radford et al. 2019 code and its successors (no decay of vectors).
     """
     parameters = dict(model.named_parameters())
-    kept = {owner.name for owner in model.plan.owners if owner.kind == "table" and not config.decay_tables}
+    kept = {store.name for store in model.plan.stores if store.kind == "table" and not config.decay_tables}
     decayed = [p for name, p in parameters.items() if p.ndim >= 2 and name not in kept]
     others = [p for name, p in parameters.items() if p.ndim < 2 or name in kept]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -83,10 +83,10 @@ def row_norms(model: Transformer) -> dict[str, float]:
 
 def _roles(model: Transformer) -> Roles:
     roles: Roles = {}
-    for owner in model.plan.owners:
-        other = "matrices" if len(owner.shape) > 1 else "vectors"
-        role = table_role(model.plan, owner.name) if owner.kind == "table" else other
-        roles.setdefault("positions" if owner.kind == "positions" else role, []).append(model.parameter(owner.name))
+    for store in model.plan.stores:
+        other = "matrices" if len(store.shape) > 1 else "vectors"
+        role = table_role(model.plan, store.name) if store.kind == "table" else other
+        roles.setdefault("positions" if store.kind == "positions" else role, []).append(model.get_parameter(store.name))
     return roles
 
 

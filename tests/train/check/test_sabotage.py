@@ -142,6 +142,9 @@ class DoubledGradient(nn.Module):
     def output_weights(self, stack=None):
         return self.model.output_weights(stack)
 
+    def output_side(self, hidden, stack=None):
+        return self.model.output_side(hidden, stack)
+
 
 def test_check_compile_finds_a_compiler_that_doubles_a_gradient(model, monkeypatch):
     monkeypatch.setattr(torch, "compile", DoubledGradient)
@@ -265,7 +268,9 @@ def test_check_params_finds_a_tensor_no_slot_owns(model):
 @pytest.mark.parametrize("change", [{"d_ff": 127}, {"n_heads": 3}])
 def test_check_flops_finds_flops_of_another_shape(model, monkeypatch, change):
     """Tying bugs 28 to 31: FLOPs from stored parameters, lookups charged, a head left out."""
-    monkeypatch.setattr(checks, "count_flops", lambda shape: count_flops(dataclasses.replace(shape, **change)))
+    monkeypatch.setattr(
+        checks, "count_flops", lambda plan: count_flops(dataclasses.replace(plan.slots.shape, **change))
+    )
     assert failure(check_flops, model).endswith("forward FLOPs by products")
 
 

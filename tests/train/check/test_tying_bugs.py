@@ -38,6 +38,7 @@ from tietrain.plan.params import count_params
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape
 from tietrain.plan.tables import Tables
+from tietrain.plan.views import VIEWS
 from tietrain.train.check.checks import check_decay, check_gradients, check_params, count_matmul_flops
 from tietrain.train.check.lifecycle import WAYS, check_compile, check_ties
 from tietrain.train.check.reference import draw_batches, untied_twin
@@ -452,6 +453,8 @@ def test_bug_33_logged_size_same_tied_and_untied():
     """
     untied = sound("mt", "none")
     for name in EXPECTED:
+        if name in VIEWS:  # tests/plan/test_views.py has their forms
+            continue
         tied = [slot for slot, owner in owners_of(untied, name).items() if slot != owner]
         ledger = count_params(make_plan(untied.shape, ties_of(name)))
         assert ledger.params == count_params(untied.plan).params - numbers(tied, untied), name

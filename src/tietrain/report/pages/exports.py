@@ -64,7 +64,7 @@ def arm_json(arm: Arm, verdicts: Verdicts | None) -> dict[str, Any]:
         "arm": arm.id,
         **{name: getattr(arm, name) for name in ("name", "label", "task", "corpus", "target_vocabulary")},
         "plan_hash": first.plan_hash,
-        "ties": [line.replace("`", "") for line in describe_ties(first.owner)],
+        "ties": [line.replace("`", "") for line in describe_ties(first.owner, first.views)],
         "statuses": count_statuses(arm.runs),
         "seeds": [run.seed for run in arm.done],
         **{name: getattr(first, name) for name in counts},

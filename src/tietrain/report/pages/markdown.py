@@ -204,7 +204,7 @@ def _ties(comparison: Comparison) -> str:
     lines = []
     for arms in by_plan.values():
         first = arms[0].first
-        ties = describe_ties(first.owner)
+        ties = describe_ties(first.owner, first.views)
         unknown = "nothing" if first.owner else "not recorded"
         plan = f" (plan {code(first.plan_hash)})" if first.plan_hash else ""
         lines.append(f"{join_some([code(arm.name) for arm in arms])}{plan}: {'; '.join(ties) or unknown}")

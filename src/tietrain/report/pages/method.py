@@ -124,7 +124,9 @@ def _arms(comparison: Comparison) -> str:
 
 
 def _ties(comparison: Comparison) -> str:
-    tied = [(arm, "; ".join(describe_ties(arm.first.owner)).replace("`", "")) for arm in comparison.arms]
+    tied = [
+        (arm, "; ".join(describe_ties(arm.first.owner, arm.first.views)).replace("`", "")) for arm in comparison.arms
+    ]
     return "Shared: " + ". ".join(f"{arm.name}: {ties or 'nothing'}" for arm, ties in tied) + "."
 
 

@@ -18,7 +18,16 @@ from tietrain.model.transformer import Memory, Transformer
 from tietrain.plan.flops import count_flops, length_units
 from tietrain.plan.params import count_params
 from tietrain.train.check.lifecycle import OPTIMIZERS, gradients, optimizer_config
-from tietrain.train.check.reference import CheckFailed, draw_batches, require, require_close, summed_loss, untied_twin
+from tietrain.train.check.reference import (
+    CheckFailed,
+    copies,
+    draw_batches,
+    require,
+    require_close,
+    separate_twin,
+    summed_loss,
+    untied_twin,
+)
 from tietrain.train.optim import build_optimizer
 from tietrain.train.tasks.task import batch_loss
 
@@ -31,7 +40,8 @@ EXACT = 1e-12
 def check_gradients(model: Transformer) -> str:
     """The gradient of a tied parameter is the sum over its uses in an untied twin, in float64; returns the groups.
 
-    Tying bugs 34 and 35: a gradient counted twice, a gradient of one use lost.
+    Through views it is what their definitions make of the gradients of what the uses read. Tying bugs 34 and 35: a gradient
+    counted twice, a gradient of one use lost.
     """
     tied = copy.deepcopy(model).double()
     twin = untied_twin(tied)
@@ -43,23 +53,33 @@ def check_gradients(model: Transformer) -> str:
         losses.append(objective.detach())
     require_close("loss of the untied twin", losses[1], losses[0], rtol=EXACT, atol=0.0)
     of_tied, of_twin = gradients(tied), gradients(twin)
-    for owner, uses in tied.plan.uses.items():
-        total = sum((of_twin[use] for use in uses), torch.zeros_like(of_tied[owner]))
-        require_close(f"gradient of {owner} against {len(uses)} uses", of_tied[owner], total, rtol=EXACT, atol=EXACT)
-        silent = [use for use in uses if of_twin[use].ndim > 1 and not of_twin[use].any()]
-        require(not silent, f"gradient of {', '.join(silent[:3])}", "it is zero: this use computes nothing")
+    slots = list(tied.plan.owner)
+    stored = dict(tied.named_parameters())
+    of_uses = torch.autograd.grad(
+        [tied.tensor(slot) for slot in slots],
+        list(stored.values()),
+        [of_twin[slot] for slot in slots],
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    for store, total in zip(stored, of_uses, strict=True):
+        n_uses = len(tied.plan.readers[store])
+        wanted = total + of_twin[store] if store in twin.plan.extras else total
+        require_close(f"gradient of {store} against {n_uses} uses", of_tied[store], wanted, rtol=EXACT, atol=EXACT)
+    silent = [slot for slot in slots if of_twin[slot].ndim > 1 and not of_twin[slot].any()]
+    require(not silent, f"gradient of {', '.join(silent[:3])}", "it is zero: this use computes nothing")
     return f"{len(tied.plan.groups)} tied parameters"
 
 
 def check_optimizers(model: Transformer) -> str:
-    """k untied copies stepped with the sum of their k gradients follow the tied model; returns the optimizers.
+    """k separate copies stepped with the sum of their k gradients follow the tied model; returns the optimizers.
 
     Under every optimizer with decay and without clipping, in float64. Copies of equal values, gradients and moments
     take equal steps, so they differ from one tied parameter by rounding alone.
     """
     for name in OPTIMIZERS:
         tied = copy.deepcopy(model).double()
-        twin = untied_twin(tied)
+        twin = separate_twin(tied)
         pairs = [(m, build_optimizer(m, optimizer_config(name))) for m in (tied, twin)]
         for step in range(N_STEPS):
             batches = draw_batches(tied, 2, 4, 5, seed=step)
@@ -69,19 +89,22 @@ def check_optimizers(model: Transformer) -> str:
             _sum_gradients(tied, twin)
             for _, optimizer in pairs:
                 optimizer.step()
-        for slot in tied.plan.slots:
-            got, wanted = twin.parameter(slot.name).detach(), tied.parameter(slot.name).detach()
-            require_close(f"{slot.name} after {N_STEPS} steps of {name}", got, wanted, rtol=EXACT, atol=EXACT)
+        for copied, store in copies(twin, tied).items():
+            got, wanted = twin.get_parameter(copied).detach(), tied.get_parameter(store).detach()
+            require_close(f"{copied} after {N_STEPS} steps of {name}", got, wanted, rtol=EXACT, atol=EXACT)
     return f"{N_STEPS} steps of {', '.join(OPTIMIZERS)}"
 
 
 def _sum_gradients(tied: Transformer, twin: Transformer) -> None:
     """Give every copy of a group the sum of the group's gradients."""
     of_twin = gradients(twin)
-    for uses in tied.plan.uses.values():
+    groups: dict[str, list[str]] = {}
+    for copied, store in copies(twin, tied).items():
+        groups.setdefault(store, []).append(copied)
+    for uses in groups.values():
         total = torch.stack([of_twin[use] for use in uses]).sum(dim=0)
         for use in uses:
-            twin.parameter(use).grad = total.clone()
+            twin.get_parameter(use).grad = total.clone()
 
 
 @torch.no_grad()
@@ -132,10 +155,11 @@ def check_params(model: Transformer) -> str:
     optimizer = build_optimizer(model, optimizer_config("adamw"))
     held = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
     untied = sum(p.numel() for p in untied_twin(model).parameters())
+    stores = {store.name: store for store in model.plan.stores}
     by_part: dict[str, int] = {}
     for name, p in model.named_parameters():
-        slot = model.plan.slots.named(name)
-        key = f"{slot.stack}.{slot.part}" if slot else name
+        store = stores.get(name)
+        key = f"{store.stack}.{store.part}" if store else name
         by_part[key] = by_part.get(key, 0) + p.numel()
     books = {
         "in unique storages": (in_memory, ledger.params),
@@ -156,7 +180,7 @@ def check_flops(model: Transformer) -> str:
     Training is counted under its math kernel: the fused one computes scores again on the way back, which is work of the
     hardware and not of the model. Tying bugs 28 to 31: FLOPs that depend on what is tied.
     """
-    ledger = count_flops(model.shape)
+    ledger = count_flops(model.plan)
     n_tokens = total = 0
     for batch in draw_batches(model, 3, 5, 7):
         units = length_units(model.shape, batch.lengths)
@@ -229,7 +253,7 @@ def check_decay(model: Transformer) -> str:
             step = pull / (pull.abs() + config.eps) if name == "adam" else pull
             wanted = before[key] - config.lr * step
             require_close(f"{key} after one decay by {name}", p.detach(), wanted, rtol=EXACT, atol=EXACT)
-        n_owners, stored = len(copied.plan.owners), count_params(copied.plan).params
+        n_owners, stored = len(copied.plan.stores), count_params(copied.plan).params
         require(len(optimizer.state) == n_owners, f"{len(optimizer.state)} states of {name}", f"{n_owners} are stored")
         moment = "momentum_buffer" if name == "sgd" else "exp_avg"
         kept = sum(state[moment].numel() for state in optimizer.state.values())

@@ -24,7 +24,7 @@ from tietrain.data.batches.batching import Batch
 from tietrain.model.layers import sinusoids
 from tietrain.model.transformer import Transformer
 from tietrain.plan.plan import TyingPlan
-from tietrain.plan.slots import Stack
+from tietrain.plan.slots import Stack, layer_input
 from tietrain.plan.tables import table_role
 from tietrain.train.check.reference import draw_batches, require
 from tietrain.train.tasks.task import batch_loss
@@ -68,11 +68,11 @@ def initial_nats(model: Transformer, batch: Batch) -> float:
 
 def predicted_nats(model: Transformer, batch: Batch) -> float:
     """Nats per token of uniformly random text of a batch's lengths, on average over initial values."""
-    shape, stack, owner = model.shape, model.shape.stack(batch.stack), model.plan.owner
+    shape, stack, plan = model.shape, model.shape.stack(batch.stack), model.plan
     std = model.tables.output_scale * _table_std(model, f"{stack.name}.output.weight")
     spread = std**2 * shape.d_model
     others = math.log(stack.vocab_size) + spread / 2
-    if owner[f"{stack.name}.embed.weight"] != owner[f"{stack.name}.output.weight"]:
+    if not _reads_one_table(plan, stack):
         return others
     v = _embedding_variance(model, stack)
     memory = {part: _memory(model, batch, names) for part, names in stack.crossings.items()}
@@ -83,6 +83,17 @@ def predicted_nats(model: Transformer, batch: Batch) -> float:
     own = std * shape.d_model * cos2.sqrt() + variance.sqrt() * Z  # [T, nodes]
     nats = torch.logaddexp(own, torch.tensor(others, dtype=F64)) - own / stack.vocab_size
     return float((nats @ W).mean())
+
+
+def _reads_one_table(plan: TyingPlan, stack: Stack) -> bool:
+    """Whether embedding and output read one tensor; maps of their own make two of one narrow table."""
+    return plan.read_by(f"{stack.name}.embed.weight") == plan.read_by(f"{stack.name}.output.weight")
+
+
+def is_predicted(plan: TyingPlan) -> bool:
+    """Whether `predicted_nats` covers a plan: not a matrix that meets itself transposed, if a table tie makes that count."""
+    turned = any(read.view.kind for reads in plan.reads.values() for read in reads)
+    return not turned or not any(_reads_one_table(plan, stack) for stack in plan.slots.shape.predictors)
 
 
 def _table_std(model: Transformer, slot: str) -> float:
@@ -121,8 +132,11 @@ def _stream(model: Transformer, stack: Stack, length: int, memory: Mapping[str, 
     # stream[i, k]: covariance of the stream before sublayer i with that before k; added[i, k]: of what they add.
     stream = torch.zeros(n + 1, n + 1, length, length, dtype=F64)
     added = torch.zeros(n, n, length, length, dtype=F64)
+    signals = _signals(model, stack)  # [N, N]
+    at = [min(k // len(stack.parts), stack.n_layers - 1) for k in range(n + 1)]  # the layer before sublayer k
     # An embedding is drawn anew for every position.
     stream[0, 0] = _embedding_variance(model, stack) * torch.eye(length, dtype=F64) + _positions(model, length)
+    stream[0, 0] += signals[0, 0]
     stds: list[Tensor] = []
     for k, (layer, part) in enumerate(places):
         # What a post-norm stack begins with is not normalized.
@@ -134,8 +148,23 @@ def _stream(model: Transformer, stack: Stack, length: int, memory: Mapping[str, 
                 added[i, k] = out if pre else out * _outer(stds[i], stds[k])
         sums = torch.cat([torch.zeros_like(added[:1, k]), added[: k + 1, k].cumsum(dim=0)])
         stream[: k + 1, k + 1] = stream[: k + 1, k] + sums[: k + 1]
+        stream[: k + 1, k + 1] += (signals[at[: k + 1], at[k + 1]] - signals[at[: k + 1], at[k]])[:, None, None]
         stream[k + 1, k + 1] = stream[k, k + 1] + sums[k + 1].t()
+        stream[k + 1, k + 1] += signals[at[k + 1], at[k + 1]] - signals[at[k], at[k + 1]]
     return stream[n, n]
+
+
+def _signals(model: Transformer, stack: Stack) -> Tensor:
+    """Covariance of the signals that layers i and k have added so far, [N, N], the same at every position."""
+    signals = torch.zeros(stack.n_layers, model.shape.d_model, dtype=F64)
+    for layer in range(stack.n_layers):
+        for read in model.plan.reads.get(layer_input(model.shape, stack, layer).name, ()):
+            drawn = [model.get_parameter(name).detach() for name in read.extras]
+            signals[layer] = read.view.tensor(torch.zeros(model.shape.d_model), *drawn).double()
+    if model.shape.norm == "layer":
+        signals = signals - signals.mean(dim=1, keepdim=True)
+    sums = signals.cumsum(dim=0)
+    return sums @ sums.t() / model.shape.d_model
 
 
 def _positions(model: Transformer, length: int) -> Tensor:

@@ -79,11 +79,11 @@ def _saved(model: Transformer) -> Transformer:
         load_weights(Path(folder), started)
     audit_model(continued)
     audit_optimizer(continued, other)
-    for owner in model.plan.owners:
-        saved = optimizer.state[trained.parameter(owner.name)]
-        loaded = other.state.get(continued.parameter(owner.name), {})
+    for name, p in trained.named_parameters():
+        saved = optimizer.state[p]
+        loaded = other.state.get(continued.get_parameter(name), {})
         same = saved.keys() == loaded.keys() and all(torch.equal(saved[key], loaded[key]) for key in saved)
-        require(same, f"optimizer state of {owner.name}", "other values than before")
+        require(same, f"optimizer state of {name}", "other values than before")
     return started
 
 
@@ -95,11 +95,11 @@ def _averaged(model: Transformer) -> Transformer:
     models = [model, _fresh(model), _fresh(model, seed=1)]
     mean, smoothed = _mean(models), _fresh(model)
     smooth(smoothed, model, decay=0.5, step=100)
-    for slot in model.plan.slots:
-        a, b, c = (m.parameter(slot.name).detach().double() for m in models)
+    for store in model.plan.stores:
+        a, b, c = (m.get_parameter(store.name).detach().double() for m in models)
         for kind, averaged, wanted in (("average", mean, (a + b + c) / 3), ("moving average", smoothed, (a + b) / 2)):
-            got = averaged.parameter(slot.name).detach().double()
-            require_close(f"{kind} of {slot.name}", got, wanted, rtol=1e-6, atol=0.0)
+            got = averaged.get_parameter(store.name).detach().double()
+            require_close(f"{kind} of {store.name}", got, wanted, rtol=1e-6, atol=0.0)
     audit_model(mean)
     audit_model(smoothed)
     return _mean([model] * 3)
@@ -143,6 +143,8 @@ def check_ties(model: Transformer, ways: Mapping[str, Way] = WAYS) -> str:
             audit_model(again)
             values = {slot.name: again.parameter(slot.name).cpu() for slot in model.plan.slots}
             changed = [name for name, value in values.items() if not torch.equal(value, model.parameter(name))]
+            extras = {name: again.get_parameter(name).cpu() for name in model.plan.extras}
+            changed += [name for name, value in extras.items() if not torch.equal(value, model.get_parameter(name))]
             require(not changed, ", ".join(changed[:3]), "other values than before")
         except TietrainError as e:
             raise CheckFailed(f"after {name}: {e.setting}", e.problem) from e

@@ -16,12 +16,12 @@ from tietrain.config.compose import compose_config, parse_overrides
 from tietrain.config.keys import tying_choices
 from tietrain.errors import SettingsError, TietrainError, TyingError, first_line
 from tietrain.model.transformer import Transformer
+from tietrain.plan import catalogue
 from tietrain.plan.catalogue import Scheme, load_in_order
 from tietrain.plan.plan import TyingPlan
-from tietrain.plan.rules import RULES
 from tietrain.plan.slots import Slot
 from tietrain.train.check import checks
-from tietrain.train.check.initial import check_initial_loss
+from tietrain.train.check.initial import check_initial_loss, is_predicted
 from tietrain.train.check.lifecycle import check_compile, check_ties
 from tietrain.train.check.reference import NARROW, WIDE, build_reference, describe_reference
 
@@ -152,8 +152,7 @@ def describe_all(overrides: Sequence[str]) -> str:
 
 def with_examples(config: RunConfig) -> RunConfig:
     """The configuration with values, fit for six layers, where a scheme leaves them to the user."""
-    ties = {label: {**tie, **RULES[tie["rule"]].example} for label, tie in config.tying.ties.items()}
-    return replace(config, tying=TyingConfig(ties))
+    return replace(config, tying=TyingConfig(catalogue.with_examples(config.tying.ties)))
 
 
 def _check_row(config: RunConfig, kind: str, scheme: str, log: Log, *, compiles: bool) -> Row:
@@ -161,7 +160,8 @@ def _check_row(config: RunConfig, kind: str, scheme: str, log: Log, *, compiles:
     row = Row(kind, scheme, model.plan.hash)
     log(f"checking {row.title}")
     row.cells = {name: _result(check, model) for name, check in EXACT.items()}
-    row.cells["start"] = _result(check_start, config)
+    unknown = CheckResult("n/a", "a feed-forward that reads one matrix twice is not predicted")
+    row.cells["start"] = _result(check_start, config) if is_predicted(model.plan) else unknown
     kinds = ", ".join(sorted(mechanisms(model.plan)))
     seen = CheckResult("seen", f"{kinds}: compiled in a row above")
     row.cells["compile"] = _result(check_compile, model) if compiles else seen

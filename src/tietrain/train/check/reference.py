@@ -11,7 +11,7 @@ from tietrain.data.batches.batching import Batch
 from tietrain.errors import TietrainError
 from tietrain.model.transformer import Transformer
 from tietrain.plan.flops import predicted_unit
-from tietrain.plan.plan import resolve
+from tietrain.plan.plan import Views, resolve
 from tietrain.plan.slots import clip_length
 from tietrain.train.experiment import Experiment
 from tietrain.train.tasks.task import batch_loss
@@ -92,11 +92,33 @@ def build_reference(config: RunConfig, widths: Widths) -> Transformer:
 
 
 def untied_twin(model: Transformer) -> Transformer:
-    """A model of the same shape and values where every slot owns its own copy."""
-    twin = Transformer(resolve(model.shape, []), dropout=model.dropout, tables=model.tables)
-    twin.to(next(model.parameters()).dtype)
-    twin.load_state_dict({slot.name: model.parameter(slot.name).detach() for slot in model.plan.slots})
+    """A model of the same shape and values where every slot has its own copy of what it reads, and reads it as it is."""
+    plan = model.plan
+    twin = _twin(model, {name: chain for name, chain in plan.views.items() if name not in plan.owner})
+    values = {name: tensor for name, tensor in model.state_dict().items() if name in twin.plan.extras}
+    twin.load_state_dict(values | {slot.name: model.tensor(slot.name).detach() for slot in plan.slots})
     return twin
+
+
+def separate_twin(model: Transformer) -> Transformer:
+    """A model of the same shape, values and views where every use has its own copy of what is stored."""
+    twin = _twin(model, model.plan.views)
+    values = {copy: model.get_parameter(store).detach() for copy, store in copies(twin, model).items()}
+    twin.load_state_dict(values)
+    return twin
+
+
+def copies(twin: Transformer, model: Transformer) -> dict[str, str]:
+    """Stored tensor of a separate twin -> the one of the model that it is a copy of."""
+    found: dict[str, str] = {}
+    for name in (*twin.plan.owner, *twin.plan.views):
+        found |= zip(twin.plan.read_by(name), model.plan.read_by(name), strict=True)
+    return found
+
+
+def _twin(model: Transformer, views: Views) -> Transformer:
+    twin = Transformer(resolve(model.shape, [], views), dropout=model.dropout, tables=model.tables)
+    return twin.to(next(model.parameters()).dtype)
 
 
 def draw_batches(model: Transformer, rows: int, src_len: int, tgt_len: int, seed: int = 0) -> list[Batch]:
