@@ -12,6 +12,7 @@ from promises import Table
 from results import whole_steps
 
 from errnos import READ_ERRORS, WRITE_ERRORS, Injection
+from tietrain.runs import record as runs
 
 PROMISE = "16 errno at a read or write: 0 deleted, then done"
 
@@ -37,6 +38,10 @@ def refuse_reads_and_writes(place: Place, n: int, draw: random.Random, table: Ta
         # 0: what is swept, logged or drawn may be left undone.
         row.check(is_clear(ended, (0, 5), 200), f"{what}: exit {ended.code}: {ended.err[-300:]}")
         row.check(max(whole_steps(directory), default="") >= max(before, default=""), f"{what}: checkpoints are gone")
+        if not ended.code:
+            # A checkpoint whose deletion was refused waits for the next start, which a finished run does not need.
+            for left in (directory / runs.CHECKPOINTS).glob("*.old.tmp"):
+                shutil.rmtree(left)
         problem = own.ends_like_reference(cell, directory)
         # A failure of TensorBoard stops no run, and is said.
         is_view = problem.endswith(": points of TensorBoard differ") and "TensorBoard" in ended.err
