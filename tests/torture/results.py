@@ -47,7 +47,10 @@ def tensors(path: Path) -> dict[str, tuple]:
 
 def points(folder: Path) -> list[tuple[str, int, float]]:
     """Tag, step and value of every point, in the order of the files."""
-    events = (event for path in sorted(folder.iterdir()) for event in LegacyEventFileLoader(str(path)).Load())
+    files = sorted(
+        path for path in folder.iterdir() if path.is_file()
+    )  # a damage may have put a folder in a file's place
+    events = (event for path in files for event in LegacyEventFileLoader(str(path)).Load())
     values = [(value, event.step) for event in events for value in event.summary.value]
     return [
         (value.tag, step, value.simple_value)
