@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from tietrain.errors import TyingError
-from tietrain.plan.slots import ModelShape, Slot, Slots
+from tietrain.plan.slots import ModelShape, Slot, Slots, slots_of
 from tietrain.plan.views import VIEWS, Chain, Extra, Read
 
 Pair = tuple[str, str]
@@ -144,7 +144,7 @@ def resolve(model: ModelShape | Slots, pairs: Iterable[Pair], views: Views | Non
         TyingError: the model has no slot of this name, or two slots ask their owner for different kinds, shapes or
             vocabularies.
     """
-    slots = model if isinstance(model, Slots) else Slots(model)
+    slots = model if isinstance(model, Slots) else slots_of(model)
     untied = TyingPlan(slots, {slot.name: slot.name for slot in slots}, views=views or {})
     position = {slot.name: i for i, slot in enumerate(slots)}
     root = {slot.name: slot.name for slot in slots}

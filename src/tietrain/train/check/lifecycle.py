@@ -80,7 +80,8 @@ def _saved(model: Transformer) -> Transformer:
     audit_model(continued)
     audit_optimizer(continued, other)
     for name, p in trained.named_parameters():
-        saved, loaded = optimizer.state[p], other.state[continued.get_parameter(name)]
+        saved = optimizer.state[p]
+        loaded = other.state.get(continued.get_parameter(name), {})
         same = saved.keys() == loaded.keys() and all(torch.equal(saved[key], loaded[key]) for key in saved)
         require(same, f"optimizer state of {name}", "other values than before")
     return started
