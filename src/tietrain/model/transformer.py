@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from tietrain.data.tokenizer import PAD_ID
 from tietrain.model.cache import Cache, KeysValues
 from tietrain.model.layers import (
+    StillWeights,
     Weights,
     attend,
     causal_mask,
@@ -89,6 +91,7 @@ class Transformer(nn.Module):
         self._blocks: dict[str, dict[str, tuple[nn.Module, str]]] = {}
         for slot in plan.slots:
             self._blocks.setdefault(slot.block, {})[slot.leaf] = self._holder(plan.owner[slot.name])
+        self._kept: dict[str, StillWeights] | None = None
         # Where dropout is, by name: layers that share parameters drop other numbers, arms with other ties the same.
         self._places = {
             name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], signed=True) for name in self._blocks
@@ -144,7 +147,23 @@ class Transformer(nn.Module):
         return holder.get_parameter(attribute)
 
     def _weights(self, block: str) -> Weights:
+        if self._kept is not None:
+            if block not in self._kept:
+                self._kept[block] = StillWeights(self._read_weights(block))
+            return self._kept[block]
+        return self._read_weights(block)
+
+    def _read_weights(self, block: str) -> Weights:
         return {leaf: getattr(holder, attribute) for leaf, (holder, attribute) in self._blocks[block].items()}
+
+    @contextmanager
+    def keeping(self, kept: dict[str, StillWeights]) -> Iterator[None]:
+        """Inside, what a block reads is made once and kept in `kept`, for models whose weights do not change meanwhile."""
+        self._kept = kept
+        try:
+            yield
+        finally:
+            self._kept = None
 
     def output_weights(self, stack: str | None = None) -> tuple[Tensor, Tensor | None]:
         """The output projection of a stack, None for the only one: matrix [V, D], and bias [V] if the shape has one."""
@@ -225,7 +244,7 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor, stack: str | None = None) -> Tensor:
         """Scores of every piece: [..., D] -> [..., V]."""
-        return linear(hidden, *self.output_weights(stack))
+        return project(hidden, self._weights(f"{self._predictor(stack).name}.output"))
 
     def _run(
         self,
