@@ -232,11 +232,16 @@ def test_run_that_was_refused_does_not_keep_its_directory(place):
     assert main(["run_dir=run", "tying=pre_softmax", *TINY]) == 0
 
 
-def test_init_from_refuses_another_vocabulary(place, capfd):
+def test_init_from_refuses_another_vocabulary_and_names_the_setting_that_takes_the_parents(place, capfd):
     assert main(["run_dir=parent", *TINY]) == 0
     capfd.readouterr()
     assert main(["run_dir=child", "init_from=parent", *TINY, "data.seed=5"]) == 2
-    assert "vocabulary" in capfd.readouterr().err
+    assert "add data.vocabulary=parent" in capfd.readouterr().err
+    words = [word for word in TINY if "vocab_size" not in word]
+    assert main(["run_dir=child", "init_from=parent", *words, "data.seed=5", "data.vocabulary=parent"]) == 0
+    parent, child = (runs.read_record(place / name).fingerprints for name in ("parent", "child"))
+    assert parent["vocabulary.decoder"] == child["vocabulary.decoder"]
+    assert parent["corpus"] != child["corpus"]
 
 
 def test_run_refuses_positions_too_short_for_a_test_sentence_before_training(place, capfd):

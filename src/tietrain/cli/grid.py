@@ -204,12 +204,11 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
 def _run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     settings = HydraConfig.get()
     try:
-        if "tying" not in settings.runtime.choices:  # then it is a list of files
-            check_labels(settings.overrides.task)
+        check_labels(settings, settings.overrides.task)
         swept = swept_keys(settings, words) if _in_grid() else set()
         if tune.is_tuned(cfg):
             return tune.run_arm(tune.make_points(cfg, settings.overrides.task, swept), _run)
-        return _run(to_run_config(cfg, swept)).valid
+        return _run(to_run_config(cfg, swept, settings.overrides.task)).valid
     except Exception as e:
         Outcomes().add(_refused(cfg, e))
         return None

@@ -34,7 +34,7 @@ def make_points(cfg: DictConfig, words: Sequence[str], swept: Iterable[str] = ()
     Raises:
         SettingsError: a key or value of the list is not valid, or the cell sets what the list sets.
     """
-    tune = to_run_config(copy.deepcopy(cfg), swept).tune
+    tune = to_run_config(copy.deepcopy(cfg), swept, words).tune
     setting = f"tune={tune.name}"
     for override in parse_overrides(words):
         key = override.key_or_group
@@ -53,7 +53,7 @@ def make_points(cfg: DictConfig, words: Sequence[str], swept: Iterable[str] = ()
             except OmegaConfBaseException as e:
                 raise SettingsError(setting, f"{key}={value}: {first_line(e)}", suggestion(key, ALL)) from None
         try:
-            points.append(to_run_config(own, swept))
+            points.append(to_run_config(own, swept, words))
         except SettingsError as e:
             raise type(e)(setting, f"{e.setting}: {e.problem}", e.remedy) from None
     return points

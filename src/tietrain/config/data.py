@@ -1,7 +1,7 @@
 """Sources of text."""
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from tietrain.config.setting import NOTHING, Condition, check, check_section, setting, when
 
@@ -10,6 +10,9 @@ FORMATS = ("grammar", "text", "tsv", "jsonl", "parquet", "hub", "stdlib_docs")
 OWN_SPLITS = ("grammar", "stdlib_docs")
 # What conf/data/hub.yaml names for test: the dataset's split test, unless the user names other splits than the preset.
 OWN_TEST = ["test?"]
+
+# Other values of data.vocabulary name files.
+MODES = ("auto", "joint", "separate")
 
 TRANSLATION = when("task.name", "mt")
 GENERATED = when("data.format", "grammar")
@@ -57,8 +60,13 @@ class DataConfig:
     without a header), labels for text; generated: languages a to c, a_mt to c_mt with machine faults, features."""
     features: dict[str, int] = setting({}, TRANSLATION, ge=1, open=True, at_eval=True)
     """Columns of feature vectors instead of text -> width of a vector."""
-    vocabulary: str = setting("auto", TRANSLATION, choices=("auto", "joint", "separate"))
-    """One vocabulary for all columns or one per column; auto is joint if a tying rule needs it."""
+    vocabulary: Any = setting("auto", TRANSLATION)
+    """joint: one vocabulary for all columns; separate: one per column; auto: joint if a tying rule needs it. Or a
+    vocabulary that is there already: a sentencepiece file, a run directory, or a mapping of columns to files."""
+    vocabulary_files: dict[str, str] = setting({}, identity=False, open=True, written=True, absent={})
+    """Part of the model -> the file of its vocabulary, if data.vocabulary names what is there already."""
+    vocabulary_contents: dict[str, str] = setting({}, open=True, written=True, absent={})
+    """Part of the model -> sha256 of that file: runs with one vocabulary are the same wherever it lies."""
     kind: str = setting("unigram", choices=("unigram", "bpe", "word", "char"), pieces=True)
     """Kind of pieces of a vocabulary."""
     byte_fallback: bool = setting(False, pieces=True)

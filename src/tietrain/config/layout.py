@@ -6,7 +6,7 @@ from functools import cached_property
 
 from tietrain.config import RunConfig
 from tietrain.config.directions import Direction
-from tietrain.errors import SettingsError
+from tietrain.errors import SettingsError, TyingError
 from tietrain.plan.slots import ModelShape, Stack
 
 # What a masked language model reads in the place of a hidden token.
@@ -88,17 +88,41 @@ def _stacks(role: str, columns: list[str], each: bool) -> dict[str, str]:
     return stacks
 
 
+def requested_sizes(config: RunConfig) -> dict[str, int]:
+    """Stack -> pieces that the configuration requests of its vocabulary.
+
+    Raises:
+        SettingsError: model.target_vocab_size is set, and sources and targets have a vocabulary in common. TyingError if
+            it is the ties that need it.
+    """
+    layout = make_layout(config)
+    target = config.model.target_vocab_size
+    sizes = dict.fromkeys(layout.vocabularies, config.model.vocab_size)
+    if target is None or config.task.name != "mt":
+        return sizes
+    written = dict.fromkeys(layout.decoders.values(), target)
+    read = {name for stack, name in layout.vocabularies.items() if stack not in written}
+    if common := read.intersection(layout.vocabularies[stack] for stack in written):
+        is_forced = config.joint_vocabulary and config.data.vocabulary == "auto"
+        requested = f"model.target_vocab_size={target}"
+        if is_forced:
+            requested = f"tying={config.tying_label} {requested}"
+        problem = f"sources and targets have one vocabulary ({', '.join(sorted(common))})"
+        raise (TyingError if is_forced else SettingsError)(requested, problem, "leave it null, or separate them")
+    return sizes | written
+
+
 def make_shape(
     config: RunConfig, vocab_sizes: Mapping[str, int] | None = None, vocabularies: Mapping[str, str] | None = None
 ) -> ModelShape:
     """The model's shape.
 
     Args:
-        vocab_sizes: stack -> real size; None takes model.vocab_size, as a plan without data does.
+        vocab_sizes: stack -> real size; None takes the requested ones, as a plan without data does.
         vocabularies: stack -> content name; None names them by their columns, or `joint`.
     """
     m, layout = config.model, make_layout(config)
-    sizes = vocab_sizes or dict.fromkeys(layout.vocabularies, m.vocab_size)
+    sizes = vocab_sizes or requested_sizes(config)
     contents = vocabularies or layout.vocabularies
     widths = {layout.encoders[c]: width for c, width in config.data.features.items() if c in layout.encoders}
     encoders = tuple(dict.fromkeys(layout.encoders.values()))

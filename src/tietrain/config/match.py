@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from tietrain.config import RunConfig, TyingConfig
-from tietrain.config.layout import make_layout, make_shape
+from tietrain.config.layout import make_layout, make_shape, requested_sizes
 from tietrain.config.model import MAX_WIDTH
 from tietrain.errors import SettingsError, TyingError
 from tietrain.plan.flops import count_flops, length_units, predicted_unit
@@ -265,7 +265,7 @@ def _real_lines(config: RunConfig, base: RunConfig, vocab_sizes: Mapping[str, in
     sizes = ", ".join(f"{size:,}" for size in dict.fromkeys(vocab_sizes.values()))
     if make_layout(config).vocabularies != make_layout(base).vocabularies:
         text = f"the real vocabulary has {sizes} pieces; the baseline has other vocabularies, whose sizes are not known here"
-    elif set(vocab_sizes.values()) == {config.model.vocab_size}:
+    elif vocab_sizes == requested_sizes(config):
         return []
     else:
         real = compare_match(config, vocab_sizes)

@@ -108,6 +108,8 @@ class ModelConfig:
     2018, flat and serial combination."""
     vocab_size: int = setting(1000, ge=1, le=MAX_PIECES, pieces=True)
     """Pieces requested of each vocabulary; a run records what it got."""
+    target_vocab_size: Optional[int] = setting(None, TRANSLATION, ge=1, le=MAX_PIECES, pieces=True, absent=None)
+    """Pieces requested of vocabularies that are written, where sources have their own; null is model.vocab_size."""
     max_len: int = setting(512, when("model.positions", "learned"), ge=1, le=MAX_PIECES)
     """Rows of a learned table of positions."""
     norm: str = setting("layer", choices=("layer", "rms"))

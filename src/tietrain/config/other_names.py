@@ -38,6 +38,8 @@ _SETTINGS = {
     "model.n_kv_heads": "num_key_value_heads n_kv_head kv_heads n_query_groups",
     "model.d_head": "head_dim head_size",
     "model.vocab_size": "vocab vocabulary_size n_vocab bpe_size num_merges merges",
+    "model.target_vocab_size": "tgt_vocab_size vocab_size_tgt target_vocabulary_size tgt_vocabulary_size",
+    "data.vocabulary": "vocab_file vocab_path spm_model tokenizer_path tokenizer_file sentencepiece_model srcdict tgtdict",
     "model.positions": "rope position_embedding_type pos_emb position_encoding positional_encoding use_rope",
     "model.norm_position": "norm_first prenorm pre_norm encoder_normalize_before decoder_normalize_before pre_ln",
     "model.norm": "rmsnorm layer_norm norm_type",

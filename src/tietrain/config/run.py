@@ -138,7 +138,7 @@ class RunConfig:
         """Whether both languages read one vocabulary."""
         if self.data.vocabulary == "auto":
             return self.task.name == "mt" and needs_joint_vocabulary(self.tying.ties)
-        return self.data.vocabulary == "joint"
+        return bool(self.data.vocabulary == "joint")
 
     @property
     def declared(self) -> dict[str, Any]:

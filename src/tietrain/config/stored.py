@@ -91,7 +91,7 @@ def override_config(config: RunConfig, words: Sequence[str], config_dirs: Sequen
             if key in keys.GROUPS:
                 value = getattr(compose_config([f"task={config.task.name}", f"{key}={value}"], config_dirs), key)
             OmegaConf.update(tree, key, value, merge=isinstance(value, dict))
-        return to_run_config(tree)
+        return to_run_config(tree, words=words)
     except OmegaConfBaseException as e:
         raise hydra_error(e, words) from None
 

@@ -14,14 +14,14 @@ from tietrain.data.tokenizer import Vocabulary, left_to_bytes
 USUAL_COVERAGE = 0.9995
 
 
-def note_untrained_bytes(prepared: Prepared, coverage: float) -> None:
+def note_untrained_bytes(prepared: Prepared, coverage: float | None) -> None:
     """Note how many pieces of each scored split are bytes that no step trains, and what would train them.
 
     At coverage 1 every character of train is a piece of its own, so that no byte is: what a model makes of one is what its
     initial values are, and another in every arm.
 
     Args:
-        coverage: data.character_coverage.
+        coverage: data.character_coverage; None if the vocabulary is given.
     """
     vocabularies = {name: prepared.vocabularies[stack] for stack, name in prepared.layout.vocabularies.items()}
     for name, vocabulary in vocabularies.items():
@@ -29,10 +29,10 @@ def note_untrained_bytes(prepared: Prepared, coverage: float) -> None:
             prepared.notes += _notes(prepared, name, vocabulary, coverage)
 
 
-def _notes(prepared: Prepared, name: str, vocabulary: Vocabulary, coverage: float) -> Iterator[str]:
+def _notes(prepared: Prepared, name: str, vocabulary: Vocabulary, coverage: float | None) -> Iterator[str]:
     train = _counts(prepared.encoded["train"][name].values(), vocabulary)
     untrained = [i for i in vocabulary.byte_ids.values() if not train[i]]
-    usual = _spelled_at_usual(vocabulary, train) if coverage > USUAL_COVERAGE else set()
+    usual = _spelled_at_usual(vocabulary, train) if (coverage or 0) > USUAL_COVERAGE else set()
     trainable = [i in usual for i in untrained]
     for split in prepared.corpus.splits:
         for column, lines in prepared.encoded[split][name].items():

@@ -13,7 +13,7 @@ import sentencepiece
 from safetensors.numpy import load_file, save_file
 
 from tietrain.config import OWN_SPLITS, RunConfig
-from tietrain.config.layout import Layout, make_layout
+from tietrain.config.layout import Layout, make_layout, requested_sizes
 from tietrain.data.byte_pieces import note_untrained_bytes
 from tietrain.data.cache import cache_root, cached
 from tietrain.data.encode import ArrayFile, encode_lines, map_array
@@ -26,6 +26,7 @@ from tietrain.data.sources.files import Corpus, Split
 from tietrain.data.stored_lines import Joined
 from tietrain.data.text_conventions import convention_notes, find_in_corpus
 from tietrain.data.tokenizer import UNK_ID, Vocabulary, load_vocabulary, train_vocabulary
+from tietrain.data.vocabularies import given_vocabulary
 from tietrain.errors import SettingsError
 
 # Part of every cache key: a change in what the entries hold or mean makes another number.
@@ -58,7 +59,7 @@ def _prepare(config: RunConfig) -> Prepared:
             raise SettingsError("model.decoders=one", problem, "choose model.decoders=each, or add a text source")
     source_key = corpus_key(config.data, task)
     settings = (config.model.vocab_size, config.data.kind, config.data.byte_fallback)
-    key = _key(source_key, layout.columns, layout.tags, *settings, *_partial(config))
+    key = _key(source_key, layout.columns, layout.tags, *settings, *_partial(config), *_apart(config))
     root = cache_root(config.data.cache)
     with cached(root, "corpus", key, lambda beside: _build(config, layout, source_key, beside)) as folder:
         meta = json.loads((folder / META).read_bytes())
@@ -84,9 +85,10 @@ def _prepare(config: RunConfig) -> Prepared:
         notes=list(meta["notes"]),
     )
     _measure(prepared, config, arrays)
-    for name, vocabulary in named.items():
-        if vocabulary.size < config.model.vocab_size:
-            sizes = f"{vocabulary.size} pieces instead of {config.model.vocab_size}"
+    requested = {} if config.data.vocabulary_files else _requested(config, layout)
+    for name, size in requested.items():
+        if named[name].size < size:
+            sizes = f"{named[name].size} pieces instead of {size}"
             prepared.notes.append(f"vocabulary ({name}): {sizes}: the training text supports no more")
     for name, used in prepared.used_pieces().items():
         if len(used) > 1:
@@ -95,7 +97,7 @@ def _prepare(config: RunConfig) -> Prepared:
             uses = f"of {named[name].size:,} pieces train uses {by_column}, {by_all}; an output computes every one"
             prepared.notes.append(f"vocabulary ({name}): {uses}")
     prepared.notes += convention_notes(corpus.about.get("conventions", {}), config)
-    note_untrained_bytes(prepared, config.data.character_coverage)
+    note_untrained_bytes(prepared, None if config.data.vocabulary_files else config.data.character_coverage)
     check_known(prepared)
     return prepared
 
@@ -193,6 +195,18 @@ def _partial(config: RunConfig) -> tuple[float, ...]:
     return () if coverage == 1 else (coverage,)
 
 
+def _apart(config: RunConfig) -> tuple[object, ...]:
+    """The same of vocabularies that are given, or whose sizes differ."""
+    contents = config.data.vocabulary_contents
+    size = config.model.target_vocab_size
+    return (contents,) if contents else () if size is None else (size,)
+
+
+def _requested(config: RunConfig, layout: Layout) -> dict[str, int]:
+    """Vocabulary -> pieces requested of it."""
+    return {layout.vocabularies[stack]: size for stack, size in requested_sizes(config).items()}
+
+
 def _packed(arrays: Arrays, what: str, *names: str) -> tuple[np.ndarray, np.ndarray]:
     return arrays["/".join([what, *names])], arrays["/".join(["offsets", *names])]
 
@@ -210,11 +224,12 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
     _find_conventions(corpus, config)
     texts = _text_columns(layout)
     train = corpus.splits["train"].texts
-    settings = (config.data.kind, config.model.vocab_size, config.data.byte_fallback)
+    kind = config.data.kind
 
-    def learn(columns: Collection[str], tags: tuple[str, ...] = ()) -> Vocabulary:
+    def learn(columns: Collection[str], size: int, tags: tuple[str, ...] = ()) -> Vocabulary:
         """The vocabulary of one or more columns: learned once, then read from the cache."""
         lines = Joined([train[column] for column in columns])
+        settings = (kind, size, config.data.byte_fallback)
         key = _key(*settings, tags, source_key, *columns, *_partial(config))
 
         def build(entry: Path) -> None:
@@ -225,12 +240,22 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
         with cached(cache_root(config.data.cache), "vocabulary", key, build) as entry:
             return load_vocabulary(entry / "vocabulary.model")
 
-    # The reference vocabulary: the joint one of all text that is read, whatever the arm.
-    reference = learn([column for column in corpus.columns if column in texts])
-    own = {
-        name: learn(columns, layout.tags) if layout.tags or len(columns) < len(texts) else reference
-        for name, columns in layout.columns.items()
-    }
+    files = config.data.vocabulary_files
+    own: dict[str, Vocabulary] = {}
+    reference = None
+    if files:
+        root = Path(config.data.root or ".").expanduser()
+        for part, name in layout.vocabularies.items():
+            lines = Joined([train[column] for column in layout.columns[name]])
+            content = config.data.vocabulary_contents[part]
+            own[name] = given_vocabulary(root / files[part], kind, content, layout.tags, lines)
+    else:
+        # The joint vocabulary of all text that is read, whatever the arm.
+        reference = learn([column for column in corpus.columns if column in texts], config.model.vocab_size)
+        for name, size in _requested(config, layout).items():
+            columns = layout.columns[name]
+            is_reference = not layout.tags and len(columns) == len(texts)
+            own[name] = reference if is_reference else learn(columns, size, layout.tags)
     arrays: Arrays = {}
     mapped: dict[str, tuple[str, str]] = {}
     pieces: dict[str, dict[str, dict[str, int]]] = {split: {} for split in corpus.splits}
@@ -240,8 +265,8 @@ def _build(config: RunConfig, layout: Layout, source_key: str, folder: Path) -> 
 
     for column in texts:
         cut_by = {name: own[name] for name, columns in layout.columns.items() if column in columns}
-        same = next((name for name, vocabulary in cut_by.items() if vocabulary is reference), None)
-        vocabularies = cut_by if same else {**cut_by, REFERENCE: reference}
+        same = next((name for name, vocabulary in cut_by.items() if reference in (None, vocabulary)), None)
+        vocabularies = {**cut_by, REFERENCE: reference} if reference and not same else cut_by
         with ExitStack() as stack:
 
             def new_file(what: str, largest: int, stack: ExitStack = stack) -> ArrayFile:

@@ -34,7 +34,7 @@ class Prepared:
     overlap_rows: split -> column -> rows whose text also stands in train; empty if there is no train.
     reference_lengths: column -> length of each row of train by which translation batches are cut. It does not depend on
         the arm's own vocabularies: it is the number of pieces in the reference vocabulary (the joint one of all text that
-        is read, of the same kind and size and without tags); with train.batch_by=chars a number made of the row's
+        is read, of the same kind and size and without tags), or in one that is given; with train.batch_by=chars a number made of the row's
         characters; for vectors their number.
     rows: trained direction -> its pairs, as rows of train.
     token_starts: for a language model with train.batch_by=chars where the tokens of the training text begin; else None.

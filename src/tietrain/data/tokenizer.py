@@ -252,8 +252,13 @@ def train_vocabulary(
         or_bytes = f", or data.character_coverage={wider} to spell rare characters in bytes" if wider else ""
         raise SettingsError(f"model.vocab_size={size}", problem, f"give at least {least}{or_bytes}") from None
     vocabulary = Vocabulary(model.getvalue(), kind)
-    vocabulary.lossless = all(map(functools.partial(_is_lossless, vocabulary), _words(lines)))
+    vocabulary.lossless = is_lossless(vocabulary, lines)
     return vocabulary
+
+
+def is_lossless(vocabulary: Vocabulary, lines: Iterable[str]) -> bool:
+    """Whether each word of the lines that needs no UNK decodes to itself."""
+    return all(map(functools.partial(_decodes, vocabulary), _words(lines)))
 
 
 def _words(lines: Iterable[str]) -> Iterator[list[str]]:
@@ -267,7 +272,7 @@ def _words(lines: Iterable[str]) -> Iterator[list[str]]:
     yield list(words)
 
 
-def _is_lossless(vocabulary: Vocabulary, words: list[str]) -> bool:
+def _decodes(vocabulary: Vocabulary, words: list[str]) -> bool:
     spelled = vocabulary.encode(words)
     read = vocabulary.decode(spelled)
     return all(UNK_ID in ids or word == text for ids, word, text in zip(spelled, words, read, strict=True))

@@ -3,15 +3,16 @@
 Those of a run of unknown origin are parsed first by a child process, so that what kills a parser kills the child.
 """
 
+import hashlib
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tietrain.data.tokenizer import Vocabulary, load_vocabulary
-from tietrain.errors import DataError
+from tietrain.data.tokenizer import Vocabulary, is_lossless, load_vocabulary
+from tietrain.errors import DataError, SettingsError
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, write_directory
 
@@ -44,6 +45,27 @@ def check_foreign_model(path: Path) -> None:
     if code:
         how = f"it ended the parser by {signal.Signals(-code).name}" if code < 0 else "it is not a sentencepiece model"
         raise DataError(str(path), how, "restore the run's own")
+
+
+def given_vocabulary(path: Path, kind: str, sha256: str, tags: Sequence[str], lines: Iterable[str]) -> Vocabulary:
+    """The vocabulary that data.vocabulary names, for training text of these lines.
+
+    Args:
+        sha256: of its bytes, by which the run is known. tags: those that the run needs.
+    Raises:
+        DataError: the file is not a sentencepiece model, or was changed. SettingsError: it has other tags.
+    """
+    check_foreign_model(path)
+    model = runs.read_bytes(path)
+    if hashlib.sha256(model).hexdigest() != sha256:
+        raise DataError(str(path), "it is not the vocabulary that the run began with", "restore it")
+    vocabulary = Vocabulary(model, kind)
+    if tuple(vocabulary.tags) != tuple(tags):
+        has, needs = (", ".join(names) or "none" for names in (vocabulary.tags, tags))
+        problem = f"of pieces that stand for no text it has {has}, and the run needs {needs}"
+        raise SettingsError(f"data.vocabulary={path}", problem, "use that of a run with the same task and directions")
+    vocabulary.lossless = is_lossless(vocabulary, lines)
+    return vocabulary
 
 
 def save_vocabularies(run: Path, vocabularies: Mapping[str, Vocabulary]) -> None:

@@ -45,9 +45,13 @@ NARROW, WIDE = Widths(32, 61), Widths(128, 1000)
 def scale_down(config: RunConfig, widths: Widths) -> RunConfig:
     """The configuration with widths no larger than these; depth, head ratio, norms, positions and biases stay."""
     m = config.model
-    vocab_size = min(m.vocab_size, widths.vocab_size)
+    m = replace(
+        m,
+        vocab_size=min(m.vocab_size, widths.vocab_size),
+        target_vocab_size=m.target_vocab_size and min(m.target_vocab_size, widths.vocab_size),
+    )
     if m.d_model <= widths.d_model:
-        return replace(config, model=replace(m, vocab_size=vocab_size))
+        return replace(config, model=m)
     n_kv = m.n_kv_heads or m.n_heads
     kv_heads = min(n_kv, MAX_KV_HEADS)
     n_heads = kv_heads * (m.n_heads // n_kv)
@@ -60,7 +64,6 @@ def scale_down(config: RunConfig, widths: Widths) -> RunConfig:
         n_kv_heads=kv_heads if m.n_kv_heads else None,
         d_head=d_head if m.d_head else None,
         d_ff=max(1, round(m.d_ff * d_model / m.d_model)),
-        vocab_size=vocab_size,
     )
     return replace(config, model=narrow)
 
