@@ -1,6 +1,6 @@
-"""Decoding speed: tietrain's beam search against transformers' generate, or a plain beam search by hand, in one run.
+"""Decoding speed: tietrain's beam search against transformers' generate, CTranslate2 and a plain one by hand, in one run.
 
-Both have the same shape, random weights and an end mark that is never likely, so that every output has `N_TOKENS` and
+All have the same shape, random weights and an end mark that is never likely, so that every output has `N_TOKENS` and
 all beams stay alive. Seconds are those of the CPU, of one thread: they hold on a busy machine.
 """
 
@@ -27,6 +27,7 @@ from tietrain.model.transformer import Transformer
 from tietrain.plan.schemes import make_plan
 
 BEAM, N_TOKENS, BATCH_ROWS = 5, 16, 64
+CTRANSLATE2_ROWS = 32
 NEVER = -1e9
 
 Sources = Sequence[np.ndarray]
@@ -116,6 +117,19 @@ def transformers_decoder(config: RunConfig) -> Decoder:
     return decode
 
 
+def ctranslate2_decoder(config: RunConfig) -> Decoder:
+    """CTranslate2 with tietrain's weights in float32; ImportError if it is not installed."""
+    from bench_ctranslate2 import converted
+
+    decode = converted(build_model(config), "float32")
+
+    def decode_all(sources: Sources) -> None:
+        found = decode([source.tolist() for source in sources], CTRANSLATE2_ROWS, BEAM, N_TOKENS, True)
+        assert {len(pieces) for pieces in found} == {N_TOKENS}
+
+    return decode_all
+
+
 def plain_decoder(config: RunConfig) -> Decoder:
     """Every beam a row: source repeated for each, probabilities of all pieces, caches put in order at every step."""
     model = build_model(config)
@@ -138,14 +152,14 @@ def plain_decoder(config: RunConfig) -> Decoder:
 
 
 def bench_decoding(config: RunConfig, sources: Sources, rounds: int) -> None:
-    """Print sentences a CPU second of both arms, and the ratio."""
+    """Print sentences a CPU second of every arm that is installed, and the ratio to each."""
     arms = {"tietrain": our_decoder(config)}
-    try:
-        arms["transformers"] = transformers_decoder(config)
-    except ImportError:
-        print("  transformers is not installed: the reference is the plain beam search by hand")
-        arms["by hand"] = plain_decoder(config)
-    _, reference = arms
+    for name, make in {"transformers": transformers_decoder, "ctranslate2": ctranslate2_decoder}.items():
+        try:
+            arms[name] = make(config)
+        except ImportError:
+            print(f"  {name} is not installed")
+    arms["by hand"] = plain_decoder(config)
     rates: dict[str, list[float]] = {name: [] for name in arms}
     for arm in arms.values():
         arm(sources[:BATCH_ROWS])
@@ -158,7 +172,8 @@ def bench_decoding(config: RunConfig, sources: Sources, rounds: int) -> None:
         print(
             f"  {name:<44} {statistics.median(rate):6.1f}   sentences a CPU second ({min(rate):.1f} to {max(rate):.1f})"
         )
-    ratios = [a / b for a, b in zip(rates["tietrain"], rates[reference], strict=True)]
-    print(
-        f"  {'speed, ' + reference + ' = 1':<44} {statistics.median(ratios):6.3f}   ({len(ratios)} rounds)", flush=True
-    )
+    for name in list(arms)[1:]:
+        ratios = [a / b for a, b in zip(rates["tietrain"], rates[name], strict=True)]
+        print(
+            f"  {'speed, ' + name + ' = 1':<44} {statistics.median(ratios):6.3f}   ({len(ratios)} rounds)", flush=True
+        )

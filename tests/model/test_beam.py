@@ -146,3 +146,17 @@ def test_best_pieces_are_those_of_a_whole_sort(size):
         n = min(n, width * size)
         assert torch.equal(best, expected[:, :n]), (width, n)
         assert torch.equal(parents * size + pieces, order[:, :n]), (width, n)
+
+
+@pytest.mark.parametrize(("task", "scheme"), [("lm", "pre_softmax"), ("mt", "three_way+cycle-2")])
+def test_search_with_packed_products_writes_what_plain_ones_do_and_forgets_them(task, scheme, monkeypatch):
+    model = peaked(task, scheme)
+    sources = SOURCES if task == "mt" else None
+    prefixes = [[]] * len(SOURCES) if task == "mt" else [source[:2] for source in SOURCES]
+    settings = Search(beam=3, n_best=3)
+    packed = found(model, sources, settings, prefixes=prefixes)
+    with torch.no_grad():
+        model.output_weights()[0].mul_(0.5)
+    halved = found(model, sources, settings, prefixes=prefixes)
+    monkeypatch.setattr("tietrain.model.layers.PACKED", set())
+    assert found(model, sources, settings, prefixes=prefixes) == halved != packed

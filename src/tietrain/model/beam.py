@@ -15,6 +15,7 @@ from tietrain.data.batches.pairs import Sources
 from tietrain.data.encoded import Counts, cut
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from tietrain.model.cache import Cache
+from tietrain.model.layers import StillWeights
 from tietrain.model.transformer import Memory, Transformer, device_of
 
 # Pieces of the vocabulary that are compared by their maximum first.
@@ -80,15 +81,17 @@ def search(
     budget = batch_tokens or BATCH_TOKENS.get(device.type, DEVICE_BATCH_TOKENS)
     first = EOS_ID if sources is None else BOS_ID  # a language model reads lines that follow on one another
     n_forced = np.asarray([len(prefix) for prefix in prefixes], dtype=np.int64)
+    kept: dict[str, StillWeights] = {}
     n_read = n_forced + (1 if sources is None else sum(sources.lengths.values()))
     for n in np.unique(n_forced):
         rows = np.flatnonzero(n_forced == n)
         order = rows[np.argsort(-n_read[rows], kind="stable")]
         for batch in cut(order, n_read[order] * settings.beam, budget):
-            memory = None if sources is None else _read(model, sources, batch, stack)
             start = torch.tensor([[first, *map(int, prefixes[i])] for i in batch], device=device)
             limit = torch.tensor([limits[i] for i in batch], device=device)
-            found = search_batch(model, memory, start, limit, settings)
+            with model.keeping(kept):
+                memory = None if sources is None else _read(model, sources, batch, stack)
+                found = search_batch(model, memory, start, limit, settings)
             yield from zip(map(int, batch), found, strict=True)
 
 

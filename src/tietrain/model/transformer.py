@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from tietrain.data.tokenizer import PAD_ID
 from tietrain.model.cache import Cache, KeysValues
 from tietrain.model.layers import (
+    StillWeights,
     Weights,
     attend,
     causal_mask,
@@ -102,6 +104,7 @@ class Transformer(nn.Module):
             made, aside = split_reads(reads, slot)
             self._views.setdefault(slot.block, {})[slot.leaf] = self._held(made)
             self._aside[slot.block] = self._held(aside)
+        self._kept: dict[str, StillWeights] | None = None
         # Where dropout is, by name: layers that share parameters drop other numbers, arms with other ties the same.
         self._places = {
             name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], signed=True) for name in self._blocks
@@ -163,6 +166,13 @@ class Transformer(nn.Module):
         return holder.get_parameter(attribute)
 
     def _weights(self, block: str) -> Weights:
+        if self._kept is None:
+            return self._read_weights(block)
+        if block not in self._kept:
+            self._kept[block] = StillWeights(self._read_weights(block))
+        return self._kept[block]
+
+    def _read_weights(self, block: str) -> Weights:
         weights = {leaf: getattr(holder, attribute) for leaf, (holder, attribute) in self._blocks[block].items()}
         for leaf, reads in self._views.get(block, {}).items():
             weights[leaf] = _read(weights[leaf], reads)
@@ -170,6 +180,15 @@ class Transformer(nn.Module):
 
     def _held(self, reads: Sequence[Read]) -> list[_HeldRead]:
         return [(read.view, [self._holder(extra) for extra in read.extras]) for read in reads]
+
+    @contextmanager
+    def keeping(self, kept: dict[str, StillWeights]) -> Iterator[None]:
+        """Inside, what a block reads is made once and kept in `kept`, for models whose weights do not change meanwhile."""
+        self._kept = kept
+        try:
+            yield
+        finally:
+            self._kept = None
 
     def output_weights(self, stack: str | None = None) -> tuple[Tensor, Tensor | None]:
         """The output projection of a stack, None for the only one: matrix [V, D], and bias [V] if the shape has one.
@@ -260,7 +279,7 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor, stack: str | None = None) -> Tensor:
         """Scores of every piece: [..., D] -> [..., V]."""
-        return linear(self.output_side(hidden, stack), *self.output_weights(stack))
+        return project(self.output_side(hidden, stack), self._weights(f"{self._predictor(stack).name}.output"))
 
     def _run(
         self,
