@@ -2,20 +2,30 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+USED := .venv/installed-to-use
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints/cpu.txt -c constraints/tested.txt
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 12
 
 install: $(STAMP)  ## set up .venv with everything pinned in constraints/
 
-$(STAMP): pyproject.toml constraints/cpu.txt constraints/tested.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints/cpu.txt -c constraints/tested.txt -e '.[dev]'
+$(STAMP): $(USED)
+	$(PIP) -e '.[dev]'
 	touch $(STAMP)
 
-demo: install  ## train every first scheme on both tasks, then compare them: outputs/demo/report/
-	$(BIN)/tietrain experiment=demo
-	$(BIN)/tietrain report outputs/demo
+$(USED): pyproject.toml constraints/cpu.txt constraints/tested.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv: about 1.6 GB, most of it torch (more if pip fetches a torch with GPU libraries)"
+	$(PIP) -e '.[launchers]'
+	touch $(USED)
+
+demo: $(USED)  ## a first study in a minute of two cores: does sharing help a small language model?
+	@$(BIN)/python scripts/demo.py
+
+demo-full: $(USED)  ## train every first scheme on both tasks, then compare them: outputs/demo_full/report/
+	$(BIN)/tietrain experiment=demo_full
+	$(BIN)/tietrain report outputs/demo_full
 
 test: install  ## the default test suite
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
@@ -50,4 +60,4 @@ examples: install  ## make the reports of docs/examples again from the run recor
 clean:  ## remove what builds and tests leave; .venv and outputs stay
 	rm -rf build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache src/*.egg-info
 
-.PHONY: help install demo test test-all lint bench torture fuzz docs examples clean
+.PHONY: help install demo demo-full test test-all lint bench torture fuzz docs examples clean

@@ -282,7 +282,7 @@ def bench_ties(options: argparse.Namespace) -> None:
             return our_arm(replace(base, tying=TyingConfig(scheme.example)), size)
 
         untied = arm(load_scheme("none"))
-        print(f"{task}: each tie against none at equal shape, 6 layers a stack, above 1 is faster than none")
+        print(f"{task}: each tie against none at equal shape, 6 layers per stack, above 1 is faster than none")
         for scheme in map(load_scheme, tying_choices()):
             if task in scheme.plans() and scheme.name != "none":
                 show(scheme.name, paired_ratios({"none": untied, "tied": arm(scheme)}, batch, options.rounds)["tied"])

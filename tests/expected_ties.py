@@ -1,4 +1,4 @@
-"""Whose parameters every slot reads under every scheme, typed from the papers for six layers a stack.
+"""Whose parameters every slot reads under every scheme, typed from the papers for six layers per stack.
 
 A line is (stacks, parts, owners). Six digits are the layers whose parameters layers 0 to 5 read, `e` before one is the
 encoder's. A dotted name is another part of the same layer, or of no layer. What no line names is its own owner.

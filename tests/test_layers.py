@@ -103,14 +103,30 @@ def test_breach_sees_what_the_law_forbids():
         ["status", "."],
         ["-sc", "query=bash"],
         ["--cfg", "job"],
+        ["task=mt", "tying=thre_way"],
+        ["settings", "optim.lr"],
     ],
 )
-def test_help_and_plan_load_no_torch(words):
+def test_help_plan_and_refusals_load_nothing_heavy(words):
+    assert not loaded({"torch", "datasets", "pandas", "scipy", "numpy", "sentencepiece", "tensorboard"}, words)
+
+
+def test_run_loads_no_compiler(tmp_path):
+    words = ["data.preset=tiny", "model=tiny", "train.max_steps=2", "hardware.threads=1"]
+    found = loaded({"torch", "torch._dynamo", "torch._inductor", "sympy", "pandas", "scipy"}, words, tmp_path)
+    assert found == {"torch"}
+    assert not loaded({"torch", "sentencepiece", "tensorboard"}, words, tmp_path), "it is finished"
+
+
+def loaded(names, words, folder=None):
+    """Which of these modules a command has loaded at its end."""
     code = (
         "import sys\nfrom tietrain.cli.main import main\n"
-        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'datasets', 'pandas', 'scipy'} & set(sys.modules)\nassert not heavy, heavy"
+        "names = set(sys.argv[1].split())\n"
+        "try:\n    main(sys.argv[2:])\nexcept SystemExit:\n    pass\n"
+        "print(file=sys.stderr)\nprint(*names & set(sys.modules), file=sys.stderr, end='')"
     )
-    env = {"COMP_LINE": "tietrain tying=", "COMP_POINT": "15", "PATH": ""}
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=env, check=False)
-    assert done.returncode == 0, done.stderr
+    env = {"COMP_LINE": "tietrain tying=", "COMP_POINT": "15", "PATH": "", "HOME": str(folder)}
+    command = [sys.executable, "-c", code, " ".join(names), *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, check=True)
+    return set(done.stderr.split("\n")[-1].split())

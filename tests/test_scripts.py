@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tietrain.cli.status import Progress
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -14,10 +16,20 @@ def scripts(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
 
 
-@pytest.mark.parametrize("name", ["bench", "torture"])
+@pytest.mark.parametrize("name", ["bench", "demo", "torture"])
 def test_script_can_be_imported(name):
     # bench imports the benchmarks beside it; examples and refresh_docs have tests of their own.
     assert callable(import_module(name).main)
+
+
+def test_demo_shows_how_many_cells_have_ended_and_what_is_left():
+    demo = import_module("demo")
+    ended = Progress("a", "none", 1, "done", ("seed=1",), total_seconds=20.0)
+    at_work = Progress("b", "none", 2, "running", ("seed=2",), total_seconds=15.0, fraction=0.75, eta_seconds=5.0)
+    waiting = Progress(".", "", None, "waiting", ("seed=3",), n_runs=3)
+    assert demo.progress([ended, at_work, waiting]) == "1 of 5, 1:05 left"
+    assert demo.progress([ended]) == "1 of 1"
+    assert demo.progress([]) == ""
 
 
 def test_bench_durable_watches_functions_that_exist():

@@ -27,15 +27,16 @@ def plan(tietrain_cli):
 
 
 def test_preview_of_an_experiment_with_its_own_grid(plan, tietrain_cli):
-    cells = plan("experiment=demo")
+    cells = plan("experiment=demo_full")
     assert [cell["overrides"] for cell in cells[:2]] == [["task=lm", "tying=none"], ["task=lm", "tying=pre_softmax"]]
     assert [cell["state"] for cell in cells].count("new") == 8
     refused = [cell for cell in cells if cell["state"] == "not_applicable"]
     assert [cell["overrides"][1] for cell in refused] == ["tying=shared_vocab", "tying=three_way"]
     assert all(cell["reason"] and cell["params"] is None for cell in refused)
-    assert plan("experiment=demo", "tying=three_way", "task=mt") == [{**cells[8], "overrides": []}]
-    shown = tietrain_cli("plan", "experiment=demo", "tying=three_way", "-m")
+    assert plan("experiment=demo_full", "tying=three_way", "task=mt") == [{**cells[8], "overrides": []}]
+    shown = tietrain_cli("plan", "experiment=demo_full", "tying=three_way", "-m")
     assert shown.code == 0 and "2 cells: 1 not applicable, 1 new" in shown.out
+    assert [cell["state"] for cell in plan("experiment=demo")] == ["new"] * 9
     assert list(Path().iterdir()) == []
 
 

@@ -6,7 +6,7 @@ from tietrain.plan.params import count_params
 from tietrain.plan.schemes import make_plan
 from tiny_models import make_shape
 
-# Transformer big (Vaswani et al. 2017, table 3; 37,000 pieces): d, f, layers a stack.
+# Transformer big (Vaswani et al. 2017, table 3; 37,000 pieces): d, f, layers per stack.
 D, F, N, V, ROWS = 1024, 4096, 6, 37_000, 512
 TABLE = V * D
 ATTENTION = 4 * D * D  # without biases

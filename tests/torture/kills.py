@@ -115,7 +115,7 @@ def race(place: Place, n: int, draw: random.Random, table: Table) -> None:
         codes = sorted(racer.wait().code for racer in racers)
         # One that comes when another has ended finds it finished.
         ok = codes[0] == 0 and set(codes) <= {0, 6} and not difference(result(directory), place.reference(cell)[0])
-        table.row("7 one writer a run directory").check(ok, f"{cell.name}: exits {codes}", len(racers))
+        table.row("7 one writer per run directory").check(ok, f"{cell.name}: exits {codes}", len(racers))
         shared = place.fresh("cache").name
         others = [(place.fresh(), c) for c in draw.sample(TIED, 2)]
         for attempt in [place.start(c, path, f"data.cache={shared}") for path, c in others]:

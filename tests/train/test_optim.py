@@ -52,6 +52,37 @@ def test_optimizer_takes_the_textbook_step(tied, name):
         assert torch.allclose(p, before[key] - moved, atol=1e-6), key
 
 
+@pytest.mark.parametrize(
+    ("config", "theirs"),
+    [
+        (OptimConfig(name="adamw", weight_decay=0.1), torch.optim.AdamW),
+        (OptimConfig(name="adam", weight_decay=0.1), torch.optim.Adam),
+        (OptimConfig(name="sgd", weight_decay=0.1), torch.optim.SGD),
+        (OptimConfig(name="sgd", weight_decay=0.1, momentum=0.9), torch.optim.SGD),
+    ],
+    ids=["adamw", "adam", "sgd", "momentum"],
+)
+def test_optimizer_has_the_bits_of_torchs_own(config, theirs):
+    model, twin = (build("lm", "pre_softmax", n_layers=1, ffn_bias=True) for _ in range(2))
+    ours = build_optimizer(model, config)
+    twin_of = dict(zip(model.parameters(), twin.parameters(), strict=True))
+    groups = [{**group, "params": [twin_of[p] for p in group["params"]]} for group in ours.param_groups]
+    own = {"momentum": config.momentum} if config.name == "sgd" else {"betas": tuple(config.betas), "eps": config.eps}
+    of_torch = theirs(groups, fused=True, **own)
+    for _ in range(3):
+        for p, q in twin_of.items():
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        for optimizer in (ours, of_torch):
+            optimizer.step()
+            optimizer.zero_grad()
+    for p, q in twin_of.items():
+        assert torch.equal(p, q)
+        state = ours.state.get(p, {})
+        assert state.keys() == of_torch.state[q].keys()
+        assert all(torch.equal(value, of_torch.state[q][name]) for name, value in state.items())
+
+
 SCHEDULES = ("inverse_sqrt", "cosine", "wsd", "constant")
 
 

@@ -204,8 +204,7 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
 def _run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     settings = HydraConfig.get()
     try:
-        if "tying" not in settings.runtime.choices:  # then it is a list of files
-            check_labels(settings.overrides.task)
+        check_labels(settings, settings.overrides.task)
         swept = swept_keys(settings, words) if _in_grid() else set()
         if tune.is_tuned(cfg):
             return tune.run_arm(tune.make_points(cfg, settings.overrides.task, swept), _run)

@@ -19,6 +19,8 @@ BEFORE = {"-m": 1, "--multirun": 1, "-cd": 2, "--config-dir": 2}
 def main(argv: list[str] | None = None) -> int:
     """Run one command line; returns its exit code (see docs/cli.md)."""
     _prepare_streams()
+    # Idle threads sleep: beside other work, those that wait busily take the cores from the thread they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch reads it once, when it is loaded
     try:
         try:
             return _run(list(sys.argv[1:] if argv is None else argv))

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import compose
-from omegaconf import open_dict
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +14,7 @@ from rich.text import Text
 from tietrain.cli.grid import only_swept, split_cells, sweeper_of, swept_keys
 from tietrain.cli.status import STYLES, WIDTH
 from tietrain.cli.tune import is_tuned, make_points, tuning_runs
-from tietrain.config.compose import check_labels, compose_grid, initialized, to_run_config
+from tietrain.config.compose import check_labels, compose_cell, compose_grid, initialized, to_run_config
 from tietrain.config.describe import megabytes
 from tietrain.config.hydra_parts import RunMode
 from tietrain.config.match import compare_match
@@ -75,12 +73,9 @@ def preview(
 
 def _preview(words: list[str], swept: set[str], of_hydra: list[str], name: str) -> CellPreview:
     shown = only_swept(words, swept)
-    cfg = compose(name, [*of_hydra, *words], return_hydra_config=True)
-    with open_dict(cfg):
-        settings = cfg.pop("hydra")
+    cfg, settings = compose_cell([*of_hydra, *words], name)
     try:
-        if "tying" not in settings.runtime.choices:  # then it is a list of files
-            check_labels(words, name)
+        check_labels(settings, words, name)
         if is_tuned(cfg):
             points = make_points(cfg, words, swept)
             tuning = itertools.chain.from_iterable(map(tuning_runs, points))

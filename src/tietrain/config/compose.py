@@ -4,6 +4,7 @@ Imports Hydra but neither torch nor datasets, so that help, completion and setti
 """
 
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -47,6 +48,7 @@ FOLDERS = {
 }
 
 
+@functools.cache
 def register_schema() -> None:
     """Give Hydra the types of the whole tree, under the name `config.yaml` lists first; no value reads the environment.
 
@@ -127,9 +129,16 @@ def compose_config(overrides: Sequence[str], config_dirs: Sequence[str] = (), na
     """
     parse_overrides(overrides)
     with initialized(overrides, config_dirs):
-        cfg = compose(name, overrides=list(overrides))
-        check_labels(overrides, name)
+        cfg, settings = compose_cell(overrides, name)
+        check_labels(settings, overrides, name)
         return to_run_config(cfg, words=overrides)
+
+
+def compose_cell(overrides: Sequence[str], name: str = "config") -> tuple[DictConfig, Any]:
+    """The unchecked configuration of one run, and Hydra's own settings; Hydra must be initialized."""
+    cfg = compose(name, list(overrides), return_hydra_config=True)
+    with open_dict(cfg):
+        return cfg, cfg.pop("hydra")
 
 
 def compose_grid(overrides: Sequence[str], config_dirs: Sequence[str] = (), name: str = "config") -> DictConfig:
@@ -161,16 +170,21 @@ def initialized(overrides: Sequence[str], config_dirs: Sequence[str]) -> Iterato
         raise hydra_error(e, overrides) from None
 
 
-def check_labels(overrides: Sequence[str], name: str = "config") -> None:
+def check_labels(settings: Any, overrides: Sequence[str], name: str = "config") -> None:
     """SettingsError if two chosen files of `tying/` bring the same label: Hydra would mix their options.
 
-    Hydra must be initialized; `name` is the file that it begins with.
+    Hydra must be initialized.
+
+    Args:
+        settings: Hydra's own. name: the file that it begins with.
     """
+    if "tying" in settings.runtime.choices:  # else it is a list of files
+        return
     loader = GlobalHydra.instance().config_loader()
     chosen = loader.compute_defaults_list(name, list(overrides), RunMode.RUN).defaults
     names = [d.config_path.removeprefix("tying/") for d in chosen if (d.config_path or "").startswith("tying/")]
     owner: dict[str, str] = {}
-    for name in names if len(names) > 1 else []:
+    for name in names:
         for label in compose("config", overrides=[f"tying={name}"]).tying.ties:
             if label in owner:
                 problem = f"{owner[label]} and {name} both bring the tie {label}"
@@ -217,9 +231,8 @@ def _baseline(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     words = [f"tying={name}", *others]
     try:
         keys = [override.key_or_group for override in parse_overrides(words)]
-        if name.startswith("["):  # a list of files
-            check_labels(words)
-        cfg = compose("config", overrides=words)
+        cfg, settings = compose_cell(words)
+        check_labels(settings, words)
     except (TietrainError, HydraException, OmegaConfBaseException) as e:
         refused = hydra_error(e, words)
         raise SettingsError(requested, f"{refused.setting}: {refused.problem}", refused.remedy) from None

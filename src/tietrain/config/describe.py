@@ -44,7 +44,7 @@ def ledger_json(plan: TyingPlan, config: RunConfig) -> dict[str, Any]:
         },
         "decoding": asdict(count_decoding(plan.slots.shape)) | _decoding_at(plan, config) if _decodes(config) else None,
         "memory": {"optimizer": config.optim.name}
-        | {f"{name}_bytes": n for name, n in asdict(_memory(plan, config)).items()},
+        | {f"{name}_bytes": n for name, n in asdict(memory_of(plan, config)).items()},
     }
 
 
@@ -122,13 +122,14 @@ def _decodes(config: RunConfig) -> bool:
     return config.task.name != "mlm"
 
 
-def _memory(plan: TyingPlan, config: RunConfig) -> MemoryLedger:
+def memory_of(plan: TyingPlan, config: RunConfig) -> MemoryLedger:
+    """The memory ledger of a plan with the optimizer of a configuration."""
     return count_memory(plan, config.optim.name, config.optim.momentum)
 
 
 def _cost_lines(plan: TyingPlan, config: RunConfig) -> Iterator[str]:
     """FLOPs of decoding, if the model writes, and memory."""
-    memory = _memory(plan, config)
+    memory = memory_of(plan, config)
     cache = ""
     if _decodes(config):
         at = _decoding_at(plan, config)

@@ -1,12 +1,18 @@
 """The parts of Hydra that its manual does not document, all imported here: a new version of Hydra is checked against them."""
 
 import argparse
+import copy
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 from hydra._internal.config_repository import ConfigRepository
-from hydra._internal.core_plugins import file_config_source, importlib_resources_config_source
+from hydra._internal.core_plugins import (
+    file_config_source,
+    importlib_resources_config_source,
+    structured_config_source,
+)
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
@@ -35,7 +41,14 @@ __all__ = [
 ]
 
 
-class _WithOptions(ConfigSource):
+class _Uncopied(ConfigSource):
+    """A reader that stays itself where Hydra copies it with all that it knows, for each composition and listed group."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class _WithOptions(_Uncopied):
     """A reader of configurations that knows choices with options, `tying/cycle:n_unique:2`."""
 
     def is_config(self, config_path: str) -> bool:
@@ -51,8 +64,20 @@ class _WithOptions(ConfigSource):
         return result
 
 
-# Hydra keeps both because they have the names of its own.
-class ImportlibResourcesConfigSource(_WithOptions, importlib_resources_config_source.ImportlibResourcesConfigSource):
+class _ReadOnce(importlib_resources_config_source.ImportlibResourcesConfigSource):
+    """A reader of the files of packages, which stay as they are: it reads each only once."""
+
+    found: ClassVar[dict[tuple[str, str], ConfigResult]] = {}
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        key = (self.path, config_path)
+        if key not in self.found:
+            self.found[key] = super().load_config(config_path)
+        return copy.deepcopy(self.found[key])  # Hydra changes what it gets
+
+
+# Hydra keeps these because they have the names of its own.
+class ImportlibResourcesConfigSource(_WithOptions, _ReadOnce):
     """Hydra's reader of our `conf/`."""
 
 
@@ -67,9 +92,13 @@ class FileConfigSource(_WithOptions, file_config_source.FileConfigSource):
         return super().load_config(config_path)
 
 
+class StructuredConfigSource(_Uncopied, structured_config_source.StructuredConfigSource):
+    """Hydra's reader of the types of the whole tree."""
+
+
 def register_sources() -> None:
-    """Let Hydra read configurations with these two."""
-    for source in (ImportlibResourcesConfigSource, FileConfigSource):
+    """Let Hydra read configurations with these."""
+    for source in (ImportlibResourcesConfigSource, FileConfigSource, StructuredConfigSource):
         SourcesRegistry.instance().types[source.scheme()] = source
 
 

@@ -6,6 +6,7 @@ The ledger computes from shapes and plan; the audit counts real tensors. Two boo
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,12 @@ from tietrain.plan.params import count_params
 from tietrain.plan.plan import TyingPlan
 
 MOST_NAMED = 6
+
+
+class Groups(Protocol):
+    """What the audit reads of an optimizer."""
+
+    param_groups: list[dict[str, Any]]
 
 
 class AuditError(TietrainError):
@@ -46,7 +53,7 @@ def audit_model(model: Transformer) -> dict[str, object]:
     return {"plan": plan.hash, "n_slots": len(plan.slots), "n_owners": len(stored), "params": params, "groups": groups}
 
 
-def audit_optimizer(model: Transformer, optimizer: torch.optim.Optimizer) -> None:
+def audit_optimizer(model: Transformer, optimizer: Groups) -> None:
     """Check that the optimizer holds every parameter of the model exactly once and nothing else.
 
     Raises:

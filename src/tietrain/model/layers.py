@@ -142,14 +142,20 @@ def _angles(positions: Tensor, width: int) -> Tensor:
     return positions.to(torch.float32)[:, None] * WAVELENGTH**-exponents
 
 
-@torch.library.custom_op("tietrain::hash32", mutates_args=())
 def hash32(x: Tensor) -> Tensor:
     """int32 tensor -> int32 tensor of the same shape: each number's lowbias32, in which every bit depends on every bit.
 
-    An operator of its own, because products overflow: tensors wrap around, but a compiled loop in C++ may not count on it
-    (seen on a CPU: torch.compile without this gave other hashes).
+    An operator of its own to the compiler, because products overflow: tensors wrap around, but a compiled loop in C++ may
+    not count on it (seen on a CPU: torch.compile without this gave other hashes). Its call would load the compiler.
     Source: Wellons 2018, "Prospecting for hash functions" (nullprogram.com/blog/2018/07/31), lowbias32.
     """
+    if torch.compiler.is_compiling():
+        found: Tensor = _operator(x)
+        return found
+    return _hash32(x)
+
+
+def _hash32(x: Tensor) -> Tensor:
     # torch shifts copies of the sign in from the left, the hash wants zeros.
     high = (x >> 16).bitwise_and_(0xFFFF)
     h = x ^ high
@@ -160,13 +166,13 @@ def hash32(x: Tensor) -> Tensor:
     return h
 
 
-hash32.register_fake(torch.empty_like)
+_operator = torch.library.custom_op("tietrain::hash32", _hash32, mutates_args=())
+_operator.register_fake(torch.empty_like)
 
 
 def token_seeds(row_seeds: Tensor, positions: Tensor) -> Tensor:
     """One int32 seed for every token, [B, T], of its row's seed [B] and its position [T]."""
-    seeds: Tensor = hash32(row_seeds[:, None] ^ hash32(positions.int()))
-    return seeds
+    return hash32(row_seeds[:, None] ^ hash32(positions.int()))
 
 
 def dropout(x: Tensor, rate: float, seeds: Tensor, place: int) -> Tensor:
@@ -184,10 +190,10 @@ def dropout(x: Tensor, rate: float, seeds: Tensor, place: int) -> Tensor:
     """
     n_dropped = round(rate * 2**16)
     width = x.shape[-1]
-    keys: Tensor = hash32(seeds ^ place)  # [B, T]
+    keys = hash32(seeds ^ place)  # [B, T]
     # Pairs are hashed before they meet the key, so two keys never give runs of the same bits side by side.
-    pairs: Tensor = hash32(torch.arange((width + 1) // 2, dtype=torch.int32, device=x.device))  # [D / 2]
-    bits: Tensor = hash32(keys[..., None] ^ pairs).view(torch.int16)[..., :width]  # [B, T, D]
+    pairs = hash32(torch.arange((width + 1) // 2, dtype=torch.int32, device=x.device))  # [D / 2]
+    bits = hash32(keys[..., None] ^ pairs).view(torch.int16)[..., :width]  # [B, T, D]
     # As bytes: a product of floats and booleans is twice as slow. The scale is not a tensor, so bfloat16 does not round it.
     kept: Tensor = (bits >= n_dropped - 2**15).view(torch.uint8)
     return x * (2**16 / (2**16 - n_dropped)) * kept

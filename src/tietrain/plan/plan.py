@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tietrain.errors import TyingError
-from tietrain.plan.slots import ModelShape, Slot, Slots
+from tietrain.plan.slots import ModelShape, Slot, Slots, slots_of
 
 Pair = tuple[str, str]
 
@@ -67,7 +67,7 @@ def resolve(model: ModelShape | Slots, pairs: Iterable[Pair]) -> TyingPlan:
     Raises:
         TyingError: the model has no slot of this name, or two slots differ in kind, shape or vocabulary.
     """
-    slots = model if isinstance(model, Slots) else Slots(model)
+    slots = model if isinstance(model, Slots) else slots_of(model)
     position = {slot.name: i for i, slot in enumerate(slots)}
     root = {slot.name: slot.name for slot in slots}
 

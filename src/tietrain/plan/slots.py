@@ -7,7 +7,7 @@ A slot is named `stack.layer.part.leaf` or `stack.part.leaf`, for example `decod
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
@@ -227,6 +227,12 @@ class Slots:
     def under(self, prefix: str) -> list[Slot]:
         """The slots below a prefix, in forward order; the prefix ends at a dot or at the end of the name."""
         return self._under.get(prefix, [])
+
+
+@lru_cache(maxsize=16)
+def slots_of(shape: ModelShape) -> Slots:
+    """The slots of a model; made once for each of the shapes that were asked for last."""
+    return Slots(shape)
 
 
 def _stack_slots(shape: ModelShape, stack: Stack) -> Iterator[Slot]:

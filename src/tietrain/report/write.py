@@ -14,6 +14,8 @@ from tietrain.report.extremes import EACH, extremes
 from tietrain.report.figures import flops, losses, model, scores, tuning
 from tietrain.report.figures.canvas import RC_PARAMS, ArmStyles, Drawing
 from tietrain.report.pages import exports, latex
+from tietrain.report.pages.convergence_text import convergence_rows
+from tietrain.report.pages.headline import Headline, make_headline
 from tietrain.report.pages.html import make_html
 from tietrain.report.pages.markdown import make_markdown, make_sections
 from tietrain.report.pages.markup import csv_text
@@ -29,10 +31,11 @@ from tietrain.runs.view import collect
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """Where a report was written: the page, and every file, the page included."""
+    """Where a report was written: the page, and every file, the page included. headlines: one per comparison."""
 
     markdown: Path
     files: tuple[Path, ...]
+    headlines: tuple[Headline, ...]
 
 
 def report_rows(directory: Path) -> list[dict[str, Any]]:
@@ -79,6 +82,8 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
             files |= {f"{stem}.svg": drawing.svg, f"{stem}.png": drawing.png, f"{stem}.csv": csv_text(drawing.data)}
         files[f"{c.slug}_arms.tex"] = latex.arms_table(c, verdicts[c.slug])
         files[f"{c.slug}_verdicts.tex"] = latex.verdicts_table(c, verdicts[c.slug])
+        if learning := convergence_rows(verdicts[c.slug]):
+            files[f"{c.slug}_convergence.csv"] = csv_text(learning)
         files[f"{c.slug}_method.txt"] = " ".join(method_sentences(c, verdicts[c.slug])) + "\n"
     sections = {c.slug: make_sections(c, verdicts[c.slug], drawings[c.slug]) for c in comparisons}
     files["report.html"] = make_html(found, comparisons, verdicts, sections, styles)
@@ -89,7 +94,8 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
         if tensorboard:
             write_tensorboard_report(stage / runs.TENSORBOARD, comparisons, verdicts)
         _move_in(stage, directory / FOLDER, [*files])
-    return ReportPaths(directory / FOLDER / "report.md", tuple(directory / FOLDER / name for name in files))
+    headlines = tuple(make_headline(c, verdicts[c.slug]) for c in comparisons)
+    return ReportPaths(directory / FOLDER / "report.md", tuple(directory / FOLDER / name for name in files), headlines)
 
 
 def _judge_all(comparisons: Sequence[Comparison], directory: Path, reads: Reads) -> dict[str, Verdicts]:

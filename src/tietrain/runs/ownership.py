@@ -40,14 +40,14 @@ def check_run(directory: Path) -> None:
     # What a kill or a full disk leaves of a run that has just begun: its lock, which is empty, and its log.
     has_begun = names <= {runs.LOCK, runs.LOG, f"{runs.RUN}.tmp"} and lock.is_file() and not lock.stat().st_size
     if names and not has_begun and not _has_record(directory) and not any(map(is_whole, _folders(directory))):
-        _refuse(f"run_dir={directory}", "no run of tietrain", "run_dir")
+        _refuse(f"run_dir={directory}", "it is not a run of tietrain", "give another run_dir")
 
 
 def check_study(folder: Path) -> None:
     """SettingsError unless a folder is absent or empty, has the mark of `make_own_folder`, or holds a run."""
     names = _names(folder)
     if names and not is_marked(folder) and not any(_has_record(folder / name) for name in names):
-        _refuse(f"study folder {folder}", "no run of tietrain", "study")
+        _refuse(f"study folder {folder}", "none of them is a run of tietrain", "give another study")
 
 
 def check_report(folder: Path) -> None:
@@ -62,11 +62,11 @@ def check_report(folder: Path) -> None:
             return
     except (DataError, AttributeError, TypeError):
         pass
-    _refuse(f"report folder {folder}", "no report of tietrain", "name for your folder")
+    _refuse(f"report folder {folder}", "it is not a report of tietrain", "give your folder another name")
 
 
-def _refuse(setting: str, missing: str, another: str) -> None:
-    raise SettingsError(setting, f"it holds files, and {missing}", f"give another {another}, or empty it yourself")
+def _refuse(setting: str, finding: str, remedy: str) -> None:
+    raise SettingsError(setting, f"it holds files, and {finding}", f"{remedy}, or empty it yourself")
 
 
 def _names(folder: Path) -> set[str]:

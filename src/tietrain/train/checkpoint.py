@@ -20,7 +20,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.optim import Optimizer
 
 from tietrain.errors import DataError, DivergedError, SettingsError, storage_error
 from tietrain.model.audit import audit_checkpoint_keys
@@ -31,6 +30,7 @@ from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole, remove_directory, sweep, write_directory
 from tietrain.runs.reading import names_in, reading
 from tietrain.runs.seal import FINAL
+from tietrain.train.optim import Optimizer
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 SMOOTHED = "average.safetensors"
@@ -175,17 +175,10 @@ def _weights(model: Transformer, step: int | None) -> dict[str, Tensor]:
 
 def _optimizer_tensors(model: Transformer, optimizer: Optimizer) -> dict[str, Tensor]:
     """`field/owner` -> optimizer state."""
-    names = _names_in_order(model, optimizer)
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{key}/{names[i]}": value for i, entry in state.items() for key, value in entry.items() if value is not None
-    }
-
-
-def _names_in_order(model: Transformer, optimizer: Optimizer) -> list[str]:
-    """Owner names in the order the optimizer numbers its parameters."""
-    names = {p: name for name, p in model.named_parameters()}
-    return [names[p] for group in optimizer.param_groups for p in group["params"]]
+    tensors: dict[str, Tensor] = {}
+    for name, p in model.named_parameters():
+        tensors |= {f"{field}/{name}": value for field, value in optimizer.state.get(p, {}).items()}
+    return tensors
 
 
 def load_model(path: Path, model: Transformer) -> None:
@@ -238,15 +231,13 @@ def check_header(path: Path, plan: TyingPlan) -> None:
 
 
 def _load_optimizer(path: Path, model: Transformer, optimizer: Optimizer) -> None:
-    numbers = {name: i for i, name in enumerate(_names_in_order(model, optimizer))}
-    shapes = {name: p.shape for name, p in model.named_parameters()}
-    state: dict[int, dict[str, Tensor]] = {}
+    parameters = dict(model.named_parameters())
     for key, value in _read(path).items():
-        entry, _, name = key.partition("/")
-        if name not in numbers or (value.ndim and value.shape != shapes[name]):  # a step count has no dimension
+        field, _, name = key.partition("/")
+        p = parameters.get(name)
+        if p is None or (value.ndim and value.shape != p.shape):  # a step count has no dimension
             raise DataError(str(path), f"{key} fits no parameter", "restore it, or start the run again")
-        state.setdefault(numbers[name], {})[entry] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        optimizer.state.setdefault(p, {})[field] = value.to(p.device)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -14,7 +14,6 @@ from tietrain.config import RunConfig
 from tietrain.config.describe import describe_plan
 from tietrain.config.identity import result_settings, run_name
 from tietrain.config.layout import Layout, make_layout, make_shape
-from tietrain.data.sources import corpora
 from tietrain.plan.flops import FlopLedger, count_flops
 from tietrain.plan.params import ParameterLedger, count_params
 from tietrain.plan.plan import TyingPlan
@@ -54,6 +53,8 @@ class Experiment:
     @cached_property
     def corpus_key(self) -> str:
         """A hash of all that decides the corpus; reads the files of a text corpus."""
+        from tietrain.data.sources import corpora
+
         return corpora.corpus_key(self.config.data, self.config.task.name)
 
     @cached_property

@@ -23,7 +23,6 @@ from tietrain.runs.seal import make_seal
 from tietrain.train.experiment import Experiment
 from tietrain.train.final_scores import eval_json, score_all
 from tietrain.train.outcome import Outcome, outcome_of_error, valid_score
-from tietrain.train.primary import settle_primary
 from tietrain.train.resume_policy import earlier_outcome, has_work, previous_record
 from tietrain.train.stop import Stopped, StopRequest
 from tietrain.train.trackers import Trackers, check_installed
@@ -111,6 +110,7 @@ def _train_and_score(
     from tietrain.data.prepare import prepare
     from tietrain.data.progress import reported
     from tietrain.data.vocabularies import save_vocabularies
+    from tietrain.train.primary import settle_primary
 
     def tell(progress: str) -> None:
         eprint(progress)

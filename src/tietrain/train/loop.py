@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch.optim import Optimizer
 
 from tietrain.config import TrainConfig
 from tietrain.data.batches.batching import Batch
@@ -22,6 +21,7 @@ from tietrain.train.checkpoint import save_checkpoint
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware
 from tietrain.train.optim import (
+    Optimizer,
     StepSums,
     build_optimizer,
     fraction_spent,

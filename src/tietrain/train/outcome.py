@@ -4,6 +4,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from tietrain.config.describe import megabytes, memory_of
 from tietrain.errors import AGAIN, TietrainError, storage_error
 from tietrain.runs import record as runs
 from tietrain.train.experiment import Experiment
@@ -53,7 +54,10 @@ def outcome_of_error(error: BaseException, experiment: Experiment) -> Outcome:
         or "can't allocate memory" in str(error)  # torch's CPU allocator has no type of its own
     ):
         tokens = experiment.config.hardware.device_batch_tokens or experiment.config.train.batch_tokens
+        state = megabytes(memory_of(experiment.plan, experiment.config).training)
+        problem = f"{tokens} tokens at once do not fit beside parameters, gradients and optimizer state ({state})"
         remedy = f"`{resume} hardware.device_batch_tokens={max(1, tokens // 2)}` continues it with smaller parts"
-        return Outcome(str(directory), "failed", 7, f"out of memory: {tokens} tokens at once do not fit; {remedy}")
+        message = f"out of memory: {problem}; {remedy}; if the state alone does not fit, choose a smaller model"
+        return Outcome(str(directory), "failed", 7, message)
     what = f"{type(error).__name__}: {error} (see {directory / runs.LOG})"
     return Outcome(str(directory), "failed", 70, f"internal error, a bug in tietrain: {what}")

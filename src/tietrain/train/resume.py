@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch.optim import Optimizer
-
 from tietrain.config import OptimConfig, TrainConfig
 from tietrain.config.identity import became_same, changed_settings
 from tietrain.config.keys import BUDGET, LIMITS, as_meant
@@ -21,7 +19,7 @@ from tietrain.train.averaging import restore_kept
 from tietrain.train.checkpoint import STATE, load_checkpoint, step_checkpoints
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware
-from tietrain.train.optim import learning_rate
+from tietrain.train.optim import Optimizer, learning_rate
 from tietrain.train.state import TrainState
 
 # Places at which the rates of two schedules are compared.

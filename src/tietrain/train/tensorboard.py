@@ -14,6 +14,7 @@ from tietrain.runs.events import FLOPS_A_STEP, EventFile, clear_events, verbatim
 from tietrain.runs.metrics import rows
 from tietrain.runs.scores import NATS
 from tietrain.train.experiment import Experiment
+from tietrain.train.trackers import succeeds
 
 AXES = ("step", "split", "tokens", "flops", "seconds")
 # One quantity per chart: each title says its axes, and the tags it draws are regular expressions.
@@ -103,16 +104,6 @@ def final_scalars(experiment: Experiment, flops: float, scores: Mapping[str, Any
 def _finals(config: RunConfig) -> tuple[str, ...]:
     """Scores in the table of runs, the same for every task: one table may show several."""
     return ("params", "flops", *NATS, *config.task.metrics)
-
-
-def succeeds(name: str, action: Callable[[], None], log: Callable[[str], None]) -> bool:
-    """Whether an action of a view of the run succeeds; logs why if it does not, and nothing stops."""
-    try:
-        action()
-    except Exception as e:
-        log(f"{name} is off for this run: {e}")
-        return False
-    return True
 
 
 def settings_row(config: RunConfig) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any
 
 from tietrain.errors import SettingsError
 from tietrain.train.experiment import Experiment
-from tietrain.train.tensorboard import succeeds
 
 # What a score can be drawn against, besides the step.
 AXES = ("tokens", "flops", "seconds")
@@ -23,6 +22,16 @@ WANDB_SETTINGS = {
     "login_timeout": 30.0,
     "finish_timeout": 60.0,
 }
+
+
+def succeeds(name: str, action: Callable[[], None], log: Callable[[str], None]) -> bool:
+    """Whether an action of a view of the run succeeds; logs why if it does not, and nothing stops."""
+    try:
+        action()
+    except Exception as e:
+        log(f"{name} is off for this run: {e}")
+        return False
+    return True
 
 
 def check_installed(names: Iterable[str]) -> None:

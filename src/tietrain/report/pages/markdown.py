@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tietrain.report import differences
 from tietrain.report.arms import Arm, Comparison, count_statuses, show_value
 from tietrain.report.figures.canvas import Drawing
+from tietrain.report.pages.convergence_text import convergence_text
 from tietrain.report.pages.headline import make_headline
 from tietrain.report.pages.markup import bullets, code, escape, join_some, join_words, markdown_table
 from tietrain.report.pages.method import method_details, method_sentences
@@ -63,6 +64,7 @@ def make_sections(comparison: Comparison, verdicts: Verdicts, drawings: Sequence
         Section("About the scores", bullets(_score_notes(comparison))),
         Section("Tuning", tuning_text(comparison)),
         Section("How the arms begin", starts_text(comparison, verdicts)),
+        Section("How fast the arms learn", convergence_text(verdicts)),
         Section("What differs between the arms", _differences(comparison)),
         Section("What is tied", _ties(comparison)),
         Section("Method, to paste", _method(comparison, verdicts)),
