@@ -173,9 +173,11 @@ def test_fingerprints_and_batches_stay(mt, vocabulary, max_len, batch_by):
 
 
 def test_prepare_learns_vocabularies_of_two_sizes(mt):
-    sized = dataclasses.replace(mt, model=ModelConfig(vocab_size=30, target_vocab_size=50))
-    sizes = {stack: vocabulary.size for stack, vocabulary in prepare(sized).vocabularies.items()}
-    assert sizes == {"encoder": 30, "decoder": 50} == requested_sizes(sized)
+    sized = dataclasses.replace(mt, model=ModelConfig(vocab_size=150, target_vocab_size=50))
+    assert requested_sizes(sized) == {"encoder": 150, "decoder": 50}
+    same, found = prepare(mt).vocabularies, prepare(sized).vocabularies
+    assert found["encoder"].fingerprint == same["encoder"].fingerprint
+    assert found["decoder"].size == 50 < same["decoder"].size
     with pytest.raises(SettingsError, match=r"one vocabulary \(joint\)"):
         prepare(arm(sized, vocabulary="joint"))
 
