@@ -79,7 +79,6 @@ REFUSED = {
     ("task=lm", "data.vocabulary=a.model", "model.vocab_size=1000"): 2,
     ("task=lm", "data.vocabulary=a.model", "data.kind=unigram"): 2,
     ("task=lm", "data.vocabulary=a.model", "data.byte_fallback=true"): 2,
-    ("task=lm", "data.vocabulary=a.model", "data.byte_fallback=true", "data.character_coverage=0.9"): 2,
     ("task=lm", "data.vocabulary=text.model"): 3,
 }
 

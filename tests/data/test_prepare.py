@@ -12,11 +12,14 @@ import yaml
 
 from refusals import refusal
 from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig, TrainConfig
+from tietrain.config.given import use_given
+from tietrain.config.layout import requested_sizes
 from tietrain.data.batches.pairs import MtBatches
 from tietrain.data.batches.windows import LmBatches, make_stream
 from tietrain.data.description import describe, description_lines
 from tietrain.data.prepare import prepare
 from tietrain.data.sources.corpora import load_corpus
+from tietrain.data.vocabularies import save_vocabularies
 from tietrain.errors import DataError, SettingsError
 
 NOUNS = ("cat", "dog", "house", "tree", "river", "bird")
@@ -167,6 +170,43 @@ def test_fingerprints_and_batches_stay(mt, vocabulary, max_len, batch_by):
     assert fingerprints["corpus"][:16] == "91b242d010aa12c2"
     found = (*(fingerprints[f"vocabulary.{s}"] for s in COLUMNS), batches.fingerprint, digest.hexdigest())
     assert tuple(name[:16] for name in found) == BEFORE[vocabulary, max_len, batch_by]
+
+
+def test_prepare_learns_vocabularies_of_two_sizes(mt):
+    sized = dataclasses.replace(mt, model=ModelConfig(vocab_size=150, target_vocab_size=50))
+    assert requested_sizes(sized) == {"encoder": 150, "decoder": 50}
+    same, found = prepare(mt).vocabularies, prepare(sized).vocabularies
+    assert found["encoder"].fingerprint == same["encoder"].fingerprint
+    assert found["decoder"].size == 50 < same["decoder"].size
+    with pytest.raises(SettingsError, match=r"one vocabulary \(joint\)"):
+        prepare(arm(sized, vocabulary="joint"))
+
+
+def test_prepare_takes_the_vocabularies_of_a_run(mt, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    learned = prepare(mt)
+    save_vocabularies(run, learned.vocabularies)
+    (tmp_path / "train.en").write_text("".join(sentence(i + 7) + "\n" for i in range(300)))
+    prepared = prepare(use_given(arm(mt, vocabulary="run"), ()))
+    assert prepared.corpus.fingerprint != learned.corpus.fingerprint
+    for stack, vocabulary in learned.vocabularies.items():
+        assert prepared.vocabularies[stack].fingerprint == vocabulary.fingerprint
+    np.testing.assert_array_equal(prepared.reference_lengths["en"], prepared.lines("train", "encoder", "en").lengths)
+    assert not any("instead of" in note for note in prepared.notes)
+
+
+def test_prepare_refuses_a_given_vocabulary_that_was_changed_or_has_other_tags(mt, tmp_path):
+    learned = prepare(mt).vocabularies
+    learned["encoder"].save(tmp_path / "en.model")
+    given = use_given(arm(lm(mt), vocabulary="en.model"), ())
+    masked = dataclasses.replace(lm(mt), task=TaskConfig(name="mlm"))
+    with pytest.raises(SettingsError, match="has none, and the run needs mask"):
+        prepare(use_given(arm(masked, vocabulary="en.model"), ()))
+    learned["decoder"].save(tmp_path / "en.model")
+    with pytest.raises(DataError, match="not the vocabulary that the run began with"):
+        prepare(given)
 
 
 def test_prepare_learns_vocabularies_from_train_only(mt, tmp_path):

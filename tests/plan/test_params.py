@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tietrain.config.compose import compose_config
 from tietrain.config.layout import make_shape as shape_of_config
+from tietrain.errors import TyingError
 from tietrain.model.transformer import Transformer
 from tietrain.plan.params import count_params
 from tietrain.plan.schemes import make_plan
@@ -128,3 +129,23 @@ def test_loads_group_tensors_by_role_and_uses():
 def test_params_saved_of_control_schemes_is_zero():
     for task, scheme in (("lm", "none"), ("mt", "none"), ("mt", "shared_vocab")):
         assert count_params(plan_of(task, scheme)).params_saved == 0
+
+
+def test_count_params_has_a_table_of_its_own_size_for_targets():
+    """fairseq's transformer_iwslt_de_en on its own dictionaries, with share-decoder-input-output-embed."""
+    words = [
+        "n_heads=4",
+        "d_model=512",
+        "d_ff=1024",
+        "n_layers=6",
+        "norm_position=post",
+        "positions=sinusoidal",
+        "activation=relu",
+    ]
+    words += ["attn_bias=true", "ffn_bias=true", "norm_bias=true", "vocab_size=8848", "target_vocab_size=6632"]
+    overrides = ["task=mt", "tying=pre_softmax", *(f"model.{word}" for word in words)]
+    config = compose_config(overrides)
+    assert count_params(make_plan(shape_of_config(config), config.tying.ties)).params == 39_469_056
+    refused = compose_config([*overrides, "tying=three_way"])
+    with pytest.raises(TyingError, match="one vocabulary"):
+        shape_of_config(refused)

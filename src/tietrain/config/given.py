@@ -70,7 +70,7 @@ def use_given(config: RunConfig, stated: Collection[str]) -> RunConfig:
         ("model.target_vocab_size", config.model.target_vocab_size, target_size),
         ("data.kind", config.data.kind, kind),
     ):
-        problem = f"of {requested} it is {has}"
+        problem = f"it is {has} in {requested}"
         check(
             key not in stated or value in (None, has), f"{key}={value}", problem, f"give {key}={has}, or leave it out"
         )
@@ -88,11 +88,9 @@ def _files(named: Any, requested: str, layout: Layout, root: Path) -> dict[str, 
     """Part of the model -> name of its file, from `root` on."""
     if isinstance(named, dict):
         columns = {column for of_vocabulary in layout.columns.values() for column in of_vocabulary}
-        wrong = sorted(columns.symmetric_difference(named))
-        problem = (
-            f"it names no file for {wrong[0]}" if wrong and wrong[0] in columns else f"no text is called {wrong[:1]}"
-        )
-        check(not wrong, requested, problem, f"name one file for each of {', '.join(sorted(columns))}")
+        for column in sorted(columns.symmetric_difference(named)):
+            problem = f"it names no file for {column}" if column in columns else f"no text is called {column}"
+            raise SettingsError(requested, problem, f"name one file for each of {', '.join(sorted(columns))}")
         return {stack: _one_of(named, requested, layout.columns[name]) for stack, name in layout.vocabularies.items()}
     path = root / str(named)
     remedy = (
