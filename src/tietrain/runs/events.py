@@ -36,7 +36,7 @@ class EventFile:
     def __init__(self, folder: Path, origin: float):
         self._origin = origin
         folder.mkdir(parents=True, exist_ok=True)
-        found = sorted(folder.glob(OURS))
+        found = sorted(path for path in folder.glob(OURS) if not path.is_dir())
         self._path = found[0] if found else folder / f"{NAME}{time.time():.0f}.tietrain"
         if not found:
             self._write(0.0, file_version="brain.Event:2")
@@ -93,7 +93,8 @@ class EventFile:
 def clear_events(folder: Path) -> None:
     """Delete the event files that tietrain wrote in a folder and below; OSError if the system refuses."""
     for path in folder.rglob(OURS):
-        path.unlink()
+        if path.is_symlink() or not path.is_dir():  # a folder of that name is not ours
+            path.unlink()
 
 
 def verbatim(lines: Sequence[str]) -> str:
