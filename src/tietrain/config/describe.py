@@ -67,7 +67,7 @@ def describe_plan(plan: TyingPlan, config: RunConfig) -> list[str]:
     flops = f"{per_token:,} forward per target token{of} at {length} tokens per sequence"
     lines.append(f"FLOPs: {flops}, three times that in training ({CONVENTION})")
     if per_pass := count_flops(plan).of_pass(equal_lengths(plan.slots.shape, 1)):
-        lines.append(f"views: {per_pass:,} more FLOPs a pass, whatever its tokens")
+        lines.append(f"views: {per_pass:,} more FLOPs per pass, whatever its tokens")
     return [*lines, *_cost_lines(plan, config)]
 
 

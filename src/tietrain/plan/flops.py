@@ -125,7 +125,7 @@ def count_flops(model: ModelShape | TyingPlan, convention: str = CONVENTION) -> 
 
 
 def _with_views(ledger: FlopLedger, plan: TyingPlan) -> FlopLedger:
-    """The ledger with what views cost, once a pass or with the tokens of a table's use, which may then be narrower."""
+    """The ledger with what views cost, once per pass or with the tokens of a table's use, which may then be narrower."""
     terms = list(ledger.terms)
     once = []
     for name, reads in plan.reads.items():
@@ -243,7 +243,7 @@ class DecodingLedger:
 
 
 def count_decoding(model: ModelShape | TyingPlan) -> DecodingLedger:
-    """The decoding ledger of a model's first route, without what views cost once a pass; tying changes nothing in it."""
+    """The decoding ledger of a model's first route, without what views cost once per pass; tying changes nothing in it."""
     shape = shape_of(model)
     coefficients = count_flops(model).coefficients
     *names, last = shape.routes[0]

@@ -90,7 +90,7 @@ def transposed(plan: TyingPlan, stacks: Sequence[str] | None = None) -> list[Rea
 
 
 @view_rule(
-    source="Dehghani et al. 2018, section 2.1: one signal a layer that runs; positions are added once, as model.positions"
+    source="Dehghani et al. 2018, section 2.1: one signal per layer that runs; positions are added once, as model.positions"
 )
 def step_signal(plan: TyingPlan, signal: str = "learned", stacks: Sequence[str] | None = None) -> list[Reading]:
     """The input of each layer that runs has a signal added, so that layers that share parameters know which one runs.

@@ -35,10 +35,10 @@ class View:
     tensor: (w, *extras) -> what the slot reads: the definition.
     stored: the shape of w; None if it is that of the slot. kind: the kind that the owner has; None if it is the slot's.
     extras: name -> tensor that each use brings. shared: whether all uses of one owner bring one.
-    once: FLOPs of `tensor`, a use and pass.
+    once: FLOPs of `tensor`, per use and pass.
     side: (x, *extras) -> y with linear(x, tensor(w)) == linear(y, w), the cheap way to multiply; None if there is none.
     by_row: whether rows of the tensor are `tensor` of rows of w, the cheap way to look up.
-    per_token: FLOPs of one of these two ways, a use and token.
+    per_token: FLOPs of one of these two ways, per use and token.
     """
 
     tensor: Callable[..., Any]
