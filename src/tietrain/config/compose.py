@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
@@ -31,6 +31,7 @@ from tietrain.config.hydra_parts import (
     RunMode,
     add_folders,
     register_sources,
+    typed,
 )
 from tietrain.config.keys import ALL, GROUPS, PIECES, setting_of, suggestion
 from tietrain.config.match import solve
@@ -216,13 +217,25 @@ def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), words: Iterable[st
     if not isinstance(config, RunConfig):  # a user's own config.yaml that leaves the schema out
         problem = "it does not begin with the tietrain schema"
         raise SettingsError("config.yaml", problem, "list tietrain_schema first in its defaults")
+    if swept := set(swept):
+        config.swept = only_swept(words, swept)
     if config.train.batch_by == "auto":
         config.train.batch_by = "tokens" if set(swept).isdisjoint(PIECES) else "chars"
     if config.data.vocabulary not in MODES:
-        config = use_given(config, {word.partition("=")[0].lstrip("+") for word in words})
+        config = use_given(config, set(map(key_of, words)))
     if config.match.by is None or config.match.solved:
         return config
     return solve(config, *_baseline(config.match.baseline))
+
+
+def key_of(word: str) -> str:
+    """The key that an override sets."""
+    return word.partition("=")[0].lstrip("+")
+
+
+def only_swept(words: Iterable[str], swept: Collection[str]) -> list[str]:
+    """The overrides of a cell whose keys have several values in its grid."""
+    return [typed(word) for word in words if key_of(word) in swept]
 
 
 def _baseline(text: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -40,6 +40,8 @@ class RunConfig:
     """Folder of `outputs/` that the run belongs to."""
     run_dir: Optional[str] = setting(None, identity=False)
     """Exactly this folder instead."""
+    swept: list[str] = setting([], identity=False, written=True, absent=[])
+    """Of a cell of a grid, the words in which it differs from the others; the name of its folder shows them."""
     seed: int = setting(1, ge=0)
     """Seed of initial values, dropout and data order; the corpus has data.seed."""
     init_from: Optional[str] = setting(None)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from tietrain.config import RunConfig
 from tietrain.config.describe import describe_plan
-from tietrain.config.identity import result_settings, run_name
+from tietrain.config.identity import result_settings
 from tietrain.config.layout import Layout, make_layout, make_shape
 from tietrain.plan.flops import FlopLedger, count_flops
 from tietrain.plan.params import ParameterLedger, count_params
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape
+from tietrain.train.place import find_place
 
 if TYPE_CHECKING:
     from tietrain.data.tokenizer import Vocabulary
@@ -47,8 +48,8 @@ class Experiment:
 
     @cached_property
     def directory(self) -> Path:
-        """Where it is run: `run_dir`, or a folder of the study that is named after what decides the result."""
-        return Path(self.config.run_dir or Path("outputs") / self.config.study / run_name(self.config))
+        """Where it is run: `run_dir`, or the folder that the study has or would get for it."""
+        return Path(self.config.run_dir) if self.config.run_dir else find_place(self.config)
 
     @cached_property
     def corpus_key(self) -> str:
