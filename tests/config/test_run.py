@@ -84,6 +84,22 @@ REFUSED = {
     "++tying.ties.cycle.n_unique=2": "tying.ties.cycle",
     "tying=[none,pre_softmax]": "tying=[none, pre_softmax]",
     "tying=none,pre_softmax": "tying=none,pre_softmax",
+    "tying=true": "tying=true",
+    "tying=cross": "tying=cross",
+    "optim=null": "optim=null",
+    "model=base": "model=base",
+    "data=my.txt": "data=my.txt",
+    "seed=1,2": "seed=1,2",
+    "+seed=3": "+seed",
+    "~optim.lr": "~optim.lr",
+    "optim.betas=0.9,0.98": "optim.betas=0.9,0.98",
+    "optim.betas=(0.9,0.98)": "optim.betas=(0.9,0.98)",
+    "train.trackers=wandb": "train.trackers=wandb",
+    "train.max_steps=1e4": "train.max_steps=10000.0",
+    "study=${study}": "study=${study}",
+    "+hydra.sweeper.params.seed=3": "+hydra.sweeper.params.seed=3",
+    "optim.lr": "optim.lr",
+    "three_way": "three_way",
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tietrain.cli.registry import answer, argument, verb
+from tietrain.cli.registry import answer, argument, overrides, verb
 from tietrain.config import RunConfig
 from tietrain.config.stored import override_config, read_run_config
 from tietrain.errors import SettingsError, eprint
@@ -17,9 +17,7 @@ from tietrain.train.experiment import Experiment
 RUN = argument("run", type=Path, help="a run directory")
 
 
-@verb(
-    "resume", RUN, argument("overrides", nargs="*", metavar="key=value", help="hardware.*, data.root, a longer budget")
-)
+@verb("resume", RUN, overrides("hardware.*, data.root, a longer budget"))
 def resume(args: argparse.Namespace) -> int:
     """Continue a run from its directory, with the settings that it recorded. Threads stay as they were if there are as many.
 
@@ -34,7 +32,7 @@ def resume(args: argparse.Namespace) -> int:
 
 @verb(
     "reproduce",
-    *(RUN, argument("overrides", nargs="*", metavar="key=value", help="hardware.*, data.root")),
+    *(RUN, overrides("hardware.*, data.root")),
     argument("--to", type=Path, metavar="DIR", help="where to run it; default: outputs/reproduced/NAME"),
 )
 def reproduce(args: argparse.Namespace) -> int:

@@ -121,8 +121,8 @@ def _run_verb(name: str, argv: list[str]) -> int:
     from tietrain.cli.registry import VERBS
 
     if name not in VERBS:
-        near = get_close_matches(name, [*VERBS, *RUNS], n=1)
-        hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(sorted(VERBS))}"
+        near = [f"--{name}"] if name in ("help", "version") else get_close_matches(name, [*VERBS, *RUNS], n=1)
+        hint = f"did you mean `tietrain {near[0]}`?" if near else f"the commands are {', '.join(sorted(VERBS))}"
         raise SettingsError(f"tietrain {name}", "there is no such command", f"{hint} (write settings as key=value)")
     args = VERBS[name].parse_intermixed_args(argv)
     _note_unused(getattr(args, "overrides", []))

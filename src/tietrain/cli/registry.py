@@ -4,11 +4,13 @@ import argparse
 import inspect
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from tietrain.config.keys import unknown_flag
 from tietrain.errors import SettingsError, visible
 
 Function = Callable[[argparse.Namespace], int]
@@ -19,6 +21,8 @@ class Parser(argparse.ArgumentParser):
     """The arguments of one command. It refuses a wrong one in one line, as every other refusal."""
 
     def error(self, message: str) -> NoReturn:
+        if unknown := re.match("unrecognized arguments: (-[^ ]+)", message):
+            raise unknown_flag(unknown[1], self.prog)
         raise SettingsError(self.prog, message, f"`{self.prog} --help` lists the arguments")
 
 
@@ -56,7 +60,12 @@ def argument(*flags: str, holds: Callable[[Any], bool] | None = None, wanted: st
     return lambda parser: parser.add_argument(*flags, **options)
 
 
-OVERRIDES = argument("overrides", nargs="*", metavar="key=value", help="settings, as for a run")
+def overrides(meaning: str) -> Argument:
+    """The words of a command that are settings."""
+    return argument("overrides", nargs="*", default=[], metavar="key=value", help=meaning)
+
+
+OVERRIDES = overrides("settings, as for a run")
 CONFIG_DIR = argument("-cd", "--config-dir", action="append", default=[], help="folder with your own configurations")
 CONFIG_NAME = argument(
     "-cn", "--config-name", default="config", metavar="NAME", help="file to begin with instead of ours"

@@ -22,7 +22,7 @@ from yaml import YAMLError
 from tietrain.config import RunConfig
 from tietrain.config.data import MODES
 from tietrain.config.given import use_given
-from tietrain.config.hydra_errors import hydra_error
+from tietrain.config.hydra_errors import hydra_error, unknown_choice
 from tietrain.config.hydra_parts import (
     ChoiceSweep,
     GlobalHydra,
@@ -83,6 +83,12 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
             raise SettingsError(override.input_line or key, "tietrain writes it", "leave it out")
         if key in FOLDERS:
             raise SettingsError(override.input_line or key, "tietrain names the folders of runs itself", FOLDERS[key])
+        if key.startswith("hydra.sweeper.params"):
+            remedy = "write the values at the setting: -m seed=1,2"
+            raise SettingsError(override.input_line or key, "only a file names the grid so", remedy)
+        for value in _values(override) if key in GROUPS and not override.is_delete() else ():
+            if value is None or isinstance(value, bool | int | float):
+                raise SettingsError(*unknown_choice(key, "null" if value is None else str(value).lower()))
         check_tie_option(key)
         if found is not None and found.is_text and not override.is_delete():
             check_as_written(override)
@@ -92,12 +98,17 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
 def check_as_written(override: Override) -> None:
     """SettingsError if the value of a setting of text is empty, or reads otherwise than it was written: `true`, `1.50`."""
     word = str(override.input_line)
-    values = override.value()
-    for value in _scalars(values.list if isinstance(values, ChoiceSweep) else values):
+    for value in _values(override):
         if value == "":
             raise SettingsError(word, "it is empty, as if a variable of the shell were not set", "give a value")
         if isinstance(value, bool | float) and not re.search(rf"(?<![\w.]){re.escape(str(value))}(?![\w.])", word):
             raise misread(word, value)
+
+
+def _values(override: Override) -> Iterator[Any]:
+    """What an override gives, also to several cells: see `_scalars`."""
+    value = override.value()
+    return _scalars(value.list if isinstance(value, ChoiceSweep) else value)
 
 
 def _scalars(value: Any) -> Iterator[Any]:
@@ -151,9 +162,12 @@ def compose_grid(overrides: Sequence[str], config_dirs: Sequence[str] = (), name
     parse_overrides(overrides)
     with initialized(overrides, config_dirs):
         loader = GlobalHydra.instance().config_loader()
-        return loader.load_configuration(
+        common = loader.load_configuration(
             name, list(overrides), RunMode.MULTIRUN, from_shell=False, validate_sweep_overrides=False
         )
+        own = OmegaConf.masked_copy(common, [key for key in common if key != "hydra"])
+        OmegaConf.to_container(own, resolve=True)  # refuses what refers to something else
+        return common
 
 
 @contextmanager

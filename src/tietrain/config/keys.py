@@ -9,6 +9,7 @@ from tietrain.config import other_names
 from tietrain.config.run import RunConfig
 from tietrain.config.setting import NOTHING, Flat, Setting, settings_of
 from tietrain.config.training import BUDGET_UNITS
+from tietrain.errors import SettingsError
 from tietrain.plan.catalogue import CONF
 
 ALL: Mapping[str, Setting] = settings_of(RunConfig)
@@ -81,14 +82,29 @@ def suggestion(word: str, choices: Iterable[str]) -> str:
     choices = list(choices)
     leaf = word.rsplit(".", 1)[-1]
     last = {choice.rsplit(".", 1)[-1]: choice for choice in choices}
-    if leaf in other_names.SETTINGS and leaf not in last:
-        return f"here it is called {other_names.SETTINGS[leaf]}"
+    for name in (word, leaf):
+        if name in other_names.SETTINGS and name not in last:
+            return f"here it is called {other_names.SETTINGS[name]}"
     near = [last[leaf]] if leaf in last else get_close_matches(word, choices, n=1, cutoff=0.75)
     near = near or [last[name] for name in get_close_matches(leaf, list(last), n=1, cutoff=0.7)]
     return f"did you mean {near[0]}?" if near else "`tietrain settings` lists every key"
 
 
+def choices_of(group: str) -> list[str]:
+    """Names that can follow `GROUP=`."""
+    folder = files(CONF) / group
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
 def tying_choices() -> list[str]:
     """Names that can follow `tying=`."""
-    folder = files(CONF) / "tying"
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return choices_of("tying")
+
+
+def unknown_flag(flag: str, program: str) -> SettingsError:
+    """The refusal of a flag that a command does not have: settings are words without dashes."""
+    name = flag.partition("=")[0]
+    remedy = f"`{program} --help` lists the flags"
+    if name.startswith("--"):
+        remedy = f"settings have no dashes: write key=value; {suggestion(name.strip('-').replace('-', '_'), [*ALL, *GROUPS])}"
+    return SettingsError(name, "there is no such flag", remedy)

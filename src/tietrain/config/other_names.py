@@ -51,10 +51,15 @@ _SETTINGS = {
     "task.label_smoothing": "label_smoothing_factor smoothing label_smooth",
     "task.mask_rate": "mlm_probability mask_prob masking_rate",
     "data.columns": "lang langs languages source_lang target_lang src tgt target src_lang tgt_lang text_column",
-    "data.splits": "files train_file train_files validation_file train_data train_set valid test dataset_path path",
+    "data.splits": (
+        "file files train_file train_files validation_file train_data train_set valid test dataset_path path "
+        "data.train data.valid data.test data.dev data.validation"
+    ),
     "data.kind": "tokenizer tokenizer_type model_type bpe",
     "seed": "random_seed manual_seed rng_seed",
-    "run_dir": "output_dir save_dir out_dir outdir logdir log_dir checkpoint_dir",
+    "run_dir": "output_dir save_dir out_dir outdir out logdir log_dir checkpoint_dir",
+    "run_dir (the same command goes on with a run)": "resume resume_from resume_from_checkpoint continue",
+    "retry_failed or same_code (what is finished stays)": "retry rerun force overwrite restart",
     "study": "experiment_name project group run_name exp",
     "init_from": "load_from pretrained finetune_from restore_file checkpoint",
     "tying": (

@@ -122,6 +122,11 @@ class Setting:
         return "str" in self.annotation and "Any" not in self.annotation and "int" not in self.annotation
 
     @property
+    def is_list(self) -> bool:
+        """Whether its value is a list."""
+        return self.annotation.removeprefix("Optional[").startswith("list[")
+
+    @property
     def meaning(self) -> str:
         """The text below its field."""
         return _meanings(self.section)[self.key.rpartition(".")[2]]
