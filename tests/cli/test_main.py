@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tietrain import __version__
-from tietrain.cli import use, verbs  # noqa: F401  (they register the commands)
+from tietrain.cli import again, use, verbs  # noqa: F401  (they register the commands)
 from tietrain.cli.registry import VERBS
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import run_name
@@ -222,6 +222,22 @@ def test_plan_takes_flags_in_front_and_the_name_of_a_configuration(tietrain_cli,
     found = json.loads(ran.out)
     labels = [cell["directory"].split("-")[1] for cell in found] if isinstance(found, list) else [found["label"]]
     assert set(labels) == {"cycle"}
+
+
+def test_a_file_to_begin_with_is_for_runs_grids_and_every_command_of_settings(tietrain_cli, configs):
+    Path("mine").mkdir()
+    Path("mine/own.yaml").write_text("defaults: [config, override tying: cycle, _self_]\nseed: 5\ndata: {preset: tiny}\n")
+    Path("mine/bare.yaml").write_text("seed: 5\n")
+    begin = ["-cd", "mine", "-cn"]
+    assert tietrain_cli(*begin, "own", "model=tiny").code == 0
+    assert tietrain_cli("-m", *begin, "own", "seed=7,8").code == 0
+    assert [(config.seed, config.tying_label) for config in configs] == [(5, "cycle"), (7, "cycle"), (8, "cycle")]
+    assert Path("outputs/default/grid.jsonl").read_text().count('"swept": ["seed=') == 2
+    assert tietrain_cli("data", *begin, "own").out.startswith("grammar-tiny\n")
+    for words in ([], ["-m"], ["plan"], ["data"], ["check"]):
+        ran = tietrain_cli(*words, *begin, "bare", "seed=1")
+        assert ran.is_refusal() and ran.err.startswith("tietrain: bare.yaml: it leaves out the defaults"), words
+    assert tietrain_cli("check", "--all", *begin, "own").code == 2
 
 
 def test_a_stopped_run_speaks_of_no_grid(tietrain_cli, monkeypatch):

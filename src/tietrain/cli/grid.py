@@ -80,7 +80,9 @@ class Outcomes:
         return 1 if any(outcome.exit_code != 6 for outcome in failed) else 6 if failed else 0
 
 
-def prepare(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) -> tuple[list[str], Path | None]:
+def prepare(
+    words: Sequence[str], config_dirs: Sequence[str], multirun: bool, name: str = "config"
+) -> tuple[list[str], Path | None]:
     """Overrides that a grid needs besides the words of its command line, and its folder; `[], None` for a single run.
 
     Raises:
@@ -88,7 +90,7 @@ def prepare(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) ->
             need more cores than there are, or a search would choose tuned arms.
         StorageError: the folder cannot be made.
     """
-    common = compose_grid(words, config_dirs)
+    common = compose_grid(words, config_dirs, name)
     swept = swept_keys(common.hydra, words)
     sweeper = sweeper_of(common)
     if common.hydra.output_subdir is not None:
@@ -200,7 +202,7 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
 def _run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     settings = HydraConfig.get()
     try:
-        check_labels(settings, settings.overrides.task)
+        check_labels(settings, settings.overrides.task, settings.job.config_name)
         swept = swept_keys(settings, words) if _in_grid() else set()
         if shown := only_swept(settings.overrides.task, swept):
             eprint(f"cell {settings.job.num + 1}: {' '.join(shown)}")

@@ -155,8 +155,8 @@ def _run_hydra(argv: list[str]) -> int:
         compose.check_config_dir(flags.config_dir)
     compose.register_schema()
     study = None
-    # A configuration of the user's own (-cp, -cn) describes its grid itself.
-    if not any((*looks, flags.help, flags.hydra_help, flags.config_path, flags.config_name)):
-        added, study = grid.prepare(words, [flags.config_dir] if flags.config_dir else [], flags.multirun)
+    if not any((*looks, flags.help, flags.hydra_help, flags.config_path)):
+        config_dirs = [flags.config_dir] if flags.config_dir else []
+        added, study = grid.prepare(words, config_dirs, flags.multirun, flags.config_name or "config")
         argv = [*argv, *added]
     return grid.run_app(argv, words, study)

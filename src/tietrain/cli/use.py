@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tietrain.cli.registry import overrides, CONFIG_DIR, answer, argument, print_json, say, verb
+from tietrain.cli.registry import CONFIG_DIR, answer, argument, overrides, print_json, say, verb
 from tietrain.config import HardwareConfig, keys
 from tietrain.config.compose import parse_overrides
 from tietrain.config.stored import override_config, read_run_config

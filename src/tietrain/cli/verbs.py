@@ -33,7 +33,7 @@ SCORES = (*METRICS, *NATS)
 # More samples would not fit in memory: each holds one number per line.
 SAMPLES: dict[str, Any] = {"type": int, "holds": lambda n: 1 <= n <= 10**5, "wanted": "a number from 1 to 100000"}
 SEED: dict[str, Any] = {"type": int, "holds": lambda n: 0 <= n < 2**32, "wanted": "a number from 0 to 4294967295"}
-CONFIGURED = (OVERRIDES, CONFIG_DIR)
+CONFIGURED = (OVERRIDES, CONFIG_DIR, CONFIG_NAME)
 DECLARE = "correct what the runs declared (metric, split, baseline, margin, looks); the report shows it with its date"
 DIRECTORY = argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
 
@@ -41,7 +41,6 @@ DIRECTORY = argument("directory", type=Path, help="a study or run directory, for
 @verb(
     "plan",
     *CONFIGURED,
-    CONFIG_NAME,
     argument("-m", "--multirun", action="store_true", help="show the cells of a grid: key=a,b tying='glob(*)'"),
     argument("--ledger", action="store_true", help="show owner map, roles, loads and published FLOP conventions"),
     argument("--against", metavar="WHAT", help="show the difference from a run directory, or from overrides in quotes"),
@@ -158,12 +157,14 @@ def check(args: argparse.Namespace) -> int:
     from tietrain.train.check import matrix
     from tietrain.train.check.reference import describe_reference
 
+    if args.all and args.config_name != "config":
+        raise SettingsError(f"--all -cn {args.config_name}", "--all has models of its own", "leave out one of the two")
     with matrix.progress() as log:
         if args.all:
             heading = matrix.describe_all(args.overrides)
             rows = matrix.check_all(args.overrides, args.config_dir, log)
         else:
-            config = compose_config(args.overrides, args.config_dir)
+            config = compose_config(args.overrides, args.config_dir, args.config_name)
             heading = describe_reference(config)
             rows = [matrix.check_configured(config, log)]
     if args.json:
@@ -185,7 +186,7 @@ def settings(args: argparse.Namespace) -> int:
 @verb("data", *CONFIGURED, argument("--clear-cache", action="store_true", help="empty the cache instead (data.cache)"))
 def data(args: argparse.Namespace) -> int:
     """Validate and describe a corpus: its splits, its vocabulary, overlap, and the best possible scores."""
-    config = compose_config(args.overrides, args.config_dir)
+    config = compose_config(args.overrides, args.config_dir, args.config_name)
     if args.clear_cache:
         from tietrain.data.cache import cache_root, clear_cache
 

@@ -142,6 +142,8 @@ def compose_config(overrides: Sequence[str], config_dirs: Sequence[str] = (), na
     parse_overrides(overrides)
     with initialized(overrides, config_dirs):
         cfg, settings = compose_cell(overrides, name)
+        if "task" not in cfg:
+            raise no_schema(name)
         check_labels(settings, overrides, name)
         return to_run_config(cfg, words=overrides)
 
@@ -165,7 +167,9 @@ def compose_grid(overrides: Sequence[str], config_dirs: Sequence[str] = (), name
         common = loader.load_configuration(
             name, list(overrides), RunMode.MULTIRUN, from_shell=False, validate_sweep_overrides=False
         )
-        own = OmegaConf.masked_copy(common, [key for key in common if key != "hydra"])
+        if "task" not in common:
+            raise no_schema(name)
+        own = OmegaConf.masked_copy(common, [str(key) for key in common if key != "hydra"])
         OmegaConf.to_container(own, resolve=True)  # refuses what refers to something else
         return common
 
@@ -228,9 +232,8 @@ def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), words: Iterable[st
     for unknown in _unknown_keys(cfg):
         raise SettingsError(unknown, "there is no such key", suggestion(unknown, ALL))
     config = OmegaConf.to_object(cfg)
-    if not isinstance(config, RunConfig):  # a user's own config.yaml that leaves the schema out
-        problem = "it does not begin with the tietrain schema"
-        raise SettingsError("config.yaml", problem, "list tietrain_schema first in its defaults")
+    if not isinstance(config, RunConfig):
+        raise no_schema("config")
     if swept := set(swept):
         config.swept = only_swept(words, swept)
     if config.train.batch_by == "auto":
@@ -240,6 +243,12 @@ def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), words: Iterable[st
     if config.match.by is None or config.match.solved:
         return config
     return solve(config, *_baseline(config.match.baseline))
+
+
+def no_schema(name: str) -> SettingsError:
+    """The refusal of a user's own file to begin with that leaves ours out."""
+    problem = "it leaves out the defaults of tietrain"
+    return SettingsError(f"{name.removesuffix('.yaml')}.yaml", problem, "begin it with `defaults: [config, _self_]`")
 
 
 def key_of(word: str) -> str:
