@@ -101,6 +101,13 @@ def test_main_says_which_words_count_for_nothing(tietrain_cli):
     assert (ran.code, ran.err) == (0, "tietrain: seed=1 is not used: seed=2 comes after it\n")
 
 
+@pytest.mark.parametrize("command", [[], ["plan"], ["data"]])
+def test_settings_that_a_run_does_not_read_are_named(tietrain_cli, configs, command):
+    ran = tietrain_cli(*command, "data.preset=tiny", "task.beam=5", "model=tiny", "train.max_steps=3")
+    assert (ran.code, ran.err) == (0, "tietrain: task.beam=5 is not used: it is read if task.name=mt\n")
+    assert tietrain_cli("-m", "task=lm,mt", "task.beam=5").err.count("is not used") == 0
+
+
 def test_every_command_explains_itself(tietrain_cli, golden):
     texts = {}
     for name, parser in sorted(VERBS.items()):
@@ -226,7 +233,9 @@ def test_plan_takes_flags_in_front_and_the_name_of_a_configuration(tietrain_cli,
 
 def test_a_file_to_begin_with_is_for_runs_grids_and_every_command_of_settings(tietrain_cli, configs):
     Path("mine").mkdir()
-    Path("mine/own.yaml").write_text("defaults: [config, override tying: cycle, _self_]\nseed: 5\ndata: {preset: tiny}\n")
+    Path("mine/own.yaml").write_text(
+        "defaults: [config, override tying: cycle, _self_]\nseed: 5\ndata: {preset: tiny}\n"
+    )
     Path("mine/bare.yaml").write_text("seed: 5\n")
     begin = ["-cd", "mine", "-cn"]
     assert tietrain_cli(*begin, "own", "model=tiny").code == 0

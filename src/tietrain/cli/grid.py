@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tietrain.cli import cells, launchers, tune
+from tietrain.cli.registry import say_unread
 from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, only_swept, parse_overrides, to_run_config
 from tietrain.config.hydra_errors import hydra_error
@@ -202,13 +203,16 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
 def _run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     settings = HydraConfig.get()
     try:
-        check_labels(settings, settings.overrides.task, settings.job.config_name)
+        check_labels(settings, settings.overrides.task, settings.job.config_name or "config")
         swept = swept_keys(settings, words) if _in_grid() else set()
         if shown := only_swept(settings.overrides.task, swept):
             eprint(f"cell {settings.job.num + 1}: {' '.join(shown)}")
         if tune.is_tuned(cfg):
             return tune.run_arm(tune.make_points(cfg, settings.overrides.task, swept), _run)
-        return _run(to_run_config(cfg, swept, settings.overrides.task)).valid
+        config = to_run_config(cfg, swept, settings.overrides.task)
+        if not _in_grid():
+            say_unread(words, config)
+        return _run(config).valid
     except Exception as e:
         Outcomes().add(_refused(cfg, e, words))
         return None

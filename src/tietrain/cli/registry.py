@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from tietrain.config.keys import unknown_flag
-from tietrain.errors import SettingsError, visible
+from tietrain.config import RunConfig
+from tietrain.config.identity import flat_settings
+from tietrain.config.keys import unknown_flag, unread_notes
+from tietrain.errors import SettingsError, eprint, visible
 
 Function = Callable[[argparse.Namespace], int]
 Argument = Callable[[argparse.ArgumentParser], object]
@@ -70,6 +72,12 @@ CONFIG_DIR = argument("-cd", "--config-dir", action="append", default=[], help="
 CONFIG_NAME = argument(
     "-cn", "--config-name", default="config", metavar="NAME", help="file to begin with instead of ours"
 )
+
+
+def say_unread(words: Iterable[str], config: RunConfig) -> None:
+    """Say which of the overrides a run does not read."""
+    for note in unread_notes(words, flat_settings(config)):
+        eprint(f"tietrain: {note}")
 
 
 def say(text: str) -> None:

@@ -10,7 +10,18 @@ from typing import Any
 
 from rich.console import Console
 
-from tietrain.cli.registry import CONFIG_DIR, CONFIG_NAME, OVERRIDES, answer, argument, print_json, say, verb
+from tietrain.cli.registry import (
+    CONFIG_DIR,
+    CONFIG_NAME,
+    OVERRIDES,
+    answer,
+    argument,
+    print_json,
+    say,
+    say_unread,
+    verb,
+)
+from tietrain.config import RunConfig
 from tietrain.config.compose import compose_config, parse_overrides
 from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
 from tietrain.config.keys import tying_choices
@@ -68,8 +79,14 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _plan_one(args: argparse.Namespace) -> None:
+def _composed(args: argparse.Namespace) -> RunConfig:
     config = compose_config(args.overrides, args.config_dir, args.config_name)
+    say_unread(args.overrides, config)
+    return config
+
+
+def _plan_one(args: argparse.Namespace) -> None:
+    config = _composed(args)
     tying_plan = Experiment(config).plan
     difference = _difference(args, tying_plan) if args.against else None
     lengths = parse_lengths(args.lengths or DEFAULT_LENGTHS) if args.lengths or args.figure else []
@@ -164,7 +181,7 @@ def check(args: argparse.Namespace) -> int:
             heading = matrix.describe_all(args.overrides)
             rows = matrix.check_all(args.overrides, args.config_dir, log)
         else:
-            config = compose_config(args.overrides, args.config_dir, args.config_name)
+            config = _composed(args)
             heading = describe_reference(config)
             rows = [matrix.check_configured(config, log)]
     if args.json:
@@ -186,7 +203,7 @@ def settings(args: argparse.Namespace) -> int:
 @verb("data", *CONFIGURED, argument("--clear-cache", action="store_true", help="empty the cache instead (data.cache)"))
 def data(args: argparse.Namespace) -> int:
     """Validate and describe a corpus: its splits, its vocabulary, overlap, and the best possible scores."""
-    config = compose_config(args.overrides, args.config_dir, args.config_name)
+    config = _composed(args)
     if args.clear_cache:
         from tietrain.data.cache import cache_root, clear_cache
 

@@ -48,6 +48,17 @@ def is_read(key: str, flat: Flat) -> bool:
     )
 
 
+def unread_notes(words: Iterable[str], flat: Flat) -> list[str]:
+    """Those of the overrides that a run of this flat configuration does not read, and what would read them."""
+    notes = []
+    for word in words:
+        found = setting_of(word.partition("=")[0].lstrip("+"))
+        if found is not None and not is_read(found.key, flat):
+            needed = " and ".join(condition.words for condition in found.spec.read_if)
+            notes.append(f"{word} is not used: it is read if {needed}")
+    return notes
+
+
 def read_settings(flat: Flat) -> dict[str, Any]:
     """Those settings that the run reads."""
     return {key: value for key, value in flat.items() if is_read(key, flat)}

@@ -77,6 +77,9 @@ class RunConfig:
             check_choice("report.metric", self.report.metric, scores)
 
     def _check_directions(self) -> None:
+        requested = f"data.columns=[{','.join(self.columns)}]"
+        holds = self.task.name != "mt" or len(set(self.columns)) > 1
+        check(holds, requested, "task=mt reads two or more different columns", "name the sources, then the target")
         task, both = self.task, [d.name for d in (*self.directions, *self.zero_shot)]
         for key in ("directions", "zero_shot", "train_pairs"):
             problem = f"task={task.name} has no directions"
