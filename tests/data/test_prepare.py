@@ -51,7 +51,8 @@ def arm(config: RunConfig, **data) -> RunConfig:
 
 def lm(config: RunConfig) -> RunConfig:
     splits = {name: files[:1] for name, files in config.data.splits.items()}
-    return dataclasses.replace(arm(config, columns=["en"], splits=splits), task=TaskConfig(name="lm"))
+    data = dataclasses.replace(config.data, columns=["en"], splits=splits)
+    return dataclasses.replace(config, data=data, task=TaskConfig(name="lm"))
 
 
 def test_prepare_encodes_every_split(mt):

@@ -77,6 +77,7 @@ NEGATIVE = {
     "code": [f"\tif (a < b && c > {i}) {{ x = \"y\", z = '.' ; }}" for i in range(N)],
     "headings": [f"= = Section {i} = =" if i % 5 == 0 else f"# The cat saw {i} boats." for i in range(N)],
     "dialogue": ['"Yes," said the cat.', '"No," said the dog, "and not now."', '"Why?"', '"Because."'] * 10,
+    "docstrings": ['"""The cat."""', 'name = "cat"', 'return f"{name}s"', "def cats():"] * 10,
     "lists": [f"{i}.\tThe cat saw boats" if i % 10 else "Cats" for i in range(N)],
     "blank": [" "] * N,
 }
@@ -93,6 +94,10 @@ def test_find_conventions_knows(convention):
 @pytest.mark.parametrize("text", NEGATIVE)
 def test_find_conventions_passes_over(text):
     assert find_conventions(NEGATIVE[text]) == {}
+
+
+def test_find_conventions_knows_a_table_that_quotes_only_quotation_marks():
+    assert find_conventions([*PLAIN[:38], *POSITIVE["quoted"][:2]]) == {"quoted": 2 / 40}
 
 
 def test_find_conventions_looks_at_a_bounded_sample():

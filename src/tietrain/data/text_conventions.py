@@ -138,6 +138,10 @@ def _tokenized(sample: Sequence[str]) -> dict[str, float]:
 
 def _tables(sample: Sequence[str]) -> dict[str, float]:
     quoted = _share(sample, _QUOTED.fullmatch)
+    # Where only cells with quotation marks are in quotes, these are doubled inside.
+    doubled = _share(sample, lambda line: _QUOTED.fullmatch(line) and '""' in line[1:-1])
+    if doubled and doubled >= _share(sample, lambda line: '"' in line) / 2:
+        return {"quoted": quoted}
     n_tabs = sample[len(sample) // 2].strip().count("\t")
     tabbed = _share(sample, lambda line: line.strip().count("\t") == n_tabs) if n_tabs else 0.0
     shares = {"quoted": quoted, "table": tabbed}

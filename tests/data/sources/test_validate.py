@@ -232,6 +232,8 @@ BAD_TABLES = {
     "many fields": (b"en\tde\nx\ty\tz\n", 2),
     "blank line": (b"en\tde\n\nx\ty\n", 2),
     "header alone": (b"en\tde\n", None),
+    "tab in quotes": (b'en\tde\n"x\ty"\tz\n', 2),
+    "line break in quotes": (b'en\tde\n"x\ny"\tz\n', 2),
     "quoted header": (b'"en"\t"de"\n"x"\t"y"\n', 1),
     "commas": (b"en,de\nx,y\n", 1),
     "no header": (b"A cat sleeps.\tEine Katze.\nx\ty\n", 1),

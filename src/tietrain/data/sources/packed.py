@@ -20,6 +20,8 @@ _READ: dict[bytes, tuple[str, str, Callable[[BinaryIO], io.BufferedIOBase]]] = {
     b"BZh": (".bz2", "bzip2", lambda f: io.BufferedReader(_Unpacked(f, BZ2Decompressor))),
     b"\xfd7zXZ\0": (".xz", "xz", lambda f: io.BufferedReader(_Unpacked(f, LZMADecompressor))),
 }
+# Endings of names of files that are read compressed.
+PACKED = frozenset(ending for ending, _, _ in _READ.values())
 # First bytes -> name of the format, what makes it readable.
 _REFUSED = {
     b"\x28\xb5\x2f\xfd": ("Zstandard", "unpack it: zstd -d FILE"),

@@ -277,17 +277,23 @@ def tsv_parser(path: Path, columns: list[str]) -> Parser:
                 return None
         if len(fields) != len(header):
             problem = f"the line has {len(fields)} fields and the first has {len(header)}"
-            raise DataError(f"{path}:{number}", problem, "write a tab between fields and nowhere else")
+            remedy = "write a tab between fields and nowhere else"
+            if any(field.startswith('"') for field in fields):
+                remedy = f"if fields in quotes hold tabs or line breaks, write the table without them: {unquote()}"
+            raise DataError(f"{path}:{number}", problem, remedy)
         return [fields[header.index(c)] for c in columns]
 
     return parse
 
 
 def unquote(mark: str = "\\t") -> str:
-    """The command that writes a table as `data=tsv` reads it. mark: what stands between its fields, as Python writes it."""
-    return (
-        f"""python -c 'import csv,sys; [print(*r,sep="\\t") for r in csv.reader(sys.stdin,delimiter="{mark}")]' <FILE"""
-    )
+    """The command that writes a table as `data=tsv` reads it, with blanks for tabs and line breaks inside of fields.
+
+    Args:
+        mark: what stands between its fields, as Python writes it.
+    """
+    write = 'print(*(" ".join(c.split()) for c in r),sep="\\t")'
+    return f"""python -c 'import csv,sys; [{write} for r in csv.reader(sys.stdin,delimiter="{mark}")]' <FILE"""
 
 
 def _header_remedy(fields: list[str], columns: list[str]) -> str:
