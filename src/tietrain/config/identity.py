@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from tietrain.config.keys import identity_of
@@ -14,6 +15,7 @@ MAX_LABEL = 120
 # The same of what a grid sweeps, and of one value.
 MAX_SWEPT = 80
 MAX_VALUE = 24
+LONG_NUMBER = 10
 # Settings that a name shows anyway.
 SHOWN = ("task", "seed", "study")
 # Formats whose data.splits name parts of one dataset; those of the others name files.
@@ -85,8 +87,8 @@ def run_title(config: RunConfig) -> str:
 def cell_title(swept: Iterable[str]) -> str:
     """What a grid sweeps, for the name of a cell's directory; empty if task, tying and seed say it.
 
-    >>> cell_title(["seed=1", "tying=cycle:n_unique:2", "optim.lr=0.01", "optim.betas=[0.9,0.98]"])
-    'n_unique_2-lr_0.01-betas_0.9_0.98'
+    >>> cell_title(["seed=1", "tying=cycle:n_unique:2", "optim.lr=0.0010141520882", "optim.betas=[0.9,0.98]"])
+    'n_unique_2-lr_0.00101415-betas_0.9_0.98'
     """
     parts: list[str] = []
     for word in swept:
@@ -94,6 +96,9 @@ def cell_title(swept: Iterable[str]) -> str:
         if key == "tying":
             parts += re.findall(r":([^,\]]+)", value)  # options of schemes, which the label lacks
         elif key not in SHOWN:
+            if len(value) > LONG_NUMBER and "." in value:  # as a search draws them
+                with suppress(ValueError):
+                    value = f"{float(value):.6g}"
             parts.append(f"{key.rpartition('.')[2]}_{_as_name(value).strip('_')[:MAX_VALUE]}")
     return _as_name("-".join(parts))[:MAX_SWEPT]
 
