@@ -119,15 +119,29 @@ def _note_unused(words: list[str]) -> None:
 def _run_verb(name: str, argv: list[str]) -> int:
     from tietrain.cli import again, use, verbs  # noqa: F401  (they register the commands)
     from tietrain.cli.registry import VERBS
+    from tietrain.config.quoting import as_setting
 
     if name not in VERBS:
         near = [f"--{name}"] if name in ("help", "version") else get_close_matches(name, [*VERBS, *RUNS], n=1)
-        hint = f"did you mean `tietrain {near[0]}`?" if near else f"the commands are {', '.join(sorted(VERBS))}"
+        hint = as_setting(name) or f"the commands are {', '.join(sorted(VERBS))}"
+        if near:
+            hint = f"did you mean `tietrain {near[0]}`?"
         raise SettingsError(f"tietrain {name}", "there is no such command", f"{hint} (write settings as key=value)")
     args = VERBS[name].parse_intermixed_args(argv)
     _note_unused(getattr(args, "overrides", []))
     code: int = args.function(args)
     return code
+
+
+def _refuse_late_command(words: list[str]) -> None:
+    """SettingsError if a command stands behind settings."""
+    for word in words:
+        if word.isalpha():
+            from tietrain.cli import again, use, verbs  # noqa: F401  (they register the commands)
+            from tietrain.cli.registry import VERBS
+
+            if word in (*VERBS, *RUNS):
+                raise SettingsError(word, "a command stands first", f"write tietrain {word}, then the settings")
 
 
 def _run_hydra(argv: list[str]) -> int:
@@ -149,6 +163,7 @@ def _run_hydra(argv: list[str]) -> int:
 
         return complete(lambda: grid.run_app(argv, [], None))
     words = flags.overrides
+    _refuse_late_command(words)
     _note_unused(words)
     compose.parse_overrides(words)
     if flags.config_dir:

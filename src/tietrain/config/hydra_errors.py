@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from yaml import MarkedYAMLError
 
 from tietrain.config.keys import ALL, choices_of, setting_of, suggestion, tying_choices
-from tietrain.config.other_names import SCHEMES
+from tietrain.config.other_names import CHOICES
 from tietrain.errors import FEW, SettingsError, TietrainError, first_line
 from tietrain.plan.aliases import our_name
 from tietrain.plan.catalogue import load_scheme
@@ -86,11 +86,11 @@ def unknown_choice(group: str, name: str, options: Sequence[str] = ()) -> Refusa
     """What is said of a choice that a group lacks; the options are ours, unless others are given."""
     options = options or choices_of(group)
     scheme, colon, stated = name.partition(":")
-    ours = our_name(scheme) or SCHEMES.get(scheme.lower()) if group == "tying" else None
+    ours = (our_name(scheme) if group == "tying" else None) or CHOICES.get(group, {}).get(scheme.lower())
     near = [option for option in options if len(scheme) > 2 and scheme in option]
     near = near or get_close_matches(scheme, options, n=1)
     if ours:
-        remedy = f"here it is called tying={ours}{colon}{stated}"
+        remedy = f"here it is called {group}={ours}{colon}{stated}"
     elif group == "data" and "." in name:
         remedy = f"to read a file, write data=text 'data.splits={{train: [{name}], valid: [FILE]}}'"
     elif 0 < len(near) < FEW:
@@ -155,8 +155,10 @@ def _not_there(text: str, requested: str, key: str) -> Refusal:
     near = [name for name in get_close_matches(option, options, n=1) if name != option]
     if option in options:  # some cell of a grid has another scheme
         value = re.search(rf"{re.escape(key)}=(\S+)", requested)
-        remedy = f"write {label}:{option}:{value[1] if value else 'VALUE'} in its place there"
-        return key, f"not every scheme of the grid is {label}", remedy
+        chosen = re.search(r"(?:^| )(tying=\S+)", requested)
+        at_scheme = f"{label}:{option}:{value[1] if value else 'VALUE'}"
+        written = re.sub(rf"\b{label}\b", at_scheme, chosen[1] if chosen else f"tying={label}")
+        return key, f"not every scheme of the grid is {label}", f"write the option at its scheme: {written}"
     remedy = (
         f"did you mean tying.ties.{label}.{near[0]}?" if near else f"its options are {', '.join(options) or 'none'}"
     )

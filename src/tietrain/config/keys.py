@@ -93,6 +93,8 @@ def suggestion(word: str, choices: Iterable[str]) -> str:
     choices = list(choices)
     leaf = word.rsplit(".", 1)[-1]
     last = {choice.rsplit(".", 1)[-1]: choice for choice in choices}
+    if leaf in other_names.WAYS and leaf not in last:
+        return other_names.WAYS[leaf]
     for name in (word, leaf):
         if name in other_names.SETTINGS and name not in last:
             return f"here it is called {other_names.SETTINGS[name]}"

@@ -58,14 +58,24 @@ _SETTINGS = {
     "data.kind": "tokenizer tokenizer_type model_type bpe",
     "seed": "random_seed manual_seed rng_seed",
     "run_dir": "output_dir save_dir out_dir outdir out logdir log_dir checkpoint_dir",
-    "run_dir (the same command goes on with a run)": "resume resume_from resume_from_checkpoint continue",
-    "retry_failed or same_code (what is finished stays)": "retry rerun force overwrite restart",
+    "retry_failed": "retry",
     "study": "experiment_name project group run_name exp",
     "init_from": "load_from pretrained finetune_from restore_file checkpoint",
     "tying": (
         "tie_word_embeddings tie_weights weight_tying tied_embeddings share_all_embeddings share_embeddings tie sharing "
         "share_decoder_input_output_embed scheme"
     ),
+}
+# What is done here without a setting -> settings for it elsewhere.
+_WAYS = {
+    "the same command goes on with a run, as does `tietrain resume RUN`": "resume resume_from_checkpoint continue",
+    "a finished run stays: give another study, or remove its folder": "force overwrite restart rerun",
+}
+# Task here -> its names elsewhere.
+_TASKS = {
+    "lm": "clm causal causal_lm language_model language_modeling language_modelling gpt",
+    "mlm": "masked masked_lm bert",
+    "mt": "translation nmt seq2seq translate",
 }
 # Scheme here -> its names elsewhere.
 _SCHEMES = {
@@ -85,4 +95,6 @@ def _by_name(names: dict[str, str]) -> dict[str, str]:
 
 
 SETTINGS = _by_name(_SETTINGS)
-SCHEMES = _by_name(_SCHEMES)
+WAYS = _by_name(_WAYS)
+# Group -> other name -> choice.
+CHOICES = {"task": _by_name(_TASKS), "tying": _by_name(_SCHEMES)}

@@ -17,7 +17,7 @@ def unreadable(word: str) -> SettingsError:
     """The refusal of a word that Hydra cannot read: how to write it."""
     key, mark, value = word.partition("=")
     if not mark:
-        return SettingsError(word or "''", "it is not key=value", _key_for(word))
+        return SettingsError(word or "''", "it is not key=value", as_setting(word) or "write settings as key=value")
     found = setting_of(key)
     if found and found.is_list and value[:1] + value[-1:] == "()":
         return SettingsError(word, "a list stands in brackets", f"write '{key}=[{value[1:-1]}]'")
@@ -29,8 +29,8 @@ def unreadable(word: str) -> SettingsError:
     return SettingsError(word, "the value needs quotes", f"write {shlex.quote(in_quotes(word, _is_readable))}")
 
 
-def _key_for(word: str) -> str:
-    """What makes a setting of a word that has no value, or no key."""
+def as_setting(word: str) -> str:
+    """What makes a setting of a word that has no value, or no key; empty if it is the name of nothing."""
     if word in ALL or word in GROUPS:
         return f"write {word}=VALUE, without blanks"
     groups = [group for group in GROUPS if word.partition(":")[0] in choices_of(group)]
@@ -38,7 +38,7 @@ def _key_for(word: str) -> str:
         return f"did you mean {' or '.join(f'{group}={word}' for group in groups)}?"
     if os.path.isfile(word):
         return f"to read a file, write data=text 'data.splits={{train: [{word}], valid: [FILE]}}'"
-    return "write settings as key=value"
+    return ""
 
 
 def misread(word: str, value: object) -> SettingsError:
