@@ -99,6 +99,9 @@ REFUSED = {
     "study=${study}": "study=${study}",
     "+hydra.sweeper.params.seed=3": "+hydra.sweeper.params.seed=3",
     "optim.lr": "optim.lr",
+    "run_dir=[a]": "run_dir=[a]",
+    "run_dir=a,b": "run_dir=a,b",
+    "data.splits.train=a,b": "data.splits.train=a,b",
     "three_way": "three_way",
 }
 
@@ -230,6 +233,8 @@ QUOTED = {
     "data.root=mål": 'data.root="mål"',
     "data.root=(1)": 'data.root="(1)"',
     "data.root=a#b": 'data.root="a#b"',
+    "run_dir=runs/[a], {b}": 'run_dir="runs/[a], {b}"',
+    "run_dir=a[1": 'run_dir="a[1"',
     'data.root=say "x\\': 'data.root="say \\"x\\\\"',
     "data.splits.train=[C:\\x#1,a b]": 'data.splits.train=["C:\\x#1",a b]',
     "data.splits={train: [v=1.txt], valid: [a (2).txt, b]}": 'data.splits={train: ["v=1.txt"], valid: ["a (2).txt", b]}',

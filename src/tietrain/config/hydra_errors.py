@@ -113,7 +113,9 @@ def _type(text: str, requested: str, value: str, type_name: str) -> Refusal:
 def _grid(text: str, requested: str, key: str, values: str) -> Refusal:
     remedy = "add -m to run it"
     found = setting_of(key)
-    if key == "tying" or (found and found.is_list):
+    if found and found.is_name:
+        remedy += f", or write '{key}=\"{values}\"' if it is one name"
+    elif key == "tying" or (found and (found.is_list or key != found.key)):
         remedy += f", or write {key}=[{values}] for one run with all of them"
     return f"{key}={values}", "several values are a grid", remedy
 
@@ -121,6 +123,9 @@ def _grid(text: str, requested: str, key: str, values: str) -> Refusal:
 def _merge(text: str, requested: str, key: str, value: str) -> Refusal:
     if value in ("null", "None"):
         return f"{key}=null", "it needs a value", "give one, or leave it out"
+    found = setting_of(key)
+    if found and found.is_name:
+        return f"{key}={value}", "it is not one name", f"write '{key}=\"{value}\"'"
     if key in WRITTEN:
         return f"{key}={value}", "it is not a mapping", f"write '{key}={WRITTEN[key]}'"
     return f"{key}={value}", "it is not a list", f"write {key}=[{value}]"

@@ -21,7 +21,7 @@ def unreadable(word: str) -> SettingsError:
     found = setting_of(key)
     if found and found.is_list and value[:1] + value[-1:] == "()":
         return SettingsError(word, "a list stands in brackets", f"write '{key}=[{value[1:-1]}]'")
-    if any(value.count(left) != value.count(right) for left, right in ("[]", "{}")):
+    if not _is_name(key) and any(value.count(left) != value.count(right) for left, right in ("[]", "{}")):
         remedy = f"put the whole word in quotes, so that the shell does not cut it at a blank: '{key}=...'"
         return SettingsError(word, "its brackets do not close", remedy)
     if not _is_readable(in_quotes(word, _is_readable)):
@@ -50,13 +50,20 @@ def misread(word: str, value: object) -> SettingsError:
 def in_quotes(word: str, is_right: Callable[[str], bool]) -> str:
     """A word with quotes around its value, or around those elements of a list or mapping that are not right without."""
     key, _, value = word.partition("=")
-    between = r"[^\[\]{},:]+" if "{" in value else r"[^\[\],]+" if "[" in value else r".+"
+    between = r".+"
+    if not _is_name(key):
+        between = r"[^\[\]{},:]+" if "{" in value else r"[^\[\],]+" if "[" in value else between
 
     def written(found: re.Match[str]) -> str:
         bare = found[0].strip()
         return found[0] if not bare or is_right(f"x={bare}") else found[0].replace(bare, _quoted(bare))
 
     return f"{key}={re.sub(between, written, value)}"
+
+
+def _is_name(key: str) -> bool:
+    found = setting_of(key)
+    return found is not None and found.is_name
 
 
 def _quoted(text: str) -> str:

@@ -127,6 +127,11 @@ class Setting:
         return self.annotation.removeprefix("Optional[").startswith("list[")
 
     @property
+    def is_name(self) -> bool:
+        """Whether it holds one text, and no list or mapping."""
+        return self.is_text and not self.is_list and "dict[" not in self.annotation
+
+    @property
     def meaning(self) -> str:
         """The text below its field."""
         return _meanings(self.section)[self.key.rpartition(".")[2]]

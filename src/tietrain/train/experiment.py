@@ -49,7 +49,7 @@ class Experiment:
     @cached_property
     def directory(self) -> Path:
         """Where it is run: `run_dir`, or the folder that the study has or would get for it."""
-        return Path(self.config.run_dir) if self.config.run_dir else find_place(self.config)
+        return Path(self.config.run_dir).expanduser() if self.config.run_dir else find_place(self.config)
 
     @cached_property
     def corpus_key(self) -> str:

@@ -152,7 +152,7 @@ def _train_and_score(
     record.arm = experiment.arm(record.fingerprints)
     model = experiment.build_model()
     if config.init_from:
-        _start_from(Path(config.init_from), model, record)
+        _start_from(Path(config.init_from).expanduser(), model, record)
     model.to(hardware.device)
     audits: dict[str, Any] = {"start": audit_model(model)}
     runs.write_json(directory / runs.AUDIT, audits)
@@ -185,7 +185,7 @@ def _check_before_preparing(config: RunConfig) -> None:
         from tietrain.train.hardware import resolve_hardware
 
         resolve_hardware(config.hardware)
-    if config.init_from and not is_there(Path(config.init_from) / runs.RUN):
+    if config.init_from and not is_there(Path(config.init_from).expanduser() / runs.RUN):
         problem = f"it is not a run directory: it has no {runs.RUN}"
         raise SettingsError(f"init_from={config.init_from}", problem, "name a folder that tietrain wrote")
 
