@@ -59,6 +59,10 @@ POSITIVE = {
     "XML": ['<?xml version="1.0"?>', "<cats>", *(f"  <cat n='{i}'/>" for i in range(N)), "</cats>"],
     "markup": [f"<p>The cat saw {i} boats.</p>" for i in range(N)],
     "CoNLL-U": CONLLU,
+    "numbers and times of subtitles": [
+        line for i in range(N) for line in (f"{i}", f"00:00:{i},000 --> 00:00:{i},900", f"The cat saw {i} boats.")
+    ],
+    "|||": [f"The cat saw {i} boats. ||| Die Katze sah {i} Boote." for i in range(N)],
     "quoted": [f'"The ""cat"" saw {i} boats."' for i in range(N)],
     "table": [f"{i}\tThe cat saw {i} boats.\tanimals" for i in range(N)],
 }
@@ -182,6 +186,7 @@ NOTED = {
     "sentences in tags": {"target": POSITIVE["markup"]},
     "quotes": {"task": "lm", "target": POSITIVE["quoted"]},
     "table": {"task": "lm", "target": POSITIVE["table"]},
+    "fields": {"task": "lm", "target": POSITIVE["|||"]},
 }
 REFUSED = {
     "words of Chinese": {"task": "lm", "target": POSITIVE["Chinese"], "kind": "word"},
@@ -193,6 +198,7 @@ REFUSED = {
     "HTML": {"target": POSITIVE["HTML"]},
     "XML": {"target": POSITIVE["XML"]},
     "CoNLL-U": {"task": "lm", "target": POSITIVE["CoNLL-U"]},
+    "subtitles": {"task": "lm", "target": POSITIVE["numbers and times of subtitles"]},
     "quotes of a table": {"target": POSITIVE["quoted"], "format": "tsv"},
 }
 
@@ -215,6 +221,7 @@ UNDONE = {
     "TMX": ("TMX", [f"cat {i}" for i in range(N)]),
     "segments": ("XML or SGML with <seg>", [f"The cat saw {i} boats." for i in range(N)]),
     "CoNLL-U": ("CoNLL-U", ["A cat sleeps"]),
+    "subtitles": ("numbers and times of subtitles", [f"The cat saw {i} boats." for i in range(N)]),
     "quotes of a table": ("quoted", [f'The "cat" saw {i} boats.' for i in range(N)]),
 }
 

@@ -8,6 +8,7 @@ import pytest
 from fabricated import make_config, write_run
 from tietrain.config.identity import run_name
 from tietrain.runs import record as runs
+from tietrain.train.experiment import Experiment
 from tietrain.train.place import find_place
 
 
@@ -68,3 +69,10 @@ def test_find_place_finds_what_auto_made_the_same(study, monkeypatch, before, ma
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     folder = made(study, config_of(*before), machine)
     assert (find_place(config_of(*now)) == folder) == is_same
+
+
+def test_run_dir_may_begin_with_the_home_folder(study, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    config = config_of()
+    config.run_dir = "~/run"
+    assert Experiment(config).directory == Path("/home/me/run")
