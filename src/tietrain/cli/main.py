@@ -87,14 +87,14 @@ def _run(argv: list[str]) -> int:
         os.getcwd()
     except FileNotFoundError:
         raise StorageError("the current folder", "it was deleted", "change to one that exists") from None
-    place = _place_of_command(argv)
+    place = place_of_command(argv)
     if place is None:
         return _run_hydra(argv)
     others = [*argv[:place], *argv[place + 1 :]]
     return _run_hydra(others) if argv[place] in RUNS else _run_verb(argv[place], others)
 
 
-def _place_of_command(argv: list[str]) -> int | None:
+def place_of_command(argv: list[str]) -> int | None:
     """Index of the first word if it is not a setting; -m, and -cd with its folder, may stand before it."""
     place = 0
     while place < len(argv) and argv[place] in BEFORE:
