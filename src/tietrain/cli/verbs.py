@@ -278,7 +278,7 @@ def repair(args: argparse.Namespace) -> int:
     "compare",
     argument("run_a", type=Path, help="a finished run directory"),
     argument("run_b", type=Path, help="another one of the same task, scored on the same lines"),
-    argument("--split", help="split to compare; default: test, or the first that did not choose the weights"),
+    argument("--split", help="split to compare; default: test, or the first other than valid; valid if it is alone"),
     argument("--metric", action="append", default=[], metavar="NAME", help=f"{', '.join(SCORES)}; may be repeated"),
     argument("--samples", **SAMPLES, metavar="N", help="samples per test; default: 1,000 and 10,000"),
     argument("--seed", **SEED, metavar="K", help="seed of the samples; default: sacrebleu's 12345"),
