@@ -84,6 +84,9 @@ class TrainConfig:
     """Steps between two checkpoints."""
     log_every: int = setting(10, ge=1, identity=False)
     """Steps between two rows of metrics.jsonl."""
+    probe_every: Optional[int] = setting(None, ge=1, identity=False)
+    """Steps between two looks at the gradients of shared parameters, each use apart; null for none. A look takes one more
+    forward and backward pass."""
     average: str = setting("none", choices=("none", "last", "best"), tunable=True)
     """Weights that are scored: those of the best evaluation, or the mean of those of the last or best n_averaged. Best
     is lowest nats per token on valid."""

@@ -161,7 +161,7 @@ def train_step(
     Raises:
         DivergedError: loss or gradient norm is not finite; the weights are those before the step.
     """
-    batch = replace(batch, row_seeds=_row_seeds(len(batch.tgt_in_ids), seed, step))
+    batch = with_dropout(batch, seed, step)
     micro_batches = split_batch(batch, hardware.device_batch_tokens) if hardware.device_batch_tokens else [batch]
     objective = nll = 0.0
     padded_tokens = 0
@@ -194,6 +194,7 @@ def _clip(model: nn.Module, clip_norm: float | None) -> float:
     return norm
 
 
-def _row_seeds(n_rows: int, seed: int, step: int) -> Tensor:
-    """What the dropout of each row of a step is drawn from, int32 [B]."""
-    return torch.from_numpy(draws(n_rows, "dropout", seed, step).astype(np.uint32).view(np.int32))
+def with_dropout(batch: Batch, seed: int, step: int) -> Batch:
+    """The batch with what the dropout of each row in a step is drawn from, int32 [B]."""
+    seeds = draws(len(batch.tgt_in_ids), "dropout", seed, step).astype(np.uint32).view(np.int32)
+    return replace(batch, row_seeds=torch.from_numpy(seeds))
