@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from every_scheme import QUICK, build
+from every_scheme import CASES, COMBINED, VIEWED, build
 from tietrain.runs.metrics import read_metrics
 from tietrain.train.anatomy import Anatomy, _measures, gradients_by_slot, groups_of
 from tietrain.train.check.reference import draw_batches
@@ -21,7 +21,12 @@ def loss(model, batch):
     return batch_loss(model, batch, 0.1)
 
 
-@pytest.mark.parametrize(("kind", "tying"), QUICK)
+QUICK = [*COMBINED, *VIEWED, ("lm", "universal"), ("mt", "encoder_decoder"), ("sources", "three_way")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "tying"), [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in CASES if case not in QUICK)]
+)
 def test_gradients_of_uses_add_up_to_that_of_the_step(kind, tying):
     model = build(kind, tying)
     for batch in draw_batches(model, rows=3, src_len=5, tgt_len=4):
@@ -40,7 +45,9 @@ def test_groups_are_blocks_and_their_uses():
     universal = groups_of(build("lm", "[pre_softmax,universal]", "model.n_layers=3").plan)
     assert list(universal["decoder.embed"]) == ["decoder.embed", "decoder.output"]
     assert list(universal["decoder.0.ffn"]) == [f"decoder.{layer}.ffn" for layer in range(3)]
-    assert universal["decoder.0.ffn"]["decoder.2.ffn"] == ("decoder.2.ffn.in.weight", "decoder.2.ffn.out.weight")
+    assert universal["decoder.0.ffn"]["decoder.2.ffn"] == tuple(
+        f"decoder.2.ffn.{leaf}" for leaf in ("in.weight", "in.bias", "out.weight", "out.bias")
+    )
     within = groups_of(build("lm", "query_key", "model.n_layers=2").plan)
     assert list(within["decoder.0.self_attn.q"]) == ["decoder.0.self_attn.q", "decoder.0.self_attn.k"]
     assert groups_of(build("lm", "none").plan) == {}
@@ -62,7 +69,9 @@ def test_measures_by_hand():
 
 def test_shares_of_adam_add_up_to_its_update():
     """Without momentum and decay; of a tied table the rows that are read are some of all."""
-    config = tiny_config("pre_softmax", dropout=0.5, optim={"betas": [0.0, 0.9], "weight_decay": 0.0, "clip_norm": 0.01})
+    config = tiny_config(
+        "pre_softmax", dropout=0.5, optim={"betas": [0.0, 0.9], "weight_decay": 0.0, "clip_norm": 0.01}
+    )
     model, task = build_model(config), RandomTask(config)
     optimizer = build_optimizer(model, config.optim)
     anatomy = Anatomy(model, optimizer, task.loss, HARDWARE, config.optim)
