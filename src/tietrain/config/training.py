@@ -84,7 +84,7 @@ class TrainConfig:
     """Steps between two checkpoints."""
     log_every: int = setting(10, ge=1, identity=False)
     """Steps between two rows of metrics.jsonl."""
-    probe_every: Optional[int] = setting(None, ge=1, identity=False)
+    probe_every: Optional[int] = setting(None, ge=1, identity=False, absent=None)
     """Steps between two looks at the gradients of shared parameters, each use apart; null for none. A look takes one more
     forward and backward pass."""
     average: str = setting("none", choices=("none", "last", "best"), tunable=True)
