@@ -1,6 +1,6 @@
 """How a model is trained, and on what machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 from tietrain.config.setting import check, check_section, setting, when
@@ -13,6 +13,29 @@ ADAM = when("optim.name", "adamw", "adam")
 
 
 @dataclass
+class RoleRates:
+    """Learning rates by role, as factors on optim.lr; null is 1. A table that is embedding and output has the role tied alone."""
+
+    source: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
+    """Of tables that encoders alone read."""
+    input: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
+    """Of other tables that are read as embeddings alone."""
+    output: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
+    """Of tables that are output projections alone."""
+    tied: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
+    """Of tables that are embeddings and output projections."""
+    positions: Optional[float] = setting(None, when("model.positions", "learned"), gt=0, tunable=True, absent=None)
+    """Of learned positions."""
+    matrices: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
+    """Of all other matrices."""
+    vectors: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
+    """Of norms and biases."""
+
+    def __post_init__(self) -> None:
+        check_section(self, "optim.lr_factor.")
+
+
+@dataclass
 class OptimConfig:
     """Optimizer and schedule; warm-up and decay are fractions of the stated budget."""
 
@@ -20,6 +43,10 @@ class OptimConfig:
     """Optimizer."""
     lr: float = setting(2e-3, gt=0, tunable=True)
     """Peak learning rate."""
+    lr_factor: RoleRates = field(default_factory=RoleRates)
+    shared_gradient: str = setting("sum", choices=("sum", "mean", "root"), tunable=True, absent="sum")
+    """What becomes of the gradients of a shared layer's n uses: their sum, sum / n, or sum / sqrt(n). Tables keep the sum; the
+    view input_gradient scales one of their uses."""
     betas: list[float] = setting([0.9, 0.98], ADAM, ge=0, lt=1, tunable=True)
     """Decay of the two moments."""
     eps: float = setting(1e-8, ADAM, gt=0, tunable=True)
