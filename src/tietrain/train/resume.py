@@ -134,7 +134,8 @@ def _budgets(settings: Mapping[str, Any]) -> dict[str, float]:
 
 def _optim(settings: Mapping[str, Any]) -> OptimConfig:
     stated = as_meant(settings).items()
-    return OptimConfig(**{k.removeprefix("optim."): v for k, v in stated if k.startswith("optim.")})
+    own = {k.removeprefix("optim."): v for k, v in stated if k.startswith("optim.") and k.count(".") == 1}
+    return OptimConfig(**own)
 
 
 def _state(directory: Path, body: Any) -> TrainState:
