@@ -71,6 +71,19 @@ def test_find_place_finds_what_auto_made_the_same(study, monkeypatch, before, ma
     assert (find_place(config_of(*now)) == folder) == is_same
 
 
+def test_a_run_that_goes_on_stays_in_the_folder_that_was_found(study):
+    folder = made(study, config_of(), CPU)
+    experiment = Experiment(config_of("cpu"))
+    assert experiment.directory == folder
+    record = runs.read_record(folder)
+    record.machine = {}  # as while it prepares
+    runs.write_record(folder, record)
+    assert experiment.with_vocabularies({}).directory == folder
+    record.earlier_machines = [CPU]
+    runs.write_record(folder, record)
+    assert find_place(config_of("cpu")) == folder
+
+
 def test_run_dir_may_begin_with_the_home_folder(study, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     config = config_of()

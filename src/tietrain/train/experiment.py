@@ -32,14 +32,16 @@ class Experiment:
 
     vocabularies: stack -> its vocabulary. None before the data are prepared: shape, plan and ledgers then have the width
         `model.vocab_size` that the configuration states.
+    place: the folder that was found for it; None before one was looked for.
     """
 
     config: RunConfig
     vocabularies: Mapping[str, Vocabulary] | None = None
+    place: Path | None = None
 
     def with_vocabularies(self, vocabularies: Mapping[str, Vocabulary]) -> Experiment:
         """The experiment with the widths and contents that its vocabularies really have."""
-        return replace(self, vocabularies=vocabularies)
+        return replace(self, vocabularies=vocabularies, place=self.directory)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -49,7 +51,9 @@ class Experiment:
     @cached_property
     def directory(self) -> Path:
         """Where it is run: `run_dir`, or the folder that the study has or would get for it."""
-        return Path(self.config.run_dir).expanduser() if self.config.run_dir else find_place(self.config)
+        if self.config.run_dir:
+            return Path(self.config.run_dir).expanduser()
+        return self.place or find_place(self.config)
 
     @cached_property
     def corpus_key(self) -> str:

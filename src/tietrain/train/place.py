@@ -50,11 +50,13 @@ def _became_same(folder: Path, settings: dict[str, Any], other: dict[str, Any], 
     """Whether the run in a folder, made with the other settings, ran on what these settings mean here."""
     here = {key.partition(".")[2]: settings[key] for key in AUTO}
     try:
-        machine = runs.read_record(folder).machine
+        record = runs.read_record(folder)
         if any(settings[key] == "auto" != other[key] for key in AUTO):
             from tietrain.train.hardware import resolve_hardware
 
             here = resolve_hardware(hardware).describe()
     except TietrainError:
         return False
-    return all(became_same(key, machine, here) for key in AUTO if settings[key] != other[key])
+    machines = [machine for machine in (*record.earlier_machines, record.machine) if machine]
+    changed = [key for key in AUTO if settings[key] != other[key]]
+    return bool(machines) and all(became_same(key, machines[-1], here) for key in changed)
