@@ -35,6 +35,8 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
         SettingsError: another experiment was trained there.
     """
     config, directory = experiment.config, experiment.directory
+    if not has_work(directory):
+        _refuse_to_begin(experiment)
     if is_there(directory / runs.RUN):
         previous = runs.read_record(directory)
         # A divergence is a result.
@@ -69,6 +71,14 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
     return previous
 
 
+def _refuse_to_begin(experiment: Experiment) -> None:
+    """SettingsError if the run began with converted weights, which its settings cannot make again."""
+    if experiment.config.converted:
+        problem = f"{experiment.directory} has no checkpoint to continue from, and these weights are made from another run"
+        remedy = "convert that run again: `tietrain convert RUN tying=...`"
+        raise SettingsError(f"converted={experiment.config.converted}", problem, remedy)
+
+
 def _lost_record(experiment: Experiment) -> RunRecord:
     """What the newest whole checkpoint says of a run whose record is gone; SettingsError if there is none."""
     from tietrain.train.resume import newest_body
@@ -96,6 +106,7 @@ def earlier_outcome(experiment: Experiment, previous: RunRecord | None) -> Outco
         if not other:
             eprint(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
             return Outcome(str(directory), "skipped", valid=valid_score(directory))
+        _refuse_to_begin(experiment)
         eprint(f"{directory} was finished with {other}: it is run again")
         clear_run(directory)
     if damage:
