@@ -51,6 +51,7 @@ def convert_weights(old: Transformer, new: Transformer, rule: str) -> None:
             _fit(old, new, name, rule)
 
 
+@torch.no_grad()
 def changed_share(old: Transformer, new: Transformer) -> float:
     """How far what slots read has changed: root of the summed squares of the changes over that of the values."""
     pairs = [(old.tensor(slot.name).double(), new.tensor(slot.name).double()) for slot in new.plan.slots]
