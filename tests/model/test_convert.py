@@ -114,11 +114,9 @@ def test_convert_weights_fits_views_as_well_as_their_rank_allows(up, rule):
             rest = old.tensor(slot.name) - new.parameter(slot.name)
             error = (new.tensor(slot.name) - old.tensor(slot.name)).norm()
             torch.testing.assert_close(error, torch.linalg.svdvals(rest)[3:].norm(), rtol=1e-3, atol=1e-5)
-    tables = [old.tensor(name) for name in ("decoder.embed.weight", "decoder.output.weight")]
-    errors = [
-        (new.tensor(name) - table).norm()
-        for name, table in zip(("decoder.embed.weight", "decoder.output.weight"), tables)
-    ]
+    names = ("decoder.embed.weight", "decoder.output.weight")
+    tables = [old.tensor(name) for name in names]
+    errors = [(new.tensor(name) - table).norm() for name, table in zip(names, tables, strict=True)]
     if rule == FIRST:
         torch.testing.assert_close(errors[0], torch.linalg.svdvals(tables[0])[5:].norm())
     elif up == "own":

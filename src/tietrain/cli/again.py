@@ -74,7 +74,9 @@ def reproduce(args: argparse.Namespace) -> int:
     "convert",
     *(RUN, argument("overrides", nargs="*", metavar="key=value", help="tying=..., optim.*, a budget, run_dir, study")),
     CONFIG_DIR,
-    argument("--by", choices=("mean", "first"), default="mean", help="values of a tie: mean of its uses, or the first's"),
+    argument(
+        "--by", choices=("mean", "first"), default="mean", help="values of a tie: mean of its uses, or the first's"
+    ),
 )
 def convert(args: argparse.Namespace) -> int:
     """Make a new run of a trained one under other ties, from its newest checkpoint: weights and moments of the optimizer.

@@ -117,6 +117,12 @@ class Run:
     no_curve: str = ""
 
     @property
+    def origin(self) -> str:
+        """What a converted run was made of, in words; empty for a run that was trained from its initial values."""
+        how = self.settings.get("converted")
+        return f"converted from {self.parent or 'a run'} ({how})" if how else ""
+
+    @property
     def predictors(self) -> list[str]:
         """The stacks that have an output projection; `decoder` if no plan was recorded."""
         found = dict.fromkeys(slot.partition(".")[0] for slot in self.owner if slot.endswith(".output.weight"))

@@ -16,7 +16,7 @@ from tietrain import __version__
 from tietrain.config import HardwareConfig, MatchConfig, RunConfig, TuneConfig
 from tietrain.config.compose import config_yaml
 from tietrain.config.describe import ledger_json
-from tietrain.config.identity import changed_settings, flat_settings, result_settings
+from tietrain.config.identity import result_settings
 from tietrain.data.vocabularies import save_vocabularies
 from tietrain.errors import DataError, LockedError, SettingsError
 from tietrain.model.audit import audit_model, audit_optimizer
@@ -80,8 +80,9 @@ def convert_run(parent: Path, base: RunConfig, config: RunConfig, rule: str, wor
     config = _with_vocabulary(parent, base, config)
     checkpoint, body = newest_whole(parent), newest_body(parent)
     if checkpoint is None or body is None:
-        problem = "it has no whole checkpoint to convert: those of steps hold weights and moments"
-        raise DataError(str(parent), problem, "continue the run, or name another one")
+        problem = "it has no whole checkpoint of a step, which would hold weights and moments"
+        remedy = "continue the run until it saves one, restore a damaged one, or name another run"
+        raise DataError(str(parent), problem, remedy)
     saved = open_run(parent, checkpoint.name, HardwareConfig(device="cpu"))
     state = _state_of_start(state_of(parent, body))
     by = f"tying={saved.record.label} at step {state.step} by {rule}, arm {saved.record.arm}"
@@ -123,9 +124,9 @@ def _with_vocabulary(parent: Path, base: RunConfig, config: RunConfig) -> RunCon
             )
         config = replace(config, data=replace(config.data, vocabulary="joint"))
         base = replace(base, data=config.data)
-    before, now = flat_settings(base), flat_settings(config)
-    for key in changed_settings(result_settings(base), result_settings(config)):
-        if key.startswith(FIXED):
+    before, now = result_settings(base), result_settings(config)
+    for key in sorted(before.keys() | now.keys()):
+        if key.startswith(FIXED) and before.get(key) != now.get(key):
             problem = f"{parent} was trained with {before.get(key)}, and a converted run goes on from there"
             remedy = "leave it out, or train a run from the start"
             raise SettingsError(f"{key}={now.get(key)}", problem, remedy)
@@ -147,9 +148,9 @@ def _check_new(parent: Path, saved: SavedRun, experiment: Experiment, state: Tra
         unit, limit = max(budgets.items(), key=lambda budget: state.used[budget[0]] / budget[1])
         problem = f"{parent} has spent this budget, and a converted run goes on counting"
         raise SettingsError(f"train.max_{unit}={limit:g}", problem, f"give more: train.max_{unit}={2 * limit:g}")
-    if names_in(directory):
-        remedy = f"give another run_dir, or continue what is there: `{runs.resume_command(directory)}`"
-        raise SettingsError(f"run_dir={directory}", "it is not empty", remedy)
+    if names := names_in(directory):
+        found = f", or continue the run that is there: `{runs.resume_command(directory)}`" if runs.RUN in names else ""
+        raise SettingsError(f"run_dir={directory}", "it is not empty", f"give another run_dir{found}")
 
 
 def convert_moments(old: Transformer, before: Optimizer, new: Transformer, after: Optimizer) -> list[str]:
@@ -205,7 +206,9 @@ def _of_use(state: Mapping[str, Tensor], field: str, n_uses: int) -> Tensor | No
 
 def _moment(field: str, parameter: Tensor, parts: Sequence[Tensor | None], turned: Sequence[bool]) -> Tensor:
     """The state of an owner from those of its uses; the count of steps is the largest of theirs."""
-    found = [part.t() if is_turned else part for part, is_turned in zip(parts, turned, strict=False) if part is not None]
+    found = [
+        part.t() if is_turned else part for part, is_turned in zip(parts, turned, strict=False) if part is not None
+    ]
     if field not in (*LINEAR, SQUARED):
         return max(found, key=float).clone() if found else torch.zeros(())
     total = sum(found, torch.zeros(parameter.shape, dtype=torch.float64))

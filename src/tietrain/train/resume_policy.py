@@ -74,7 +74,9 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
 def _refuse_to_begin(experiment: Experiment) -> None:
     """SettingsError if the run began with converted weights, which its settings cannot make again."""
     if experiment.config.converted:
-        problem = f"{experiment.directory} has no checkpoint to continue from, and these weights are made from another run"
+        problem = (
+            f"{experiment.directory} has no checkpoint to continue from, and these weights are made from another run"
+        )
         remedy = "convert that run again: `tietrain convert RUN tying=...`"
         raise SettingsError(f"converted={experiment.config.converted}", problem, remedy)
 
