@@ -80,6 +80,11 @@ class Arm:
         return " = ".join(sorted({run.label for run in self.runs}))
 
     @property
+    def converted(self) -> str:
+        """What its weights were converted from; empty for an arm that was trained from its initial values."""
+        return str(self.first.settings.get("converted") or "")
+
+    @property
     def corpus(self) -> str:
         return str(self.first.fingerprints.get("corpus", ""))
 
@@ -195,8 +200,8 @@ class Comparison:
 
     @property
     def tuned(self) -> bool:
-        """Whether all arms share one list, tried every point of it, and report their best one."""
-        tunings = [arm.tuning for arm in self.arms]
+        """Whether all arms that were trained from the start share one list, tried every point of it, and report their best one."""
+        tunings = [arm.tuning for arm in self.arms if not arm.converted]
         alike = len({tuning.budget for tuning in tunings if tuning}) == 1
         return alike and all(tuning and tuning.best == tuning.chosen is not None for tuning in tunings)
 
@@ -246,7 +251,7 @@ def compare(arms: Iterable[Arm]) -> list[Comparison]:
         slug = task if task in TASK_TITLES else "task"
         n = sum(c.slug.startswith(slug) for c in comparisons)
         slug = f"{slug}{n + 1 if n else ''}"
-        members.sort(key=lambda arm: (arm.label != UNTIED, -(arm.first.params or 0), arm.name))
+        members.sort(key=lambda arm: (arm.label != UNTIED, arm.converted, -(arm.first.params or 0), arm.name))
         comparisons.append(Comparison(slug, task, tuple(members)))
     return comparisons
 
