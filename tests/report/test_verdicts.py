@@ -83,7 +83,7 @@ def test_judge_compares_converted_arms_with_those_of_the_same_conversion_alone(t
 
     write_arm(tmp_path, "lm", "none", shifted(0.0), report, converted=converted, parent="run-7")
     verdicts, arms = judged(tmp_path)
-    of_conversion = next(one for name, one in arms.items() if one.arm.converted and one.arm.label == "none")
+    of_conversion = arms["none (converted)"]
     assert arms["cross_layer"].base.arm is of_conversion.arm
     assert arms["cross_layer"].verdict == "equivalent at this rate"  # converted arms are not tuned
     assert arms["pre_softmax"].base.arm.converted == ""

@@ -93,9 +93,10 @@ def convert(args: argparse.Namespace) -> int:
     if config.run_dir:
         config.run_dir = str(here / config.run_dir)
     found = convert_run(directory, base, config, args.by, words)
+    change = f"changes by {100 * found.change:.2g} % (root mean square)" if found.change else "stays as it was"
     lines = [
         f"{found.directory}: converted from {found.parent} ({found.converted})",
-        f"parameters {found.params_before:,} -> {found.params:,}; what slots read changes by {found.change:.2%}",
+        f"parameters {found.params_before:,} -> {found.params:,}; what slots read {change}",
         "not taken over: best and averaged weights of the run, which were chosen by scores of another model",
         f"`{runs.resume_command(Path(found.directory))}` trains on from step {found.step}",
     ]

@@ -267,10 +267,14 @@ def _name(arm: Arm, alike: list[Arm]) -> str:
     apart.sort(key=lambda key: (not key.startswith("tying."), key))
     leaves = [key.rsplit(".", 1)[-1] for key in apart]
     named = {key: leaf if leaves.count(leaf) == 1 else key for key, leaf in zip(apart, leaves, strict=True)}
-    texts = [", ".join(f"{named[k]}={show_value(settings[k])}" for k in apart if k in settings) for settings in every]
+    texts = [", ".join(_shown(named[k], settings[k]) for k in apart if k in settings) for settings in every]
     own = texts[alike.index(arm)]
     clear = own and texts.count(own) == 1 and len(own) <= MAX_NAME
     return f"{shown} ({own})" if clear else f"{shown} ({arm.id[:6] or arm.first.status})"
+
+
+def _shown(name: str, value: Scalar) -> str:
+    return name if name == "converted" else f"{name}={show_value(value)}"
 
 
 def show_value(value: Scalar) -> str:
