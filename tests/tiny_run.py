@@ -93,9 +93,6 @@ class RandomTask:
         batch = self.batches.batch(7, 0).to(device_of(model))
         return {"nats_per_token": float(batch_loss(model, batch, 0.0).nll) / batch.n_tokens}
 
-    def samples(self, model):
-        return [{"sample": "two\nlines"}]
-
 
 def train(
     directory: Path,

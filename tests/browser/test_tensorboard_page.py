@@ -46,11 +46,11 @@ def study(tmp_path_factory):
         where = [{"step": i, "tokens": 10 * i, "flops": i * 10**7, "seconds": float(i)} for i in (1, 2, 3)]
         samples = [{"a": "un", "reference": "one", "hypothesis": "two"}]
         rows = [{**at, "split": split, "nats_per_token": 3.0} for at in where for split in ("train", "valid")]
-        append_metrics(directory, [{**row, "samples": samples} for row in rows])
+        append_metrics(directory, rows)
         experiment = experiment_in(directory, config)
         TensorBoard(experiment, print)
         finals = final_scalars(experiment, where[-1]["flops"], {"bleu": 31.25, "nats_per_token": 2.5})
-        add_results(directory, finals, where[-1], print)
+        add_results(directory, finals, samples, where[-1], print)
     return place
 
 

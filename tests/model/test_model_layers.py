@@ -36,10 +36,12 @@ def by_hand(q, k, v, seen):
     return out.flatten(2)
 
 
-@pytest.mark.parametrize("small", [0, 2**20], ids=["fused", "products"])
 @pytest.mark.parametrize("kind", ["all", "causal", "masked"])
-def test_attend(monkeypatch, small, kind):
-    monkeypatch.setattr(layers, "SMALL_SCORES", {torch.float64: small})
+@pytest.mark.parametrize("path", ["fused", "products", "products by rows"])
+def test_attend(monkeypatch, path, kind):
+    monkeypatch.setattr(layers, "_products_are_faster", lambda q, k: path != "fused" and q.shape[1] == k.shape[1])
+    if path == "products by rows":
+        monkeypatch.setattr(layers, "SCORES_AT_ONCE", 1)
     t, s = (5, 5) if kind == "causal" else (5, 7)
     seen = torch.ones(2, t, s, dtype=torch.bool)
     mask = None
@@ -56,10 +58,36 @@ def test_attend(monkeypatch, small, kind):
 def test_attend_has_one_gradient_on_both_paths(monkeypatch):
     tensors = [heads(5).requires_grad_() for _ in range(3)]
     grads = []
-    for small in (0, 2**20):
-        monkeypatch.setattr(layers, "SMALL_SCORES", {torch.float64: small})
+    for fast in (False, True):
+        monkeypatch.setattr(layers, "_products_are_faster", lambda q, k, fast=fast: fast)
         grads.append(torch.autograd.grad(attend(*tensors, causal=True).square().sum(), tensors))
     torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("n_masks", [0, 1, 5], ids=["causal", "one mask", "a mask for each row"])
+def test_rows_at_once_change_no_bit(monkeypatch, n_masks):
+    """Five rows in slices of two, so the last is shorter: outputs and gradients in bfloat16, as in training."""
+    q, k, v = (torch.randn(5, 7, 2, 8).bfloat16().requires_grad_() for _ in range(3))
+    mask = torch.rand(n_masks, 1, 1, 7) > 0.3 if n_masks else None
+    if mask is not None:
+        mask[..., 0] = True
+    found = []
+    for scores_at_once in (2**21, 2 * (2 * 7 * 7)):
+        monkeypatch.setattr(layers, "SCORES_AT_ONCE", scores_at_once)
+        out = attend(q, k, v, mask=mask, causal=not n_masks)
+        found.append([out, *torch.autograd.grad(out.square().sum(), (q, k, v))])
+    assert all(map(torch.equal, *found))
+
+
+def test_products_by_the_number_of_scores():
+    """In bfloat16 the scores of one row decide, in float32 those of the batch."""
+    fast = layers._products_are_faster
+    row, batch = torch.empty(1, 8, 64, 4), torch.empty(2**6, 8, 64, 4)
+    assert fast(row, row) and not fast(batch, batch)
+    assert fast(batch.bfloat16(), batch.bfloat16())
+    long = torch.empty(1, 8, 1025, 4)
+    assert not fast(long.bfloat16(), long.bfloat16())
+    assert not fast(row.to("meta"), row.to("meta"))
 
 
 def test_causal_mask_of_later_positions():

@@ -69,16 +69,14 @@ def test_run_leaves_a_whole_directory_and_is_found_again(place, capfd, task, tyi
 
 
 def check_samples(run, task):
-    """At each evaluation the model wrote a little, at the one that was chosen what its translations are."""
-    samples = {row["step"]: row["samples"] for row in read_metrics(run) if row["split"] == "valid"}
-    assert len(samples) > 1
-    chosen = samples[runs.read_json(run / runs.EVAL)["checkpoint"]["step"]]
+    """A little of what the scored weights write; of translations the first lines, as they are in the files."""
+    samples = runs.read_json(run / runs.EVAL)["samples"]
     if task == "lm":
-        assert chosen[0]["sample"].strip()
+        assert samples[0]["sample"].strip()
         return
     files = {"a": "sources", "reference": "references", "hypothesis": "hypotheses"}
     lines = {name: (run / f"{stem}.valid.txt").read_text().split("\n") for name, stem in files.items()}
-    assert chosen == [{name: lines[name][row] for name in files} for row in range(3)]
+    assert samples == [{name: lines[name][row] for name in files} for row in range(3)]
 
 
 def check_table_of_runs(run, scores):

@@ -57,12 +57,13 @@ def test_tensorboard_shows_plan_and_samples_verbatim(tmp_path):
     config = tiny_config("pre_softmax")
     train(tmp_path, config, stop_after=7)
     train(tmp_path, config)
-    events, rows = read_back(tmp_path), read_metrics(tmp_path)
+    totals = {"tokens": 500, "seconds": 3.0}
+    add_results(tmp_path, {}, [{"sample": "two\nlines"}], totals, print)
+    events = read_back(tmp_path)
     ((step, plan),) = texts(events, "plan")
     assert step == 0
     assert "    parameters: " in plan
-    sample = "    sample      two\n                lines"
-    assert texts(events, "valid/samples") == [(row["tokens"], sample) for row in rows if row["split"] == "valid"]
+    assert texts(events, "samples") == [(500, "    sample      two\n                lines")]
 
 
 def test_tensorboard_charts_name_scalars_of_the_run(tmp_path):
@@ -83,7 +84,7 @@ def test_tensorboard_has_one_row_per_run_with_settings_and_final_scores(tmp_path
     train(tmp_path / "run", config)
     totals, scores = {"tokens": 500, "flops": 7e9, "seconds": 3.0}, {"nats_per_token": 1.5, "bleu": 30.0, "words": 12}
     experiment = experiment_in(tmp_path / "run", config)
-    add_results(tmp_path / "run", final_scalars(experiment, totals["flops"], scores), totals, print)
+    add_results(tmp_path / "run", final_scalars(experiment, totals["flops"], scores), [], totals, print)
     events = read_back(tmp_path / "run")
     row, table = hparams(events, "session_start_info").session_start_info, hparams(events, "experiment").experiment
     assert row.group_name == "s/run"

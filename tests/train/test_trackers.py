@@ -82,7 +82,7 @@ def expected(rows):
     """Step -> what a tracker has of it."""
     points = {}
     for row in rows:
-        scores = {k: v for k, v in row.items() if k not in ("split", "step", "tokens", "flops", "seconds", "samples")}
+        scores = {k: v for k, v in row.items() if k not in ("split", "step", "tokens", "flops", "seconds")}
         where = {k: row[k] for k in ("tokens", "flops", "seconds")}
         points.setdefault(row["step"], {}).update(where | {f"{row['split']}/{k}": v for k, v in scores.items()})
     return points

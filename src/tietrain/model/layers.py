@@ -3,6 +3,7 @@
 Weights come as a mapping from leaf to tensor, `{"q.weight": [H K, D], ...}`; a missing bias is not added.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -16,9 +17,12 @@ Product = tuple[Tensor, Tensor | None]
 NORM_EPS = 1e-5
 WAVELENGTH = 10_000.0
 
-# Scores up to which three plain products beat PyTorch's fused attention kernel on a CPU: it has a fixed cost per call and
-# does not compute bfloat16 faster than float32. Measured on AVX-512 bf16, forward and backward: bf16 4-6x at T <= 128.
-SMALL_SCORES = {torch.float32: 2**20, torch.bfloat16: 2**23}
+# PyTorch's fused attention kernel on a CPU has a fixed cost per call and does not compute bfloat16 faster than float32.
+# Three plain products beat it up to so many scores of a batch in float32, and of one row, all heads, in bfloat16, if no more
+# rows than fit into the cache are taken together. docs/performance.md has the table.
+MOST_SCORES = 2**20
+MOST_SCORES_OF_BF16_ROW = 2**23
+SCORES_AT_ONCE = 2**21
 
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 # Types whose matrices oneDNN packs.
@@ -119,16 +123,35 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causa
     q = q.transpose(1, 2)  # [B, H, T, K]
     k = k.transpose(1, 2)  # [B, H_kv, S, K]
     v = v.transpose(1, 2)
-    n_scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
-    grouped = q.shape[1] != k.shape[1]
-    if q.device.type == "cpu" and not grouped and n_scores <= SMALL_SCORES.get(q.dtype, 0):
+    if _products_are_faster(q, k):
         out = _attend_by_products(q, k, v, causal_mask(q.shape[2], k.shape[2], q.device) if causal else mask)
     else:
+        grouped = q.shape[1] != k.shape[1]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
     return out.transpose(1, 2).flatten(2)  # [B, H, T, K] -> [B, T, H K]
 
 
+def _products_are_faster(q: Tensor, k: Tensor) -> bool:
+    if q.device.type != "cpu" or q.shape[1] != k.shape[1]:
+        return False
+    of_row = q.shape[1] * q.shape[2] * k.shape[2]
+    if q.dtype == torch.bfloat16:
+        return of_row <= MOST_SCORES_OF_BF16_ROW
+    return q.dtype == torch.float32 and q.shape[0] * of_row <= MOST_SCORES
+
+
 def _attend_by_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """A few rows at a time, so that their scores stay in the cache: [B, H, T, K]."""
+    n_rows = max(1, SCORES_AT_ONCE // (q.shape[1] * q.shape[2] * k.shape[2]))
+    if torch.compiler.is_compiling() or q.shape[0] <= n_rows:
+        return _attend_rows(q, k, v, mask)
+    n_slices = math.ceil(q.shape[0] / n_rows)
+    masks = mask.split(n_rows) if mask is not None and mask.ndim == 4 and mask.shape[0] > 1 else [mask] * n_slices
+    slices = zip(q.split(n_rows), k.split(n_rows), v.split(n_rows), masks, strict=True)
+    return torch.cat([_attend_rows(*rows) for rows in slices])
+
+
+def _attend_rows(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     q = q * q.shape[-1] ** -0.5
     keys = k.transpose(-1, -2)
     if mask is not None and mask.ndim == 2:

@@ -26,7 +26,7 @@ def score_all(
     log: Callable[[str], None],
     stop: StopRequest,
 ) -> dict[str, Any]:
-    """Final scores of every split but train, in every direction, each scored once with the weights chosen on valid.
+    """Final scores of every split but train, in every direction, each scored once with the weights chosen on valid; and samples.
 
     A trial of a tuning list has scores of valid alone: nobody sees what its test scores would be before the choice.
     """
@@ -45,6 +45,7 @@ def score_all(
     for name, means in add_means(scores, experiment.config, prepared).items():
         log(f"{name}: {brief(means)}")
     runs.write_text(directory / runs.DOCUMENTS, "".join(json.dumps(document) + "\n" for document in documents))
+    scores["samples"] = task.samples(model)
     return scores
 
 
@@ -52,7 +53,7 @@ def no_scores(config: RunConfig) -> dict[str, Any]:
     """The content of `eval.json` before a split is scored."""
     task = config.task
     windows = {"window": task.window, "stride": task.eval_stride or task.window} if task.name == "lm" else {}
-    return {"splits": {}, "signatures": {}, "reasons": {}, "windows": windows}
+    return {"splits": {}, "signatures": {}, "reasons": {}, "windows": windows, "samples": []}
 
 
 def eval_json(

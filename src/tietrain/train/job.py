@@ -171,7 +171,7 @@ def _train_and_score(
     scores = score_all(experiment, task, model, prepared, log, stop)
     primary = scores["splits"].get(config.declared["split"], {})
     finals = final_scalars(experiment, state.flops, primary)
-    add_results(directory, finals, record.progress, log)
+    add_results(directory, finals, scores["samples"], record.progress, log)
     trackers.add_results(finals, record.progress)
     runs.write_json(directory / runs.EVAL, eval_json(record.progress, scored, model, scores))
     record.seal = make_seal(directory, record)

@@ -176,7 +176,7 @@ def _evaluate(model: Transformer, task: Task, state: TrainState, telemetry: Tele
     if not math.isfinite(nats):
         remedy = "lower optim.lr, raise optim.warmup or set optim.clip_norm; no later weights were saved"
         raise DivergedError(f"step {state.step}", f"the loss on valid is {nats}", remedy)
-    telemetry.add_valid_row(state, {**scores, "samples": task.samples(model)})
+    telemetry.add_valid_row(state, scores)
     return {"step": state.step, "nats_per_token": nats}
 
 

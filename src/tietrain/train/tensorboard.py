@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class TensorBoard:
             self.add_row(row)
 
     def add_row(self, row: Mapping[str, Any]) -> None:
-        """Add every score of a row of metrics, and the text written by the model."""
+        """Add every score of a row of metrics."""
         self._guarded(lambda: self._write_row(row))
 
     def _guarded(self, action: Callable[[], None]) -> None:
@@ -69,24 +69,28 @@ class TensorBoard:
                 self._file.scalar(f"{row['split']}/{name}", value, row["tokens"], row["seconds"])
                 tag = f"by_flops/{row['split']}/{name}"
                 self._file.scalar(tag, value, row["flops"] // FLOPS_A_STEP, row["seconds"])
-        texts = [f"{name:<12}{line}" for text in row.get("samples", ()) for name, line in _lines(text)]
-        if texts:
-            self._file.text(f"{row['split']}/samples", verbatim(texts), row["tokens"], row["seconds"])
 
 
 def add_results(
-    directory: Path, finals: Mapping[str, float], totals: Mapping[str, float], log: Callable[[str], None]
+    directory: Path,
+    finals: Mapping[str, float],
+    samples: Sequence[Mapping[str, str]],
+    totals: Mapping[str, float],
+    log: Callable[[str], None],
 ) -> None:
-    """Add the final scores of a run to the event file it has: what the table of runs shows of it.
+    """Add the final scores of a run, which the table of runs shows, and the text it wrote, to the event file it has.
 
     Args:
-        finals: of `final_scalars`. totals: tokens, flops and seconds of training.
+        finals: of `final_scalars`. samples: name -> text of each. totals: tokens, flops and seconds of training.
     """
 
     def write() -> None:
         file = EventFile(directory / runs.TENSORBOARD, time.time() - totals["seconds"])
         for tag, value in finals.items():
             file.scalar(tag, value, int(totals["tokens"]), totals["seconds"])
+        texts = [f"{name:<12}{line}" for sample in samples for name, line in _lines(sample)]
+        if texts:
+            file.text("samples", verbatim(texts), int(totals["tokens"]), totals["seconds"])
 
     succeeds("TensorBoard", write, log)
 

@@ -191,12 +191,13 @@ def figure_text(name: str, width: int = 30, most_lines: int = 3) -> str:
 def finish(figure: Figure, name: str, caption: str, rows: list[dict[str, Any]]) -> Drawing:
     """Both renderings; the SVG holds no date and no random ids, so equal data give equal bytes."""
     FigureCanvasAgg(figure)
+    figure.set_dpi(min(DPI, MAX_PIXELS / max(figure.get_size_inches())))
     for i, artist in enumerate(figure.findobj(lambda a: a.get_gid() is not None)):
         artist.set_gid(f"{artist.get_gid()}-{i}")
     png, svg = io.BytesIO(), io.BytesIO()
-    dpi = min(DPI, MAX_PIXELS / max(figure.get_size_inches()))
-    figure.savefig(png, format="png", dpi=dpi, metadata={"Software": None})
-    figure.set_layout_engine("none")  # the layout is done, and doing it again would take a third of the time
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)  # the layout is done, and each format would do it again
+    figure.savefig(png, format="png", dpi=figure.dpi, metadata={"Software": None})
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return Drawing(name, caption, png.getvalue(), svg.getvalue().decode("utf-8"), rows)
 

@@ -65,20 +65,22 @@ def alike_arms(arms: Sequence[Arm]) -> list[list[Arm]]:
 
 
 def draw_runs(ax: Axes, arm: Arm, styles: canvas.ArmStyles, unit: str, alike: Sequence[Arm]) -> None:
-    """One line per run; each of the arms alike has its stripe of the line, and its marker at a place of its own."""
+    """One line per run, equal ones once; each of the arms alike has its stripe of the line and a place for its marker."""
     style = styles.of(arm)
     i, n = alike.index(arm), len(alike)
     dash = style.dash if n == 1 else (i * STRIPE, (STRIPE, (n - 1) * STRIPE))
+    lines: dict[tuple[tuple[tuple[float, float], ...], bool], None] = {}
     for run in curves(arm):
-        points = [p for p in run.curve if getattr(p, unit) is not None]
-        if not points:
-            continue
+        points = tuple((x, p.flops) for p in run.curve if (x := getattr(p, unit)) is not None)
+        if points:
+            lines[points, run.status == "done"] = None
+    for points, done in lines:
         line: dict[str, Any] = {"linestyle": ":", "marker": "x", "markevery": [-1]}
-        if run.status == "done":
+        if done:
             place = round((len(points) - 1) * (i + 1) / n)
             line = {"linestyle": dash, "marker": style.marker, "markevery": [place]}
         line |= {"color": style.colour, "linewidth": 1.3, "markersize": 5, "dash_capstyle": "butt"}
-        style.mark(*ax.plot([getattr(p, unit) for p in points], [p.flops for p in points], **line))
+        style.mark(*ax.plot(*zip(*points, strict=True), **line))
 
 
 def draw_flops_by_length(comparison: Comparison) -> canvas.Drawing | None:

@@ -1,7 +1,6 @@
 """The table of arms and the table of verdicts for a paper: LaTeX with booktabs, every string escaped."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from tietrain.report.arms import Comparison, make_stat
 from tietrain.report.pages.markup import count, powers
@@ -80,11 +79,21 @@ def verdicts_table(comparison: Comparison, verdicts: Verdicts) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str) -> str:
-    """The first and the last column, which are words, are aligned left; pandas is imported here."""
-    import pandas
-
-    frame = pandas.DataFrame([map(escape_latex, row) for row in rows], columns=[*map(escape_latex, header)])
-    columns = f"l{'r' * (len(header) - 2)}l"
-    options: dict[str, Any] = {"hrules": True, "position_float": "centering", "column_format": columns}
-    table = frame.style.hide(axis="index").to_latex(caption=escape_latex(caption), label=label, **options)
-    return f"% \\usepackage{{booktabs}}\n{table}"
+    """The first and the last column, which are words, are aligned left."""
+    head, *body = [" & ".join(map(escape_latex, row)) + r" \\" for row in (header, *rows)]
+    lines = [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_latex(caption)}}}",
+        rf"\label{{{label}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(header) - 2)}l}}",
+        r"\toprule",
+        head,
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"

@@ -16,7 +16,7 @@ from tietrain.model.transformer import Transformer
 from tietrain.train.tasks.scoring import Scores, SplitScores, add_generator, score_nats
 from tietrain.train.tasks.task import batch_loss, batch_nats
 
-# Of the text that is shown while training.
+# Of the text that is shown.
 SAMPLE_TOKENS = 40
 
 

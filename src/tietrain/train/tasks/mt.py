@@ -21,7 +21,7 @@ from tietrain.train.tasks import scoring
 from tietrain.train.tasks.scoring import Scores, SplitScores
 from tietrain.train.tasks.task import batch_loss, batch_nats
 
-# Sentences of valid that are shown while training.
+# Sentences of valid that are shown.
 N_SAMPLES = 3
 
 

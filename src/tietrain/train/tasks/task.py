@@ -26,7 +26,7 @@ class Task(Protocol):
         """`nats_per_token` on the lines of `valid` used while training."""
 
     def samples(self, model: Transformer) -> list[dict[str, str]]:
-        """A little of what the model writes by now: name -> text of each piece; draws no random number."""
+        """A little of what the model writes: name -> text of each piece."""
 
     def score(self, model: Transformer, split: str) -> SplitScores:
         """Final scores of a split."""
