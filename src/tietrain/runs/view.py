@@ -57,7 +57,7 @@ class Run:
 
     status: of `runs.STATUSES`, or `unreadable` or `damaged`; only `done` runs enter a mean.
     settings, fingerprints, machine, declared: full dotted key -> value. owner, shapes: slot -> owner, slot -> shape.
-    views: what is read through views, in words.
+    views: what is read through views, in words. viewed: slot -> names of its views.
     flops_by_kind: kind of FLOP_KINDS -> forward FLOPs per target token along the route of stacks, with sources as long as
         targets; `scores` per token and per token of length.
     steps, tokens (target), flops (training), seconds: totals so far; None if not recorded.
@@ -91,6 +91,7 @@ class Run:
     total_seconds: float | None = None
     owner: dict[str, str] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    viewed: dict[str, str] = field(default_factory=dict)
     convention: str = ""
     params: int | None = None
     params_untied: int | None = None
@@ -246,6 +247,10 @@ def _plan_fields(body: Any) -> dict[str, Any]:
     return {
         "owner": {clean_text(s["slot"]): clean_text(s["owner"]) for s in slots},
         "shapes": {clean_text(s["slot"]): tuple(_count(n) for n in s["shape"]) for s in slots},
+        "viewed": {
+            clean_text(slot): ", ".join(clean_text(str(name)) for name, _ in chain)
+            for slot, chain in body.get("views", {}).items()
+        },
     }
 
 

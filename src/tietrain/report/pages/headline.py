@@ -62,7 +62,7 @@ def make_headline(comparison: Comparison, verdicts: Verdicts) -> Headline:
         return Headline(_keep(others, verdicts), "nothing: every other arm was worse", "nothing", sure)
     most = max(verdicts.arms, key=lambda v: v.arm.first.params_saved or 0)
     saves = "nothing was shared"
-    if most.arm.first.params_saved:
+    if (most.arm.first.params_saved or 0) > 0:
         saves = f"at most {saved_text(most.arm.first, ' parameters')}, by {most.arm.name}{_stored(most)}"
     sentences = [f"{v.arm.name} {_scores(v, verdicts)}" for v in _shown(others)]
     why = "; ".join(_why_none(comparison, verdicts))
