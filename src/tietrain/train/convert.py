@@ -119,9 +119,8 @@ def _with_vocabulary(parent: Path, base: RunConfig, config: RunConfig) -> RunCon
     if "auto" == config.data.vocabulary == base.data.vocabulary and config.joint_vocabulary != base.joint_vocabulary:
         if needs_joint_vocabulary(config.tying.ties):
             problem = f"it ties tables of several languages, and {parent} has a vocabulary for each"
-            raise SettingsError(
-                f"tying={config.tying_label}", problem, "start from a run that was made with data.vocabulary=joint"
-            )
+            remedy = "start from a run that was made with data.vocabulary=joint"
+            raise SettingsError(f"tying={config.tying_label}", problem, remedy)
         config = replace(config, data=replace(config.data, vocabulary="joint"))
         base = replace(base, data=config.data)
     before, now = result_settings(base), result_settings(config)
