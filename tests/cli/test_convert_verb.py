@@ -61,7 +61,10 @@ def logits(run: Path) -> torch.Tensor:
         return model.logits(model(sources, ids))
 
 
-@pytest.mark.parametrize(("parent", "ties"), [("lm", "none"), ("joint", "cycle"), ("separate", "pre_softmax")])
+@pytest.mark.parametrize(
+    ("parent", "ties"),
+    [("lm", "none"), ("joint", "cycle"), pytest.param("separate", "pre_softmax", marks=pytest.mark.slow)],
+)
 def test_convert_makes_a_run_that_trains_on(parents, cli, tmp_path, parent, ties):
     before = contents(parents / parent)
     ran = cli("convert", str(parents / parent), f"tying={ties}", LONGER, "run_dir=new", "--json")

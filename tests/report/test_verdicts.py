@@ -73,10 +73,12 @@ def test_judge_compares_converted_arms_with_those_of_the_same_conversion_alone(t
     write_arm(tmp_path, "lm", "cross_layer", shifted(0.001), report, converted=converted, parent="run-7")
     verdicts, arms = judged(tmp_path)
     assert arms["pre_softmax"].verdict == "better"
-    assert arms["cross_layer"].base is None
-    assert arms["cross_layer"].verdict == "no verdict (no arm none of the same conversion)"
+    assert arms["cross_layer (converted)"].base is None
+    assert arms["cross_layer (converted)"].verdict == "no verdict (no arm none of the same conversion)"
     (said,) = [line for line in notes(verdicts) if "run-7" in line]
-    assert said.startswith("`cross_layer` was converted from `run-7` (`tying=pre_softmax at step 30 by mean")
+    assert said.startswith(
+        "`cross_layer (converted)` was converted from `run-7` (`tying=pre_softmax at step 30 by mean"
+    )
     (comparison,) = compare(make_arms(collect(tmp_path)))
     assert said.replace("`", "") in method_sentences(comparison, replace(verdicts, tuned=False))
     assert "Runs started from" not in " ".join(method_details(comparison))
@@ -84,8 +86,8 @@ def test_judge_compares_converted_arms_with_those_of_the_same_conversion_alone(t
     write_arm(tmp_path, "lm", "none", shifted(0.0), report, converted=converted, parent="run-7")
     verdicts, arms = judged(tmp_path)
     of_conversion = arms["none (converted)"]
-    assert arms["cross_layer"].base.arm is of_conversion.arm
-    assert arms["cross_layer"].verdict == "equivalent at this rate"  # converted arms are not tuned
+    assert arms["cross_layer (converted)"].base.arm is of_conversion.arm
+    assert arms["cross_layer (converted)"].verdict == "equivalent at this rate"  # converted arms are not tuned
     assert arms["pre_softmax"].base.arm.converted == ""
     assert "Both were converted" in make_headline(comparison, verdicts).answer
 

@@ -234,10 +234,10 @@ def make_arms(runs: Iterable[Run]) -> list[Arm]:
             key = (run.task, run.arm) if run.arm else (run.task, "", run.label or run.path, run.status)
             groups.setdefault(key, []).append(run)
     arms = [Arm(k[1], "", tuple(group), tuple(trials.get(group_of(group[0]), ()))) for k, group in groups.items()]
-    alike: dict[tuple[str, str, str], list[Arm]] = {}
+    alike: dict[tuple[str, str, str, bool], list[Arm]] = {}
     for arm in arms:
-        alike.setdefault((arm.task, arm.corpus, arm.label), []).append(arm)
-    return [replace(arm, name=_name(arm, alike[arm.task, arm.corpus, arm.label])) for arm in arms]
+        alike.setdefault(_kind(arm), []).append(arm)
+    return [replace(arm, name=_name(arm, alike[_kind(arm)])) for arm in arms]
 
 
 def compare(arms: Iterable[Arm]) -> list[Comparison]:
@@ -256,25 +256,30 @@ def compare(arms: Iterable[Arm]) -> list[Comparison]:
     return comparisons
 
 
+def _kind(arm: Arm) -> tuple[str, str, str, bool]:
+    return arm.task, arm.corpus, arm.label, bool(arm.converted)
+
+
 def _name(arm: Arm, alike: list[Arm]) -> str:
     """The label and, in brackets, the settings in which the arm differs from others of that label: the tie's first."""
     shown = arm.label or "(no label)"
-    if len(alike) == 1:
-        return shown
+    marks = ["converted"] if arm.converted else []
+    if len(alike) > 1:
+        marks.append(_apart(arm, alike))
+    return f"{shown} ({', '.join(marks)})" if marks else shown
+
+
+def _apart(arm: Arm, alike: list[Arm]) -> str:
     every = [other.first.settings for other in alike]
     keys = set().union(*every) - {"seed", "tune.point"}
     apart = [key for key in keys if len({repr(settings.get(key)) for settings in every}) > 1]
     apart.sort(key=lambda key: (not key.startswith("tying."), key))
     leaves = [key.rsplit(".", 1)[-1] for key in apart]
     named = {key: leaf if leaves.count(leaf) == 1 else key for key, leaf in zip(apart, leaves, strict=True)}
-    texts = [", ".join(_shown(named[k], settings[k]) for k in apart if k in settings) for settings in every]
+    texts = [", ".join(f"{named[k]}={show_value(settings[k])}" for k in apart if k in settings) for settings in every]
     own = texts[alike.index(arm)]
     clear = own and texts.count(own) == 1 and len(own) <= MAX_NAME
-    return f"{shown} ({own})" if clear else f"{shown} ({arm.id[:6] or arm.first.status})"
-
-
-def _shown(name: str, value: Scalar) -> str:
-    return name if name == "converted" else f"{name}={show_value(value)}"
+    return own if clear else arm.id[:6] or arm.first.status
 
 
 def show_value(value: Scalar) -> str:
