@@ -1,13 +1,17 @@
 """Decay is for matrices, every owner is held once, a step is the textbook's, and learning rates stay within bounds."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import every_scheme
 from tietrain.config import OptimConfig
+from tietrain.config.training import RoleRates
 from tietrain.errors import SettingsError
-from tietrain.train.optim import build_optimizer, fraction_spent, learning_rate
+from tietrain.train.optim import build_optimizer, fraction_spent, learning_rate, set_learning_rate
 from tiny_models import build
 
 
@@ -27,6 +31,41 @@ def test_build_optimizer_holds_a_tied_matrix_once_and_decays_matrices_alone(tied
     for owner in tied.plan.owners:
         decays = len(owner.shape) > 1 and (decay_tables or owner.kind != "table")
         assert decay[id(tied.parameter(owner.name))] == (0.3 if decays else 0.0), owner.name
+
+
+def test_rates_by_role(tied):
+    """A tied table has the role `tied` alone, whatever its uses have."""
+    factors = RoleRates(input=9.0, output=9.0, tied=3.0, vectors=0.5)
+    optimizer = build_optimizer(tied, OptimConfig(lr=0.1, lr_factor=factors))
+    set_learning_rate(optimizer, 0.2)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    for owner in tied.plan.owners:
+        factor = 3.0 if owner.kind == "table" else 0.5 if len(owner.shape) < 2 else 1.0
+        assert rates[id(tied.parameter(owner.name))] == pytest.approx(0.2 * factor), owner.name
+
+
+def test_shared_gradient_is_for_layers_and_adam_is_indifferent_to_it():
+    """Without clipping and eps Adam divides any factor out again; SGD moves by it. Tables and what is not shared keep theirs."""
+    moved = {}
+    for name, rule in itertools.product(("adam", "sgd"), ("sum", "mean", "root")):
+        model = every_scheme.build("lm", "[pre_softmax,universal]", "model.n_layers=4")
+        config = OptimConfig(name=name, lr=0.1, eps=1e-30, weight_decay=0.0, shared_gradient=rule)
+        optimizer = build_optimizer(model, config)
+        before = {key: p.detach().clone() for key, p in model.named_parameters()}
+        for p in model.parameters():
+            p.grad = torch.full_like(p, 0.2)
+        optimizer.scale_gradients()
+        optimizer.step()
+        moved[name, rule] = {key: float((before[key] - p.detach()).mean()) for key, p in model.named_parameters()}
+    for key in moved["sgd", "sum"]:
+        shared = key.startswith("decoder.0.")
+        assert moved["sgd", "mean"][key] == pytest.approx(moved["sgd", "sum"][key] / (4 if shared else 1), rel=1e-3), (
+            key
+        )
+        assert moved["sgd", "root"][key] == pytest.approx(moved["sgd", "sum"][key] / (2 if shared else 1), rel=1e-3), (
+            key
+        )
+        assert moved["adam", "mean"][key] == pytest.approx(moved["adam", "sum"][key], rel=1e-3), key
 
 
 def test_optimizer_decays_once(tied):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tietrain.train.hardware import resolve_hardware
-from tietrain.train.optim import _row_seeds, build_optimizer, train_step
+from tietrain.train.optim import build_optimizer, train_step, with_dropout
 from tiny_run import RandomTask, build_model, tiny_config
 
 
@@ -29,10 +29,12 @@ def test_train_step_draws_dropout_from_seed_and_step():
 
 
 def test_row_seeds_differ_in_every_row_of_every_step():
-    rows = torch.cat([_row_seeds(50, seed, step) for seed in (1, 2) for step in (1, 2, 12)])
-    assert rows.dtype == torch.int32 and len(rows.unique()) == 300
-    assert torch.equal(_row_seeds(50, 2, 12), rows[-50:])
-    assert (rows < 0).sum() in range(110, 190)
+    batch = RandomTask(tiny_config()).batches.batch(0, 0)
+    n = len(batch.tgt_in_ids)
+    rows = torch.cat([with_dropout(batch, seed, step).row_seeds for seed in range(20) for step in (1, 2, 12)])
+    assert rows.dtype == torch.int32 and len(rows.unique()) == len(rows) == 60 * n
+    assert torch.equal(with_dropout(batch, 19, 12).row_seeds, rows[-n:])
+    assert 0.35 < (rows < 0).float().mean() < 0.65
 
 
 @pytest.mark.parametrize("task_name", ["lm", "mt"])

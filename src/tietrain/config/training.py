@@ -1,6 +1,6 @@
 """How a model is trained, and on what machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 from tietrain.config.setting import check, check_section, setting, when
@@ -13,6 +13,29 @@ ADAM = when("optim.name", "adamw", "adam")
 
 
 @dataclass
+class RoleRates:
+    """Learning rates by role, as factors on optim.lr; null is 1. A table that is embedding and output has the role tied alone."""
+
+    source: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
+    """Of tables that encoders alone read."""
+    input: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
+    """Of other tables that are read as embeddings alone."""
+    output: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
+    """Of tables that are output projections alone."""
+    tied: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
+    """Of tables that are embeddings and output projections."""
+    positions: Optional[float] = setting(None, when("model.positions", "learned"), gt=0, tunable=True, absent=None)
+    """Of learned positions."""
+    matrices: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
+    """Of all other matrices."""
+    vectors: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
+    """Of norms and biases."""
+
+    def __post_init__(self) -> None:
+        check_section(self, "optim.lr_factor.")
+
+
+@dataclass
 class OptimConfig:
     """Optimizer and schedule; warm-up and decay are fractions of the stated budget."""
 
@@ -20,6 +43,10 @@ class OptimConfig:
     """Optimizer."""
     lr: float = setting(2e-3, gt=0, tunable=True)
     """Peak learning rate."""
+    lr_factor: RoleRates = field(default_factory=RoleRates)
+    shared_gradient: str = setting("sum", choices=("sum", "mean", "root"), tunable=True, absent="sum")
+    """What becomes of the gradients of a shared layer's n uses: their sum, sum / n, or sum / sqrt(n). Tables keep the sum; the
+    view input_gradient scales one of their uses."""
     betas: list[float] = setting([0.9, 0.98], ADAM, ge=0, lt=1, tunable=True)
     """Decay of the two moments."""
     eps: float = setting(1e-8, ADAM, gt=0, tunable=True)
@@ -84,6 +111,9 @@ class TrainConfig:
     """Steps between two checkpoints."""
     log_every: int = setting(10, ge=1, identity=False)
     """Steps between two rows of metrics.jsonl."""
+    probe_every: Optional[int] = setting(None, ge=1, identity=False, absent=None)
+    """Steps between two looks at the gradients of shared parameters, each use apart; null for none. A look takes one more
+    forward and backward pass."""
     average: str = setting("none", choices=("none", "last", "best"), tunable=True)
     """Weights that are scored: those of the best evaluation, or the mean of those of the last or best n_averaged. Best
     is lowest nats per token on valid."""

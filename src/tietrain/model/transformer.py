@@ -105,6 +105,7 @@ class Transformer(nn.Module):
             self._views.setdefault(slot.block, {})[slot.leaf] = self._held(made)
             self._aside[slot.block] = self._held(aside)
         self._kept: dict[str, StillWeights] | None = None
+        self._apart: Mapping[str, Tensor] = {}
         # Where dropout is, by name: layers that share parameters drop other numbers, arms with other ties the same.
         self._places = {
             name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], signed=True) for name in self._blocks
@@ -174,6 +175,7 @@ class Transformer(nn.Module):
 
     def _read_weights(self, block: str) -> Weights:
         weights = {leaf: getattr(holder, attribute) for leaf, (holder, attribute) in self._blocks[block].items()}
+        weights |= {leaf: self._apart[name] for leaf in weights if (name := f"{block}.{leaf}") in self._apart}
         for leaf, reads in self._views.get(block, {}).items():
             weights[leaf] = _read(weights[leaf], reads)
         return weights
@@ -189,6 +191,15 @@ class Transformer(nn.Module):
             yield
         finally:
             self._kept = None
+
+    @contextmanager
+    def apart(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+        """Inside, each of these slots reads its own tensor in the place of its owner's parameter, through the same views."""
+        self._apart = tensors
+        try:
+            yield
+        finally:
+            self._apart = {}
 
     def output_weights(self, stack: str | None = None) -> tuple[Tensor, Tensor | None]:
         """The output projection of a stack, None for the only one: matrix [V, D], and bias [V] if the shape has one.

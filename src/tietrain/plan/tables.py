@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tietrain.plan.plan import TyingPlan
+from tietrain.plan.slots import Slot
 
 # Initial standard deviation of learned positions that have none of their own. Source: Radford et al. 2019, code.
 POSITION_STD = 0.02
@@ -29,6 +30,15 @@ class Tables:
         common = POSITION_STD if role == "positions" else self.std
         found = self.by_role.get(role, common)
         return d_model**-0.5 if found is None else found
+
+
+def role_of(plan: TyingPlan, store: Slot) -> str:
+    """The role of a stored tensor: that of its table, `positions`, `matrices` or `vectors`."""
+    if store.kind == "table":
+        return table_role(plan, store.name)
+    if store.kind == "positions":
+        return "positions"
+    return "matrices" if len(store.shape) > 1 else "vectors"
 
 
 def table_role(plan: TyingPlan, owner: str) -> str:

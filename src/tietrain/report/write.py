@@ -11,7 +11,7 @@ import matplotlib
 from tietrain.errors import SettingsError
 from tietrain.report.arms import Arm, Comparison, compare, make_arms
 from tietrain.report.extremes import EACH, extremes
-from tietrain.report.figures import flops, losses, model, scores, tuning
+from tietrain.report.figures import flops, losses, model, scores, tuning, uses
 from tietrain.report.figures.canvas import RC_PARAMS, ArmStyles, Drawing
 from tietrain.report.pages import exports, latex
 from tietrain.report.pages.convergence_text import convergence_rows
@@ -126,6 +126,7 @@ def draw_all(comparison: Comparison, verdicts: Verdicts, styles: ArmStyles) -> l
             flops.draw_training_flops(comparison, styles),
             flops.draw_flops_by_length(comparison),
             *tuning.draw_tuning(comparison, styles),
+            uses.draw_uses(comparison, styles),
         ]
     return [replace(drawing, caption=drawing.caption + note) for drawing in drawings if drawing]
 

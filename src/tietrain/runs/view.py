@@ -36,8 +36,9 @@ MAX_TEXT = 1000
 # Evaluations that are kept of a curve; while there are more, every other one is left out.
 MAX_POINTS = 1000
 MAX_DEPTH = 12
-# Looks at a model that are kept.
+# Looks at a model that are kept, and looks at its gradients.
 MAX_LOOKS = 8
+MAX_ANATOMY = 200
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Run:
         targets; `scores` per token and per token of length.
     steps, tokens (target), flops (training), seconds: totals so far; None if not recorded.
     checkpoint_step, chosen_by: the step of the scored weights, and how they were chosen.
-    looks: what was seen of the model at a few steps, in order (see `train.probe`). row_norms: role of table -> mean norm of
+    looks: what was seen of the model at a few steps, in order (see `train.probe`). anatomy: of its gradients by use (see
+        `train.anatomy`). row_norms: role of table -> mean norm of
         the rows that were scored.
     no_curve: why existing metrics could not be read.
     scores: split -> score -> number; reasons: `split.score` -> why it is empty. means: split that is the mean over
@@ -114,6 +116,7 @@ class Run:
     windows: dict[str, Scalar] = field(default_factory=dict)
     curve: tuple[Point, ...] = ()
     looks: tuple[dict[str, float], ...] = ()
+    anatomy: tuple[dict[str, float], ...] = ()
     row_norms: dict[str, float] = field(default_factory=dict)
     no_curve: str = ""
 
@@ -291,10 +294,13 @@ def _with_progress(run: Run, record: runs.RunRecord) -> Run:
 def _with_curve(run: Run, directory: Path) -> Run:
     points = []
     looks: list[dict[str, float]] = []
+    anatomy: list[dict[str, float]] = []
     try:
         for row in rows(directory):
             if row.get("split") == "probe" and len(looks) < MAX_LOOKS:
                 looks.append(_numbers(row))
+            if row.get("split") == "anatomy" and len(anatomy) < MAX_ANATOMY:
+                anatomy.append(_numbers(row))
             if row.get("split") != "valid":
                 continue
             numbers = _numbers({name: row.get(name) for name in ("step", "tokens", "flops", "nats_per_token")})
@@ -306,7 +312,7 @@ def _with_curve(run: Run, directory: Path) -> Run:
     points.sort(key=lambda p: p.step)
     while len(points) > MAX_POINTS:
         points = points[:0:-2][::-1]
-    return replace(run, curve=tuple(points), looks=tuple(looks))
+    return replace(run, curve=tuple(points), looks=tuple(looks), anatomy=tuple(anatomy))
 
 
 def number(value: Any) -> float | None:

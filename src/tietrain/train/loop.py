@@ -16,6 +16,7 @@ from tietrain.errors import DivergedError
 from tietrain.model.audit import audit_model, audit_optimizer
 from tietrain.model.transformer import Transformer
 from tietrain.plan.flops import length_units
+from tietrain.train.anatomy import Anatomy
 from tietrain.train.averaging import keep_weights, make_smoothed, note_evaluation, remove_unnamed, smooth
 from tietrain.train.checkpoint import save_checkpoint
 from tietrain.train.experiment import Experiment
@@ -28,6 +29,7 @@ from tietrain.train.optim import (
     learning_rate,
     set_learning_rate,
     train_step,
+    with_dropout,
 )
 from tietrain.train.probe import Probe
 from tietrain.train.resume import make_identity, resume
@@ -86,6 +88,7 @@ def fit(
     budgets = config.train.budgets
     saved = state.step  # the step of the newest checkpoint
     probe = Probe(model, task)
+    anatomy = Anatomy(model, optimizer, task.loss, hardware, config.optim)
     compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
     with Telemetry(experiment, hardware, log, trackers) as telemetry, _settled_heap():
         while fraction_spent(state.used, budgets) < 1 and stop.signal is None:
@@ -96,6 +99,9 @@ def fit(
             state.lr = learning_rate(config.optim, fraction_spent(state.middle_of_step(batch.n_tokens, flops), budgets))
             set_learning_rate(optimizer, state.lr)
             seen = probe.before_step(state)
+            is_looked_at = _is_due(state.step, config.train.probe_every)
+            if is_looked_at:
+                anatomy.before_step(with_dropout(batch, config.seed, state.step + 1), state.step)
             sums = train_step(
                 compute,
                 optimizer,
@@ -112,7 +118,9 @@ def fit(
             _advance(state, batch, sums, flops, time.perf_counter() - began, task.batches.n_batches(state.epoch))
 
             if seen:
-                telemetry.add_probe_row(state, probe.after_step(seen))
+                telemetry.add_look(state, "probe", probe.after_step(seen))
+            if is_looked_at:
+                telemetry.add_look(state, "anatomy", anatomy.after_step(sums.grad_norm))
 
             now = fraction_spent(state.used, budgets)
             is_last = now >= 1
@@ -160,6 +168,10 @@ def _advance(state: TrainState, batch: Batch, sums: StepSums, flops: int, second
     interval.nll += sums.nll
     interval.tokens += batch.n_tokens
     interval.seconds += seconds
+
+
+def _is_due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0
 
 
 def _evaluation_is_due(train: TrainConfig, step: int, before: float, now: float) -> bool:

@@ -1,7 +1,7 @@
 """Optimizers over owners, their learning rate, and one training step: micro-batches, clipping, one update."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,8 @@ from tietrain.data.encoded import draws
 from tietrain.errors import DivergedError
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
+from tietrain.plan.plan import TyingPlan
+from tietrain.plan.tables import role_of
 from tietrain.train.hardware import Hardware
 
 # The first step of a run bounded by seconds alone has no known length: warm-up starts here instead of at 0.
@@ -27,11 +29,19 @@ class Optimizer:
     Those load torch's compiler into the process, for more than a second. A fused kernel passes once over each parameter;
     measured three times faster than the loop on a CPU.
 
-    param_groups: each with its parameters, weight decay and rate. state: parameter -> name -> moment or count of steps.
+    param_groups: each with its parameters, weight decay, rate, and the factor of its rate. state: parameter -> name -> moment or
+        count of steps.
+
+    Args:
+        of_uses: parameter -> what its gradient is multiplied by before clipping, of shared layers.
     """
 
-    def __init__(self, groups: Iterable[Mapping[str, Any]], config: OptimConfig):
-        self.param_groups = [{**group, "lr": config.lr} for group in groups]
+    def __init__(
+        self, groups: Iterable[Mapping[str, Any]], config: OptimConfig, of_uses: Mapping[Tensor, float] | None = None
+    ):
+        self.param_groups = [{"lr_factor": 1.0, **group} for group in groups]
+        self._of_uses = of_uses or {}
+        set_learning_rate(self, config.lr)
         self.state: dict[Tensor, dict[str, Tensor]] = {}
         self._config = config
 
@@ -43,6 +53,12 @@ class Optimizer:
             if moved:
                 update = self._step_sgd if self._config.name == "sgd" else self._step_adam
                 update(moved, [p.grad for p in moved], lr=group["lr"], weight_decay=group["weight_decay"])
+
+    def scale_gradients(self) -> None:
+        """Make of each shared layer's summed gradient what `optim.shared_gradient` says."""
+        for p, factor in self._of_uses.items():
+            if p.grad is not None:
+                p.grad *= factor
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -81,18 +97,40 @@ def build_optimizer(model: Transformer, config: OptimConfig) -> Optimizer:
 
     Source: Loshchilov & Hutter 2019 (AdamW); Radford et al. 2019 code and its successors (no decay of vectors).
     """
-    parameters = dict(model.named_parameters())
-    kept = {store.name for store in model.plan.stores if store.kind == "table" and not config.decay_tables}
-    decayed = [p for name, p in parameters.items() if p.ndim >= 2 and name not in kept]
-    others = [p for name, p in parameters.items() if p.ndim < 2 or name in kept]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return Optimizer([group for group in groups if group["params"]], config)
+    groups: dict[tuple[bool, float], list[Tensor]] = {}
+    for store in model.plan.stores:
+        p = model.get_parameter(store.name)
+        decays = p.ndim >= 2 and (store.kind != "table" or config.decay_tables)
+        factor = getattr(config.lr_factor, role_of(model.plan, store))
+        groups.setdefault((decays, 1.0 if factor is None else factor), []).append(p)
+    of_uses: dict[Tensor, float] = {
+        model.get_parameter(name): _of_uses(config, len(uses)) for name, uses in _shared_layers(model.plan)
+    }
+    return Optimizer(
+        [
+            {"params": found, "weight_decay": config.weight_decay if decays else 0.0, "lr_factor": factor}
+            for (decays, factor), found in sorted(groups.items(), key=lambda group: group[0], reverse=True)
+        ],
+        config,
+        of_uses if config.shared_gradient != "sum" else None,
+    )
+
+
+def _shared_layers(plan: TyingPlan) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Every stored tensor of a layer that several slots read, and these."""
+    for store in plan.stores:
+        if store.layer is not None and len(plan.readers[store.name]) > 1:
+            yield store.name, plan.readers[store.name]
+
+
+def _of_uses(config: OptimConfig, n: int) -> float:
+    return 1 / n if config.shared_gradient == "mean" else n**-0.5
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Give every group this rate."""
+    """Give every group this rate, times the factor of its roles."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["lr_factor"]
 
 
 def learning_rate(config: OptimConfig, fraction: float) -> float:
@@ -161,7 +199,7 @@ def train_step(
     Raises:
         DivergedError: loss or gradient norm is not finite; the weights are those before the step.
     """
-    batch = replace(batch, row_seeds=_row_seeds(len(batch.tgt_in_ids), seed, step))
+    batch = with_dropout(batch, seed, step)
     micro_batches = split_batch(batch, hardware.device_batch_tokens) if hardware.device_batch_tokens else [batch]
     objective = nll = 0.0
     padded_tokens = 0
@@ -172,6 +210,7 @@ def train_step(
         objective += sums.objective.item()
         nll += sums.nll.item()
         padded_tokens += micro_batch.padded_tokens
+    optimizer.scale_gradients()
     grad_norm = _clip(model, clip_norm)
     for name, value in (("loss", objective), ("gradient norm", grad_norm)):
         if not math.isfinite(value):
@@ -194,6 +233,7 @@ def _clip(model: nn.Module, clip_norm: float | None) -> float:
     return norm
 
 
-def _row_seeds(n_rows: int, seed: int, step: int) -> Tensor:
-    """What the dropout of each row of a step is drawn from, int32 [B]."""
-    return torch.from_numpy(draws(n_rows, "dropout", seed, step).astype(np.uint32).view(np.int32))
+def with_dropout(batch: Batch, seed: int, step: int) -> Batch:
+    """The batch with what the dropout of each row in a step is drawn from, int32 [B]."""
+    seeds = draws(len(batch.tgt_in_ids), "dropout", seed, step).astype(np.uint32).view(np.int32)
+    return replace(batch, row_seeds=torch.from_numpy(seeds))

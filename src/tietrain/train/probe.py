@@ -8,7 +8,7 @@ from torch import Tensor
 from tietrain.data.batches.batching import split_batch
 from tietrain.data.tokenizer import PAD_ID
 from tietrain.model.transformer import Transformer, device_of
-from tietrain.plan.tables import table_role
+from tietrain.plan.tables import role_of
 from tietrain.train.state import TrainState
 from tietrain.train.tasks.task import Task
 
@@ -29,7 +29,7 @@ class Probe:
     A look is `above_uniform`, nats per token minus ln V; `logit_std` and `own_logit`, the spread of the logits and the mean
     logit of the token just read (causal models only: a table that is embedding and output scores it highly); and for each
     role `grad_norm_ROLE` and, of tables, `row_norm_ROLE`. Around a step also `update_ROLE`, the norm of what it adds over
-    that of what was there. Roles: those of `plan.tables.table_role`, positions, matrices, vectors.
+    that of what was there. Roles: those of `plan.tables.role_of`.
     """
 
     def __init__(self, model: Transformer, task: Task):
@@ -84,9 +84,7 @@ def row_norms(model: Transformer) -> dict[str, float]:
 def _roles(model: Transformer) -> Roles:
     roles: Roles = {}
     for store in model.plan.stores:
-        other = "matrices" if len(store.shape) > 1 else "vectors"
-        role = table_role(model.plan, store.name) if store.kind == "table" else other
-        roles.setdefault("positions" if store.kind == "positions" else role, []).append(model.get_parameter(store.name))
+        roles.setdefault(role_of(model.plan, store), []).append(model.get_parameter(store.name))
     return roles
 
 

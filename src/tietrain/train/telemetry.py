@@ -83,9 +83,9 @@ class Telemetry:
         self._add(row)
         self._log(f"step {state.step}: valid {row['nats_per_token']:.4f} nats per token, ppl {row['ppl']:.4g}")
 
-    def add_probe_row(self, state: TrainState, seen: Mapping[str, float]) -> None:
-        """Log a look at how the model begins."""
-        self._add({**_where(state, "probe"), **seen})
+    def add_look(self, state: TrainState, name: str, seen: Mapping[str, float]) -> None:
+        """Log a look at the model; name: its split, `probe` or `anatomy`."""
+        self._add({**_where(state, name), **seen})
 
     def sync(self) -> dict[str, Any]:
         """Bring the rows to the disk, before a checkpoint that counts on them; returns their size and sha256."""

@@ -62,7 +62,7 @@ def split_batch(batch: Batch, device_batch_tokens: int) -> list[Batch]:
     """
     longer = np.max(list(batch.lengths.values()), axis=0)
     parts = cut(np.arange(len(longer)), longer, device_batch_tokens)
-    return [batch] if len(parts) == 1 else [_part(batch, int(rows[0]), int(rows[-1]) + 1) for rows in parts]
+    return [batch] if len(parts) == 1 else [rows_of(batch, int(rows[0]), int(rows[-1]) + 1) for rows in parts]
 
 
 def as_tensor(ids: np.ndarray) -> Tensor:
@@ -70,7 +70,8 @@ def as_tensor(ids: np.ndarray) -> Tensor:
     return torch.from_numpy(ids.astype(np.int64, copy=False))
 
 
-def _part(batch: Batch, start: int, end: int) -> Batch:
+def rows_of(batch: Batch, start: int, end: int) -> Batch:
+    """Some rows of a batch as one of their own, padding trimmed."""
     lengths = {stack: side[start:end] for stack, side in batch.lengths.items()}
     longest = max(lengths[batch.stack])
     sources = {stack: ids[start:end, : max(lengths[stack])] for stack, ids in batch.sources.items()}

@@ -16,6 +16,7 @@ from tietrain.report.pages.method import method_details, method_sentences
 from tietrain.report.pages.starts import starts_text
 from tietrain.report.pages.tables import cost_table, left_out_table, score_table, shown_scores
 from tietrain.report.pages.tuning_text import doubts, tuned_arms, tuning_text
+from tietrain.report.pages.uses_text import uses_text
 from tietrain.report.pages.verdict_text import heading, verdict_blocks
 from tietrain.report.ties import describe_ties
 from tietrain.report.verdicts import Verdicts
@@ -65,6 +66,7 @@ def make_sections(comparison: Comparison, verdicts: Verdicts, drawings: Sequence
         Section("Tuning", tuning_text(comparison)),
         Section("How the arms begin", starts_text(comparison, verdicts)),
         Section("How fast the arms learn", convergence_text(verdicts)),
+        Section("What the uses of shared parameters ask for", uses_text(comparison)),
         Section("What differs between the arms", _differences(comparison)),
         Section("What is tied", _ties(comparison)),
         Section("Method, to paste", _method(comparison, verdicts)),
