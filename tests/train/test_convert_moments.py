@@ -1,5 +1,7 @@
 """The optimizer's state under other ties: the closed forms of untying and tying, and what begins anew."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -63,11 +65,17 @@ def test_convert_moments_of_tied_uses_add_up_and_of_second_moments_the_roots():
         torch.testing.assert_close(now["exp_avg_sq"], roots.square(), rtol=1e-12, atol=0.0)
 
 
-def test_convert_moments_to_and_fro_is_the_identity():
-    old, before = made(TIED, seed=1)
-    untied, between = made({})
+@pytest.mark.parametrize("shared_gradient", ["sum", "mean", "root"])
+def test_convert_moments_to_and_fro_is_the_identity(shared_gradient):
+    config = replace(ADAM, shared_gradient=shared_gradient)
+    old, before = made(TIED, config, seed=1)
+    untied, between = made({}, config)
     convert_moments(old, before, untied, between)
-    again, after = made(TIED)
+    owner = "decoder.0.ffn.in.weight"  # of four uses
+    share = {"sum": 4, "mean": 1, "root": 2}[shared_gradient]
+    moment = state_of(old, before, owner)["exp_avg"] / share
+    torch.testing.assert_close(state_of(untied, between, "decoder.1.ffn.in.weight")["exp_avg"], moment)
+    again, after = made(TIED, config)
     convert_moments(untied, between, again, after)
     for name, p in old.named_parameters():
         for field, value in before.state[p].items():

@@ -156,7 +156,8 @@ def convert_moments(old: Transformer, before: Optimizer, new: Transformer, after
     """Give an optimizer the state that another one has reached, for the plan of the new model.
 
     A gradient of n tied uses is the sum of theirs, so that each has 1/n of its first moment, 1/n^2 of its second. Those of
-    uses that are tied add up, of second moments their roots: exact if the gradients of the uses are proportional.
+    uses that are tied add up, of second moments their roots: exact if the gradients of the uses are proportional. What
+    `optim.shared_gradient` multiplies gradients with counts in both.
 
     Returns:
         The stored tensors whose state begins at zero, because what they stand for was not stored before.
@@ -170,10 +171,13 @@ def convert_moments(old: Transformer, before: Optimizer, new: Transformer, after
         if len(found) < len(sources):
             fresh.append(store)
             found = []
-        uses = [(before.state.get(old.get_parameter(name), {}), len(old.plan.readers[name])) for name in found]
+        uses = [(old.get_parameter(name), len(old.plan.readers[name])) for name in found]
+        shares = [(before.state.get(p, {}), n * before.of_uses.get(p, 1.0)) for p, n in uses]
+        factor = after.of_uses.get(parameter, 1.0)
         turned = [_is_turned(old.plan, new.plan, reader) for reader in readers]
         state = {
-            field: _moment(field, parameter, [_of_use(held, field, n) for held, n in uses], turned) for field in fields
+            field: _moment(field, parameter, factor, [_of_use(held, field, n) for held, n in shares], turned)
+            for field in fields
         }
         if state:  # SGD without momentum has none
             after.state[parameter] = state
@@ -195,22 +199,24 @@ def _is_turned(old: TyingPlan, new: TyingPlan, reader: str) -> bool:
     return slot is not None and old.asked(slot).kind != new.asked(slot).kind
 
 
-def _of_use(state: Mapping[str, Tensor], field: str, n_uses: int) -> Tensor | None:
-    """The part of an owner's state that is one use's, of a second moment its root; None if it was never moved."""
+def _of_use(state: Mapping[str, Tensor], field: str, share: float) -> Tensor | None:
+    """An owner's state over `share`, which makes it one use's, of a second moment its root; None if it was never moved."""
     value = state.get(field)
     if value is None or field not in (*LINEAR, SQUARED):
         return value
-    return (value.double().sqrt() if field == SQUARED else value.double()) / n_uses
+    return (value.double().sqrt() if field == SQUARED else value.double()) / share
 
 
-def _moment(field: str, parameter: Tensor, parts: Sequence[Tensor | None], turned: Sequence[bool]) -> Tensor:
-    """The state of an owner from those of its uses; the count of steps is the largest of theirs."""
+def _moment(
+    field: str, parameter: Tensor, factor: float, parts: Sequence[Tensor | None], turned: Sequence[bool]
+) -> Tensor:
+    """The state of an owner, whose gradient is multiplied by a factor, from those of its uses; of their counts the largest."""
     found = [
         part.t() if is_turned else part for part, is_turned in zip(parts, turned, strict=False) if part is not None
     ]
     if field not in (*LINEAR, SQUARED):
         return max(found, key=float).clone() if found else torch.zeros(())
-    total = sum(found, torch.zeros(parameter.shape, dtype=torch.float64))
+    total = factor * sum(found, torch.zeros(parameter.shape, dtype=torch.float64))
     return (total.square() if field == SQUARED else total).to(parameter.dtype)
 
 
