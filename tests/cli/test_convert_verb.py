@@ -207,6 +207,9 @@ def test_convert_is_never_begun_from_the_start(parents, cli, tmp_path, monkeypat
     assert cli("resume", "new").code == 0
     ran = cli("reproduce", "new")
     assert ran.code == 2 and "convert that run again" in ran.err
+    shutil.copytree(tmp_path / "new", tmp_path / "small")
+    shutil.rmtree(tmp_path / "small" / runs.CHECKPOINTS)
+    assert "is finished" in cli("resume", "small").err  # weights may be taken away
     monkeypatch.setattr(resume_policy, "other_code", lambda *_: "torch 0")
     ran = cli("resume", "new", "same_code=true")
     assert ran.code == 2 and names_in(tmp_path / "new" / runs.CHECKPOINTS)

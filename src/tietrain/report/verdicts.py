@@ -103,7 +103,8 @@ class ArmVerdict:
 class Verdicts:
     """The verdicts of all arms of a comparison.
 
-    tuned: whether every arm was tuned by the same list, apart from converted ones, which never are. n_seeds: the fewest that ended of an arm that is compared.
+    tuned: whether every arm was tuned by the same list, apart from converted ones, which never are.
+    n_seeds: the fewest that ended of an arm that is compared.
     level: of each family of tests; a declared look spends a part of it.
     design: what the power of this study depends on. notes: what could not be computed, and why.
     """
