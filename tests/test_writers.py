@@ -20,6 +20,7 @@ WRITERS = {
     "runs/events.py": "its callers prove it; `clear_events` deletes names that tietrain gives",
     "runs/ownership.py": "it is the proof; `clear_run` deletes names that tietrain gives",
     "train/job.py": LOCKED,
+    "train/convert.py": f"{STAGED}, which then gets a name that is free",
     "train/final_scores.py": LOCKED,
     "train/repair.py": LOCKED,
     "train/outcome.py": LOCKED,

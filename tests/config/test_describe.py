@@ -90,3 +90,12 @@ def test_the_whole_ledger_in_words():
     assert "read 2x" in text
     assert "self_attn       0 1 0 1" in text
     assert "not defined" in "\n".join(describe_ledgers(*made("mt")))
+
+
+def test_plan_says_added_and_not_saved_if_views_bring_more_than_ties_spare():
+    ties = {"universal": {"rule": "cross_layer"}, "relaxed": {"rule": "relaxed", "rank": 16}}
+    plan, config = made(ties=ties, n_layers=2)
+    saved = count_params(plan).params_saved
+    assert saved < 0
+    lines = "\n".join(describe_plan(plan, config))
+    assert f"{-saved:,} added by views (" in lines and "added 3,072" in lines and "saved -" not in lines

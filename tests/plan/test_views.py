@@ -96,6 +96,9 @@ def test_views_keep_their_laws(name):
     if view.by_row:
         rows = torch.tensor([4, 0, 4])
         torch.testing.assert_close(view.tensor(w[rows], *extras), tensor[rows])
+    if view.undo:
+        means = [torch.full(extra.shape, extra.mean, dtype=torch.float64) for extra in view.extras.values()]
+        torch.testing.assert_close(view.tensor(view.undo(tensor), *means), tensor, rtol=0.0, atol=0.0)
 
 
 def loss_and_gradients(plan: TyingPlan, values: dict | None = None) -> tuple[torch.Tensor, dict]:

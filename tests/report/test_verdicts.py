@@ -11,6 +11,9 @@ from fabricated import digest, make_config, write_run
 from tietrain.config import ReportConfig
 from tietrain.report.arms import compare, make_arms
 from tietrain.report.contrasts import TUNING_LUCK
+from tietrain.report.pages.headline import make_headline
+from tietrain.report.pages.method import method_details, method_sentences
+from tietrain.report.pages.verdict_text import notes
 from tietrain.report.verdicts import add_two_level, judge, median_with_diverged
 from tietrain.runs import record as runs
 from tietrain.runs.view import collect
@@ -18,10 +21,10 @@ from tietrain.runs.view import collect
 LOSSES = (2.500, 2.506, 2.497, 2.503)
 
 
-def write_arm(root, task, label, losses, report=None, *, diverged=(), **changes):
+def write_arm(root, task, label, losses, report=None, *, diverged=(), converted=None, **changes):
     """One run per loss, with seeds from 1 on; a nat of loss costs 12 BLEU and 0.34 bits per byte."""
     for seed, loss in enumerate(losses, start=1):
-        config = replace(make_config(task, label, seed), report=report or ReportConfig())
+        config = replace(make_config(task, label, seed), report=report or ReportConfig(), converted=converted)
         write_run(root, config, loss=loss, status="diverged" if seed in diverged else "done", **changes)
 
 
@@ -60,6 +63,33 @@ def test_judge_verdicts(tmp_path, by, margin, tuned, at_one_rate):
     assert (verdicts.declared.score.name, verdicts.declared.split) == ("bits_per_byte", "test")
     _, arms = judged(tmp_path, tuned=False)
     assert arms["pre_softmax"].verdict == at_one_rate
+
+
+def test_judge_compares_converted_arms_with_those_of_the_same_conversion_alone(tmp_path):
+    report = ReportConfig(metric="bits_per_byte", margin=0.01)
+    write_arm(tmp_path, "lm", "none", shifted(0.1), report)
+    write_arm(tmp_path, "lm", "pre_softmax", shifted(0.0), report)
+    converted = "tying=pre_softmax at step 30 by mean, arm 0123456789ab"
+    write_arm(tmp_path, "lm", "cross_layer", shifted(0.001), report, converted=converted, parent="run-7")
+    verdicts, arms = judged(tmp_path)
+    assert arms["pre_softmax"].verdict == "better"
+    assert arms["cross_layer (converted)"].base is None
+    assert arms["cross_layer (converted)"].verdict == "no verdict (no arm none of the same conversion)"
+    (said,) = [line for line in notes(verdicts) if "run-7" in line]
+    assert said.startswith(
+        "`cross_layer (converted)` was converted from `run-7` (`tying=pre_softmax at step 30 by mean"
+    )
+    (comparison,) = compare(make_arms(collect(tmp_path)))
+    assert said.replace("`", "") in method_sentences(comparison, replace(verdicts, tuned=False))
+    assert "Runs started from" not in " ".join(method_details(comparison))
+
+    write_arm(tmp_path, "lm", "none", shifted(0.0), report, converted=converted, parent="run-7")
+    verdicts, arms = judged(tmp_path)
+    of_conversion = arms["none (converted)"]
+    assert arms["cross_layer (converted)"].base.arm is of_conversion.arm
+    assert arms["cross_layer (converted)"].verdict == "equivalent at this rate"  # converted arms are not tuned
+    assert arms["pre_softmax"].base.arm.converted == ""
+    assert "Both were converted" in make_headline(comparison, verdicts).answer
 
 
 def test_judge_bleu_more_is_better(tmp_path):

@@ -1,12 +1,14 @@
-"""A run from its directory alone: `tietrain resume` goes on with it, `tietrain reproduce` makes it again and compares."""
+"""A run from its directory alone: `tietrain resume` goes on with it, `tietrain reproduce` makes it again and compares,
+`tietrain convert` gives it other ties in a new directory.
+"""
 
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from tietrain.cli.registry import answer, argument, overrides, verb
+from tietrain.cli.registry import CONFIG_DIR, answer, argument, overrides, verb
 from tietrain.config import RunConfig
 from tietrain.config.stored import override_config, read_run_config
 from tietrain.errors import SettingsError, eprint
@@ -64,6 +66,41 @@ def reproduce(args: argparse.Namespace) -> int:
         ]
     answer(args, body, lines)
     return 1 if found else 0
+
+
+@verb(
+    "convert",
+    *(RUN, argument("overrides", nargs="*", metavar="key=value", help="tying=..., optim.*, a budget, run_dir, study")),
+    CONFIG_DIR,
+    argument(
+        "--by", choices=("mean", "first"), default="mean", help="values of a tie: mean of its uses, or the first's"
+    ),
+)
+def convert(args: argparse.Namespace) -> int:
+    """Make a new run of a trained one under other ties, from its newest checkpoint: weights and moments of the optimizer.
+
+    Text, shape and batches stay those of the run, and its steps count. `tietrain resume` trains the new run on.
+    """
+    directory, here = args.run.resolve(), Path.cwd()
+    config_dirs = [str(Path(folder).resolve()) for folder in args.config_dir]
+    words = ["convert", str(directory), "--by", args.by, *args.overrides]
+    from tietrain.train.convert import as_start, convert_run
+
+    base = as_start(_recorded(directory, [])[0])
+    config = override_config(base, args.overrides, config_dirs)
+    if config.run_dir:
+        config.run_dir = str(here / config.run_dir)
+    found = convert_run(directory, base, config, args.by, words)
+    change = f"changes by {100 * found.change:.2g} % (root mean square)" if found.change else "stays as it was"
+    lines = [
+        f"{found.directory}: converted from {found.parent} ({found.converted})",
+        f"parameters {found.params_before:,} -> {found.params:,}; what slots read {change}",
+        "not taken over: best and averaged weights of the run, which were chosen by scores of another model",
+        f"`{runs.resume_command(Path(found.directory))}` trains on from step {found.step}",
+    ]
+    if found.fresh:
+        lines.insert(2, f"the optimizer begins anew for {len(found.fresh)} of its tensors")
+    return answer(args, asdict(found), lines)
 
 
 def _recorded(directory: Path, words: Sequence[str]) -> tuple[RunConfig, RunRecord]:

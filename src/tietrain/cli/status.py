@@ -155,7 +155,7 @@ def _progress(directory: Path, shown: str) -> Progress:
         eta_seconds=left,
         loss=number(row.get("nats_per_token")),
         valid_loss=run.curve[-1].nats_per_token if run.curve else None,
-        reason=reason,
+        reason="; ".join(filter(None, (run.origin, reason))),
     )
 
 

@@ -54,12 +54,13 @@ def describe_plan(plan: TyingPlan, config: RunConfig) -> list[str]:
     """Tie groups, parameters by part, FLOPs and memory, as lines of text."""
     ledger = count_params(plan)
     length = config.typical_length
-    share = 100 * ledger.params_saved / ledger.params_untied
     lines = [f"{config.title} (plan {plan.hash})"]
     lines += [f"  {line}" for line in describe_ties(plan)] or ["  nothing is tied"]
     lines += [f"note: {note}" for note in plan.notes]
-    saved = f"{ledger.params_saved:,} saved by tying ({share:.1f} % of {ledger.params_untied:,})"
-    lines.append(f"parameters: {ledger.params:,} stored, {saved}")
+    what = "saved by tying" if ledger.params_saved >= 0 else "added by views"
+    number = abs(ledger.params_saved)
+    share = f"{100 * number / ledger.params_untied:.1f} % of {ledger.params_untied:,}"
+    lines.append(f"parameters: {ledger.params:,} stored, {number:,} {what} ({share})")
     lines += _columns(ledger.by_part, ledger.saved_by_part)
     per_token = columns(plan, length)["with attention"] // 3
     routes = plan.slots.shape.routes
@@ -105,8 +106,9 @@ def describe_ties(plan: TyingPlan) -> list[str]:
 
 def _columns(stored: dict[str, int], saved: dict[str, int]) -> Iterator[str]:
     for name in dict.fromkeys([*stored, *saved]):
-        borrowed = saved.get(name, 0)
-        yield f"  {name:<24}{stored.get(name, 0):>14,}" + (f"   saved {borrowed:,}" if borrowed else "")
+        spared = saved.get(name, 0)
+        less = f"   {'saved' if spared > 0 else 'added'} {abs(spared):,}" if spared else ""
+        yield f"  {name:<24}{stored.get(name, 0):>14,}{less}"
 
 
 def _decoding_at(plan: TyingPlan, config: RunConfig) -> dict[str, int]:

@@ -175,7 +175,8 @@ class Transformer(nn.Module):
 
     def _read_weights(self, block: str) -> Weights:
         weights = {leaf: getattr(holder, attribute) for leaf, (holder, attribute) in self._blocks[block].items()}
-        weights |= {leaf: self._apart[name] for leaf in weights if (name := f"{block}.{leaf}") in self._apart}
+        if self._apart:
+            weights = {leaf: self._apart.get(f"{block}.{leaf}", weight) for leaf, weight in weights.items()}
         for leaf, reads in self._views.get(block, {}).items():
             weights[leaf] = _read(weights[leaf], reads)
         return weights

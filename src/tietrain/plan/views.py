@@ -39,6 +39,8 @@ class View:
     side: (x, *extras) -> y with linear(x, tensor(w)) == linear(y, w), the cheap way to multiply; None if there is none.
     by_row: whether rows of the tensor are `tensor` of rows of w, the cheap way to look up.
     per_token: FLOPs of one of these two ways, per use and token.
+    undo: tensor -> the w from which the view makes it while its extras are at their means, for `tietrain convert`; None if
+        there is none.
     """
 
     tensor: Callable[..., Any]
@@ -50,6 +52,7 @@ class View:
     side: Callable[..., Any] | None = None
     by_row: bool = False
     per_token: int = 0
+    undo: Callable[[Any], Any] | None = None
 
 
 VIEWS: dict[str, Callable[..., View]] = {}
@@ -60,6 +63,10 @@ def view(make: MakesView) -> MakesView:
     """Put a function (shape, **options) -> View into VIEWS under its own name."""
     VIEWS[make.__name__] = make
     return make
+
+
+def _itself(tensor: Any) -> Any:
+    return tensor
 
 
 @view
@@ -86,6 +93,7 @@ def relaxed(shape: Shape, rank: int) -> View:
         tensor=lambda w, left, right: w + left @ right,
         extras={"left": Extra((rows, rank)), "right": Extra((rank, width), std=width**-0.5)},
         once=2 * rank * rows * width,
+        undo=_itself,
     )
 
 
@@ -94,21 +102,21 @@ def scaled(shape: Shape, of: str) -> View:
     """A matrix whose inputs or outputs have a gain each, which starts at 1."""
     rows, width = shape
     if of == "out":
-        return View(lambda w, gain: w * gain[:, None], extras={"gain": Extra((rows,), mean=1.0)})
+        return View(lambda w, gain: w * gain[:, None], extras={"gain": Extra((rows,), mean=1.0)}, undo=_itself)
     extras = {"gain": Extra((width,), mean=1.0)}
-    return View(lambda w, gain: w * gain, extras=extras, side=lambda x, gain: x * gain, by_row=True)
+    return View(lambda w, gain: w * gain, extras=extras, side=lambda x, gain: x * gain, by_row=True, undo=_itself)
 
 
 @view
 def transposed(shape: Shape) -> View:
     """The output matrix of a feed-forward is its input matrix transposed."""
-    return View(tensor=lambda w: w.t(), stored=shape[::-1], kind="ffn.in.weight")
+    return View(tensor=lambda w: w.t(), stored=shape[::-1], kind="ffn.in.weight", undo=lambda tensor: tensor.t())
 
 
 @view
 def input_gradient(shape: Shape, by: float) -> View:
     """The tensor itself; the gradient of this use is multiplied by a factor. Source: Lopardo et al. 2026."""
-    return View(tensor=lambda w: w.detach() + by * (w - w.detach()), by_row=True)
+    return View(tensor=lambda w: w.detach() + by * (w - w.detach()), by_row=True, undo=_itself)
 
 
 @view

@@ -80,6 +80,11 @@ class Arm:
         return " = ".join(sorted({run.label for run in self.runs}))
 
     @property
+    def converted(self) -> str:
+        """What its weights were converted from; empty for an arm that was trained from its initial values."""
+        return str(self.first.settings.get("converted") or "")
+
+    @property
     def corpus(self) -> str:
         return str(self.first.fingerprints.get("corpus", ""))
 
@@ -195,8 +200,8 @@ class Comparison:
 
     @property
     def tuned(self) -> bool:
-        """Whether all arms share one list, tried every point of it, and report their best one."""
-        tunings = [arm.tuning for arm in self.arms]
+        """Whether all arms that were trained from the start share one list, tried every point of it, and report their best one."""
+        tunings = [arm.tuning for arm in self.arms if not arm.converted]
         alike = len({tuning.budget for tuning in tunings if tuning}) == 1
         return alike and all(tuning and tuning.best == tuning.chosen is not None for tuning in tunings)
 
@@ -229,10 +234,10 @@ def make_arms(runs: Iterable[Run]) -> list[Arm]:
             key = (run.task, run.arm) if run.arm else (run.task, "", run.label or run.path, run.status)
             groups.setdefault(key, []).append(run)
     arms = [Arm(k[1], "", tuple(group), tuple(trials.get(group_of(group[0]), ()))) for k, group in groups.items()]
-    alike: dict[tuple[str, str, str], list[Arm]] = {}
+    alike: dict[tuple[str, str, str, bool], list[Arm]] = {}
     for arm in arms:
-        alike.setdefault((arm.task, arm.corpus, arm.label), []).append(arm)
-    return [replace(arm, name=_name(arm, alike[arm.task, arm.corpus, arm.label])) for arm in arms]
+        alike.setdefault(_kind(arm), []).append(arm)
+    return [replace(arm, name=_name(arm, alike[_kind(arm)])) for arm in arms]
 
 
 def compare(arms: Iterable[Arm]) -> list[Comparison]:
@@ -246,16 +251,25 @@ def compare(arms: Iterable[Arm]) -> list[Comparison]:
         slug = task if task in TASK_TITLES else "task"
         n = sum(c.slug.startswith(slug) for c in comparisons)
         slug = f"{slug}{n + 1 if n else ''}"
-        members.sort(key=lambda arm: (arm.label != UNTIED, -(arm.first.params or 0), arm.name))
+        members.sort(key=lambda arm: (arm.label != UNTIED, arm.converted, -(arm.first.params or 0), arm.name))
         comparisons.append(Comparison(slug, task, tuple(members)))
     return comparisons
+
+
+def _kind(arm: Arm) -> tuple[str, str, str, bool]:
+    return arm.task, arm.corpus, arm.label, bool(arm.converted)
 
 
 def _name(arm: Arm, alike: list[Arm]) -> str:
     """The label and, in brackets, the settings in which the arm differs from others of that label: the tie's first."""
     shown = arm.label or "(no label)"
-    if len(alike) == 1:
-        return shown
+    marks = ["converted"] if arm.converted else []
+    if len(alike) > 1:
+        marks.append(_apart(arm, alike))
+    return f"{shown} ({', '.join(marks)})" if marks else shown
+
+
+def _apart(arm: Arm, alike: list[Arm]) -> str:
     every = [other.first.settings for other in alike]
     keys = set().union(*every) - {"seed", "tune.point"}
     apart = [key for key in keys if len({repr(settings.get(key)) for settings in every}) > 1]
@@ -265,7 +279,7 @@ def _name(arm: Arm, alike: list[Arm]) -> str:
     texts = [", ".join(f"{named[k]}={show_value(settings[k])}" for k in apart if k in settings) for settings in every]
     own = texts[alike.index(arm)]
     clear = own and texts.count(own) == 1 and len(own) <= MAX_NAME
-    return f"{shown} ({own})" if clear else f"{shown} ({arm.id[:6] or arm.first.status})"
+    return own if clear else arm.id[:6] or arm.first.status
 
 
 def show_value(value: Scalar) -> str:

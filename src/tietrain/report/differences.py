@@ -109,6 +109,17 @@ def _chain(arm: Arm, base: Arm, comparison: Comparison) -> str:
     return "no arm here differs in only one of the two, so their effects cannot be separated"
 
 
+def describe_origins(arms: Sequence[Arm], show: Callable[[str], str] = code) -> list[str]:
+    """One sentence per arm whose weights were converted from those of other runs."""
+    sentences = []
+    for arm in arms:
+        if arm.converted:
+            parents = some_words([show(name) for name in sorted({run.parent for run in arm.runs if run.parent})], 4)
+            made = f"{show(arm.name)} was converted from {parents or 'runs'} ({show(arm.converted)}), whose steps it counts"
+            sentences.append(f"{made}; it is compared with arms of the same conversion alone.")
+    return sentences
+
+
 def machine_warnings(comparison: Comparison) -> list[str]:
     """One sentence per machine or hardware value that differs between finished runs."""
     return [f"{code(key)} is not the same in all runs: {sides}" for key, sides in _unlike(comparison, _machine)]

@@ -26,6 +26,7 @@ EQUIVALENT_HERE, NOT_WORSE_HERE = EQUIVALENT + HERE, NOT_WORSE + HERE
 DIFFERS_HERE = "no verdict (differs at this rate)"
 # A verdict on few seeds holds under this condition.
 ASSUMPTION = "assuming equal seed noise"
+CONVERTED_ALIKE = "of the same conversion"
 # Score per token -> the score that replaces it if vocabularies differ; bits per byte for those that are not here.
 UNCUT = {"excess_nats": "excess_bits_per_byte"}
 
@@ -102,7 +103,8 @@ class ArmVerdict:
 class Verdicts:
     """The verdicts of all arms of a comparison.
 
-    tuned: whether every arm was tuned by the same list. n_seeds: the fewest that ended of an arm that is compared.
+    tuned: whether every arm was tuned by the same list, apart from converted ones, which never are.
+    n_seeds: the fewest that ended of an arm that is compared.
     level: of each family of tests; a declared look spends a part of it.
     design: what the power of this study depends on. notes: what could not be computed, and why.
     """
@@ -149,11 +151,12 @@ def _base_of(arm: Arm, comparison: Comparison, declared: Declared) -> Arm | None
     """The arm that an arm is compared with: of those with the declared label the closest.
 
     If that is `none`, an arm with ties and a joint vocabulary is compared with the untied arm of that vocabulary, if there is
-    one: then the tie is all that differs.
+    one: then the tie is all that differs. A converted arm is compared with arms of the same conversion alone, others with none.
     """
-    bases = [other for other in comparison.arms if declared.is_baseline(other)]
+    begun = [other for other in comparison.arms if other.converted == arm.converted]
+    bases = [other for other in begun if declared.is_baseline(other)]
     if declared.baseline == UNTIED and arm.ties:
-        alike = [other for other in comparison.arms if not other.ties and same_vocabulary(other, arm)]
+        alike = [other for other in begun if not other.ties and same_vocabulary(other, arm)]
         bases = alike or bases
     return closest(arm, bases)
 
@@ -199,7 +202,7 @@ def _tested(verdicts: Verdicts, compared: Sequence[ArmVerdict]) -> dict[str, Arm
         judged[arm] = _untested(replace(by_id[arm], bad=bad), verdicts)
     for i, one in enumerate(compared):
         test = _test(found, i, declared.score) if np.isfinite(found.se[i]) else None
-        words = _in_words(str(found.verdict[i]), verdicts)
+        words = _in_words(str(found.verdict[i]), verdicts, tuned=verdicts.tuned and not one.arm.converted)
         one = replace(judged[one.arm.id], difference=float(found.difference[i]), test=test, verdict=words)
         judged[one.arm.id] = _with_power(one, verdicts)
     return judged
@@ -218,7 +221,7 @@ def _test(found: contrasts.Contrasts, i: int, score: Score) -> Test:
     )
 
 
-def _in_words(verdict: str, verdicts: Verdicts) -> str:
+def _in_words(verdict: str, verdicts: Verdicts, *, tuned: bool) -> str:
     """The verdict of the numbers, or why the study allows none."""
     if verdict == UNSTABLE:
         return verdict
@@ -226,7 +229,7 @@ def _in_words(verdict: str, verdicts: Verdicts) -> str:
         return f"no verdict ({verdict})"
     if verdicts.declared.doubt:
         return "no verdict (exploratory)"
-    if verdicts.tuned or verdict == contrasts.NO_DIFFERENCE:
+    if tuned or verdict == contrasts.NO_DIFFERENCE:
         return verdict
     return DIFFERS_HERE if verdict in (BETTER, WORSE) else verdict + HERE
 
@@ -248,7 +251,9 @@ def _untested(arm_verdict: ArmVerdict, verdicts: Verdicts) -> ArmVerdict:
         return replace(arm_verdict, verdict=f"{BASELINE}, {UNSTABLE}") if unstable else arm_verdict
     if arm_verdict.n_diverged:
         return replace(arm_verdict, verdict=UNSTABLE)
-    why = f"no arm {verdicts.declared.baseline}" if arm_verdict.base is None else "not scored"
+    why = "not scored"
+    if arm_verdict.base is None:
+        why = f"no arm {verdicts.declared.baseline}" + (f" {CONVERTED_ALIKE}" if arm_verdict.arm.converted else "")
     return replace(arm_verdict, verdict=f"no verdict ({why})")
 
 

@@ -55,16 +55,16 @@ def write_directory(target: Path, fill: Callable[[Path], None], n_bytes: int = 0
         for path in files:
             # What the user's umask leaves, as the folder has it: safetensors shuts out all other users.
             path.chmod(beside.stat().st_mode & 0o666)
-            _sync(path)
+            sync(path)
         manifest = {path.name: entry_of(path) for path in files}
         runs.write_json(beside / MANIFEST, {"files": manifest})
-        _sync(beside)
+        sync(beside)
         old = _set_aside(target) if target.exists() else None
         os.rename(beside, target)
         if old:
             shutil.rmtree(old, ignore_errors=True)
         for folder in target.absolute().parents[:N_SYNCED]:
-            _sync(folder)
+            sync(folder)
     except BaseException as e:
         shutil.rmtree(beside, ignore_errors=True)
         refusal = _refusal_in(e) if isinstance(e, SafetensorError) else e
@@ -148,7 +148,7 @@ def sweep(*folders: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

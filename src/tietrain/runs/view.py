@@ -58,7 +58,7 @@ class Run:
 
     status: of `runs.STATUSES`, or `unreadable` or `damaged`; only `done` runs enter a mean.
     settings, fingerprints, machine, declared: full dotted key -> value. owner, shapes: slot -> owner, slot -> shape.
-    views: what is read through views, in words.
+    views: what is read through views, in words. viewed: slot -> names of its views.
     flops_by_kind: kind of FLOP_KINDS -> forward FLOPs per target token along the route of stacks, with sources as long as
         targets; `scores` per token and per token of length.
     steps, tokens (target), flops (training), seconds: totals so far; None if not recorded.
@@ -93,6 +93,7 @@ class Run:
     total_seconds: float | None = None
     owner: dict[str, str] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    viewed: dict[str, str] = field(default_factory=dict)
     convention: str = ""
     params: int | None = None
     params_untied: int | None = None
@@ -118,6 +119,12 @@ class Run:
     anatomy: tuple[dict[str, float], ...] = ()
     row_norms: dict[str, float] = field(default_factory=dict)
     no_curve: str = ""
+
+    @property
+    def origin(self) -> str:
+        """What a converted run was made of, in words; empty for a run that was trained from its initial values."""
+        how = self.settings.get("converted")
+        return f"converted from {self.parent or 'a run'} ({how})" if how else ""
 
     @property
     def predictors(self) -> list[str]:
@@ -243,6 +250,10 @@ def _plan_fields(body: Any) -> dict[str, Any]:
     return {
         "owner": {clean_text(s["slot"]): clean_text(s["owner"]) for s in slots},
         "shapes": {clean_text(s["slot"]): tuple(_count(n) for n in s["shape"]) for s in slots},
+        "viewed": {
+            clean_text(slot): ", ".join(clean_text(str(name)) for name, _ in chain)
+            for slot, chain in body.get("views", {}).items()
+        },
     }
 
 

@@ -101,7 +101,7 @@ def load_checkpoint(
         body = runs.read_json(path / STATE)
         check(body)
         load_model(path / MODEL, model)
-        _load_optimizer(path / OPTIMIZER, model, optimizer)
+        load_optimizer(path / OPTIMIZER, model, optimizer)
         if smoothed is not None:
             load_model(path / SMOOTHED, smoothed)
         for later in damaged:
@@ -238,7 +238,8 @@ def check_header(path: Path, plan: TyingPlan) -> None:
             raise DataError(str(path), f"{name} is {tensor.get_dtype()} and not {DTYPE}", WRITTEN_BY_US)
 
 
-def _load_optimizer(path: Path, model: Transformer, optimizer: Optimizer) -> None:
+def load_optimizer(path: Path, model: Transformer, optimizer: Optimizer) -> None:
+    """Give an optimizer the state of a file; DataError if it is not of this model's parameters."""
     parameters = dict(model.named_parameters())
     for key, value in _read(path).items():
         field, _, name = key.partition("/")
@@ -264,6 +265,12 @@ def _opened(path: Path) -> Iterator[Any]:
         raise DataError(str(path), f"it is not a safetensors file ({e})", "restore it, or start the run again") from e
     except RuntimeError as e:  # torch opens it once more
         raise storage_error(f"reading {path}", OSError(str(e))) from e
+
+
+def newest_whole(directory: Path) -> Path | None:
+    """The newest whole checkpoint of a run; None if there is none."""
+    paths = reversed(step_checkpoints(directory / runs.CHECKPOINTS).values())
+    return next(filter(is_whole, paths), None)
 
 
 def step_checkpoints(folder: Path, prefix: str = "step_") -> dict[int, Path]:

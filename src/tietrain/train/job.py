@@ -69,6 +69,7 @@ def _new_record(experiment: Experiment, previous: RunRecord | None, words: Seque
         seed=config.seed,
         settings=experiment.settings,
         earlier_machines=[machine for i, machine in enumerate(machines) if machine and machine not in machines[:i]],
+        parent=previous.parent if previous else None,
         declared=previous.declared if previous and (previous.arm or has_work(directory)) else config.declared,
         corrections=previous.corrections if previous else [],
         started_at=(previous.started_at if previous else "") or _now(),

@@ -40,7 +40,7 @@ class Optimizer:
         self, groups: Iterable[Mapping[str, Any]], config: OptimConfig, of_uses: Mapping[Tensor, float] | None = None
     ):
         self.param_groups = [{"lr_factor": 1.0, **group} for group in groups]
-        self._of_uses = of_uses or {}
+        self.of_uses = of_uses or {}
         set_learning_rate(self, config.lr)
         self.state: dict[Tensor, dict[str, Tensor]] = {}
         self._config = config
@@ -56,7 +56,7 @@ class Optimizer:
 
     def scale_gradients(self) -> None:
         """Make of each shared layer's summed gradient what `optim.shared_gradient` says."""
-        for p, factor in self._of_uses.items():
+        for p, factor in self.of_uses.items():
             if p.grad is not None:
                 p.grad *= factor
 

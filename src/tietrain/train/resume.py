@@ -13,10 +13,9 @@ from tietrain.config.keys import BUDGET, LIMITS, as_meant
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.transformer import Transformer
 from tietrain.runs import record as runs
-from tietrain.runs.durable import is_whole
 from tietrain.runs.metrics import cut_metrics, seal_of_metrics
 from tietrain.train.averaging import restore_kept
-from tietrain.train.checkpoint import STATE, load_checkpoint, step_checkpoints
+from tietrain.train.checkpoint import STATE, load_checkpoint, newest_whole
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware
 from tietrain.train.optim import Optimizer, learning_rate
@@ -64,7 +63,7 @@ def resume(
         before, now = body["machine"].get(name), identity["machine"].get(name)
         if before != now:
             log(f"{name} was {before} and is {now}: the run continues, but may differ in its last digits")
-    state = _state(directory, body)
+    state = state_of(directory, body)
     seal = body.get("metrics")
     n_bytes = seal.get("bytes") if isinstance(seal, dict) else None
     if not isinstance(n_bytes, int) or seal != seal_of_metrics(directory, n_bytes):
@@ -78,8 +77,8 @@ def resume(
 
 def newest_body(directory: Path) -> dict[str, Any] | None:
     """What `state.json` of the newest whole checkpoint holds; None if there is no such checkpoint."""
-    whole = [path for path in step_checkpoints(directory / runs.CHECKPOINTS).values() if is_whole(path)]
-    body = runs.read_json(whole[-1] / STATE) if whole else None
+    path = newest_whole(directory)
+    body = runs.read_json(path / STATE) if path else None
     is_ours = isinstance(body, dict) and all(isinstance(body.get(name), dict) for name in ("settings", "fingerprints"))
     return body if is_ours else None
 
@@ -90,7 +89,7 @@ def check_longer(directory: Path, before: Mapping[str, Any], now: Mapping[str, A
     if body is None:
         remedy = "give another run_dir for a longer budget"
         raise SettingsError(f"run_dir={directory}", "no checkpoint is left to continue from", remedy)
-    check_longer_budget(before, now, _state(directory, body).used)
+    check_longer_budget(before, now, state_of(directory, body).used)
 
 
 def check_longer_budget(before: Mapping[str, Any], now: Mapping[str, Any], used: Mapping[str, float]) -> None:
@@ -133,12 +132,13 @@ def _budgets(settings: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _optim(settings: Mapping[str, Any]) -> OptimConfig:
-    stated = as_meant(settings).items()
-    own = {k.removeprefix("optim."): v for k, v in stated if k.startswith("optim.") and k.count(".") == 1}
-    return OptimConfig(**own)
+    """The settings of the schedule; factors by role, which no budget changes, are left out."""
+    stated = {k.removeprefix("optim."): v for k, v in as_meant(settings).items() if k.startswith("optim.")}
+    return OptimConfig(**{name: value for name, value in stated.items() if "." not in name})
 
 
-def _state(directory: Path, body: Any) -> TrainState:
+def state_of(directory: Path, body: Any) -> TrainState:
+    """The state that `state.json` of a checkpoint holds; DataError if it is none."""
     try:
         return TrainState.from_json(body["state"])
     except (KeyError, TypeError):
@@ -158,7 +158,7 @@ def _check_same(directory: Path, identity: Mapping[str, Any], body: Any) -> None
             was = as_meant(before).get(key)
             raise SettingsError(f"{key}={as_meant(now).get(key)}", f"{problem} {was}", "give another run_dir")
     if changed:
-        check_longer_budget(before, now, _state(directory, body).used)
+        check_longer_budget(before, now, state_of(directory, body).used)
     before, now = body["fingerprints"], identity["fingerprints"]
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):

@@ -69,6 +69,14 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
     return previous
 
 
+def _refuse_to_begin(experiment: Experiment, *, anew: bool = False) -> None:
+    """SettingsError if the run would begin, or begin `anew`, and needs converted weights, which its settings cannot make."""
+    if experiment.config.converted and (anew or not has_work(experiment.directory)):
+        problem = f"a run cannot begin in {experiment.directory} with these weights, which are made from another run"
+        remedy = "convert that run again: `tietrain convert RUN tying=...`"
+        raise SettingsError(f"converted={experiment.config.converted}", problem, remedy)
+
+
 def _lost_record(experiment: Experiment) -> RunRecord:
     """What the newest whole checkpoint says of a run whose record is gone; SettingsError if there is none."""
     from tietrain.train.resume import newest_body
@@ -89,6 +97,7 @@ def earlier_outcome(experiment: Experiment, previous: RunRecord | None) -> Outco
     """The outcome of the run that is there already, if it need not be run; None if it must be run or continued."""
     config, directory = experiment.config, experiment.directory
     if previous is None:
+        _refuse_to_begin(experiment)
         return None
     damage = damage_of(experiment) if previous.status == "done" else ""
     if previous.status == "done" and not damage:
@@ -96,6 +105,7 @@ def earlier_outcome(experiment: Experiment, previous: RunRecord | None) -> Outco
         if not other:
             eprint(f"{directory} is finished; `tietrain report {directory.parent}` shows it")
             return Outcome(str(directory), "skipped", valid=valid_score(directory))
+        _refuse_to_begin(experiment, anew=True)
         eprint(f"{directory} was finished with {other}: it is run again")
         clear_run(directory)
     if damage:
@@ -105,6 +115,7 @@ def earlier_outcome(experiment: Experiment, previous: RunRecord | None) -> Outco
     if not config.retry_failed and would_fail_again(previous, experiment):
         message = f"{previous.reason} (as before; retry_failed=true runs it again)"
         return Outcome(str(directory), previous.status, previous.exit_code, message)
+    _refuse_to_begin(experiment)
     return None
 
 

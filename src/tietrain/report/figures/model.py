@@ -1,12 +1,14 @@
 """The model of each arm: stored parameters by part with what tying saved, and which slot uses whose parameters."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Polygon, Rectangle
 
 from tietrain.report.arms import Arm, Comparison
 from tietrain.report.figures import canvas
@@ -28,6 +30,8 @@ PARTS = {
 # The same scheme without its greys; dark text is legible on each.
 SHARED = ("#77AADD", "#EE8866", "#EEDD88", "#44BB99", "#FFAABB", "#99DDFF", "#BBCC33", "#AAAA00")
 CELL, MARGINS, WIDEST = 0.32, (1.7, 1.35), 13.0
+# A triangle in the upper right of a square from -1 to 1.
+CORNER = [(-1, 1), (1, 1), (1, -1)]
 # A taller map cannot be read.
 MOST_ROWS = 200
 
@@ -44,14 +48,14 @@ def draw_parameters(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.
         left = 0
         for saved, parts in ((False, arm.first.by_part), (True, arm.first.saved_by_part)):
             sums = _by_kind(parts)
-            for kind in (k for k in PARTS if sums.get(k)):
+            for kind in (k for k in PARTS if sums.get(k, 0) > 0):  # what views add is among what is stored
                 used.add(kind)
                 bar = ax.barh(y, sums[kind], left=left, height=0.68, **_bar_style(PARTS[kind][1], saved))
                 styles.of(arm).mark(*bar)
                 left += sums[kind]
             rows += [{"arm": arm.name, "part": part, "saved": saved, "parameters": n} for part, n in parts.items()]
         saving = saved_percent(arm.first)
-        total = count(arm.first.params) + (f" ({-saving:.1f} %)" if saving else "")
+        total = count(arm.first.params) + (f" ({-saving:+.1f} %)" if saving else "")
         place: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
         styles.of(arm).mark(ax.annotate(total, (left, y), fontsize=8.5, **place))
     canvas.mark_rows(ax, arms, styles)
@@ -86,11 +90,11 @@ def draw_owner_map(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.D
     planned = [arm for arm in comparison.arms if arm.first.owner]
     by_plan: dict[tuple[tuple[str, str], ...], list[Arm]] = {}
     for arm in planned:
-        by_plan.setdefault(tuple(arm.first.owner.items()), []).append(arm)
+        by_plan.setdefault((*arm.first.owner.items(), *arm.first.viewed.items()), []).append(arm)
     alike = [arms for arms in by_plan.values() if _n_rows(arms[0].first.owner) <= MOST_ROWS]
     if not alike:
         return None
-    grids = [Grid(arms[0].first.owner) for arms in alike]
+    grids = [Grid(arms[0].first.owner, arms[0].first.viewed) for arms in alike]
     width = CELL * max(grid.width for grid in grids) + MARGINS[0]
     height = CELL * max(len(grid.rows) for grid in grids) + MARGINS[1]
     figure, axes = canvas.make_panels(len(alike), max(1, int(WIDEST / width)), (width, height), legend=0)
@@ -100,17 +104,22 @@ def draw_owner_map(comparison: Comparison, styles: canvas.ArmStyles) -> canvas.D
         _draw_grid(ax, grid)
         title = join_some([arm.name for arm in arms], 2)
         ax.set_title(canvas.figure_text(title, width=40), loc="left", fontweight="bold")
-    legend = [Patch(facecolor=canvas.OWN, edgecolor=canvas.PAPER, label="own parameters")]
+    legend: list[Artist] = [Patch(facecolor=canvas.OWN, edgecolor=canvas.PAPER, label="own parameters")]
     legend.append(Patch(facecolor=SHARED[0], edgecolor=canvas.PAPER, label="shared, named after the owner"))
-    figure.legend(handles=legend, loc="outside lower left", ncols=2)
     caption = (
         "The parameters that each place of the model uses. Grey: its own. Coloured: shared; places with the same colour "
         "and label have the same owner."
     )
+    if any(grid.viewed for grid in grids):
+        legend.append(Line2D([], [], marker=CORNER, linestyle="", color=canvas.INK, label="read through a view"))
+        caption += " A marked corner: read through a view, see what is tied."
+    figure.legend(handles=legend, loc="outside lower left", ncols=len(legend))
     if len(alike) < len(by_plan):
         caption += f" Not drawn: models of more than {MOST_ROWS} layers and tables."
+    has_views = any(arm.first.viewed for arm in planned)
     rows = [
         {"arm": arm.name, "slot": slot, "owner": owner, "shape": "x".join(map(str, arm.first.shapes[slot]))}
+        | ({"views": arm.first.viewed.get(slot, "")} if has_views else {})
         for arm in planned
         for slot, owner in arm.first.owner.items()
     ]
@@ -124,11 +133,12 @@ def _n_rows(owner: Mapping[str, str]) -> int:
 class Grid:
     """Slots of a plan in rows and columns: layers of a stack by part and leaf, tables one below the other.
 
-    cells: (row, column) -> slot of a layer; tables: row -> slot.
+    cells: (row, column) -> slot of a layer; tables: row -> slot. viewed: slots that are read through views.
     """
 
-    def __init__(self, owner: Mapping[str, str]):
+    def __init__(self, owner: Mapping[str, str], viewed: Collection[str] = ()):
         self.owner = owner
+        self.viewed = {slot for slot in owner if slot in viewed}
         found = {slot: LAYERED.fullmatch(slot) for slot in owner}
         layers = {slot: (m[1], int(m[2]), f"{m[3]}.{m[4]}".removesuffix(".weight")) for slot, m in found.items() if m}
         self.columns = list(dict.fromkeys(column for _, _, column in layers.values()))
@@ -166,15 +176,24 @@ def _place(slot: str) -> str:
     return f"{m[1]} {m[2]}" if m else slot
 
 
+def _mark_corner(ax: Axes, right: float, top: float) -> None:
+    """The upper right corner of a cell, in a third of its size."""
+    ax.add_patch(Polygon([(right + (x - 1) / 6, top + (1 - y) / 6) for x, y in CORNER], facecolor=canvas.INK))
+
+
 def _draw_grid(ax: Axes, grid: Grid) -> None:
     style: dict[str, Any] = {"edgecolor": canvas.PAPER, "linewidth": 1}
     text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": "#111111"}
     for (row, column), slot in grid.cells.items():
         ax.add_patch(Rectangle((column, row), 1, 1, facecolor=grid.colour(slot), **style))
+        if slot in grid.viewed:
+            _mark_corner(ax, column + 1, row)
         if label := grid.label(slot):
             ax.text(column + 0.5, row + 0.5, label, **text)
     for row, slot in grid.tables.items():
         ax.add_patch(Rectangle((0, row), grid.width, 1, facecolor=grid.colour(slot), **style))
+        if slot in grid.viewed:
+            _mark_corner(ax, grid.width, row)
         if label := grid.label(slot):
             name = canvas.figure_text(label.removesuffix(".weight"), width=60, most_lines=1)
             ax.text(grid.width / 2, row + 0.5, name, **text)

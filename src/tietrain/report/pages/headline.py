@@ -62,7 +62,7 @@ def make_headline(comparison: Comparison, verdicts: Verdicts) -> Headline:
         return Headline(_keep(others, verdicts), "nothing: every other arm was worse", "nothing", sure)
     most = max(verdicts.arms, key=lambda v: v.arm.first.params_saved or 0)
     saves = "nothing was shared"
-    if most.arm.first.params_saved:
+    if (most.arm.first.params_saved or 0) > 0:
         saves = f"at most {saved_text(most.arm.first, ' parameters')}, by {most.arm.name}{_stored(most)}"
     sentences = [f"{v.arm.name} {_scores(v, verdicts)}" for v in _shown(others)]
     why = "; ".join(_why_none(comparison, verdicts))
@@ -78,6 +78,7 @@ def _recommend(fit: Sequence[ArmVerdict], comparison: Comparison, verdicts: Verd
         advice = f"At this learning rate {best.arm.name} can replace the baseline"
     rest = [f"{v.arm.name} ({verdict_words(v)})" for v in fit if v is not best]
     also = f" Other arms that can replace the baseline store as much or more: {join_some(rest)}." if rest else ""
+    also += " Both were converted from runs that had been trained." if best.arm.converted else ""
     by_label = {v.arm.label: v for v in reversed([best, *fit])}
     under = "".join(_under(v, verdicts) for v in [*reversed(by_label.values())][:MOST_TIES])
     p = p_text(getattr(best.test, FIT[best.verdict]))
@@ -240,4 +241,8 @@ def _reason(verdict: str, group: list[ArmVerdict], baseline: str) -> str:
         contrasts.UNSTABLE_BASELINE: "the baseline is unstable: seeds diverged or ended far worse than others",
         contrasts.NO_SPREAD: f"the scores of {names} and of the baseline do not vary from seed to seed, so the size of chance is unknown",
     }
+    if why.endswith(outcomes.CONVERTED_ALIKE):
+        known[why] = (
+            f"{names} {'was' if single else 'were'} converted, and no arm {baseline} was converted in the same way"
+        )
     return known.get(verdict) or known.get(why) or f"the baseline ({baseline}) has no runs"

@@ -116,13 +116,13 @@ def _row(arm: Arm, verdicts: Verdicts, styles: ArmStyles) -> dict[str, Any]:
     style = styles.of(arm)
     saved = saved_percent(run)
     per_token = arm.stat(lambda run: run.flops / run.tokens if run.flops and run.tokens else None)
-    less = "—" if saved is None else f"{saved:.1f} %"
+    less = "—" if saved is None else f"{'adds ' if saved < 0 else ''}{abs(saved):.1f} %"
     cells = {
         quality: _quality(arm_verdict, declared.score),
         "difference [95\u00a0%]": _difference(arm_verdict, declared.score),
         "verdict": TableCell(arm_verdict.verdict, arm_verdict.verdict),
         "stored parameters": TableCell(count(run.params), run.params),
-        "saved by tying": TableCell(less, saved, count(run.params_saved) if saved else ""),
+        "saved by tying": TableCell(less, saved, count(abs(run.params_saved or 0)) if saved else ""),
         "training FLOPs per target token": _mean(per_token, powers),
         "training FLOPs": _mean(arm.total("flops"), powers),
         "training seconds": _mean(arm.total("seconds"), count),

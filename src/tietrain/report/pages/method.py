@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tietrain.config.keys import read_settings
 from tietrain.report.arms import Comparison, count_statuses, show_value
 from tietrain.report.contrasts import LEVEL
-from tietrain.report.differences import describe_matching, differing_settings
+from tietrain.report.differences import describe_matching, describe_origins, differing_settings
 from tietrain.report.pages.markup import code, count, escape, join_words
 from tietrain.report.pages.tuning_text import method_sentence
 from tietrain.report.ties import describe_ties
@@ -89,6 +89,7 @@ def method_sentences(comparison: Comparison, verdicts: Verdicts) -> list[str]:
         f"Scored weights: {_either([run.chosen_by for run in runs])}.",
         *(line.replace("`", "").replace("**", "") for line in describe_matching(comparison)),
         *_parents(runs),
+        *describe_origins(comparison.arms, str),
         _tuning(comparison, verdicts),
         _seeds(comparison),
         _statistics(verdicts),
@@ -107,6 +108,7 @@ def method_details(comparison: Comparison) -> list[str]:
         f"FLOPs: {_either([run.convention for run in runs], code)}, forward and backward, over real lengths.",
         f"Scored weights: {_either([run.chosen_by for run in runs], code)}, at step {step}.",
         *_parents(runs, code),
+        *describe_origins(comparison.arms),
         *(escape(note) for note in dict.fromkeys(note for run in runs for note in run.notes)),
     ]
 
@@ -152,7 +154,7 @@ def _vocabularies(comparison: Comparison) -> list[str]:
 
 
 def _parents(runs: Sequence[Run], show: Callable[[str], str] = str) -> list[str]:
-    parents = [show(parent) for parent in sorted({run.parent for run in runs if run.parent})]
+    parents = [show(parent) for parent in sorted({run.parent for run in runs if run.parent and not run.origin})]
     return [f"Runs started from the weights of {join_words(parents)}."] if parents else []
 
 

@@ -82,14 +82,16 @@ def describe_statuses(arm: Arm) -> str:
 
 
 def saved_percent(run: Run) -> float | None:
-    """Share of the parameters of the untied model that are not stored."""
+    """Share of the parameters of the untied model that are not stored; less than 0 if views add more than ties spare."""
     return None if run.params_saved is None or not run.params_untied else 100 * run.params_saved / run.params_untied
 
 
 def saved_text(run: Run, unit: str = "") -> str:
-    """`128,000 (15.1 %)`, or `128,000 parameters (15.1 %)` with this unit."""
+    """`128,000 (15.1 %)`, or `128,000 parameters (15.1 %)` with this unit; `nothing: adds 64 (0.1 %)` if it is less than 0."""
     saved = saved_percent(run)
-    return "not recorded" if saved is None else f"{count(run.params_saved)}{unit} ({saved:.1f} %)"
+    if saved is None or run.params_saved is None:
+        return "not recorded"
+    return f"{'nothing: adds ' if saved < 0 else ''}{count(abs(run.params_saved))}{unit} ({abs(saved):.1f} %)"
 
 
 def stat_text(stat: Stat | None, show: Callable[[float], str]) -> str:

@@ -40,8 +40,9 @@ def method_sentence(comparison: Comparison) -> str:
     seeds = ", ".join(map(str, tuning.seeds))
     chosen = [f"{arm.name} {_settings(its, its.chosen)}" for arm, its in tuned if its.chosen is not None]
     doubted = [f"{arm.name}: {text.replace('`', '')}" for arm, its in tuned for text in doubts(its)]
+    every = "Every arm that was not converted" if any(arm.converted for arm in comparison.arms) else "Every arm"
     return (
-        f"Every arm was tuned with the same list of {len(tuning.points)} points ({tuning.name}: {keys}). Each point was "
+        f"{every} was tuned with the same list of {len(tuning.points)} points ({tuning.name}: {keys}). Each point was "
         f"trained with tuning seeds {seeds}; the point with the lowest mean loss on valid was chosen, and trained again "
         f"with the seeds reported here. Chosen: {'; '.join([*chosen, *doubted])}."
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from tietrain.report.arms import Comparison, make_stat, show_value
 from tietrain.report.contrasts import ENOUGH_SEEDS, MAX_SEEDS, NO_DIFFERENCE, UNSTABLE, level_at, unseen_share
+from tietrain.report.differences import describe_origins
 from tietrain.report.pages.markup import bullets, code, escape, fixed, join_words, markdown_table
 from tietrain.report.pages.tables import score_text
 from tietrain.report.pages.tuning_text import tuning_heading
@@ -86,6 +87,7 @@ def notes(verdicts: Verdicts) -> list[str]:
     declared = verdicts.declared
     compared = [arm_verdict for arm_verdict in verdicts.arms if arm_verdict.difference is not None]
     lines = [_primary(verdicts), *_corrections(verdicts)]
+    lines += describe_origins([arm_verdict.arm for arm_verdict in verdicts.arms])
     if not any(declared.is_baseline(arm_verdict.arm) for arm_verdict in verdicts.arms):
         lines.append(f"There is no arm {code(declared.baseline)} to compare with: name one in `report.baseline`.")
     if any(arm_verdict.test is None for arm_verdict in compared):

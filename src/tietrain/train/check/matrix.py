@@ -105,7 +105,7 @@ def check_configured(config: RunConfig, log: Log) -> Row:
 
 
 def check_all(overrides: Sequence[str], config_dirs: Sequence[str], log: Log) -> list[Row]:
-    """A row for every scheme of `lm` and `mt`, and for one scheme of every rule in the other kinds of model.
+    """A row for every scheme in the first kind of model that it applies to, and for one scheme of every rule in every kind.
 
     Args:
         overrides: change the reference model, or anything else but task and tying.
@@ -118,10 +118,11 @@ def check_all(overrides: Sequence[str], config_dirs: Sequence[str], log: Log) ->
     rows: list[Row] = []
     compiled: set[str] = set()
     schemes = load_in_order(tying_choices())
+    first = _one_a_rule(schemes)
     for kind, chosen_by in MODELS.items():
-        common = kind in ("lm", "mt")
-        depth = () if common else ("model.n_layers=2",)  # no rule here is an example for six layers
-        for scheme in schemes if common else _one_a_rule(schemes):
+        depth = () if kind in ("lm", "mt") else ("model.n_layers=2",)  # no rule here is an example for six layers
+        checked = {row.scheme for row in rows if not row.reason}
+        for scheme in (s for s in schemes if s in first or s.name not in checked):
             words = [*REFERENCE, *depth, *overrides, *chosen_by, f"tying={scheme.name}"]
             config = with_examples(compose_config(words, config_dirs))
             try:
