@@ -274,6 +274,19 @@ def repair(args: argparse.Namespace) -> int:
     return 3 if repaired.left else 0
 
 
+@verb("audit", argument("folder", type=Path, help="a folder in Hugging Face format: config.json, *.safetensors"))
+def audit(args: argparse.Namespace) -> int:
+    """Show what the weights of a folder share: equal tensors, and promised ties that are not there; exit code 1 if any is not.
+
+    Reads JSON and safetensors alone. From Python `tietrain.audit(module)` says the same of a model in memory.
+    """
+    from tietrain.cli.audit import audit_folder
+
+    found = audit_folder(args.folder)
+    answer(args, found.to_json(), str(found).split("\n"))
+    return 1 if found.broken else 0
+
+
 @verb(
     "compare",
     argument("run_a", type=Path, help="a finished run directory"),

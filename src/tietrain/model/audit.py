@@ -81,13 +81,13 @@ def audit_checkpoint_keys(plan: TyingPlan, keys: Iterable[str], *, what: str = "
 
 def _overlaps(stored: dict[str, nn.Parameter]) -> list[str]:
     """Names whose bytes overlap another's, or that have no bytes at all (meta tensors)."""
-    spans = sorted((p.data_ptr(), p.data_ptr() + _n_bytes(p), name) for name, p in stored.items())
+    spans = sorted((p.data_ptr(), p.data_ptr() + n_bytes(p), name) for name, p in stored.items())
     homeless = [name for start, _, name in spans if start == 0]
     crossing = [pair for pair in pairwise(spans) if pair[1][0] < pair[0][1]]
     return homeless or [name for pair in crossing for _, _, name in pair]
 
 
-def _n_bytes(tensor: Tensor) -> int:
+def n_bytes(tensor: Tensor) -> int:
     """Bytes from a tensor's first number to the end of its last."""
     last = sum((extent - 1) * stride for extent, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return (last + 1) * tensor.element_size()

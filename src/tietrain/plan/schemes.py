@@ -123,7 +123,11 @@ def cross_attentions(slots: Slots) -> list[Pair]:
 @rule(source="tietrain", example={"groups": [["decoder.0.ffn", "decoder.1.ffn"]]})
 def groups(slots: Slots, groups: Sequence[Sequence[str]] | None = None) -> list[Pair]:
     """All that a group names is one: layers, parts of layers or single parameters, such as decoder.0.ffn.in.weight."""
-    example = "write for example groups=[[decoder.0.ffn,decoder.2.ffn]]"
+    return group_pairs(groups, "write for example groups=[[decoder.0.ffn,decoder.2.ffn]]")
+
+
+def group_pairs(groups: Sequence[Sequence[str]] | None, example: str) -> list[Pair]:
+    """The pairs of names that lists of names tie; TyingError, with the example, if they are no such lists."""
     if not groups:
         raise TyingError(f"groups={'null' if groups is None else '[]'}", "it names nothing to tie", example)
     for group in groups:
