@@ -89,8 +89,10 @@ def scheme_groups(scheme: str, names: Collection[str], n_unique: int = 2) -> lis
         known = ", ".join(family.name for family in FAMILIES)
         problem = f"the names of these layers are not known here (known are {known})"
         raise TyingError(f"scheme={scheme}", problem, "write groups of names")
-    groups = SCHEMES[scheme](family, names, n_unique)
-    return [group for group in groups if len(group) > 1]
+    groups = [group for group in SCHEMES[scheme](family, names, n_unique) if len(group) > 1]
+    if not groups:
+        raise TyingError(f"scheme={scheme}", "it ties nothing in this model", "choose another, or write groups of names")
+    return groups
 
 
 def _pre_softmax(family: Family, names: Collection[str], n_unique: int) -> list[list[str]]:

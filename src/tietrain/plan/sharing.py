@@ -50,7 +50,7 @@ class Audit:
         lines += [f"broken promise: {promise}" for promise in self.broken]
         lines += [f"not checked: {promise}, and the names of its tables are not known" for promise in self.unchecked]
         if not (self.tied or self.equal or self.overlapping):
-            lines.append("nothing is shared, and no two tensors are equal")
+            lines.append("no two names share a tensor or have equal values (tensors of one repeated number aside)")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
