@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[Callable[[Path], list[str]], tuple[int, ...]]] = {
     "report in it": (lambda folder: ["report", _with_a_run(folder.parent), "--tensorboard"], (2,)),
     "declare": (lambda folder: ["report", str(folder), "--declare", "margin=0.1"], (2, 3)),
     "eval": (lambda folder: ["eval", str(folder), "--name", "x"], (2, 3)),
+    "audit": (lambda folder: ["audit", str(folder)], (3,)),
     "figure": (lambda folder: ["plan", "--figure", str(folder / "f.png")], (2,)),
 }
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import tietrain
+
 SOURCE = Path(__file__).parents[1] / "src" / "tietrain"
 
 # Floor of each room; an import points to a strictly lower floor, or stays in its room.
@@ -105,10 +107,21 @@ def test_breach_sees_what_the_law_forbids():
         ["--cfg", "job"],
         ["task=mt", "tying=thre_way"],
         ["settings", "optim.lr"],
+        ["audit", "."],
     ],
 )
 def test_help_plan_and_refusals_load_nothing_heavy(words):
     assert not loaded({"torch", "datasets", "pandas", "scipy", "numpy", "sentencepiece", "tensorboard"}, words)
+
+
+def test_functions_of_the_package_are_loaded_when_asked_for_and_hide_no_module():
+    code = (
+        "import sys, tietrain; assert not {'torch', 'numpy', 'yaml'} & set(sys.modules); tietrain.tie, tietrain.audit"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert not {path.stem for path in SOURCE.iterdir()} & tietrain.PROVIDED.keys()
+    with pytest.raises(AttributeError, match="nope"):
+        tietrain.nope  # noqa: B018
 
 
 def test_run_loads_no_compiler(tmp_path):

@@ -115,7 +115,9 @@ def test_tie_keeps_the_values_of_the_first_name_in_either_order():
     for first, second in (("embed", "head"), ("head", "embed")):
         model = LanguageModel()
         values = model.get_submodule(first).weight.detach().clone()
-        assert tietrain.tie(model, [[f"{first}.weight", f"{second}.weight"]]) == ((f"{first}.weight", f"{second}.weight"),)
+        assert tietrain.tie(model, [[f"{first}.weight", f"{second}.weight"]]) == (
+            (f"{first}.weight", f"{second}.weight"),
+        )
         assert torch.equal(model.embed.weight, values) and model.embed.weight is model.head.weight
 
 
@@ -127,7 +129,9 @@ def test_tie_joins_groups_that_meet_and_takes_along_what_was_tied_before():
     assert all(model[name].weight is values for name in "abce") and model["d"].weight is not values
     tietrain.tie(model, [["d", "c"]])
     assert len(set(model.parameters())) == 1
-    assert tietrain.audit(model.to("meta").to_empty(device="cpu")).tied == (tuple(f"{name}.weight" for name in "abcde"),)
+    assert tietrain.audit(model.to("meta").to_empty(device="cpu")).tied == (
+        tuple(f"{name}.weight" for name in "abcde"),
+    )
 
 
 def test_tie_that_somebody_ends_stays_ended():
@@ -174,7 +178,8 @@ def refused() -> dict:
         "unknown": (model, [["embed.weigth", "head.weight"]]),
         "unknown, nothing near": (model, [["x", "head.weight"]]),
         "other leaves": (model, [["layers.0", "head"]]),
-        "shape": (model, [["embed", "layers.0.weight"]]),
+        "parameter and submodule": (model, [["embed", "layers.0.weight"]]),
+        "shape": (model, [["embed.weight", "layers.0.weight"]]),
         "dtype": (nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2).half()}), [["a", "b"]]),
         "frozen": (frozen, TABLES),
         "fused": (fused, [["qkv.weight", "k.weight"]]),
@@ -185,7 +190,8 @@ def refused() -> dict:
         "one name": (model, [["embed.weight"]]),
         "nothing": (model, []),
         "unknown scheme": (model, "three-way"),
-        "unknown family": (LanguageModel(), "pre_softmax"),
+        "unknown family": (turned, "pre_softmax"),
+        "no such table": (model, "pre_softmax"),
     }
 
 

@@ -66,8 +66,10 @@ def tie(module: nn.Module, groups: str | Sequence[Sequence[str]], *, n_unique: i
 def _corresponding(module: nn.Module, parameters: Mapping[str, nn.Parameter], left: str, right: str) -> Iterable[Pair]:
     """Names of parameters that a pair of names ties."""
     first, second = (_leaves(module, parameters, name) for name in (left, right))
+    if ("" in first) != ("" in second):
+        raise TyingError(f"tie {left} = {right}", "one is a parameter and the other a submodule", "name two of a kind")
     if first.keys() != second.keys():
-        odd = sorted(leaf or "parameters of its own" for leaf in first.keys() ^ second.keys())
+        odd = sorted(first.keys() ^ second.keys())
         remedy = "tie only leaves that both have"
         raise TyingError(f"tie {left} = {right}", f"only one of them has {', '.join(odd)}", remedy)
     for leaf, name in first.items():

@@ -91,7 +91,9 @@ def scheme_groups(scheme: str, names: Collection[str], n_unique: int = 2) -> lis
         raise TyingError(f"scheme={scheme}", problem, "write groups of names")
     groups = [group for group in SCHEMES[scheme](family, names, n_unique) if len(group) > 1]
     if not groups:
-        raise TyingError(f"scheme={scheme}", "it ties nothing in this model", "choose another, or write groups of names")
+        raise TyingError(
+            f"scheme={scheme}", "it ties nothing in this model", "choose another, or write groups of names"
+        )
     return groups
 
 
@@ -107,7 +109,7 @@ def _tables(scheme: str, family: Family, names: Collection[str], roles: tuple[st
     found = find_tables(names)
     for role in roles:
         if role not in found:
-            problem = f"this model ({family.name}) has no {role} table"
+            problem = f"this model has no {role} table named as in {family.name}"
             raise TyingError(f"scheme={scheme}", problem, "choose another scheme, or write groups of names")
     return list(dict.fromkeys(found[role] for role in roles))
 

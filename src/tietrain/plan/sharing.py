@@ -47,10 +47,10 @@ class Audit:
         lines += _listed("one tensor", self.tied)
         lines += _listed("equal in value, but separate", self.equal)
         lines += _listed("separate parameters in the same memory", self.overlapping)
-        lines += [f"broken promise: {promise}" for promise in self.broken]
-        lines += [f"not checked: {promise}, and the names of its tables are not known" for promise in self.unchecked]
         if not (self.tied or self.equal or self.overlapping):
             lines.append("no two names share a tensor or have equal values (tensors of one repeated number aside)")
+        lines += [f"broken promise: {promise}" for promise in self.broken]
+        lines += [f"not checked: {promise}, and the names of its tables are not known" for promise in self.unchecked]
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:

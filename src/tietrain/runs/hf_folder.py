@@ -23,6 +23,9 @@ LENGTH_BYTES = 8
 # Bytes of a number, by the name that the format gives its type.
 SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2}
 SIZES |= {"U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8}
+# Dimensions and offsets of a tensor, and characters of a name that a message shows.
+MOST_EXTENTS = 64
+LONGEST_NAME = 200
 REMEDY = "download the folder again, or give another one"
 
 
@@ -79,15 +82,17 @@ def read_hf_folder(directory: Path) -> HfFolder:
         StorageError: the system refuses to read one.
     """
     if not is_folder(directory):
-        raise DataError(str(directory), "there is no such folder", "name one with config.json and *.safetensors")
-    present = [name for name in names_in(directory) if name.endswith(SUFFIX)]
+        raise DataError(str(directory), "it is not a folder", "name one with config.json and *.safetensors")
+    names = names_in(directory)
+    present = [name for name in names if name.endswith(SUFFIX)]
     if not present:
         remedy = f"save the model as {WEIGHTS}; pickled weights (*.bin, *.pt) are never opened"
         raise DataError(str(directory), f"there is no *{SUFFIX} in it", remedy)
-    config = _json_object(directory / CONFIG) if CONFIG in names_in(directory) else {}
-    index = _read_index(directory / INDEX) if INDEX in names_in(directory) else {}
-    files = [WEIGHTS] if WEIGHTS in present and not index else present
-    files = sorted(set(index.values()) & set(present)) if index else files
+    config = _json_object(directory / CONFIG) if CONFIG in names else {}
+    index = _read_index(directory / INDEX) if INDEX in names else {}
+    files = [WEIGHTS] if WEIGHTS in present else present
+    if index:
+        files = sorted(set(index.values()) & set(present))
     tensors: dict[str, Stored] = {}
     broken = [f"{INDEX} names {name}, which is not there" for name in sorted(set(index.values()) - set(present))]
     for file in files:
@@ -107,11 +112,13 @@ def read_hf_folder(directory: Path) -> HfFolder:
 
 def read_header(path: Path) -> dict[str, Stored]:
     """Name -> tensor, of a safetensors file, in the order of their bytes; DataError if it is none or damaged."""
-    with reading(path) as file:
-        try:
+    try:
+        with reading(path) as file:
             return _parsed(path, file)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
-            raise DataError(str(path), f"it is not a safetensors file ({e})", REMEDY) from e
+    except DataError as e:
+        raise DataError(e.setting, e.problem, REMEDY) from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+        raise DataError(str(path), f"it is not a safetensors file ({e})", REMEDY) from e
 
 
 def _parsed(path: Path, file: BufferedReader) -> dict[str, Stored]:
@@ -127,13 +134,15 @@ def _parsed(path: Path, file: BufferedReader) -> dict[str, Stored]:
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         first, last = entry["data_offsets"]
         stored = Stored(path, entry["dtype"], tuple(entry["shape"]), begin + first)
+        called = name[:LONGEST_NAME]
         if stored.dtype not in SIZES:
-            raise ValueError(f"{name} has the unknown type {stored.dtype}")
-        if not all(type(extent) is int and extent >= 0 for extent in (*stored.shape, first, last)):
-            raise ValueError(f"{name} has an impossible shape")
+            raise ValueError(f"{called} has an unknown type")
+        extents = (*stored.shape, first, last)
+        if len(extents) > MOST_EXTENTS or not all(type(extent) is int and extent >= 0 for extent in extents):
+            raise ValueError(f"{called} has an impossible shape")
         # One behind the other, so that no byte is read twice.
         if first != end or last - first != stored.n_numbers * stored.size:
-            raise ValueError(f"the bytes of {name} are not where they should be")
+            raise ValueError(f"the bytes of {called} are not where they should be")
         end = last
         tensors[name] = stored
     if begin + end != n_bytes:
