@@ -1,14 +1,21 @@
 """Write the generated parts: tables between markers in the documents, and `conf/tying/alias/`; tests compare them."""
 
+import contextlib
 import dataclasses
 import inspect
+import io
+import os
 import re
+import shlex
+import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tietrain.cli.main import main
 from tietrain.config.compose import compose_config
 from tietrain.config.keys import ALL, tying_choices
 from tietrain.config.layout import make_shape
@@ -34,7 +41,63 @@ from tietrain.plan.words import owner_map
 from tietrain.report.figures.flops import draw_lengths
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/schemes.md", "docs/flops.md", "docs/settings.md")
+DOCUMENTS = ("README.md", "docs/schemes.md", "docs/flops.md", "docs/settings.md", "docs/slips.md")
+# What lies in the folder where the slips are made.
+FILES = {
+    "my.txt": "".join(f"The cat saw {i} boats.\n" for i in range(30)),
+    "my.json": '[{"text": "A cat."}]\n',
+    "my.csv": "en,de\nA cat.,Eine Katze.\n",
+    **dict.fromkeys(("a.en", "a.de", "b.en", "b.de"), "A cat.\n"),
+}
+SLIPS = """
+--lr 0.1
+learning_rate=0.1
+epochs=10
+train.batch_size=32
+optim.warmup_steps=4000
+optim.lr = 0.1
+optim.lr=fast
+optim.betas=(0.9,0.98)
+train.max_steps=1e5
++seed=3
+seed=1,2,3
+task.beam=5 plan
+model.d_modl=64
+model.d_model=64 model.n_heads=3
+model=base
+task=translation
+tying=albert
+tying=true
+tying=three_wya
+tying=three_way
+tying=none three_way
+tying=three_way,none task=mt
+tying=cycle tying.ties.cycle.n_uniq=2
+-m tying=none,cycle tying.ties.cycle.n_unique=2
+data=my.txt
+data.splits.train=my.txt
+data=text data.splits.train=[my.txt]
+data=text 'data.splits={train: [mine.txt], valid: [my.txt]}'
+data=text 'data.splits={train: [my.txt], valid: [my.txt]}' model.vocab_size=20
+data=jsonl 'data.splits={train: [my.json], valid: [my.json]}'
+task=mt data=tsv data.columns=[en,de] 'data.splits={train: [my.csv], valid: [my.csv]}'
+task=mt data=text data.columns=[en,de] 'data.splits={train: [a.en,b.en,a.de,b.de], valid: [a.en,a.de]}'
+data.root=(1)
+run_dir=
+study=runs/first
+hydra.run.dir=runs
+'study=${oc.env:USER}'
+-m seed=1,2 run_dir=out
+hardware.device=gpu
+train.trackers=wandb
+init_from=outputs/first
+resume=true
+overwrite=true
+help
+reprot outputs/demo
+report outputs/demo
+translate
+"""
 MARKED = re.compile(r"(<!-- (?P<name>[\w-]+) -->\n).*?(<!-- /(?P=name) -->)", re.DOTALL)
 
 
@@ -156,7 +219,35 @@ def lengths_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
+def slips_markdown() -> str:
+    """What a first hour's slips are answered with: command line and message, as a Markdown table."""
+    rows = ["| `tietrain ...` | says |", "|---|---|"]
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for name, text in FILES.items():
+            Path(name).write_text(text, encoding="utf-8")
+        for line in SLIPS.strip().splitlines():
+            said = answer_to(shlex.split(line)).replace(f"{os.path.realpath(folder)}/", "")
+            rows.append(f"| {code(line)} | {code(said)} |")
+    return "\n".join(rows) + "\n"
+
+
+def answer_to(words: list[str]) -> str:
+    """What stderr says to a command line."""
+    errors = io.StringIO()
+    argv = sys.argv
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+        main(words)
+    sys.argv = argv
+    return errors.getvalue().strip().removeprefix("tietrain: ")
+
+
+def code(text: str) -> str:
+    """Text as it is, in a cell of a table."""
+    return f"`` {text.replace('|', chr(92) + '|')} ``" if "`" in text else f"`{text.replace('|', chr(92) + '|')}`"
+
+
 SECTIONS = {
+    "slips": slips_markdown,
     "schemes": lambda: scheme_markdown(scheme_rows(tying_choices())),
     "scheme-pages": lambda: scheme_pages(tying_choices()),
     "aliases": aliases_markdown,

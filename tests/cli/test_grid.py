@@ -172,7 +172,7 @@ def test_finished_cell_with_damaged_weights_is_damaged_and_made_again(again, gri
 def test_cell_with_an_invalid_configuration_is_recorded_too(again, tietrain_cli):
     ran = again("model.n_heads=4,3", "seed=1")
     assert ran.code == 1 and "grid: 1 skipped, 1 failed\n" in ran.err
-    (path,) = (path for path in runs.find_runs("outputs/grid") if path.name.startswith("refused-"))
+    (path,) = (path for path in runs.find_runs("outputs/grid") if path.name.startswith("refused-n_heads_3-"))
     record = runs.read_record(path)
     assert (record.status, record.exit_code, record.settings["model.n_heads"]) == ("failed", 2, "3")
     assert record.reason.startswith("model.n_heads=3: ")

@@ -214,6 +214,23 @@ def test_search_whose_trials_all_diverge_says_that_none_has_a_value(tietrain_cli
     assert "float-castable" not in ran.err and "ended early" not in ran.err
 
 
+@pytest.mark.filterwarnings("ignore")  # of the plugin
+def test_search_over_schemes_with_options(tietrain_cli, monkeypatch):
+    needs("optuna_sweeper")
+    drawn = []
+
+    def run_job(config, words):
+        drawn.append(config)
+        return Outcome("", "done", valid=1.0)
+
+    monkeypatch.setattr("tietrain.train.job.run_job", run_job)
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=1"]
+    assert tietrain_cli("-m", *search, "tying=none,cycle:n_unique:1", "optim.lr=interval(1e-4,1e-2)").code == 0
+    ties = {config.swept[0]: config.tying.ties for config in drawn}
+    assert ties.keys() == {"tying=none", "tying=cycle:n_unique:1"}
+    assert ties["tying=cycle:n_unique:1"]["cycle"]["n_unique"] == 1
+
+
 @pytest.mark.slow
 def test_optuna_lowers_the_loss_on_valid_and_finds_its_trials_again(start):
     needs("optuna_sweeper")

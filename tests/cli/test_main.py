@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tietrain import __version__
-from tietrain.cli import use, verbs  # noqa: F401  (they register the commands)
+from tietrain.cli import again, use, verbs  # noqa: F401  (they register the commands)
 from tietrain.cli.registry import VERBS
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import run_name
@@ -23,6 +23,14 @@ REFUSED_HERE = (
     "frobnicate",
     "",
     "--cfg job --multirun",
+    "--cfg nope",
+    "--lr 0.1",
+    "-v",
+    "help",
+    "-cn nope seed=1",
+    "-cp nope seed=1",
+    "translate",
+    "plan --learning_rate=0.1",
     "-m seed=1,2 run_dir=x",
     "plan -m seed=1,2 --ledger",
     "plan --against nope",
@@ -91,6 +99,13 @@ def test_main_passes_on_refusals_with_their_setting_and_code(tietrain_cli):
 def test_main_says_which_words_count_for_nothing(tietrain_cli):
     ran = tietrain_cli("plan", "model=tiny", "seed=1", "task=lm", "seed=2", "seed=2")
     assert (ran.code, ran.err) == (0, "tietrain: seed=1 is not used: seed=2 comes after it\n")
+
+
+@pytest.mark.parametrize("command", [[], ["plan"], ["data"]])
+def test_settings_that_a_run_does_not_read_are_named(tietrain_cli, configs, command):
+    ran = tietrain_cli(*command, "data.preset=tiny", "task.beam=5", "model=tiny", "train.max_steps=3")
+    assert (ran.code, ran.err) == (0, "tietrain: task.beam=5 is not used: it is read if task.name=mt\n")
+    assert tietrain_cli("-m", "task=lm,mt", "task.beam=5").err.count("is not used") == 0
 
 
 def test_every_command_explains_itself(tietrain_cli, golden):
@@ -187,6 +202,9 @@ def test_main_reports_a_bug_with_70_and_a_log(tietrain_cli, monkeypatch):
         "tietrain pla": {"plan"},
         "tietrain tying=three": {"tying=three_way"},
         "tietrain plan tying=three": {"tying=three_way"},
+        "tietrain tra": {"train", "translate", "train.", "train="},
+        "tietrain train tying=three": {"tying=three_way"},
+        "tietrain -m plan tying=three": {"tying=three_way"},
         "tietrain status o": set(),
         "tietrain plan nope x": set(),
         "tietrain -cd nope 'tying=": set(),
@@ -214,6 +232,24 @@ def test_plan_takes_flags_in_front_and_the_name_of_a_configuration(tietrain_cli,
     found = json.loads(ran.out)
     labels = [cell["directory"].split("-")[1] for cell in found] if isinstance(found, list) else [found["label"]]
     assert set(labels) == {"cycle"}
+
+
+def test_a_file_to_begin_with_is_for_runs_grids_and_every_command_of_settings(tietrain_cli, configs):
+    Path("mine").mkdir()
+    Path("mine/own.yaml").write_text(
+        "defaults: [config, override tying: cycle, _self_]\nseed: 5\ndata: {preset: tiny}\n"
+    )
+    Path("mine/bare.yaml").write_text("seed: 5\n")
+    begin = ["-cd", "mine", "-cn"]
+    assert tietrain_cli(*begin, "own", "model=tiny").code == 0
+    assert tietrain_cli("-m", *begin, "own", "seed=7,8").code == 0
+    assert [(config.seed, config.tying_label) for config in configs] == [(5, "cycle"), (7, "cycle"), (8, "cycle")]
+    assert Path("outputs/default/grid.jsonl").read_text().count('"swept": ["seed=') == 2
+    assert tietrain_cli("data", *begin, "own").out.startswith("grammar-tiny\n")
+    for words in ([], ["-m"], ["plan"], ["data"], ["check"]):
+        ran = tietrain_cli(*words, *begin, "bare", "seed=1")
+        assert ran.is_refusal() and ran.err.startswith("tietrain: bare.yaml: it leaves out the defaults"), words
+    assert tietrain_cli("check", "--all", *begin, "own").code == 2
 
 
 def test_a_stopped_run_speaks_of_no_grid(tietrain_cli, monkeypatch):

@@ -78,7 +78,7 @@ def test_grid_over_schemes_with_options(plan, tietrain_cli, configs):
 
 def test_grid_over_schemes_with_an_option_of_one_names_the_form_that_works(tietrain_cli):
     ran = tietrain_cli("plan", "-m", "tying=none,cycle", "tying.ties.cycle.n_unique=1")
-    assert ran.is_refusal() and "write cycle:n_unique:1 in its place there" in ran.err
+    assert ran.is_refusal() and "at its scheme: tying=none,cycle:n_unique:1\n" in ran.err
 
 
 def test_preview_shows_the_state_of_each_cell(plan):

@@ -74,6 +74,7 @@ REFUSED = {
         ["task.directions=[a+b-c]", "task.zero_shot=[a-c]", "model.source_attention=each"],
         "model.source_attention=each",
     ),
+    "one column": (["data.columns=[a]"], "data.columns=[a]"),
     "one encoder of two sources": (["model.encoders=one"], "model.encoders=one"),
     "directions of a language model": (["task=lm", "task.directions=[a-b]"], "task.directions"),
     "directions of a masked model": (["task=mlm", "task.directions=[a-b]"], "task.directions"),

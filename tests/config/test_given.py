@@ -67,6 +67,17 @@ def test_run_with_a_given_vocabulary_is_known_by_its_content(folder):
     assert not any(str(value).endswith(".model") for value in settings.values())
 
 
+def test_use_given_says_which_value_of_a_file_is_not_used(folder, tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("vocab_size: 300\n")
+    words = ("task=lm", "data.vocabulary=a.model", f"data.root={folder}", "data.kind=bpe")
+    assert compose_config([*words, "model=mine"], [str(tmp_path)]).model.vocab_size == 40
+    said = "tietrain: model.vocab_size=300 of a configuration file is not used: it is 40 in data.vocabulary=a.model\n"
+    assert capsys.readouterr().err == said
+    compose_config(words)
+    assert capsys.readouterr().err == ""
+
+
 REFUSED = {
     (*MT, "data.vocabulary=jiont"): 2,
     (*MT, "data.vocabulary=[a.model,b.model]"): 2,

@@ -51,7 +51,8 @@ def arm(config: RunConfig, **data) -> RunConfig:
 
 def lm(config: RunConfig) -> RunConfig:
     splits = {name: files[:1] for name, files in config.data.splits.items()}
-    return dataclasses.replace(arm(config, columns=["en"], splits=splits), task=TaskConfig(name="lm"))
+    data = dataclasses.replace(config.data, columns=["en"], splits=splits)
+    return dataclasses.replace(config, data=data, task=TaskConfig(name="lm"))
 
 
 def test_prepare_encodes_every_split(mt):
@@ -244,6 +245,7 @@ def test_prepare_again_loads_neither_datasets_nor_the_corpus(mt):
     prepare(mt)
     code = (
         "import sys; from tietrain.config import *; from tietrain.config.model import InitStd\n"
+        "from tietrain.config.training import RoleRates\n"
         "from tietrain.data.prepare import prepare\n"
         "from tietrain.data.description import describe\n"
         f"p = prepare({mt!r}); describe(p)\n"

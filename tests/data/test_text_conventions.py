@@ -59,6 +59,10 @@ POSITIVE = {
     "XML": ['<?xml version="1.0"?>', "<cats>", *(f"  <cat n='{i}'/>" for i in range(N)), "</cats>"],
     "markup": [f"<p>The cat saw {i} boats.</p>" for i in range(N)],
     "CoNLL-U": CONLLU,
+    "numbers and times of subtitles": [
+        line for i in range(N) for line in (f"{i}", f"00:00:{i},000 --> 00:00:{i},900", f"The cat saw {i} boats.")
+    ],
+    "|||": [f"The cat saw {i} boats. ||| Die Katze sah {i} Boote." for i in range(N)],
     "quoted": [f'"The ""cat"" saw {i} boats."' for i in range(N)],
     "table": [f"{i}\tThe cat saw {i} boats.\tanimals" for i in range(N)],
 }
@@ -77,6 +81,7 @@ NEGATIVE = {
     "code": [f"\tif (a < b && c > {i}) {{ x = \"y\", z = '.' ; }}" for i in range(N)],
     "headings": [f"= = Section {i} = =" if i % 5 == 0 else f"# The cat saw {i} boats." for i in range(N)],
     "dialogue": ['"Yes," said the cat.', '"No," said the dog, "and not now."', '"Why?"', '"Because."'] * 10,
+    "docstrings": ['"""The cat."""', 'name = "cat"', 'return f"{name}s"', "def cats():"] * 10,
     "lists": [f"{i}.\tThe cat saw boats" if i % 10 else "Cats" for i in range(N)],
     "blank": [" "] * N,
 }
@@ -93,6 +98,10 @@ def test_find_conventions_knows(convention):
 @pytest.mark.parametrize("text", NEGATIVE)
 def test_find_conventions_passes_over(text):
     assert find_conventions(NEGATIVE[text]) == {}
+
+
+def test_find_conventions_knows_a_table_that_quotes_only_quotation_marks():
+    assert find_conventions([*PLAIN[:38], *POSITIVE["quoted"][:2]]) == {"quoted": 2 / 40}
 
 
 def test_find_conventions_looks_at_a_bounded_sample():
@@ -177,6 +186,7 @@ NOTED = {
     "sentences in tags": {"target": POSITIVE["markup"]},
     "quotes": {"task": "lm", "target": POSITIVE["quoted"]},
     "table": {"task": "lm", "target": POSITIVE["table"]},
+    "fields": {"task": "lm", "target": POSITIVE["|||"]},
 }
 REFUSED = {
     "words of Chinese": {"task": "lm", "target": POSITIVE["Chinese"], "kind": "word"},
@@ -188,6 +198,7 @@ REFUSED = {
     "HTML": {"target": POSITIVE["HTML"]},
     "XML": {"target": POSITIVE["XML"]},
     "CoNLL-U": {"task": "lm", "target": POSITIVE["CoNLL-U"]},
+    "subtitles": {"task": "lm", "target": POSITIVE["numbers and times of subtitles"]},
     "quotes of a table": {"target": POSITIVE["quoted"], "format": "tsv"},
 }
 
@@ -210,6 +221,7 @@ UNDONE = {
     "TMX": ("TMX", [f"cat {i}" for i in range(N)]),
     "segments": ("XML or SGML with <seg>", [f"The cat saw {i} boats." for i in range(N)]),
     "CoNLL-U": ("CoNLL-U", ["A cat sleeps"]),
+    "subtitles": ("numbers and times of subtitles", [f"The cat saw {i} boats." for i in range(N)]),
     "quotes of a table": ("quoted", [f'The "cat" saw {i} boats.' for i in range(N)]),
 }
 

@@ -18,7 +18,7 @@ def make(*words) -> Experiment:
 
 def test_experiment_derives_each_value_once(monkeypatch):
     calls = []
-    for name in ("make_shape", "make_plan", "count_params", "count_flops", "result_settings", "run_name"):
+    for name in ("make_shape", "make_plan", "count_params", "count_flops", "result_settings", "find_place"):
         derive = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, name=name, derive=derive: calls.append(name) or derive(*args))
     experiment = make()

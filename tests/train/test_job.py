@@ -47,3 +47,14 @@ def test_run_job_keeps_what_a_replaced_run_declared(start, tmp_path):
     record.status, record.arm = "diverged", "0123456789ab"
     runs.write_record(tmp_path, record)
     assert start("report.metric=bits_per_byte", "retry_failed=true")["metric"] == "ppl_word"
+
+
+@pytest.mark.parametrize("word", ["hardware.device=cuda", "init_from=nowhere"])
+def test_run_job_refuses_before_it_prepares_text(tmp_path, monkeypatch, word):
+    def prepare(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tietrain.data.prepare.prepare", prepare)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    outcome = run_job(compose_config([f"run_dir={tmp_path}", word]))
+    assert outcome.exit_code == 2 and outcome.message.startswith(f"{word}: ")

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tietrain.cli import cells, launchers, tune
+from tietrain.cli.registry import say_unread
 from tietrain.config import RunConfig
-from tietrain.config.compose import check_labels, compose_grid, initialized, parse_overrides, to_run_config
+from tietrain.config.compose import check_labels, compose_grid, initialized, only_swept, parse_overrides, to_run_config
 from tietrain.config.hydra_errors import hydra_error
 from tietrain.config.hydra_parts import RunMode, split_sweep, typed
 from tietrain.errors import SettingsError, TietrainError, eprint, system_refusal
@@ -31,6 +32,7 @@ from tietrain.runs.ownership import check_study, held, make_own_folder, scratch
 from tietrain.train import job
 from tietrain.train.experiment import Experiment
 from tietrain.train.outcome import Outcome
+from tietrain.train.place import known_places, new_place
 
 # The variable that names the file to processes which a launcher starts.
 VARIABLE = "TIETRAIN_OUTCOMES"
@@ -79,7 +81,9 @@ class Outcomes:
         return 1 if any(outcome.exit_code != 6 for outcome in failed) else 6 if failed else 0
 
 
-def prepare(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) -> tuple[list[str], Path | None]:
+def prepare(
+    words: Sequence[str], config_dirs: Sequence[str], multirun: bool, name: str = "config"
+) -> tuple[list[str], Path | None]:
     """Overrides that a grid needs besides the words of its command line, and its folder; `[], None` for a single run.
 
     Raises:
@@ -87,7 +91,7 @@ def prepare(words: Sequence[str], config_dirs: Sequence[str], multirun: bool) ->
             need more cores than there are, or a search would choose tuned arms.
         StorageError: the folder cannot be made.
     """
-    common = compose_grid(words, config_dirs)
+    common = compose_grid(words, config_dirs, name)
     swept = swept_keys(common.hydra, words)
     sweeper = sweeper_of(common)
     if common.hydra.output_subdir is not None:
@@ -138,11 +142,6 @@ def swept_keys(settings: Any, words: Sequence[str]) -> set[str]:
 
 def _sweeper_params(settings: Any) -> list[str]:
     return [f"{key}={values}" for key, values in (settings.sweeper.get("params") or {}).items()]
-
-
-def only_swept(words: Iterable[str], swept: set[str]) -> list[str]:
-    """The overrides of a cell whose keys have several values in its grid."""
-    return [typed(word) for word in words if word.partition("=")[0] in swept]
 
 
 def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> int:
@@ -204,13 +203,18 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
 def _run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     settings = HydraConfig.get()
     try:
-        check_labels(settings, settings.overrides.task)
+        check_labels(settings, settings.overrides.task, settings.job.config_name or "config")
         swept = swept_keys(settings, words) if _in_grid() else set()
+        if shown := only_swept(settings.overrides.task, swept):
+            eprint(f"cell {settings.job.num + 1}: {' '.join(shown)}")
         if tune.is_tuned(cfg):
             return tune.run_arm(tune.make_points(cfg, settings.overrides.task, swept), _run)
-        return _run(to_run_config(cfg, swept, settings.overrides.task)).valid
+        config = to_run_config(cfg, swept, settings.overrides.task)
+        if not _in_grid():
+            say_unread(words, config)
+        return _run(config).valid
     except Exception as e:
-        Outcomes().add(_refused(cfg, e))
+        Outcomes().add(_refused(cfg, e, words))
         return None
     except KeyboardInterrupt:
         if launchers.in_worker():
@@ -240,24 +244,30 @@ def _in_grid() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
-def _refused(cfg: DictConfig, error: Exception) -> Outcome:
+def _refused(cfg: DictConfig, error: Exception, words: Sequence[str]) -> Outcome:
     """The outcome of a cell whose configuration is refused; in a grid a directory named after its overrides records it."""
     outcome = Outcome("", "failed", 70, f"internal error, a bug in tietrain: {type(error).__name__}: {error}")
     if isinstance(error, OSError):
         error = system_refusal(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        error = hydra_error(error, words)
     if isinstance(error, TietrainError):
         outcome = Outcome("", error.status, error.exit_code, str(error))
     if not _in_grid():
         if outcome.exit_code == 70:
             raise error
         return outcome
-    requested = sorted(HydraConfig.get().overrides.task)
-    name = runs.REFUSED + hashlib.sha256(json.dumps(requested).encode()).hexdigest()[:8]
-    record = runs.RunRecord(name, str(cfg.study), "+".join(cfg.tying.ties), cfg.task.name, outcome.status, cfg.seed)
+    settings = HydraConfig.get()
+    requested = sorted(settings.overrides.task)
+    digest = hashlib.sha256(json.dumps(requested).encode()).hexdigest()[:8]
+    study = Path("outputs", str(cfg.study))
+    swept = only_swept(settings.overrides.task, swept_keys(settings, words))
+    directory = known_places(study, runs.REFUSED).get(digest) or new_place(study, runs.REFUSED, swept, digest)
+    label = "+".join(cfg.tying.ties)
+    record = runs.RunRecord(directory.name, study.name, label, cfg.task.name, outcome.status, cfg.seed)
     record.reason = outcome.message
     record.exit_code = outcome.exit_code
     record.settings = dict(typed(word).partition("=")[::2] for word in requested)
-    directory = Path("outputs", record.study, name)
     _list_run(directory)
     try:
         with held(directory):

@@ -87,14 +87,14 @@ def _run(argv: list[str]) -> int:
         os.getcwd()
     except FileNotFoundError:
         raise StorageError("the current folder", "it was deleted", "change to one that exists") from None
-    place = _place_of_command(argv)
+    place = place_of_command(argv)
     if place is None:
         return _run_hydra(argv)
     others = [*argv[:place], *argv[place + 1 :]]
     return _run_hydra(others) if argv[place] in RUNS else _run_verb(argv[place], others)
 
 
-def _place_of_command(argv: list[str]) -> int | None:
+def place_of_command(argv: list[str]) -> int | None:
     """Index of the first word if it is not a setting; -m, and -cd with its folder, may stand before it."""
     place = 0
     while place < len(argv) and argv[place] in BEFORE:
@@ -119,15 +119,29 @@ def _note_unused(words: list[str]) -> None:
 def _run_verb(name: str, argv: list[str]) -> int:
     from tietrain.cli import again, use, verbs  # noqa: F401  (they register the commands)
     from tietrain.cli.registry import VERBS
+    from tietrain.config.quoting import as_setting
 
     if name not in VERBS:
-        near = get_close_matches(name, [*VERBS, *RUNS], n=1)
-        hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(sorted(VERBS))}"
+        near = [f"--{name}"] if name in ("help", "version") else get_close_matches(name, [*VERBS, *RUNS], n=1)
+        hint = as_setting(name) or f"the commands are {', '.join(sorted(VERBS))}"
+        if near:
+            hint = f"did you mean `tietrain {near[0]}`?"
         raise SettingsError(f"tietrain {name}", "there is no such command", f"{hint} (write settings as key=value)")
     args = VERBS[name].parse_intermixed_args(argv)
     _note_unused(getattr(args, "overrides", []))
     code: int = args.function(args)
     return code
+
+
+def _refuse_late_command(words: list[str]) -> None:
+    """SettingsError if a command stands behind settings."""
+    for word in words:
+        if word.isalpha():
+            from tietrain.cli import again, use, verbs  # noqa: F401  (they register the commands)
+            from tietrain.cli.registry import VERBS
+
+            if word in (*VERBS, *RUNS):
+                raise SettingsError(word, "a command stands first", f"write tietrain {word}, then the settings")
 
 
 def _run_hydra(argv: list[str]) -> int:
@@ -149,14 +163,15 @@ def _run_hydra(argv: list[str]) -> int:
 
         return complete(lambda: grid.run_app(argv, [], None))
     words = flags.overrides
+    _refuse_late_command(words)
     _note_unused(words)
     compose.parse_overrides(words)
     if flags.config_dir:
         compose.check_config_dir(flags.config_dir)
     compose.register_schema()
     study = None
-    # A configuration of the user's own (-cp, -cn) describes its grid itself.
-    if not any((*looks, flags.help, flags.hydra_help, flags.config_path, flags.config_name)):
-        added, study = grid.prepare(words, [flags.config_dir] if flags.config_dir else [], flags.multirun)
+    if not any((*looks, flags.help, flags.hydra_help, flags.config_path)):
+        config_dirs = [flags.config_dir] if flags.config_dir else []
+        added, study = grid.prepare(words, config_dirs, flags.multirun, flags.config_name or "config")
         argv = [*argv, *added]
     return grid.run_app(argv, words, study)

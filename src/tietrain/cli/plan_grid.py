@@ -11,10 +11,10 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from tietrain.cli.grid import only_swept, split_cells, sweeper_of, swept_keys
+from tietrain.cli.grid import split_cells, sweeper_of, swept_keys
 from tietrain.cli.status import STYLES, WIDTH
 from tietrain.cli.tune import is_tuned, make_points, tuning_runs
-from tietrain.config.compose import check_labels, compose_cell, compose_grid, initialized, to_run_config
+from tietrain.config.compose import check_labels, compose_cell, compose_grid, initialized, only_swept, to_run_config
 from tietrain.config.describe import megabytes
 from tietrain.config.hydra_parts import RunMode
 from tietrain.config.match import compare_match

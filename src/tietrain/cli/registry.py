@@ -4,12 +4,16 @@ import argparse
 import inspect
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from tietrain.errors import SettingsError, visible
+from tietrain.config import RunConfig
+from tietrain.config.identity import flat_settings
+from tietrain.config.keys import unknown_flag, unread_notes
+from tietrain.errors import SettingsError, eprint, visible
 
 Function = Callable[[argparse.Namespace], int]
 Argument = Callable[[argparse.ArgumentParser], object]
@@ -19,6 +23,8 @@ class Parser(argparse.ArgumentParser):
     """The arguments of one command. It refuses a wrong one in one line, as every other refusal."""
 
     def error(self, message: str) -> NoReturn:
+        if unknown := re.match("unrecognized arguments: (-[^ ]+)", message):
+            raise unknown_flag(unknown[1], self.prog)
         raise SettingsError(self.prog, message, f"`{self.prog} --help` lists the arguments")
 
 
@@ -56,11 +62,22 @@ def argument(*flags: str, holds: Callable[[Any], bool] | None = None, wanted: st
     return lambda parser: parser.add_argument(*flags, **options)
 
 
-OVERRIDES = argument("overrides", nargs="*", metavar="key=value", help="settings, as for a run")
+def overrides(meaning: str) -> Argument:
+    """The words of a command that are settings."""
+    return argument("overrides", nargs="*", default=[], metavar="key=value", help=meaning)
+
+
+OVERRIDES = overrides("settings, as for a run")
 CONFIG_DIR = argument("-cd", "--config-dir", action="append", default=[], help="folder with your own configurations")
 CONFIG_NAME = argument(
     "-cn", "--config-name", default="config", metavar="NAME", help="file to begin with instead of ours"
 )
+
+
+def say_unread(words: Iterable[str], config: RunConfig) -> None:
+    """Say which of the overrides a run does not read."""
+    for note in unread_notes(words, flat_settings(config)):
+        eprint(f"tietrain: {note}")
 
 
 def say(text: str) -> None:

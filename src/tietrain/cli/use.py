@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tietrain.cli.registry import CONFIG_DIR, answer, argument, print_json, say, verb
+from tietrain.cli.registry import CONFIG_DIR, answer, argument, overrides, print_json, say, verb
 from tietrain.config import HardwareConfig, keys
 from tietrain.config.compose import parse_overrides
 from tietrain.config.stored import override_config, read_run_config
@@ -31,7 +31,7 @@ TASKS = {"translate": "mt", "generate": "lm"}
 # Lines read, translated and written together; lines typed on a terminal are translated one by one.
 LINES_AT_ONCE = 1024
 RUN = argument("run", type=Path, help="a run directory")
-HARDWARE = argument("overrides", nargs="*", metavar="key=value", help="hardware settings")
+HARDWARE = overrides("hardware settings")
 WHICH = "weights to use: scored (default), last, best, average, final, or a step"
 CHECKPOINT = argument("--checkpoint", default="scored", metavar="WHICH", help=WHICH)
 COUNT: dict[str, Any] = {"type": int, "holds": lambda n: n >= 1, "wanted": "a whole number of at least 1"}
@@ -109,7 +109,7 @@ def generate(args: argparse.Namespace) -> int:
 @verb(
     "eval",
     RUN,
-    argument("overrides", nargs="*", metavar="key=value", help="data.splits.NAME=[...], task.beam=..., hardware..."),
+    overrides("data.splits.NAME=[...], task.beam=..., hardware..."),
     *(CONFIG_DIR, CHECKPOINT),
     argument("--name", help="NAME in RUN/eval_NAME.json; default: made from the overrides"),
 )

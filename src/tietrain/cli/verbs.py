@@ -10,7 +10,18 @@ from typing import Any
 
 from rich.console import Console
 
-from tietrain.cli.registry import CONFIG_DIR, CONFIG_NAME, OVERRIDES, answer, argument, print_json, say, verb
+from tietrain.cli.registry import (
+    CONFIG_DIR,
+    CONFIG_NAME,
+    OVERRIDES,
+    answer,
+    argument,
+    print_json,
+    say,
+    say_unread,
+    verb,
+)
+from tietrain.config import RunConfig
 from tietrain.config.compose import compose_config, parse_overrides
 from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
 from tietrain.config.keys import tying_choices
@@ -33,7 +44,7 @@ SCORES = (*METRICS, *NATS)
 # More samples would not fit in memory: each holds one number per line.
 SAMPLES: dict[str, Any] = {"type": int, "holds": lambda n: 1 <= n <= 10**5, "wanted": "a number from 1 to 100000"}
 SEED: dict[str, Any] = {"type": int, "holds": lambda n: 0 <= n < 2**32, "wanted": "a number from 0 to 4294967295"}
-CONFIGURED = (OVERRIDES, CONFIG_DIR)
+CONFIGURED = (OVERRIDES, CONFIG_DIR, CONFIG_NAME)
 DECLARE = "correct what the runs declared (metric, split, baseline, margin, looks); the report shows it with its date"
 DIRECTORY = argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
 
@@ -41,7 +52,6 @@ DIRECTORY = argument("directory", type=Path, help="a study or run directory, for
 @verb(
     "plan",
     *CONFIGURED,
-    CONFIG_NAME,
     argument("-m", "--multirun", action="store_true", help="show the cells of a grid: key=a,b tying='glob(*)'"),
     argument("--ledger", action="store_true", help="show owner map, roles, loads and published FLOP conventions"),
     argument("--against", metavar="WHAT", help="show the difference from a run directory, or from overrides in quotes"),
@@ -69,8 +79,14 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _plan_one(args: argparse.Namespace) -> None:
+def _composed(args: argparse.Namespace) -> RunConfig:
     config = compose_config(args.overrides, args.config_dir, args.config_name)
+    say_unread(args.overrides, config)
+    return config
+
+
+def _plan_one(args: argparse.Namespace) -> None:
+    config = _composed(args)
     tying_plan = Experiment(config).plan
     difference = _difference(args, tying_plan) if args.against else None
     lengths = parse_lengths(args.lengths or DEFAULT_LENGTHS) if args.lengths or args.figure else []
@@ -158,12 +174,14 @@ def check(args: argparse.Namespace) -> int:
     from tietrain.train.check import matrix
     from tietrain.train.check.reference import describe_reference
 
+    if args.all and args.config_name != "config":
+        raise SettingsError(f"--all -cn {args.config_name}", "--all has models of its own", "leave out one of the two")
     with matrix.progress() as log:
         if args.all:
             heading = matrix.describe_all(args.overrides)
             rows = matrix.check_all(args.overrides, args.config_dir, log)
         else:
-            config = compose_config(args.overrides, args.config_dir)
+            config = _composed(args)
             heading = describe_reference(config)
             rows = [matrix.check_configured(config, log)]
     if args.json:
@@ -185,7 +203,7 @@ def settings(args: argparse.Namespace) -> int:
 @verb("data", *CONFIGURED, argument("--clear-cache", action="store_true", help="empty the cache instead (data.cache)"))
 def data(args: argparse.Namespace) -> int:
     """Validate and describe a corpus: its splits, its vocabulary, overlap, and the best possible scores."""
-    config = compose_config(args.overrides, args.config_dir)
+    config = _composed(args)
     if args.clear_cache:
         from tietrain.data.cache import cache_root, clear_cache
 
@@ -260,7 +278,7 @@ def repair(args: argparse.Namespace) -> int:
     "compare",
     argument("run_a", type=Path, help="a finished run directory"),
     argument("run_b", type=Path, help="another one of the same task, scored on the same lines"),
-    argument("--split", help="split to compare; default: test, or the first that did not choose the weights"),
+    argument("--split", help="split to compare; default: test, or the first other than valid; valid if it is alone"),
     argument("--metric", action="append", default=[], metavar="NAME", help=f"{', '.join(SCORES)}; may be repeated"),
     argument("--samples", **SAMPLES, metavar="N", help="samples per test; default: 1,000 and 10,000"),
     argument("--seed", **SEED, metavar="K", help="seed of the samples; default: sacrebleu's 12345"),

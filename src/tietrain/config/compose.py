@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
@@ -22,7 +22,7 @@ from yaml import YAMLError
 from tietrain.config import RunConfig
 from tietrain.config.data import MODES
 from tietrain.config.given import use_given
-from tietrain.config.hydra_errors import hydra_error
+from tietrain.config.hydra_errors import hydra_error, unknown_choice
 from tietrain.config.hydra_parts import (
     ChoiceSweep,
     GlobalHydra,
@@ -31,6 +31,7 @@ from tietrain.config.hydra_parts import (
     RunMode,
     add_folders,
     register_sources,
+    typed,
 )
 from tietrain.config.keys import ALL, GROUPS, PIECES, setting_of, suggestion
 from tietrain.config.match import solve
@@ -82,6 +83,12 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
             raise SettingsError(override.input_line or key, "tietrain writes it", "leave it out")
         if key in FOLDERS:
             raise SettingsError(override.input_line or key, "tietrain names the folders of runs itself", FOLDERS[key])
+        if key.startswith("hydra.sweeper.params"):
+            remedy = "write the values at the setting: -m seed=1,2"
+            raise SettingsError(override.input_line or key, "only a file names the grid so", remedy)
+        for value in _values(override) if key in GROUPS and not override.is_delete() else ():
+            if value is None or isinstance(value, bool | int | float):
+                raise SettingsError(*unknown_choice(key, "null" if value is None else str(value).lower()))
         check_tie_option(key)
         if found is not None and found.is_text and not override.is_delete():
             check_as_written(override)
@@ -91,12 +98,17 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
 def check_as_written(override: Override) -> None:
     """SettingsError if the value of a setting of text is empty, or reads otherwise than it was written: `true`, `1.50`."""
     word = str(override.input_line)
-    values = override.value()
-    for value in _scalars(values.list if isinstance(values, ChoiceSweep) else values):
+    for value in _values(override):
         if value == "":
             raise SettingsError(word, "it is empty, as if a variable of the shell were not set", "give a value")
         if isinstance(value, bool | float) and not re.search(rf"(?<![\w.]){re.escape(str(value))}(?![\w.])", word):
             raise misread(word, value)
+
+
+def _values(override: Override) -> Iterator[Any]:
+    """What an override gives, also to several cells: see `_scalars`."""
+    value = override.value()
+    return _scalars(value.list if isinstance(value, ChoiceSweep) else value)
 
 
 def _scalars(value: Any) -> Iterator[Any]:
@@ -130,6 +142,8 @@ def compose_config(overrides: Sequence[str], config_dirs: Sequence[str] = (), na
     parse_overrides(overrides)
     with initialized(overrides, config_dirs):
         cfg, settings = compose_cell(overrides, name)
+        if "task" not in cfg:
+            raise no_schema(name)
         check_labels(settings, overrides, name)
         return to_run_config(cfg, words=overrides)
 
@@ -150,9 +164,14 @@ def compose_grid(overrides: Sequence[str], config_dirs: Sequence[str] = (), name
     parse_overrides(overrides)
     with initialized(overrides, config_dirs):
         loader = GlobalHydra.instance().config_loader()
-        return loader.load_configuration(
+        common = loader.load_configuration(
             name, list(overrides), RunMode.MULTIRUN, from_shell=False, validate_sweep_overrides=False
         )
+        if "task" not in common:
+            raise no_schema(name)
+        own = OmegaConf.masked_copy(common, [str(key) for key in common if key != "hydra"])
+        OmegaConf.to_container(own, resolve=True)  # refuses what refers to something else
+        return common
 
 
 @contextmanager
@@ -213,16 +232,33 @@ def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), words: Iterable[st
     for unknown in _unknown_keys(cfg):
         raise SettingsError(unknown, "there is no such key", suggestion(unknown, ALL))
     config = OmegaConf.to_object(cfg)
-    if not isinstance(config, RunConfig):  # a user's own config.yaml that leaves the schema out
-        problem = "it does not begin with the tietrain schema"
-        raise SettingsError("config.yaml", problem, "list tietrain_schema first in its defaults")
+    if not isinstance(config, RunConfig):
+        raise no_schema("config")
+    if swept := set(swept):
+        config.swept = only_swept(words, swept)
     if config.train.batch_by == "auto":
         config.train.batch_by = "tokens" if set(swept).isdisjoint(PIECES) else "chars"
     if config.data.vocabulary not in MODES:
-        config = use_given(config, {word.partition("=")[0].lstrip("+") for word in words})
+        config = use_given(config, set(map(key_of, words)))
     if config.match.by is None or config.match.solved:
         return config
     return solve(config, *_baseline(config.match.baseline))
+
+
+def no_schema(name: str) -> SettingsError:
+    """The refusal of a user's own file to begin with that leaves ours out."""
+    problem = "it leaves out the defaults of tietrain"
+    return SettingsError(f"{name.removesuffix('.yaml')}.yaml", problem, "begin it with `defaults: [config, _self_]`")
+
+
+def key_of(word: str) -> str:
+    """The key that an override sets."""
+    return word.partition("=")[0].lstrip("+")
+
+
+def only_swept(words: Iterable[str], swept: Collection[str]) -> list[str]:
+    """The overrides of a cell whose keys have several values in its grid."""
+    return [typed(word) for word in words if key_of(word) in swept]
 
 
 def _baseline(text: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -24,6 +24,11 @@ COLUMNS = Condition(
     "task.name=mt or data.format is not grammar",
 )
 
+VOCABULARY = Condition(
+    lambda flat: flat.get("task.name") == "mt" or any(key.startswith("data.vocabulary_contents.") for key in flat),
+    "task.name",
+    "task.name=mt or it names what is there",
+)
 BYTES = Condition(lambda flat: flat.get("data.byte_fallback") is True, "data.byte_fallback", "data.byte_fallback=true")
 
 
@@ -60,7 +65,7 @@ class DataConfig:
     without a header), labels for text; generated: languages a to c, a_mt to c_mt with machine faults, features."""
     features: dict[str, int] = setting({}, TRANSLATION, ge=1, open=True, at_eval=True)
     """Columns of feature vectors instead of text -> width of a vector."""
-    vocabulary: Any = setting("auto", TRANSLATION)
+    vocabulary: Any = setting("auto", VOCABULARY)
     """joint: one vocabulary for all columns; separate: one per column; auto: joint if a tying rule needs it. Or a
     vocabulary that is there already: a sentencepiece file, a run directory, or a mapping of columns to files."""
     vocabulary_files: dict[str, str] = setting({}, identity=False, open=True, written=True, absent={})

@@ -9,8 +9,8 @@ from typing import Any
 from tietrain.config.data import MODES
 from tietrain.config.layout import Layout, make_layout
 from tietrain.config.run import RunConfig
-from tietrain.config.setting import check
-from tietrain.errors import DataError, SettingsError
+from tietrain.config.setting import check, settings_of
+from tietrain.errors import DataError, SettingsError, eprint
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
 from tietrain.runs.reading import is_folder, is_there, names_in
@@ -41,7 +41,8 @@ def use_given(config: RunConfig, stated: Collection[str]) -> RunConfig:
     """The configuration with the files, kind and sizes of the vocabularies that data.vocabulary names.
 
     Args:
-        stated: keys that the command line sets; of those that say what a vocabulary is like, each must agree.
+        stated: keys that the command line sets; of those that say what a vocabulary is like, each must agree. Another value
+            of a configuration file is not used, which stderr says.
     Raises:
         SettingsError: there is no such file or run, it does not fit the columns, or a setting beside it disagrees.
         DataError: a file is not a sentencepiece model, or not one that tietrain can use.
@@ -70,10 +71,12 @@ def use_given(config: RunConfig, stated: Collection[str]) -> RunConfig:
         ("model.target_vocab_size", config.model.target_vocab_size, target_size),
         ("data.kind", config.data.kind, kind),
     ):
+        if value in (None, has):
+            continue
         problem = f"it is {has} in {requested}"
-        check(
-            key not in stated or value in (None, has), f"{key}={value}", problem, f"give {key}={has}, or leave it out"
-        )
+        check(key not in stated, f"{key}={value}", problem, f"give {key}={has}, or leave it out")
+        if value != settings_of(RunConfig)[key].default:
+            eprint(f"tietrain: {key}={value} of a configuration file is not used: {problem}")
     contents = {stack: model.sha256 for stack, model in models.items()}
     mode = "auto"
     if config.task.name == "mt":

@@ -5,7 +5,7 @@ import copy
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins import (
@@ -23,9 +23,10 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from tietrain.config.keys import ALL
+from tietrain.config.keys import ALL, unknown_flag
 from tietrain.config.scheme_options import find_ties, split_choice
 from tietrain.config.user_files import check_user_file
+from tietrain.errors import SettingsError
 
 __all__ = [
     "ChoiceSweep",
@@ -112,8 +113,17 @@ def add_folders(folders: Iterable[str]) -> None:
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
-    """Hydra's own flags among command-line words, the rest as `overrides`; SystemExit 2 for one it does not know."""
-    return get_args_parser().parse_args(list(argv))
+    """Hydra's own flags among command-line words, the rest as `overrides`; SettingsError for one that it does not know."""
+
+    def refuse(message: str) -> NoReturn:
+        raise SettingsError("tietrain", message, "`tietrain --help` lists the flags")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    flags, unknown = parser.parse_known_args(list(argv))
+    for word in unknown:
+        raise unknown_flag(word, "tietrain")
+    return flags
 
 
 def typed(word: str) -> str:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from tietrain.config.keys import identity_of
@@ -11,6 +12,12 @@ from tietrain.plan.plan import short_hash
 
 # Characters of a directory name that are the label's; file systems end at 255 bytes.
 MAX_LABEL = 120
+# The same of what a grid sweeps, and of one value.
+MAX_SWEPT = 80
+MAX_VALUE = 24
+LONG_NUMBER = 10
+# Settings that a name shows anyway.
+SHOWN = ("task", "seed", "study")
 # Formats whose data.splits name parts of one dataset; those of the others name files.
 BY_NAME = ("hub",)
 
@@ -58,11 +65,44 @@ def became_same(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> 
 
 
 def config_hash(config: RunConfig) -> str:
+    """`settings_hash` of the configuration's own."""
+    return settings_hash(result_settings(config))
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
     """8 hex digits over `result_settings`."""
-    return short_hash(result_settings(config))[:8]
+    return short_hash(settings)[:8]
 
 
 def run_name(config: RunConfig) -> str:
-    """Directory name of the run: task, tying, seed and the hash of what decides its result."""
-    label = re.sub(r"[^A-Za-z0-9_+.-]+", "_", config.tying_label)[:MAX_LABEL]  # a label may hold anything, also a /
-    return f"{config.task.name}-{label}-s{config.seed}-{config_hash(config)}"
+    """Name of the run: task, tying, seed and the hash of what decides its result."""
+    return f"{run_title(config)}-{config_hash(config)}"
+
+
+def run_title(config: RunConfig) -> str:
+    """The name of the run without its hash."""
+    return f"{config.task.name}-{_as_name(config.tying_label)[:MAX_LABEL]}-s{config.seed}"
+
+
+def cell_title(swept: Iterable[str]) -> str:
+    """What a grid sweeps, for the name of a cell's directory; empty if task, tying and seed say it.
+
+    >>> cell_title(["seed=1", "tying=cycle:n_unique:2", "optim.lr=0.0010141520882", "optim.betas=[0.9,0.98]"])
+    'n_unique_2-lr_0.00101415-betas_0.9_0.98'
+    """
+    parts: list[str] = []
+    for word in swept:
+        key, _, value = word.partition("=")
+        if key == "tying":
+            parts += re.findall(r":([^,\]]+)", value)  # options of schemes, which the label lacks
+        elif key not in SHOWN:
+            if len(value) > LONG_NUMBER and "." in value:  # as a search draws them
+                with suppress(ValueError):
+                    value = f"{float(value):.6g}"
+            parts.append(f"{key.rpartition('.')[2]}_{_as_name(value).strip('_')[:MAX_VALUE]}")
+    return _as_name("-".join(parts))[:MAX_SWEPT]
+
+
+def _as_name(text: str) -> str:
+    """Text that may hold anything, also a /, as part of the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9_+.-]+", "_", text)

@@ -9,6 +9,7 @@ from tietrain.config import other_names
 from tietrain.config.run import RunConfig
 from tietrain.config.setting import NOTHING, Flat, Setting, settings_of
 from tietrain.config.training import BUDGET_UNITS
+from tietrain.errors import SettingsError
 from tietrain.plan.catalogue import CONF
 
 ALL: Mapping[str, Setting] = settings_of(RunConfig)
@@ -47,6 +48,17 @@ def is_read(key: str, flat: Flat) -> bool:
     )
 
 
+def unread_notes(words: Iterable[str], flat: Flat) -> list[str]:
+    """Those of the overrides that a run of this flat configuration does not read, and what would read them."""
+    notes = []
+    for word in words:
+        found = setting_of(word.partition("=")[0].lstrip("+"))
+        if found is not None and not is_read(found.key, flat):
+            needed = " and ".join(condition.words for condition in found.spec.read_if)
+            notes.append(f"{word} is not used: it is read if {needed}")
+    return notes
+
+
 def read_settings(flat: Flat) -> dict[str, Any]:
     """Those settings that the run reads."""
     return {key: value for key, value in flat.items() if is_read(key, flat)}
@@ -81,14 +93,31 @@ def suggestion(word: str, choices: Iterable[str]) -> str:
     choices = list(choices)
     leaf = word.rsplit(".", 1)[-1]
     last = {choice.rsplit(".", 1)[-1]: choice for choice in choices}
-    if leaf in other_names.SETTINGS and leaf not in last:
-        return f"here it is called {other_names.SETTINGS[leaf]}"
+    if leaf in other_names.WAYS and leaf not in last:
+        return other_names.WAYS[leaf]
+    for name in (word, leaf):
+        if name in other_names.SETTINGS and name not in last:
+            return f"here it is called {other_names.SETTINGS[name]}"
     near = [last[leaf]] if leaf in last else get_close_matches(word, choices, n=1, cutoff=0.75)
     near = near or [last[name] for name in get_close_matches(leaf, list(last), n=1, cutoff=0.7)]
     return f"did you mean {near[0]}?" if near else "`tietrain settings` lists every key"
 
 
+def choices_of(group: str) -> list[str]:
+    """Names that can follow `GROUP=`."""
+    folder = files(CONF) / group
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
 def tying_choices() -> list[str]:
     """Names that can follow `tying=`."""
-    folder = files(CONF) / "tying"
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return choices_of("tying")
+
+
+def unknown_flag(flag: str, program: str) -> SettingsError:
+    """The refusal of a flag that a command does not have: settings are words without dashes."""
+    name = flag.partition("=")[0]
+    remedy = f"`{program} --help` lists the flags"
+    if name.startswith("--"):
+        remedy = f"settings have no dashes: write key=value; {suggestion(name.strip('-').replace('-', '_'), [*ALL, *GROUPS])}"
+    return SettingsError(name, "there is no such flag", remedy)

@@ -40,6 +40,8 @@ class RunConfig:
     """Folder of `outputs/` that the run belongs to."""
     run_dir: Optional[str] = setting(None, identity=False)
     """Exactly this folder instead."""
+    swept: list[str] = setting([], identity=False, written=True, absent=[])
+    """Of a cell of a grid, the words in which it differs from the others; the name of its folder shows them."""
     seed: int = setting(1, ge=0)
     """Seed of initial values, dropout and data order; the corpus has data.seed."""
     init_from: Optional[str] = setting(None)
@@ -77,6 +79,9 @@ class RunConfig:
             check_choice("report.metric", self.report.metric, scores)
 
     def _check_directions(self) -> None:
+        requested = f"data.columns=[{','.join(self.columns)}]"
+        holds = self.task.name != "mt" or len(set(self.columns)) > 1
+        check(holds, requested, "task=mt reads two or more different columns", "name the sources, then the target")
         task, both = self.task, [d.name for d in (*self.directions, *self.zero_shot)]
         for key in ("directions", "zero_shot", "train_pairs"):
             problem = f"task={task.name} has no directions"

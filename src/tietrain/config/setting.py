@@ -122,6 +122,16 @@ class Setting:
         return "str" in self.annotation and "Any" not in self.annotation and "int" not in self.annotation
 
     @property
+    def is_list(self) -> bool:
+        """Whether its value is a list."""
+        return self.annotation.removeprefix("Optional[").startswith("list[")
+
+    @property
+    def is_name(self) -> bool:
+        """Whether it holds one text, and no list or mapping."""
+        return self.is_text and not self.is_list and "dict[" not in self.annotation
+
+    @property
     def meaning(self) -> str:
         """The text below its field."""
         return _meanings(self.section)[self.key.rpartition(".")[2]]

@@ -36,7 +36,7 @@ def cache_root(setting: str | None) -> Path:
     It is looked up at every use and recorded nowhere, so that a run is the same on every machine.
     """
     if setting is not None:
-        return Path(setting)
+        return Path(setting).expanduser()
     caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not caches.is_absolute():  # then it is to be ignored, says the XDG Base Directory Specification
         caches = Path(os.path.expanduser("~/.cache"))

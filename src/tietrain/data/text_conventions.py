@@ -62,9 +62,12 @@ _MARKED_UP = {
     ),
     "XML": (r"<\?xml|<!DOCTYPE|<!ELEMENT", "write its text to a file, one sentence a line, or a table for data=tsv"),
     "CoNLL-U": (r"$.", "take its sentences: sed -n 's/^# text = //p' FILE"),
+    "numbers and times of subtitles": (r"$.", r"take out the text: sed -r '/^[0-9]+\r?$/d; /-->/d; /^\r?$/d' FILE"),
     "markup": (r"<", "write its text to a file without tags"),
 }
 _WORD_LINE = re.compile(r"\d+(?:[-.]\d+)?\t[^\t]+(?:\t[^\t]*){8}")
+# The line of a subtitle that says when it is shown.
+_SHOWN_FROM = re.compile(r"(?:\d+:)?\d\d:\d\d[,.]\d{3} --> .*")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"', re.DOTALL)
 
 
@@ -73,7 +76,7 @@ def find_conventions(lines: Iterable[str]) -> dict[str, float]:
     sample = [_ends(line) for line in itertools.islice(filter(str.strip, lines), MOST_LINES)]
     if len(sample) < FEWEST_LINES:
         return {}
-    if found := _markup(sample) or _word_lines(sample):
+    if found := _markup(sample) or _word_lines(sample) or _subtitles(sample):
         return found
     return {**_segmented(sample), **_unspaced(sample), **_tokenized(sample), **_tables(sample)}
 
@@ -110,6 +113,12 @@ def _word_lines(sample: Sequence[str]) -> dict[str, float]:
     return {"CoNLL-U": both} if words >= 0.5 and both >= 0.9 else {}
 
 
+def _subtitles(sample: Sequence[str]) -> dict[str, float]:
+    times = _share(sample, _SHOWN_FROM.match)
+    numbers = _share(sample, lambda line: line.strip().isdecimal())
+    return {"numbers and times of subtitles": times + numbers} if times >= 0.2 else {}
+
+
 def _segmented(sample: Sequence[str]) -> dict[str, float]:
     shares = {name: (_share(sample, mark.search), least) for name, (mark, least, _) in _SEGMENTED.items()}
     return {name: share for name, (share, least) in shares.items() if share >= least}
@@ -138,9 +147,13 @@ def _tokenized(sample: Sequence[str]) -> dict[str, float]:
 
 def _tables(sample: Sequence[str]) -> dict[str, float]:
     quoted = _share(sample, _QUOTED.fullmatch)
+    # Where only cells with quotation marks are in quotes, these are doubled inside.
+    doubled = _share(sample, lambda line: _QUOTED.fullmatch(line) and '""' in line[1:-1])
+    if doubled and doubled >= _share(sample, lambda line: '"' in line) / 2:
+        return {"quoted": quoted}
     n_tabs = sample[len(sample) // 2].strip().count("\t")
     tabbed = _share(sample, lambda line: line.strip().count("\t") == n_tabs) if n_tabs else 0.0
-    shares = {"quoted": quoted, "table": tabbed}
+    shares = {"quoted": quoted, "table": tabbed, "|||": _share(sample, lambda line: " ||| " in line)}
     return {name: share for name, share in shares.items() if share >= 0.98}
 
 
@@ -237,6 +250,9 @@ class _Case:
         return f"the text is tokenized, and {again}; set task.bleu_tokenize=none, or give detokenized text"
 
     def _table(self) -> str:
+        if self.convention == "|||":
+            reads = "to read its fields: sed 's/ ||| /\\t/g' FILE >FILE.tsv, and data=tsv data.columns=[1,2]"
+            return f"{self._percent} of the lines have fields between |||, learned and scored as text; {reads}"
         if self.convention == "table":
             reads = "write a header line and choose data=tsv to read its columns"
             alike = f"{self._percent} of the lines have the same number of tabs, like a table"

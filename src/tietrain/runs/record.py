@@ -33,7 +33,7 @@ DOCUMENTS, GRID = "eval_documents.jsonl", "grid.jsonl"
 TENSORBOARD, CHECKPOINTS, VOCABULARY = "tb", "checkpoints", "vocabulary"
 
 # The directory of a cell with an invalid configuration begins with it.
-REFUSED = "refused-"
+REFUSED = "refused"
 
 STATUSES = ("running", "done", "failed", "diverged", "interrupted", "not_applicable")
 # `is_locked` holds a lock for less than this many seconds.

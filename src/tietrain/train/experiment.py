@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from tietrain.config import RunConfig
 from tietrain.config.describe import describe_plan
-from tietrain.config.identity import result_settings, run_name
+from tietrain.config.identity import result_settings
 from tietrain.config.layout import Layout, make_layout, make_shape
 from tietrain.plan.flops import FlopLedger, count_flops
 from tietrain.plan.params import ParameterLedger, count_params
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape
+from tietrain.train.place import find_place
 
 if TYPE_CHECKING:
     from tietrain.data.tokenizer import Vocabulary
@@ -31,14 +32,16 @@ class Experiment:
 
     vocabularies: stack -> its vocabulary. None before the data are prepared: shape, plan and ledgers then have the width
         `model.vocab_size` that the configuration states.
+    place: the folder that was found for it; None before one was looked for.
     """
 
     config: RunConfig
     vocabularies: Mapping[str, Vocabulary] | None = None
+    place: Path | None = None
 
     def with_vocabularies(self, vocabularies: Mapping[str, Vocabulary]) -> Experiment:
         """The experiment with the widths and contents that its vocabularies really have."""
-        return replace(self, vocabularies=vocabularies)
+        return replace(self, vocabularies=vocabularies, place=self.directory)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -47,8 +50,10 @@ class Experiment:
 
     @cached_property
     def directory(self) -> Path:
-        """Where it is run: `run_dir`, or a folder of the study that is named after what decides the result."""
-        return Path(self.config.run_dir or Path("outputs") / self.config.study / run_name(self.config))
+        """Where it is run: `run_dir`, or the folder that the study has or would get for it."""
+        if self.config.run_dir:
+            return Path(self.config.run_dir).expanduser()
+        return self.place or find_place(self.config)
 
     @cached_property
     def corpus_key(self) -> str:

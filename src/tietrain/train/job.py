@@ -18,6 +18,7 @@ from tietrain.errors import SettingsError, TietrainError, eprint
 from tietrain.plan.slots import check_length
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import held, make_own_folder
+from tietrain.runs.reading import is_there
 from tietrain.runs.record import RunRecord
 from tietrain.runs.seal import make_seal
 from tietrain.train.experiment import Experiment
@@ -104,6 +105,7 @@ def _train_and_score(
     """The job itself; fills the record as it goes."""
     config, directory = experiment.config, experiment.directory
     _ = experiment.plan  # a scheme that does not fit is refused before any work
+    _check_before_preparing(config)
     record.fingerprints["source"] = experiment.corpus_key
     runs.write_record(directory, record)
     runs.write_text(directory / runs.CONFIG, config_yaml(config))
@@ -151,7 +153,7 @@ def _train_and_score(
     record.arm = experiment.arm(record.fingerprints)
     model = experiment.build_model()
     if config.init_from:
-        _start_from(Path(config.init_from), model, record)
+        _start_from(Path(config.init_from).expanduser(), model, record)
     model.to(hardware.device)
     audits: dict[str, Any] = {"start": audit_model(model)}
     runs.write_json(directory / runs.AUDIT, audits)
@@ -176,6 +178,17 @@ def _train_and_score(
     runs.write_json(directory / runs.EVAL, eval_json(record.progress, scored, model, scores))
     record.seal = make_seal(directory, record)
     log(f"finished: {directory}")
+
+
+def _check_before_preparing(config: RunConfig) -> None:
+    """SettingsError if there is no such device, or no run to start from."""
+    if config.hardware.device == "cuda":
+        from tietrain.train.hardware import resolve_hardware
+
+        resolve_hardware(config.hardware)
+    if config.init_from and not is_there(Path(config.init_from).expanduser() / runs.RUN):
+        problem = f"it is not a run directory: it has no {runs.RUN}"
+        raise SettingsError(f"init_from={config.init_from}", problem, "name a folder that tietrain wrote")
 
 
 def _start_from(parent: Path, model: Transformer, record: RunRecord) -> None:

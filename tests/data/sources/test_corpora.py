@@ -190,6 +190,16 @@ BAD_SETTINGS = {
     "two files for three columns": ("mt", {"columns": ["en", "de", "fr"]}, "data.splits.train"),
     "one file for two columns": ("mt", {"splits": {"train": ["a"], "valid": ["b"]}}, "data.splits.train"),
     "three files for two columns": ("mt", {"splits": {"train": ["a", "b", "c"], "valid": ["b"]}}, "data.splits.train"),
+    "one column after the other": (
+        "mt",
+        {"columns": None, "splits": {"train": ["a.en", "b.en", "a.de.gz", "b.de.gz"], "valid": ["a.en", "a.de"]}},
+        "data.splits.train",
+    ),
+    "columns the other way round": (
+        "mt",
+        {"splits": {"train": ["a.de", "a.en"], "valid": ["a.en", "a.de"]}},
+        "data.splits.train",
+    ),
     "no file of train": ("mt", {"splits": {"train": [], "valid": []}}, "data.splits.train"),
     "no file of valid": ("mt", {"splits": {"train": ["a", "b"], "valid": []}}, "data.splits.valid"),
     "a split with a slash": (

@@ -78,6 +78,12 @@ BAD_TEXT = {
     "7z": (b"7z\xbc\xaf\x27\x1c", None),
     "LZ4": (b"\x04\x22\x4d\x18", None),
     "RAR": (b"Rar!\x1a", None),
+    "Arrow": (b"ARROW1\0\0", None),
+    "PDF": (b"%PDF-1.7", None),
+    "RTF": (b"{\\rtf1 x}", None),
+    "office": (b"\xd0\xcf\x11\xe0\xa1", None),
+    "NumPy": (b"\x93NUMPY\x01", None),
+    "SQLite": (b"SQLite format 3\0", None),
     "Parquet": (b"PAR1\x15", None),
 }
 
@@ -172,6 +178,7 @@ def test_jsonl_parser_names_the_command_that_makes_lines(tmp_path, indent, is_ar
 
 BAD_RECORDS = {
     "missing key": {"src": "x"},
+    "rows in a key": {"rows": [{"src": "x", "pe": "y"}]},
     "null": {"src": "x", "pe": None},
     "number": {"src": "x", "pe": 12},
     "true": {"src": "x", "pe": True},
@@ -196,6 +203,12 @@ def test_jsonl_parser_refuses_records_that_do_not_fit(tmp_path, golden):
         assert (error.setting, error.exit_code) == (f"{path}:2", 3)
         texts[name] = spelled(error, tmp_path)
     golden("data_refusals_jsonl", texts)
+
+
+@pytest.mark.parametrize("column", [["x", "y"], {"0": "x"}])
+def test_jsonl_parser_says_how_pandas_writes_rows(tmp_path, column):
+    error = refusal(read, tmp_path / "a.jsonl", lines_of({"src": column}), jsonl_parser(tmp_path, ["src"], True))
+    assert "orient='records', lines=True" in error.remedy
 
 
 def test_tsv_parser_reads_by_header_and_quotes_nothing(tmp_path):
@@ -232,6 +245,8 @@ BAD_TABLES = {
     "many fields": (b"en\tde\nx\ty\tz\n", 2),
     "blank line": (b"en\tde\n\nx\ty\n", 2),
     "header alone": (b"en\tde\n", None),
+    "tab in quotes": (b'en\tde\n"x\ty"\tz\n', 2),
+    "line break in quotes": (b'en\tde\n"x\ny"\tz\n', 2),
     "quoted header": (b'"en"\t"de"\n"x"\t"y"\n', 1),
     "commas": (b"en,de\nx,y\n", 1),
     "no header": (b"A cat sleeps.\tEine Katze.\nx\ty\n", 1),

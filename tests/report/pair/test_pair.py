@@ -117,6 +117,11 @@ def test_compare_runs_of_several_directions(tmp_path):
     assert refused.value.setting == "--split test.mean" and "test.b-c" in refused.value.remedy
 
 
+def test_compare_runs_of_valid_alone(tmp_path):
+    found = compare(*(write_scored(tmp_path, name, split="valid") for name in ("a", "worse")))
+    assert found.split == "valid" and found.notes[-1].startswith("valid also chose the weights")
+
+
 def test_compare_runs_notes_other_differences(tmp_path):
     a, b = (write_scored(tmp_path, name) for name in ("a", "b"))
     record = json.loads((b / runs.RUN).read_text())

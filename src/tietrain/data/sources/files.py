@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tietrain.config import DataConfig
 from tietrain.data.encoded import Counts
 from tietrain.data.sources.features import FeatureRows, check_rows, read_features
+from tietrain.data.sources.packed import PACKED
 from tietrain.data.sources.validate import Parser, jsonl_parser, read_text_file, tsv_parser
 from tietrain.data.stored_lines import StoredLines, store_for
 from tietrain.errors import SettingsError
@@ -153,16 +154,42 @@ def split_files(data: DataConfig, task: str) -> dict[str, list[Named]]:
         remedy = "choose data=text with a .npz or .parquet file for this column, or data=parquet"
         raise SettingsError(f"data.features.{next(iter(data.features))}", problem, remedy)
     root = Path(data.root or ".").expanduser()
-    n_columns = len(all_columns(data, task)) if data.format == "text" else 1
+    columns = all_columns(data, task) if data.format == "text" else [""]
+    n_columns = len(columns)
     found: dict[str, list[Named]] = {}
     for split, names in named_splits(data).items():
         requested = f"data.splits.{split}=[{','.join(names)}]"
         if len(names) % n_columns:
             problem = f"task={task} data.format=text takes {n_columns} files, one per column, or several times as many"
             raise SettingsError(requested, problem, "name those of all columns, then those of the next part")
+        ordered = _in_order(names, columns)
+        if ordered != names:
+            problem = (
+                f"files are read in the order of the columns {', '.join(columns)}, and their endings say another one"
+            )
+            raise SettingsError(requested, problem, f"write data.splits.{split}=[{','.join(ordered)}]")
         rooted = f"{requested} data.root={data.root}" if data.root else requested
         found[split] = [((root / name).absolute(), rooted) for name in names]
     return found
+
+
+def _in_order(names: list[str], columns: list[str]) -> list[str]:
+    """Files of text as their endings order them: all columns of one part, then of the next; as they are if nothing is told.
+
+    An ending tells the column if each column has one of its own, in as many files.
+
+    >>> _in_order(["a.en", "b.en", "a.de.gz", "b.de.gz"], ["source", "target"])
+    ['a.en', 'a.de.gz', 'b.en', 'b.de.gz']
+    """
+    of_ending: dict[str, list[str]] = {}
+    for name in names:
+        packed = Path(name).suffix in PACKED
+        of_ending.setdefault(Path(Path(name).stem if packed else name).suffix.removeprefix("."), []).append(name)
+    endings = columns if set(columns) == set(of_ending) else list(of_ending)
+    parts = [of_ending[ending] for ending in endings]
+    if len(parts) != len(columns) or len(set(map(len, parts))) > 1:
+        return names
+    return [name for part in zip(*parts, strict=True) for name in part]
 
 
 def _parser(data_format: str, path: Path, columns: list[str], task: str) -> Parser:

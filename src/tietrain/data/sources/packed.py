@@ -20,14 +20,22 @@ _READ: dict[bytes, tuple[str, str, Callable[[BinaryIO], io.BufferedIOBase]]] = {
     b"BZh": (".bz2", "bzip2", lambda f: io.BufferedReader(_Unpacked(f, BZ2Decompressor))),
     b"\xfd7zXZ\0": (".xz", "xz", lambda f: io.BufferedReader(_Unpacked(f, LZMADecompressor))),
 }
+# Endings of names of files that are read compressed.
+PACKED = frozenset(ending for ending, _, _ in _READ.values())
 # First bytes -> name of the format, what makes it readable.
 _REFUSED = {
     b"\x28\xb5\x2f\xfd": ("Zstandard", "unpack it: zstd -d FILE"),
-    b"PK\x03\x04": ("zip", "unpack it: unzip FILE"),
+    b"PK\x03\x04": ("zip", "unpack it: unzip FILE; save a sheet or document as plain text"),
     b"7z\xbc\xaf": ("7z", "unpack it: 7z x FILE"),
     b"\x04\x22\x4d\x18": ("LZ4", "unpack it: lz4 -d FILE"),
     b"Rar!": ("RAR", "unpack it: unrar x FILE"),
     b"PAR1": ("Parquet", "choose data=parquet"),
+    b"ARROW1": ("Arrow", "choose data=hub with the folder that datasets saved"),
+    b"%PDF": ("PDF", "take out its text: pdftotext FILE"),
+    b"{\\rtf": ("RTF", "save it as plain text"),
+    b"\xd0\xcf\x11\xe0": ("that of an office program", "save it as plain text"),
+    b"\x93NUMPY": ("NumPy", "give text, or vectors of data.features in an .npz file"),
+    b"SQLite": ("SQLite", "write a table with tabs: sqlite3 -header -tabs FILE 'select ...'"),
 }
 HEAD_BYTES = max(map(len, [*_READ, *_REFUSED]))
 # Where a tar archive says that it is one, and how.

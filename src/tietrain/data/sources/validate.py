@@ -179,7 +179,8 @@ def decode(raw: bytes, at: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as e:
         problem = f"it is not UTF-8 (byte 0x{raw[e.start]:02x}: {e.reason})"
-        raise DataError(at, problem, "convert it, for example with iconv -t UTF-8") from None
+        before = "UTF-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "WINDOWS-1252"
+        raise DataError(at, problem, f"convert it from what it is, such as: iconv -f {before} -t UTF-8 FILE") from None
 
 
 def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
@@ -207,8 +208,17 @@ def jsonl_parser(path: Path, columns: list[str], one_line: bool) -> Parser:
             texts = {column: _found(record, column) for column in columns}
         except KeyError as e:
             problem = f"there is no key {e}, only {', '.join(map(repr, _keys(record))) or 'none'}"
-            raise DataError(at, problem, "add it, or set data.columns") from None
+            rows = [
+                key for key, value in record.items() if isinstance(value, list) and value and isinstance(value[0], dict)
+            ]
+            remedy = f"write its rows: jq -c '.{rows[0]}[]' FILE >FILE.jsonl" if rows else "add it, or set data.columns"
+            raise DataError(at, problem, remedy) from None
         for column, text in texts.items():
+            if number == 1 and isinstance(text, dict | list):
+                problem = f"{column!r} is {_TYPES[type(text)]}, as if the file held columns and not rows"
+                raise DataError(
+                    at, problem, "write one object per row; pandas: to_json(FILE, orient='records', lines=True)"
+                )
             if refused := text_problem(column, text, one_line):
                 raise DataError(at, *refused)
         return list(texts.values())
@@ -277,17 +287,23 @@ def tsv_parser(path: Path, columns: list[str]) -> Parser:
                 return None
         if len(fields) != len(header):
             problem = f"the line has {len(fields)} fields and the first has {len(header)}"
-            raise DataError(f"{path}:{number}", problem, "write a tab between fields and nowhere else")
+            remedy = "write a tab between fields and nowhere else"
+            if any(field.startswith('"') for field in fields):
+                remedy = f"if fields in quotes hold tabs or line breaks, write the table without them: {unquote()}"
+            raise DataError(f"{path}:{number}", problem, remedy)
         return [fields[header.index(c)] for c in columns]
 
     return parse
 
 
 def unquote(mark: str = "\\t") -> str:
-    """The command that writes a table as `data=tsv` reads it. mark: what stands between its fields, as Python writes it."""
-    return (
-        f"""python -c 'import csv,sys; [print(*r,sep="\\t") for r in csv.reader(sys.stdin,delimiter="{mark}")]' <FILE"""
-    )
+    """The command that writes a table as `data=tsv` reads it, with blanks for tabs and line breaks inside of fields.
+
+    Args:
+        mark: what stands between its fields, as Python writes it.
+    """
+    write = 'print(*(" ".join(c.split()) for c in r),sep="\\t")'
+    return f"""python -c 'import csv,sys; [{write} for r in csv.reader(sys.stdin,delimiter="{mark}")]' <FILE"""
 
 
 def _header_remedy(fields: list[str], columns: list[str]) -> str:

@@ -71,6 +71,10 @@ def compare_runs(a: Path, b: Path, split: str | None, metrics: Sequence[str], dr
         raise SettingsError(f"--metric {of_texts[0]}", "a language model translates nothing", remedy)
     results: dict[str, PairedLines] = {}
     notes = _differences(pair)
+    if _chose_weights(split):
+        notes.append(
+            f"{split} also chose the weights of both runs, so their scores on it are better than on unseen text"
+        )
     n_lines = 0
     if of_texts:
         n_lines, results, notes_of_texts = _compare_texts(pair, split, of_texts, draws)
@@ -105,13 +109,18 @@ def _finished(directory: Path) -> Side:
     return Side(directory, run)
 
 
+def _chose_weights(split: str) -> bool:
+    return split.partition(".")[0] == "valid"
+
+
 def _common_split(pair: Pair, requested: str | None) -> str:
     a, b = pair
     common = [split for split in a.run.scores if split in b.run.scores]
     if requested is None:
         what = _both(pair)
-        unseen = [s for s in order_splits(common) if s.partition(".")[0] != "valid" and s not in a.run.means]
-        requested = unseen[0] if unseen else ""
+        with_lines = [split for split in order_splits(common) if split not in a.run.means]
+        unseen = [split for split in with_lines if not _chose_weights(split)]
+        requested = (unseen or with_lines or [""])[0]
     else:
         what = f"--split {requested}"
     if requested not in common:
