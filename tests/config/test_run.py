@@ -101,6 +101,7 @@ REFUSED = {
     "optim.lr": "optim.lr",
     "run_dir=[a]": "run_dir=[a]",
     "run_dir=a,b": "run_dir=a,b",
+    "model.norm_bias=[true]": "model.norm_bias=[true]",
     "data.splits.train=a,b": "data.splits.train=a,b",
     "three_way": "three_way",
 }

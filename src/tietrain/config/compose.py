@@ -84,8 +84,8 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
         if key in FOLDERS:
             raise SettingsError(override.input_line or key, "tietrain names the folders of runs itself", FOLDERS[key])
         if key.startswith("hydra.sweeper.params"):
-            remedy = "write the values at the setting: -m seed=1,2"
-            raise SettingsError(override.input_line or key, "only a file names the grid so", remedy)
+            remedy = "on a command line write the values at the setting: -m seed=1,2"
+            raise SettingsError(override.input_line or key, "a grid is written so in a file", remedy)
         for value in _values(override) if key in GROUPS and not override.is_delete() else ():
             if value is None or isinstance(value, bool | int | float):
                 raise SettingsError(*unknown_choice(key, "null" if value is None else str(value).lower()))

@@ -128,7 +128,13 @@ def _merge(text: str, requested: str, key: str, value: str) -> Refusal:
         return f"{key}={value}", "it is not one name", f"write '{key}=\"{value}\"'"
     if key in WRITTEN:
         return f"{key}={value}", "it is not a mapping", f"write '{key}={WRITTEN[key]}'"
-    return f"{key}={value}", "it is not a list", f"write {key}=[{value}]"
+    if found and (found.is_list or key != found.key) and value[0] not in "[{":
+        return f"{key}={value}", "it is not a list", f"write {key}=[{value}]"
+    return (
+        f"{key}={value}",
+        "the value does not fit",
+        f"`tietrain settings {found.key if found else key}` shows what fits",
+    )
 
 
 def _interpolation(text: str, requested: str, name: str = "") -> Refusal:

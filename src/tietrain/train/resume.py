@@ -132,9 +132,9 @@ def _budgets(settings: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _optim(settings: Mapping[str, Any]) -> OptimConfig:
-    stated = as_meant(settings).items()
-    own = {k.removeprefix("optim."): v for k, v in stated if k.startswith("optim.") and k.count(".") == 1}
-    return OptimConfig(**own)
+    """The settings of the schedule; factors by role, which no budget changes, are left out."""
+    stated = {k.removeprefix("optim."): v for k, v in as_meant(settings).items() if k.startswith("optim.")}
+    return OptimConfig(**{name: value for name, value in stated.items() if "." not in name})
 
 
 def state_of(directory: Path, body: Any) -> TrainState:
