@@ -50,6 +50,14 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def fp32() -> Iterator[None]:
+    """hardware.precision=auto is fp32 in this process on every CPU, so that a test has the same numbers everywhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tietrain.train.hardware.FAST_BF16", ())
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One cache for the whole session, whatever its processes; tests write nothing in the user's home."""
     base = tmp_path_factory.getbasetemp()

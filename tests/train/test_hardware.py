@@ -8,7 +8,10 @@ import torch
 from tietrain.config import HardwareConfig
 from tietrain.config.compose import compose_config
 from tietrain.errors import SettingsError
+from tietrain.train import hardware
 from tietrain.train.hardware import resolve_hardware
+
+FAST_BF16 = hardware.FAST_BF16  # the suite sets another
 
 
 @pytest.fixture(autouse=True)
@@ -19,11 +22,18 @@ def keep_process_settings():
     torch.set_deterministic_debug_mode("error" if strict else "default")
 
 
-def test_autocast_of_a_cpu_is_fp32_by_default():
-    hardware = resolve_hardware(HardwareConfig(device="cpu"))
-    assert (hardware.device.type, hardware.precision) == ("cpu", "fp32")
-    with hardware.autocast():
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+@pytest.mark.parametrize(("features", "precision"), [({"avx2": True}, "fp32"), ({"avx512_bf16": True}, "bf16")])
+def test_precision_auto_of_a_cpu_is_bf16_where_that_is_fast(monkeypatch, features, precision):
+    monkeypatch.setattr(hardware, "FAST_BF16", FAST_BF16)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    found = resolve_hardware(HardwareConfig(device="cpu"))
+    assert (found.device.type, found.precision, found.notes) == ("cpu", precision, ())
+    with found.autocast():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+    settled = [resolve_hardware(HardwareConfig(device="cpu"), known).precision for known in ("fp32", "bf16")]
+    assert settled == ["fp32", "bf16"]
+    assert resolve_hardware(HardwareConfig(device="cpu", precision="fp32"), "bf16").precision == "fp32"
 
 
 def test_autocast_of_bf16_on_a_cpu():
@@ -33,6 +43,7 @@ def test_autocast_of_bf16_on_a_cpu():
 
 @pytest.mark.parametrize(("features", "n_notes"), [({"avx2": True}, 1), ({"avx512_bf16": True}, 0), ({}, 1)])
 def test_resolve_hardware_notes_slow_bf16(monkeypatch, features, n_notes):
+    monkeypatch.setattr(hardware, "FAST_BF16", FAST_BF16)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
     assert len(resolve_hardware(HardwareConfig(device="cpu", precision="bf16")).notes) == n_notes
 

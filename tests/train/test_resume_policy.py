@@ -18,7 +18,7 @@ from tietrain.runs.durable import write_directory
 from tietrain.runs.record import RunRecord
 from tietrain.runs.view import read_run
 from tietrain.train.experiment import Experiment
-from tietrain.train.job import run_job
+from tietrain.train.job import _settled_precision, run_job
 from tietrain.train.resume_policy import damage_of, previous_record, would_fail_again
 from tiny_run import experiment_in, tiny_config, train
 
@@ -49,6 +49,23 @@ def test_would_fail_again_not_if_a_file_can_be_restored(tmp_path):
     (tmp_path / runs.CHECKPOINTS / "step_00000100").mkdir(parents=True)
     assert not would_fail_again(*failed(tmp_path, 3))
     assert would_fail_again(*failed(tmp_path, 4))
+
+
+def test_precision_stays_what_it_became(tmp_path, monkeypatch):
+    """In the run before the rest of its study; a run with a folder of its own has no study; records without one are passed over."""
+    monkeypatch.chdir(tmp_path)
+    experiment = Experiment(replace(make_config("lm", "none", 1), study="s"))
+    record = runs.RunRecord("run", "s", "none", "lm", "running")
+    assert _settled_precision(experiment, record) is None
+    for folder, machine in (("a", {}), ("b", {"precision": "bf16"}), ("c", {"precision": "fp32"})):
+        other = write_run(tmp_path / "outputs" / "s", make_config("lm", "pre_softmax", 1), folder=folder)
+        runs.write_record(other, replace(runs.read_record(other), machine=machine))
+    (tmp_path / "outputs" / "s" / "a" / runs.RUN).write_text("{")
+    assert _settled_precision(experiment, record) == "bf16"
+    record.earlier_machines = [{"precision": "bf16"}, {"precision": "fp32"}]
+    assert _settled_precision(experiment, record) == "fp32"
+    alone = Experiment(replace(experiment.config, run_dir="alone"))
+    assert _settled_precision(alone, runs.RunRecord("run", "s", "none", "lm", "running")) is None
 
 
 @pytest.mark.parametrize(("average", "names"), [("none", ("best", "final")), ("last", ("average", "final"))])

@@ -143,7 +143,7 @@ class HardwareConfig:
     device: str = setting("auto", choices=("auto", "cpu", "cuda"), at_eval=True)
     """Device."""
     precision: str = setting("auto", choices=("auto", "fp32", "bf16"), at_eval=True)
-    """Numbers of the forward pass; auto is bf16 if the device computes it fast."""
+    """Numbers of the forward pass; auto is bf16 if the device computes it fast, and what it became in a study stays."""
     compile: bool = setting(False, identity=False, at_eval=True)
     """Whether the model is compiled."""
     device_batch_tokens: Optional[int] = setting(None, ge=1, identity=False, at_eval=True)

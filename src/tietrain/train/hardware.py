@@ -63,11 +63,13 @@ def _set_determinism(strict: bool, *, compiled: bool) -> None:
         torch.set_deterministic_debug_mode("error" if strict else "default")
 
 
-def resolve_hardware(config: HardwareConfig) -> Hardware:
+def resolve_hardware(config: HardwareConfig, settled: str | None = None) -> Hardware:
     """The hardware of this process as the settings ask; sets threads and determinism of the process.
 
-    Precision auto is bf16 on a GPU that has it and fp32 on a CPU.
+    Precision auto is bf16 if the device computes it faster than fp32: GPUs that have it, and CPUs with one of FAST_BF16.
 
+    Args:
+        settled: what auto became before, in this run or another one of its study; None if nothing did.
     Raises:
         SettingsError: hardware.device=cuda without a GPU.
     """
@@ -75,7 +77,7 @@ def resolve_hardware(config: HardwareConfig) -> Hardware:
     if config.device == "cuda" and not has_gpu:
         raise SettingsError("hardware.device=cuda", "torch finds no GPU here", "use hardware=auto or hardware=cpu")
     device = torch.device("cuda" if has_gpu and config.device != "cpu" else "cpu")
-    precision, notes = _precision(config.precision, device)
+    precision, notes = _precision(config.precision, device, settled)
     threads = config.threads or DEFAULT_THREADS
     torch.set_num_threads(threads)
     # On a CPU this costs nothing, and compiled embedding gradients are reproducible only with it. The filling of fresh
@@ -86,13 +88,19 @@ def resolve_hardware(config: HardwareConfig) -> Hardware:
     return Hardware(**{**vars(config), **resolved})
 
 
-def _precision(requested: str, device: torch.device) -> tuple[str, tuple[str, ...]]:
+def _precision(requested: str, device: torch.device, settled: str | None) -> tuple[str, tuple[str, ...]]:
     """fp32 or bf16, with a note if the choice is unlikely to pay off."""
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        chosen = ("bf16" if fast else "fp32") if requested == "auto" else requested
     else:
         fast = any(torch.cpu.get_capabilities().get(name) for name in FAST_BF16)
-        chosen = "fp32" if requested == "auto" else requested
-    slow = chosen == "bf16" and not fast
-    return chosen, ("hardware.precision=bf16: this device has no fast bf16, fp32 is likely faster",) if slow else ()
+    best = "bf16" if fast else "fp32"
+    chosen = (settled or best) if requested == "auto" else requested
+    notes = []
+    if requested == "auto" and chosen != best:
+        notes.append(
+            f"hardware.precision=auto is {chosen}, as it was before in this study; this device alone would take {best}"
+        )
+    if chosen == "bf16" and not fast:
+        notes.append("hardware.precision=bf16: this device has no fast bf16, fp32 is likely faster")
+    return chosen, tuple(notes)

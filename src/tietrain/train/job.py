@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from tietrain.config.compose import config_yaml
 from tietrain.config.describe import ledger_json
 from tietrain.config.match import describe_match
 from tietrain.data.cache import cache_root, check_cache
-from tietrain.errors import SettingsError, TietrainError, eprint
+from tietrain.errors import DataError, SettingsError, TietrainError, eprint
 from tietrain.plan.slots import check_length
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import held, make_own_folder
@@ -146,7 +147,7 @@ def _train_and_score(
     from tietrain.train.tasks import make_task
     from tietrain.train.tensorboard import add_results, final_scalars
 
-    hardware = resolve_hardware(config.hardware)
+    hardware = resolve_hardware(config.hardware, _settled_precision(experiment, record))
     record.machine = hardware.describe()
     task = make_task(config, prepared)
     record.fingerprints["batches"] = task.batches.fingerprint
@@ -189,6 +190,23 @@ def _check_before_preparing(config: RunConfig) -> None:
     if config.init_from and not is_there(Path(config.init_from).expanduser() / runs.RUN):
         problem = f"it is not a run directory: it has no {runs.RUN}"
         raise SettingsError(f"init_from={config.init_from}", problem, "name a folder that tietrain wrote")
+
+
+def _settled_precision(experiment: Experiment, record: RunRecord) -> str | None:
+    """What hardware.precision=auto became when this run began, else in the first run of its study, so that arms agree."""
+    machines = iter(record.earlier_machines[-1:])
+    if not experiment.config.run_dir:
+        others = (path for path in runs.find_runs(experiment.directory.parent) if path != experiment.directory)
+        machines = chain(machines, map(_machine, others))
+    return next((machine["precision"] for machine in machines if "precision" in machine), None)
+
+
+def _machine(directory: Path) -> dict[str, Any]:
+    """That of a run; empty if its record cannot be read."""
+    try:
+        return runs.read_record(directory).machine
+    except DataError:
+        return {}
 
 
 def _start_from(parent: Path, model: Transformer, record: RunRecord) -> None:

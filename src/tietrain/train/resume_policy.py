@@ -48,7 +48,7 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
     if any(key.startswith("hardware.") for key in changed):
         from tietrain.train.hardware import resolve_hardware
 
-        machine = resolve_hardware(config.hardware).describe()
+        machine = resolve_hardware(config.hardware, previous.machine.get("precision")).describe()
         changed = [key for key in changed if not became_same(key, previous.machine, machine)]
     for key in (key for key in changed if key not in BUDGET):
         setting, before = f"{key}={flat_settings(config).get(key)}", f"{key}={as_meant(previous.settings).get(key)}"
@@ -136,7 +136,7 @@ def other_code(previous: RunRecord, config: RunConfig) -> str:
     """How the code or machine of a finished run differs from this process; empty if it does not."""
     from tietrain.train.hardware import resolve_hardware
 
-    now = resolve_hardware(config.hardware).describe()
+    now = resolve_hardware(config.hardware, previous.machine.get("precision")).describe()
     changed = [key for key in SAME_CODE if previous.machine.get(key) != now[key]]
     return ", ".join(f"{key} {previous.machine.get(key)}, now {now[key]}" for key in changed)
 
