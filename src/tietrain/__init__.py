@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 # Functions of the package -> the module they are in, which is loaded when one is first asked for: some load torch.
 PROVIDED = {"tie": "tietrain.model.tie", "audit": "tietrain.model.sharing"}

@@ -14,8 +14,6 @@ from tietrain.train.optim import build_optimizer, train_step, with_dropout
 from tietrain.train.tasks.task import batch_loss
 from tiny_run import WALL_CLOCK, RandomTask, build_model, reproducible, tiny_config, train
 
-HARDWARE = resolve_hardware(tiny_config().hardware)
-
 
 def loss(model, batch):
     return batch_loss(model, batch, 0.1)
@@ -28,9 +26,9 @@ QUICK = [*COMBINED, *VIEWED, ("lm", "universal"), ("mt", "encoder_decoder"), ("s
     ("kind", "tying"), [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in CASES if case not in QUICK)]
 )
 def test_gradients_of_uses_add_up_to_that_of_the_step(kind, tying):
-    model = build(kind, tying)
+    model, hardware = build(kind, tying), resolve_hardware(tiny_config().hardware)
     for batch in draw_batches(model, rows=3, src_len=5, tgt_len=4):
-        by_slot = gradients_by_slot(model, batch, batch.n_tokens, loss, HARDWARE)
+        by_slot = gradients_by_slot(model, batch, batch.n_tokens, loss, hardware)
         assert set(by_slot) == {slot for group in model.plan.groups.values() for slot in group}
         assert all(p.grad is None for p in model.parameters())
         (loss(model, batch).objective / batch.n_tokens).backward()
@@ -74,14 +72,15 @@ def test_shares_of_adam_add_up_to_its_update():
     )
     model, task = build_model(config), RandomTask(config)
     optimizer = build_optimizer(model, config.optim)
-    anatomy = Anatomy(model, optimizer, task.loss, HARDWARE, config.optim)
+    hardware = resolve_hardware(config.hardware)
+    anatomy = Anatomy(model, optimizer, task.loss, hardware, config.optim)
     shares = {}
     anatomy._adam = lambda name, gradients, clip: shares.update({name: (gradients, clip)}) or {}
     for step in (1, 2):
         batch = task.batches.batch(0, step)
         before = model.parameter("decoder.embed.weight").detach().clone()
         anatomy.before_step(with_dropout(batch, 1, step), step - 1)
-        options = {"hardware": HARDWARE, "clip_norm": config.optim.clip_norm, "seed": 1, "step": step}
+        options = {"hardware": hardware, "clip_norm": config.optim.clip_norm, "seed": 1, "step": step}
         sums = train_step(model, optimizer, batch, task.loss, **options)
         seen = anatomy.after_step(sums.grad_norm)
         moved = before - model.parameter("decoder.embed.weight").detach()

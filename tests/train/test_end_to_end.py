@@ -25,6 +25,7 @@ TINY = [
     "train.checkpoint_every=2",
     "train.log_every=1",
     "train.eval_every=3",
+    "hardware.precision=fp32",
     # An untrained model does not end its translations: most of the time would go into writing them.
     "task.max_output_ratio=0",
     "task.max_output_extra=4",

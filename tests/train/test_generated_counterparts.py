@@ -41,8 +41,11 @@ RUNS = {
 }
 
 
-# Zero-shot directions of files are in test_many_languages.
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "zero-shot" else n for n in RUNS])
+# Several decoders and zero-shot directions of files are in test_many_languages.
+SLOW = ("several decoders", "zero-shot")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in RUNS])
 def test_run_of_every_architecture_has_scores(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([*TINY, *RUNS[name], "run_dir=run"]) == 0

@@ -120,4 +120,7 @@ def test_run_of_a_language_model_stores_nats_per_line(place, capsys):
 
 def test_run_refuses_a_test_set_that_is_not_added(place, capsys):
     assert main(["data=text", "data.splits={train: [train.de], valid: [valid.de], test_a: [test_a.de]}"]) == 2
-    assert "write +data.splits.NAME=[FILE]" in capsys.readouterr().err
+    assert (
+        "data.splits.test_a: no file names it, so it must be added; write +data.splits.test_a=[FILE]"
+        in capsys.readouterr().err
+    )

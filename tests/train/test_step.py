@@ -5,9 +5,12 @@ import math
 import pytest
 import torch
 
+from tietrain.config import OptimConfig
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.optim import build_optimizer, train_step, with_dropout
 from tiny_run import RandomTask, build_model, tiny_config
+
+SGD = OptimConfig(name="sgd", lr=1.0, weight_decay=0.0)
 
 
 def test_train_step_draws_dropout_from_seed_and_step():
@@ -45,7 +48,7 @@ def test_train_step_of_micro_batches_adds_up_with_dropout(task_name, tying):
     for device_batch_tokens in (None, 20):
         model, task = build_model(config), RandomTask(config)
         hardware = resolve_hardware(tiny_config(hardware={"device_batch_tokens": device_batch_tokens}).hardware)
-        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        optimizer = build_optimizer(model, SGD)
         before = [p.detach().clone() for p in model.parameters()]
         batch = task.batches.batch(0, 0)
         sums.append(train_step(model, optimizer, batch, task.loss, hardware=hardware, clip_norm=None, seed=1, step=1))
@@ -60,7 +63,7 @@ def test_train_step_of_micro_batches_adds_up_with_dropout(task_name, tying):
 def test_train_step_clips_the_gradient_to_its_norm():
     config = tiny_config("pre_softmax", dropout=0.0)
     model, task = build_model(config), RandomTask(config)
-    hardware, optimizer = resolve_hardware(config.hardware), torch.optim.SGD(model.parameters(), lr=1.0)
+    hardware, optimizer = resolve_hardware(config.hardware), build_optimizer(model, SGD)
     before = [p.detach().clone() for p in model.parameters()]
     batch = task.batches.batch(0, 0)
     sums = train_step(model, optimizer, batch, task.loss, hardware=hardware, clip_norm=0.01, seed=1, step=1)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from tietrain.cli.registry import CONFIG_DIR, answer, argument, overrides, verb
+from tietrain.cli.registry import CONFIG_DIR, answer, argument, overrides, say_unread, verb
 from tietrain.config import RunConfig
 from tietrain.config.stored import override_config, read_run_config
 from tietrain.errors import SettingsError, eprint
@@ -70,8 +70,7 @@ def reproduce(args: argparse.Namespace) -> int:
 
 @verb(
     "convert",
-    *(RUN, argument("overrides", nargs="*", metavar="key=value", help="tying=..., optim.*, a budget, run_dir, study")),
-    CONFIG_DIR,
+    *(RUN, overrides("tying=..., optim.*, a budget, run_dir, study"), CONFIG_DIR),
     argument(
         "--by", choices=("mean", "first"), default="mean", help="values of a tie: mean of its uses, or the first's"
     ),
@@ -88,8 +87,9 @@ def convert(args: argparse.Namespace) -> int:
 
     base = as_start(_recorded(directory, [])[0])
     config = override_config(base, args.overrides, config_dirs)
+    say_unread(args.overrides, config)
     if config.run_dir:
-        config.run_dir = str(here / config.run_dir)
+        config.run_dir = str(here / Path(config.run_dir).expanduser())
     found = convert_run(directory, base, config, args.by, words)
     change = f"changes by {100 * found.change:.2g} % (root mean square)" if found.change else "stays as it was"
     lines = [

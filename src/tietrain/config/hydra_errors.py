@@ -148,6 +148,9 @@ def _interpolation(text: str, requested: str, name: str = "") -> Refusal:
 
 def _not_there(text: str, requested: str, key: str) -> Refusal:
     for mapping, written in WRITTEN.items():
+        found = re.search(r"full_key: (\S+)", text)
+        if key == mapping and found and found[1].startswith(f"{mapping}."):  # the mapping is there, and lacks this
+            key = found[1]
         if key == mapping:
             return key, "no file gives it, so it must be added", f"write '+{key}={written}'"
         if key.startswith(f"{mapping}."):

@@ -60,8 +60,8 @@ class Conversion:
 
 
 def as_start(config: RunConfig) -> RunConfig:
-    """The configuration of a run as a converted one takes it over: without its folder, and neither matched nor tuned."""
-    return replace(config, run_dir=None, init_from=None, match=MatchConfig(), tune=TuneConfig())
+    """The configuration of a run as a converted one takes it over: without its folder, and of no grid, match or tuning."""
+    return replace(config, run_dir=None, swept=[], init_from=None, match=MatchConfig(), tune=TuneConfig())
 
 
 def convert_run(parent: Path, base: RunConfig, config: RunConfig, rule: str, words: Sequence[str]) -> Conversion:

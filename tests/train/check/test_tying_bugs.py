@@ -494,7 +494,7 @@ def test_bug_36_norm_too_large_over_clipping(task, tying):
     twice = math.sqrt(sum(n * float(total.square().sum()) for n, total in zip(counts, sums, strict=True)))
     norm = train_step(
         model,
-        torch.optim.SGD(model.parameters(), lr=0.0),
+        build_optimizer(model, OptimConfig(name="sgd")),
         batch,
         lambda m, b: batch_loss(m, replace(b, row_seeds=None), 0.0),
         hardware=resolve_hardware(config.hardware),
