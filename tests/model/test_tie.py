@@ -154,6 +154,14 @@ def test_state_dict_needs_one_name_of_a_group():
     assert model.head.weight is model.embed.weight and model.head.weight.sum() == 72
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.0])
+def test_state_dict_of_a_tied_module_fits_it_whatever_its_values(value):
+    model = tied_model()
+    nn.init.constant_(model.embed.weight, value)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert model.load_state_dict(state).missing_keys == []
+
+
 def test_tie_survives_functional_call_with_the_parameters_of_another_model():
     model, other = tied_model(), tied_model()
     ids = torch.arange(3)
