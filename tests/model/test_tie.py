@@ -170,6 +170,42 @@ def test_tie_survives_functional_call_with_the_parameters_of_another_model():
     assert model.head.weight is model.embed.weight is not other.embed.weight
 
 
+def test_audit_reads_plain_tensors_alone():
+    class Wrapper(torch.Tensor):
+        pass
+
+    table = torch.rand(3, 3)
+    same = nn.ParameterList([nn.Parameter(table.clone()) for _ in range(2)])
+    wrapped = nn.ParameterList([nn.Parameter(table.clone().as_subclass(Wrapper)) for _ in range(2)])
+    assert tietrain.audit(same).equal == (("0", "1"),)
+    for model in (wrapped, same.to("meta")):
+        found = tietrain.audit(model)
+        assert (found.tied, found.equal, found.overlapping, found.unread) == ((), (), (), ("0", "1"))
+    assert tietrain.audit(nn.Sequential(nn.LazyLinear(3))).params == 0
+
+
+def test_audit_leaves_out_tensors_of_one_number():
+    assert tietrain.audit(nn.ModuleList(nn.LayerNorm(3) for _ in range(2))).equal == ()
+
+
+def test_audit_asks_a_model_of_an_unknown_family_for_its_tables():
+    class Named(LanguageModel):
+        def get_input_embeddings(self):
+            return self.embed
+
+        def get_output_embeddings(self):
+            return self.head
+
+    for tied, says in ((True, True), (False, True), (True, False), (False, False)):
+        model = Named(tied)
+        del model.layers
+        model.config = {"tie_word_embeddings": says}
+        assert bool(tietrain.audit(model).broken) == (tied != says)
+    unknown = LanguageModel()
+    unknown.config = {"tie_word_embeddings": True}
+    assert "tie_word_embeddings" in str(tietrain.audit(unknown)) and tietrain.audit(unknown).unchecked
+
+
 def refused() -> dict:
     """Name of a refusal -> module and groups."""
     model = LanguageModel()

@@ -37,6 +37,7 @@ DAMAGED = {
     "unknown type": raw({"a": entry([1], [0, 1], "F9")}, b"x"),
     "long name": raw({"a" * 10**6: entry([1], [0, 1], "F9")}, b"x"),
     "many dimensions": raw({"a": entry([10**9] * 10**6, [0, 1])}, b"x"),
+    "more bytes than any disk has": raw({"a": entry([10**4000], [0, 10**4000])}, b"x"),
     "negative shape": raw({"a": entry([-1, -1], [0, 1])}, b"x"),
     "shape is text": raw({"a": entry("x", [0, 1])}, b"x"),
     "other size": raw({"a": entry([2], [0, 1])}, b"x"),

@@ -19,7 +19,9 @@ def audit_folder(directory: Path) -> Audit:
     """
     folder = read_hf_folder(directory)
     kinds = {name: (tensor.dtype, tensor.shape) for name, tensor in folder.tensors.items()}
-    predicts = any(part in str(folder.config.get("architectures")) for part in PREDICTORS)
+    classes = folder.config.get("architectures")
+    name = classes[0] if isinstance(classes, list) and classes else ""
+    predicts = isinstance(name, str) and any(part in name for part in PREDICTORS)
     broken, unchecked = list(folder.broken), []
 
     @cache
@@ -41,4 +43,13 @@ def audit_folder(directory: Path) -> Audit:
         elif promise.one:
             unchecked.append(said)
     n_numbers = sum(tensor.n_numbers for tensor in folder.tensors.values())
-    return Audit((), equal_values(kinds, values), (), tuple(broken), tuple(unchecked), n_numbers, n_numbers)
+    return Audit(
+        tied=(),
+        equal=equal_values(kinds, values),
+        overlapping=(),
+        broken=tuple(broken),
+        unchecked=tuple(unchecked),
+        unread=(),
+        params=n_numbers,
+        params_by_name=n_numbers,
+    )

@@ -14,8 +14,8 @@ from tietrain.plan.sharing import CHUNK, Audit, Values, equal_values, fingerprin
 def audit(module: nn.Module) -> Audit:
     """What the parameters of a module share, whoever made it; `print(audit(module))` says it in plain words.
 
-    Buffers are not looked at, nor are parameters that have no shape yet (of lazy modules). Parameters without values (on the
-    device meta) are equal to none. The values are read once, on the CPU, one parameter at a time.
+    Buffers are not looked at, nor are parameters that have no shape yet (of lazy modules). Values and memory are compared of
+    plain tensors alone, not on the device meta or in shards of FSDP2. They are read once, on the CPU, one at a time.
 
     >>> layer = nn.Linear(4, 4, bias=False)
     >>> audit(nn.Sequential(layer, nn.ReLU(), layer)).tied
@@ -25,8 +25,7 @@ def audit(module: nn.Module) -> Audit:
     tied = gather((id(p), name) for name, p in parameters.items())
     separate = _without(parameters, tied)
     overlapping = find_overlapping(separate)
-    readable = {name: p for name, p in _without(separate, overlapping).items() if not p.is_meta}
-    kinds = {name: (p.dtype, p.shape) for name, p in readable.items()}
+    kinds = {name: (p.dtype, p.shape) for name, p in _without(separate, overlapping).items() if _is_plain(p)}
     broken, unchecked = _check(module, parameters)
     return Audit(
         tied=tied,
@@ -34,6 +33,7 @@ def audit(module: nn.Module) -> Audit:
         overlapping=overlapping,
         broken=tuple(broken),
         unchecked=tuple(unchecked),
+        unread=tuple(name for name, p in separate.items() if not _is_plain(p)),
         params=sum(p.numel() for p in separate.values()),
         params_by_name=sum(p.numel() for p in parameters.values()),
     )
@@ -47,8 +47,8 @@ def named_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 def find_overlapping(parameters: Mapping[str, nn.Parameter]) -> Groups:
     """Names of separate parameters that have bytes of memory in common."""
-    placed = {name: p for name, p in parameters.items() if not p.is_meta and p.numel()}
-    spans = sorted((str(p.device), p.data_ptr(), n_bytes(p), name) for name, p in placed.items())
+    placed = [(name, p) for name, p in parameters.items() if _is_plain(p) and p.numel()]
+    spans = sorted((str(p.device), p.data_ptr(), n_bytes(p), name) for name, p in placed)
     groups: list[list[str]] = []
     end = ("", 0)
     for device, start, length, name in spans:
@@ -58,6 +58,11 @@ def find_overlapping(parameters: Mapping[str, nn.Parameter]) -> Groups:
             groups.append([name])
         end = max(end, (device, start + length))
     return tuple(tuple(group) for group in groups if len(group) > 1)
+
+
+def _is_plain(parameter: nn.Parameter) -> bool:
+    """Whether it has bytes of its own: it is neither without values nor a wrapper around other tensors."""
+    return not parameter.is_meta and type(parameter.data) is Tensor
 
 
 def _without(parameters: Mapping[str, nn.Parameter], groups: Groups) -> dict[str, nn.Parameter]:

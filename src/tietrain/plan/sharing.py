@@ -28,6 +28,7 @@ class Audit:
     tied: names of one tensor. equal: separate tensors of equal shape, type and bytes; those whose numbers are all the same (a
     bias of zeros) are left out. overlapping: separate parameters that read some of the same memory. broken: what the
     configuration, or the index of a folder, says that is not so. unchecked: promised ties of tables whose names are not known.
+    unread: names whose values were not compared.
     params: numbers, every tensor once. params_by_name: numbers, every name counted.
     """
 
@@ -36,6 +37,7 @@ class Audit:
     overlapping: Groups
     broken: tuple[str, ...]
     unchecked: tuple[str, ...]
+    unread: tuple[str, ...]
     params: int
     params_by_name: int
 
@@ -51,6 +53,10 @@ class Audit:
             lines.append("no two names share a tensor or have equal values (tensors of one repeated number aside)")
         lines += [f"broken promise: {promise}" for promise in self.broken]
         lines += [f"not checked: {promise}, and the names of its tables are not known" for promise in self.unchecked]
+        if self.unread:
+            lines.append(
+                f"not compared: {len(self.unread):,} tensors without values of their own (on meta, or sharded)"
+            )
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
