@@ -24,21 +24,21 @@ sys.path[:0] = [str(TESTS), str(TESTS / "torture")]
 
 # How often each is tried: name -> (long, short).
 COUNTS = {
-    "kills": (200, 4),
+    "kills": (200, 2),
     "signals": (27, 1),
     "full-disks": (20, 1),
     "size-limits": (20, 1),
     "races": (6, 0),
     "disturbances": (8, 0),
     "grid-kills": (40, 0),
-    "damages": (10_000, 3),
+    "damages": (10_000, 2),
     "readers": (150, 1),
-    "malformed": (1_000, 4),
+    "malformed": (1_000, 2),
     "attacks": (1_000, 1),
     "divergences": (14, 1),
     "other-experiments": (100, 1),
-    "foreign-folders": (200, 3),
-    "system-errors": (100, 2),
+    "foreign-folders": (200, 2),
+    "system-errors": (100, 1),
 }
 
 

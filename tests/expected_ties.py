@@ -46,6 +46,7 @@ EXPECTED: dict[str, list[Line]] = {
     "prelude_loop_coda": layers("0 1 2 1 2 5"),
     "execution": layers("0 1 2 3 2 3"),
     "index_vector": layers("0 0 2 2 2 5"),
+    "random_map": layers("0 0 0 0 4 4"),
     "shared_enc": layers(ONE, "ffn", "encoder"),
     "shared_dec": layers(ONE, "ffn", "decoder"),
     "shared_enc_shared_dec": layers(ONE, "ffn"),

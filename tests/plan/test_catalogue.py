@@ -56,6 +56,7 @@ CATALOGUE = {
     "cross_attentions": "S4",
     "one_encoder": "S4",
     "positions": "P1",
+    "random_map": "N1",
 }
 # Whose rule it is, where it was published: name and year.
 AUTHORS = {
@@ -126,7 +127,7 @@ def test_load_scheme_reads_description_and_source():
         assert len(scheme.shares.split()) >= 4 and not scheme.shares.endswith("."), name
         assert AUTHORS.get(scheme.catalogue, "") in scheme.source, name
         years = re.findall(r"\b(?:19|20)\d\d\b", scheme.source)
-        assert years or scheme.catalogue in ("E0", "E2", "L17", "L22", "F8", "P1", "S4"), (
+        assert years or scheme.catalogue in ("E0", "E2", "L17", "L22", "F8", "P1", "S4", "N1"), (
             f"{name}: a source without a year"
         )
 

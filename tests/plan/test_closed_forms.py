@@ -38,6 +38,7 @@ SAVED = {
     "prelude_loop_coda": 2 * BOTH_LAYERS,
     "execution": 2 * BOTH_LAYERS,
     "index_vector": 3 * BOTH_LAYERS,
+    "random_map": 4 * BOTH_LAYERS,
     "shared_enc": 5 * FFN,
     "shared_dec": 5 * FFN,
     "shared_enc_shared_dec": 10 * FFN,

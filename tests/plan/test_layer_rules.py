@@ -1,9 +1,13 @@
 """Layer maps against lists typed from the papers; refusals are in test_refusals.py."""
 
+from collections import Counter
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tietrain.plan.layer_rules import (
+    ORDERS,
     all_but_last,
     cross_layer,
     execution,
@@ -13,6 +17,7 @@ from tietrain.plan.layer_rules import (
     middle_sequence,
     mirror,
     prelude_loop_coda,
+    random_map,
     sandwich,
 )
 from tietrain.plan.schemes import make_plan
@@ -195,3 +200,16 @@ def test_notes_are_empty_if_the_code_agrees():
             assert len(notes) == (n == m), (n, m, order)  # one set per layer ties nothing
     assert plan_of("middle_sequence", 8, repeats=3).notes == ()
     assert plan_of("mirror", 8).notes == plan_of("immediate", 8).notes == ()
+
+
+@pytest.mark.parametrize("sizes", ["random", *ORDERS])
+def test_random_map_has_every_set_and_the_sizes_of_its_pattern(sizes):
+    maps = {draw: random_map(12, 4, draw, sizes) for draw in range(100)}
+    assert all(set(found) == set(range(4)) for found in maps.values())
+    assert len({tuple(found) for found in maps.values()}) > 90
+    assert maps[7] == random_map(12, 4, 7, sizes)
+    if sizes != "random":
+        pattern = cross_layer(12, sizes, 4)
+        assert all(Counter(found) == Counter(pattern) for found in maps.values())
+        # A layer is anywhere: each place has each set as often as the pattern has it, up to chance.
+        assert all(5 < sum(found[place] == 0 for found in maps.values()) < 60 for place in range(12))

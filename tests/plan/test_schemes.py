@@ -73,6 +73,7 @@ LAYER_RULES = {
     "prelude_loop_coda": ({"prelude": 2, "coda": 0, "repeats": 4}, "0 1 2 2 2 2"),
     "execution": ({"blocks": ["0-2", "0-1", 2]}, "0 1 2 0 1 2"),
     "index_vector": ({"layers": [1, 2, 2, 4, 4, 1]}, "0 1 1 3 3 0"),
+    "random_map": ({"n_unique": 3, "draw": 2, "sizes": "cycle"}, "0 1 1 3 3 0"),
 }
 
 

@@ -131,4 +131,4 @@ def load_in_order(names: Iterable[str]) -> list[Scheme]:
 def _catalogue_order(scheme: Scheme) -> tuple[int, int, str]:
     """Tables, layers, feed-forwards, attentions, stacks, positions; by number within a letter."""
     letter, number = scheme.catalogue[0], re.findall(r"\d+", scheme.catalogue)
-    return "ELFASP".index(letter), int(number[0]), scheme.name
+    return "ELFASPN".index(letter), int(number[0]), scheme.name

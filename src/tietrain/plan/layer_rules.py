@@ -4,6 +4,7 @@ Layers are numbered from 0: i is a layer, N the number of layers, M the number o
 read the parameters of the first of them; the set numbers have no other meaning. Final norms are never shared by these rules.
 """
 
+import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -222,6 +223,30 @@ def index_vector(n_layers: int, layers: Sequence[int] | None = None) -> list[int
         if type(entry) is not int or not 1 <= entry <= n_layers:
             raise TyingError(requested, f"there is no layer {entry!r}", f"number the layers from 1 to {n_layers}")
     return entries
+
+
+@layer_rule(source="tietrain: a negative control")
+def random_map(n_layers: int, n_unique: int = 2, draw: int = 1, sizes: str = "random") -> list[int]:
+    """A control that claims about a pattern must beat: layers read `n_unique` sets at random, another map for each `draw`.
+
+    sizes: random, where every set has at least one layer, or those of an order of cross_layer, whose layers are permuted.
+
+    >>> random_map(6, 2, draw=1), random_map(6, 2, draw=2), random_map(6, 2, draw=1, sizes="sequence")
+    ([0, 0, 0, 0, 1, 1], [1, 0, 0, 0, 1, 0], [1, 0, 1, 1, 0, 0])
+    """
+    _check_between("n_unique", n_unique, 1, n_layers)
+    _check_between("draw", draw, 0)
+    check_choice("sizes", sizes, ["random", *ORDERS], TyingError)
+    shuffled = sorted(range(n_layers), key=lambda layer: _drawn(draw, "place", layer))
+    sets = [i if i < n_unique else _drawn(draw, "set", i) % n_unique for i in range(n_layers)]
+    if sizes != "random":
+        sets = [ORDERS[sizes](i, n_layers, n_unique) for i in range(n_layers)]
+    return [sets[shuffled.index(layer)] for layer in range(n_layers)]
+
+
+def _drawn(*key: object) -> int:
+    """A number that only the key decides, on any machine."""
+    return int.from_bytes(hashlib.sha256(" ".join(map(str, key)).encode()).digest()[:8])
 
 
 def _block_range(requested: str, entry: int | str) -> range:
