@@ -26,7 +26,7 @@ def tie(module: nn.Module, groups: str | Sequence[Sequence[str]], *, n_unique: i
     The tie holds through deepcopy, pickle, moves to a device or dtype, `to_empty`, and `load_state_dict` with and without
     `assign=True`, of the module or of a part of it. A state dict has every name, as torch writes it. One that is loaded needs
     only one name of a group; it is refused if it has different values for two. With transformers 5, `save_pretrained` stores
-    the first name of a group; after `from_pretrained`, which gives the others random values, call `tie` again.
+    one name of a group; after `from_pretrained`, which gives the others random values, call `tie` again.
 
     Tie before you make the optimizer, and before compile, DDP or FSDP wrap the module. The tie does not hold if something
     writes a new Parameter under one name (`module.head.weight = nn.Parameter(...)`, `resize_token_embeddings`, a parametrization,
