@@ -339,3 +339,13 @@ def test_write_report_loads_no_torch():
         [sys.executable, "-c", program], capture_output=True, text=True, env={"PYTHONPATH": source}, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_write_report_of_many_comparisons_draws_what_their_verdicts_need(tmp_path, monkeypatch):
+    """Two are many here; the captions say when the others are drawn."""
+    write_study(tmp_path)
+    monkeypatch.setattr("tietrain.report.write.MOST_DRAWN", 1)
+    paths = write_report(tmp_path)
+    drawn = {path.name for path in paths.files if path.suffix == ".png"}
+    assert drawn == {f"{task}_{name}.png" for task in ("lm", "mt") for name in ("differences", "quality_parameters")}
+    assert "at most 1 comparisons" in paths.markdown.read_text(encoding="utf-8")

@@ -28,6 +28,9 @@ from tietrain.runs.events import clear_events
 from tietrain.runs.ownership import ARMS, check_report, scratch
 from tietrain.runs.view import collect
 
+# Comparisons of which every figure is drawn: a figure takes a quarter of a second.
+MOST_DRAWN = 12
+
 
 @dataclass(frozen=True)
 class ReportPaths:
@@ -67,7 +70,8 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
     styles = ArmStyles(arm for comparison in comparisons for arm in comparison.arms)
     reads = earlier_reads(directory / FOLDER)
     verdicts = _judge_all(comparisons, directory, reads)
-    drawings = {c.slug: draw_all(c, verdicts[c.slug], styles) for c in comparisons}
+    few = len(comparisons) <= MOST_DRAWN
+    drawings = {c.slug: draw_all(c, verdicts[c.slug], styles, few) for c in comparisons}
     rows = _arm_rows(arms, comparisons, verdicts)
     files: dict[str, Any] = {
         ARMS: exports.json_lines(rows),  # the first to be moved in, because it shows what the folder is
@@ -110,24 +114,30 @@ def _arm_rows(
     return compared + [exports.arm_json(arm, None) for arm in arms if not arm.id]
 
 
-def draw_all(comparison: Comparison, verdicts: Verdicts, styles: ArmStyles) -> list[Drawing]:
-    """Every figure that has something to show, each with the rows it was drawn from; of many arms the best and the worst."""
+def draw_all(comparison: Comparison, verdicts: Verdicts, styles: ArmStyles, few: bool = True) -> list[Drawing]:
+    """Every figure that has something to show, each with the rows it was drawn from; of many arms the best and the worst.
+
+    Args:
+        few: whether there are few comparisons; of many the figures about their verdicts are drawn alone.
+    """
     n_arms = len(comparison.arms)
     comparison, verdicts = extremes(comparison, verdicts)
     left_out = f" Of {n_arms} arms: the {EACH} best and the {EACH} worst, and their baselines."
     note = left_out if len(comparison.arms) < n_arms else ""
+    if not few:
+        note += f" Other figures are drawn if a report has at most {MOST_DRAWN} comparisons."
     with matplotlib.rc_context(RC_PARAMS):
-        drawings = [
-            scores.draw_differences(verdicts, styles),
-            scores.draw_quality(comparison, styles),
-            model.draw_parameters(comparison, styles),
-            model.draw_owner_map(comparison, styles),
-            *(losses.draw_loss(comparison, styles, unit) for unit in losses.UNITS),
-            flops.draw_training_flops(comparison, styles),
-            flops.draw_flops_by_length(comparison),
-            *tuning.draw_tuning(comparison, styles),
-            uses.draw_uses(comparison, styles),
-        ]
+        drawings = [scores.draw_differences(verdicts, styles), scores.draw_quality(comparison, styles)]
+        if few:
+            drawings += [
+                model.draw_parameters(comparison, styles),
+                model.draw_owner_map(comparison, styles),
+                *(losses.draw_loss(comparison, styles, unit) for unit in losses.UNITS),
+                flops.draw_training_flops(comparison, styles),
+                flops.draw_flops_by_length(comparison),
+                *tuning.draw_tuning(comparison, styles),
+                uses.draw_uses(comparison, styles),
+            ]
     return [replace(drawing, caption=drawing.caption + note) for drawing in drawings if drawing]
 
 
