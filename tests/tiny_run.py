@@ -49,7 +49,7 @@ def tiny_config(
         train=TrainConfig(
             **{"batch_tokens": 48, "max_steps": 12, "log_every": 3, "checkpoint_every": 4, "eval_every": 5, **train}
         ),
-        hardware=HardwareConfig(**{"device": "cpu", "threads": 1, **(hardware or {})}),
+        hardware=HardwareConfig(**{"device": "cpu", "threads": 1, "precision": "fp32", **(hardware or {})}),
         seed=seed,
     )
 

@@ -235,8 +235,7 @@ def test_save_final_refuses_too_little_free_space_before_writing(tmp_path, monke
 
 
 def test_save_checkpoint_on_a_full_disk_then_the_same_command_finishes(tmp_path):
-    fp32 = {"precision": "fp32"}  # as conftest has it here, in that process too
-    config = f"tiny_config('pre_softmax', checkpoint_every=100, eval_every=100, hardware={fp32})"
+    config = "tiny_config('pre_softmax', checkpoint_every=100, eval_every=100)"
     code = (
         f"{PREAMBLE}import resource, pathlib\n"
         f"from tietrain.errors import StorageError\nrun = pathlib.Path({str(tmp_path / 'cut')!r})\n"
@@ -247,8 +246,8 @@ def test_save_checkpoint_on_a_full_disk_then_the_same_command_finishes(tmp_path)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (5, "")
     assert "File too large" in done.stdout and str(tmp_path) in done.stdout
-    _, whole = train(tmp_path / "whole", tiny_config("pre_softmax", eval_every=100, hardware=fp32))
-    _, model = train(tmp_path / "cut", tiny_config("pre_softmax", checkpoint_every=100, eval_every=100, hardware=fp32))
+    _, whole = train(tmp_path / "whole", tiny_config("pre_softmax", eval_every=100))
+    _, model = train(tmp_path / "cut", tiny_config("pre_softmax", checkpoint_every=100, eval_every=100))
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), whole.parameters(), strict=True))
 
 
