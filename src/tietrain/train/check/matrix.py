@@ -121,10 +121,10 @@ def check_all(overrides: Sequence[str], config_dirs: Sequence[str], log: Log) ->
     first = _one_a_rule(schemes)
     for kind, chosen_by in MODELS.items():
         depth = () if kind in ("lm", "mt") else ("model.n_layers=2",)  # no rule here is an example for six layers
+        common = compose_config([*REFERENCE, *depth, *overrides, *chosen_by], config_dirs)
         checked = {row.scheme for row in rows if not row.reason}
         for scheme in (s for s in schemes if s in first or s.name not in checked):
-            words = [*REFERENCE, *depth, *overrides, *chosen_by, f"tying={scheme.name}"]
-            config = with_examples(compose_config(words, config_dirs))
+            config = with_examples(replace(common, tying=TyingConfig(dict(scheme.ties))))
             try:
                 kinds = mechanisms(build_reference(config, NARROW).plan)
             except TyingError as e:
