@@ -37,7 +37,7 @@ def test_row_seeds_differ_in_every_row_of_every_step():
     rows = torch.cat([with_dropout(batch, seed, step).row_seeds for seed in range(20) for step in (1, 2, 12)])
     assert rows.dtype == torch.int32 and len(rows.unique()) == len(rows) == 60 * n
     assert torch.equal(with_dropout(batch, 19, 12).row_seeds, rows[-n:])
-    assert 0.35 < (rows < 0).float().mean() < 0.65
+    assert 0.37 < (rows < 0).float().mean() < 0.63
 
 
 @pytest.mark.parametrize("task_name", ["lm", "mt"])

@@ -83,7 +83,7 @@ def _choice(text: str, requested: str, group: str, name: str) -> Refusal:
 
 
 def unknown_choice(group: str, name: str, options: Sequence[str] = ()) -> Refusal:
-    """What is said of a choice that a group lacks; the options are ours, unless others are given."""
+    """The refusal of a choice that a group does not have; the options are ours, unless others are given."""
     options = options or choices_of(group)
     scheme, colon, stated = name.partition(":")
     ours = (our_name(scheme) if group == "tying" else None) or CHOICES.get(group, {}).get(scheme.lower())

@@ -209,7 +209,7 @@ def _complete(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any)
         held = [name for name in group if name in state]
         for name in held[1:]:
             if not _are_equal(state[held[0]], state[name]):
-                problem = f"it has not the values of {held[0]}, and the two are one parameter in this module"
+                problem = f"its values are not those of {held[0]}, and the two are one parameter in this module"
                 raise TyingError(name, problem, "load weights of the same ties, or leave out one of the two names")
         if held:
             state |= {name: state[held[0]] for name in group}

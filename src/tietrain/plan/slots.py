@@ -225,7 +225,7 @@ class Slots:
         return next((slot for slot in self.under(name) if slot.name == name), None)
 
     def place(self, name: str) -> Slot:
-        """The slot with this name, or the input of a layer, which is no parameter; KeyError if there is none."""
+        """The slot with this name, or the input of a layer, which is not a parameter; KeyError if there is none."""
         found = self.named(name) or self._inputs.get(name)
         if found is None:
             raise KeyError(name)
@@ -250,7 +250,7 @@ def slots_of(shape: ModelShape) -> Slots:
 
 
 def layer_input(shape: ModelShape, stack: Stack, layer: int) -> Slot:
-    """The input of a layer, a vector of each token: `decoder.3.step.input`. It is no parameter, but a view can change it."""
+    """The input of a layer, a vector of each token: `decoder.3.step.input`. It is not a parameter, but a view can change it."""
     return Slot(stack.name, layer, "step", "input", (shape.d_model,), "step.input")
 
 

@@ -15,6 +15,7 @@ from tietrain.model.transformer import Transformer
 from tietrain.plan.plan import TyingPlan
 from tietrain.train.hardware import Hardware
 from tietrain.train.optim import Optimizer
+from tietrain.train.probe import norm
 
 Loss = Callable[[Transformer, Batch], LossSum]
 # Use -> its gradient, one tensor per shared parameter of a group.
@@ -61,8 +62,8 @@ class Anatomy:
         for name, gradients in self._gradients.items():
             parameters, before = self._parameters(name), self._before[name]
             moved = [p.detach() - was for p, was in zip(parameters, before, strict=True)]
-            if size := _norm(before):
-                seen[f"{name}/update"] = _norm(moved) / size
+            if size := norm(before):
+                seen[f"{name}/update"] = norm(moved) / size
             if self._is_table(name) and self._config.name != "sgd":
                 seen |= {f"{name}/{measure}": value for measure, value in self._adam(name, gradients, clip).items()}
         self._gradients = {}
@@ -89,9 +90,9 @@ class Anatomy:
         shares = {use: clip * found[0] / (v.sqrt() + self._config.eps) for use, found in gradients.items()}
         looked_up = [found[0] for use, found in gradients.items() if not use.endswith(".output")]
         read = torch.stack([(g != 0).any(dim=1) for g in looked_up]).any(dim=0) if looked_up else None  # [V]
-        seen = {f"adam/{use}": _norm([share]) for use, share in shares.items()}
+        seen = {f"adam/{use}": norm([share]) for use, share in shares.items()}
         if read is not None:
-            seen |= {f"adam_read/{use}": _norm([share[read]]) for use, share in shares.items()}
+            seen |= {f"adam_read/{use}": norm([share[read]]) for use, share in shares.items()}
         return seen
 
 
@@ -140,11 +141,11 @@ def _measures(whole: Gradients, parts: Sequence[Gradients]) -> dict[str, float]:
     """norm/USE; cosine: mean over pairs of uses; cancellation: norm of the sum over the sum of the norms; ceiling: mean over
     uses of the cosine of the two halves of the batch, which a cosine of uses cannot be expected to exceed.
     """
-    norms = {use: _norm(gradient) for use, gradient in whole.items()}
-    seen = {f"norm/{use}": norm for use, norm in norms.items()}
+    norms = {use: norm(gradient) for use, gradient in whole.items()}
+    seen = {f"norm/{use}": size for use, size in norms.items()}
     total = [torch.stack(leaves).sum(dim=0) for leaves in zip(*whole.values(), strict=True)]
     if sum(norms.values()):
-        seen["cancellation"] = _norm(total) / sum(norms.values())
+        seen["cancellation"] = norm(total) / sum(norms.values())
     seen |= _mean("cosine", (_cosine(a, b) for a, b in combinations(whole.values(), 2)))
     if len(parts) == 2:
         first, second = parts
@@ -160,9 +161,5 @@ def _mean(name: str, values: Iterable[float]) -> Mapping[str, float]:
 def _cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     """NaN if one of them is zero."""
     product = sum(float((x.double() * y.double()).sum()) for x, y in zip(a, b, strict=True))
-    size = _norm(a) * _norm(b)
+    size = norm(a) * norm(b)
     return product / size if size else math.nan
-
-
-def _norm(tensors: Sequence[Tensor]) -> float:
-    return math.sqrt(sum(float(t.double().square().sum()) for t in tensors))

@@ -1,6 +1,7 @@
 """How a model begins, at its real width: a look at one batch and at one update, after a few numbers of steps."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -49,8 +50,8 @@ class Probe:
         """A look with what the step has added."""
         for role, tensors in self._roles.items():
             added = [p.detach() - was for p, was in zip(tensors, self._before[role], strict=True)]
-            if size := _norm(self._before[role]):
-                seen[f"update_{role}"] = _norm(added) / size
+            if size := norm(self._before[role]):
+                seen[f"update_{role}"] = norm(added) / size
         self._before = {}
         return seen
 
@@ -70,9 +71,9 @@ class Probe:
             read = batch.tgt_in_ids[scored].long()  # [N]
             seen["own_logit"] = logits.detach().gather(1, read[:, None]).mean().item()
         for role, tensors in self._roles.items():
-            seen[f"grad_norm_{role}"] = _norm([p.grad for p in tensors if p.grad is not None])
+            seen[f"grad_norm_{role}"] = norm([p.grad for p in tensors if p.grad is not None])
         model.zero_grad(set_to_none=True)
-        return seen | {f"row_norm_{role}": norm for role, norm in row_norms(model).items()}
+        return seen | {f"row_norm_{role}": size for role, size in row_norms(model).items()}
 
 
 def row_norms(model: Transformer) -> dict[str, float]:
@@ -88,5 +89,6 @@ def _roles(model: Transformer) -> Roles:
     return roles
 
 
-def _norm(tensors: list[Tensor]) -> float:
+def norm(tensors: Sequence[Tensor]) -> float:
+    """Of all numbers of all tensors together."""
     return math.sqrt(sum(float(t.detach().double().square().sum()) for t in tensors))
