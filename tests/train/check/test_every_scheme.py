@@ -4,7 +4,7 @@ import pytest
 
 from every_scheme import CASES, QUICK, SCHEMES, build, configure
 from tietrain.plan.rules import RULES
-from tietrain.train.check.checks import check_cache, check_flops, check_gradients
+from tietrain.train.check.checks import check_cache, check_flops, check_gradients, check_params
 from tietrain.train.check.lifecycle import check_compile
 from tietrain.train.check.matrix import CHECKS, EXACT, check_all, check_start, mechanisms, passed
 
@@ -27,6 +27,20 @@ def test_every_scheme(kind, tying):
 @pytest.mark.parametrize(("kind", "tying"), sorted(set(CASES) - set(QUICK)))
 def test_every_scheme_in_other_models(kind, tying):
     pass_every_check(kind, tying)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("below", ["three_way", "universal", "cycle"])
+@pytest.mark.parametrize(
+    "view",
+    ["factorised", "relaxed", "scaled", "transposed", "step_signal", "input_gradient"],
+)
+def test_ledgers_of_every_view_on_shared_tables_and_layers(view, below):
+    rank = " tying.ties.factorised.rank=8" if view == "factorised" else ""
+    model = build("mt", f"[{below},{view}]{rank}", "model.n_layers=4")
+    assert model.plan.views and model.plan.groups
+    check_params(model)
+    check_flops(model)
 
 
 OTHER_MODELS = [
