@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tietrain import __version__
-from tietrain.cli import again, use, verbs  # noqa: F401  (they register the commands)
+from tietrain.cli import again, exchange, use, verbs  # noqa: F401  (they register the commands)
 from tietrain.cli.registry import VERBS
 from tietrain.config.compose import compose_config, parse_overrides
 from tietrain.config.keys import ALL, tying_choices

@@ -110,12 +110,14 @@ def _chain(arm: Arm, base: Arm, comparison: Comparison) -> str:
 
 
 def describe_origins(arms: Sequence[Arm], show: Callable[[str], str] = code) -> list[str]:
-    """One sentence per arm whose weights were converted from those of other runs."""
+    """One sentence per arm whose weights were converted from those of other runs, or imported."""
     sentences = []
     for arm in arms:
         if arm.converted:
             parents = some_words([show(name) for name in sorted({run.parent for run in arm.runs if run.parent})], 4)
-            made = f"{show(arm.name)} was converted from {parents or 'runs'} ({show(arm.converted)}), whose steps it counts"
+            made = f"{show(arm.name)} was converted from {parents} ({show(arm.converted)}), whose steps it counts"
+            if not parents:
+                made = f"{show(arm.name)} began with the weights of a foreign model ({show(arm.converted)})"
             sentences.append(f"{made}; it is compared with arms of the same conversion alone.")
     return sentences
 

@@ -50,6 +50,12 @@ def check_study(folder: Path) -> None:
         _refuse(f"study folder {folder}", "none of them is a run of tietrain", "give another study")
 
 
+def check_free(folder: Path, remedy: str) -> None:
+    """SettingsError unless a folder is absent or empty; a link, or a file, is not free."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()) or _names(folder):
+        raise SettingsError(str(folder), "it is there and not an empty folder", remedy)
+
+
 def check_report(folder: Path) -> None:
     """SettingsError unless a folder is absent or empty, or holds a report; StorageError if it is a link."""
     if folder.is_symlink():

@@ -72,8 +72,8 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
 def _refuse_to_begin(experiment: Experiment, *, anew: bool = False) -> None:
     """SettingsError if the run would begin, or begin `anew`, and needs converted weights, which its settings cannot make."""
     if experiment.config.converted and (anew or not has_work(experiment.directory)):
-        problem = f"a run cannot begin in {experiment.directory} with these weights, which are made from another run"
-        remedy = "convert that run again: `tietrain convert RUN tying=...`"
+        problem = f"a run cannot begin in {experiment.directory} with these weights, which come from elsewhere"
+        remedy = "make it again as it was made: `tietrain convert RUN` or `tietrain import DIR`"
         raise SettingsError(f"converted={experiment.config.converted}", problem, remedy)
 
 

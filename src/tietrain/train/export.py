@@ -1,0 +1,105 @@
+"""A run as a folder in Hugging Face format: config.json, safetensors, vocabularies, and a tokenizer if it is exact."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from tietrain import __version__
+from tietrain.config import HardwareConfig, RunConfig
+from tietrain.config.hf_classes import fitting_class, longest_output, to_config_json
+from tietrain.config.stored import read_run_config
+from tietrain.data.hf_tokenizer import difference, tokenizer_config, tokenizer_json
+from tietrain.data.prepare import prepare_scored
+from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
+from tietrain.errors import TietrainError
+from tietrain.model.hf_weights import to_hf
+from tietrain.runs import record as runs
+from tietrain.runs.durable import write_directory
+from tietrain.runs.hf_folder import CONFIG, OWN, WEIGHTS
+from tietrain.runs.ownership import check_free
+from tietrain.train.experiment import Experiment
+from tietrain.train.saved import SavedRun, open_run
+
+FOLDER = "hf"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written. apart: groups of tensors that are one in the run and several in the class. no_tokenizer: why there is
+    none; empty if there is one.
+    """
+
+    folder: str
+    class_name: str
+    params: int
+    params_there: int
+    apart: list[list[str]]
+    no_tokenizer: str
+
+
+def export_run(run: Path, folder: Path | None = None, checkpoint: str = "scored") -> Exported:
+    """Write a run's model into a new folder that transformers reads.
+
+    Args:
+        folder: None for `hf` in the run directory.
+        checkpoint: see `open_run`.
+    Raises:
+        SettingsError: no class of transformers holds the model, or the folder is not free.
+        DataError, StorageError: of `open_run`, or the disk refuses.
+    """
+    folder = folder or run / FOLDER
+    experiment = Experiment(read_run_config(run))
+    requested = f"tietrain export {run} --to hf"
+    hf_class = fitting_class(requested, experiment.config, experiment.layout, experiment.plan)
+    check_free(folder, "name another one, or empty it")
+    saved = open_run(run, checkpoint, HardwareConfig(device="cpu"))
+    plan = saved.experiment.plan
+    weights = to_hf(saved.model, hf_class)
+    about = {"version": __version__, "run": saved.record.id, "tying": saved.config.tying.ties, "groups": weights.groups}
+    config_json = to_config_json(hf_class, saved.config, plan) | weights.switches | _tokens(saved.config)
+    generation = _tokens(saved.config) | {"suppress_tokens": [PAD_ID, BOS_ID], **_lengths(saved.config)}
+    no_tokenizer, tokenizer = _tokenizer(saved)
+
+    def fill(beside: Path) -> None:
+        runs.write_json(beside / CONFIG, {**config_json, "dtype": "float32", OWN: about})
+        runs.write_json(beside / "generation_config.json", generation)
+        save_file(weights.tensors, beside / WEIGHTS, metadata={"format": "pt"})
+        for stack, vocabulary in saved.vocabularies.items():
+            vocabulary.save(beside / f"{stack}.model")
+        for name, body in tokenizer.items():
+            runs.write_json(beside / name, body)
+
+    params = sum(tensor.numel() for tensor in weights.tensors.values())
+    write_directory(folder, fill, 4 * params)
+    return Exported(str(folder), hf_class.name, saved.experiment.params.params, params, weights.groups, no_tokenizer)
+
+
+def _tokens(config: RunConfig) -> dict[str, Any]:
+    """The pieces that mean something to both libraries; a language model reads on after the end of a line."""
+    if config.task.name == "lm":
+        return {"pad_token_id": PAD_ID, "bos_token_id": EOS_ID, "eos_token_id": EOS_ID}
+    forced = {"decoder_start_token_id": BOS_ID, "forced_eos_token_id": None}
+    return {"pad_token_id": PAD_ID, "bos_token_id": BOS_ID, "eos_token_id": EOS_ID, **forced}
+
+
+def _lengths(config: RunConfig) -> dict[str, Any]:
+    return {"max_new_tokens": longest_output(config)} if config.task.name == "mt" else {}
+
+
+def _tokenizer(saved: SavedRun) -> tuple[str, dict[str, Any]]:
+    """Why there is no tokenizer, empty if there is one; and its files by name."""
+    several = {vocabulary.fingerprint for vocabulary in saved.vocabularies.values()}
+    if len(several) > 1:
+        return "source and target have a vocabulary each, and a tokenizer.json holds one", {}
+    vocabulary = saved.vocabularies["decoder"]
+    made = tokenizer_json(vocabulary, saved.config.task.name)
+    try:
+        valid = prepare_scored(saved.config, saved.vocabularies, ["valid"]).corpus.splits["valid"]
+    except TietrainError as e:
+        return f"the text of valid, which would show that it is exact, cannot be read ({e})", {}
+    lines = [line for column in valid.texts.values() for line in column]
+    if problem := difference(vocabulary, made, lines):
+        return problem, {}
+    return "", {"tokenizer.json": made, "tokenizer_config.json": tokenizer_config(vocabulary)}
