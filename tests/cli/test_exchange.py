@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 from importlib import util
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from begun_run import SIZE, make_begun, text_words
+from hf_plans import PLANS
 from tietrain.config.compose import compose_config
 from tietrain.config.hf_classes import fitting_class
 from tietrain.data import hf_tokenizer
@@ -63,6 +65,14 @@ def test_export_refuses_with_every_setting_in_the_way(golden):
             fitting_class("tietrain export RUN --to hf", experiment.config, experiment.layout, experiment.plan)
         said[name] = str(e.value)
     golden("hugging_face_export", said)
+
+
+def test_page_shows_the_plans_that_are_proved():
+    page = (Path(__file__).parents[2] / "docs" / "hugging_face.md").read_text(encoding="utf-8")
+    rows = page.split("| plan |")[1].splitlines()[2:]
+    shown = dict(row.strip("| ").split(" | ")[:2] for row in rows if row.startswith("|"))
+    classes = {"gpt2": "GPT2LMHeadModel", "mobilellm_125m": "LlamaForCausalLM", "vaswani_base": "MarianMTModel"}
+    assert shown == {name: classes[words[1].removeprefix("model=")] for name, words in PLANS.items()}
 
 
 def test_export_changes_no_folder_that_is_in_use(cli, tmp_path):

@@ -8,6 +8,7 @@ import torch
 
 import tietrain
 from begun_run import SIZE, make_begun, text_words
+from hf_plans import PLANS
 from tietrain.data.batches.pairs import Sources
 from tietrain.data.encoded import EncodedLines
 from tietrain.model.beam import Search, search
@@ -15,22 +16,6 @@ from tietrain.train.export import export_run
 from tietrain.train.imported import import_folder
 
 transformers = pytest.importorskip("transformers")
-GPT2, LLAMA, MARIAN = ["task=lm", "model=gpt2"], ["task=lm", "model=mobilellm_125m"], ["task=mt", "model=vaswani_base"]
-GROUPED = "model.n_kv_heads=2"
-# What is proved: class, then settings beside it. docs/hugging_face.md shows them.
-PLANS = {
-    "none": [*GPT2, "tying=none"],
-    "pre_softmax": [*GPT2, "tying=pre_softmax", "model.activation=relu"],
-    "cycle": [*GPT2, "tying=cycle", "model.attn_bias=false"],
-    "universal, grouped queries": [*LLAMA, "tying=universal", GROUPED],
-    "pre_softmax, grouped queries, biases": [*LLAMA, "tying=pre_softmax", GROUPED, "model.attn_bias=true"]
-    + ["model.ffn_bias=true", "model.d_head=8"],
-    "three_way, output bias": [*MARIAN, "tying=three_way", "model.output_bias=true"],
-    "none, two vocabularies": [*MARIAN, "tying=none", "model.target_vocab_size=50", "model.n_encoder_layers=2"],
-    "pre_softmax of the decoder": [*MARIAN, "tying=pre_softmax", "model.activation=gelu"],
-    "embeddings and cycle": [*MARIAN, "tying=[embeddings,cycle]", "model.attn_bias=true"],
-    "encoder_decoder": [*MARIAN, "tying=encoder_decoder"],
-}
 QUICK = ("cycle", "three_way, output bias")
 LIMIT = 13
 COLUMNS = {"gpt2": [("text", "decoder")], "llama": [("text", "decoder")]}
