@@ -1,6 +1,6 @@
 """Speed of tietrain beside its peers, from one run: a table per task, the machine's ceilings, and growth with size.
 
-    python scripts/bench.py [lm] [mt] [decode] [growth] [ties] [start] [durable] [grid] [text]
+    python scripts/bench.py [lm] [mt] [decode] [growth] [ties] [start] [durable] [grid] [text] [threads]
         [--root DIR] [--rounds N] [--threads N] [--sentences N] [--megabytes N]
 
 The first four are the default. All arms take the same batches in turn in one process; a ratio is the median over rounds of
@@ -30,6 +30,7 @@ from bench_durable import bench_durable
 from bench_grid import bench_grid
 from bench_peers import PEERS, Step
 from bench_text import bench_text
+from bench_threads import bench_threads
 from tietrain.config import RunConfig, TyingConfig
 from tietrain.config.compose import compose_config
 from tietrain.config.keys import tying_choices
@@ -64,7 +65,7 @@ MT += ["train.batch_tokens=4096", "model.positions=learned", "model.max_len=257"
 DECODE = ["model.positions=sinusoidal", "model.norm_position=post", "model.output_bias=true"]
 DECODE += ["model.attn_bias=true", "model.ffn_bias=true", "model.norm_bias=true"]
 TABLES = ("lm", "mt", "decode", "growth")
-PARTS = (*TABLES, "ties", "start", "durable", "grid", "text")
+PARTS = (*TABLES, "ties", "start", "durable", "grid", "text", "threads")
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -339,6 +340,7 @@ def main() -> None:
             "durable": lambda o: bench_durable(o.threads),
             "grid": lambda o: bench_grid(min(o.rounds, 3)),
             "text": lambda o: bench_text(o.megabytes),
+            "threads": lambda o: bench_threads(),
         }
         others.get(part, lambda o, part=part: bench_task(part, o, ceilings))(options)
 
