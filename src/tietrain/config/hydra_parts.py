@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins import (
     file_config_source,
@@ -24,7 +25,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 
 from tietrain.config.keys import ALL, unknown_flag
@@ -40,11 +41,15 @@ __all__ = [
     "RunMode",
     "add_folders",
     "apart",
+    "cells_composed_once",
     "parse_flags",
     "register_sources",
     "split_sweep",
     "typed",
 ]
+
+# Composed cells that are kept at most; each takes 0.2 MB.
+MAX_KEPT = 200
 
 
 class _Uncopied(ConfigSource):
@@ -137,6 +142,29 @@ def add_folders(folders: Iterable[str]) -> None:
     for folder in folders:
         path.prepend("command-line", f"file://{os.path.abspath(folder)}", anchor="schema")  # which must be last
     loader.repository = ConfigRepository(path)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def cells_composed_once() -> Iterator[None]:
+    """Let Hydra, which composes all cells of a grid to check them, compose none again when it runs them."""
+    compose = ConfigLoaderImpl.load_sweep_config
+    kept: dict[tuple[str, ...], DictConfig] = {}
+
+    def load_sweep_config(
+        loader: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        if (cell := kept.pop(tuple(sweep_overrides), None)) is not None:
+            return cell
+        cell = compose(loader, master_config, sweep_overrides)
+        if len(kept) < MAX_KEPT:
+            kept[tuple(sweep_overrides)] = cell
+        return cell
+
+    ConfigLoaderImpl.load_sweep_config = load_sweep_config  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.load_sweep_config = compose  # type: ignore[method-assign]
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
