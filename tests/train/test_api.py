@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf
 from omegaconf.basecontainer import BaseContainer
+from omegaconf.resolvers import oc
 
 import tietrain
 from tietrain.errors import SettingsError
@@ -40,6 +41,10 @@ def host(tmp_path, monkeypatch):
     """A program with Hydra of another version_base at work, a resolver, a secret, and a handler of Ctrl-C of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SECRET", "x")
+    # Tests of the command line before this one leave Hydra as a command does, which ends with its process.
+    monkeypatch.setattr(GlobalHydra.instance(), "hydra", None)
+    monkeypatch.setattr(BaseContainer, "_resolvers", dict(BaseContainer._resolvers))
+    OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
     OmegaConf.register_new_resolver("host", lambda: "here")
     torch.use_deterministic_algorithms(False)
     handler = signal.signal(signal.SIGINT, lambda *_: None)
@@ -48,7 +53,6 @@ def host(tmp_path, monkeypatch):
     with hydra.initialize_config_dir(str(tmp_path / "conf"), version_base="1.2"):
         yield
         assert hydra.compose("own").a == "xhere"
-    OmegaConf.clear_resolver("host")
     signal.signal(signal.SIGINT, handler)
 
 
