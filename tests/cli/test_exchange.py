@@ -170,11 +170,13 @@ BAD_FOLDERS = {
     "another arithmetic": changed_config(layer_norm_epsilon=1e-6, activation_function="gelu_new", n_embd="16"),
     "two rates of dropout": changed_config(embd_pdrop=0.3),
     "other ties": changed_config(tietrain={"tying": {"cross_layer": {"rule": "cross_layer"}}}),
+    "ties that are none": changed_config(tietrain={"tying": {"x": 3}}),
     "ties of nobody": changed_config(tietrain={"tying": {"x": {"rule": "y"}}}),
     "a tensor is missing": changed_tensors(transformer__wte__weight=None),
     "a tensor is not known": changed_tensors(transformer__h__0__attn__lora=torch.zeros(2)),
     "a tensor is too short": changed_tensors(transformer__ln_f__weight=torch.ones(15)),
     "a tensor is of another type": changed_tensors(transformer__ln_f__weight=torch.ones(16, dtype=torch.int32)),
+    "a tensor is empty": changed_tensors(transformer__ln_f__weight=torch.ones(0)),
     "a tensor is not finite": changed_tensors(transformer__ln_f__weight=torch.full((16,), torch.inf)),
     "no vocabulary": lambda folder: (folder / "decoder.model").unlink(),
 }

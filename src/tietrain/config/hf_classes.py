@@ -20,8 +20,6 @@ AS_THERE: dict[str, dict[Any, Any]] = {
 KINDS = {"dropout": (int, float), "attn_bias": (bool,), "ffn_bias": (bool,)}
 # Keys that may be null.
 OPTIONAL = ("n_inner", "num_key_value_heads", "head_dim", "decoder_vocab_size", "dropout", "resid_pdrop", "embd_pdrop")
-# Most positions of a class that makes its sinusoids itself.
-POSITIONS = "max_position_embeddings"
 
 
 @dataclass(frozen=True)
@@ -29,17 +27,17 @@ class HfClass:
     """A class of transformers.
 
     holds: setting of the model -> the values that the class has. keys: key of config.json -> setting of the model.
-    fixed: key -> the value with which the class computes as tietrain does. absent: what the class assumes of such a key.
-    ties_tables: whether its tables are one if config.json does not say. filled: whether the heads are d_model wide together and each has its own keys. biases: whether all its matrices but
-    tables have a bias, which may be zero; if not, settings decide.
+    fixed: key -> the value with which the class computes as tietrain does, and what it assumes if the key is absent.
+    ties_tables: whether its tables are one if config.json does not say. filled: whether its heads are d_model wide together,
+    and each has keys of its own. biases: whether every matrix but tables, and every LayerNorm, has a bias; if not, settings
+    decide.
     """
 
     name: str
     task: str
     holds: Mapping[str, tuple[Any, ...]]
     keys: Mapping[str, str]
-    fixed: Mapping[str, Any]
-    absent: Mapping[str, Any]
+    fixed: Mapping[str, tuple[Any, Any]]
     ties_tables: bool = True
     filled: bool = True
     biases: bool = True
@@ -51,54 +49,93 @@ class HfClass:
 
 
 GPT2 = HfClass(
-    "GPT2LMHeadModel",
-    "lm",
-    {"norm": ("layer",), "norm_position": ("pre",), "positions": ("learned",), "activation": ("gelu", "relu")}
-    | {"output_bias": (False,)},
-    {"vocab_size": "vocab_size", "n_embd": "d_model", "n_head": "n_heads", "n_inner": "d_ff", "n_layer": "n_layers"}
-    | {
+    name="GPT2LMHeadModel",
+    task="lm",
+    holds={
+        "norm": ("layer",),
+        "norm_position": ("pre",),
+        "positions": ("learned",),
+        "activation": ("gelu", "relu"),
+        "output_bias": (False,),
+    },
+    keys={
+        "vocab_size": "vocab_size",
+        "n_embd": "d_model",
+        "n_head": "n_heads",
+        "n_inner": "d_ff",
+        "n_layer": "n_layers",
         "n_positions": "max_len",
         "activation_function": "activation",
         "resid_pdrop": "dropout",
         "embd_pdrop": "dropout",
     },
-    {"model_type": "gpt2", "layer_norm_epsilon": 1e-5, "scale_attn_weights": True, "add_cross_attention": False}
-    | {"scale_attn_by_inverse_layer_idx": False},
-    {"layer_norm_epsilon": 1e-5, "scale_attn_weights": True, "add_cross_attention": False}
-    | {"scale_attn_by_inverse_layer_idx": False},
+    fixed={
+        "model_type": ("gpt2", None),
+        "layer_norm_epsilon": (1e-5, 1e-5),
+        "scale_attn_weights": (True, True),
+        "scale_attn_by_inverse_layer_idx": (False, False),
+        "add_cross_attention": (False, False),
+    },
 )
 ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
 LLAMA = HfClass(
-    "LlamaForCausalLM",
-    "lm",
-    {"norm": ("rms",), "norm_position": ("pre",), "positions": ("rotary",), "activation": ("swiglu",)}
-    | {"output_bias": (False,)},
-    {"vocab_size": "vocab_size", "hidden_size": "d_model", "num_attention_heads": "n_heads", "head_dim": "d_head"}
-    | {"num_key_value_heads": "n_kv_heads", "intermediate_size": "d_ff", "num_hidden_layers": "n_layers"}
-    | {"hidden_act": "activation", "attention_bias": "attn_bias", "mlp_bias": "ffn_bias"},
-    {
-        "model_type": "llama",
-        "rms_norm_eps": 1e-5,
-        "rope_parameters": ROPE,
-        "rope_theta": 10_000.0,
-        "rope_scaling": None,
+    name="LlamaForCausalLM",
+    task="lm",
+    holds={
+        "norm": ("rms",),
+        "norm_position": ("pre",),
+        "positions": ("rotary",),
+        "activation": ("swiglu",),
+        "output_bias": (False,),
     },
-    {"rms_norm_eps": 1e-6, "rope_parameters": ROPE, "rope_theta": 10_000.0, "rope_scaling": None},
+    keys={
+        "vocab_size": "vocab_size",
+        "hidden_size": "d_model",
+        "num_attention_heads": "n_heads",
+        "num_key_value_heads": "n_kv_heads",
+        "head_dim": "d_head",
+        "intermediate_size": "d_ff",
+        "num_hidden_layers": "n_layers",
+        "hidden_act": "activation",
+        "attention_bias": "attn_bias",
+        "mlp_bias": "ffn_bias",
+    },
+    fixed={
+        "model_type": ("llama", None),
+        "rms_norm_eps": (1e-5, 1e-6),
+        # The first is of transformers 5, the others of version 4.
+        "rope_parameters": (ROPE, ROPE),
+        "rope_theta": (10_000.0, 10_000.0),
+        "rope_scaling": (None, None),
+    },
     ties_tables=False,
     filled=False,
     biases=False,
 )
 MARIAN = HfClass(
-    "MarianMTModel",
-    "mt",
-    {"norm": ("layer",), "norm_position": ("post",), "positions": ("sinusoidal",), "activation": ("gelu", "relu")},
-    {"vocab_size": "vocab_size", "decoder_vocab_size": "target_vocab_size", "d_model": "d_model", "dropout": "dropout"}
-    | {"encoder_layers": "n_encoder_layers", "decoder_layers": "n_layers", "activation_function": "activation"}
-    | {f"{side}_attention_heads": "n_heads" for side in ("encoder", "decoder")}
-    | {f"{side}_ffn_dim": "d_ff" for side in ("encoder", "decoder")}
-    | {"scale_embedding": "embed_scale"},
-    {"model_type": "marian", "is_encoder_decoder": True},
-    {},
+    name="MarianMTModel",
+    task="mt",
+    holds={
+        "norm": ("layer",),
+        "norm_position": ("post",),
+        "positions": ("sinusoidal",),
+        "activation": ("gelu", "relu"),
+    },
+    keys={
+        "vocab_size": "vocab_size",
+        "decoder_vocab_size": "target_vocab_size",
+        "d_model": "d_model",
+        "encoder_attention_heads": "n_heads",
+        "decoder_attention_heads": "n_heads",
+        "encoder_ffn_dim": "d_ff",
+        "decoder_ffn_dim": "d_ff",
+        "encoder_layers": "n_encoder_layers",
+        "decoder_layers": "n_layers",
+        "activation_function": "activation",
+        "scale_embedding": "embed_scale",
+        "dropout": "dropout",
+    },
+    fixed={"model_type": ("marian", None)},
 )
 CLASSES = (GPT2, LLAMA, MARIAN)
 SHAPES = "export models of the shape of model=gpt2, mobilellm_125m or vaswani_base, of any size (docs/hugging_face.md)"
@@ -154,21 +191,11 @@ def model_values(config: RunConfig, plan: TyingPlan) -> dict[str, Any]:
 def to_config_json(hf_class: HfClass, config: RunConfig, plan: TyingPlan) -> dict[str, Any]:
     """What config.json says of the model's shape."""
     values = model_values(config, plan)
-    body = {"architectures": [hf_class.name], **hf_class.fixed}
+    body = {"architectures": [hf_class.name]} | {key: value for key, (value, _) in hf_class.fixed.items()}
     body |= {key: AS_THERE.get(name, {}).get(values[name], values[name]) for key, name in hf_class.keys.items()}
-    if hf_class is MARIAN:
-        # As many as the longest sentence, and the longest translation, may have.
-        body[POSITIONS] = max(config.task.max_len + 1, longest_output(config))
-    elif hf_class is GPT2:
-        body["attn_pdrop"] = 0.0
-    elif hf_class is LLAMA:
-        body[POSITIONS] = config.task.window
+    if hf_class is GPT2:
+        body["attn_pdrop"] = 0.0  # in training
     return body
-
-
-def longest_output(config: RunConfig) -> int:
-    """Tokens of the longest translation, end mark included."""
-    return int(config.task.max_output_ratio * config.task.max_len) + config.task.max_output_extra
 
 
 def from_config_json(path: str, body: Mapping[str, Any]) -> tuple[HfClass, dict[str, Any]]:
@@ -185,9 +212,9 @@ def from_config_json(path: str, body: Mapping[str, Any]) -> tuple[HfClass, dict[
         remedy = f"give a folder of {', '.join(hf_class.name for hf_class in CLASSES)}"
         raise DataError(path, f"architectures={names} is not read", remedy)
     problems = [
-        f"{key}={body.get(key, found.absent.get(key))} (tietrain has {value})"
-        for key, value in found.fixed.items()
-        if body.get(key, found.absent.get(key)) != value
+        f"{key}={body.get(key, absent)} (tietrain has {value})"
+        for key, (value, absent) in found.fixed.items()
+        if body.get(key, absent) != value
     ]
     values: dict[str, Any] = {}
     for key, name in found.keys.items():

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from tietrain import __version__
 from tietrain.config import HardwareConfig, RunConfig
-from tietrain.config.hf_classes import fitting_class, longest_output, to_config_json
+from tietrain.config.hf_classes import GPT2, fitting_class, to_config_json
 from tietrain.config.stored import read_run_config
 from tietrain.data.hf_tokenizer import difference, tokenizer_config, tokenizer_json
 from tietrain.data.prepare import prepare_scored
@@ -21,6 +21,7 @@ from tietrain.runs.hf_folder import CONFIG, OWN, WEIGHTS
 from tietrain.runs.ownership import check_free
 from tietrain.train.experiment import Experiment
 from tietrain.train.saved import SavedRun, open_run
+from tietrain.train.tasks.mt import max_output
 
 FOLDER = "hf"
 
@@ -58,8 +59,13 @@ def export_run(run: Path, folder: Path | None = None, checkpoint: str = "scored"
     plan = saved.experiment.plan
     weights = to_hf(saved.model, hf_class)
     about = {"version": __version__, "run": saved.record.id, "tying": saved.config.tying.ties, "groups": weights.groups}
+    longest = _longest(saved.config)
     config_json = to_config_json(hf_class, saved.config, plan) | weights.switches | _tokens(saved.config)
-    generation = _tokens(saved.config) | {"suppress_tokens": [PAD_ID, BOS_ID], **_lengths(saved.config)}
+    if hf_class is not GPT2:  # which has a table of positions
+        config_json["max_position_embeddings"] = max(longest)
+    generation = _tokens(saved.config) | {"suppress_tokens": [PAD_ID, BOS_ID]}
+    if saved.config.task.name == "mt":
+        generation["max_new_tokens"] = longest[1]
     no_tokenizer, tokenizer = _tokenizer(saved)
 
     def fill(beside: Path) -> None:
@@ -84,8 +90,11 @@ def _tokens(config: RunConfig) -> dict[str, Any]:
     return {"pad_token_id": PAD_ID, "bos_token_id": BOS_ID, "eos_token_id": EOS_ID, **forced}
 
 
-def _lengths(config: RunConfig) -> dict[str, Any]:
-    return {"max_new_tokens": longest_output(config)} if config.task.name == "mt" else {}
+def _longest(config: RunConfig) -> tuple[int, int]:
+    """Tokens of the longest text that is read, and that is written."""
+    if config.task.name == "lm":
+        return config.task.window, config.task.window
+    return config.task.max_len + 1, max_output(config, config.task.max_len)
 
 
 def _tokenizer(saved: SavedRun) -> tuple[str, dict[str, Any]]:

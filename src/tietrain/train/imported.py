@@ -32,8 +32,8 @@ from tietrain.train.tasks import make_task
 
 TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 CHUNK = 2**24
-# Settings of the model that do not change what it computes.
-FREE = ("model.dropout",)
+# The setting of the model that does not change what it computes.
+DROPOUT = "model.dropout"
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,13 @@ def import_folder(folder: Path, words: Sequence[str], config_dirs: Sequence[str]
         raise DataError(str(folder), "; ".join(hf.broken), "give a whole folder")
     path = str(folder / CONFIG)
     hf_class, values = from_config_json(path, hf.config)
-    _check_words(words, folder)
+    given = _given_keys(words, folder)
     tensors = {name: _read(name, stored) for name, stored in hf.tensors.items()}
     config = compose_config([f"task={hf_class.task}", *words], config_dirs)
+    if DROPOUT not in given:
+        config.model.dropout = values.get("dropout", 0.0)
     config = _with_model(config, hf_class, values, tensors)
-    if not any(word.startswith("tying") for word in words):
+    if not any(key.partition(".")[0] == "tying" for key in given):
         config = _with_ties(config, hf_class, hf)
     if not config.data.vocabulary_files:
         config = _with_vocabulary(config, folder)
@@ -99,24 +101,24 @@ def import_folder(folder: Path, words: Sequence[str], config_dirs: Sequence[str]
     )
 
 
-def _check_words(words: Sequence[str], folder: Path) -> None:
-    """SettingsError if a setting is one that the folder decides, or none says what text there is."""
-    sections = set()
+def _given_keys(words: Sequence[str], folder: Path) -> set[str]:
+    """The keys that words set; SettingsError if the folder decides one of them, or none says what text there is."""
+    given = set()
     for override in parse_overrides(words):
         key = override.key_or_group
-        section = key.partition(".")[0]
-        sections.add(section)
-        if key in ("task", "task.name") or (section == "model" and key not in FREE):
+        given.add(key)
+        if key in ("task", "task.name", "model") or (key.startswith("model.") and key != DROPOUT):
             raise SettingsError(str(override.input_line), f"{folder} decides it", "leave it out")
-    if "data" not in sections:
+    if not any(key.partition(".")[0] == "data" for key in given):
         problem = "nothing says what text the run is to be trained and scored on"
         raise SettingsError(f"tietrain import {folder}", problem, "add data=... and its files, as for a run")
+    return given
 
 
 def _read(name: str, stored: Stored) -> Tensor:
     """A tensor in float32, which holds every number of the types it may have."""
-    if stored.dtype not in TYPES:
-        problem = f"{name} is of type {stored.dtype}"
+    if stored.dtype not in TYPES or not stored.n_numbers:
+        problem = f"{name} holds {stored.n_numbers:,} numbers of type {stored.dtype}"
         raise DataError(str(stored.path), problem, f"save the model in one of {', '.join(TYPES)}")
     content = bytearray(b"".join(stored.chunks(CHUNK)))
     tensor = torch.frombuffer(content, dtype=TYPES[stored.dtype]).view(stored.shape).float()
@@ -134,9 +136,8 @@ def _with_model(
     shape = {name: value for name, value in values.items() if name not in kept}
     every_bias: dict[str, Any] = dict.fromkeys(("attn_bias", "ffn_bias", "norm_bias"), True)
     model = ModelConfig(**{"embed_scale": "1", **shape}, output_scale="1", **kept)
-    biases: dict[str, Any] = dict(
-        biases_of(hf_class, make_shape(replace(config, model=replace(model, **every_bias))), tensors)
-    )
+    shape_with_all = make_shape(replace(config, model=replace(model, **every_bias)))
+    biases: dict[str, Any] = {**biases_of(hf_class, shape_with_all, tensors)}
     return replace(config, model=replace(model, **biases))
 
 
