@@ -18,6 +18,7 @@ from tietrain.data import hf_tokenizer
 from tietrain.data.tokenizer import train_vocabulary
 from tietrain.errors import SettingsError
 from tietrain.runs import record as runs
+from tietrain.train import export
 from tietrain.train.experiment import Experiment
 
 FINAL = "checkpoints/final/model.safetensors"
@@ -82,6 +83,14 @@ def test_export_changes_no_folder_that_is_in_use(cli, tmp_path):
     for target in (tmp_path, tmp_path / "own.txt", link):
         assert cli("export", "lm", str(target), "--to", "hf", "--checkpoint", "final").is_refusal()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "own.txt"]
+
+
+def test_export_to_ctranslate2_refuses(cli, monkeypatch):
+    ran = cli("export", "lm", "--to", "ctranslate2")
+    assert ran.is_refusal() and "task=lm" in ran.err
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    ran = cli("export", "mt", "--to", "ctranslate2")
+    assert ran.is_refusal() and "tietrain[ctranslate2]" in ran.err
 
 
 def test_export_without_proof_writes_no_tokenizer(cli, tmp_path, monkeypatch):

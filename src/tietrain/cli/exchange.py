@@ -12,19 +12,22 @@ from tietrain.runs import record as runs
 @verb(
     "export",
     RUN,
-    argument("folder", nargs="?", type=Path, help="a new or empty folder; default: RUN/hf"),
-    argument("--to", choices=("hf",), required=True, help="hf: a folder that transformers reads"),
+    argument("folder", nargs="?", type=Path, help="a new or empty folder; default: RUN/hf or RUN/ctranslate2"),
+    argument(
+        "--to", choices=("hf", "ctranslate2"), required=True, help="the format: of transformers, or of CTranslate2"
+    ),
     CHECKPOINT,
 )
 def export(args: argparse.Namespace) -> int:
     """Write a run's model as GPT2LMHeadModel, LlamaForCausalLM or MarianMTModel, with its vocabularies: JSON and safetensors.
 
-    A model that none of them can hold is refused, with every setting that is in the way.
+    A model that none of them can hold is refused, with every setting that is in the way. CTranslate2 takes those of Marian's.
     """
     from tietrain.train.export import export_run
 
-    found = export_run(args.run, args.folder, args.checkpoint)
-    lines = [f"{found.folder}: {found.class_name}, {found.params_there:,} parameters, {found.params:,} in the run"]
+    found = export_run(args.run, args.to, args.folder, args.checkpoint)
+    there = "" if found.params_there is None else f", {found.params_there:,} there"
+    lines = [f"{found.folder}: {found.class_name}, {found.params:,} parameters in the run{there}"]
     if found.apart:
         group = ", ".join(found.apart[0][:2])
         lines.append(

@@ -1,6 +1,7 @@
-"""A run as a folder in Hugging Face format: config.json, safetensors, vocabularies, and a tokenizer if it is exact."""
+"""A run as a folder in Hugging Face format (config.json, safetensors, vocabularies, a tokenizer if it is exact), or CTranslate2's."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,13 @@ from safetensors.torch import save_file
 
 from tietrain import __version__
 from tietrain.config import HardwareConfig, RunConfig
-from tietrain.config.hf_classes import GPT2, fitting_class, to_config_json
+from tietrain.config.hf_classes import GPT2, HfClass, fitting_class, to_config_json
 from tietrain.config.stored import read_run_config
 from tietrain.data.hf_tokenizer import difference, tokenizer_config, tokenizer_json
 from tietrain.data.prepare import prepare_scored
-from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
-from tietrain.errors import TietrainError
+from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from tietrain.errors import SettingsError, TietrainError
+from tietrain.model.ct2 import LIBRARY, make_spec
 from tietrain.model.hf_weights import to_hf
 from tietrain.runs import record as runs
 from tietrain.runs.durable import write_directory
@@ -23,48 +25,57 @@ from tietrain.train.experiment import Experiment
 from tietrain.train.saved import SavedRun, open_run
 from tietrain.train.tasks.mt import max_output
 
-FOLDER = "hf"
+HF, CT2 = "hf", "ctranslate2"
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written. apart: groups of tensors that are one in the run and several in the class. no_tokenizer: why there is
-    none; empty if there is one.
+    """What was written. params: stored in the run; params_there: in the folder, None if that library decides it.
+
+    apart: groups of tensors that are one in the run and several in the class. no_tokenizer: why there is none; empty if there
+    is one, or the library has none.
     """
 
     folder: str
     class_name: str
     params: int
-    params_there: int
+    params_there: int | None
     apart: list[list[str]]
     no_tokenizer: str
 
 
-def export_run(run: Path, folder: Path | None = None, checkpoint: str = "scored") -> Exported:
-    """Write a run's model into a new folder that transformers reads.
+def export_run(run: Path, to: str = HF, folder: Path | None = None, checkpoint: str = "scored") -> Exported:
+    """Write a run's model into a new folder that another library reads.
 
     Args:
-        folder: None for `hf` in the run directory.
+        to: HF, for transformers, or CT2.
+        folder: None for one in the run directory that is called as `to`.
         checkpoint: see `open_run`.
     Raises:
-        SettingsError: no class of transformers holds the model, or the folder is not free.
+        SettingsError: the library holds no such model, or is needed and not installed, or the folder is not free.
         DataError, StorageError: of `open_run`, or the disk refuses.
     """
-    folder = folder or run / FOLDER
+    folder = folder or run / to
     experiment = Experiment(read_run_config(run))
-    requested = f"tietrain export {run} --to hf"
+    requested = f"tietrain export {run} --to {to}"
     hf_class = fitting_class(requested, experiment.config, experiment.layout, experiment.plan)
+    if to == CT2:
+        _check_ct2(requested, experiment.config)
     check_free(folder, "name another one, or empty it")
     saved = open_run(run, checkpoint, HardwareConfig(device="cpu"))
-    plan = saved.experiment.plan
+    return _write_ct2(saved, folder) if to == CT2 else _write_hf(saved, hf_class, folder)
+
+
+def _write_hf(saved: SavedRun, hf_class: HfClass, folder: Path) -> Exported:
+    config = saved.config
     weights = to_hf(saved.model, hf_class)
-    about = {"version": __version__, "run": saved.record.id, "tying": saved.config.tying.ties, "groups": weights.groups}
-    longest = _longest(saved.config)
-    config_json = to_config_json(hf_class, saved.config, plan) | weights.switches | _tokens(saved.config)
+    about = {"version": __version__, "run": saved.record.id, "tying": config.tying.ties, "groups": weights.groups}
+    longest = _longest(config)
+    config_json = to_config_json(hf_class, config, saved.experiment.plan) | weights.switches | _tokens(config)
     if hf_class is not GPT2:  # which has a table of positions
         config_json["max_position_embeddings"] = max(longest)
-    generation = _tokens(saved.config) | {"suppress_tokens": [PAD_ID, BOS_ID]}
-    if saved.config.task.name == "mt":
+    generation = _tokens(config) | {"suppress_tokens": [PAD_ID, BOS_ID]}
+    if config.task.name == "mt":
         generation["max_new_tokens"] = longest[1]
     no_tokenizer, tokenizer = _tokenizer(saved)
 
@@ -80,6 +91,37 @@ def export_run(run: Path, folder: Path | None = None, checkpoint: str = "scored"
     params = sum(tensor.numel() for tensor in weights.tensors.values())
     write_directory(folder, fill, 4 * params)
     return Exported(str(folder), hf_class.name, saved.experiment.params.params, params, weights.groups, no_tokenizer)
+
+
+def _check_ct2(requested: str, config: RunConfig) -> None:
+    if config.task.name != "mt":
+        raise SettingsError(requested, f"task={config.task.name} is not translation", "use --to hf")
+    if config.model.embed_scale != "sqrt_d":
+        problem = f"it cannot hold model.embed_scale={config.model.embed_scale}"
+        raise SettingsError(requested, problem, "use --to hf")
+    if find_spec(LIBRARY) is None:
+        raise SettingsError(requested, f"{LIBRARY} is not installed", f"pip install 'tietrain[{LIBRARY}]'")
+
+
+def _write_ct2(saved: SavedRun, folder: Path) -> Exported:
+    spec = make_spec(saved.model, max(_longest(saved.config)))
+    source, target = (saved.vocabularies[stack].pieces for stack in ("encoder", "decoder"))
+    spec.register_source_vocabulary(source)
+    spec.register_target_vocabulary(target)
+    spec.config.unk_token, spec.config.eos_token = target[UNK_ID], target[EOS_ID]
+    spec.config.bos_token = spec.config.decoder_start_token = target[BOS_ID]
+    spec.config.add_source_eos = True
+    spec.validate()
+    spec.optimize(quantization="float32")
+
+    def fill(beside: Path) -> None:
+        spec.save(str(beside))
+        for stack, vocabulary in saved.vocabularies.items():
+            vocabulary.save(beside / f"{stack}.model")
+
+    params = saved.experiment.params.params
+    write_directory(folder, fill, 4 * params)
+    return Exported(str(folder), "CTranslate2's Translator", params, None, [], "")
 
 
 def _tokens(config: RunConfig) -> dict[str, Any]:
