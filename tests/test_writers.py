@@ -21,7 +21,7 @@ WRITERS = {
     "runs/ownership.py": "it is the proof; `clear_run` deletes names that tietrain gives",
     "train/job.py": LOCKED,
     "train/begun.py": f"{STAGED}, which then gets a name that is free",
-    "train/export.py": f"{STAGED}, which then gets the name of a folder that is absent or empty, by `check_free`",
+    "train/export.py": f"{STAGED}, which then gets the name of a folder that is free, by `write_free`",
     "train/final_scores.py": LOCKED,
     "train/repair.py": LOCKED,
     "train/outcome.py": LOCKED,

@@ -82,7 +82,10 @@ def test_export_changes_no_folder_that_is_in_use(cli, tmp_path):
     link.symlink_to(tmp_path / "elsewhere")
     for target in (tmp_path, tmp_path / "own.txt", link):
         assert cli("export", "lm", str(target), "--to", "hf", "--checkpoint", "final").is_refusal()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "own.txt"]
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new.tmp").mkdir()  # what a folder that is written beside another one is called in a run
+    assert cli("export", "lm", str(tmp_path / "new"), "--to", "hf", "--checkpoint", "final").code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "new", "new.tmp", "own.txt"]
 
 
 def test_export_to_ctranslate2_refuses(cli, monkeypatch):

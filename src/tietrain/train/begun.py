@@ -80,7 +80,7 @@ def write_begun(
         log: the first line of its log.
         is_start: whether other runs may start from these weights too (init_from), as from the last ones of a run.
     """
-    config, directory = experiment.config, experiment.directory
+    config, directory = experiment.config, experiment.directory.absolute()
     assert experiment.vocabularies is not None, "they are written beside the weights"
     hardware = resolve_hardware(config.hardware)
     record.machine = hardware.describe()

@@ -18,9 +18,8 @@ from tietrain.errors import SettingsError, TietrainError
 from tietrain.model.ct2 import LIBRARY, make_spec
 from tietrain.model.hf_weights import to_hf
 from tietrain.runs import record as runs
-from tietrain.runs.durable import write_directory
 from tietrain.runs.hf_folder import CONFIG, OWN, WEIGHTS
-from tietrain.runs.ownership import check_free
+from tietrain.runs.ownership import check_free, write_free
 from tietrain.train.experiment import Experiment
 from tietrain.train.saved import SavedRun, open_run
 from tietrain.train.tasks.mt import max_output
@@ -61,7 +60,7 @@ def export_run(run: Path, to: str = HF, folder: Path | None = None, checkpoint: 
     hf_class = fitting_class(requested, experiment.config, experiment.layout, experiment.plan)
     if to == CT2:
         _check_ct2(requested, experiment.config)
-    check_free(folder, "name another one, or empty it")
+    check_free(folder)
     saved = open_run(run, checkpoint, HardwareConfig(device="cpu"))
     return _write_ct2(saved, folder) if to == CT2 else _write_hf(saved, hf_class, folder)
 
@@ -89,7 +88,7 @@ def _write_hf(saved: SavedRun, hf_class: HfClass, folder: Path) -> Exported:
             runs.write_json(beside / name, body)
 
     params = sum(tensor.numel() for tensor in weights.tensors.values())
-    write_directory(folder, fill, 4 * params)
+    write_free(folder, fill, 4 * params)
     return Exported(str(folder), hf_class.name, saved.experiment.params.params, params, weights.groups, no_tokenizer)
 
 
@@ -120,7 +119,7 @@ def _write_ct2(saved: SavedRun, folder: Path) -> Exported:
             vocabulary.save(beside / f"{stack}.model")
 
     params = saved.experiment.params.params
-    write_directory(folder, fill, 4 * params)
+    write_free(folder, fill, 4 * params)
     return Exported(str(folder), "CTranslate2's Translator", params, None, [], "")
 
 
