@@ -1,0 +1,339 @@
+"""Published claims as cards: what a grid of runs says of one, with the power that it had and the controls that it passed.
+
+The numbers are those of `contrasts.contrast`, the code of every report. A card has no verdict unless an effect as large as its margin
+would have been found in this grid, and unless arms that are alike were not called different.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from tietrain.config.keys import as_meant
+from tietrain.errors import DataError
+from tietrain.report import contrasts
+from tietrain.report.arms import Arm, Comparison, run_score
+from tietrain.report.contrasts import BETTER, EQUIVALENT, LEVEL, NOT_WORSE, POWER, WORSE, Numbers
+from tietrain.runs.scores import SCORES
+from tietrain.runs.view import Run, Scalar, configured
+
+CONFIRMED, NOT_REPRODUCED = "confirmed", "direction not reproduced"
+NO_DIFFERENCE, NOT_TESTABLE, NOT_RUN = "no difference shown", "not testable at this budget", "not run"
+# Halves of an arm need two seeds each.
+MIN_SEEDS = 4
+# Simulated repeats of a grid, and how often identical arms may be called different in them, beyond chance.
+REPEATS = 4000
+MOST_FALSE = 0.06
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What a card expects of an arm against another: the verdicts that say so and the opposite, and the test that decides."""
+
+    holds: tuple[str, ...]
+    opposite: tuple[str, ...]
+    p: str
+
+
+# `lower` and `higher` are of measures that are neither good nor bad.
+RELATIONS = {
+    "better": Relation((BETTER,), (WORSE,), "p"),
+    "higher": Relation((BETTER,), (WORSE,), "p"),
+    "lower": Relation((WORSE,), (BETTER,), "p"),
+    "equal": Relation((EQUIVALENT,), (BETTER, WORSE), "p_equivalent"),
+    "not worse": Relation((BETTER, EQUIVALENT, NOT_WORSE), (WORSE,), "p_not_worse"),
+}
+
+
+def output_share(run: Run) -> float | None:
+    """Part of the output in the updates of a tied table, on rows that are read, mean over the first third of the looks.
+
+    Of `adam_read` (docs/anatomy.md). Source: Lopardo et al. 2026.
+    """
+    looks = [{k: v for k, v in look.items() if "/adam_read/" in k} for look in run.anatomy]
+    shares = [
+        sum(v for k, v in look.items() if k.endswith(".output")) / sum(look.values())
+        for look in looks
+        if any(look.values())
+    ]
+    return fmean(shares[: math.ceil(len(shares) / 3)]) if shares else None
+
+
+# Besides the scores of runs.
+MEASURES: dict[str, Callable[[Run], float | None]] = {"output_share": output_share}
+
+
+@dataclass(frozen=True)
+class Card:
+    """A claim and how it is tested; see docs/claims/README.md for each field.
+
+    figure: whether the source's figure was read, is second-hand, or none. arms: name -> settings that its runs have, `label` among
+    them, or `{value: NUMBER}` for a constant. expect: [arm, relation, base], all of which the claim needs. margin: the smallest
+    effect that would matter, in the unit of the metric. hash: of the card and of the experiments that its grid names.
+    """
+
+    name: str
+    claim: str
+    source: str
+    figure: str
+    reported: str
+    budget: str
+    hash: str
+    exact: str = ""
+    study: str = ""
+    grid: tuple[tuple[str, ...], ...] = ()
+    arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    expect: tuple[tuple[str, str, str], ...] = ()
+    metric: str = "bits_per_byte"
+    split: str = "test"
+    margin: float = math.inf
+    source_params: float | None = None
+    leaves_out: str = ""
+
+    @property
+    def sign(self) -> int:
+        """1 if more is better or higher."""
+        return SCORES[self.metric].sign if self.metric in SCORES else 1
+
+    def value(self, run: Run) -> float | None:
+        """What the card measures of a finished run."""
+        if self.metric in MEASURES:
+            return MEASURES[self.metric](run)
+        return run_score(run, self.split, self.metric)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One expectation of a card and what was found: difference arm minus base, its 95 % interval.
+
+    p: of the relation's test. p_different: two-sided, of no difference. power: see `Finding`.
+    """
+
+    arm: str
+    relation: str
+    base: str
+    means: tuple[float, float]
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_different: float
+    found: str
+    power: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of a card; all plain values.
+
+    verdict: before the other cards are counted, see `settle`. p: of the whole claim, the largest of its pairs, or the smallest of those
+    that show the opposite. power: share of simulated repeats in which an effect of the margin is found, of the weakest pair.
+    false: share in which identical arms are called different. doubts: why there is no verdict. scope: of which runs.
+    rows: of an exact check, what was computed and what the card says.
+    """
+
+    name: str
+    hash: str
+    verdict: str
+    scope: str = ""
+    p: float | None = None
+    q: float | None = None
+    power: float | None = None
+    false: float | None = None
+    pairs: tuple[Pair, ...] = ()
+    doubts: tuple[str, ...] = ()
+    rows: tuple[tuple[str, str, str], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "Finding":
+        """The finding that `to_json` made a value of."""
+        pairs = tuple(Pair(**{**pair, "means": tuple(pair["means"])}) for pair in body["pairs"])
+        rows = tuple((what, expected, got) for what, expected, got in body["rows"])
+        return cls(**{**body, "pairs": pairs, "rows": rows, "doubts": tuple(body["doubts"])})
+
+
+def judge_card(card: Card, comparisons: Sequence[Comparison]) -> Finding:
+    """What the runs of a card's grid say of it.
+
+    Raises:
+        DataError: a setting of the card fits no arm, or several.
+    """
+    comparison, arms = _find_arms(card, comparisons)
+    names = [*arms, *(arm.name for arm in comparison.arms if arm not in arms.values())]
+    values = [_values(card, arms.get(name) or _named(comparison, name), card.arms.get(name, {})) for name in names]
+    scores = np.full((len(names), max(map(len, values))), np.nan)
+    for place, found in enumerate(values):
+        scores[place, : len(found)] = found
+    scope = _scope([arm for arm in arms.values() if arm], comparison)
+    few = [name for name in card.arms if np.isfinite(scores[names.index(name)]).sum() < MIN_SEEDS]
+    if few:
+        doubt = f"fewer than {MIN_SEEDS} seeds of {', '.join(few)} have {card.metric} on {card.split}"
+        return Finding(card.name, card.hash, NOT_TESTABLE, scope, doubts=(doubt,))
+    pairs = [(names.index(arm), relation, names.index(base)) for arm, relation, base in card.expect]
+    grid = _Grid(scores, pairs, card.sign, card.margin, _luck(comparison))
+    found = grid.judge(scores)
+    powers = grid.powers()
+    judged = tuple(
+        Pair(
+            *(names[arm], relation, names[base]),
+            means=(float(np.nanmean(scores[arm])), float(np.nanmean(scores[base]))),
+            difference=float(found.difference[k]),
+            low=float(found.low[k]),
+            high=float(found.high[k]),
+            p=float(getattr(found, RELATIONS[relation].p)[k]),
+            p_different=float(found.p[k]),
+            found=str(found.verdict[k]),
+            power=powers[k],
+        )
+        for k, (arm, relation, base) in enumerate(pairs)
+    )
+    finding = Finding(card.name, card.hash, NO_DIFFERENCE, scope, power=min(powers), false=grid.false(), pairs=judged)
+    return _judged(
+        finding, grid, [arm.name for arm in arms.values() if arm and any(r.status == "diverged" for r in arm.runs)]
+    )
+
+
+def _judged(finding: Finding, grid: "_Grid", diverged: Sequence[str]) -> Finding:
+    """With its p, its doubts and the verdict that it has alone."""
+    pairs = finding.pairs
+    against = [pair for pair in pairs if pair.found in RELATIONS[pair.relation].opposite]
+    holds = all(pair.found in RELATIONS[pair.relation].holds for pair in pairs)
+    doubts = [f"{name} has seeds that diverged" for name in diverged]
+    doubts += [f"{p.arm} against {p.base}: {p.found}" for p in pairs if p.found.startswith(contrasts.UNSTABLE)]
+    if finding.power is not None and finding.power < POWER:
+        doubts.append(
+            f"an effect of the margin would be found in {finding.power:.0%} of repeats, and {POWER:.0%} are asked"
+        )
+    if finding.false is not None and finding.false > stats.binom.ppf(0.999, REPEATS, MOST_FALSE) / REPEATS:
+        doubts.append(f"identical arms would be called different in {finding.false:.1%} of repeats")
+    if grid.halves_differ():
+        doubts.append("two halves of the seeds of one arm were called different")
+    verdict = NOT_TESTABLE if doubts else CONFIRMED if holds else NOT_REPRODUCED if against else NO_DIFFERENCE
+    p = min(pair.p_different for pair in against) if against else max(pair.p for pair in pairs)
+    return replace(finding, verdict=verdict, p=p, doubts=tuple(doubts))
+
+
+def settle(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings with q, and with verdicts that hold when all cards with one are counted together (Benjamini & Hochberg 1995)."""
+    tested = [finding for finding in findings if finding.p is not None and not finding.doubts]
+    qs = stats.false_discovery_control([finding.p for finding in tested]) if tested else []
+    settled = {}
+    for finding, q in zip(tested, map(float, qs), strict=True):
+        verdict = finding.verdict if q < LEVEL else NO_DIFFERENCE
+        settled[finding.name] = replace(finding, q=q, verdict=verdict)
+    return [settled.get(finding.name, finding) for finding in findings]
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The scores of all arms of a grid [A, N], and the pairs (arm, relation, base) that a card compares."""
+
+    scores: Numbers
+    pairs: Sequence[tuple[int, str, int]]
+    sign: int
+    margin: float
+    luck: float
+
+    def judge(self, scores: Numbers) -> contrasts.Contrasts:
+        """The report's own verdicts of these pairs."""
+        arms, _, bases = zip(*self.pairs, strict=True)
+        return contrasts.contrast(scores, arms, bases, sign=self.sign, luck=self.luck, margin=self.margin)
+
+    def powers(self) -> list[float]:
+        """Share of simulated repeats in which what a pair expects is found if it is so, by as much as the margin.
+
+        Of a relation that allows no effect, the smaller of two: no effect is found to be none, and one of the margin to be one.
+        """
+        powers = []
+        for k, (arm, relation, _) in enumerate(self.pairs):
+            shares = [(self._simulated(arm, -self.margin)[:, k] == WORSE).mean()]  # the test is symmetric
+            if RELATIONS[relation].p != "p":
+                shares.append(np.isin(self._simulated(arm, 0.0)[:, k], RELATIONS[relation].holds).mean())
+            powers.append(float(min(shares)))
+        return powers
+
+    def false(self) -> float:
+        """Share of simulated repeats without any effect in which some pair is called different."""
+        return float(np.isin(self._simulated(0, 0.0), (BETTER, WORSE)).any(axis=-1).mean())
+
+    def halves_differ(self) -> bool:
+        """Whether every second seed of some arm is called different from the others: they are the same arm."""
+        own = self.scores[np.nanvar(self.scores, axis=1) > 0]  # a constant has no seeds
+        n = own.shape[1] // 2 * 2
+        halves = np.concatenate([own[:, 0:n:2], own[:, 1:n:2]])
+        arms = range(len(own))
+        bases = [len(own) + arm for arm in arms]
+        return bool(np.isin(contrasts.contrast(halves, arms, bases, sign=self.sign).verdict, (BETTER, WORSE)).any())
+
+    def _simulated(self, arm: int, effect: float) -> Any:
+        """Verdicts [REPEATS, pairs] of grids drawn with the spread of this one's seeds; one arm is better by `effect`.
+
+        With few seeds the spread of an arm is hardly known: it is that of all arms, as in the verdict.
+        """
+        variance = np.nanvar(self.scores, axis=1, ddof=1)
+        if np.isfinite(self.scores).sum(axis=1).min() < contrasts.ENOUGH_SEEDS:
+            variance[:] = variance.mean()
+        sd = np.sqrt(variance)[:, None]
+        rng = np.random.default_rng(0)
+        drawn = sd * rng.standard_normal((REPEATS, *self.scores.shape))
+        drawn += math.sqrt(self.luck) * sd * rng.standard_normal((REPEATS, len(sd), 1))
+        drawn[:, arm] += self.sign * effect
+        return self.judge(np.where(np.isfinite(self.scores), drawn, np.nan)).verdict
+
+
+def _find_arms(card: Card, comparisons: Sequence[Comparison]) -> tuple[Comparison, dict[str, Arm | None]]:
+    """The comparison that has all arms of a card, and name -> arm; None for a constant."""
+    for comparison in comparisons:
+        found = {name: [a for a in comparison.arms if _fits(a, want)] for name, want in card.arms.items()}
+        if all(len(arms) == 1 or "value" in card.arms[name] for name, arms in found.items()):
+            return comparison, {name: arms[0] if arms else None for name, arms in found.items()}
+    counts = [
+        f"{name} fits {sum(_fits(a, want) for c in comparisons for a in c.arms)} arms"
+        for name, want in card.arms.items()
+    ]
+    raise DataError(
+        f"claim {card.name}", f"no comparison of study {card.study} has its arms: {', '.join(counts)}", "run its grid"
+    )
+
+
+def _fits(arm: Arm, want: Mapping[str, Any]) -> bool:
+    if "value" in want:
+        return False
+    has: Mapping[str, Scalar] = as_meant(arm.first.settings)
+    return all(
+        arm.label == value if key == "label" else configured(has.get(key)) == value for key, value in want.items()
+    )
+
+
+def _named(comparison: Comparison, name: str) -> Arm | None:
+    return next((arm for arm in comparison.arms if arm.name == name), None)
+
+
+def _values(card: Card, arm: Arm | None, want: Mapping[str, Any]) -> list[float]:
+    """What the card measures of each seed; a constant is itself for as many seeds as decide by an arm's own noise."""
+    if arm is None:
+        return [float(want["value"])] * contrasts.ENOUGH_SEEDS
+    return [value for run in arm.done if (value := card.value(run)) is not None]
+
+
+def _luck(comparison: Comparison) -> float:
+    """Variance that tuning adds to the mean of an arm, in variances of one seed."""
+    seeds = [len(arm.tuning.seeds) for arm in comparison.arms if arm.tuning]
+    return contrasts.TUNING_LUCK / min(seeds) if seeds else 0.0
+
+
+def _scope(arms: Sequence[Arm], comparison: Comparison) -> str:
+    """Of which runs a finding is: parameters, target tokens, seeds and rate."""
+    sizes = sorted({arm.first.params for arm in arms if arm.first.params})
+    tokens = max((total.mean for arm in arms if (total := arm.total("tokens"))), default=0.0)
+    seeds = min((len(arm.done) for arm in arms), default=0)
+    shown = " to ".join(f"{n / 1e6:.2f}" for n in dict.fromkeys((sizes[0], sizes[-1]))) if sizes else "unknown"
+    tuned = "each arm tuned by the same list" if comparison.tuned else "one learning rate, not tuned"
+    return f"{shown} M parameters, {tokens / 1e6:.2f} M tokens, {seeds} seeds, {tuned}"
