@@ -1,15 +1,23 @@
 """Claim cards, `conf/claims/*.yaml`: read, run and judged; the folder in which their verdicts are kept."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from pathlib import Path
 
 import yaml
 
 from tietrain.config.keys import choices_of
-from tietrain.errors import check_choice
+from tietrain.errors import DataError, check_choice
 from tietrain.plan.catalogue import CONF
-from tietrain.report.claims import Card
+from tietrain.report.arms import compare, make_arms
+from tietrain.report.claims import CONFIRMED, NOT_CONFIRMED, NOT_TESTABLE, Card, Finding, judge_card, settle
+from tietrain.report.pages.claim_pages import INDEX, claim_page, index_page
+from tietrain.report.pages.html import make_page
+from tietrain.runs import record as runs
+from tietrain.runs.ownership import CLAIMS, check_claims
+from tietrain.runs.reading import is_there
+from tietrain.runs.view import collect
 
 EXPERIMENT = "experiment="
 
@@ -39,3 +47,60 @@ def _load(name: str) -> Card:
 
 def _text(group: str, name: str) -> str:
     return (files(CONF) / group / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def grids_of(cards: Sequence[Card]) -> list[tuple[str, ...]]:
+    """The command lines that these cards need, each once."""
+    return list(dict.fromkeys(words for card in cards for words in card.grid))
+
+
+def judge(card: Card) -> Finding:
+    """What the check of an exact card says, or the runs of the card's study in `outputs`."""
+    if card.exact:
+        from tietrain.train.check.published import EXACT
+
+        rows = tuple(EXACT[card.exact]())
+        holds = all(stated == computed for _, stated, computed in rows)
+        return Finding(card.name, card.hash, CONFIRMED if holds else NOT_CONFIRMED, rows=rows)
+    try:
+        return judge_card(card, compare(make_arms(collect(Path("outputs", card.study)))))
+    except DataError as e:
+        return Finding(card.name, card.hash, NOT_TESTABLE, doubts=(f"{e.setting}: {e.problem}",))
+
+
+def read_findings(folder: Path) -> dict[str, Finding]:
+    """Card -> what is kept of it in a folder, which need not be there.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = folder / CLAIMS
+    if not is_there(path):
+        return {}
+    try:
+        return {body["name"]: Finding.from_json(body) for body in runs.read_json(path)}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise DataError(str(path), "it does not hold verdicts on claims", "restore it, or remove it") from None
+
+
+def keep(folder: Path, found: Sequence[Finding]) -> dict[str, Finding]:
+    """Add findings to those of a folder, count all cards together, and write every page anew; returns all.
+
+    Raises:
+        SettingsError: the folder holds something else. StorageError: it cannot be written.
+    """
+    check_claims(folder)
+    findings = read_findings(folder) | {finding.name: finding for finding in found}
+    settled = {finding.name: finding for finding in settle(list(findings.values()))}
+    cards = load_cards()
+    with runs.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    runs.write_json(folder / CLAIMS, [finding.to_json() for finding in settled.values()])
+    n_tested = sum(finding.q is not None for finding in settled.values())
+    for card in cards:
+        if card.name in settled:
+            page = claim_page(card, settled[card.name], n_tested)
+            runs.write_text(folder / f"{card.name}.md", page)
+            runs.write_text(folder / f"{card.name}.html", make_page(card.claim, page))
+    runs.write_text(folder / INDEX, index_page(cards, settled))
+    return settled

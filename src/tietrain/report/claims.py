@@ -21,12 +21,14 @@ from tietrain.report.contrasts import BETTER, EQUIVALENT, LEVEL, NOT_WORSE, POWE
 from tietrain.runs.scores import SCORES
 from tietrain.runs.view import Run, Scalar, configured
 
-CONFIRMED, NOT_REPRODUCED = "confirmed", "direction not reproduced"
+CONFIRMED, NOT_REPRODUCED, NOT_CONFIRMED = "confirmed", "direction not reproduced", "not confirmed"
 NO_DIFFERENCE, NOT_TESTABLE, NOT_RUN = "no difference shown", "not testable at this budget", "not run"
+# Verdicts of a pair on which no card can rest.
+UNFIT = (contrasts.UNSTABLE, contrasts.UNSTABLE_BASELINE, contrasts.NO_SPREAD, contrasts.TOO_FEW)
 # Halves of an arm need two seeds each.
 MIN_SEEDS = 4
 # Simulated repeats of a grid, and how often identical arms may be called different in them, beyond chance.
-REPEATS = 4000
+REPEATS = 1000
 MOST_FALSE = 0.06
 
 
@@ -130,7 +132,7 @@ class Pair:
 class Finding:
     """What is known of a card; all plain values.
 
-    verdict: before the other cards are counted, see `settle`. p: of the whole claim, the largest of its pairs, or the smallest of those
+    alone: the verdict before other cards are counted, see `settle`. p: of the whole claim, the largest of its pairs, or the smallest of those
     that show the opposite. power: share of simulated repeats in which an effect of the margin is found, of the weakest pair.
     false: share in which identical arms are called different. doubts: why there is no verdict. scope: of which runs.
     rows: of an exact check, what was computed and what the card says.
@@ -138,7 +140,8 @@ class Finding:
 
     name: str
     hash: str
-    verdict: str
+    alone: str
+    verdict: str = ""
     scope: str = ""
     p: float | None = None
     q: float | None = None
@@ -165,25 +168,37 @@ def judge_card(card: Card, comparisons: Sequence[Comparison]) -> Finding:
     Raises:
         DataError: a setting of the card fits no arm, or several.
     """
-    comparison, arms = _find_arms(card, comparisons)
-    names = [*arms, *(arm.name for arm in comparison.arms if arm not in arms.values())]
-    values = [_values(card, arms.get(name) or _named(comparison, name), card.arms.get(name, {})) for name in names]
-    scores = np.full((len(names), max(map(len, values))), np.nan)
-    for place, found in enumerate(values):
-        scores[place, : len(found)] = found
-    scope = _scope([arm for arm in arms.values() if arm], comparison)
-    few = [name for name in card.arms if np.isfinite(scores[names.index(name)]).sum() < MIN_SEEDS]
+    comparison, chosen = _find_arms(card, comparisons)
+    rest = [arm for arm in comparison.arms if arm not in chosen.values()]
+    values = [_values(card, arm, card.arms[name]) for name, arm in chosen.items()] + [
+        _values(card, arm, {}) for arm in rest
+    ]
+    arms = [arm for arm in chosen.values() if arm]
+    finding = Finding(card.name, card.hash, NOT_TESTABLE, scope=_scope(arms, comparison))
+    few = [name for name, of_arm in zip(chosen, values, strict=False) if len(of_arm) < MIN_SEEDS]
     if few:
         doubt = f"fewer than {MIN_SEEDS} seeds of {', '.join(few)} have {card.metric} on {card.split}"
-        return Finding(card.name, card.hash, NOT_TESTABLE, scope, doubts=(doubt,))
-    pairs = [(names.index(arm), relation, names.index(base)) for arm, relation, base in card.expect]
+        return replace(finding, doubts=(doubt,))
+    scores = np.full((len(values), max(map(len, values))), np.nan)
+    for place, of_arm in enumerate(values):
+        scores[place, : len(of_arm)] = of_arm
+    places = {name: place for place, name in enumerate(chosen)}
+    pairs = [(places[arm], relation, places[base]) for arm, relation, base in card.expect]
     grid = _Grid(scores, pairs, card.sign, card.margin, _luck(comparison))
-    found = grid.judge(scores)
-    powers = grid.powers()
-    judged = tuple(
+    doubts = [
+        f"{arm.name} has seeds that diverged" for arm in arms if any(run.status == "diverged" for run in arm.runs)
+    ]
+    return _judged(finding, card, grid, doubts)
+
+
+def _judged(finding: Finding, card: Card, grid: "_Grid", doubts: list[str]) -> Finding:
+    """With its pairs, p, controls, and the verdict that it has alone."""
+    found, powers, false = grid.judge(grid.scores), grid.powers(), grid.false()
+    means = np.nanmean(grid.scores, axis=1)
+    pairs = tuple(
         Pair(
-            *(names[arm], relation, names[base]),
-            means=(float(np.nanmean(scores[arm])), float(np.nanmean(scores[base]))),
+            *expected,
+            means=(float(means[arm]), float(means[base])),
             difference=float(found.difference[k]),
             low=float(found.low[k]),
             high=float(found.high[k]),
@@ -192,43 +207,33 @@ def judge_card(card: Card, comparisons: Sequence[Comparison]) -> Finding:
             found=str(found.verdict[k]),
             power=powers[k],
         )
-        for k, (arm, relation, base) in enumerate(pairs)
+        for k, (expected, (arm, relation, base)) in enumerate(zip(card.expect, grid.pairs, strict=True))
     )
-    finding = Finding(card.name, card.hash, NO_DIFFERENCE, scope, power=min(powers), false=grid.false(), pairs=judged)
-    return _judged(
-        finding, grid, [arm.name for arm in arms.values() if arm and any(r.status == "diverged" for r in arm.runs)]
-    )
-
-
-def _judged(finding: Finding, grid: "_Grid", diverged: Sequence[str]) -> Finding:
-    """With its p, its doubts and the verdict that it has alone."""
-    pairs = finding.pairs
     against = [pair for pair in pairs if pair.found in RELATIONS[pair.relation].opposite]
     holds = all(pair.found in RELATIONS[pair.relation].holds for pair in pairs)
-    doubts = [f"{name} has seeds that diverged" for name in diverged]
-    doubts += [f"{p.arm} against {p.base}: {p.found}" for p in pairs if p.found.startswith(contrasts.UNSTABLE)]
-    if finding.power is not None and finding.power < POWER:
+    doubts += [f"{p.arm} against {p.base}: {p.found}" for p in pairs if p.found in UNFIT]
+    if min(powers) < POWER:
         doubts.append(
-            f"an effect of the margin would be found in {finding.power:.0%} of repeats, and {POWER:.0%} are asked"
+            f"an effect of the margin is found in {min(powers):.0%} of repeats, and a verdict needs {POWER:.0%}"
         )
-    if finding.false is not None and finding.false > stats.binom.ppf(0.999, REPEATS, MOST_FALSE) / REPEATS:
-        doubts.append(f"identical arms would be called different in {finding.false:.1%} of repeats")
+    if false > stats.binom.ppf(0.999, REPEATS, MOST_FALSE) / REPEATS:
+        doubts.append(f"arms that are alike are called different in {false:.1%} of repeats")
     if grid.halves_differ():
-        doubts.append("two halves of the seeds of one arm were called different")
+        doubts.append("two halves of the seeds of one arm are called different")
     verdict = NOT_TESTABLE if doubts else CONFIRMED if holds else NOT_REPRODUCED if against else NO_DIFFERENCE
     p = min(pair.p_different for pair in against) if against else max(pair.p for pair in pairs)
-    return replace(finding, verdict=verdict, p=p, doubts=tuple(doubts))
+    return replace(finding, alone=verdict, p=p, power=min(powers), false=false, pairs=pairs, doubts=tuple(doubts))
 
 
 def settle(findings: Sequence[Finding]) -> list[Finding]:
-    """Findings with q, and with verdicts that hold when all cards with one are counted together (Benjamini & Hochberg 1995)."""
-    tested = [finding for finding in findings if finding.p is not None and not finding.doubts]
-    qs = stats.false_discovery_control([finding.p for finding in tested]) if tested else []
-    settled = {}
-    for finding, q in zip(tested, map(float, qs), strict=True):
-        verdict = finding.verdict if q < LEVEL else NO_DIFFERENCE
-        settled[finding.name] = replace(finding, q=q, verdict=verdict)
-    return [settled.get(finding.name, finding) for finding in findings]
+    """Findings with q and with the verdict that holds if all cards with a p are counted together (Benjamini & Hochberg 1995)."""
+    ps = {finding.name: finding.p for finding in findings if finding.p is not None and not finding.doubts}
+    qs = dict(zip(ps, stats.false_discovery_control([*ps.values()]).tolist(), strict=True)) if ps else {}
+    settled = []
+    for finding in findings:
+        q = qs.get(finding.name)
+        settled.append(replace(finding, q=q, verdict=finding.alone if q is None or q < LEVEL else NO_DIFFERENCE))
+    return settled
 
 
 @dataclass(frozen=True)
@@ -310,10 +315,6 @@ def _fits(arm: Arm, want: Mapping[str, Any]) -> bool:
     return all(
         arm.label == value if key == "label" else configured(has.get(key)) == value for key, value in want.items()
     )
-
-
-def _named(comparison: Comparison, name: str) -> Arm | None:
-    return next((arm for arm in comparison.arms if arm.name == name), None)
 
 
 def _values(card: Card, arm: Arm | None, want: Mapping[str, Any]) -> list[float]:
