@@ -75,7 +75,8 @@ class Card:
 
     figure: whether the source's figure was read, is second-hand, or none. arms: name -> settings that its runs have, `label` among
     them, or `{value: NUMBER}` for a constant. expect: [arm, relation, base], all of which the claim needs. margin: the smallest
-    effect that would matter, in the unit of the metric. hash: of the card and of the experiments that its grid names.
+    effect that would matter, in the unit of the metric. paired: whether seeds are compared one by one, for arms that should be the
+    same run but for rounding. hash: of the card and of the experiments that its grid names.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Card:
     metric: str = "bits_per_byte"
     split: str = "test"
     margin: float = math.inf
+    paired: bool = False
     source_params: float | None = None
     leaves_out: str = ""
 
@@ -169,45 +171,48 @@ def judge_card(card: Card, comparisons: Sequence[Comparison]) -> Finding:
         DataError: a setting of the card fits no arm, or several.
     """
     comparison, chosen = _find_arms(card, comparisons)
-    rest = [arm for arm in comparison.arms if arm not in chosen.values()]
-    values = [_values(card, arm, card.arms[name]) for name, arm in chosen.items()] + [
-        _values(card, arm, {}) for arm in rest
-    ]
+    values = {name: _values(card, arm, card.arms[name]) for name, arm in chosen.items()}
     arms = [arm for arm in chosen.values() if arm]
     finding = Finding(card.name, card.hash, NOT_TESTABLE, scope=_scope(arms, comparison))
-    few = [name for name, of_arm in zip(chosen, values, strict=False) if len(of_arm) < MIN_SEEDS]
+    few = [name for name, of_arm in values.items() if len(of_arm) < MIN_SEEDS]
     if few:
         doubt = f"fewer than {MIN_SEEDS} seeds of {', '.join(few)} have {card.metric} on {card.split}"
         return replace(finding, doubts=(doubt,))
-    scores = np.full((len(values), max(map(len, values))), np.nan)
-    for place, of_arm in enumerate(values):
-        scores[place, : len(of_arm)] = of_arm
+    rows = [[*of_arm.values()] for of_arm in values.values()]
+    if card.paired:
+        first, second = values.values()
+        rows = [[first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())], [0.0] * len(second)]
+    else:
+        rows += [[*_values(card, arm, {}).values()] for arm in comparison.arms if arm not in arms]
+    scores = np.full((len(rows), max(map(len, rows))), np.nan)
+    for place, row in enumerate(rows):
+        scores[place, : len(row)] = row
     places = {name: place for place, name in enumerate(chosen)}
     pairs = [(places[arm], relation, places[base]) for arm, relation, base in card.expect]
     grid = _Grid(scores, pairs, card.sign, card.margin, _luck(comparison))
     doubts = [
         f"{arm.name} has seeds that diverged" for arm in arms if any(run.status == "diverged" for run in arm.runs)
     ]
-    return _judged(finding, card, grid, doubts)
+    means = {name: fmean(of_arm.values()) for name, of_arm in values.items()}
+    return _judged(finding, card, grid, means, doubts)
 
 
-def _judged(finding: Finding, card: Card, grid: "_Grid", doubts: list[str]) -> Finding:
+def _judged(finding: Finding, card: Card, grid: "_Grid", means: Mapping[str, float], doubts: list[str]) -> Finding:
     """With its pairs, p, controls, and the verdict that it has alone."""
     found, powers, false = grid.judge(grid.scores), grid.powers(), grid.false()
-    means = np.nanmean(grid.scores, axis=1)
     pairs = tuple(
         Pair(
             *expected,
-            means=(float(means[arm]), float(means[base])),
+            means=(means[expected[0]], means[expected[2]]),
             difference=float(found.difference[k]),
             low=float(found.low[k]),
             high=float(found.high[k]),
-            p=float(getattr(found, RELATIONS[relation].p)[k]),
+            p=float(getattr(found, RELATIONS[expected[1]].p)[k]),
             p_different=float(found.p[k]),
             found=str(found.verdict[k]),
             power=powers[k],
         )
-        for k, (expected, (arm, relation, base)) in enumerate(zip(card.expect, grid.pairs, strict=True))
+        for k, expected in enumerate(card.expect)
     )
     against = [pair for pair in pairs if pair.found in RELATIONS[pair.relation].opposite]
     holds = all(pair.found in RELATIONS[pair.relation].holds for pair in pairs)
@@ -311,17 +316,16 @@ def _find_arms(card: Card, comparisons: Sequence[Comparison]) -> tuple[Compariso
 def _fits(arm: Arm, want: Mapping[str, Any]) -> bool:
     if "value" in want:
         return False
+    labels = {run.label for run in arm.runs}
     has: Mapping[str, Scalar] = as_meant(arm.first.settings)
-    return all(
-        arm.label == value if key == "label" else configured(has.get(key)) == value for key, value in want.items()
-    )
+    return all(value in labels if key == "label" else configured(has.get(key)) == value for key, value in want.items())
 
 
-def _values(card: Card, arm: Arm | None, want: Mapping[str, Any]) -> list[float]:
-    """What the card measures of each seed; a constant is itself for as many seeds as decide by an arm's own noise."""
+def _values(card: Card, arm: Arm | None, want: Mapping[str, Any]) -> dict[int, float]:
+    """Seed -> what the card measures; a constant is itself for as many seeds as decide by an arm's own noise."""
     if arm is None:
-        return [float(want["value"])] * contrasts.ENOUGH_SEEDS
-    return [value for run in arm.done if (value := card.value(run)) is not None]
+        return dict.fromkeys(range(contrasts.ENOUGH_SEEDS), float(want["value"]))
+    return {run.seed: value for run in arm.done if (value := card.value(run)) is not None}
 
 
 def _luck(comparison: Comparison) -> float:

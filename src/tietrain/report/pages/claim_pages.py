@@ -46,6 +46,8 @@ def _pairs(card: Card, finding: Finding) -> str:
     header = ["expected", *("arm", "against"), "difference [95 %]", "p of the test", "found", "power at the margin"]
     rows = [_pair(card, pair) for pair in finding.pairs]
     scores = f"Scores are {escape(unit)}; the margin is {card.margin:g}."
+    if card.paired:
+        scores += " Arms are compared seed by seed."
     several = "The claim needs all rows." if len(rows) > 1 else ""
     return f"{markdown_table(header, rows)}\n\n{scores} {several}".rstrip()
 
