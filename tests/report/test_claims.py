@@ -75,7 +75,14 @@ def test_judge_card_says_what_was_found(judged, relation, by, verdict):
 def test_judge_card_needs_every_pair_of_a_claim(judged):
     both = replace(CARD, expect=(("tied", "better", "untied"), ("untied", "better", "tied")))
     finding = judged(both, 0.1)
-    assert finding.alone == NOT_REPRODUCED and finding.p == finding.pairs[1].p_different
+    assert finding.alone == NOT_REPRODUCED and finding.p == pytest.approx(2 * finding.pairs[1].p_different)
+
+
+def test_judge_card_compares_seed_by_seed_if_the_card_says_so(judged):
+    """Runs that differ by as much in every seed, under a spread that hides it otherwise."""
+    losses = [2.5 + 8 * (loss - 2.5) for loss in LOSSES]
+    finding = judged(replace(CARD, paired=True, margin=0.002), 0.01, losses=losses)
+    assert finding.pairs[0].difference == pytest.approx(-0.0034, abs=1e-4) and finding.pairs[0].p < 0.001
 
 
 def test_judge_card_of_noisy_seeds_is_not_testable(judged):

@@ -7,10 +7,12 @@ would have been found in this grid, and unless arms that are alike were not call
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from tietrain.config.keys import as_meant
@@ -204,17 +206,23 @@ def _judged(finding: Finding, card: Card, grid: "_Grid", means: Mapping[str, flo
         Pair(
             *expected,
             means=(means[expected[0]], means[expected[2]]),
-            difference=float(found.difference[k]),
-            low=float(found.low[k]),
-            high=float(found.high[k]),
-            p=float(getattr(found, RELATIONS[expected[1]].p)[k]),
-            p_different=float(found.p[k]),
-            found=str(found.verdict[k]),
-            power=powers[k],
+            difference=float(of_pair.difference[0]),
+            low=float(of_pair.low[0]),
+            high=float(of_pair.high[0]),
+            p=float(getattr(of_pair, RELATIONS[expected[1]].p)[0]),
+            p_different=float(of_pair.p[0]),
+            found=str(of_pair.verdict[0]),
+            power=power,
         )
-        for k, expected in enumerate(card.expect)
+        for expected, of_pair, power in zip(card.expect, found, powers, strict=True)
     )
-    against = [pair for pair in pairs if pair.found in RELATIONS[pair.relation].opposite]
+    # That all pairs hold needs no adjustment; that one of them shows the opposite does.
+    different = contrasts.adjust_holm(np.array([pair.p_different for pair in pairs]))
+    against = [
+        p
+        for pair, p in zip(pairs, different, strict=True)
+        if pair.found in RELATIONS[pair.relation].opposite and p < LEVEL
+    ]
     holds = all(pair.found in RELATIONS[pair.relation].holds for pair in pairs)
     doubts += [f"{p.arm} against {p.base}: {p.found}" for p in pairs if p.found in UNFIT]
     if min(powers) < POWER:
@@ -226,7 +234,7 @@ def _judged(finding: Finding, card: Card, grid: "_Grid", means: Mapping[str, flo
     if grid.halves_differ():
         doubts.append("two halves of the seeds of one arm are called different")
     verdict = NOT_TESTABLE if doubts else CONFIRMED if holds else NOT_REPRODUCED if against else NO_DIFFERENCE
-    p = min(pair.p_different for pair in against) if against else max(pair.p for pair in pairs)
+    p = float(min(against)) if against else max(pair.p for pair in pairs)
     return replace(finding, alone=verdict, p=p, power=min(powers), false=false, pairs=pairs, doubts=tuple(doubts))
 
 
@@ -251,10 +259,10 @@ class _Grid:
     margin: float
     luck: float
 
-    def judge(self, scores: Numbers) -> contrasts.Contrasts:
-        """The report's own verdicts of these pairs."""
-        arms, _, bases = zip(*self.pairs, strict=True)
-        return contrasts.contrast(scores, arms, bases, sign=self.sign, luck=self.luck, margin=self.margin)
+    def judge(self, scores: Numbers) -> list[contrasts.Contrasts]:
+        """The report's own verdict of each pair, alone."""
+        judge = partial(contrasts.contrast, scores, sign=self.sign, luck=self.luck, margin=self.margin)
+        return [judge(arms=[arm], bases=[base]) for arm, _, base in self.pairs]
 
     def powers(self) -> list[float]:
         """Share of simulated repeats in which what a pair expects is found if it is so, by as much as the margin.
@@ -263,15 +271,15 @@ class _Grid:
         """
         powers = []
         for k, (arm, relation, _) in enumerate(self.pairs):
-            shares = [(self._simulated(arm, -self.margin)[:, k] == WORSE).mean()]  # the test is symmetric
+            shares = [(self._simulated(arm, -self.margin)[k] == WORSE).mean()]  # the test is symmetric
             if RELATIONS[relation].p != "p":
-                shares.append(np.isin(self._simulated(arm, 0.0)[:, k], RELATIONS[relation].holds).mean())
+                shares.append(np.isin(self._simulated(arm, 0.0)[k], RELATIONS[relation].holds).mean())
             powers.append(float(min(shares)))
         return powers
 
     def false(self) -> float:
-        """Share of simulated repeats without any effect in which some pair is called different."""
-        return float(np.isin(self._simulated(0, 0.0), (BETTER, WORSE)).any(axis=-1).mean())
+        """Largest share, over pairs, of simulated repeats without any effect in which the pair is called different."""
+        return float(max(np.isin(found, (BETTER, WORSE)).mean() for found in self._simulated(0, 0.0)))
 
     def halves_differ(self) -> bool:
         """Whether every second seed of some arm is called different from the others: they are the same arm."""
@@ -282,8 +290,8 @@ class _Grid:
         bases = [len(own) + arm for arm in arms]
         return bool(np.isin(contrasts.contrast(halves, arms, bases, sign=self.sign).verdict, (BETTER, WORSE)).any())
 
-    def _simulated(self, arm: int, effect: float) -> Any:
-        """Verdicts [REPEATS, pairs] of grids drawn with the spread of this one's seeds; one arm is better by `effect`.
+    def _simulated(self, arm: int, effect: float) -> list[NDArray[np.str_]]:
+        """Verdicts of each pair [REPEATS] in grids drawn with the spread of this one's seeds; one arm is better by `effect`.
 
         With few seeds the spread of an arm is hardly known: it is that of all arms, as in the verdict.
         """
@@ -295,7 +303,7 @@ class _Grid:
         drawn = sd * rng.standard_normal((REPEATS, *self.scores.shape))
         drawn += math.sqrt(self.luck) * sd * rng.standard_normal((REPEATS, len(sd), 1))
         drawn[:, arm] += self.sign * effect
-        return self.judge(np.where(np.isfinite(self.scores), drawn, np.nan)).verdict
+        return [of_pair.verdict[:, 0] for of_pair in self.judge(np.where(np.isfinite(self.scores), drawn, np.nan))]
 
 
 def _find_arms(card: Card, comparisons: Sequence[Comparison]) -> tuple[Comparison, dict[str, Arm | None]]:
