@@ -62,8 +62,15 @@ def judge(card: Card) -> Finding:
         rows = tuple(EXACT[card.exact]())
         holds = all(stated == computed for _, stated, computed in rows)
         return Finding(card.name, card.hash, CONFIRMED if holds else NOT_CONFIRMED, rows=rows)
+    folder = Path("outputs", card.study)
+    measure = None
     try:
-        return judge_card(card, compare(make_arms(collect(Path("outputs", card.study)))))
+        found = collect(folder)
+        if card.metric == "output_likeness":
+            from tietrain.train.likeness import output_likeness
+
+            measure = output_likeness(folder, found)
+        return judge_card(card, compare(make_arms(found)), measure)
     except DataError as e:
         return Finding(card.name, card.hash, NOT_TESTABLE, doubts=(f"{e.setting}: {e.problem}",))
 

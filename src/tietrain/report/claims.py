@@ -67,8 +67,9 @@ def output_share(run: Run) -> float | None:
     return fmean(shares[: math.ceil(len(shares) / 3)]) if shares else None
 
 
-# Besides the scores of runs.
-MEASURES: dict[str, Callable[[Run], float | None]] = {"output_share": output_share}
+Measure = Callable[[Run], float | None]
+# What cards measure besides the scores of runs; that of None reads weights, so it is given to `judge_card`.
+MEASURES: dict[str, Measure | None] = {"output_share": output_share, "output_likeness": None}
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,6 @@ class Card:
     def sign(self) -> int:
         """1 if more is better or higher."""
         return SCORES[self.metric].sign if self.metric in SCORES else 1
-
-    def value(self, run: Run) -> float | None:
-        """What the card measures of a finished run."""
-        if self.metric in MEASURES:
-            return MEASURES[self.metric](run)
-        return run_score(run, self.split, self.metric)
 
 
 @dataclass(frozen=True)
@@ -166,14 +161,17 @@ class Finding:
         return cls(**{**body, "pairs": pairs, "rows": rows, "doubts": tuple(body["doubts"])})
 
 
-def judge_card(card: Card, comparisons: Sequence[Comparison]) -> Finding:
+def judge_card(card: Card, comparisons: Sequence[Comparison], measure: Measure | None = None) -> Finding:
     """What the runs of a card's grid say of it.
 
+    Args:
+        measure: what the card's metric is, if neither a score nor one of MEASURES.
     Raises:
         DataError: a setting of the card fits no arm, or several.
     """
     comparison, chosen = _find_arms(card, comparisons)
-    values = {name: _values(card, arm, card.arms[name]) for name, arm in chosen.items()}
+    measure = measure or MEASURES.get(card.metric) or (lambda run: run_score(run, card.split, card.metric))
+    values = {name: _values(arm, measure, card.arms[name]) for name, arm in chosen.items()}
     arms = [arm for arm in chosen.values() if arm]
     finding = Finding(card.name, card.hash, NOT_TESTABLE, scope=_scope(arms, comparison))
     few = [name for name, of_arm in values.items() if len(of_arm) < MIN_SEEDS]
@@ -185,7 +183,7 @@ def judge_card(card: Card, comparisons: Sequence[Comparison]) -> Finding:
         first, second = values.values()
         rows = [[first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())], [0.0] * len(second)]
     else:
-        rows += [[*_values(card, arm, {}).values()] for arm in comparison.arms if arm not in arms]
+        rows += [[*_values(arm, measure, {}).values()] for arm in comparison.arms if arm not in arms]
     scores = np.full((len(rows), max(map(len, rows))), np.nan)
     for place, row in enumerate(rows):
         scores[place, : len(row)] = row
@@ -329,11 +327,11 @@ def _fits(arm: Arm, want: Mapping[str, Any]) -> bool:
     return all(value in labels if key == "label" else configured(has.get(key)) == value for key, value in want.items())
 
 
-def _values(card: Card, arm: Arm | None, want: Mapping[str, Any]) -> dict[int, float]:
-    """Seed -> what the card measures; a constant is itself for as many seeds as decide by an arm's own noise."""
+def _values(arm: Arm | None, measure: Measure, want: Mapping[str, Any]) -> dict[int, float]:
+    """Seed -> what a card measures; a constant is itself for as many seeds as decide by an arm's own noise."""
     if arm is None:
         return dict.fromkeys(range(contrasts.ENOUGH_SEEDS), float(want["value"]))
-    return {run.seed: value for run in arm.done if (value := card.value(run)) is not None}
+    return {run.seed: value for run in arm.done if (value := measure(run)) is not None}
 
 
 def _luck(comparison: Comparison) -> float:
