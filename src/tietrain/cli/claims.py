@@ -1,7 +1,7 @@
 """Claim cards, `conf/claims/*.yaml`: read, run and judged; the folder in which their verdicts are kept."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -97,17 +97,23 @@ def keep(folder: Path, found: Sequence[Finding]) -> dict[str, Finding]:
         SettingsError: the folder holds something else. StorageError: it cannot be written.
     """
     check_claims(folder)
-    findings = read_findings(folder) | {finding.name: finding for finding in found}
-    settled = {finding.name: finding for finding in settle(list(findings.values()))}
-    cards = load_cards()
+    known = read_findings(folder) | {finding.name: finding for finding in found}
+    findings = {finding.name: finding for finding in settle(list(known.values()))}
     with runs.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    runs.write_json(folder / CLAIMS, [finding.to_json() for finding in settled.values()])
-    n_tested = sum(finding.q is not None for finding in settled.values())
-    for card in cards:
-        if card.name in settled:
-            page = claim_page(card, settled[card.name], n_tested)
-            runs.write_text(folder / f"{card.name}.md", page)
-            runs.write_text(folder / f"{card.name}.html", make_page(card.claim, page))
-    runs.write_text(folder / INDEX, index_page(cards, settled))
-    return settled
+    runs.write_json(folder / CLAIMS, [finding.to_json() for finding in findings.values()])
+    for name, text in pages_of(findings).items():
+        runs.write_text(folder / name, text)
+        if name != INDEX:
+            title = text.partition("\n")[0].removeprefix("# ")
+            runs.write_text((folder / name).with_suffix(".html"), make_page(title, text))
+    return findings
+
+
+def pages_of(findings: Mapping[str, Finding]) -> dict[str, str]:
+    """File name -> page in Markdown: one for each card that has a finding, and the index of all cards."""
+    cards = load_cards()
+    n_tested = sum(finding.q is not None for finding in findings.values())
+    found = {card.name: card for card in cards if card.name in findings}
+    pages = {f"{name}.md": claim_page(card, findings[name], n_tested) for name, card in found.items()}
+    return {**pages, INDEX: index_page(cards, findings)}
