@@ -114,6 +114,8 @@ class TrainConfig:
     probe_every: Optional[int] = setting(None, ge=1, identity=False, absent=None)
     """Steps between two looks at the gradients of shared parameters, each use apart; null for none. A look takes one more
     forward and backward pass."""
+    keep_tables: bool = setting(False, identity=False, absent=False)
+    """Whether the token tables are kept at the start and at each fifth of the budget, for `tietrain similarity`."""
     average: str = setting("none", choices=("none", "last", "best"), tunable=True)
     """Weights that are scored: those of the best evaluation, or the mean of those of the last or best n_averaged. Best
     is lowest nats per token on valid."""

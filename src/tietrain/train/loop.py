@@ -35,6 +35,7 @@ from tietrain.train.probe import Probe
 from tietrain.train.resume import make_identity, resume
 from tietrain.train.state import Interval, TrainState
 from tietrain.train.stop import StopRequest
+from tietrain.train.tables import are_due, keep_tables
 from tietrain.train.tasks.task import Task
 from tietrain.train.telemetry import Telemetry
 from tietrain.train.trackers import Trackers
@@ -90,6 +91,8 @@ def fit(
     probe = Probe(model, task)
     anatomy = Anatomy(model, optimizer, task.loss, hardware, config.optim)
     compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
+    if config.train.keep_tables and state.step == 0:
+        keep_tables(directory, model, 0)
     with Telemetry(experiment, hardware, log, trackers) as telemetry, _settled_heap():
         while fraction_spent(state.used, budgets) < 1 and stop.signal is None:
             began = time.perf_counter()
@@ -131,6 +134,8 @@ def fit(
             if is_last or _evaluation_is_due(config.train, state.step, before, now):
                 found = _evaluate(evaluated, task, state, telemetry)
                 is_kept = note_evaluation(state, found, config.train)
+            if config.train.keep_tables and are_due(before, now):
+                keep_tables(directory, model, state.step)
             if is_last or state.step % config.train.checkpoint_every == 0:
                 _save(directory, model, optimizer, smoothed, identity, state, telemetry)
                 saved = state.step
