@@ -6,7 +6,6 @@ import pytest
 
 from fabricated import make_config, write_run
 from tietrain.errors import DataError
-from tietrain.report.arms import compare, make_arms
 from tietrain.report.claims import (
     CONFIRMED,
     NO_DIFFERENCE,
@@ -19,7 +18,7 @@ from tietrain.report.claims import (
     settle,
 )
 from tietrain.report.pages.claim_pages import claim_page
-from tietrain.runs.view import Run, collect
+from tietrain.runs.view import Run
 
 # A nat of loss is 0.34 bits per byte; half of the seeds is as good as the other half.
 LOSSES = (2.500, 2.504, 2.497, 2.493, 2.503, 2.499)
@@ -46,7 +45,7 @@ def judged(tmp_path):
         for label, gain in (("none", 0.0), ("pre_softmax", by)):
             for seed, loss in enumerate(losses, start=1):
                 write_run(tmp_path, make_config("lm", label, seed), loss=loss - gain, **changes)
-        return judge_card(card, compare(make_arms(collect(tmp_path))))
+        return judge_card(card, tmp_path)
 
     return of
 
@@ -96,11 +95,11 @@ def test_judge_card_whose_halves_differ_is_not_testable(judged):
     assert finding.doubts == ("two halves of the seeds of one arm are called different",)
 
 
-def test_judge_card_of_few_seeds_or_other_arms(judged):
+def test_judge_card_of_few_seeds_or_other_arms(judged, tmp_path):
     few = judged(losses=LOSSES[:3])
     assert few.alone == NOT_TESTABLE and few.p is None and "fewer than 4 seeds" in few.doubts[0]
     with pytest.raises(DataError, match="tied fits 0 arms"):
-        judge_card(replace(CARD, arms={"tied": {"label": "three_way"}, "untied": {"label": "none"}}), [])
+        judge_card(replace(CARD, arms={"tied": {"label": "three_way"}, "untied": {"label": "none"}}), tmp_path)
 
 
 def test_judge_card_against_a_constant_is_a_test_of_one_sample(judged):

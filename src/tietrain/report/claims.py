@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -18,10 +19,11 @@ from scipy import stats
 from tietrain.config.keys import as_meant
 from tietrain.errors import DataError
 from tietrain.report import contrasts
-from tietrain.report.arms import Arm, Comparison, run_score
+from tietrain.report.arms import Arm, Comparison, compare, make_arms, run_score
 from tietrain.report.contrasts import BETTER, EQUIVALENT, LEVEL, NOT_WORSE, POWER, WORSE, Numbers
+from tietrain.report.likeness import output_likeness
 from tietrain.runs.scores import SCORES
-from tietrain.runs.view import Run, Scalar, configured
+from tietrain.runs.view import Run, Scalar, collect, configured
 
 CONFIRMED, NOT_REPRODUCED, NOT_CONFIRMED = "confirmed", "direction not reproduced", "not confirmed"
 NO_DIFFERENCE, NOT_TESTABLE, NOT_RUN = "no difference shown", "not testable at this budget", "not run"
@@ -68,8 +70,12 @@ def output_share(run: Run) -> float | None:
 
 
 Measure = Callable[[Run], float | None]
-# What cards measure besides the scores of runs; that of None reads weights, so it is given to `judge_card`.
-MEASURES: dict[str, Measure | None] = {"output_share": output_share, "output_likeness": None}
+# What cards measure besides the scores of runs: of the runs of a folder.
+MEASURES: dict[str, Callable[[Path, Sequence[Run]], Measure]] = {
+    "output_share": lambda directory, runs: output_share,
+    "output_likeness": output_likeness,
+    "output_likeness_less_ceilings": partial(output_likeness, less_ceilings=True),
+}
 
 
 @dataclass(frozen=True)
@@ -161,16 +167,16 @@ class Finding:
         return cls(**{**body, "pairs": pairs, "rows": rows, "doubts": tuple(body["doubts"])})
 
 
-def judge_card(card: Card, comparisons: Sequence[Comparison], measure: Measure | None = None) -> Finding:
+def judge_card(card: Card, directory: Path) -> Finding:
     """What the runs of a card's grid say of it.
 
-    Args:
-        measure: what the card's metric is, if neither a score nor one of MEASURES.
     Raises:
-        DataError: a setting of the card fits no arm, or several.
+        DataError: there are no runs, or a setting of the card fits no arm, or several.
     """
-    comparison, chosen = _find_arms(card, comparisons)
-    measure = measure or MEASURES.get(card.metric) or (lambda run: run_score(run, card.split, card.metric))
+    found = collect(directory)
+    comparison, chosen = _find_arms(card, compare(make_arms(found)))
+    of_runs = MEASURES.get(card.metric, lambda *_: lambda run: run_score(run, card.split, card.metric))
+    measure = of_runs(directory, found)
     values = {name: _values(arm, measure, card.arms[name]) for name, arm in chosen.items()}
     arms = [arm for arm in chosen.values() if arm]
     finding = Finding(card.name, card.hash, NOT_TESTABLE, scope=_scope(arms, comparison))
