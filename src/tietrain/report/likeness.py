@@ -1,13 +1,11 @@
-"""What the table of a run resembles more, the output or the input tables of untied runs of other seeds: one number for each run."""
+"""What the table of one run resembles more, the output or the input tables of untied runs of other seeds, as a number."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from itertools import permutations
 from pathlib import Path
-from statistics import fmean
 
 from tietrain.report.arms import UNTIED
-from tietrain.report.similarity import ROLES, Floats, bands, debiased_cka, prepared
+from tietrain.report.similarity import ROLES, Floats, bands, prepared, resemblance
 from tietrain.runs.tables import kept_tables, read_tables
 from tietrain.runs.view import Run
 
@@ -15,42 +13,30 @@ from tietrain.runs.view import Run
 def output_likeness(
     directory: Path, found: Sequence[Run], *, less_ceilings: bool = False
 ) -> Callable[[Run], float | None]:
-    """A measure of the finished runs of a folder that kept their tables, at their last point; None of a run without.
+    """A measure of the runs of a folder that kept their tables: the gap of `similarity.resemblance` by CKA at their last point.
 
-    The debiased CKA of a run's input table with untied output tables, less that with untied input tables, mean over untied runs
-    of other seeds: twins of one seed begin with the same values.
+    None of other runs, and without two untied runs.
 
     Args:
-        less_ceilings: each less the same of two untied runs, the most that can be expected.
+        less_ceilings: each likeness less what two untied runs reach.
     """
 
     @cache
-    def table(path: str, name: str) -> Floats:
-        (*_, last) = kept_tables(directory / path).values()
-        found = read_tables(last)[name]
-        return prepared(found[bands(len(found))["all"]])
+    def tables(path: str, stack: str) -> dict[str, Floats]:
+        *_, last = kept_tables(directory / path).values()
+        kept = read_tables(last)
+        own = {role: kept[f"{stack}.{role}"] for role in ROLES}
+        return {role: prepared(table[bands(len(table))["all"]]) for role, table in own.items()}
 
-    def gap(run: Run, other: Run) -> float:
-        stack = run.predictors[0]
-        own = table(run.path, f"{stack}.input")
-        like = {role: debiased_cka(own, table(other.path, f"{stack}.{role}")) for role in ROLES}
-        return like["output"] - like["input"]
-
-    def ceilings() -> float:
-        """The gap between what two untied output tables and two untied input tables reach."""
-        pairs = list(permutations(untied, 2))
-        of_role = {}
-        for role in ROLES:
-            name = f"{untied[0].predictors[0]}.{role}"
-            of_role[role] = fmean(debiased_cka(table(a.path, name), table(b.path, name)) for a, b in pairs)
-        return of_role["output"] - of_role["input"]
-
-    kept = [run for run in found if run.status == "done" and kept_tables(directory / run.path)]
-    untied = [run for run in kept if run.label == UNTIED]
-    ceiling = ceilings() if less_ceilings and len(untied) > 1 else 0.0
+    kept = {run.path for run in found if run.status == "done" and kept_tables(directory / run.path)}
+    untied = [run for run in found if run.path in kept and run.label == UNTIED]
 
     def measure(run: Run) -> float | None:
-        others = [other for other in untied if other.seed != run.seed]
-        return fmean(gap(run, other) for other in others) - ceiling if others and run in kept else None
+        stack = run.predictors[0]
+        others = {other.seed: tables(other.path, stack) for other in untied}
+        like = resemblance({run.seed: tables(run.path, stack)}, others, "cka") if run.path in kept else None
+        if like is None:
+            return None
+        return (like.less_ceiling if less_ceilings else like.plain).value
 
     return measure
