@@ -102,7 +102,9 @@ def test_judge_card_of_few_seeds_or_other_arms(judged, tmp_path):
         judge_card(replace(CARD, arms={"tied": {"label": "three_way"}, "untied": {"label": "none"}}), tmp_path)
 
 
-def test_judge_card_against_a_constant_is_a_test_of_one_sample(judged):
+def test_judge_card_against_a_constant_is_a_test_of_one_sample(judged, tmp_path):
+    """An arm of the grid that has one seed yet tells nothing of the spread."""
+    write_run(tmp_path, make_config("lm", "cross_layer", 1))
     arms = {**CARD.arms, "untied": {"value": 0.9}}
     finding = judged(replace(CARD, arms=arms, expect=(("tied", "better", "untied"),)), 0.1)
     assert finding.alone == CONFIRMED and finding.pairs[0].means[1] == 0.9

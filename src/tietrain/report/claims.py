@@ -189,7 +189,8 @@ def judge_card(card: Card, directory: Path) -> Finding:
         first, second = values.values()
         rows = [[first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())], [0.0] * len(second)]
     else:
-        rows += [[*_values(arm, measure, {}).values()] for arm in comparison.arms if arm not in arms]
+        rest = [_values(arm, measure, {}) for arm in comparison.arms if arm not in arms]
+        rows += [[*of_arm.values()] for of_arm in rest if len(of_arm) > 1]
     scores = np.full((len(rows), max(map(len, rows))), np.nan)
     for place, row in enumerate(rows):
         scores[place, : len(row)] = row
@@ -348,9 +349,9 @@ def _luck(comparison: Comparison) -> float:
 
 def _scope(arms: Sequence[Arm], comparison: Comparison) -> str:
     """Of which runs a finding is: parameters, target tokens, seeds and rate."""
-    sizes = sorted({arm.first.params for arm in arms if arm.first.params})
+    sizes = sorted(arm.first.params for arm in arms if arm.first.params)
+    shown = dict.fromkeys(f"{n / 1e6:.2f}" for n in (*sizes[:1], *sizes[-1:]))
     tokens = max((total.mean for arm in arms if (total := arm.total("tokens"))), default=0.0)
     seeds = min((len(arm.done) for arm in arms), default=0)
-    shown = " to ".join(f"{n / 1e6:.2f}" for n in dict.fromkeys((sizes[0], sizes[-1]))) if sizes else "unknown"
     tuned = "each arm tuned by the same list" if comparison.tuned else "one learning rate, not tuned"
-    return f"{shown} M parameters, {tokens / 1e6:.2f} M tokens, {seeds} seeds, {tuned}"
+    return f"{' to '.join(shown)} M parameters, {tokens / 1e6:.2f} M tokens, {seeds} seeds, {tuned}"

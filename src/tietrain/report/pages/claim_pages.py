@@ -109,8 +109,8 @@ def index_page(cards: Sequence[Card], findings: Mapping[str, Finding]) -> str:
     ]
     blocks = ["# Published claims, tested", markdown_table(["card", "claim", "verdict"], rows, n_text=3)]
     if waiting := [card for card in cards if card.name not in findings]:
-        rows = [[code(card.name), escape(card.claim), escape(card.budget)] for card in waiting]
-        blocks += ["## Not run here", markdown_table(["card", "claim", "budget"], rows, n_text=3)]
+        rows = [[code(f"tietrain claim {card.name}"), escape(card.claim), escape(card.budget)] for card in waiting]
+        blocks += ["## Not run here", markdown_table(["command", "claim", "budget"], rows, n_text=3)]
     return "\n\n".join(blocks) + "\n"
 
 
