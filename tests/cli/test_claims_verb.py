@@ -1,10 +1,11 @@
 """Claim cards from the command line: every card fits its grid, exact ones hold, verdicts are kept and never overwrite a user's files."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from tietrain.cli.claims import grids_of, load_cards
+from tietrain.cli.claims import grids_of, load_cards, pages_of, read_findings
 from tietrain.cli.grid import split_cells, sweeper_of
 from tietrain.config.compose import compose_config, compose_grid, initialized
 from tietrain.config.identity import flat_settings
@@ -15,6 +16,7 @@ from tietrain.train.check.published import EXACT
 
 CARDS = load_cards()
 GRIDS = [card for card in CARDS if not card.exact]
+KEPT = Path(__file__).parents[2] / "docs" / "claims"
 SLOW = ("ties_survive", "tied_step_is_summed")
 
 
@@ -57,6 +59,14 @@ def test_every_arm_of_a_card_is_in_its_grid_once():
 def test_exact_claims_hold(name):
     rows = EXACT[name]()
     assert rows and [row for row in rows if row[1] != row[2]] == []
+
+
+def test_kept_verdicts_are_of_the_cards_as_they_are_and_their_pages_are_current():
+    findings = read_findings(KEPT)
+    assert len(findings) >= 12
+    hashes = {card.name: card.hash for card in CARDS}
+    assert {name: finding.hash for name, finding in findings.items()} == {name: hashes[name] for name in findings}
+    assert {path.name: path.read_text(encoding="utf-8") for path in KEPT.glob("*.md")} == pages_of(findings)
 
 
 def test_claim_keeps_its_verdict_and_its_page(tietrain_cli):

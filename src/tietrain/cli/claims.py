@@ -14,10 +14,12 @@ from tietrain.report.claims import CONFIRMED, NOT_CONFIRMED, NOT_TESTABLE, Card,
 from tietrain.report.pages.claim_pages import INDEX, claim_page, index_page
 from tietrain.report.pages.html import make_page
 from tietrain.runs import record as runs
-from tietrain.runs.ownership import CLAIMS, check_claims
+from tietrain.runs.ownership import make_marked_folder
 from tietrain.runs.reading import is_there
 
 EXPERIMENT = "experiment="
+# The file that keeps what is known.
+CLAIMS = "claims.json"
 
 
 def load_cards(names: Iterable[str] = ()) -> list[Card]:
@@ -87,11 +89,9 @@ def keep(folder: Path, found: Sequence[Finding]) -> dict[str, Finding]:
     Raises:
         SettingsError: the folder holds something else. StorageError: it cannot be written.
     """
-    check_claims(folder)
+    make_marked_folder(folder)
     known = read_findings(folder) | {finding.name: finding for finding in found}
     findings = {finding.name: finding for finding in settle(list(known.values()))}
-    with runs.writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     runs.write_json(folder / CLAIMS, [finding.to_json() for finding in findings.values()])
     for name, text in pages_of(findings).items():
         runs.write_text(folder / name, text)

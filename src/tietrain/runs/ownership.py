@@ -18,8 +18,6 @@ from tietrain.runs.durable import WEIGHTS, is_whole, remove_directory
 IGNORE, MARK = ".gitignore", "# tietrain made this folder\n*\n"
 # The file of a report that shows what the folder is: a list of arms, each with these keys.
 ARMS, ARM_KEYS = "arms.json", {"arm", "statuses", "runs"}
-# The same of the verdicts on claim cards.
-CLAIMS, CLAIM_KEYS = "claims.json", {"name", "hash", "verdict"}
 
 
 @contextmanager
@@ -56,23 +54,15 @@ def check_report(folder: Path) -> None:
     """SettingsError unless a folder is absent or empty, or holds a report; StorageError if it is a link."""
     if folder.is_symlink():
         raise StorageError(f"writing {folder}", "it is a link, and leads out of the folder", "remove it")
-    if _names(folder) and not _is_list_of(folder / ARMS, ARM_KEYS):
-        _refuse(f"report folder {folder}", "it is not a report of tietrain", "give your folder another name")
-
-
-def check_claims(folder: Path) -> None:
-    """SettingsError unless a folder is absent or empty, or holds verdicts on claims."""
-    if _names(folder) and not _is_list_of(folder / CLAIMS, CLAIM_KEYS):
-        _refuse(f"--to {folder}", "they are not verdicts of tietrain", "give another folder")
-
-
-def _is_list_of(path: Path, keys: set[str]) -> bool:
-    """Whether a file is a list, not an empty one, of JSON objects with these keys."""
+    if not _names(folder):
+        return
     try:
-        found = runs.read_json(path)
-        return bool(found) and all(one.keys() >= keys for one in found)
+        arms = runs.read_json(folder / ARMS)
+        if arms and all(arm.keys() >= ARM_KEYS for arm in arms):
+            return
     except (DataError, AttributeError, TypeError):
-        return False
+        pass
+    _refuse(f"report folder {folder}", "it is not a report of tietrain", "give your folder another name")
 
 
 def _refuse(setting: str, finding: str, remedy: str) -> None:
