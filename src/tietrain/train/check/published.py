@@ -91,7 +91,12 @@ def albert_sizes() -> Rows:
         for width in (768, 128):
             around = (30_000 + 512 + 2) * width + 2 * width + (width * 768 + 768 if width < 768 else 0)
             found[f"{shared}, E {width}"] = ledger.n_once + ledger.n_repeated + around
-    return _counts(expected, found)
+    printed = dict(zip(expected, (31, 83, 57, 108, 12, 64, 38, 89), strict=True))
+    near = {what: "yes" if abs(found[what] - 1e6 * size) < 1e6 else "no" for what, size in printed.items()}
+    return [
+        *_counts(expected, found),
+        *((f"{what}: within 1M of {printed[what]}M", "yes", is_near) for what, is_near in near.items()),
+    ]
 
 
 @exact
