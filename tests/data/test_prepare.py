@@ -245,7 +245,7 @@ def test_prepare_again_loads_neither_datasets_nor_the_corpus(mt):
     prepare(mt)
     code = (
         "import sys; from tietrain.config import *; from tietrain.config.model import InitStd\n"
-        "from tietrain.config.training import RoleRates\n"
+        "from tietrain.config.training import RoleFactors\n"
         "from tietrain.data.prepare import prepare\n"
         "from tietrain.data.description import describe\n"
         f"p = prepare({mt!r}); describe(p)\n"

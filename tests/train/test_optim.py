@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import every_scheme
 from tietrain.config import OptimConfig
-from tietrain.config.training import RoleRates
+from tietrain.config.training import RoleFactors
 from tietrain.errors import SettingsError
 from tietrain.train.optim import build_optimizer, fraction_spent, learning_rate, set_learning_rate
 from tiny_models import build
@@ -35,13 +35,28 @@ def test_build_optimizer_holds_a_tied_matrix_once_and_decays_matrices_alone(tied
 
 def test_rates_by_role(tied):
     """A tied table has the role `tied` alone, whatever its uses have."""
-    factors = RoleRates(input=9.0, output=9.0, tied=3.0, vectors=0.5)
+    factors = RoleFactors(input=9.0, output=9.0, tied=3.0, vectors=0.5)
     optimizer = build_optimizer(tied, OptimConfig(lr=0.1, lr_factor=factors))
     set_learning_rate(optimizer, 0.2)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     for owner in tied.plan.owners:
         factor = 3.0 if owner.kind == "table" else 0.5 if len(owner.shape) < 2 else 1.0
         assert rates[id(tied.parameter(owner.name))] == pytest.approx(0.2 * factor), owner.name
+
+
+def test_weight_decay_by_role(tied):
+    config = OptimConfig(weight_decay=0.3, decay_tables=True, weight_decay_factor=RoleFactors(tied=2.0, input=9.0))
+    optimizer = build_optimizer(tied, config)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for owner in tied.plan.owners:
+        expected = 0.0 if len(owner.shape) < 2 else 0.6 if owner.kind == "table" else 0.3
+        assert decay[id(tied.parameter(owner.name))] == expected, owner.name
+
+
+@pytest.mark.parametrize("role", ["tied", "vectors"])
+def test_weight_decay_of_what_does_not_decay_is_refused(role):
+    with pytest.raises(SettingsError, match=rf"optim\.weight_decay_factor\.{role}=2\.0"):
+        OptimConfig(weight_decay_factor=RoleFactors(**{role: 2.0}))
 
 
 def test_shared_gradient_is_for_layers_and_adam_is_indifferent_to_it():

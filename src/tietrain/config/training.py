@@ -13,8 +13,8 @@ ADAM = when("optim.name", "adamw", "adam")
 
 
 @dataclass
-class RoleRates:
-    """Learning rates by role, as factors on optim.lr; null is 1. A table that is embedding and output has the role tied alone."""
+class RoleFactors:
+    """Factors on a setting of the optimizer by role; null is 1. A table that is embedding and output has the role tied alone."""
 
     source: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
     """Of tables that encoders alone read."""
@@ -31,9 +31,6 @@ class RoleRates:
     vectors: Optional[float] = setting(None, gt=0, tunable=True, absent=None)
     """Of norms and biases."""
 
-    def __post_init__(self) -> None:
-        check_section(self, "optim.lr_factor.")
-
 
 @dataclass
 class OptimConfig:
@@ -43,7 +40,7 @@ class OptimConfig:
     """Optimizer."""
     lr: float = setting(2e-3, gt=0, tunable=True)
     """Peak learning rate."""
-    lr_factor: RoleRates = field(default_factory=RoleRates)
+    lr_factor: RoleFactors = field(default_factory=RoleFactors)
     shared_gradient: str = setting("sum", choices=("sum", "mean", "root"), tunable=True, absent="sum")
     """What becomes of the gradients of a shared layer's n uses: their sum, sum / n, or sum / sqrt(n). Tables keep the sum; the
     view input_gradient scales one of their uses."""
@@ -53,6 +50,7 @@ class OptimConfig:
     """Added to the root of the second moment."""
     weight_decay: float = setting(0.01, ge=0, tunable=True)
     """Decay of matrices, never of vectors."""
+    weight_decay_factor: RoleFactors = field(default_factory=RoleFactors)
     decay_tables: bool = setting(False, tunable=True, absent=True)
     """Whether weight decay is for token tables too. Rows without a gradient would shrink in untied embeddings alone."""
     momentum: float = setting(0.0, when("optim.name", "sgd"), ge=0, le=1, tunable=True)
@@ -70,6 +68,15 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         check_section(self, "optim.")
+        check_section(self.lr_factor, "optim.lr_factor.")
+        check_section(self.weight_decay_factor, "optim.weight_decay_factor.")
+        for role, factor in vars(self.weight_decay_factor).items():
+            requested = f"optim.weight_decay_factor.{role}={factor}"
+            problem = "weight decay is never for vectors" if role == "vectors" else "optim.decay_tables=false"
+            decays = role in ("matrices", "positions") or (self.decay_tables and role != "vectors")
+            check(
+                factor is None or decays, requested, problem, "leave it out, or set optim.decay_tables=true for tables"
+            )
         problem = f"optim.name={self.name} has no such setting"
         remedy = "choose optim=sgd, or set the first of optim.betas"
         check(self.momentum == 0 or self.name == "sgd", f"optim.momentum={self.momentum}", problem, remedy)

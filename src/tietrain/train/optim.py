@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tietrain.config import OptimConfig
+from tietrain.config.training import RoleFactors
 from tietrain.data.batches.batching import Batch, split_batch
 from tietrain.data.encoded import draws
 from tietrain.errors import DivergedError
@@ -97,23 +98,29 @@ def build_optimizer(model: Transformer, config: OptimConfig) -> Optimizer:
 
     Source: Loshchilov & Hutter 2019 (AdamW); Radford et al. 2019 code and its successors (no decay of vectors).
     """
-    groups: dict[tuple[bool, float], list[Tensor]] = {}
+    groups: dict[tuple[float, float], list[Tensor]] = {}
     for store in model.plan.stores:
         p = model.get_parameter(store.name)
         decays = p.ndim >= 2 and (store.kind != "table" or config.decay_tables)
-        factor = getattr(config.lr_factor, role_of(model.plan, store))
-        groups.setdefault((decays, 1.0 if factor is None else factor), []).append(p)
+        role = role_of(model.plan, store)
+        decay = config.weight_decay * _factor(config.weight_decay_factor, role) if decays else 0.0
+        groups.setdefault((decay, _factor(config.lr_factor, role)), []).append(p)
     of_uses: dict[Tensor, float] = {
         model.get_parameter(name): _of_uses(config, len(uses)) for name, uses in _shared_layers(model.plan)
     }
     return Optimizer(
         [
-            {"params": found, "weight_decay": config.weight_decay if decays else 0.0, "lr_factor": factor}
-            for (decays, factor), found in sorted(groups.items(), key=lambda group: group[0], reverse=True)
+            {"params": found, "weight_decay": decay, "lr_factor": factor}
+            for (decay, factor), found in sorted(groups.items(), key=lambda group: group[0], reverse=True)
         ],
         config,
         of_uses if config.shared_gradient != "sum" else None,
     )
+
+
+def _factor(factors: RoleFactors, role: str) -> float:
+    given = getattr(factors, role)
+    return 1.0 if given is None else float(given)
 
 
 def _shared_layers(plan: TyingPlan) -> Iterator[tuple[str, tuple[str, ...]]]:
