@@ -150,6 +150,8 @@ class HardwareConfig:
     """Padded tokens that the device takes at once; a step is cut into micro-batches. null takes whole steps."""
     threads: Optional[int] = setting(None, ge=1, le=512, identity=False, at_eval=True)
     """Threads of the process; null leaves torch's default."""
+    patience: float = setting(600.0, gt=0, identity=False)
+    """Seconds that processes of one run wait for one another before the run stops."""
     peak_flops: Optional[float] = setting(None, ge=1, identity=False, at_eval=True)
     """FLOPs per second that the device reaches at best."""
     peak_flops_source: str = setting("", identity=False, at_eval=True)

@@ -1,8 +1,9 @@
 """Where and how fast: device, precision, threads. Changes rounding and speed, never what is computed."""
 
+import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ class Hardware:
     precision: str
     compile: bool
     threads: int
+    processes: int
     device_batch_tokens: int | None
     peak_flops: float | None
     peak_flops_source: str
@@ -45,6 +47,7 @@ class Hardware:
             "precision": self.precision,
             "compile": self.compile,
             "threads": self.threads,
+            "processes": self.processes,
             "device_batch_tokens": self.device_batch_tokens,
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "tietrain": __version__,
@@ -84,8 +87,10 @@ def resolve_hardware(config: HardwareConfig, settled: str | None = None) -> Hard
     # memory that comes with it is for debugging and not free.
     _set_determinism(device.type == "cpu", compiled=config.compile)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    resolved = {"device": device, "precision": precision, "threads": threads, "notes": notes}
-    return Hardware(**{**vars(config), **resolved})
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    resolved = {"device": device, "precision": precision, "threads": threads, "processes": processes, "notes": notes}
+    stated = {f.name: getattr(config, f.name) for f in fields(Hardware) if hasattr(config, f.name)}
+    return Hardware(**{**stated, **resolved})
 
 
 def _precision(requested: str, device: torch.device, settled: str | None) -> tuple[str, tuple[str, ...]]:

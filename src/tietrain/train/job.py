@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -13,6 +15,7 @@ from tietrain import __version__
 from tietrain.config import RunConfig
 from tietrain.config.compose import config_yaml
 from tietrain.config.describe import ledger_json
+from tietrain.config.identity import config_hash
 from tietrain.config.match import describe_match
 from tietrain.data.cache import cache_root, check_cache
 from tietrain.errors import DataError, SettingsError, TietrainError, eprint
@@ -32,6 +35,7 @@ from tietrain.train.trackers import Trackers, check_installed
 if TYPE_CHECKING:
     from tietrain.data.prepared import Prepared
     from tietrain.model.transformer import Transformer
+    from tietrain.train.processes import Team
 
 Log = Callable[[str], None]
 
@@ -39,10 +43,32 @@ Log = Callable[[str], None]
 def run_job(config: RunConfig, words: Sequence[str] = ()) -> Outcome:
     """Run one experiment to its end, or find it finished; every ending is written to `run.json`, none is raised.
 
+    If torchrun started several processes, each calls this, and the first alone has to do with the directory.
+
     Args:
         words: of the command line that asks for it; none if its directory does.
     """
     experiment = Experiment(config)
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return _lead(experiment, words, None)
+
+    from tietrain.train.follower import follow
+    from tietrain.train.processes import Team
+
+    try:
+        with Team(config.hardware.patience) as team:
+            if team.rank:
+                return follow(experiment, team)
+            outcome = _lead(experiment, words, team)
+            team.end(outcome)
+            return outcome
+    except TietrainError as e:
+        return Outcome(str(experiment.directory), e.status, e.exit_code, str(e))
+
+
+def _lead(experiment: Experiment, words: Sequence[str], team: Team | None) -> Outcome:
+    """Run an experiment in its directory. team: None for a run of one process."""
+    config = experiment.config
     try:
         check_installed(config.train.trackers)
         check_cache(cache_root(config.data.cache))
@@ -50,7 +76,8 @@ def run_job(config: RunConfig, words: Sequence[str] = ()) -> Outcome:
             make_own_folder(experiment.directory.parent)
         with held(experiment.directory):
             previous = previous_record(experiment)
-            return earlier_outcome(experiment, previous) or _run(experiment, _new_record(experiment, previous, words))
+            ended = earlier_outcome(experiment, previous)
+            return ended or _run(experiment, _new_record(experiment, previous, words), team)
     except TietrainError as e:
         return Outcome(str(experiment.directory), e.status, e.exit_code, str(e))
 
@@ -77,7 +104,7 @@ def _new_record(experiment: Experiment, previous: RunRecord | None, words: Seque
     )
 
 
-def _run(experiment: Experiment, record: RunRecord) -> Outcome:
+def _run(experiment: Experiment, record: RunRecord, team: Team | None) -> Outcome:
     directory = experiment.directory
 
     def log(line: str) -> None:
@@ -87,9 +114,12 @@ def _run(experiment: Experiment, record: RunRecord) -> Outcome:
     began = time.monotonic()
     try:
         with StopRequest() as stop, Trackers(experiment, log) as trackers:
-            _train_and_score(experiment, record, log, stop, trackers)
+            _train_and_score(experiment, record, log, stop, trackers, team)
         outcome = Outcome(str(directory), "done", valid=valid_score(directory))
-    except (Stopped, Exception) as e:
+    except Stopped as e:
+        outcome = outcome_of_error(e, experiment)
+    except Exception as e:
+        runs.append_log(directory, "".join(traceback.format_exception(e)))
         outcome = outcome_of_error(e, experiment)
     record.status = outcome.status
     record.exit_code = outcome.exit_code
@@ -101,7 +131,7 @@ def _run(experiment: Experiment, record: RunRecord) -> Outcome:
 
 
 def _train_and_score(
-    experiment: Experiment, record: RunRecord, log: Log, stop: StopRequest, trackers: Trackers
+    experiment: Experiment, record: RunRecord, log: Log, stop: StopRequest, trackers: Trackers, team: Team | None
 ) -> None:
     """The job itself; fills the record as it goes."""
     config, directory = experiment.config, experiment.directory
@@ -149,9 +179,11 @@ def _train_and_score(
 
     hardware = resolve_hardware(config.hardware, _settled_precision(experiment, record))
     record.machine = hardware.describe()
-    task = make_task(config, prepared)
+    task = make_task(config, prepared, team)
     record.fingerprints["batches"] = task.batches.fingerprint
     record.arm = experiment.arm(record.fingerprints)
+    with task.team.order("begin", precision=hardware.precision, same=[config_hash(config), record.arm]):
+        task.team.wait_for_all()
     model = experiment.build_model()
     if config.init_from:
         _start_from(Path(config.init_from).expanduser(), model, record)

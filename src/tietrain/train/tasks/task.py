@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 from tietrain.data.batches.batching import Batch, Batches
 from tietrain.model.loss import LossSum, token_loss, token_nats
 from tietrain.model.transformer import Transformer, device_of
+from tietrain.train.processes import Alone
 from tietrain.train.tasks.scoring import Scores, SplitScores
 
 
 class Task(Protocol):
     """A task: batches to learn from, a loss, a quick look at `valid`, and the final scores of a split."""
+
+    team: Alone
+    """The processes that work at it; each calls the methods."""
 
     @property
     def batches(self) -> Batches:
