@@ -99,6 +99,9 @@ def prepare(
         raise SettingsError(f"hydra.output_subdir={common.hydra.output_subdir}", problem, "leave it out")
     if not multirun and common.hydra.mode != RunMode.MULTIRUN:
         return [], None
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        problem = "its processes would each run the whole grid"
+        raise SettingsError("torchrun with a grid", problem, "start each cell by torchrun, or the grid without it")
     if common.run_dir and swept:
         problem = "a grid has several cells, and this names one folder"
         raise SettingsError(f"run_dir={common.run_dir}", problem, "use study=NAME")

@@ -1,0 +1,36 @@
+"""Processes of one run, forked from the test's own, which has loaded torch already."""
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+
+FORK = multiprocessing.get_context("fork")
+
+
+def start(size: int, work: Callable[[], int]) -> list[BaseProcess]:
+    """Begin `work` in processes with the variables of torchrun, in the order of their ranks; it returns an exit code."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def begin(rank: int) -> None:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size))
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        os._exit(work())
+
+    processes = [FORK.Process(target=begin, args=(rank,)) for rank in range(size)]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def exit_codes(processes: list[BaseProcess], seconds: float = 120) -> list[int | None]:
+    """How each ended; like torchrun it kills those that remain a while after one has failed."""
+    for process in processes:
+        process.join(5 if any(p.exitcode for p in processes) else seconds)
+    for process in processes:
+        process.kill()
+        process.join()
+    return [process.exitcode for process in processes]
