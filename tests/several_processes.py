@@ -9,18 +9,23 @@ from multiprocessing.process import BaseProcess
 FORK = multiprocessing.get_context("fork")
 
 
-def start(size: int, work: Callable[[], int]) -> list[BaseProcess]:
-    """Begin `work` in processes with the variables of torchrun, in the order of their ranks; it returns an exit code."""
+def variables(size: int) -> list[dict[str, str]]:
+    """What torchrun would set, for each rank."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
 
-    def begin(rank: int) -> None:
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size))
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+def start(size: int, work: Callable[[], int]) -> list[BaseProcess]:
+    """Begin `work`, which returns an exit code, in some processes, in the order of their ranks."""
+
+    def begin(environment: dict[str, str]) -> None:
+        os.environ.update(environment)
         os._exit(work())
 
-    processes = [FORK.Process(target=begin, args=(rank,)) for rank in range(size)]
+    processes = [FORK.Process(target=begin, args=(environment,)) for environment in variables(size)]
     for process in processes:
         process.start()
     return processes
