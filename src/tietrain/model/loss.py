@@ -92,12 +92,14 @@ def _log_prob_chunks(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Itera
     device, dtype = rows.device.type, _product_dtype(rows)
     step = max(64, CHUNK_LOGITS.get(device, DEVICE_CHUNK_LOGITS) // len(weight))
     table = weight.to(dtype).t()
-    for start in range(0, len(rows), step):
+    start = 0
+    while start < len(rows):  # a range would make a compiled graph one of this number of rows
         chunk = slice(start, start + step)
         with torch.autocast(device, enabled=False):
             logits = rows[chunk].to(dtype) @ table  # [n, V]
         logits = logits.to(torch.promote_types(dtype, torch.float32))
         yield chunk, torch.log_softmax(logits if bias is None else logits.add_(bias), dim=-1)
+        start += step
 
 
 def _product_dtype(rows: Tensor) -> torch.dtype:

@@ -81,7 +81,7 @@ class Optimizer:
                 count = torch.zeros((), dtype=torch.float32, device=p.device)
                 self.state[p] = {"step": count, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
         first, second, counts = ([self.state[p][name] for p in moved] for name in ("exp_avg", "exp_avg_sq", "step"))
-        torch._foreach_add_(counts, 1 - self._failed)
+        torch._foreach_add_(counts, [1 - self._failed] * len(counts))
         fused = torch._fused_adamw_ if self._config.name == "adamw" else torch._fused_adam_
         beta1, beta2 = self._config.betas
         options: dict[str, Any] = {
