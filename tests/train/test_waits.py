@@ -86,10 +86,10 @@ def on_meta(task: str, tying: str, name: str):
 @pytest.mark.parametrize(
     ("task", "tying", "name"),
     [
-        ("lm", "none", "sgd"),
         ("lm", "pre_softmax", "adam"),
-        ("mt", "three_way", "adamw"),
         ("mt", "cross_layer", "adamw"),
+        pytest.param("lm", "none", "adamw", marks=pytest.mark.slow),
+        pytest.param("mt", "three_way", "adamw", marks=pytest.mark.slow),
     ],
 )
 def test_step_and_average_never_wait_for_the_device(task, tying, name):
