@@ -1,12 +1,11 @@
-"""Speed and memory of tietrain's training step against a plain loop written by hand, as ratios from one run.
+"""Speed of tietrain beside its peers, from one run: a table per task, the machine's ceilings, and growth with size.
 
-    python scripts/bench.py [lm] [mt] [ties] [start] [decode] [durable] [grid] [text]
+    python scripts/bench.py [lm] [mt] [decode] [growth] [ties] [start] [durable] [grid] [text] [threads]
         [--root DIR] [--rounds N] [--threads N] [--sentences N] [--megabytes N]
 
-The reference is the plainest fast code: fused query-key-value product, PyTorch's fused attention, one cross-entropy
-over all logits, AdamW, clipping. Both arms run the same batches in turn in one process; a ratio is the median over
-rounds of (reference seconds / tietrain seconds), so above 1 tietrain is faster. Memory is the peak of a process of
-its own for each arm. With --root, translation runs on multi30k_en_de from that folder, else on the generated corpus.
+The first four are the default. All arms take the same batches in turn in one process; a ratio is the median over rounds of
+(peer's CPU seconds / tietrain's), so above 1 tietrain is faster. Memory is the peak of a process of its own for each arm.
+With --root, translation runs on multi30k_en_de from that folder, else on the generated corpus.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from bench_decoding import BEAM, N_TOKENS, bench_decoding, random_sources, real_sources
 from bench_durable import bench_durable
 from bench_grid import bench_grid
+from bench_peers import PEERS, Step
 from bench_text import bench_text
+from bench_threads import bench_threads
 from tietrain.config import RunConfig, TyingConfig
 from tietrain.config.compose import compose_config
 from tietrain.config.keys import tying_choices
@@ -39,10 +38,11 @@ from tietrain.config.layout import make_layout, make_shape
 from tietrain.data.batches.batching import Batch, Batches
 from tietrain.data.batches.windows import LmBatches
 from tietrain.data.prepare import prepare
-from tietrain.data.tokenizer import PAD_ID
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
 from tietrain.plan.catalogue import Scheme, load_scheme
+from tietrain.plan.flops import count_flops, length_units, shape_of
+from tietrain.plan.plan import TyingPlan
 from tietrain.plan.schemes import make_plan
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.optim import build_optimizer, train_step
@@ -64,117 +64,28 @@ MT += ["train.batch_tokens=4096", "model.positions=learned", "model.max_len=257"
 # The shape of a MarianMT: biases everywhere, norms after, sinusoids.
 DECODE = ["model.positions=sinusoidal", "model.norm_position=post", "model.output_bias=true"]
 DECODE += ["model.attn_bias=true", "model.ffn_bias=true", "model.norm_bias=true"]
-PARTS = ("lm", "mt", "ties", "start", "decode", "durable", "grid", "text")
+TABLES = ("lm", "mt", "decode", "growth")
+PARTS = (*TABLES, "ties", "start", "durable", "grid", "text", "threads")
+PRECISIONS = ("fp32", "bf16")
 
 
-class Block(nn.Module):
-    """A pre-norm layer by hand: causal or masked self-attention, optional cross-attention, feed-forward."""
-
-    def __init__(self, d: int, h: int, f: int, cross: bool):
-        super().__init__()
-        self.h = h
-        self.norms = nn.ModuleList(nn.LayerNorm(d, bias=False) for _ in range(3 if cross else 2))
-        self.qkv, self.o = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d, bias=False)
-        if cross:
-            self.q, self.kv, self.cross_o = (
-                nn.Linear(d, d, bias=False),
-                nn.Linear(d, 2 * d, bias=False),
-                nn.Linear(d, d, bias=False),
-            )
-        self.up, self.down = nn.Linear(d, f, bias=False), nn.Linear(f, d, bias=False)
-
-    def heads(self, x: Tensor) -> Tensor:
-        return x.view(x.shape[0], x.shape[1], self.h, -1).transpose(1, 2)
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, **mask) -> Tensor:
-        return (
-            F.scaled_dot_product_attention(self.heads(q), self.heads(k), self.heads(v), **mask)
-            .transpose(1, 2)
-            .reshape(q.shape)
-        )
-
-    def forward(
-        self, x: Tensor, mask: Tensor | None, memory: Tensor | None = None, memory_mask: Tensor | None = None
-    ) -> Tensor:
-        q, k, v = self.qkv(self.norms[0](x)).chunk(3, -1)
-        x = x + self.o(self.attend(q, k, v, attn_mask=mask, is_causal=mask is None))
-        if memory is not None:
-            k, v = self.kv(memory).chunk(2, -1)
-            x = x + self.cross_o(self.attend(self.q(self.norms[1](x)), k, v, attn_mask=memory_mask))
-        return x + self.down(F.gelu(self.up(self.norms[-1](x))))
-
-
-class ByHand(nn.Module):
-    """The reference model: one table for all readings, learned positions, encoder where there are sources."""
-
-    def __init__(self, config: RunConfig, vocab_size: int):
-        super().__init__()
-        m, cross = config.model, config.task.name == "mt"
-        self.table = nn.Embedding(vocab_size, m.d_model)
-        nn.init.normal_(self.table.weight, std=0.02)
-        sides = 2 if cross else 1
-        self.positions = nn.ModuleList(nn.Embedding(m.max_len, m.d_model) for _ in range(sides))
-        self.final = nn.ModuleList(nn.LayerNorm(m.d_model, bias=False) for _ in range(sides))
-        self.decoder = nn.ModuleList(Block(m.d_model, m.n_heads, m.d_ff, cross) for _ in range(m.n_layers))
-        self.encoder = nn.ModuleList(
-            Block(m.d_model, m.n_heads, m.d_ff, False) for _ in range(m.n_layers if cross else 0)
-        )
-
-    def embed(self, ids: Tensor, side: int) -> Tensor:
-        return self.table(ids) * self.table.embedding_dim**0.5 + self.positions[side].weight[: ids.shape[1]]
-
-    def forward(self, src_ids: Tensor | None, tgt_ids: Tensor) -> Tensor:
-        memory = mask = None
-        if src_ids is not None:
-            mask = (src_ids != PAD_ID)[:, None, None]
-            memory = self.embed(src_ids, 1)
-            for block in self.encoder:
-                memory = block(memory, mask)
-            memory = self.final[1](memory)
-        x = self.embed(tgt_ids, 0)
-        for block in self.decoder:
-            x = block(x, None, memory, mask)
-        return F.linear(self.final[0](x), self.table.weight)
-
-
-def hand_arm(config: RunConfig, vocab_size: int) -> Callable[[Batch], None]:
-    """One training step of the reference."""
-    model = ByHand(config, vocab_size).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-
-    def step(batch: Batch) -> None:
-        logits = model(batch.sources.get("encoder"), batch.tgt_in_ids)
-        loss = F.cross_entropy(
-            logits.flatten(0, 1),
-            batch.tgt_out_ids.flatten(),
-            ignore_index=PAD_ID,
-            label_smoothing=config.task.label_smoothing,
-        )
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    return step
-
-
-def our_arm(config: RunConfig, vocab_size: int) -> Callable[[Batch], None]:
-    """One training step of tietrain, as its loop takes it."""
+def plan_of(config: RunConfig, vocab_size: int) -> TyingPlan:
     names = make_layout(config).stacks
     shape = make_shape(config, dict.fromkeys(names, vocab_size), dict.fromkeys(names, "joint"))
-    plan = make_plan(shape, config.tying.ties)
-    model = Transformer(plan, dropout=config.model.dropout, tables=config.model.table_values)
+    return make_plan(shape, config.tying.ties)
+
+
+def our_arm(config: RunConfig, vocab_size: int) -> Step:
+    """One training step of tietrain, as its loop takes it."""
+    model = Transformer(plan_of(config, vocab_size), dropout=config.model.dropout, tables=config.model.table_values)
     model.initialize(config.seed)
     optimizer = build_optimizer(model, config.optim)
     hardware = resolve_hardware(config.hardware)
 
-    def loss(model: nn.Module, batch: Batch) -> LossSum:
+    def loss(model: torch.nn.Module, batch: Batch) -> LossSum:
         return batch_loss(model, batch, config.task.label_smoothing)
 
     return lambda batch: train_step(model, optimizer, batch, loss, hardware=hardware, clip_norm=1.0, seed=1, step=1)
-
-
-ARMS = {"by hand": hand_arm, "tietrain": our_arm}
 
 
 def random_lm_batches(config: RunConfig) -> Callable[[int], Batch]:
@@ -205,31 +116,52 @@ def corpus_batches(config: RunConfig) -> tuple[Callable[[int], Batch], int, dict
     return lambda i: batches.batch(0, i % batches.n_batches(0)), size, padding_efficiency(batches)
 
 
-def paired_ratios(
-    arms: dict[str, Callable[[Batch], None]], batch: Callable[[int], Batch], rounds: int
-) -> dict[str, list[float]]:
-    """Arm -> seconds of the first arm over seconds of this arm, one a round; all arms take the same batch in turn."""
-    first = next(iter(arms))
-    ratios: dict[str, list[float]] = {name: [] for name in arms}
+def seconds_in_turn(arms: dict[str, Step], batch: Callable[[int], Batch], rounds: int) -> dict[str, list[float]]:
+    """Arm -> CPU seconds of each round; all arms take the same batch in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
     for i in range(-2, rounds):  # two rounds of warm-up
-        seconds = {}
         # The order turns every round, so that no arm always runs on the other's warm caches.
         for name in list(arms) if i % 2 else reversed(arms):
-            began = time.perf_counter()
+            began = time.process_time()
             arms[name](batch(i))
-            seconds[name] = time.perf_counter() - began
-        if i >= 0:
-            for name in arms:
-                ratios[name].append(seconds[first] / seconds[name])
-    return ratios
+            if i >= 0:
+                seconds[name].append(time.process_time() - began)
+    return seconds
 
 
-def show(title: str, ratios: list[float]) -> None:
-    quarter = statistics.quantiles(ratios, n=4)
-    print(
-        f"  {title:<44} {statistics.median(ratios):6.3f}   (quartiles {quarter[0]:.3f} to {quarter[2]:.3f}, {len(ratios)} rounds)",
-        flush=True,
-    )
+def ratios_of(seconds: list[float], ours: list[float]) -> str:
+    """Median and quartiles of a peer's seconds over ours."""
+    ratios = [a / b for a, b in zip(seconds, ours, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:5.2f} ({low:.2f} to {high:.2f})"
+
+
+@dataclass
+class Ceilings:
+    """What this machine reaches. product: precision -> FLOP per CPU second of a matrix product. copied: bytes per second."""
+
+    product: dict[str, float]
+    copied: float
+
+
+def measure_ceilings() -> Ceilings:
+    """With as many threads as torch has now; the best of ten."""
+
+    def best(action: Callable[[], object]) -> float:
+        seconds = []
+        for _ in range(10):
+            began = time.process_time()
+            action()
+            seconds.append(time.process_time() - began)
+        return min(seconds)
+
+    size, product = 2048, {}
+    for precision, dtype in zip(PRECISIONS, (torch.float32, torch.bfloat16), strict=True):
+        matrix = torch.randn(size, size, dtype=dtype)
+        product[precision] = 2 * size**3 / best(lambda matrix=matrix: matrix @ matrix)
+    source = torch.zeros(2**26)
+    target = torch.empty_like(source)
+    return Ceilings(product, source.nbytes / best(lambda: target.copy_(source)))
 
 
 def peak_of_this_process() -> int:
@@ -238,9 +170,9 @@ def peak_of_this_process() -> int:
     return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024  # type: ignore[union-attr]
 
 
-def peak_bytes(task: str, arm: str, options: argparse.Namespace) -> int:
+def peak_bytes(task: str, arm: str, precision: str, options: argparse.Namespace) -> int:
     """Peak memory of a process that takes three steps of one arm."""
-    words = [sys.executable, __file__, task, "--memory-of", arm, "--threads", str(options.threads)]
+    words = [sys.executable, __file__, task, "--memory-of", arm, precision, "--threads", str(options.threads)]
     words += ["--root", options.root] if options.root else []
     return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
 
@@ -257,20 +189,67 @@ def setting(
     return (config, *corpus_batches(config))
 
 
-def bench_task(task: str, options: argparse.Namespace) -> None:
-    config, batch, vocab_size, efficiency = setting(task, options)
-    m = config.model
-    print(
-        f"{task}: d_model {m.d_model} x {m.n_layers}, {config.train.batch_tokens} tokens per step, fp32, {options.threads} threads"
-    )
-    ratios = paired_ratios({name: make(config, vocab_size) for name, make in ARMS.items()}, batch, options.rounds)
-    show("speed, by hand = 1", ratios["tietrain"])
-    peaks = {arm: peak_bytes(task, arm, options) for arm in ARMS}
-    print(
-        f"  {'peak memory, by hand = 1':<44} {peaks['tietrain'] / peaks['by hand']:6.3f}   ({peaks['tietrain'] / 2**20:.0f} MiB)"
-    )
+def bench_task(task: str, options: argparse.Namespace, ceilings: Ceilings) -> None:
+    """Print a table: every arm in every precision, with its share of what a matrix product reaches."""
+    for precision in PRECISIONS:
+        config, batch, vocab_size, efficiency = setting(task, options, f"hardware.precision={precision}")
+        m = config.model
+        print(
+            f"\n{task}, {precision}: d_model {m.d_model} x {m.n_layers}, about {config.train.batch_tokens} tokens per step,"
+            f" {options.threads} threads, {options.rounds} rounds"
+        )
+        arms = {"tietrain": our_arm(config, vocab_size)}
+        for name, make in PEERS[task].items():
+            try:
+                arms[name] = make(config, vocab_size)
+            except ImportError as e:
+                print(f"  {name} is left out: {e}")
+        seconds = seconds_in_turn(arms, batch, options.rounds)
+        plan = plan_of(config, vocab_size)
+        ledger = count_flops(plan)
+        flops = sum(ledger.training(length_units(shape_of(plan), batch(i).lengths)) for i in range(options.rounds))
+        tokens = sum(batch(i).n_tokens for i in range(options.rounds))
+        print(f"  {'':<22} {'tokens/CPU s':>12} {'of product':>10} {'peak MiB':>8}   its seconds, tietrain = 1")
+        for name, took in seconds.items():
+            share = flops / sum(took) / ceilings.product[precision]
+            peak = peak_bytes(task, name, precision, options) / 2**20
+            ratio = ratios_of(took, seconds["tietrain"])
+            print(f"  {name:<22} {tokens / sum(took):12,.0f} {share:10.0%} {peak:8,.0f}   {ratio}", flush=True)
     for stack, share in efficiency.items():
-        print(f"  {'padding efficiency, ' + stack:<44} {share:6.3f}")
+        print(f"  real share of positions, {stack}: {share:.3f}")
+
+
+# Dimension -> settings of ever larger models; the others stay as in `LM`.
+GROWTH = {
+    "width": [[f"model.d_model={d}", f"model.d_ff={4 * d}"] for d in (128, 256, 512, 768)],
+    "depth": [[f"model.n_layers={n}"] for n in (2, 4, 8, 16)],
+    "length": [[f"task.window={n}", f"model.max_len={n + 1}"] for n in (128, 256, 512, 1024)],
+    "vocabulary": [[f"model.vocab_size={n}"] for n in (2048, 8192, 16384, 32768)],
+}
+
+
+def bench_growth(options: argparse.Namespace) -> None:
+    """Print how the least seconds of a step grow with the ledger's FLOPs: the exponent of a power law, fitted to each dimension."""
+    print(f"\ngrowth: seconds of a step of 4096 tokens against FLOPs, fp32, {options.threads} threads, least of 4")
+    everything = []
+    for dimension, sizes in GROWTH.items():
+        points = []
+        for size in sizes:
+            config, batch, vocab_size, _ = setting("lm", options, "train.batch_tokens=4096", *size)
+            plan = plan_of(config, vocab_size)
+            ledger = count_flops(plan)
+            took = seconds_in_turn({"tietrain": our_arm(config, vocab_size)}, batch, 4)["tietrain"]
+            points.append((ledger.training(length_units(shape_of(plan), batch(0).lengths)), min(took)))
+        everything += points
+        shown = ", ".join(f"{flops:.1e}: {took:.2f} s" for flops, took in points)
+        print(f"  {dimension:<11} exponent {exponent(points):.3f}   {shown}", flush=True)
+    print(f"  {'all':<11} exponent {exponent(everything):.3f}")
+
+
+def exponent(points: list[tuple[float, float]]) -> float:
+    """Slope of log seconds over log FLOPs by least squares."""
+    flops, seconds = np.log(np.array(points)).T
+    return float(np.polyfit(flops, seconds, 1)[0])
 
 
 def bench_ties(options: argparse.Namespace) -> None:
@@ -278,14 +257,15 @@ def bench_ties(options: argparse.Namespace) -> None:
     for task in ("lm", "mt"):
         base, batch, vocab_size, _ = setting(task, options, "model.n_layers=6", "train.batch_tokens=2048")
 
-        def arm(scheme: Scheme, base: RunConfig = base, size: int = vocab_size) -> Callable[[Batch], None]:
+        def arm(scheme: Scheme, base: RunConfig = base, size: int = vocab_size) -> Step:
             return our_arm(replace(base, tying=TyingConfig(scheme.example)), size)
 
         untied = arm(load_scheme("none"))
         print(f"{task}: each tie against none at equal shape, 6 layers per stack, above 1 is faster than none")
         for scheme in map(load_scheme, tying_choices()):
             if task in scheme.plans() and scheme.name != "none":
-                show(scheme.name, paired_ratios({"none": untied, "tied": arm(scheme)}, batch, options.rounds)["tied"])
+                seconds = seconds_in_turn({"tied": arm(scheme), "none": untied}, batch, options.rounds)
+                print(f"  {scheme.name:<22} {ratios_of(seconds['none'], seconds['tied'])}", flush=True)
 
 
 def bench_start(options: argparse.Namespace) -> None:
@@ -334,33 +314,44 @@ def bench_decode(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=PARTS)
+    parser.add_argument("parts", nargs="*", default=list(TABLES), choices=PARTS)
     parser.add_argument("--root", help="folder that holds multi30k/", default=os.environ.get("TIETRAIN_DATA"))
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sentences", type=int, default=1000, help="that are decoded")
     parser.add_argument("--megabytes", type=int, default=30, help="of the text that is prepared")
-    parser.add_argument("--memory-of", choices=list(ARMS), help=argparse.SUPPRESS)
+    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory_of:
-        config, batch, vocab_size, _ = setting(options.parts[0], options)
-        step = ARMS[options.memory_of](config, vocab_size)
-        for i in range(3):
-            step(batch(i))
-        print(peak_of_this_process())
+        print(memory_of(options.parts[0], *options.memory_of, options))
         return
-    print(f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f} before the start")
+    ceilings = measure_ceilings()
+    print(
+        f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f} before the start; a CPU second: product"
+        f" {', '.join(f'{name} {flops / 1e9:.0f} GFLOP' for name, flops in ceilings.product.items())}, copy {ceilings.copied / 1e9:.1f} GB"
+    )
     for part in options.parts:
         others = {
+            "growth": bench_growth,
             "ties": bench_ties,
             "start": bench_start,
             "decode": bench_decode,
             "durable": lambda o: bench_durable(o.threads),
             "grid": lambda o: bench_grid(min(o.rounds, 3)),
             "text": lambda o: bench_text(o.megabytes),
+            "threads": lambda o: bench_threads(),
         }
-        others.get(part, lambda o, part=part: bench_task(part, o))(options)
+        others.get(part, lambda o, part=part: bench_task(part, o, ceilings))(options)
+
+
+def memory_of(task: str, arm: str, precision: str, options: argparse.Namespace) -> int:
+    """Peak bytes of this process after three steps of one arm."""
+    config, batch, vocab_size, _ = setting(task, options, f"hardware.precision={precision}")
+    step = {"tietrain": our_arm, **PEERS[task]}[arm](config, vocab_size)
+    for i in range(3):
+        step(batch(i))
+    return peak_of_this_process()
 
 
 if __name__ == "__main__":

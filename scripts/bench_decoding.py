@@ -6,7 +6,6 @@ all beams stay alive. Seconds are those of the CPU, of one thread: they hold on 
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench_peers import marian_model
 from tietrain.config import RunConfig
 from tietrain.config.layout import make_shape
 from tietrain.data.batches import pairs
@@ -84,26 +84,7 @@ def batches_of(sources: Sources) -> list[Tensor]:
 
 def transformers_decoder(config: RunConfig) -> Decoder:
     """MarianMT of the same shape; ImportError if transformers is not installed."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from transformers import MarianConfig, MarianMTModel
-
-    m = config.model
-    sides: dict[str, int] = {}
-    for side in ("encoder", "decoder"):
-        sides |= {f"{side}_layers": m.n_layers, f"{side}_attention_heads": m.n_heads, f"{side}_ffn_dim": m.d_ff}
-    marian = MarianConfig(
-        vocab_size=m.vocab_size,
-        d_model=m.d_model,
-        **sides,
-        activation_function=m.activation,
-        scale_embedding=True,
-        pad_token_id=PAD_ID,
-        bos_token_id=BOS_ID,
-        eos_token_id=EOS_ID,
-        decoder_start_token_id=BOS_ID,
-        forced_eos_token_id=None,
-    )
-    model = MarianMTModel(marian).eval()
+    model = marian_model(config, config.model.vocab_size).eval()
     model.final_logits_bias[0, EOS_ID] = NEVER
 
     def decode(sources: Sources) -> None:

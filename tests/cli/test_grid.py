@@ -10,9 +10,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from tietrain.cli.main import main
 from tietrain.cli.status import read_status
+from tietrain.config import hydra_parts
 from tietrain.errors import StorageError
 from tietrain.runs import record as runs
 from tietrain.runs.metrics import read_metrics
@@ -136,6 +138,22 @@ def test_finished_cells_are_found_however_they_are_typed(again, grid):
         assert ran.code == 0 and "grid: 2 skipped\n" in ran.err
     assert {seed: (path / runs.RUN).stat().st_mtime_ns for seed, path in cells().items()} == before
     assert Counter(row.state for row in read_status(Path("outputs/grid"))) == {"done": 2}
+
+
+def test_cells_are_composed_once(again, monkeypatch):
+    composed = []
+    compose = ConfigLoaderImpl.load_sweep_config
+
+    def watched(self, master_config, sweep_overrides):
+        composed.append(next(word for word in sweep_overrides if word.startswith("seed=")))
+        return compose(self, master_config, sweep_overrides)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", watched)
+    assert again("seed=1,2").code == 0
+    assert composed == ["seed=1", "seed=2"] and ConfigLoaderImpl.load_sweep_config is watched
+    monkeypatch.setattr(hydra_parts, "MAX_KEPT", 1)
+    assert again("seed=1,2").code == 0
+    assert composed[2:] == ["seed=1", "seed=2", "seed=2"]
 
 
 def test_same_code_runs_again_what_another_version_finished(again):

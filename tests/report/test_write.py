@@ -51,7 +51,7 @@ def test_write_report_files(study):
     root, paths = study
     names = {path.name for path in paths.files}
     drawn = {f"{task}_{figure}.{ext}" for task in ("lm", "mt") for figure in FIGURES for ext in ("png", "svg", "csv")}
-    kinds = ("arms.tex", "verdicts.tex", "method.txt", "convergence.csv")
+    kinds = ("arms.tex", "verdicts.tex", "method.txt", "convergence.csv", "differences.pdf")
     texts = {f"{task}_{name}" for task in ("lm", "mt") for name in kinds}
     assert names == drawn | texts | {
         "report.html",

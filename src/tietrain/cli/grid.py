@@ -25,11 +25,11 @@ from tietrain.cli.registry import say_unread
 from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, only_swept, parse_overrides, to_run_config
 from tietrain.config.hydra_errors import hydra_error
-from tietrain.config.hydra_parts import RunMode, split_sweep, typed
+from tietrain.config.hydra_parts import RunMode, cells_composed_once, split_sweep, typed
 from tietrain.errors import SettingsError, TietrainError, eprint, system_refusal
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import check_study, held, make_own_folder, scratch
-from tietrain.train import job
+from tietrain.train import devices, job
 from tietrain.train.experiment import Experiment
 from tietrain.train.outcome import Outcome
 from tietrain.train.place import known_places, new_place
@@ -163,10 +163,11 @@ def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> in
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)  # each cell says itself why it has no value
     # Cells of a grid can run on other machines, which share its folder but not /tmp.
+    devices.remember_visible()
     with scratch(study or Path(tempfile.gettempdir()), "grid") as folder:
         outcomes = Outcomes(folder)
         try:
-            with launchers.passing_on_signals(outcomes.stopped) if study else nullcontext():
+            with launchers.passing_on_signals(outcomes.stopped) if study else nullcontext(), cells_composed_once():
                 app()
         except (HydraException, OmegaConfBaseException, YAMLError) as e:
             raise hydra_error(e, words) from None
@@ -194,6 +195,7 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
         words: the overrides of the command line, which tell what a grid sweeps.
     """
     outcomes = Outcomes()
+    devices.show_hidden()
     if launchers.in_worker():
         launchers.ignore_signals()
         launchers.end_with_grid(outcomes.path.parent)

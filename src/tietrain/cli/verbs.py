@@ -287,6 +287,35 @@ def audit(args: argparse.Namespace) -> int:
     return 1 if found.broken else 0
 
 
+@verb("similarity", DIRECTORY)
+def similarity(args: argparse.Namespace) -> int:
+    """Say whether tied token tables resemble the input or the output tables of untied runs.
+
+    The runs need train.keep_tables=true. Writes a page, a figure for each tied arm, and all numbers into DIRECTORY/similarity.
+    """
+    from tietrain.report.pages.similarity_page import write_similarity
+
+    page, headlines = write_similarity(args.directory, _word_classes)
+    return answer(args, {"page": str(page), "headlines": headlines}, [*headlines, str(page)])
+
+
+def _word_classes(directory: Path, stack: str) -> dict[int, str]:
+    """Row of a run's token tables -> class of the word that it stands for; empty unless its text was generated."""
+    from tietrain.config.stored import read_run_config
+    from tietrain.data.grammar.classes import word_classes
+    from tietrain.data.sources.corpora import grammar_settings
+    from tietrain.data.vocabularies import load_vocabularies
+
+    config = read_run_config(directory)
+    if config.data.format != "grammar":
+        return {}
+    settings = grammar_settings(config.data, config.task.name)
+    classes = word_classes(settings, settings.columns[-1])
+    pieces = load_vocabularies(directory, [stack], runs.read_record(directory).fingerprints)[stack].pieces
+    words = {row: piece[1:] for row, piece in enumerate(pieces) if piece.startswith("\u2581")}  # a blank begins a word
+    return {row: classes[word] for row, word in words.items() if word in classes}
+
+
 @verb(
     "compare",
     argument("run_a", type=Path, help="a finished run directory"),

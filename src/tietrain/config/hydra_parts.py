@@ -3,10 +3,12 @@
 import argparse
 import copy
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins import (
     file_config_source,
@@ -21,7 +23,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from tietrain.config.keys import ALL, unknown_flag
 from tietrain.config.scheme_options import find_ties, split_choice
@@ -35,11 +37,15 @@ __all__ = [
     "OverridesParser",
     "RunMode",
     "add_folders",
+    "cells_composed_once",
     "parse_flags",
     "register_sources",
     "split_sweep",
     "typed",
 ]
+
+# Composed cells that are kept at most; each takes 0.2 MB.
+MAX_KEPT = 200
 
 
 class _Uncopied(ConfigSource):
@@ -110,6 +116,29 @@ def add_folders(folders: Iterable[str]) -> None:
     for folder in folders:
         path.prepend("command-line", f"file://{os.path.abspath(folder)}", anchor="schema")  # which must be last
     loader.repository = ConfigRepository(path)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def cells_composed_once() -> Iterator[None]:
+    """Let Hydra, which composes all cells of a grid to check them, compose none again when it runs them."""
+    compose = ConfigLoaderImpl.load_sweep_config
+    kept: dict[tuple[str, ...], DictConfig] = {}
+
+    def load_sweep_config(
+        loader: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        if (cell := kept.pop(tuple(sweep_overrides), None)) is not None:
+            return cell
+        cell = compose(loader, master_config, sweep_overrides)
+        if len(kept) < MAX_KEPT:
+            kept[tuple(sweep_overrides)] = cell
+        return cell
+
+    ConfigLoaderImpl.load_sweep_config = load_sweep_config  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.load_sweep_config = compose  # type: ignore[method-assign]
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:

@@ -114,6 +114,8 @@ class TrainConfig:
     probe_every: Optional[int] = setting(None, ge=1, identity=False, absent=None)
     """Steps between two looks at the gradients of shared parameters, each use apart; null for none. A look takes one more
     forward and backward pass."""
+    keep_tables: bool = setting(False, identity=False, absent=False)
+    """Whether the token tables are kept at the start and at each fifth of the budget, for `tietrain similarity`."""
     average: str = setting("none", choices=("none", "last", "best"), tunable=True)
     """Weights that are scored: those of the best evaluation, or the mean of those of the last or best n_averaged. Best
     is lowest nats per token on valid."""
@@ -141,7 +143,9 @@ class HardwareConfig:
     """The device and its speed; results differ by rounding at most."""
 
     device: str = setting("auto", choices=("auto", "cpu", "cuda"), at_eval=True)
-    """Device."""
+    """Device; cuda:3 is cuda with hardware.gpu=3."""
+    gpu: Optional[int] = setting(None, when("hardware.device", "auto", "cuda"), ge=0, identity=False)
+    """Which of the GPUs that the process sees; null takes the first that no other run holds."""
     precision: str = setting("auto", choices=("auto", "fp32", "bf16"), at_eval=True)
     """Numbers of the forward pass; auto is bf16 if the device computes it fast, and what it became in a study stays."""
     compile: bool = setting(False, identity=False, at_eval=True)
@@ -158,4 +162,8 @@ class HardwareConfig:
     """Source of peak_flops."""
 
     def __post_init__(self) -> None:
+        kind, _, index = self.device.partition(":")
+        if kind == "cuda" and index.isdecimal():
+            self.device = kind
+            self.gpu = int(index)
         check_section(self, "hardware.")

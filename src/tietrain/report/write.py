@@ -84,6 +84,7 @@ def write_report(directory: Path, *, tensorboard: bool = False) -> ReportPaths:
         for drawing in drawings[c.slug]:
             stem = f"{c.slug}_{drawing.name}"
             files |= {f"{stem}.svg": drawing.svg, f"{stem}.png": drawing.png, f"{stem}.csv": csv_text(drawing.data)}
+            files |= {f"{stem}.pdf": drawing.pdf} if drawing.pdf else {}
         files[f"{c.slug}_arms.tex"] = latex.arms_table(c, verdicts[c.slug])
         files[f"{c.slug}_verdicts.tex"] = latex.verdicts_table(c, verdicts[c.slug])
         if learning := convergence_rows(verdicts[c.slug]):

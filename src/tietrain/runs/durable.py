@@ -22,7 +22,7 @@ SPARE_BYTES = 1_000_000
 # Folders above a directory that may be new too: of a first checkpoint `checkpoints`, the run and the study.
 N_SYNCED = 3
 # Names that tietrain gives to weights, and to what is written beside a file or folder of a run before it is renamed.
-WEIGHTS = re.compile(r"(step|evaluated)_\d{8,}|best|best_before|average|final")
+WEIGHTS = re.compile(r"(step|evaluated|tables)_\d{8,}|best|best_before|average|final")
 TEXTS = r"(hypotheses|references|sources(\..+)?)\..+\.txt"
 FILES = (
     rf"(run|plan|ledger|audit|eval(_.+)?)\.json|config\.yaml|metrics\.jsonl|eval_documents\.jsonl|{TEXTS}|vocabulary"

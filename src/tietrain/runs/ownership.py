@@ -104,6 +104,12 @@ def make_own_folder(folder: Path) -> bool:
     return True
 
 
+def make_marked_folder(folder: Path) -> None:
+    """Make a folder with the mark, or find it; SettingsError if it holds files and has no mark."""
+    if not make_own_folder(folder) and not is_marked(folder):
+        _refuse(str(folder), "tietrain did not make it", "give your folder another name")
+
+
 def is_marked(folder: Path) -> bool:
     """Whether `make_own_folder` made a folder."""
     try:

@@ -7,8 +7,9 @@ import torch
 
 from tietrain.config.identity import config_hash
 from tietrain.data.prepare import prepare
-from tietrain.errors import DataError, PeerError
+from tietrain.errors import DataError, PeerError, eprint
 from tietrain.model.transformer import Transformer
+from tietrain.train.devices import leased
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware, resolve_hardware
 from tietrain.train.optim import add_gradients, with_dropout
@@ -46,9 +47,10 @@ def _follow(experiment: Experiment, team: Team) -> dict[str, Any]:
         problem = "its settings, text or vocabularies are not those of process 0"
         raise DataError(f"process {team.rank}", problem, "give all hosts the same files and the same command")
     hardware = resolve_hardware(config.hardware, order["precision"])
-    model = experiment.build_model().to(hardware.device)
-    team.wait_for_all()
-    return obey(team, task, model, hardware, config.seed)
+    with leased(hardware, eprint, waits=False) as hardware:
+        model = experiment.build_model().to(hardware.device)
+        team.wait_for_all()
+        return obey(team, task, model, hardware, config.seed)
 
 
 def obey(team: Team, task: Task, model: Transformer, hardware: Hardware, seed: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from tietrain.runs.ownership import held, make_own_folder
 from tietrain.runs.reading import is_there
 from tietrain.runs.record import RunRecord
 from tietrain.runs.seal import make_seal
+from tietrain.train.devices import leased
 from tietrain.train.experiment import Experiment
 from tietrain.train.final_scores import eval_json, score_all
 from tietrain.train.outcome import Outcome, outcome_of_error, valid_score
@@ -35,6 +37,7 @@ from tietrain.train.trackers import Trackers, check_installed
 if TYPE_CHECKING:
     from tietrain.data.prepared import Prepared
     from tietrain.model.transformer import Transformer
+    from tietrain.train.hardware import Hardware
     from tietrain.train.processes import Team
 
 Log = Callable[[str], None]
@@ -113,8 +116,17 @@ def _run(experiment: Experiment, record: RunRecord, team: Team | None) -> Outcom
 
     began = time.monotonic()
     try:
-        with StopRequest() as stop, Trackers(experiment, log) as trackers:
-            _train_and_score(experiment, record, log, stop, trackers, team)
+        with StopRequest() as stop, Trackers(experiment, log) as trackers, ExitStack() as to_the_end:
+            experiment, prepared = _prepare(experiment, record, log, stop)
+
+            # torch and everything above it is imported only now: settings and data errors come at once.
+            from tietrain.train.hardware import resolve_hardware
+
+            hardware = resolve_hardware(experiment.config.hardware, _settled_precision(experiment, record))
+            with stop.interruptible():
+                lease = leased(hardware, log, waits=bool(experiment.config.swept))
+                hardware = to_the_end.enter_context(lease)
+            _train_and_score(experiment, prepared, hardware, record, log, stop, trackers, team)
         outcome = Outcome(str(directory), "done", valid=valid_score(directory))
     except Stopped as e:
         outcome = outcome_of_error(e, experiment)
@@ -130,10 +142,8 @@ def _run(experiment: Experiment, record: RunRecord, team: Team | None) -> Outcom
     return outcome
 
 
-def _train_and_score(
-    experiment: Experiment, record: RunRecord, log: Log, stop: StopRequest, trackers: Trackers, team: Team | None
-) -> None:
-    """The job itself; fills the record as it goes."""
+def _prepare(experiment: Experiment, record: RunRecord, log: Log, stop: StopRequest) -> tuple[Experiment, Prepared]:
+    """Vocabularies, encoded text, plan and ledgers, in the directory too; fills the record as it goes."""
     config, directory = experiment.config, experiment.directory
     _ = experiment.plan  # a scheme that does not fit is refused before any work
     _check_before_preparing(config)
@@ -167,17 +177,28 @@ def _train_and_score(
     runs.write_json(directory / runs.LEDGER, ledger_json(experiment.plan, config))
     for line in [*record.notes, *experiment.describe()]:
         log(line)
+    return experiment, prepared
 
-    # torch and everything above it is imported only now: settings and data errors come at once.
+
+def _train_and_score(
+    experiment: Experiment,
+    prepared: Prepared,
+    hardware: Hardware,
+    record: RunRecord,
+    log: Log,
+    stop: StopRequest,
+    trackers: Trackers,
+    team: Team | None,
+) -> None:
+    """The job itself; fills the record as it goes."""
     from tietrain.model.audit import audit_model
     from tietrain.train.averaging import load_scored, save_average
     from tietrain.train.checkpoint import save_final
-    from tietrain.train.hardware import resolve_hardware
     from tietrain.train.loop import fit
     from tietrain.train.tasks import make_task
     from tietrain.train.tensorboard import add_results, final_scalars
 
-    hardware = resolve_hardware(config.hardware, _settled_precision(experiment, record))
+    config, directory = experiment.config, experiment.directory
     record.machine = hardware.describe()
     task = make_task(config, prepared, team)
     record.fingerprints["batches"] = task.batches.fingerprint

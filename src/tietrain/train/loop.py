@@ -33,6 +33,7 @@ from tietrain.train.probe import Probe
 from tietrain.train.resume import make_identity, resume
 from tietrain.train.state import Interval, TrainState
 from tietrain.train.stop import StopRequest
+from tietrain.train.tables import are_due, keep_tables
 from tietrain.train.tasks.task import Task
 from tietrain.train.telemetry import Telemetry
 from tietrain.train.trackers import Trackers
@@ -91,6 +92,8 @@ def fit(
     anatomy = Anatomy(model, optimizer, task.loss, hardware, config.optim)
     compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
     unread: list[StepSums] = []  # of the steps since the device was last waited for
+    if config.train.keep_tables and state.step == 0:
+        keep_tables(directory, model, 0)
     with Telemetry(experiment, hardware, log, trackers) as telemetry, _settled_heap():
 
         def save() -> None:
@@ -153,6 +156,9 @@ def fit(
                 with team.order("evaluate", evaluated):
                     found = _evaluate(evaluated, task, state, telemetry)
                 is_kept = note_evaluation(state, found, config.train)
+            if config.train.keep_tables and are_due(before, now):
+                _read(unread, state)
+                keep_tables(directory, model, state.step)
             if is_last or state.step % config.train.checkpoint_every == 0:
                 save()
             if is_kept:

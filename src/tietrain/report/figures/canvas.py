@@ -53,6 +53,7 @@ RC_PARAMS: dict[Any, Any] = {
     "svg.hashsalt": "tietrain",
     # Text stays text: small files, words that can be found, read aloud and edited.
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     # A label from a file is text, never a formula.
     "text.parse_math": False,
 }
@@ -74,13 +75,14 @@ ARM_ID = re.compile(r"(arm\d+)-\d+")
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure: its name, what it shows in a sentence or two, its bytes, and its data."""
+    """A figure: its name, what it shows in a sentence or two, its bytes, and its data. pdf: as a column of a paper has it."""
 
     name: str
     caption: str
     png: bytes
     svg: str
     data: list[dict[str, Any]]
+    pdf: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,13 @@ def finish(figure: Figure, name: str, caption: str, rows: list[dict[str, Any]]) 
     figure.savefig(png, format="png", dpi=figure.dpi, metadata={"Software": None})
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return Drawing(name, caption, png.getvalue(), svg.getvalue().decode("utf-8"), rows)
+
+
+def finish_pdf(figure: Figure) -> bytes:
+    """The figure for a paper: text stays text, and equal data give equal bytes."""
+    pdf = io.BytesIO()
+    figure.savefig(pdf, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+    return pdf.getvalue()
 
 
 def inline_svg(drawing: Drawing, key: str) -> str:

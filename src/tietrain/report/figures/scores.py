@@ -1,7 +1,7 @@
 """Scores: the difference of each arm to the baseline, and quality against stored parameters."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -14,13 +14,15 @@ from matplotlib.transforms import Bbox
 from tietrain.report.arms import Arm, Comparison, Stat
 from tietrain.report.figures import canvas
 from tietrain.report.pages.tables import shown_scores
-from tietrain.report.verdicts import ArmVerdict, Verdicts
+from tietrain.report.verdicts import ArmVerdict, Declared, Verdicts
 from tietrain.runs.scores import Score
 
 # Arms, and their scores over seeds.
 Points = Sequence[tuple[Arm, Stat]]
 
 WIDTH, ROW = 9.6, 0.42
+# Of a figure in a column of a paper, in inches.
+COLUMN, COLUMN_ROW = 3.3, 0.22
 FRONTIER, CEILING = "#888888", "#777777"
 # What is drawn beside BLEU; perplexity per word would show the same as per token on another scale.
 DRAWN = ("excess_bits_per_byte", "excess_nats", "ppl_token", "bits_per_byte")
@@ -38,10 +40,7 @@ def draw_differences(verdicts: Verdicts, styles: canvas.ArmStyles) -> canvas.Dra
         return None
     figure = Figure(figsize=(WIDTH, 1.0 + ROW * len(compared)), layout="constrained")
     ax = figure.subplots()
-    if declared.margin:
-        margin = declared.margin * declared.score.scale
-        ax.axvspan(-margin, margin, color=canvas.OWN, alpha=0.6, linewidth=0, zorder=0)
-    ax.axvline(0, color=canvas.INK, linewidth=1, zorder=1)
+    _draw_margin(ax, declared)
     for y, arm_verdict in enumerate(compared):
         _draw_difference(ax, y, arm_verdict, styles.of(arm_verdict.arm), declared.score)
     canvas.mark_rows(ax, [arm_verdict.arm for arm_verdict in compared], styles, width=36)
@@ -51,7 +50,34 @@ def draw_differences(verdicts: Verdicts, styles: canvas.ArmStyles) -> canvas.Dra
         f"({better} is better, {worse} is worse)"
     )
     rows = [row for arm_verdict in compared for row in _difference_rows(arm_verdict, declared.score)]
-    return canvas.finish(figure, "differences", _difference_caption(verdicts, compared), rows)
+    drawing = canvas.finish(figure, "differences", _difference_caption(verdicts, compared), rows)
+    return replace(drawing, pdf=_draw_column(compared, declared, styles))
+
+
+def _draw_column(compared: Sequence[ArmVerdict], declared: Declared, styles: canvas.ArmStyles) -> bytes:
+    """The same at the width of a column, its text not smaller than 7 points."""
+    figure = Figure(figsize=(COLUMN, 0.55 + COLUMN_ROW * len(compared)), layout="constrained")
+    ax = figure.subplots()
+    _draw_margin(ax, declared)
+    for y, arm_verdict in enumerate(compared):
+        style = styles.of(arm_verdict.arm)
+        if test := arm_verdict.test:
+            interval = [test.low * declared.score.scale, test.high * declared.score.scale]
+            ax.plot(interval, [y, y], color=style.colour, linewidth=1.5)
+        mean = (arm_verdict.difference or 0.0) * declared.score.scale
+        ax.plot([mean], [y], style.marker, color=style.colour, markersize=4)
+    canvas.mark_rows(ax, [arm_verdict.arm for arm_verdict in compared], styles, width=22)
+    ax.set_xlabel(f"difference in {declared.score.title} to {canvas.figure_text(_bases(compared), 22)}", fontsize=7.5)
+    ax.tick_params(labelsize=7)
+    return canvas.finish_pdf(figure)
+
+
+def _draw_margin(ax: Axes, declared: Declared) -> None:
+    """A line at no difference, and a band of differences that were declared not to matter."""
+    if declared.margin:
+        margin = declared.margin * declared.score.scale
+        ax.axvspan(-margin, margin, color=canvas.OWN, alpha=0.6, linewidth=0, zorder=0)
+    ax.axvline(0, color=canvas.INK, linewidth=1, zorder=1)
 
 
 def _bases(compared: Sequence[ArmVerdict]) -> str:

@@ -1,5 +1,6 @@
 """The table of arms and the table of verdicts for a paper: LaTeX with booktabs, every string escaped."""
 
+import re
 from collections.abc import Sequence
 
 from tietrain.report.arms import Comparison, make_stat
@@ -29,6 +30,9 @@ SPECIAL = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
 }
 
+# The sign of a number, as it is escaped, and not a hyphen inside a name.
+MINUS = re.compile(r"(?<![\w.])-\{\}(?=\d)")
+
 
 def escape_latex(text: str) -> str:
     """Text that LaTeX sets unchanged; a character that common fonts lack becomes a question mark.
@@ -42,26 +46,26 @@ def escape_latex(text: str) -> str:
 
 
 def arms_table(comparison: Comparison, verdicts: Verdicts) -> str:
-    """One row per arm: score, parameters, saved, FLOPs, seconds, seeds, diverged, verdict."""
-    score = verdicts.declared.score
-    header = ["arm", f"{score.title} ({verdicts.declared.split})", "parameters", "saved", "training FLOPs", "seconds"]
+    """One row per arm: score, parameters, saved, FLOPs, diverged. The best mean is bold."""
+    declared = verdicts.declared
+    score = declared.score
+    header = ["arm", f"{score.title} ({declared.split})", "parameters", "saved", "training FLOPs", "diverged"]
+    stats = [make_stat([*arm_verdict.values.values()]) for arm_verdict in verdicts.arms]
+    best = max((score.sign * stat.mean for stat in stats if stat), default=None)
     rows = []
-    for arm_verdict in verdicts.arms:
+    for arm_verdict, stat in zip(verdicts.arms, stats, strict=True):
         arm = arm_verdict.arm
+        shown = cell(score_text(stat, score))
+        is_best = stat is not None and score.sign * stat.mean == best
         row = [
-            arm.name,
-            score_text(make_stat([*arm_verdict.values.values()]), score),
             count(arm.first.params),
-            saved_text(arm.first, " parameters"),
+            saved_text(arm.first),
             stat_text(arm.total("flops"), powers),
-            stat_text(arm.total("seconds"), count),
-            str(len(arm.done)),
             f"{arm_verdict.n_diverged} of {arm_verdict.n_ended}",
-            arm_verdict.verdict,
         ]
-        rows.append(row)
-    caption = f"{comparison.title}. Mean ± standard deviation (seeds); parameters count a shared tensor once."
-    return _table([*header, "seeds", "diverged", "verdict"], rows, caption, f"tab:{comparison.slug}-arms")
+        rows.append([cell(arm.name), rf"\textbf{{{shown}}}" if is_best else shown, *map(cell, row)])
+    caption = f"{comparison.title}. Mean ± standard deviation (seeds), the best mean in bold; parameters count a shared tensor once."
+    return _table(header, rows, caption, f"tab:{comparison.slug}-arms", "l" + "r" * (len(header) - 1))
 
 
 def verdicts_table(comparison: Comparison, verdicts: Verdicts) -> str:
@@ -72,22 +76,31 @@ def verdicts_table(comparison: Comparison, verdicts: Verdicts) -> str:
         test = arm_verdict.test
         ps = [test.p, test.p_equivalent, test.p_not_worse] if test else [None] * 3
         difference = difference_text(arm_verdict, declared.score)
-        rows.append([arm_verdict.arm.name, difference, *map(p_text, ps), arm_verdict.verdict])
+        rows.append([*map(cell, [arm_verdict.arm.name, difference, *map(p_text, ps), arm_verdict.verdict])])
     header = ["arm", "difference [95 %]", "p Holm", "p equivalent", "p not worse", "verdict"]
     caption = f"{comparison.title}: {declared.score.title} on {declared.split}, against {declared.baseline}, over training seeds."
-    return _table(header, rows, caption, f"tab:{comparison.slug}-verdicts")
+    return _table(header, rows, caption, f"tab:{comparison.slug}-verdicts", "l" + "r" * (len(header) - 2) + "l")
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str) -> str:
-    """The first and the last column, which are words, are aligned left."""
-    head, *body = [" & ".join(map(escape_latex, row)) + r" \\" for row in (header, *rows)]
+def cell(text: str) -> str:
+    """Text as `escape_latex` sets it, with the minus signs of numbers as such.
+
+    >>> cell("-0.5 [-1.2, 0.2] of seq2seq-3")
+    '$-$0.5 {}[$-$1.2, 0.2] of seq2seq-{}3'
+    """
+    return MINUS.sub("$-$", escape_latex(text))
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str, columns: str) -> str:
+    """Cells of rows are LaTeX already. columns: how each is aligned."""
+    head, *body = [" & ".join(row) + r" \\" for row in ([*map(escape_latex, header)], *rows)]
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{table}",
-        r"\centering",
+        r"\centering\small",
         rf"\caption{{{escape_latex(caption)}}}",
         rf"\label{{{label}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(header) - 2)}l}}",
+        rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         head,
         r"\midrule",
