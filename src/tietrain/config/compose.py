@@ -38,6 +38,7 @@ from tietrain.config.match import solve
 from tietrain.config.quoting import misread, unreadable
 from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.catalogue import CONF
+from tietrain.plan.installed import found_rules
 from tietrain.plan.rules import RULES
 
 # Folders of Hydra -> what names ours.
@@ -127,7 +128,9 @@ def check_tie_option(key: str) -> None:
     parts = key.split(".")
     if parts[:2] == ["tying", "ties"] and len(parts) > 3:
         options = sorted({"rule", *(o for rule in RULES.values() for o in rule.options)})
-        if parts[3] not in options:
+        if (
+            parts[3] not in options and not found_rules()
+        ):  # options of rules of packages are known once these are loaded
             near = get_close_matches(parts[3], options, n=1)
             remedy = f"did you mean {'.'.join(parts[:3])}.{near[0]}?" if near else f"options are {', '.join(options)}"
             raise SettingsError(key, f"no tying rule has an option {parts[3]}", remedy)

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from tietrain.errors import SettingsError
-from tietrain.plan.rules import RULES
+from tietrain.plan.installed import find_rule
 from tietrain.plan.schemes import check_ties
 
 
@@ -36,7 +36,7 @@ def find_ties(path: str, ties: Any) -> dict[tuple[str, str], str]:
         return {}
     ties = ties if isinstance(ties, Mapping) else {}
     check_ties(ties)
-    known = {label: RULES[tie["rule"]].options for label, tie in ties.items()}
+    known = {label: find_rule(tie["rule"]).options for label, tie in ties.items()}
     found = {}
     for option, value in zip(stated[::2], stated[1::2], strict=True):
         labels = [label for label, options in known.items() if option in options]

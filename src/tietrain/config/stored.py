@@ -16,6 +16,7 @@ import yaml
 from tietrain.config import RunConfig, keys
 from tietrain.errors import DataError, SettingsError
 from tietrain.plan.difference import PlanRecord, record_of
+from tietrain.plan.installed import is_missing
 from tietrain.plan.slots import place_of
 from tietrain.runs import record as runs
 from tietrain.runs.reading import is_there
@@ -49,13 +50,34 @@ def read_run_config(directory: Path) -> RunConfig:
     try:
         if len(content) > MAX_YAML_BYTES:
             raise ValueError(f"{len(content):,} bytes are too many")
-        config: RunConfig = _made(RunConfig, yaml.load(content, _PlainLoader), "")
+        config: RunConfig = _made(RunConfig, _with_known_rules(yaml.load(content, _PlainLoader), directory), "")
         return config
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         problem = str(e).partition("\n")[0]
         raise DataError(str(path), f"it is not YAML ({problem})", "restore it") from None
     except TypeError as e:
         raise DataError(str(path), str(e), "restore it, or use the tietrain that wrote it") from None
+
+
+def _with_known_rules(body: Any, run: Path) -> Any:
+    """The content of `config.yaml`; ties of packages that are not installed are those of the stored plan, as groups.
+
+    Raises:
+        DataError: there is no plan, or views are part of it, which groups cannot say.
+    """
+    tying = body.get("tying") if isinstance(body, dict) else None
+    ties = tying.get("ties") if isinstance(tying, dict) else None
+    rules = [tie.get("rule") for tie in ties.values() if isinstance(tie, dict)] if isinstance(ties, dict) else []
+    if not (missing := next(filter(is_missing, rules), None)):
+        return body
+    record = stored_record(run)
+    if record.views:
+        raise DataError(str(run), f"its rule {missing} is of a package that is not here", "install the package")
+    groups: dict[str, list[str]] = {}
+    for slot, owner in record.owner.items():
+        groups.setdefault(owner, []).append(slot)
+    shared = [slots for slots in groups.values() if len(slots) > 1]
+    return body | {"tying": {"ties": {"groups": {"rule": "groups", "groups": shared}}}}
 
 
 def stored_record(run: Path) -> PlanRecord:

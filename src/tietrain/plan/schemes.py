@@ -10,8 +10,9 @@ from typing import Any
 
 from tietrain.errors import SettingsError, TyingError, check_choice
 from tietrain.plan import layer_rules, view_rules  # noqa: F401  (fill RULES)
+from tietrain.plan.installed import find_rule
 from tietrain.plan.plan import Pair, TyingPlan, resolve
-from tietrain.plan.rules import ATTENTION, RULES, Reading, Rule, choose_parts, choose_stacks, layer_blocks, rule
+from tietrain.plan.rules import ATTENTION, Reading, Rule, choose_parts, choose_stacks, layer_blocks, rule
 from tietrain.plan.slots import ModelShape, Slots, Stack
 from tietrain.plan.views import Chain
 
@@ -178,8 +179,7 @@ def check_ties(ties: Ties) -> None:
                 key, "it has no rule", f"write the option at its scheme: tying={label}:{option}:{value}"
             )
         try:
-            check_choice("rule", tie.get("rule"), RULES, TyingError)
-            defaults = RULES[tie["rule"]].options
+            defaults = find_rule(tie.get("rule")).options
             for option, value in _options(tie).items():
                 check_choice("option", option, defaults, TyingError)
                 _check_type(option, value, defaults[option])
@@ -209,7 +209,7 @@ def _check_type(option: str, value: object, default: object) -> None:
 
 def needs_joint_vocabulary(ties: Ties) -> bool:
     """Whether any chosen rule joins the vocabularies of two languages."""
-    return any(RULES[tie["rule"]].joint_vocabulary for tie in ties.values())
+    return any(find_rule(tie["rule"]).joint_vocabulary for tie in ties.values())
 
 
 def make_plan(shape: ModelShape, ties: Ties) -> TyingPlan:
@@ -225,8 +225,8 @@ def make_plan(shape: ModelShape, ties: Ties) -> TyingPlan:
     views: dict[str, Chain] = {}
     notes: list[str] = []
     # Views last, since they are of what the other rules share.
-    for label, tie in sorted(ties.items(), key=lambda item: RULES[item[1]["rule"]].readings is not None):
-        chosen = RULES[tie["rule"]]
+    for label, tie in sorted(ties.items(), key=lambda item: find_rule(item[1]["rule"]).readings is not None):
+        chosen = find_rule(tie["rule"])
         options = _options(tie)
         _check_fits(shape, label, chosen)
         try:

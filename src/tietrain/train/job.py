@@ -20,6 +20,7 @@ from tietrain.config.identity import config_hash
 from tietrain.config.match import describe_match
 from tietrain.data.cache import cache_root, check_cache
 from tietrain.errors import DataError, SettingsError, TietrainError, eprint
+from tietrain.plan.installed import origins
 from tietrain.plan.slots import check_length
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import held, make_own_folder
@@ -166,7 +167,8 @@ def _prepare(experiment: Experiment, record: RunRecord, log: Log, stop: StopRequ
     record.reason = ""
     experiment = experiment.with_vocabularies(prepared.vocabularies)
     record.plan_hash = experiment.plan.hash
-    record.notes = [*prepared.notes, *describe_match(config, experiment.vocab_sizes)]
+    rules = [tie["rule"] for tie in config.tying.ties.values()]
+    record.notes = [*prepared.notes, *describe_match(config, experiment.vocab_sizes), *origins(rules)]
     record.fingerprints |= prepared.fingerprints
     if record.declared == config.declared:  # stated by this run, not by one that it continues
         record.declared, notes = settle_primary(config, prepared)
