@@ -209,7 +209,7 @@ class Place:
     def start_several(self, size: int, cell: Cell, directory: Path) -> list[Attempt]:
         """The command of a cell, begun on some processes as torchrun begins it, in the order of their ranks."""
         several = variables(size)
-        return [self.start(cell, directory, "hardware.patience=5", environment=one) for one in several]
+        return [self.start(cell, directory, "hardware.max_wait=5", environment=one) for one in several]
 
     def run(self, cell: Cell, directory: Path, *words: str, **limits: dict[int, int]) -> Attempt:
         """The command of a cell, run to its end."""

@@ -54,7 +54,7 @@ def float64(monkeypatch):
 
 def config_of(name: str) -> RunConfig:
     task, tie = PLANS[name]
-    small_parts = {"device_batch_tokens": 20, "patience": 20.0}
+    small_parts = {"device_batch_tokens": 20, "max_wait": 20.0}
     config = tiny_config("none", task, hardware=small_parts, optim={"clip_norm": 0.1}, max_steps=5, log_every=1)
     return replace(config, tying=TyingConfig({name: tie}), model=replace(config.model, n_layers=4))
 
@@ -78,7 +78,7 @@ def run_on(
             return batch(epoch, index)
 
         try:
-            with Team(config.hardware.patience) as team:
+            with Team(config.hardware.max_wait) as team:
                 task.team = team
                 task.batches.batch = watched
                 if not team.rank:
@@ -126,7 +126,7 @@ def assert_same(one: Path, other: Path) -> None:
 def test_run_that_loses_a_process_is_saved_and_goes_on_with_any_number(tmp_path, float64, number):
     """A signal to process 1 in its third step: it is passed on, or the process is gone, or it hangs."""
     config = config_of("pre_softmax")
-    config.hardware.patience = 2.0
+    config.hardware.max_wait = 2.0
     train(tmp_path / "1", config)
 
     def at(rank: int, step: int) -> None:

@@ -60,7 +60,7 @@ def run_job(config: RunConfig, words: Sequence[str] = ()) -> Outcome:
     from tietrain.train.processes import Team
 
     try:
-        with Team(config.hardware.patience) as team:
+        with Team(config.hardware.max_wait) as team:
             if team.rank:
                 return follow(experiment, team)
             outcome = _lead(experiment, words, team)

@@ -93,12 +93,12 @@ class Team(Alone):
     What they share is dealt in turn: process r has the rows, parts and lines r, r + size, r + 2 size and so on.
 
     Args:
-        patience: seconds that processes wait for one another in work that they share.
+        max_wait: seconds that processes wait for one another in work that they share.
     Raises:
         SettingsError: the variables of torchrun are not all set. PeerError: the others did not come in time.
     """
 
-    def __init__(self, patience: float):
+    def __init__(self, max_wait: float):
         for name in VARIABLES:
             if name not in os.environ:
                 requested = f"WORLD_SIZE={os.environ['WORLD_SIZE']}"
@@ -109,7 +109,7 @@ class Team(Alone):
         self._is_signalled = False
         self._all_wait = True  # for the leader's next order
         self._store: Any = None
-        limit = timedelta(seconds=patience)
+        limit = timedelta(seconds=max_wait)
         with self._talking():
             self._store = next(iter(rendezvous("env://", timeout=limit)))[0]
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
