@@ -59,7 +59,7 @@ def host(tmp_path, monkeypatch):
 def test_page_of_python_is_true_and_leaves_the_process_as_it_was(host):
     tietrain.make_plan()  # Hydra looks for plugins once
     before = state_of_process()
-    found = doctest.testfile(str(PAGE), module_relative=False, optionflags=doctest.ELLIPSIS)
+    found = doctest.testfile(str(PAGE), module_relative=False)
     assert found.failed == 0 and found.attempted > 15
     assert state_of_process() == before
 
