@@ -14,7 +14,7 @@ from tietrain.plan.rules import RULES
 from tietrain.plan.schemes import make_plan
 
 CONF = Path(__file__).parents[2] / "conf"
-FILES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
+FILES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "claims")
 TYING = [name for group, name in FILES if group == "tying"]
 
 

@@ -6,6 +6,7 @@ from safetensors.numpy import save_file
 
 from fabricated import make_config, write_run
 from tietrain.errors import DataError
+from tietrain.report.likeness import output_likeness
 from tietrain.report.pages.similarity_page import PAGE, write_similarity
 from tietrain.report.similarity import (
     MEASURES,
@@ -17,6 +18,7 @@ from tietrain.report.similarity import (
 )
 from tietrain.runs.durable import write_directory
 from tietrain.runs.tables import FILE, folder_of
+from tietrain.runs.view import collect
 
 SHAPE = (90, 8)
 
@@ -128,6 +130,15 @@ def test_page_says_what_the_tied_table_is_like(study):
     again = page.read_bytes()
     write_similarity(study, lambda directory, stack: classes)
     assert page.read_bytes() == again
+
+
+@pytest.mark.parametrize("less_ceilings", [False, True])
+def test_likeness_of_one_run_is_a_number(study, less_ceilings):
+    write_run(study, make_config("lm", "pre_softmax", 4))
+    found = collect(study)
+    measure = output_likeness(study, found, less_ceilings=less_ceilings)
+    values = {run.seed: measure(run) for run in found if run.label == "pre_softmax"}
+    assert min(values.pop(seed) for seed in (1, 2, 3)) > 0 and values == {4: None}
 
 
 def test_refusals_say_what_is_missing(study, tmp_path_factory):

@@ -46,6 +46,9 @@ SAMPLES: dict[str, Any] = {"type": int, "holds": lambda n: 1 <= n <= 10**5, "wan
 SEED: dict[str, Any] = {"type": int, "holds": lambda n: 0 <= n < 2**32, "wanted": "a number from 0 to 4294967295"}
 CONFIGURED = (OVERRIDES, CONFIG_DIR, CONFIG_NAME)
 DECLARE = "correct what the runs declared (metric, split, baseline, margin, looks); the report shows it with its date"
+CLAIMS_FOLDER = argument(
+    "--to", type=Path, default=Path("outputs/claims"), metavar="DIR", help="folder of the verdicts"
+)
 DIRECTORY = argument("directory", type=Path, help="a study or run directory, for example outputs/demo")
 
 
@@ -261,6 +264,36 @@ def report(args: argparse.Namespace) -> int:
     say(paths.markdown.read_text(encoding="utf-8"))
     print(f"written: {paths.markdown.with_suffix('.html')} and {len(paths.files) - 1} files beside it", file=sys.stderr)
     return 0
+
+
+@verb("claims", CLAIMS_FOLDER)
+def claims(args: argparse.Namespace) -> int:
+    """List the claim cards: each published claim, its source, what is known of it here, and the budget of its grid."""
+    from tietrain.cli.claims import load_cards, read_findings
+    from tietrain.report.pages.claim_pages import list_lines
+
+    cards, found = load_cards(), read_findings(args.to)
+    body = [asdict(card) | {"finding": found[card.name].to_json() if card.name in found else None} for card in cards]
+    return answer(args, body, list_lines(cards, found))
+
+
+@verb("claim", argument("names", nargs="+", metavar="NAME", help="a card of `tietrain claims`"), CLAIMS_FOLDER)
+def claim(args: argparse.Namespace) -> int:
+    """Test published claims: run the grids of their cards, or read the runs that are there, and write verdicts and pages.
+
+    All cards whose verdicts are in one folder are counted together. Exit code 1 if a run of a grid failed.
+    """
+    from tietrain.cli.claims import grids_of, judge, keep, load_cards
+    from tietrain.cli.main import main
+    from tietrain.report.pages.claim_pages import list_lines
+
+    cards = load_cards(args.names)
+    codes = [main([*words]) for words in grids_of(cards)]
+    if stopped := [code for code in codes if code >= 128]:
+        return stopped[0]
+    found = keep(args.to, [judge(card) for card in cards])
+    answer(args, [found[card.name].to_json() for card in cards], list_lines(cards, found))
+    return 1 if any(codes) else 0
 
 
 @verb("repair", argument("run", type=Path, help="a finished run directory"))

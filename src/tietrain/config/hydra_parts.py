@@ -19,6 +19,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.core.plugins import Plugins
@@ -89,7 +90,11 @@ class _ReadOnce(importlib_resources_config_source.ImportlibResourcesConfigSource
 
 # Hydra keeps these because they have the names of its own.
 class ImportlibResourcesConfigSource(_WithOptions, _ReadOnce):
-    """Hydra's reader of our `conf/`."""
+    """Hydra's reader of our `conf/`, in which claim cards are no configurations."""
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Names in a folder."""
+        return [name for name in super().list(config_path, results_filter) if name != "claims"]
 
 
 class FileConfigSource(_WithOptions, file_config_source.FileConfigSource):

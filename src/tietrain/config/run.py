@@ -53,7 +53,7 @@ class RunConfig:
     """Whether to run again what failed in a way that would fail again."""
     same_code: bool = setting(False, identity=False)
     """Whether to run again what was finished with another version of tietrain or torch, device, precision or number of
-    threads; its files are replaced."""
+    threads or processes; its files are replaced."""
 
     def __post_init__(self) -> None:
         check_section(self, "")

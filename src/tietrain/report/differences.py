@@ -153,7 +153,8 @@ def _unlike(
 
 def _machine(run: Run) -> dict[str, Scalar]:
     hardware = {k: v for k, v in run.settings.items() if k.startswith(HARDWARE)}
-    machine = {f"machine {k}": v for k, v in run.machine.items() if k.rsplit(".", 1)[-1] not in NOT_A_CONDITION}
+    recorded = {"processes": 1} | run.machine  # older versions knew one process alone
+    machine = {f"machine {k}": v for k, v in recorded.items() if k.rsplit(".", 1)[-1] not in NOT_A_CONDITION}
     return hardware | machine
 
 

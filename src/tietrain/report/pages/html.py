@@ -94,6 +94,15 @@ def make_html(
     )
 
 
+def make_page(title: str, markdown: str) -> str:
+    """A page of Markdown of ours, without scripts, in the look of a report."""
+    template = (TEMPLATES / "page.html").read_text(encoding="utf-8")
+    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    return (
+        Environment(autoescape=True).from_string(template).render(title=title, style=style, text=_text(markdown, title))
+    )
+
+
 def _text(markdown: str, label: str) -> Markup:
     """Markdown of ours as HTML that shows HTML as text; its tables can be scrolled, and `label` names them aloud."""
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")

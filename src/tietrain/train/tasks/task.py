@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 from tietrain.data.batches.batching import Batch, Batches
 from tietrain.model.loss import LossSum, token_loss, token_nats
 from tietrain.model.transformer import Transformer, device_of
+from tietrain.train.processes import Alone
 from tietrain.train.tasks.scoring import Scores, SplitScores
 
 
 class Task(Protocol):
     """A task: batches to learn from, a loss, a quick look at `valid`, and the final scores of a split."""
+
+    team: Alone
+    """The processes that work at it; each calls the methods."""
 
     @property
     def batches(self) -> Batches:
@@ -35,7 +39,7 @@ class Task(Protocol):
 def batch_loss(model: Transformer, batch: Batch, label_smoothing: float) -> LossSum:
     """The one token loss of all tasks."""
     hidden = model(batch.sources, batch.tgt_in_ids, batch.row_seeds, batch.stack)
-    return token_loss(model, hidden, batch.tgt_out_ids, label_smoothing, batch.stack)
+    return token_loss(model, hidden, batch.tgt_out_ids, label_smoothing, batch.stack, batch.n_tokens)
 
 
 @torch.inference_mode()
@@ -43,4 +47,4 @@ def batch_nats(model: Transformer, batch: Batch) -> NDArray[np.float64]:
     """Plain nats of each target position of a batch, [B, T]; 0 where nothing is scored."""
     batch = batch.to(device_of(model))
     hidden = model(batch.sources, batch.tgt_in_ids, stack=batch.stack)
-    return token_nats(model, hidden, batch.tgt_out_ids, batch.stack).cpu().numpy()
+    return token_nats(model, hidden, batch.tgt_out_ids, batch.stack, batch.n_tokens).cpu().numpy()

@@ -1,0 +1,100 @@
+"""Claim cards from the command line: every card fits its grid, exact ones hold, verdicts are kept and never overwrite a user's files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tietrain.cli.claims import grids_of, load_cards, pages_of, read_findings
+from tietrain.cli.grid import split_cells, sweeper_of
+from tietrain.config.compose import compose_config, compose_grid, initialized
+from tietrain.config.identity import flat_settings
+from tietrain.report.claims import MEASURES, RELATIONS
+from tietrain.report.pages.claim_pages import FIGURES
+from tietrain.runs.scores import SCORES
+from tietrain.train.check.published import EXACT
+
+CARDS = load_cards()
+GRIDS = [card for card in CARDS if not card.exact]
+KEPT = Path(__file__).parents[2] / "docs" / "claims"
+SLOW = ("ties_survive", "tied_step_is_summed")
+
+
+def arms_of(words):
+    """The label and settings of every arm of a grid's command line."""
+    common = compose_grid(words)
+    assert sweeper_of(common) == "basic"
+    with initialized(words, []):
+        cells = split_cells(common)
+    seen = {tuple(word for word in cell if not word.startswith("seed=")) for cell in cells}
+    configs = [compose_config(list(cell)) for cell in sorted(seen)]
+    return [{**flat_settings(config), "label": config.tying_label} for config in configs]
+
+
+def test_cards_are_well_formed():
+    assert len(CARDS) >= 20
+    assert {card.exact for card in CARDS if card.exact} == set(EXACT)
+    for card in CARDS:
+        assert card.figure in FIGURES and card.claim.endswith(".") and card.budget, card.name
+        assert bool(card.exact) != bool(card.grid and card.arms and card.expect), card.name
+        for arm, relation, base in card.expect:
+            assert relation in RELATIONS and {arm, base} <= set(card.arms), card.name
+        assert card.exact or (card.metric in {**SCORES, **MEASURES} and 0 < card.margin < 10), card.name
+
+
+@pytest.mark.slow
+def test_every_arm_of_a_card_is_in_its_grid_once():
+    found = {words: arms_of(words) for words in grids_of(GRIDS)}
+    for card in GRIDS:
+        arms = [arm for words in card.grid for arm in found[words]]
+        assert {arm["study"] for arm in arms} == {card.study}
+        for name, want in card.arms.items():
+            fits = [arm for arm in arms if all(arm.get(key) == value for key, value in want.items())]
+            assert len(fits) == (0 if "value" in want else 1), f"{card.name}: {name}"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in EXACT]
+)
+def test_exact_claims_hold(name):
+    rows = EXACT[name]()
+    assert rows and [row for row in rows if row[1] != row[2]] == []
+
+
+def test_kept_verdicts_are_of_the_cards_as_they_are_and_their_pages_are_current():
+    findings = read_findings(KEPT)
+    assert len(findings) >= 12
+    hashes = {card.name: card.hash for card in CARDS}
+    assert {name: finding.hash for name, finding in findings.items()} == {name: hashes[name] for name in findings}
+    assert {path.name: path.read_text(encoding="utf-8") for path in KEPT.glob("*.md")} == pages_of(findings)
+
+
+def test_claim_keeps_its_verdict_and_its_page(tietrain_cli):
+    assert "x6_takase_maps: not run" in tietrain_cli("claims").out
+    ran = tietrain_cli("claim", "x6_takase_maps", "x5_mobilellm_sizes")
+    assert ran.code == 0 and ran.out.startswith("x6_takase_maps: confirmed\n")
+    listed = {card["name"]: card for card in json.loads(tietrain_cli("claims", "--json").out)}
+    assert listed["x6_takase_maps"]["finding"]["hash"] == listed["x6_takase_maps"]["hash"]
+    assert listed["x1_three_way_saves"]["finding"] is None
+
+
+def test_claim_runs_each_grid_once_and_says_what_is_missing(tietrain_cli, monkeypatch, tmp_path):
+    commands = []
+    monkeypatch.setattr("tietrain.cli.main.main", lambda words: commands.append(words) or 1)
+    ran = tietrain_cli("claim", "output_dominates", "input_gradient_balances", "--to", "kept")
+    assert (ran.code, commands) == (1, [["experiment=claims_table"]])
+    assert ran.out.count(": not testable at this budget") == 2
+    page = (tmp_path / "kept" / "output_dominates.md").read_text()
+    assert "Not testable at this budget" in page and "outputs/claims\\_table" in page
+    assert "[output_dominates](output_dominates.md)" in (tmp_path / "kept" / "README.md").read_text()
+
+
+def test_claim_refusals(tietrain_cli, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    assert tietrain_cli("claim", "x6_takase_maps", "--to", "mine").is_refusal()
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    unknown = tietrain_cli("claim", "x6_takase_map")
+    assert unknown.is_refusal() and "did you mean x6_takase_maps?" in unknown.err
+    (tmp_path / "mine" / "claims.json").write_text('[{"name": 1, "hash": 2, "verdict": 3}]')
+    assert tietrain_cli("claims", "--to", "mine").is_refusal()
