@@ -64,7 +64,7 @@ def test_page_of_python_is_true_and_leaves_the_process_as_it_was(host):
     assert state_of_process() == before
 
 
-def stopped(experiment, record, log, stop, trackers):
+def stopped(experiment, record, log, stop):
     os.kill(os.getpid(), signal.SIGTERM)
     torch.set_num_threads(3)
     torch.use_deterministic_algorithms(True)
@@ -74,7 +74,7 @@ def stopped(experiment, record, log, stop, trackers):
 def test_run_that_is_stopped_or_refused_leaves_the_process_as_it_was(host, monkeypatch):
     tietrain.make_plan()
     before = state_of_process()
-    monkeypatch.setattr(job, "_train_and_score", stopped)
+    monkeypatch.setattr(job, "_prepare", stopped)
     assert tietrain.run(["run_dir=a"]).exit_code == 128 + signal.SIGTERM
     assert state_of_process() == before
     for words in (["seed=1,2"], ["tune=rates"], ["study=${oc.env:SECRET}"], ["nope=1"]):
