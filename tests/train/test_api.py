@@ -59,12 +59,12 @@ def host(tmp_path, monkeypatch):
 def test_page_of_python_is_true_and_leaves_the_process_as_it_was(host):
     tietrain.make_plan()  # Hydra looks for plugins once
     before = state_of_process()
-    found = doctest.testfile(str(PAGE), module_relative=False, optionflags=doctest.ELLIPSIS)
+    found = doctest.testfile(str(PAGE), module_relative=False)
     assert found.failed == 0 and found.attempted > 15
     assert state_of_process() == before
 
 
-def stopped(experiment, record, log, stop, trackers):
+def stopped(experiment, record, log, stop):
     os.kill(os.getpid(), signal.SIGTERM)
     torch.set_num_threads(3)
     torch.use_deterministic_algorithms(True)
@@ -74,7 +74,7 @@ def stopped(experiment, record, log, stop, trackers):
 def test_run_that_is_stopped_or_refused_leaves_the_process_as_it_was(host, monkeypatch):
     tietrain.make_plan()
     before = state_of_process()
-    monkeypatch.setattr(job, "_train_and_score", stopped)
+    monkeypatch.setattr(job, "_prepare", stopped)
     assert tietrain.run(["run_dir=a"]).exit_code == 128 + signal.SIGTERM
     assert state_of_process() == before
     for words in (["seed=1,2"], ["tune=rates"], ["study=${oc.env:SECRET}"], ["nope=1"]):

@@ -107,8 +107,10 @@ def _write_ct2(saved: SavedRun, folder: Path) -> Exported:
     source, target = (saved.vocabularies[stack].pieces for stack in ("encoder", "decoder"))
     spec.register_source_vocabulary(source)
     spec.register_target_vocabulary(target)
-    spec.config.unk_token, spec.config.eos_token = target[UNK_ID], target[EOS_ID]
-    spec.config.bos_token = spec.config.decoder_start_token = target[BOS_ID]
+    spec.config.unk_token = target[UNK_ID]
+    spec.config.eos_token = target[EOS_ID]
+    spec.config.bos_token = target[BOS_ID]
+    spec.config.decoder_start_token = target[BOS_ID]
     spec.config.add_source_eos = True
     spec.validate()
     spec.optimize(quantization="float32")
@@ -140,8 +142,7 @@ def _longest(config: RunConfig) -> tuple[int, int]:
 
 def _tokenizer(saved: SavedRun) -> tuple[str, dict[str, Any]]:
     """Why there is no tokenizer, empty if there is one; and its files by name."""
-    several = {vocabulary.fingerprint for vocabulary in saved.vocabularies.values()}
-    if len(several) > 1:
+    if len({vocabulary.fingerprint for vocabulary in saved.vocabularies.values()}) > 1:
         return "source and target have a vocabulary each, and a tokenizer.json holds one", {}
     vocabulary = saved.vocabularies["decoder"]
     made = tokenizer_json(vocabulary, saved.config.task.name)
