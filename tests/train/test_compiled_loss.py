@@ -7,7 +7,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from tietrain.train.optim import with_dropout
-from tietrain.train.tasks.task import batch_loss, compiled
+from tietrain.train.tasks.task import batch_loss, compiled_for
 from tiny_run import RandomTask, build_model, tiny_config
 
 
@@ -17,7 +17,7 @@ def graphs_of(monkeypatch, config, n_batches: int, backend: str) -> int:
     counters.clear()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend, fullgraph=True))
     model, batches = build_model(config), RandomTask(config).batches
-    graph = compiled(model, config)
+    graph = compiled_for(config, model)
     for i in range(n_batches):
         epoch, index = divmod(i, batches.n_batches(0))
         batch = with_dropout(batches.batch(epoch, index), 1, i)

@@ -15,7 +15,7 @@ from tietrain.train.optim import add_gradients, with_dropout
 from tietrain.train.outcome import Outcome, outcome_of_error
 from tietrain.train.processes import Team
 from tietrain.train.tasks import make_task
-from tietrain.train.tasks.task import Task, compiled
+from tietrain.train.tasks.task import Task, compiled_for
 
 
 def follow(experiment: Experiment, team: Team) -> Outcome:
@@ -58,7 +58,7 @@ def obey(team: Team, task: Task, model: Transformer, hardware: Hardware, config:
     Args:
         model: gets the leader's weights with each order.
     """
-    compute = compiled(model, config) if hardware.compile else model
+    compute = compiled_for(config, model) if hardware.compile else model
     while True:
         order = team.next_order(model)
         match order["work"]:

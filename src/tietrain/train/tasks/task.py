@@ -1,7 +1,8 @@
 """What the training loop and the main job ask of a task."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -39,21 +40,24 @@ class Task(Protocol):
 
 
 class _Compiled:
-    """A model whose forward pass and loss are one graph; see `compiled`."""
-
-    def __init__(self, model: Transformer, dynamic: bool | None):
+    def __init__(self, model: Transformer, options: Mapping[str, Any]):
         self.model, self.parameters = model, model.parameters
-        self.loss = torch.compile(_loss, dynamic=dynamic)
+        self.loss = torch.compile(_loss, **options)
 
 
-def compiled(model: Transformer, config: RunConfig) -> Transformer:
-    """What `batch_loss` takes as a model, if that is to be compiled with its loss.
+def compiled(model: Transformer, **options: Any) -> Transformer:
+    """What `batch_loss` takes as a model to compute forward pass and loss in one graph. options: of `torch.compile`."""
+    return cast(Transformer, _Compiled(model, options))
+
+
+def compiled_for(config: RunConfig, model: Transformer) -> Transformer:
+    """The model of a run, `compiled`.
 
     Sizes are variables from the start if the lengths of batches differ: two graphs are enough for all batches, one of them for
     sides of one length. Windows of one length have a graph of their own.
     """
     lengths_differ = config.task.name == "mt" or config.train.batch_by == "chars"
-    return cast(Transformer, _Compiled(model, dynamic=True if lengths_differ else None))
+    return compiled(model, dynamic=True if lengths_differ else None)
 
 
 def batch_loss(model: Transformer, batch: Batch, label_smoothing: float) -> LossSum:
