@@ -87,7 +87,7 @@ def run_on(
                     return 0
                 model = tiny_run.build_model(config)
                 with team.stop:
-                    return obey(team, task, model, resolve_hardware(config.hardware), config.seed)["exit_code"]
+                    return obey(team, task, model, resolve_hardware(config.hardware), config)["exit_code"]
         except PeerError as e:
             return e.exit_code
 

@@ -156,7 +156,7 @@ class HardwareConfig:
     precision: str = setting("auto", choices=("auto", "fp32", "bf16"), at_eval=True)
     """Numbers of the forward pass; auto is bf16 if the device computes it fast, and what it became in a study stays."""
     compile: bool = setting(False, identity=False, at_eval=True)
-    """Whether the model is compiled."""
+    """Whether model and loss are compiled, as one graph."""
     device_batch_tokens: Optional[int] = setting(None, ge=1, identity=False, at_eval=True)
     """Padded tokens that the device takes at once; a step is cut into micro-batches. null takes whole steps."""
     threads: Optional[int] = setting(None, ge=1, le=512, identity=False, at_eval=True)

@@ -1,10 +1,9 @@
 """What a process that does not lead does of a run: its share of what the leader orders, until the run has ended."""
 
 import traceback
-from typing import Any, cast
+from typing import Any
 
-import torch
-
+from tietrain.config import RunConfig
 from tietrain.config.identity import config_hash
 from tietrain.data.prepare import prepare
 from tietrain.errors import DataError, PeerError, eprint
@@ -16,7 +15,7 @@ from tietrain.train.optim import add_gradients, with_dropout
 from tietrain.train.outcome import Outcome, outcome_of_error
 from tietrain.train.processes import Team
 from tietrain.train.tasks import make_task
-from tietrain.train.tasks.task import Task
+from tietrain.train.tasks.task import Task, compiled_for
 
 
 def follow(experiment: Experiment, team: Team) -> Outcome:
@@ -50,21 +49,21 @@ def _follow(experiment: Experiment, team: Team) -> dict[str, Any]:
     with leased(hardware, eprint, waits=False) as hardware:
         model = experiment.build_model().to(hardware.device)
         team.wait_for_all()
-        return obey(team, task, model, hardware, config.seed)
+        return obey(team, task, model, hardware, config)
 
 
-def obey(team: Team, task: Task, model: Transformer, hardware: Hardware, seed: int) -> dict[str, Any]:
+def obey(team: Team, task: Task, model: Transformer, hardware: Hardware, config: RunConfig) -> dict[str, Any]:
     """Carry out orders; returns the last, which says how the run ended.
 
     Args:
-        model: gets the leader's weights with each order. seed: of the run.
+        model: gets the leader's weights with each order.
     """
-    compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
+    compute = compiled_for(config, model) if hardware.compile else model
     while True:
         order = team.next_order(model)
         match order["work"]:
             case "step":
-                batch = with_dropout(task.batches.batch(order["epoch"], order["index"]), seed, order["step"])
+                batch = with_dropout(task.batches.batch(order["epoch"], order["index"]), config.seed, order["step"])
                 add_gradients(compute, batch, task.loss, hardware, team)
                 model.zero_grad(set_to_none=True)
             case "evaluate":

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -34,7 +34,7 @@ from tietrain.train.resume import make_identity, resume
 from tietrain.train.state import Interval, TrainState
 from tietrain.train.stop import StopRequest
 from tietrain.train.tables import are_due, keep_tables
-from tietrain.train.tasks.task import Task
+from tietrain.train.tasks.task import Task, compiled_for
 from tietrain.train.telemetry import Telemetry
 from tietrain.train.trackers import Trackers
 
@@ -90,7 +90,7 @@ def fit(
     saved = state.step  # the step of the newest checkpoint
     probe = Probe(model, task)
     anatomy = Anatomy(model, optimizer, task.loss, hardware, config.optim)
-    compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
+    compute = compiled_for(config, model) if hardware.compile else model
     unread: list[StepSums] = []  # of the steps since the device was last waited for
     if config.train.keep_tables and state.step == 0:
         keep_tables(directory, model, 0)

@@ -1,11 +1,14 @@
 """What the training loop and the main job ask of a task."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tietrain.config import RunConfig
 from tietrain.data.batches.batching import Batch, Batches
 from tietrain.model.loss import LossSum, token_loss, token_nats
 from tietrain.model.transformer import Transformer, device_of
@@ -36,8 +39,36 @@ class Task(Protocol):
         """Final scores of a split."""
 
 
+class _Compiled:
+    def __init__(self, model: Transformer, options: Mapping[str, Any]):
+        self.model, self.parameters = model, model.parameters
+        self.loss = torch.compile(_loss, **options)
+
+
+def compiled(model: Transformer, **options: Any) -> Transformer:
+    """What `batch_loss` takes as a model to compute forward pass and loss in one graph. options: of `torch.compile`."""
+    return cast(Transformer, _Compiled(model, options))
+
+
+def compiled_for(config: RunConfig, model: Transformer) -> Transformer:
+    """The model of a run, `compiled`.
+
+    Sizes are variables from the start if the lengths of batches differ: two graphs are enough for all batches, one of them for
+    sides of one length. Windows of one length have a graph of their own.
+    """
+    lengths_differ = config.task.name == "mt" or config.train.batch_by == "chars"
+    return compiled(model, dynamic=True if lengths_differ else None)
+
+
 def batch_loss(model: Transformer, batch: Batch, label_smoothing: float) -> LossSum:
     """The one token loss of all tasks."""
+    if isinstance(model, _Compiled):
+        found: LossSum = model.loss(model.model, replace(batch, lengths={}), label_smoothing)  # a graph of any lengths
+        return found
+    return _loss(model, batch, label_smoothing)
+
+
+def _loss(model: Transformer, batch: Batch, label_smoothing: float) -> LossSum:
     hidden = model(batch.sources, batch.tgt_in_ids, batch.row_seeds, batch.stack)
     return token_loss(model, hidden, batch.tgt_out_ids, label_smoothing, batch.stack, batch.n_tokens)
 
