@@ -97,11 +97,12 @@ def prepare(
     if common.hydra.output_subdir is not None:
         problem = f"a run writes its own {runs.CONFIG}, and Hydra would write over another one"
         raise SettingsError(f"hydra.output_subdir={common.hydra.output_subdir}", problem, "leave it out")
-    if not multirun and common.hydra.mode != RunMode.MULTIRUN:
+    is_grid = multirun or common.hydra.mode == RunMode.MULTIRUN
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and (is_grid or tune.is_tuned(common)):
+        problem = "each process would carry out all its runs"
+        raise SettingsError("torchrun with a grid or tune", problem, "start each run by torchrun, or all without it")
+    if not is_grid:
         return [], None
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        problem = "its processes would each run the whole grid"
-        raise SettingsError("torchrun with a grid", problem, "start each cell by torchrun, or the grid without it")
     if common.run_dir and swept:
         problem = "a grid has several cells, and this names one folder"
         raise SettingsError(f"run_dir={common.run_dir}", problem, "use study=NAME")
