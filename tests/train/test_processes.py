@@ -205,7 +205,7 @@ def test_command_of_several_runs_is_refused_under_torchrun(place, monkeypatch, c
     for name, value in variables(2)[0].items():
         monkeypatch.setenv(name, value)
     assert main([*words, *COMMAND[1:]]) == 2
-    assert "torchrun" in capfd.readouterr().err
+    assert "several processes with a grid or tune" in capfd.readouterr().err
     assert not (place / "outputs").exists()
 
 
