@@ -17,7 +17,7 @@ from tietrain.train import checkpoint, job, loop
 RUNS = {400: (), 200: ("model=base256", "train.batch_tokens=4096")}
 # What is done beside training so that nothing is lost and every tie holds: title -> (module, name) of each call.
 WATCHED = {
-    "checkpoints: write, sha256, fsync, rename, delete": [(loop, "_save")],
+    "checkpoints: write, sha256, fsync, rename, delete": [(loop, "save_checkpoint"), (loop, "remove_unnamed")],
     "weights of the best evaluation, the same way": [(loop, "keep_weights")],
     "last weights, the same way": [(checkpoint, "save_final")],
     "reading and comparing what a directory holds": [(loop, "resume")],

@@ -1,9 +1,11 @@
-"""Write the generated parts: tables between markers in the documents, and `conf/tying/alias/`; tests compare them."""
+"""Write the generated parts: tables between markers in the documents, `conf/tying/alias/`, a notebook; tests compare them."""
 
 import contextlib
 import dataclasses
+import doctest
 import inspect
 import io
+import json
 import os
 import re
 import shlex
@@ -273,6 +275,35 @@ def alias_files() -> dict[Path, str]:
     return {folder / f"{a.file}.yaml": alias_yaml(a) for a in ALIASES}
 
 
+def notebook(page: str) -> str:
+    """A page as a notebook: its text, and its examples with the output that a test compares."""
+    cells: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for part in doctest.DocTestParser().parse(page):
+        if isinstance(part, str):
+            if text := part.replace("```", "").strip():
+                cells.append({"cell_type": "markdown", "metadata": {}, "source": text})
+            continue
+        lines.append(part.source)
+        if part.want:
+            cells.append(code_cell("".join(lines), part.want))
+            lines = []
+    body = {"cells": cells, "metadata": {"language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 4}
+    return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
+
+
+def code_cell(source: str, output: str) -> dict[str, Any]:
+    """A cell of a notebook, with what it prints."""
+    shown = {"output_type": "stream", "name": "stdout", "text": output}
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "metadata": {},
+        "source": source.rstrip(),
+        "outputs": [shown] if output else [],
+    }
+
+
 if __name__ == "__main__":
     for name in DOCUMENTS:
         path = ROOT / name
@@ -280,5 +311,6 @@ if __name__ == "__main__":
     for path, text in alias_files().items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    (ROOT / "docs" / "python.ipynb").write_text(notebook((ROOT / "docs" / "python.md").read_text()), encoding="utf-8")
     drawing = draw_lengths(ledger_512().to_json(parse_lengths(DEFAULT_LENGTHS)), "d_model 512, d_ff 2,048, 6 layers")
     (ROOT / "docs" / "flops_length.png").write_bytes(drawing.png)

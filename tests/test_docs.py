@@ -1,6 +1,7 @@
 """The documents show what the code has, and their commands are commands."""
 
 import importlib.util
+import json
 import re
 import shlex
 import tomllib
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tietrain import __version__
-from tietrain.cli import again, use, verbs  # noqa: F401  (they register the commands)
+from tietrain.cli import again, exchange, use, verbs  # noqa: F401  (they register the commands)
 from tietrain.cli.registry import VERBS
 from tietrain.config.compose import compose_config, parse_overrides
 from tietrain.config.keys import ALL, tying_choices
@@ -44,6 +45,13 @@ def test_alias_files_are_current(refresh_docs):
     written = refresh_docs.alias_files()
     assert {path: path.read_text(encoding="utf-8") for path in written} == written, "run make docs"
     assert set((ROOT / "conf" / "tying" / "alias").iterdir()) == set(written), "a file of no alias"
+
+
+def test_notebook_is_the_page_of_python(refresh_docs):
+    page, book = (ROOT / "docs" / f"python.{end}" for end in ("md", "ipynb"))
+    assert refresh_docs.notebook(page.read_text(encoding="utf-8")) == book.read_text(encoding="utf-8"), "run make docs"
+    code = [cell["source"] for cell in json.loads(book.read_text())["cells"] if cell["cell_type"] == "code"]
+    compile("\n".join(code), str(book), "exec")
 
 
 def test_sections_are_each_in_a_document(refresh_docs):

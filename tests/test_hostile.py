@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
+from omegaconf.basecontainer import BaseContainer
 
 from tietrain.cli.main import main
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import run_name
-from tietrain.config.stored import read_run_config
+from tietrain.config.stored import override_config, read_run_config
 from tietrain.data.vocabularies import check_foreign_model
 from tietrain.errors import DataError, StorageError, TietrainError
 from tietrain.report.write import write_report
@@ -165,6 +168,13 @@ def test_settings_cannot_read_the_environment(capsys, tmp_path, monkeypatch, wor
     assert main([word]) == 2
     assert os.environ["HOME"] not in capsys.readouterr().err.replace(str(tmp_path), "")
     assert not list(tmp_path.iterdir())
+
+
+def test_configuration_of_a_run_cannot_read_the_environment(monkeypatch):
+    monkeypatch.setattr(BaseContainer, "_resolvers", dict(BaseContainer._resolvers))
+    OmegaConf.register_new_resolver("oc.env", os.environ.get, replace=True)  # as in a new process
+    with pytest.raises(TietrainError):
+        override_config(replace(compose_config([]), init_from="${oc.env:HOME}"), [])
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 99, b"\x0a\xff\xff\xff\xff\x0f"])

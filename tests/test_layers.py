@@ -116,7 +116,9 @@ def test_help_plan_and_refusals_load_nothing_heavy(words):
 
 def test_functions_of_the_package_are_loaded_when_asked_for_and_hide_no_module():
     code = (
-        "import sys, tietrain; assert not {'torch', 'numpy', 'yaml'} & set(sys.modules); tietrain.tie, tietrain.audit"
+        "import sys, tietrain; assert not {'torch', 'numpy', 'yaml'} & set(sys.modules)\n"
+        "tietrain.make_plan(['task=mt', 'tying=three_way']); assert not {'torch', 'numpy'} & set(sys.modules)\n"
+        "[getattr(tietrain, name) for name in tietrain.PROVIDED]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert not {path.stem for path in SOURCE.iterdir()} & tietrain.PROVIDED.keys()

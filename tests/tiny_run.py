@@ -26,6 +26,7 @@ from tietrain.train.checkpoint import save_final
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.loop import fit
+from tietrain.train.processes import ALONE
 from tietrain.train.state import TrainState
 from tietrain.train.stop import StopRequest
 from tietrain.train.tasks.task import batch_loss, device_of
@@ -68,6 +69,8 @@ def experiment_in(directory: Path, config: RunConfig) -> Experiment:
 
 class RandomTask:
     """Random but fixed ids to learn; `evaluate` scores a batch of a later epoch."""
+
+    team = ALONE
 
     def __init__(self, config: RunConfig):
         draw = np.random.default_rng(0)

@@ -72,6 +72,13 @@ class LockedError(TietrainError):
     status = "running_elsewhere"
 
 
+class PeerError(TietrainError):
+    """Another process of the run failed, ended, or did not answer in time."""
+
+    exit_code = 8
+    status = "interrupted"
+
+
 # What to do about a refusal of the system, by its number.
 REMEDIES = {
     errno.ENOSPC: "make room on the disk",

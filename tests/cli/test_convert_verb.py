@@ -123,10 +123,10 @@ def test_convert_after_a_kill_finds_its_folder_free(parents, cli, tmp_path, monk
         patch.setattr(scratch.__wrapped__.__globals__["shutil"], "rmtree", lambda *args, **options: None)
         with pytest.raises(Killed):
             cli(*words)
-    assert list(tmp_path.glob(".convert-*")) and not (tmp_path / "new").exists()
+    assert list(tmp_path.glob(".begun-*")) and not (tmp_path / "new").exists()
     assert cli("status", ".", "--json").out == "[]\n"  # nobody takes what is left for a run
     assert cli(*words).code == 0
-    assert not list(tmp_path.glob(".convert-*"))
+    assert not list(tmp_path.glob(".begun-*"))
     assert cli("resume", "new").code == 0
 
 
@@ -144,11 +144,11 @@ main(argv)
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        ("tietrain.train.convert", "save_vocabularies"),
-        ("tietrain.train.convert", "save_checkpoint"),
+        ("tietrain.train.begun", "save_vocabularies"),
+        ("tietrain.train.begun", "save_checkpoint"),
         ("tietrain.runs.durable", "entry_of"),
         ("tietrain.runs.record", "write_record"),
-        ("tietrain.train.convert", "sync"),
+        ("tietrain.train.begun", "sync"),
     ],
 )
 def test_convert_killed_at_any_write_leaves_nothing_or_a_whole_run(parents, cli, tmp_path, module, name):
@@ -203,10 +203,10 @@ def test_convert_is_never_begun_from_the_start(parents, cli, tmp_path, monkeypat
     shutil.copytree(tmp_path / "new", tmp_path / "bare")
     shutil.rmtree(tmp_path / "bare" / runs.CHECKPOINTS)
     ran = cli("resume", "bare")
-    assert ran.code == 2 and "convert that run again" in ran.err
+    assert ran.code == 2 and "make it again" in ran.err
     assert cli("resume", "new").code == 0
     ran = cli("reproduce", "new")
-    assert ran.code == 2 and "convert that run again" in ran.err
+    assert ran.code == 2 and "make it again" in ran.err
     shutil.copytree(tmp_path / "new", tmp_path / "small")
     shutil.rmtree(tmp_path / "small" / runs.CHECKPOINTS)
     assert "is finished" in cli("resume", "small").err  # weights may be taken away

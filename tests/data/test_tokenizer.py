@@ -85,7 +85,7 @@ def test_train_vocabulary_is_lossless_on_any_training_text(lines):
 def first_characters(vocabulary, line, ids) -> list[int]:
     """The character of the line that each piece begins with, by laying the pieces' bytes over those of the line."""
     spelled = [("" if vocabulary.kind == "char" or not line else " ", 0)]
-    spelled += [(tokenizer._ESCAPED.get(c, c), i) for i, c in enumerate(line)]
+    spelled += [(tokenizer.ESCAPED.get(c, c), i) for i, c in enumerate(line)]
     owner = [i for text, i in spelled for _ in text.replace(" ", "\u2581").encode()]
     found, at = [], 0
     for piece in (vocabulary.pieces[i] for i in ids):

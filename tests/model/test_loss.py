@@ -56,7 +56,7 @@ def test_token_loss_gradcheck():
     weight, bias = model.output_weights()
 
     def objective(hidden, weight, bias):
-        rows, wanted = loss._real_rows(hidden, targets)
+        rows, wanted, _ = loss._real_rows(hidden, targets, None)
         return loss._ChunkedCrossEntropy.apply(rows, weight, bias, wanted, 0.1, True)[0]
 
     assert torch.autograd.gradcheck(objective, (hidden, weight, bias), fast_mode=True)

@@ -78,14 +78,22 @@ def test_machine_warnings(tmp_path):
     write_run(tmp_path, make_config("lm", "none", 1))
     made = make_config("lm", "pre_softmax", 1)
     made = replace(made, hardware=replace(made.hardware, precision="bf16"))
-    other = {"threads": 4, "hostname": "b", "torch": "2.14.0", "compile": True, "device_batch_tokens": 512}
+    other = {
+        "threads": 4,
+        "hostname": "b",
+        "torch": "2.14.0",
+        "compile": True,
+        "device_batch_tokens": 512,
+        "processes": 2,
+    }
     write_run(tmp_path, made, machine=MACHINE | other)
     comparison = comparison_of(tmp_path)
     warnings = machine_warnings(comparison)
     keys = [warning.split("`")[1] for warning in warnings]
-    of_machine = ("compile", "device_batch_tokens", "threads", "torch")
+    of_machine = ("compile", "device_batch_tokens", "processes", "threads", "torch")
     assert keys == ["hardware.precision", *(f"machine {key}" for key in of_machine)]
     assert "`512` in `pre_softmax`" in warnings[2]
+    assert "`1` in `none` seed 1; `2` in `pre_softmax` seed 1" in warnings[3]
     assert differing_settings(comparison) == {}
 
 

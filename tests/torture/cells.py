@@ -14,6 +14,7 @@ from pathlib import Path
 from results import difference, result
 
 from errnos import Injection
+from several_processes import variables
 
 # Nobody may wait longer for an end.
 MAX_SECONDS = 400
@@ -80,13 +81,14 @@ def write_corpora(place: Path) -> None:
 class Attempt:
     """A process that runs a command line in a folder. `err` is what it printed.
 
-    injection: calls of the system to note, in the file `calls`, or to fail.
+    injection: calls of the system to note, in the file `calls`, or to fail. environment: variables it gets.
     """
 
     words: list[str]
     place: Path
     limits: dict[int, int] = field(default_factory=dict)
     injection: Injection = field(default_factory=lambda: Injection([]))
+    environment: dict[str, str] = field(default_factory=dict)
     pid: int = 0
     code: int | None = None
 
@@ -115,6 +117,7 @@ class Attempt:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.chdir(self.place)
             os.environ["XDG_CACHE_HOME"] = str(self.place / "caches")
+            os.environ.update(self.environment)
             for what, most in self.limits.items():
                 resource.setrlimit(what, (most, most))
             with self.injection.on():
@@ -202,6 +205,11 @@ class Place:
     def start(self, cell: Cell, directory: Path, *words: str, **options: object) -> Attempt:
         """The command of a cell, begun."""
         return Attempt(cell.command(directory.name, *words), directory.parent, **options)
+
+    def start_several(self, size: int, cell: Cell, directory: Path) -> list[Attempt]:
+        """The command of a cell, begun on some processes as torchrun begins it, in the order of their ranks."""
+        several = variables(size)
+        return [self.start(cell, directory, "hardware.max_wait=5", environment=one) for one in several]
 
     def run(self, cell: Cell, directory: Path, *words: str, **limits: dict[int, int]) -> Attempt:
         """The command of a cell, run to its end."""

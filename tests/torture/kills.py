@@ -11,7 +11,7 @@ from collections import Counter
 from itertools import cycle
 from pathlib import Path
 
-from cells import TIED, UNTIED, Cell, Place, write_corpora
+from cells import MAX_SECONDS, TIED, UNTIED, Attempt, Cell, Place, write_corpora
 from promises import Table
 from results import difference, differences, result, whole_steps
 
@@ -63,6 +63,37 @@ def _kill_until_done(place: Place, cell: Cell, most: int, draw: random.Random, t
         for part, promise in PARTS.items():
             table.row(promise).check(part not in wrong, f"{cell.name} in {directory}", len(wanted[part]))
     return n
+
+
+def kill_processes(place: Place, n: int, draw: random.Random, table: Table) -> None:
+    """Promise 18: of runs on two and three processes some, or all, are killed at random moments; the others do not wait on."""
+    row = table.row("18 kill -9 of some processes of a run loses nothing")
+    kept = table.row("18 the others end in time")
+    n_killed = 0
+    for size, cell in cycle(((2, TIED[0]), (3, TIED[1]))):
+        if n_killed >= n:
+            return
+        whole, directory = place.fresh("reference"), place.fresh()
+        seconds = _wait_for_all(place.start_several(size, cell, whole))
+        n_here, is_done = 0, False
+        while not is_done and n_killed < n:
+            attempts = place.start_several(size, cell, directory)
+            time.sleep(draw.uniform(0, seconds))
+            hit = [attempt.kill() for attempt in draw.sample(attempts, draw.randint(1, size))]
+            n_here += any(hit)
+            n_killed += any(hit)
+            _wait_for_all(attempts)
+            codes = [attempt.code for attempt in attempts]
+            kept.check(set(codes) <= {0, 8, -signal.SIGKILL} and attempts[0].seconds < MAX_SECONDS, f"exits {codes}")
+            is_done = not any(hit)
+        _wait_for_all(place.start_several(size, cell, directory))
+        problem = difference(result(directory), result(whole))
+        row.check(not problem, f"{cell.name} on {size}, {n_here} kills: {problem}", n_here)
+
+
+def _wait_for_all(attempts: list[Attempt]) -> float:
+    """Seconds until the last has ended."""
+    return max(attempt.wait(MAX_SECONDS).seconds for attempt in attempts)
 
 
 def stop_by_signals(place: Place, n: int, draw: random.Random, table: Table) -> None:

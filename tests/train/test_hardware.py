@@ -49,7 +49,7 @@ def test_resolve_hardware_notes_slow_bf16(monkeypatch, features, n_notes):
 
 
 def test_resolve_hardware_refuses_a_missing_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert resolve_hardware(HardwareConfig(device="auto")).device.type == "cpu"
     with pytest.raises(SettingsError) as refused:
         resolve_hardware(HardwareConfig(device="cuda"))

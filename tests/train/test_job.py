@@ -55,6 +55,6 @@ def test_run_job_refuses_before_it_prepares_text(tmp_path, monkeypatch, word):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tietrain.data.prepare.prepare", prepare)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     outcome = run_job(compose_config([f"run_dir={tmp_path}", word]))
     assert outcome.exit_code == 2 and outcome.message.startswith(f"{word}: ")

@@ -66,7 +66,7 @@ CPU = {"device": "cpu", "precision": "fp32"}
     ],
 )
 def test_find_place_finds_what_auto_made_the_same(study, monkeypatch, before, machine, now, is_same):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     folder = made(study, config_of(*before), machine)
     assert (find_place(config_of(*now)) == folder) == is_same
 

@@ -44,7 +44,7 @@ def diverging(config, number):
 
 
 def test_refusals_of_training(tmp_path, monkeypatch, golden):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     config, other = tiny_config(), tiny_config("pre_softmax")
     run, final = tmp_path / "run", tmp_path / "final"
     train(run, config, stop_after=5, fingerprints={"corpus": "c"})

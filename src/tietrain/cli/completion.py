@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from contextlib import redirect_stderr, suppress
 
-from tietrain.cli import again, use, verbs  # noqa: F401  (they register the commands)
+from tietrain.cli import again, exchange, use, verbs  # noqa: F401  (they register the commands)
 from tietrain.cli.main import RUNS, place_of_command
 from tietrain.cli.registry import VERBS
 

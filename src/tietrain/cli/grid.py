@@ -29,7 +29,7 @@ from tietrain.config.hydra_parts import RunMode, cells_composed_once, split_swee
 from tietrain.errors import SettingsError, TietrainError, eprint, system_refusal
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import check_study, held, make_own_folder, scratch
-from tietrain.train import job
+from tietrain.train import devices, job
 from tietrain.train.experiment import Experiment
 from tietrain.train.outcome import Outcome
 from tietrain.train.place import known_places, new_place
@@ -99,6 +99,9 @@ def prepare(
         raise SettingsError(f"hydra.output_subdir={common.hydra.output_subdir}", problem, "leave it out")
     if not multirun and common.hydra.mode != RunMode.MULTIRUN:
         return [], None
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        problem = "its processes would each run the whole grid"
+        raise SettingsError("torchrun with a grid", problem, "start each cell by torchrun, or the grid without it")
     if common.run_dir and swept:
         problem = "a grid has several cells, and this names one folder"
         raise SettingsError(f"run_dir={common.run_dir}", problem, "use study=NAME")
@@ -160,6 +163,7 @@ def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> in
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)  # each cell says itself why it has no value
     # Cells of a grid can run on other machines, which share its folder but not /tmp.
+    devices.remember_visible()
     with scratch(study or Path(tempfile.gettempdir()), "grid") as folder:
         outcomes = Outcomes(folder)
         try:
@@ -191,6 +195,7 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
         words: the overrides of the command line, which tell what a grid sweeps.
     """
     outcomes = Outcomes()
+    devices.show_hidden()
     if launchers.in_worker():
         launchers.ignore_signals()
         launchers.end_with_grid(outcomes.path.parent)

@@ -117,7 +117,7 @@ def _note_unused(words: list[str]) -> None:
 
 
 def _run_verb(name: str, argv: list[str]) -> int:
-    from tietrain.cli import again, use, verbs  # noqa: F401  (they register the commands)
+    from tietrain.cli import again, exchange, use, verbs  # noqa: F401  (they register the commands)
     from tietrain.cli.registry import VERBS
     from tietrain.config.quoting import as_setting
 
@@ -137,7 +137,7 @@ def _refuse_late_command(words: list[str]) -> None:
     """SettingsError if a command stands behind settings."""
     for word in words:
         if word.isalpha():
-            from tietrain.cli import again, use, verbs  # noqa: F401  (they register the commands)
+            from tietrain.cli import again, exchange, use, verbs  # noqa: F401  (they register the commands)
             from tietrain.cli.registry import VERBS
 
             if word in (*VERBS, *RUNS):

@@ -4,7 +4,6 @@ Imports Hydra but neither torch nor datasets, so that help, completion and setti
 """
 
 import dataclasses
-import functools
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -30,6 +29,7 @@ from tietrain.config.hydra_parts import (
     OverridesParser,
     RunMode,
     add_folders,
+    apart,
     register_sources,
     typed,
 )
@@ -50,7 +50,6 @@ FOLDERS = {
 }
 
 
-@functools.cache
 def register_schema() -> None:
     """Give Hydra the types of the whole tree, under the name `config.yaml` lists first; no value reads the environment.
 
@@ -178,14 +177,20 @@ def compose_grid(overrides: Sequence[str], config_dirs: Sequence[str] = (), name
 
 
 @contextmanager
+def ours() -> Iterator[None]:
+    """Inside, our types and readers are registered, and no value reads the environment; afterwards all is as before."""
+    with apart():
+        register_schema()
+        yield
+
+
+@contextmanager
 def initialized(overrides: Sequence[str], config_dirs: Sequence[str]) -> Iterator[None]:
     """Hydra at work on our configuration and on those of folders. Its errors become ours."""
     for config_dir in config_dirs:
         check_config_dir(config_dir)
-    register_schema()
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_module(CONF, version_base="1.3"):
+        with ours(), initialize_config_module(CONF, version_base="1.3"):
             add_folders(config_dirs)
             yield
     except (HydraException, OmegaConfBaseException, YAMLError) as e:

@@ -22,9 +22,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.basecontainer import BaseContainer
 
 from tietrain.config.keys import ALL, unknown_flag
 from tietrain.config.scheme_options import find_ties, split_choice
@@ -38,6 +41,7 @@ __all__ = [
     "OverridesParser",
     "RunMode",
     "add_folders",
+    "apart",
     "cells_composed_once",
     "parse_flags",
     "register_sources",
@@ -106,6 +110,28 @@ class FileConfigSource(_WithOptions, file_config_source.FileConfigSource):
 
 class StructuredConfigSource(_Uncopied, structured_config_source.StructuredConfigSource):
     """Hydra's reader of the types of the whole tree."""
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Inside, Hydra is not initialized, and what it and OmegaConf register is forgotten at the end: the process may use both."""
+    Plugins.instance()  # looks for plugins, once for the process
+    instances = Singleton._instances
+    resolvers = BaseContainer._resolvers
+    Singleton._instances = {cls: _copied(kept) for cls, kept in instances.items() if cls is not GlobalHydra}
+    BaseContainer._resolvers = dict(resolvers)
+    try:
+        yield
+    finally:
+        Singleton._instances = instances
+        BaseContainer._resolvers = resolvers
+
+
+def _copied(registry: Any) -> Any:
+    """Another registry of the same entries."""
+    copied = copy.copy(registry)
+    vars(copied).update({name: copy.copy(entries) for name, entries in vars(registry).items()})
+    return copied
 
 
 def register_sources() -> None:

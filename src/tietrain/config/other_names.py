@@ -38,7 +38,7 @@ _SETTINGS = {
     "hardware.device_batch_tokens (tokens at once)": (
         "gradient_accumulation_steps accum_count grad_accum accumulate_grad_batches update_freq accumulation"
     ),
-    "hardware.device": "gpu_ids device_map gpu gpus n_gpus num_gpus cuda use_cuda accelerator",
+    "hardware.device": "gpu_ids device_map gpus n_gpus num_gpus cuda use_cuda accelerator",
     "hardware.precision": "bfloat16 fp16 bf16 amp mixed_precision dtype half autocast",
     "hardware.threads": "num_workers n_threads num_threads workers cpus",
     "model": "arch model_name model_name_or_path",

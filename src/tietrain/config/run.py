@@ -47,12 +47,13 @@ class RunConfig:
     init_from: Optional[str] = setting(None)
     """Run directory whose final weights are the start; the run records its parent."""
     converted: Optional[str] = setting(None, written=True, absent=None)
-    """What the weights were converted from, by `tietrain convert`: tying and step of a run, how, and its arm."""
+    """What the weights were made from, by `tietrain convert` (tying and step of a run, how, and its arm) or `tietrain import`
+    (class and a hash of the weights)."""
     retry_failed: bool = setting(False, identity=False)
     """Whether to run again what failed in a way that would fail again."""
     same_code: bool = setting(False, identity=False)
     """Whether to run again what was finished with another version of tietrain or torch, device, precision or number of
-    threads; its files are replaced."""
+    threads or processes; its files are replaced."""
 
     def __post_init__(self) -> None:
         check_section(self, "")

@@ -100,20 +100,21 @@ def override_config(config: RunConfig, words: Sequence[str], config_dirs: Sequen
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from tietrain.config.compose import compose_config, parse_overrides, to_run_config
+    from tietrain.config.compose import compose_config, ours, parse_overrides, to_run_config
     from tietrain.config.hydra_errors import hydra_error
 
     tree = OmegaConf.structured(config)
     try:
-        # Groups first: a file says less than a value beside it.
-        for override in sorted(parse_overrides(words), key=lambda o: o.key_or_group not in keys.GROUPS):
-            key, value = override.key_or_group, override.value()
-            if override.is_sweep_override() or override.is_delete():
-                raise SettingsError(str(override.input_line), "it is not a single value", "write key=value")
-            if key in keys.GROUPS:
-                value = getattr(compose_config([f"task={config.task.name}", f"{key}={value}"], config_dirs), key)
-            OmegaConf.update(tree, key, value, merge=isinstance(value, dict))
-        return to_run_config(tree, words=words)
+        with ours():
+            # Groups first: a file says less than a value beside it.
+            for override in sorted(parse_overrides(words), key=lambda o: o.key_or_group not in keys.GROUPS):
+                key, value = override.key_or_group, override.value()
+                if override.is_sweep_override() or override.is_delete():
+                    raise SettingsError(str(override.input_line), "it is not a single value", "write key=value")
+                if key in keys.GROUPS:
+                    value = getattr(compose_config([f"task={config.task.name}", f"{key}={value}"], config_dirs), key)
+                OmegaConf.update(tree, key, value, merge=isinstance(value, dict))
+            return to_run_config(tree, words=words)
     except OmegaConfBaseException as e:
         raise hydra_error(e, words) from None
 

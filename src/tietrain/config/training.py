@@ -150,19 +150,27 @@ class HardwareConfig:
     """The device and its speed; results differ by rounding at most."""
 
     device: str = setting("auto", choices=("auto", "cpu", "cuda"), at_eval=True)
-    """Device."""
+    """Device; cuda:3 is cuda with hardware.gpu=3."""
+    gpu: Optional[int] = setting(None, when("hardware.device", "auto", "cuda"), ge=0, identity=False, absent=None)
+    """Which of the GPUs that the process sees; null takes the first that no other run holds."""
     precision: str = setting("auto", choices=("auto", "fp32", "bf16"), at_eval=True)
     """Numbers of the forward pass; auto is bf16 if the device computes it fast, and what it became in a study stays."""
     compile: bool = setting(False, identity=False, at_eval=True)
-    """Whether the model is compiled."""
+    """Whether model and loss are compiled, as one graph."""
     device_batch_tokens: Optional[int] = setting(None, ge=1, identity=False, at_eval=True)
     """Padded tokens that the device takes at once; a step is cut into micro-batches. null takes whole steps."""
     threads: Optional[int] = setting(None, ge=1, le=512, identity=False, at_eval=True)
     """Threads of the process; null leaves torch's default."""
+    max_wait: float = setting(600.0, gt=0, identity=False, absent=600.0)
+    """Seconds that processes of one run wait for one another before the run stops."""
     peak_flops: Optional[float] = setting(None, ge=1, identity=False, at_eval=True)
     """FLOPs per second that the device reaches at best."""
     peak_flops_source: str = setting("", identity=False, at_eval=True)
     """Source of peak_flops."""
 
     def __post_init__(self) -> None:
+        kind, _, index = self.device.partition(":")
+        if kind == "cuda" and index.isdecimal():
+            self.device = kind
+            self.gpu = int(index)
         check_section(self, "hardware.")

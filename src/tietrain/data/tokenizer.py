@@ -36,9 +36,9 @@ MAX_TRAINING_CHARACTERS = 4000
 # All of them occur in real text. They are spelled with an escape character (SUB), so that no text can contain them or
 # the name of a special piece.
 _ESCAPE = "\x1a"
-_ESCAPED = {c: f"{_ESCAPE}{i}" for i, c in enumerate("\x1a\u2581\u2585\n\r\x1f")}
-_UNESCAPED = {v: k for k, v in _ESCAPED.items()}
-_NEEDS_ESCAPE = re.compile("[" + "".join(_ESCAPED) + "]")
+ESCAPED = {c: f"{_ESCAPE}{i}" for i, c in enumerate("\x1a\u2581\u2585\n\r\x1f")}
+_UNESCAPED = {v: k for k, v in ESCAPED.items()}
+_NEEDS_ESCAPE = re.compile("[" + "".join(ESCAPED) + "]")
 _IS_ESCAPE = re.compile("|".join(_UNESCAPED))
 _TAG = _ESCAPE + "<2"  # as in `<2de>`, Johnson et al. 2017
 # Stands before every line, by kind of vocabulary; a blank for other kinds.
@@ -52,13 +52,14 @@ class Vocabulary:
     it; decoding takes that blank away (not for `char`, where it would be one more token).
 
     lossless: text that needs no UNK decodes to itself; checked on every word of the training text.
+    prefix: what stands before every line but an empty one.
     tags: name -> piece that stands for it, such as a language to write; no text holds such a piece, and it decodes to none.
     """
 
     def __init__(self, model: bytes, kind: str, lossless: bool = True):
         self.kind, self.lossless, self._model = kind, lossless, model
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self._prefix = _PREFIX.get(kind, " ")
+        self.prefix = _PREFIX.get(kind, " ")
         self.tags: dict[str, int] = {}
         while (i := EOS_ID + 1 + len(self.tags)) < self.size and self._pieces.is_control(i):
             self.tags[self._pieces.id_to_piece(i).removeprefix(_TAG).removesuffix(">")] = i
@@ -72,6 +73,11 @@ class Vocabulary:
     def pieces(self) -> list[str]:
         """Every piece in the order of ids; U+2581 is a blank."""
         return [self._pieces.id_to_piece(i) for i in range(self.size)]
+
+    @cached_property
+    def scores(self) -> list[float]:
+        """What sentencepiece learned of every piece, in the order of ids."""
+        return [self._pieces.get_score(i) for i in range(self.size)]
 
     @cached_property
     def byte_ids(self) -> dict[int, int]:
@@ -93,7 +99,7 @@ class Vocabulary:
 
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """Piece ids of each line, without bos and eos."""
-        spelled = [_spell(line, self._prefix) for line in lines]
+        spelled = [_spell(line, self.prefix) for line in lines]
         if self.kind == "word" and not self._pieces.is_byte(EOS_ID + 1 + len(self.tags)):
             # sentencepiece would make one <unk> of unknown words in a row; a word perplexity counts each.
             return [[self._pieces.piece_to_id(f"\u2581{word}") for word in line.split(" ")[1:]] for line in spelled]
@@ -109,7 +115,7 @@ class Vocabulary:
         Args:
             encoded: `encode(lines)`.
         """
-        spelled = [_spell(line, self._prefix) for line in lines]
+        spelled = [_spell(line, self.prefix) for line in lines]
         sizes = self._sizes[encoded.values]
         ends = np.concatenate([[0], np.cumsum(sizes)])
         line_starts = ends[encoded.offsets[:-1]]
@@ -119,11 +125,11 @@ class Vocabulary:
         for row in np.flatnonzero(ends[encoded.offsets[1:]] - line_starts != n_spelled).tolist():
             at = slice(encoded.offsets[row], encoded.offsets[row + 1])
             starts[at] = self._starts_with_unknown(spelled[row], encoded.values[at])
-        starts = np.maximum(starts - len(self._prefix), 0)
-        n_plain = np.fromiter((len(line) + len(self._prefix) for line in lines), dtype=np.int64, count=len(lines))
+        starts = np.maximum(starts - len(self.prefix), 0)
+        n_plain = np.fromiter((len(line) + len(self.prefix) for line in lines), dtype=np.int64, count=len(lines))
         for row in np.flatnonzero(n_spelled > n_plain).tolist():
             at = slice(encoded.offsets[row], encoded.offsets[row + 1])
-            widths = [len(_ESCAPED.get(c, c)) for c in lines[row]]
+            widths = [len(ESCAPED.get(c, c)) for c in lines[row]]
             starts[at] = np.repeat(np.arange(len(widths)), widths)[starts[at]]
         return starts.astype(np.int32)
 
@@ -161,7 +167,7 @@ class Vocabulary:
         """The text of each list of ids; pad, bos and eos are nothing, unk is U+2047 between blanks."""
         texts = self._pieces.decode([[int(i) for i in ids if i not in (PAD_ID, BOS_ID, EOS_ID)] for ids in lines])
         # U+2581 is left of words that were spelled in bytes.
-        plain = (text.replace("\u2581", " ").removeprefix(self._prefix) for text in texts)
+        plain = (text.replace("\u2581", " ").removeprefix(self.prefix) for text in texts)
         return [_IS_ESCAPE.sub(lambda m: _UNESCAPED[m.group()], text) for text in plain]
 
     def save(self, path: Path) -> None:
@@ -327,4 +333,4 @@ def _sample(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _spell(line: str, prefix: str) -> str:
-    return prefix + _NEEDS_ESCAPE.sub(lambda m: _ESCAPED[m.group()], line) if line else line
+    return prefix + _NEEDS_ESCAPE.sub(lambda m: ESCAPED[m.group()], line) if line else line

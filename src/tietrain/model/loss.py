@@ -36,7 +36,12 @@ class LossSum:
 
 
 def token_loss(
-    model: Transformer, hidden: Tensor, tgt_out_ids: Tensor, label_smoothing: float = 0.0, stack: str | None = None
+    model: Transformer,
+    hidden: Tensor,
+    tgt_out_ids: Tensor,
+    label_smoothing: float = 0.0,
+    stack: str | None = None,
+    n_tokens: int | None = None,
 ) -> LossSum:
     """Summed cross-entropy over real target tokens, the softmax in float32.
 
@@ -45,36 +50,41 @@ def token_loss(
         tgt_out_ids: [B, T]; positions equal to PAD_ID are neither scored nor computed.
         label_smoothing: mass spread evenly over the vocabulary.
         stack: the one that predicts; None for the only one.
+        n_tokens: how many positions are scored; None to count them, which waits for the device.
     Source: Szegedy et al. 2016, section 7 (smoothing).
     """
-    rows, targets = _real_rows(hidden, tgt_out_ids)
+    rows, targets, _ = _real_rows(hidden, tgt_out_ids, n_tokens)
     rows = model.output_side(rows, stack)
     weight, bias = model.output_weights(stack)
     objective, nll = _ChunkedCrossEntropy.apply(rows, weight, bias, targets, label_smoothing, torch.is_grad_enabled())
     return LossSum(objective, nll, len(targets))
 
 
-def token_nats(model: Transformer, hidden: Tensor, tgt_out_ids: Tensor, stack: str | None = None) -> Tensor:
+def token_nats(
+    model: Transformer, hidden: Tensor, tgt_out_ids: Tensor, stack: str | None = None, n_tokens: int | None = None
+) -> Tensor:
     """Plain nats of each target position, float64 [B, T], without gradient; 0 where it is PAD_ID.
 
     Args:
-        hidden, tgt_out_ids, stack: as in `token_loss`.
+        hidden, tgt_out_ids, stack, n_tokens: as in `token_loss`.
     """
-    rows, targets = _real_rows(hidden, tgt_out_ids)
+    rows, targets, places = _real_rows(hidden, tgt_out_ids, n_tokens)
     chunks = _log_prob_chunks(model.output_side(rows, stack), *model.output_weights(stack))
     found = [-log_probs.gather(1, targets[chunk, None]).squeeze(1).double() for chunk, log_probs in chunks]
-    nats = torch.zeros(tgt_out_ids.shape, dtype=torch.float64, device=hidden.device)
-    nats[tgt_out_ids != PAD_ID] = torch.cat(found)
-    return nats
+    nats = torch.zeros(tgt_out_ids.numel(), dtype=torch.float64, device=hidden.device)
+    nats[places] = torch.cat(found)
+    return nats.view(tgt_out_ids.shape)
 
 
-def _real_rows(hidden: Tensor, tgt_out_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Hidden rows [N, D] and targets [N] of the scored positions."""
-    real = (tgt_out_ids.flatten() != PAD_ID).nonzero().squeeze(1)
-    rows = hidden.flatten(0, -2)  # [B T, D]
-    if len(real) == len(rows):
-        return rows, tgt_out_ids.flatten()
-    return rows.index_select(0, real), tgt_out_ids.flatten()[real]
+def _real_rows(hidden: Tensor, tgt_out_ids: Tensor, n_tokens: int | None) -> tuple[Tensor, Tensor, Tensor | slice]:
+    """Hidden rows [N, D], targets [N] and places among all B T of the scored positions."""
+    rows, targets = hidden.flatten(0, -2), tgt_out_ids.flatten()  # [B T, D], [B T]
+    is_real = targets != PAD_ID
+    n_tokens = int(is_real.sum()) if n_tokens is None else n_tokens
+    if not torch.compiler.is_compiling() and n_tokens == len(rows):  # the condition would need a graph for each side
+        return rows, targets, slice(None)
+    real = torch.nonzero_static(is_real, size=n_tokens).squeeze(1)
+    return rows.index_select(0, real), targets.index_select(0, real), real
 
 
 def _log_prob_chunks(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
@@ -82,12 +92,14 @@ def _log_prob_chunks(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Itera
     device, dtype = rows.device.type, _product_dtype(rows)
     step = max(64, CHUNK_LOGITS.get(device, DEVICE_CHUNK_LOGITS) // len(weight))
     table = weight.to(dtype).t()
-    for start in range(0, len(rows), step):
+    start = 0
+    while start < len(rows):  # a range would make a compiled graph one of this number of rows
         chunk = slice(start, start + step)
         with torch.autocast(device, enabled=False):
             logits = rows[chunk].to(dtype) @ table  # [n, V]
         logits = logits.to(torch.promote_types(dtype, torch.float32))
         yield chunk, torch.log_softmax(logits if bias is None else logits.add_(bias), dim=-1)
+        start += step
 
 
 def _product_dtype(rows: Tensor) -> torch.dtype:

@@ -110,12 +110,14 @@ def _chain(arm: Arm, base: Arm, comparison: Comparison) -> str:
 
 
 def describe_origins(arms: Sequence[Arm], show: Callable[[str], str] = code) -> list[str]:
-    """One sentence per arm whose weights were converted from those of other runs."""
+    """One sentence per arm whose weights were converted from those of other runs, or imported."""
     sentences = []
     for arm in arms:
         if arm.converted:
             parents = some_words([show(name) for name in sorted({run.parent for run in arm.runs if run.parent})], 4)
-            made = f"{show(arm.name)} was converted from {parents or 'runs'} ({show(arm.converted)}), whose steps it counts"
+            made = f"{show(arm.name)} was converted from {parents} ({show(arm.converted)}), whose steps it counts"
+            if not parents:
+                made = f"{show(arm.name)} began with the weights of a foreign model ({show(arm.converted)})"
             sentences.append(f"{made}; it is compared with arms of the same conversion alone.")
     return sentences
 
@@ -151,7 +153,8 @@ def _unlike(
 
 def _machine(run: Run) -> dict[str, Scalar]:
     hardware = {k: v for k, v in run.settings.items() if k.startswith(HARDWARE)}
-    machine = {f"machine {k}": v for k, v in run.machine.items() if k.rsplit(".", 1)[-1] not in NOT_A_CONDITION}
+    recorded = {"processes": 1} | run.machine  # older versions knew one process alone
+    machine = {f"machine {k}": v for k, v in recorded.items() if k.rsplit(".", 1)[-1] not in NOT_A_CONDITION}
     return hardware | machine
 
 

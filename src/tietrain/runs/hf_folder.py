@@ -19,6 +19,8 @@ from tietrain.runs.reading import is_folder, names_in, reading
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 SUFFIX = ".safetensors"
+# Key of config.json for what tietrain says of a folder that it wrote.
+OWN = "tietrain"
 LENGTH_BYTES = 8
 # Bytes of a number, by the name that the format gives its type.
 SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2}

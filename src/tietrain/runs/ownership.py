@@ -7,13 +7,13 @@ command ends with 2 and has changed nothing. In a folder of tietrain only names 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tietrain.errors import DataError, SettingsError, StorageError
 from tietrain.runs import record as runs
-from tietrain.runs.durable import WEIGHTS, is_whole, remove_directory
+from tietrain.runs.durable import WEIGHTS, is_whole, remove_directory, sync, write_directory
 
 IGNORE, MARK = ".gitignore", "# tietrain made this folder\n*\n"
 # The file of a report that shows what the folder is: a list of arms, each with these keys.
@@ -48,6 +48,14 @@ def check_study(folder: Path) -> None:
     names = _names(folder)
     if names and not is_marked(folder) and not any(_has_record(folder / name) for name in names):
         _refuse(f"study folder {folder}", "none of them is a run of tietrain", "give another study")
+
+
+def check_free(folder: Path) -> None:
+    """SettingsError unless a folder is absent or empty; a link, or a file, is not free."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()) or _names(folder):
+        raise SettingsError(
+            str(folder), "it is there and not an empty folder", "name another one, or empty it yourself"
+        )
 
 
 def check_report(folder: Path) -> None:
@@ -137,6 +145,25 @@ def scratch(parent: Path, kind: str) -> Iterator[Path]:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_free(folder: Path, fill: Callable[[Path], None], n_bytes: int) -> None:
+    """Make a folder that is free hold what `fill` writes, and a manifest: whole or not at all, and nothing beside it changes.
+
+    Args:
+        fill, n_bytes: see `write_directory`.
+    Raises:
+        SettingsError: of `check_free`. StorageError: it cannot be made.
+    """
+    folder = folder.absolute()
+    check_free(folder)
+    with runs.writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with scratch(folder.parent, "export") as staged:
+        write_directory(staged / folder.name, fill, n_bytes)
+        with runs.writing(folder):
+            os.rename(staged / folder.name, folder)
+            sync(folder.parent)
 
 
 def clear_run(directory: Path) -> None:

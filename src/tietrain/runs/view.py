@@ -122,9 +122,11 @@ class Run:
 
     @property
     def origin(self) -> str:
-        """What a converted run was made of, in words; empty for a run that was trained from its initial values."""
+        """What a converted or imported run was made of, in words; empty for one that was trained from its initial values."""
         how = self.settings.get("converted")
-        return f"converted from {self.parent or 'a run'} ({how})" if how else ""
+        if not how:
+            return ""
+        return f"converted from {self.parent} ({how})" if self.parent else f"began with the weights of {how}"
 
     @property
     def predictors(self) -> list[str]:

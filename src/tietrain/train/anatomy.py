@@ -45,7 +45,7 @@ class Anatomy:
         """Look at the gradients of a batch, which has its seeds of dropout."""
         self._seen = {"of_step": step}
         middle = len(batch.tgt_in_ids) // 2
-        halves = [rows_of(batch, 0, middle), rows_of(batch, middle, len(batch.tgt_in_ids))] if middle else [batch]
+        halves = [rows_of(batch, slice(middle)), rows_of(batch, slice(middle, None))] if middle else [batch]
         by_slot = [gradients_by_slot(self._model, half, batch.n_tokens, self._loss, self._hardware) for half in halves]
         for name, uses in self._groups.items():
             parts = [{use: [found[slot] for slot in slots] for use, slots in uses.items()} for found in by_slot]

@@ -1,23 +1,14 @@
-"""A run under other ties: a new run directory with the converted weights and moments of a trained one, ready to train on.
+"""A run under other ties: a new run directory with the converted weights and moments of a trained one, ready to train on."""
 
-The directory is made under another name and renamed when it is whole, as that of a run that a signal stopped after its step.
-"""
-
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from tietrain import __version__
 from tietrain.config import HardwareConfig, MatchConfig, RunConfig, TuneConfig
-from tietrain.config.compose import config_yaml
-from tietrain.config.describe import ledger_json
 from tietrain.config.identity import result_settings
-from tietrain.data.vocabularies import save_vocabularies
 from tietrain.errors import DataError, LockedError, SettingsError
 from tietrain.model.audit import audit_model, audit_optimizer
 from tietrain.model.convert import FACTORISED, changed_share, convert_weights, reads_alike
@@ -25,17 +16,11 @@ from tietrain.model.transformer import Transformer
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.schemes import needs_joint_vocabulary
 from tietrain.runs import record as runs
-from tietrain.runs.durable import sync
-from tietrain.runs.metrics import seal_of_metrics
-from tietrain.runs.ownership import make_own_folder, scratch
-from tietrain.runs.reading import names_in
-from tietrain.runs.record import RunRecord
-from tietrain.train.averaging import make_smoothed
-from tietrain.train.checkpoint import OPTIMIZER, load_optimizer, newest_whole, save_checkpoint
+from tietrain.train.begun import begun_record, check_begin, write_begun
+from tietrain.train.checkpoint import OPTIMIZER, load_optimizer, newest_whole
 from tietrain.train.experiment import Experiment
-from tietrain.train.hardware import resolve_hardware
 from tietrain.train.optim import Optimizer, build_optimizer, fraction_spent
-from tietrain.train.resume import make_identity, newest_body, state_of
+from tietrain.train.resume import newest_body, state_of
 from tietrain.train.saved import SavedRun, open_run
 from tietrain.train.state import Interval, TrainState
 
@@ -97,7 +82,11 @@ def convert_run(parent: Path, base: RunConfig, config: RunConfig, rule: str, wor
     fresh = convert_moments(saved.model, before, model, optimizer)
     audit_model(model)
     audit_optimizer(model, optimizer)
-    _write(saved, experiment, model, optimizer, state, body["fingerprints"], words)
+    record = begun_record(experiment, body["fingerprints"], words)
+    record.earlier_machines = [*saved.record.earlier_machines, saved.record.machine]
+    record.parent = saved.record.id
+    log = f"converted from {saved.record.id} ({by})\n"
+    write_begun(experiment, model, optimizer, state, record, log)
     return Conversion(
         directory=str(experiment.directory.absolute()),
         parent=str(parent),
@@ -147,9 +136,7 @@ def _check_new(parent: Path, saved: SavedRun, experiment: Experiment, state: Tra
         unit, limit = max(budgets.items(), key=lambda budget: state.used[budget[0]] / budget[1])
         problem = f"{parent} has spent this budget, and a converted run goes on counting"
         raise SettingsError(f"train.max_{unit}={limit:g}", problem, f"give more: train.max_{unit}={2 * limit:g}")
-    if names := names_in(directory):
-        found = f", or continue the run that is there: `{runs.resume_command(directory)}`" if runs.RUN in names else ""
-        raise SettingsError(f"run_dir={directory}", "it is not empty", f"give another run_dir{found}")
+    check_begin(directory)
 
 
 def convert_moments(old: Transformer, before: Optimizer, new: Transformer, after: Optimizer) -> list[str]:
@@ -218,60 +205,3 @@ def _moment(
         return max(found, key=float).clone() if found else torch.zeros(())
     total = factor * sum(found, torch.zeros(parameter.shape, dtype=torch.float64))
     return (total.square() if field == SQUARED else total).to(parameter.dtype)
-
-
-def _write(
-    saved: SavedRun,
-    experiment: Experiment,
-    model: Transformer,
-    optimizer: Optimizer,
-    state: TrainState,
-    fingerprints: Mapping[str, str],
-    words: Sequence[str],
-) -> None:
-    """Write the directory elsewhere, then rename it: a kill leaves none, or a whole one."""
-    config, directory, parent = experiment.config, experiment.directory, saved.record
-    hardware = resolve_hardware(config.hardware)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    origin = f"converted from {parent.id} ({config.converted})"
-    record = RunRecord(
-        id=directory.name,
-        study=config.study,
-        label=config.tying_label,
-        task=config.task.name,
-        status="interrupted",
-        seed=config.seed,
-        arm=experiment.arm(fingerprints),
-        plan_hash=experiment.plan.hash,
-        reason=f"`{runs.resume_command(directory.absolute())}` trains on",
-        version=__version__,
-        words=list(words),
-        folder=str(Path.cwd()),
-        settings=experiment.settings,
-        fingerprints=dict(fingerprints),
-        machine=hardware.describe(),
-        earlier_machines=[*parent.earlier_machines, parent.machine],
-        declared=config.declared,
-        parent=parent.id,
-        progress=state.used,
-        started_at=now,
-        ended_at=now,
-    )
-    if not config.run_dir:
-        make_own_folder(directory.parent)
-    with runs.writing(directory):
-        directory.parent.mkdir(parents=True, exist_ok=True)
-    with scratch(directory.parent, "convert") as staged:
-        made = staged / directory.name
-        save_vocabularies(made, saved.vocabularies)
-        runs.write_text(made / runs.CONFIG, config_yaml(config))
-        runs.write_json(made / runs.PLAN, experiment.plan.to_json())
-        runs.write_json(made / runs.LEDGER, ledger_json(experiment.plan, config))
-        identity = make_identity(experiment, hardware, fingerprints)
-        body = {"state": state.to_json(), "metrics": seal_of_metrics(made, 0), **identity}
-        save_checkpoint(made, state.step, model, optimizer, body, make_smoothed(model, config.train))
-        runs.append_log(made, f"{origin}\n")
-        runs.write_record(made, record)
-        with runs.writing(directory):
-            os.rename(made, directory)
-            sync(directory.parent)

@@ -35,7 +35,7 @@ def score_all(
     documents: list[dict[str, Any]] = []
     trial = experiment.config.is_trial
     for split in [name for name, (of, _) in prepared.scored.items() if of == "valid" or not trial]:
-        with stop.interruptible():
+        with stop.interruptible(), task.team.order("score", model, split=split):
             result = task.score(model, split)
         add_scores(scores, split, result)
         documents += [{"split": split, **document} for document in result.documents]
@@ -45,7 +45,8 @@ def score_all(
     for name, means in add_means(scores, experiment.config, prepared).items():
         log(f"{name}: {brief(means)}")
     runs.write_text(directory / runs.DOCUMENTS, "".join(json.dumps(document) + "\n" for document in documents))
-    scores["samples"] = task.samples(model)
+    with task.team.order("samples", model):
+        scores["samples"] = task.samples(model)
     return scores
 
 

@@ -1,8 +1,10 @@
 """Where and how fast: device, precision, threads. Changes rounding and speed, never what is computed."""
 
+import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,8 @@ from tietrain.errors import SettingsError
 
 # What torch chose for this process before any run set another number.
 DEFAULT_THREADS = torch.get_num_threads()
+# Where Linux lists the GPUs of a host.
+DRIVER = Path("/proc/driver/nvidia/gpus")
 # CPU features that multiply bf16 matrices faster than fp32 ones.
 FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
 
@@ -25,6 +29,7 @@ class Hardware:
     precision: str
     compile: bool
     threads: int
+    processes: int
     device_batch_tokens: int | None
     peak_flops: float | None
     peak_flops_source: str
@@ -45,6 +50,7 @@ class Hardware:
             "precision": self.precision,
             "compile": self.compile,
             "threads": self.threads,
+            "processes": self.processes,
             "device_batch_tokens": self.device_batch_tokens,
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "tietrain": __version__,
@@ -71,21 +77,40 @@ def resolve_hardware(config: HardwareConfig, settled: str | None = None) -> Hard
     Args:
         settled: what auto became before, in this run or another one of its study; None if nothing did.
     Raises:
-        SettingsError: hardware.device=cuda without a GPU.
+        SettingsError: there is no such GPU.
     """
-    has_gpu = torch.cuda.is_available()
-    if config.device == "cuda" and not has_gpu:
-        raise SettingsError("hardware.device=cuda", "torch finds no GPU here", "use hardware=auto or hardware=cpu")
-    device = torch.device("cuda" if has_gpu and config.device != "cpu" else "cpu")
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    device = _device(config, processes)
     precision, notes = _precision(config.precision, device, settled)
+    if config.device == "auto" and device.type == "cpu" and DRIVER.is_dir() and any(DRIVER.iterdir()):
+        notes += ("hardware.device=auto is the CPU: this host has a GPU, and torch or CUDA_VISIBLE_DEVICES hides it",)
     threads = config.threads or DEFAULT_THREADS
     torch.set_num_threads(threads)
     # On a CPU this costs nothing, and compiled embedding gradients are reproducible only with it. The filling of fresh
     # memory that comes with it is for debugging and not free.
     _set_determinism(device.type == "cpu", compiled=config.compile)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    resolved = {"device": device, "precision": precision, "threads": threads, "notes": notes}
-    return Hardware(**{**vars(config), **resolved})
+    resolved = {"device": device, "precision": precision, "threads": threads, "processes": processes, "notes": notes}
+    stated = {f.name: getattr(config, f.name) for f in fields(Hardware) if hasattr(config, f.name)}
+    return Hardware(**{**stated, **resolved})
+
+
+def _device(config: HardwareConfig, processes: int) -> torch.device:
+    """The CPU, or a GPU, whose index is open if any would do; each process of a run has its own."""
+    n_gpus = torch.cuda.device_count()
+    if config.device == "cpu" or (config.device == "auto" and not n_gpus):
+        return torch.device("cpu")
+    if not n_gpus:
+        raise SettingsError("hardware.device=cuda", "torch finds no GPU here", "use hardware=auto or hardware=cpu")
+    index = config.gpu
+    if index is None and processes > 1:
+        index = int(os.environ["LOCAL_RANK"])
+    if index is None:
+        return torch.device("cuda")
+    if index >= n_gpus:
+        remedy = "leave it out" if processes == 1 else "start at most one process per GPU"
+        raise SettingsError(f"hardware.gpu={index}", f"torch finds {n_gpus} GPUs here, from 0", remedy)
+    return torch.device("cuda", index)
 
 
 def _precision(requested: str, device: torch.device, settled: str | None) -> tuple[str, tuple[str, ...]]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import os
 import time
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +16,7 @@ from tietrain import __version__
 from tietrain.config import RunConfig
 from tietrain.config.compose import config_yaml
 from tietrain.config.describe import ledger_json
+from tietrain.config.identity import config_hash
 from tietrain.config.match import describe_match
 from tietrain.data.cache import cache_root, check_cache
 from tietrain.errors import DataError, SettingsError, TietrainError, eprint
@@ -23,6 +27,7 @@ from tietrain.runs.ownership import held, make_own_folder
 from tietrain.runs.reading import is_there
 from tietrain.runs.record import RunRecord
 from tietrain.runs.seal import make_seal
+from tietrain.train.devices import leased
 from tietrain.train.experiment import Experiment
 from tietrain.train.final_scores import eval_json, score_all
 from tietrain.train.outcome import Outcome, outcome_of_error, valid_score
@@ -33,6 +38,8 @@ from tietrain.train.trackers import Trackers, check_installed
 if TYPE_CHECKING:
     from tietrain.data.prepared import Prepared
     from tietrain.model.transformer import Transformer
+    from tietrain.train.hardware import Hardware
+    from tietrain.train.processes import Team
 
 Log = Callable[[str], None]
 
@@ -40,10 +47,32 @@ Log = Callable[[str], None]
 def run_job(config: RunConfig, words: Sequence[str] = ()) -> Outcome:
     """Run one experiment to its end, or find it finished; every ending is written to `run.json`, none is raised.
 
+    If torchrun started several processes, each calls this, and the first alone has to do with the directory.
+
     Args:
         words: of the command line that asks for it; none if its directory does.
     """
     experiment = Experiment(config)
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return _lead(experiment, words, None)
+
+    from tietrain.train.follower import follow
+    from tietrain.train.processes import Team
+
+    try:
+        with Team(config.hardware.max_wait) as team:
+            if team.rank:
+                return follow(experiment, team)
+            outcome = _lead(experiment, words, team)
+            team.end(outcome)
+            return outcome
+    except TietrainError as e:
+        return Outcome(str(experiment.directory), e.status, e.exit_code, str(e))
+
+
+def _lead(experiment: Experiment, words: Sequence[str], team: Team | None) -> Outcome:
+    """Run an experiment in its directory. team: None for a run of one process."""
+    config = experiment.config
     try:
         check_installed(config.train.trackers)
         check_cache(cache_root(config.data.cache))
@@ -51,7 +80,8 @@ def run_job(config: RunConfig, words: Sequence[str] = ()) -> Outcome:
             make_own_folder(experiment.directory.parent)
         with held(experiment.directory):
             previous = previous_record(experiment)
-            return earlier_outcome(experiment, previous) or _run(experiment, _new_record(experiment, previous, words))
+            ended = earlier_outcome(experiment, previous)
+            return ended or _run(experiment, _new_record(experiment, previous, words), team)
     except TietrainError as e:
         return Outcome(str(experiment.directory), e.status, e.exit_code, str(e))
 
@@ -78,7 +108,7 @@ def _new_record(experiment: Experiment, previous: RunRecord | None, words: Seque
     )
 
 
-def _run(experiment: Experiment, record: RunRecord) -> Outcome:
+def _run(experiment: Experiment, record: RunRecord, team: Team | None) -> Outcome:
     directory = experiment.directory
 
     def log(line: str) -> None:
@@ -87,10 +117,22 @@ def _run(experiment: Experiment, record: RunRecord) -> Outcome:
 
     began = time.monotonic()
     try:
-        with StopRequest() as stop, Trackers(experiment, log) as trackers:
-            _train_and_score(experiment, record, log, stop, trackers)
+        with StopRequest() as stop, Trackers(experiment, log) as trackers, ExitStack() as to_the_end:
+            experiment, prepared = _prepare(experiment, record, log, stop)
+
+            # torch and everything above it is imported only now: settings and data errors come at once.
+            from tietrain.train.hardware import resolve_hardware
+
+            hardware = resolve_hardware(experiment.config.hardware, _settled_precision(experiment, record))
+            with stop.interruptible():
+                lease = leased(hardware, log, waits=bool(experiment.config.swept))
+                hardware = to_the_end.enter_context(lease)
+            _train_and_score(experiment, prepared, hardware, record, log, stop, trackers, team)
         outcome = Outcome(str(directory), "done", valid=valid_score(directory))
-    except (Stopped, Exception) as e:
+    except Stopped as e:
+        outcome = outcome_of_error(e, experiment)
+    except Exception as e:
+        runs.append_log(directory, "".join(traceback.format_exception(e)))
         outcome = outcome_of_error(e, experiment)
     record.status = outcome.status
     record.exit_code = outcome.exit_code
@@ -101,10 +143,8 @@ def _run(experiment: Experiment, record: RunRecord) -> Outcome:
     return outcome
 
 
-def _train_and_score(
-    experiment: Experiment, record: RunRecord, log: Log, stop: StopRequest, trackers: Trackers
-) -> None:
-    """The job itself; fills the record as it goes."""
+def _prepare(experiment: Experiment, record: RunRecord, log: Log, stop: StopRequest) -> tuple[Experiment, Prepared]:
+    """Vocabularies, encoded text, plan and ledgers, in the directory too; fills the record as it goes."""
     config, directory = experiment.config, experiment.directory
     _ = experiment.plan  # a scheme that does not fit is refused before any work
     _check_before_preparing(config)
@@ -139,21 +179,34 @@ def _train_and_score(
     runs.write_json(directory / runs.LEDGER, ledger_json(experiment.plan, config))
     for line in [*record.notes, *experiment.describe()]:
         log(line)
+    return experiment, prepared
 
-    # torch and everything above it is imported only now: settings and data errors come at once.
+
+def _train_and_score(
+    experiment: Experiment,
+    prepared: Prepared,
+    hardware: Hardware,
+    record: RunRecord,
+    log: Log,
+    stop: StopRequest,
+    trackers: Trackers,
+    team: Team | None,
+) -> None:
+    """The job itself; fills the record as it goes."""
     from tietrain.model.audit import audit_model
     from tietrain.train.averaging import load_scored, save_average
     from tietrain.train.checkpoint import save_final
-    from tietrain.train.hardware import resolve_hardware
     from tietrain.train.loop import fit
     from tietrain.train.tasks import make_task
     from tietrain.train.tensorboard import add_results, final_scalars
 
-    hardware = resolve_hardware(config.hardware, _settled_precision(experiment, record))
+    config, directory = experiment.config, experiment.directory
     record.machine = hardware.describe()
-    task = make_task(config, prepared)
+    task = make_task(config, prepared, team)
     record.fingerprints["batches"] = task.batches.fingerprint
     record.arm = experiment.arm(record.fingerprints)
+    with task.team.order("begin", precision=hardware.precision, same=[config_hash(config), record.arm]):
+        task.team.wait_for_all()
     model = experiment.build_model()
     if config.init_from:
         _start_from(Path(config.init_from).expanduser(), model, record)

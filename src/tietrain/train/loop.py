@@ -5,14 +5,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from tietrain.config import TrainConfig
 from tietrain.data.batches.batching import Batch
-from tietrain.errors import DivergedError
+from tietrain.errors import DivergedError, PeerError
 from tietrain.model.audit import audit_model, audit_optimizer
 from tietrain.model.transformer import Transformer
 from tietrain.plan.flops import length_units
@@ -22,7 +21,6 @@ from tietrain.train.checkpoint import save_checkpoint
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware
 from tietrain.train.optim import (
-    Optimizer,
     StepSums,
     build_optimizer,
     fraction_spent,
@@ -36,7 +34,7 @@ from tietrain.train.resume import make_identity, resume
 from tietrain.train.state import Interval, TrainState
 from tietrain.train.stop import StopRequest
 from tietrain.train.tables import are_due, keep_tables
-from tietrain.train.tasks.task import Task
+from tietrain.train.tasks.task import Task, compiled_for
 from tietrain.train.telemetry import Telemetry
 from tietrain.train.trackers import Trackers
 
@@ -73,6 +71,7 @@ def fit(
         DivergedError: a loss, gradient or weight is not finite; names the step. Nothing of it is saved.
         SettingsError, DataError: what is in the directory cannot be continued.
         StorageError: the disk refused; the last checkpoint is whole.
+        PeerError: another process is gone; if that was in a step, all steps before are saved.
     """
     for note in hardware.notes:
         log(note)
@@ -86,14 +85,26 @@ def fit(
     audit_model(evaluated)
     audit_optimizer(model, optimizer)
 
+    team = task.team
     budgets = config.train.budgets
     saved = state.step  # the step of the newest checkpoint
     probe = Probe(model, task)
     anatomy = Anatomy(model, optimizer, task.loss, hardware, config.optim)
-    compute = cast(Transformer, torch.compile(model)) if hardware.compile else model
+    compute = compiled_for(config, model) if hardware.compile else model
+    unread: list[StepSums] = []  # of the steps since the device was last waited for
     if config.train.keep_tables and state.step == 0:
         keep_tables(directory, model, 0)
     with Telemetry(experiment, hardware, log, trackers) as telemetry, _settled_heap():
+
+        def save() -> None:
+            nonlocal saved
+            if saved != state.step:
+                _read(unread, state)
+                body = {"state": state.to_json(), "metrics": telemetry.sync(), **identity}
+                save_checkpoint(directory, state.step, model, optimizer, body, smoothed)
+                remove_unnamed(directory)
+                saved = state.step
+
         while fraction_spent(state.used, budgets) < 1 and stop.signal is None:
             began = time.perf_counter()
             before = fraction_spent(state.used, budgets)
@@ -105,19 +116,27 @@ def fit(
             is_looked_at = _is_due(state.step, config.train.probe_every)
             if is_looked_at:
                 anatomy.before_step(with_dropout(batch, config.seed, state.step + 1), state.step)
-            sums = train_step(
-                compute,
-                optimizer,
-                batch,
-                task.loss,
-                hardware=hardware,
-                clip_norm=config.optim.clip_norm,
-                seed=config.seed,
-                step=state.step + 1,
-            )
+            try:
+                with team.order("step", model, epoch=state.epoch, index=state.index, step=state.step + 1):
+                    sums = train_step(
+                        compute,
+                        optimizer,
+                        batch,
+                        task.loss,
+                        hardware=hardware,
+                        clip_norm=config.optim.clip_norm,
+                        seed=config.seed,
+                        step=state.step + 1,
+                        team=team,
+                    )
+            except PeerError:
+                save()  # what stands is whole, and the step before
+                raise
+            team.pass_on_signal(stop)
             if smoothed and config.train.ema:
                 smooth(smoothed, model, config.train.ema, state.step + 1)
             time.sleep(config.train.slow_step_seconds)
+            unread.append(sums)
             _advance(state, batch, sums, flops, time.perf_counter() - began, task.batches.n_batches(state.epoch))
 
             if seen:
@@ -129,20 +148,23 @@ def fit(
             is_last = now >= 1
             is_kept = False
             if is_last or state.step % config.train.log_every == 0:
+                _read(unread, state)
                 telemetry.add_train_row(state, now)
                 state.interval = Interval()
             if is_last or _evaluation_is_due(config.train, state.step, before, now):
-                found = _evaluate(evaluated, task, state, telemetry)
+                _read(unread, state)
+                with team.order("evaluate", evaluated):
+                    found = _evaluate(evaluated, task, state, telemetry)
                 is_kept = note_evaluation(state, found, config.train)
             if config.train.keep_tables and are_due(before, now):
+                _read(unread, state)
                 keep_tables(directory, model, state.step)
             if is_last or state.step % config.train.checkpoint_every == 0:
-                _save(directory, model, optimizer, smoothed, identity, state, telemetry)
-                saved = state.step
+                save()
             if is_kept:
                 keep_weights(directory, evaluated, state)
-        if stop.signal is not None and saved != state.step:
-            _save(directory, model, optimizer, smoothed, identity, state, telemetry)
+        if stop.signal is not None:
+            save()
     return state
 
 
@@ -167,12 +189,23 @@ def _advance(state: TrainState, batch: Batch, sums: StepSums, flops: int, second
     state.seconds += seconds
     state.real_tokens += sum(sum(lengths) for lengths in batch.lengths.values())
     state.padded_tokens += sums.padded_tokens
-    state.grad_norm = sums.grad_norm
-    interval = state.interval
-    interval.objective += sums.objective
-    interval.nll += sums.nll
-    interval.tokens += batch.n_tokens
-    interval.seconds += seconds
+    state.interval.tokens += batch.n_tokens
+    state.interval.seconds += seconds
+
+
+def _read(unread: list[StepSums], state: TrainState) -> None:
+    """Wait for the device once, and enter what the last steps say of loss and gradient; DivergedError if one is not finite."""
+    numbers = torch.stack([sums.numbers for sums in unread]).tolist() if unread else []
+    first = state.step - len(unread) + 1
+    unread.clear()
+    for step, (objective, nll, grad_norm) in enumerate(numbers, start=first):
+        for name, value in (("loss", objective), ("gradient norm", grad_norm)):
+            if not math.isfinite(value):
+                remedy = "lower optim.lr, raise optim.warmup or set optim.clip_norm; no later weights were saved"
+                raise DivergedError(f"step {step}", f"the {name} is {value}", remedy)
+        state.interval.objective += objective
+        state.interval.nll += nll
+        state.grad_norm = grad_norm
 
 
 def _is_due(step: int, every: int | None) -> bool:
@@ -195,17 +228,3 @@ def _evaluate(model: Transformer, task: Task, state: TrainState, telemetry: Tele
         raise DivergedError(f"step {state.step}", f"the loss on valid is {nats}", remedy)
     telemetry.add_valid_row(state, scores)
     return {"step": state.step, "nats_per_token": nats}
-
-
-def _save(
-    directory: Path,
-    model: Transformer,
-    optimizer: Optimizer,
-    smoothed: Transformer | None,
-    identity: Mapping[str, Any],
-    state: TrainState,
-    telemetry: Telemetry,
-) -> None:
-    body = {"state": state.to_json(), "metrics": telemetry.sync(), **identity}
-    save_checkpoint(directory, state.step, model, optimizer, body, smoothed)
-    remove_unnamed(directory)

@@ -13,12 +13,14 @@ from tietrain.config import OptimConfig
 from tietrain.config.training import RoleFactors
 from tietrain.data.batches.batching import Batch, split_batch
 from tietrain.data.encoded import draws
-from tietrain.errors import DivergedError
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.tables import role_of
 from tietrain.train.hardware import Hardware
+from tietrain.train.processes import ALONE, Alone
+
+Loss = Callable[[Transformer, Batch], LossSum]
 
 # The first step of a run bounded by seconds alone has no known length: warm-up starts here instead of at 0.
 MIN_WARMUP_RATIO = 1e-3
@@ -45,10 +47,17 @@ class Optimizer:
         set_learning_rate(self, config.lr)
         self.state: dict[Tensor, dict[str, Tensor]] = {}
         self._config = config
+        self._failed = torch.zeros((), device=self.param_groups[0]["params"][0].device)  # 1 once a step was not finite
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Move every parameter that has a gradient."""
+    def step(self, is_finite: Tensor | None = None) -> None:
+        """Move every parameter that has a gradient; none from the first step on that is not finite.
+
+        Args:
+            is_finite: boolean [], on the device; None for yes.
+        """
+        if is_finite is not None:
+            self._failed = torch.maximum(self._failed, ~is_finite)
         for group in self.param_groups:
             moved = [p for p in group["params"] if p.grad is not None]
             if moved:
@@ -73,10 +82,16 @@ class Optimizer:
                 count = torch.zeros((), dtype=torch.float32, device=p.device)
                 self.state[p] = {"step": count, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
         first, second, counts = ([self.state[p][name] for p in moved] for name in ("exp_avg", "exp_avg_sq", "step"))
-        torch._foreach_add_(counts, 1)
+        torch._foreach_add_(counts, [1 - self._failed] * len(counts))
         fused = torch._fused_adamw_ if self._config.name == "adamw" else torch._fused_adam_
         beta1, beta2 = self._config.betas
-        options: dict[str, Any] = {"eps": self._config.eps, "amsgrad": False, "maximize": False, **rates}
+        options: dict[str, Any] = {
+            "eps": self._config.eps,
+            "amsgrad": False,
+            "maximize": False,
+            "found_inf": self._failed,
+            **rates,
+        }
         fused(moved, gradients, first, second, [], counts, beta1=beta1, beta2=beta2, **options)
 
     def _step_sgd(self, moved: list[Tensor], gradients: list[Tensor], **rates: float) -> None:
@@ -86,7 +101,8 @@ class Optimizer:
             self.state |= {p: {"momentum_buffer": torch.empty_like(p)} for p in moved}
         buffers = [self.state[p]["momentum_buffer"] for p in moved] if momentum else []
         options: dict[str, Any] = {"dampening": 0.0, "nesterov": False, "maximize": False, **rates}
-        torch._fused_sgd_(moved, gradients, buffers, momentum=momentum, is_first_step=is_first, **options)
+        options |= {"is_first_step": is_first, "found_inf": self._failed}
+        torch._fused_sgd_(moved, gradients, buffers, momentum=momentum, **options)
 
 
 def build_optimizer(model: Transformer, config: OptimConfig) -> Optimizer:
@@ -175,68 +191,99 @@ def fraction_spent(used: Mapping[str, float], budgets: Mapping[str, float]) -> f
 
 @dataclass(frozen=True)
 class StepSums:
-    """Of one step: objective and nll in nats, summed over tokens; gradient norm before clipping; positions computed."""
+    """Of one step; its floats wait for the device.
 
-    objective: float
-    nll: float
-    grad_norm: float
+    numbers: objective and nll in nats, summed over tokens, and the gradient norm before clipping: float64 [3] on the device.
+    padded_tokens: positions computed.
+    """
+
+    numbers: Tensor
     padded_tokens: int
+
+    @property
+    def objective(self) -> float:
+        return self.numbers[0].item()
+
+    @property
+    def nll(self) -> float:
+        return self.numbers[1].item()
+
+    @property
+    def grad_norm(self) -> float:
+        return self.numbers[2].item()
 
 
 def train_step(
     model: Transformer,
     optimizer: Optimizer,
     batch: Batch,
-    loss: Callable[[Transformer, Batch], LossSum],
+    loss: Loss,
     *,
     hardware: Hardware,
     clip_norm: float | None,
     seed: int,
     step: int,
+    team: Alone = ALONE,
 ) -> StepSums:
     """Take step number `step`, counted from 1: the gradient is that of the summed objective over the batch's tokens.
 
-    The sum does not depend on the cut into micro-batches, up to rounding: dropout depends on (seed, step, row of the whole
-    batch) and on the place in the row and the model alone. So a resumed run needs no state of a generator.
+    The sum does not depend on the cut into micro-batches or on the number of processes, up to rounding: dropout depends on
+    (seed, step, row of the whole batch) and on the place in the row and the model alone. So a resumed run needs no state of a
+    generator. Nothing here waits for the device: the optimizer makes no step from the first on whose loss or gradient is not
+    finite, and whoever reads the sums tells.
 
     Args:
         model: what computes, possibly compiled; the optimizer holds its parameters.
-        loss: (model, batch) -> LossSum.
         clip_norm: None for no clipping.
     Raises:
-        DivergedError: loss or gradient norm is not finite; the weights are those before the step.
+        PeerError: another process is gone; the weights are those before the step.
     """
-    batch = with_dropout(batch, seed, step)
-    micro_batches = split_batch(batch, hardware.device_batch_tokens) if hardware.device_batch_tokens else [batch]
-    objective = nll = 0.0
-    padded_tokens = 0
-    for micro_batch in micro_batches:
-        with hardware.autocast():
-            sums = loss(model, micro_batch.to(hardware.device))
-        (sums.objective / batch.n_tokens).backward()
-        objective += sums.objective.item()
-        nll += sums.nll.item()
-        padded_tokens += micro_batch.padded_tokens
+    sums, padded_tokens = add_gradients(model, with_dropout(batch, seed, step), loss, hardware, team)
     optimizer.scale_gradients()
-    grad_norm = _clip(model, clip_norm)
-    for name, value in (("loss", objective), ("gradient norm", grad_norm)):
-        if not math.isfinite(value):
-            remedy = "lower optim.lr, raise optim.warmup or set optim.clip_norm; no later weights were saved"
-            raise DivergedError(f"step {step}", f"the {name} is {value}", remedy)
-    optimizer.step()
+    norm = _clip(model, clip_norm).double()
+    optimizer.step(torch.isfinite(norm) & torch.isfinite(sums[0]))
     optimizer.zero_grad()
-    return StepSums(objective, nll, grad_norm, padded_tokens)
+    return StepSums(torch.cat([sums, norm[None]]), padded_tokens)
 
 
-def _clip(model: nn.Module, clip_norm: float | None) -> float:
+def add_gradients(model: Transformer, batch: Batch, loss: Loss, hardware: Hardware, team: Alone) -> tuple[Tensor, int]:
+    """Add to the gradients that of the objective per token of a batch: this process's rows, on the leader those of all.
+
+    Args:
+        batch: all rows, with their seeds of dropout.
+    Returns:
+        Objective and nll of the same rows, float64 [2] on the device, and how many positions were computed.
+    """
+    sums = torch.zeros(2, dtype=torch.float64, device=hardware.device)
+    padded_tokens = 0
+    for part in _parts(team.share(batch), hardware.device_batch_tokens):
+        with hardware.autocast():
+            found = loss(model, part.to(hardware.device))
+        (found.objective / batch.n_tokens).backward()
+        sums += torch.stack([found.objective.detach().double(), found.nll])
+        padded_tokens += part.padded_tokens
+    return sums, team.add_up(model, sums, padded_tokens)
+
+
+def _parts(batch: Batch | None, device_batch_tokens: int | None) -> list[Batch]:
+    if batch is None:
+        return []
+    return split_batch(batch, device_batch_tokens) if device_batch_tokens else [batch]
+
+
+def _clip(model: nn.Module, clip_norm: float | None) -> Tensor:
     """The norm of all gradients together, every parameter once; they are scaled down to clip_norm if it is larger.
 
     Source: Pascanu et al. 2013, section 3.2.
     """
     gradients: list[Tensor] = [p.grad for p in model.parameters() if p.grad is not None]
-    norm = float(nn.utils.get_total_norm(gradients))
-    if clip_norm is not None and norm > clip_norm:
-        torch._foreach_mul_(gradients, clip_norm / norm)
+    norm = nn.utils.get_total_norm(gradients)
+    if clip_norm is not None:
+        factor = (clip_norm / norm.double()).clamp(max=1).to(norm.dtype)
+        if (
+            factor.device.type != "cpu" or factor < 1
+        ):  # a CPU knows it at once, and a pass over all gradients is not free
+            torch._foreach_mul_(gradients, factor)
     return norm
 
 

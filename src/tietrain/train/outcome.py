@@ -1,6 +1,5 @@
 """How a run ended, for whoever started it."""
 
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,13 +35,12 @@ def valid_score(directory: Path) -> float | None:
 
 
 def outcome_of_error(error: BaseException, experiment: Experiment) -> Outcome:
-    """The outcome of a run that a signal or an error ended; the log of the run gets the traceback of an error."""
+    """The outcome of a run that a signal or an error ended."""
     directory = experiment.directory
     resume = runs.resume_command(directory.absolute())
     if isinstance(error, Stopped):
         message = f"{error} after saving; `{resume}` continues it"
         return Outcome(str(directory), "interrupted", 128 + error.signal, message)
-    runs.append_log(directory, "".join(traceback.format_exception(error)))
     if isinstance(error, OSError):
         error = storage_error(str(error.filename or directory), error)
     if isinstance(error, TietrainError):

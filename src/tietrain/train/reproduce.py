@@ -8,7 +8,7 @@ from tietrain.runs import record as runs
 from tietrain.runs.durable import MANIFEST
 from tietrain.runs.metrics import read_metrics
 from tietrain.train.checkpoint import MODEL
-from tietrain.train.resume import BIT_CONDITIONS
+from tietrain.train.resume import BIT_CONDITIONS, UNRECORDED
 
 # What a clock measured is different in each run.
 SECONDS = ("seconds", "tokens_per_second")
@@ -35,7 +35,7 @@ def conditions(there: runs.RunRecord, here: runs.RunRecord) -> list[str]:
 
 
 def _bit_conditions(machine: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: machine.get(key) for key in BIT_CONDITIONS}
+    return {key: {**UNRECORDED, **machine}.get(key) for key in BIT_CONDITIONS}
 
 
 def _weights(there: Path, here: Path) -> Iterator[str]:

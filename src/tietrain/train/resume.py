@@ -25,9 +25,11 @@ from tietrain.train.state import TrainState
 N_COMPARED = 1000
 # Conditions of bit-for-bit equality: if one changes, the run continues and logs it.
 BIT_CONDITIONS = (
-    *("device", "device_name", "precision", "compile", "device_batch_tokens", "threads", "cpu_capability"),
+    *("device", "device_name", "precision", "compile", "device_batch_tokens", "threads", "processes", "cpu_capability"),
     *("tietrain", "torch", "python", "platform"),
 )
+# What older versions did not record of a machine.
+UNRECORDED: dict[str, Any] = {"processes": 1}
 
 
 def make_identity(experiment: Experiment, hardware: Hardware, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,8 +61,9 @@ def resume(
     if body is None:
         cut_metrics(directory, 0)
         return TrainState()
+    there = UNRECORDED | body["machine"]
     for name in BIT_CONDITIONS:
-        before, now = body["machine"].get(name), identity["machine"].get(name)
+        before, now = there.get(name), identity["machine"].get(name)
         if before != now:
             log(f"{name} was {before} and is {now}: the run continues, but may differ in its last digits")
     state = state_of(directory, body)

@@ -21,7 +21,7 @@ from tietrain.train.experiment import Experiment
 from tietrain.train.outcome import Outcome, valid_score
 
 # What `same_code=true` compares, of the machine a run records.
-SAME_CODE = ("tietrain", "torch", "device", "precision", "threads")
+SAME_CODE = ("tietrain", "torch", "device", "precision", "threads", "processes")
 # Exit codes of failures that come again: settings, data, divergence, bugs. A full disk or memory may have room next time.
 LASTING = (2, 3, 4, 70)
 # A bug may be gone in another version.
@@ -72,8 +72,8 @@ def previous_record(experiment: Experiment) -> RunRecord | None:
 def _refuse_to_begin(experiment: Experiment, *, anew: bool = False) -> None:
     """SettingsError if the run would begin, or begin `anew`, and needs converted weights, which its settings cannot make."""
     if experiment.config.converted and (anew or not has_work(experiment.directory)):
-        problem = f"a run cannot begin in {experiment.directory} with these weights, which are made from another run"
-        remedy = "convert that run again: `tietrain convert RUN tying=...`"
+        problem = f"a run cannot begin in {experiment.directory} with these weights, which come from elsewhere"
+        remedy = "make it again as it was made: `tietrain convert RUN` or `tietrain import DIR`"
         raise SettingsError(f"converted={experiment.config.converted}", problem, remedy)
 
 
@@ -135,10 +135,12 @@ def damage_of(experiment: Experiment) -> str:
 def other_code(previous: RunRecord, config: RunConfig) -> str:
     """How the code or machine of a finished run differs from this process; empty if it does not."""
     from tietrain.train.hardware import resolve_hardware
+    from tietrain.train.resume import UNRECORDED
 
     now = resolve_hardware(config.hardware, previous.machine.get("precision")).describe()
-    changed = [key for key in SAME_CODE if previous.machine.get(key) != now[key]]
-    return ", ".join(f"{key} {previous.machine.get(key)}, now {now[key]}" for key in changed)
+    before = UNRECORDED | previous.machine
+    changed = [key for key in SAME_CODE if before.get(key) != now[key]]
+    return ", ".join(f"{key} {before.get(key)}, now {now[key]}" for key in changed)
 
 
 def would_fail_again(previous: RunRecord, experiment: Experiment) -> bool:

@@ -40,9 +40,15 @@ class Batch:
         return sum(ids.shape[0] * ids.shape[1] for ids in (self.tgt_in_ids, *self.sources.values()))
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch with its tensors on a device."""
-        tensors: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, sources={k: v.to(device) for k, v in self.sources.items()}, **tensors)
+        """The same batch with its tensors on a device; the copies to a GPU are waited for by what reads them alone."""
+        tensors: dict[str, Any] = {k: _to(v, device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, sources={k: _to(v, device) for k, v in self.sources.items()}, **tensors)
+
+
+def _to(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class Batches(Protocol):
@@ -62,7 +68,7 @@ def split_batch(batch: Batch, device_batch_tokens: int) -> list[Batch]:
     """
     longer = np.max(list(batch.lengths.values()), axis=0)
     parts = cut(np.arange(len(longer)), longer, device_batch_tokens)
-    return [batch] if len(parts) == 1 else [rows_of(batch, int(rows[0]), int(rows[-1]) + 1) for rows in parts]
+    return [batch] if len(parts) == 1 else [rows_of(batch, slice(rows[0], rows[-1] + 1)) for rows in parts]
 
 
 def as_tensor(ids: np.ndarray) -> Tensor:
@@ -70,11 +76,11 @@ def as_tensor(ids: np.ndarray) -> Tensor:
     return torch.from_numpy(ids.astype(np.int64, copy=False))
 
 
-def rows_of(batch: Batch, start: int, end: int) -> Batch:
-    """Some rows of a batch as one of their own, padding trimmed."""
-    lengths = {stack: side[start:end] for stack, side in batch.lengths.items()}
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch, at least one, as one of their own, padding trimmed."""
+    lengths = {stack: side[rows] for stack, side in batch.lengths.items()}
     longest = max(lengths[batch.stack])
-    sources = {stack: ids[start:end, : max(lengths[stack])] for stack, ids in batch.sources.items()}
-    inputs, targets = (ids[start:end, :longest] for ids in (batch.tgt_in_ids, batch.tgt_out_ids))
-    seeds = None if batch.row_seeds is None else batch.row_seeds[start:end]
+    sources = {stack: ids[rows, : max(lengths[stack])] for stack, ids in batch.sources.items()}
+    inputs, targets = (ids[rows, :longest] for ids in (batch.tgt_in_ids, batch.tgt_out_ids))
+    seeds = None if batch.row_seeds is None else batch.row_seeds[rows]
     return Batch(sources, batch.stack, inputs, targets, lengths, int((targets != PAD_ID).sum()), seeds)

@@ -55,9 +55,8 @@ class Sources:
     def __len__(self) -> int:
         return len(next(iter(self.lines.values())))
 
-    def first(self, n: int | None) -> "Sources":
-        """The first n rows; all for None."""
-        return self if n is None else replace(self, lines={s: lines[:n] for s, lines in self.lines.items()})
+    def __getitem__(self, rows: slice) -> "Sources":
+        return replace(self, lines={stack: lines[rows] for stack, lines in self.lines.items()})
 
     def padded(self, rows: Counts) -> dict[str, torch.Tensor]:
         """Stack -> its rows as `Batch.sources` holds them."""
@@ -85,7 +84,7 @@ class Pairs:
 
     def first(self, n: int | None) -> "Pairs":
         """The first n pairs; all for None."""
-        return Pairs(self.sources.first(n), self.stack, self.target[:n])
+        return Pairs(self.sources[:n], self.stack, self.target[:n])
 
     def batch(self, rows: Counts) -> Batch:
         """These pairs as a batch."""

@@ -17,6 +17,7 @@ from tietrain.train.averaging import mean_weights, smooth
 from tietrain.train.check.reference import CheckFailed, draw_batches, require, require_close, summed_loss
 from tietrain.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_final
 from tietrain.train.optim import build_optimizer, set_learning_rate
+from tietrain.train.tasks.task import compiled
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 Way = Callable[[Transformer], Transformer]
@@ -155,7 +156,7 @@ def check_ties(model: Transformer, ways: Mapping[str, Way] = WAYS) -> str:
 
 
 def check_compile(model: Transformer, backend: str = "aot_eager") -> str:
-    """Compiled loss and gradients equal eager ones, and the ties hold; returns the backend.
+    """Loss and gradients of model and loss, compiled as one graph, equal eager ones, and the ties hold; returns the backend.
 
     The default backend traces forward and backward as every other does and generates no code, which is where ties can
     be lost. Tying bug 34: a traced graph returned a tied gradient twice.
@@ -166,10 +167,10 @@ def check_compile(model: Transformer, backend: str = "aot_eager") -> str:
     batches, graphs = draw_batches(model, 3, 5, 7), []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its own parts
-        for compiled in (False, True):
+        for in_graph in (False, True):
             copied = copy.deepcopy(model)
-            compute = torch.compile(copied, backend=backend, fullgraph=True) if compiled else copied
-            objective = summed_loss(compute, batches, 0.1)  # type: ignore[arg-type]
+            compute = compiled(copied, backend=backend, fullgraph=True) if in_graph else copied
+            objective = summed_loss(compute, batches, 0.1)
             objective.backward()
             audit_model(copied)
             graphs.append({"the loss": objective.detach()} | gradients(copied))

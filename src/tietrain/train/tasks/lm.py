@@ -13,6 +13,7 @@ from tietrain.data.tokenizer import EOS_ID, PAD_ID, UNK_ID
 from tietrain.model.loss import LossSum
 from tietrain.model.sampling import Sampling, sample
 from tietrain.model.transformer import Transformer
+from tietrain.train.processes import ALONE, Alone
 from tietrain.train.tasks.scoring import Scores, SplitScores, add_generator, score_nats
 from tietrain.train.tasks.task import batch_loss, batch_nats
 
@@ -25,8 +26,8 @@ class LanguageModelling:
 
     stack = "decoder"
 
-    def __init__(self, config: RunConfig, prepared: Prepared):
-        self.config, self.prepared = config, prepared
+    def __init__(self, config: RunConfig, prepared: Prepared, team: Alone = ALONE) -> None:
+        self.config, self.prepared, self.team = config, prepared, team
         self.vocabulary = prepared.vocabularies[self.stack]
 
     @cached_property
@@ -76,8 +77,9 @@ class LanguageModelling:
     def _nats(self, model: Transformer, stream: np.ndarray) -> np.ndarray:
         """Plain nats of each token of a stream."""
         task, nats = self.config.task, np.zeros(len(stream))
-        for batch, starts in lm_eval_windows(stream, task.window, task.eval_stride, self.config.train.batch_tokens):
+        windows = lm_eval_windows(stream, task.window, task.eval_stride, self.config.train.batch_tokens)
+        for batch, starts in self.team.deal(windows):
             scored = batch.tgt_out_ids.numpy() != PAD_ID
             at = starts[:, None] + np.arange(scored.shape[1])
             nats[at[scored]] = batch_nats(model, batch)[scored]
-        return nats
+        return self.team.total(nats)

@@ -70,10 +70,10 @@ class MaskedLanguageModelling(LanguageModelling):
         is_hidden = is_asked | (place < self.config.task.mask_rate * around)
         nats = np.zeros(n)
         windows = lm_eval_windows(stream, self.config.task.window, None, self.config.train.batch_tokens)
-        for batch, starts in windows:
+        for batch, starts in self.team.deal(windows):
             at = starts[:, None] + np.arange(batch.tgt_out_ids.shape[1])
             requested = is_asked[at] & (batch.tgt_out_ids.numpy() != PAD_ID)  # a last window has context, asked before
             if requested.any():
                 read = np.where(is_hidden[at], self._mask_id, stream[at])
                 nats[at[requested]] = batch_nats(model, ask(batch, read, requested))[requested]
-        return nats, is_asked
+        return self.team.total(nats), is_asked

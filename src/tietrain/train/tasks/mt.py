@@ -17,6 +17,7 @@ from tietrain.model.beam import Pieces, Search, search
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
 from tietrain.plan.slots import clip_length
+from tietrain.train.processes import ALONE, Alone
 from tietrain.train.tasks import scoring
 from tietrain.train.tasks.scoring import Scores, SplitScores
 from tietrain.train.tasks.task import batch_loss, batch_nats
@@ -28,8 +29,8 @@ N_SAMPLES = 3
 class Translation:
     """The translation task, over the stacks of the layout: those that read the sources, and one that writes the target."""
 
-    def __init__(self, config: RunConfig, prepared: Prepared):
-        self.config, self.prepared = config, prepared
+    def __init__(self, config: RunConfig, prepared: Prepared, team: Alone = ALONE) -> None:
+        self.config, self.prepared, self.team = config, prepared, team
 
     @cached_property
     def batches(self) -> MtBatches:
@@ -86,15 +87,16 @@ class Translation:
     def translate(self, model: Transformer, pairs: Pairs, settings: Search) -> list[str]:
         """The best translation of each pair's sources as text, in their order."""
         vocabulary = self.prepared.vocabularies[pairs.stack]
-        found = dict(translations(model, self.config, vocabulary, pairs.sources, pairs.stack, settings))
-        return [found[row][0].text for row in range(len(pairs.target))]
+        mine = pairs.sources[self.team.rank :: self.team.size]
+        found = dict(translations(model, self.config, vocabulary, mine, pairs.stack, settings))
+        return self.team.gather([found[row][0].text for row in range(len(mine))])
 
     def _nats(self, model: Transformer, pairs: Pairs) -> np.ndarray:
         """Plain nats of each pair."""
         nats = np.zeros(len(pairs.target))
-        for batch, rows in mt_eval_batches(pairs, self.config.train.batch_tokens):
+        for batch, rows in self.team.deal(mt_eval_batches(pairs, self.config.train.batch_tokens)):
             nats[rows] = batch_nats(model, batch).sum(axis=1)
-        return nats
+        return self.team.total(nats)
 
     def _unseen_scores(self, split: str, direction: Direction, texts: Mapping[str, Sequence[str]]) -> Scores:
         """Of a split some of whose sources also stand in train: how many rows those are, and the scores of the others."""

@@ -1,0 +1,76 @@
+"""What a process that does not lead does of a run: its share of what the leader orders, until the run has ended."""
+
+import traceback
+from typing import Any
+
+from tietrain.config import RunConfig
+from tietrain.config.identity import config_hash
+from tietrain.data.prepare import prepare
+from tietrain.errors import DataError, PeerError, eprint
+from tietrain.model.transformer import Transformer
+from tietrain.train.devices import leased
+from tietrain.train.experiment import Experiment
+from tietrain.train.hardware import Hardware, resolve_hardware
+from tietrain.train.optim import add_gradients, with_dropout
+from tietrain.train.outcome import Outcome, outcome_of_error
+from tietrain.train.processes import Team
+from tietrain.train.tasks import make_task
+from tietrain.train.tasks.task import Task, compiled_for
+
+
+def follow(experiment: Experiment, team: Team) -> Outcome:
+    """Do this process's share of a run; returns how the run ended, without a message, which the leader prints."""
+    try:
+        with team.stop:
+            ended = _follow(experiment, team)
+        return Outcome(str(experiment.directory), ended["status"], ended["exit_code"])
+    except Exception as e:
+        outcome = outcome_of_error(e, experiment)
+        if not isinstance(e, PeerError):
+            team.fail(outcome, "".join(traceback.format_exception(e)))
+        outcome.message = ""
+        return outcome
+
+
+def _follow(experiment: Experiment, team: Team) -> dict[str, Any]:
+    """Prepare what the leader has prepared, and obey; returns the last order."""
+    order = team.next_order()
+    if order["work"] == "end":
+        return order
+    config = experiment.config
+    prepared = prepare(config)
+    experiment = experiment.with_vocabularies(prepared.vocabularies)
+    task = make_task(config, prepared, team)
+    contents = prepared.fingerprints | {"source": experiment.corpus_key, "batches": task.batches.fingerprint}
+    if [config_hash(config), experiment.arm(contents)] != order["same"]:
+        problem = "its settings, text or vocabularies are not those of process 0"
+        raise DataError(f"process {team.rank}", problem, "give all hosts the same files and the same command")
+    hardware = resolve_hardware(config.hardware, order["precision"])
+    with leased(hardware, eprint, waits=False) as hardware:
+        model = experiment.build_model().to(hardware.device)
+        team.wait_for_all()
+        return obey(team, task, model, hardware, config)
+
+
+def obey(team: Team, task: Task, model: Transformer, hardware: Hardware, config: RunConfig) -> dict[str, Any]:
+    """Carry out orders; returns the last, which says how the run ended.
+
+    Args:
+        model: gets the leader's weights with each order.
+    """
+    compute = compiled_for(config, model) if hardware.compile else model
+    while True:
+        order = team.next_order(model)
+        match order["work"]:
+            case "step":
+                batch = with_dropout(task.batches.batch(order["epoch"], order["index"]), config.seed, order["step"])
+                add_gradients(compute, batch, task.loss, hardware, team)
+                model.zero_grad(set_to_none=True)
+            case "evaluate":
+                task.evaluate(model)
+            case "score":
+                task.score(model, order["split"])
+            case "samples":
+                task.samples(model)
+            case "end":
+                return order

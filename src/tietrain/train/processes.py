@@ -1,0 +1,242 @@
+"""Several processes for one run, as torchrun starts them: the first leads, the others do their share of what it orders.
+
+The leader alone has a state and a directory. Its weights go out with every order, gradients and sums come back to it, and no
+other process updates, chooses or writes. So a step has the same rows, dropout and update whatever the number of processes,
+and a run that stopped with two of them goes on with one or three. No other module knows torch.distributed.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import timedelta
+from itertools import chain, islice, zip_longest
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
+
+from tietrain.data.batches.batching import Batch, rows_of
+from tietrain.errors import AGAIN, PeerError, SettingsError, first_line
+from tietrain.train.outcome import Outcome
+from tietrain.train.stop import StopRequest
+
+T = TypeVar("T")
+
+# An order is JSON of at most this many bytes, so that it takes one message.
+ORDER_BYTES = 4096
+# How long the others wait for an order, while their leader prepares data, saves, or looks at the model alone.
+WITHOUT_LIMIT = timedelta(days=365)
+# Where a process that fails writes why, before its connections close.
+FAILURE = "tietrain/failure"
+# What torchrun sets, besides WORLD_SIZE.
+VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+class Alone:
+    """A run of one process: every row, part and line is its own, and it has nobody to order."""
+
+    rank = 0
+    size = 1
+
+    @contextmanager
+    def order(self, work: str, model: nn.Module | None = None, **details: Any) -> Iterator[None]:
+        """Let the others do a piece of work, which this process does inside.
+
+        Args:
+            model: whose weights they get first; None for work without weights.
+            details: what else they must know, as JSON.
+        Raises:
+            PeerError: one of them failed, ended, or did not answer in time.
+        """
+        yield
+
+    def wait_for_all(self) -> None:
+        """Return when every process has come here, however long it takes to prepare its data."""
+
+    def share(self, batch: Batch) -> Batch | None:
+        """This process's rows of a batch; None if it has none."""
+        return batch
+
+    def deal(self, parts: Iterable[T]) -> Iterable[T]:
+        """This process's of some parts."""
+        return parts
+
+    def add_up(self, model: nn.Module, sums: Tensor, count: int) -> int:
+        """Make the leader's gradients and sums those of all processes, in place; returns the sum of their counts."""
+        return count
+
+    def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum over all processes; its bits are those of the values if no two processes have one that is not 0."""
+        return values
+
+    def gather(self, lines: Sequence[str]) -> list[str]:
+        """The lines of all processes, in the order in which they were dealt."""
+        return list(lines)
+
+    def pass_on_signal(self, stop: StopRequest) -> None:
+        """Stop if a signal came to another process by the last step."""
+
+
+ALONE = Alone()
+
+
+class Team(Alone):
+    """The processes that torchrun started; entered for as long as a run takes.
+
+    What they share is dealt in turn: process r has the rows, parts and lines r, r + size, r + 2 size and so on.
+
+    Args:
+        max_wait: seconds that processes wait for one another in work that they share.
+    Raises:
+        SettingsError: the variables of torchrun are not all set. PeerError: the others did not come in time.
+    """
+
+    def __init__(self, max_wait: float):
+        for name in VARIABLES:
+            if name not in os.environ:
+                requested = f"WORLD_SIZE={os.environ['WORLD_SIZE']}"
+                raise SettingsError(requested, f"{name} is not set", "start with torchrun, or unset WORLD_SIZE")
+        self.rank = int(os.environ["RANK"])
+        self.size = int(os.environ["WORLD_SIZE"])
+        self.stop = StopRequest()
+        self._is_signalled = False
+        self._all_wait = True  # for the leader's next order
+        self._store: Any = None
+        limit = timedelta(seconds=max_wait)
+        with self._talking():
+            self._store = next(iter(rendezvous("env://", timeout=limit)))[0]
+            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+            dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.size, timeout=limit)
+            self._orders = dist.new_group(backend="gloo", timeout=WITHOUT_LIMIT if self.rank else limit)
+            self._start = dist.new_group(backend="gloo", timeout=WITHOUT_LIMIT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        dist.destroy_process_group()
+
+    @contextmanager
+    def order(self, work: str, model: nn.Module | None = None, **details: Any) -> Iterator[None]:
+        self._all_wait = False
+        with self._talking():
+            self._send({"work": work, **details})
+            if model is not None:
+                dist.broadcast(_flat([p.detach() for p in model.parameters()]), 0)
+        yield
+        self._all_wait = True
+
+    def next_order(self, model: nn.Module | None = None) -> dict[str, Any]:
+        """What to do next, once the leader says so; the model then has the leader's weights."""
+        message = torch.empty(ORDER_BYTES, dtype=torch.uint8)
+        with self._talking():
+            dist.broadcast(message, 0, group=self._orders)
+            order: dict[str, Any] = json.loads(message.numpy().tobytes())
+            if model is not None and order["work"] != "end":
+                owners = [p.detach() for p in model.parameters()]
+                weights = _flat(owners)
+                dist.broadcast(weights, 0)
+                torch._foreach_copy_(owners, _like(owners, weights))
+        return order
+
+    def end(self, outcome: Outcome) -> None:
+        """Tell the others how the run ended if they wait for an order; those in shared work see that their leader is gone."""
+        if self._all_wait:
+            with suppress(PeerError), self._talking():
+                self._send({"work": "end", "status": outcome.status, "exit_code": outcome.exit_code})
+
+    def fail(self, outcome: Outcome, trace: str) -> None:
+        """Let the leader know why this process ends."""
+        if self._store is not None:
+            self._store.set(FAILURE, json.dumps([self.rank, asdict(outcome), trace]))
+
+    def wait_for_all(self) -> None:
+        with self._talking():
+            dist.barrier(group=self._start)
+
+    def share(self, batch: Batch) -> Batch | None:
+        if self.rank >= len(batch.tgt_in_ids):
+            return None
+        return rows_of(batch, slice(self.rank, None, self.size))
+
+    def deal(self, parts: Iterable[T]) -> Iterable[T]:
+        return islice(parts, self.rank, None, self.size)
+
+    def add_up(self, model: nn.Module, sums: Tensor, count: int) -> int:
+        owners = list(model.parameters())
+        gradients = _flat([torch.zeros_like(p) if p.grad is None else p.grad for p in owners])
+        counts = torch.tensor([count, self.stop.signal is not None])
+        with self._talking():
+            dist.reduce(gradients, 0)
+            dist.reduce(sums, 0)
+            dist.reduce(counts, 0)
+        for p, whole in zip(owners, _like(owners, gradients), strict=True):
+            if p.grad is not None:
+                p.grad.copy_(whole)
+        total, n_signals = counts.tolist()
+        self._is_signalled = n_signals > 0
+        return int(total)
+
+    def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        with self._talking():
+            dist.all_reduce(torch.from_numpy(values))
+        return values
+
+    def gather(self, lines: Sequence[str]) -> list[str]:
+        content = torch.frombuffer(bytearray(json.dumps(list(lines)).encode()), dtype=torch.uint8)
+        sizes = torch.zeros(self.size, dtype=torch.int64)
+        sizes[self.rank] = len(content)
+        with self._talking():
+            dist.all_reduce(sizes)
+            padded = content.new_zeros(int(sizes.max()))
+            padded[: len(content)] = content
+            parts = [torch.empty_like(padded) for _ in range(self.size)]
+            dist.all_gather(parts, padded)
+        found = [json.loads(part.numpy().tobytes()[:size]) for part, size in zip(parts, sizes.tolist(), strict=True)]
+        return [line for line in chain.from_iterable(zip_longest(*found)) if line is not None]
+
+    def pass_on_signal(self, stop: StopRequest) -> None:
+        if self._is_signalled and stop.signal is None:
+            stop.ask(signal.SIGTERM)
+
+    def _send(self, order: dict[str, Any]) -> None:
+        message = json.dumps(order).ljust(ORDER_BYTES).encode()
+        dist.broadcast(torch.frombuffer(bytearray(message), dtype=torch.uint8), 0, group=self._orders)
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        """PeerError if the exchange inside breaks off; it says why, if the process that failed has told."""
+        try:
+            yield
+        except RuntimeError as e:
+            found = None
+            with suppress(RuntimeError):
+                if self._store is not None and self._store.check([FAILURE]):
+                    found = json.loads(self._store.get(FAILURE))
+            if found is None:
+                problem = f"another of its {self.size} processes ended, or did not answer in time ({first_line(e)})"
+                raise PeerError("torchrun", problem, AGAIN) from e
+            rank, outcome, trace = found
+            error = PeerError(f"process {rank} of {self.size}", outcome["message"], AGAIN)
+            error.status = outcome["status"]
+            error.exit_code = outcome["exit_code"]
+            error.add_note(trace)
+            raise error from e
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    """All numbers of some tensors in one: a single message."""
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def _like(tensors: Sequence[Tensor], flat: Tensor) -> list[Tensor]:
+    """Parts of what `_flat` made, each in the shape of its tensor."""
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]

@@ -1,0 +1,201 @@
+"""One run on several processes: the steps, scores and files of one process, and what happens if one of them stops."""
+
+import itertools
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tiny_run
+from several_processes import exit_codes, start
+from tietrain.cli.main import main
+from tietrain.config import RunConfig, TyingConfig
+from tietrain.data.batches.batching import Batch
+from tietrain.errors import PeerError
+from tietrain.runs import record as runs
+from tietrain.runs.metrics import read_metrics
+from tietrain.train import checkpoint, follower
+from tietrain.train.follower import obey
+from tietrain.train.hardware import resolve_hardware
+from tietrain.train.outcome import Outcome
+from tietrain.train.processes import Team
+from tiny_run import RandomTask, build_model, reproducible, tiny_config, train
+
+# Each of its own kind: no tie, tables, layers in two orders, parts of layers, stacks.
+PLANS = {
+    "pre_softmax": ("lm", {"rule": "pre_softmax"}),
+    "one_layer": ("mt", {"rule": "encoder_decoder", "depth": "one"}),
+    "none": ("lm", {"rule": "none"}),
+    "three_way": ("mt", {"rule": "three_way"}),
+    "universal": ("lm", {"rule": "cross_layer"}),
+    "cycle": ("lm", {"rule": "cross_layer", "order": "cycle", "n_unique": 2}),
+    "query_key": ("lm", {"rule": "query_key"}),
+    "encoder_decoder": ("mt", {"rule": "encoder_decoder"}),
+}
+QUICK = ("pre_softmax", "one_layer")
+CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PLANS]
+
+
+LOSSES = [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)]
+
+
+@pytest.fixture
+def float64(monkeypatch):
+    """Models and their files in float64, where sums in another order differ in the last digits alone."""
+    monkeypatch.setattr(tiny_run, "build_model", lambda config: build_model(config).double())
+    monkeypatch.setattr(checkpoint, "DTYPE", "F64")
+
+
+def config_of(name: str) -> RunConfig:
+    task, tie = PLANS[name]
+    small_parts = {"device_batch_tokens": 20, "max_wait": 20.0}
+    config = tiny_config("none", task, hardware=small_parts, optim={"clip_norm": 0.1}, max_steps=5, log_every=1)
+    return replace(config, tying=TyingConfig({name: tie}), model=replace(config.model, n_layers=4))
+
+
+def run_on(
+    size: int, directory: Path, config: RunConfig, at: Callable[[int, int], None] = lambda rank, step: None
+) -> list[int | None]:
+    """Train in a directory with some processes; returns their exit codes.
+
+    Args:
+        at: called with rank and step, counted from 1 in this call, before each step.
+    """
+
+    def work() -> int:
+        task = RandomTask(config)
+        batch, steps = task.batches.batch, itertools.count(1)
+
+        def watched(epoch: int, index: int) -> Batch:
+            if epoch < 7:  # that is the evaluation's
+                at(task.team.rank, next(steps))
+            return batch(epoch, index)
+
+        try:
+            with Team(config.hardware.max_wait) as team:
+                task.team = team
+                task.batches.batch = watched
+                if not team.rank:
+                    train(directory, config, task=task)
+                    team.end(Outcome("", "done"))
+                    return 0
+                model = tiny_run.build_model(config)
+                with team.stop:
+                    return obey(team, task, model, resolve_hardware(config.hardware), config)["exit_code"]
+        except PeerError as e:
+            return e.exit_code
+
+    return exit_codes(start(size, work))
+
+
+def weights_of(directory: Path) -> dict[str, torch.Tensor]:
+    return load_file(directory / "checkpoints" / "step_00000005" / "model.safetensors")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_steps_of_two_and_three_processes_are_those_of_one(tmp_path, float64, name):
+    config = config_of(name)
+    train(tmp_path / "1", config)
+    for size in (2, 3):
+        assert run_on(size, tmp_path / str(size), config) == [0] * size
+        assert_same(tmp_path / str(size), tmp_path / "1")
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Every logged number and every weight, within 1e-12."""
+    rows = [reproducible(read_metrics(run)) for run in (one, other)]
+    assert len(rows[0]) > 5
+    for mine, wanted in zip(*rows, strict=True):
+        assert mine.pop("split") == wanted.pop("split")
+        for row in (mine, wanted):
+            row.pop("padded_tokens", None)  # other rows lie side by side
+        assert mine == pytest.approx(wanted, rel=1e-12, abs=1e-12)
+    weights = [weights_of(run) for run in (one, other)]
+    assert weights[0].keys() == weights[1].keys()
+    for key, values in weights[0].items():
+        assert (values - weights[1][key]).abs().max() <= 1e-12, key
+
+
+@pytest.mark.parametrize("number", LOSSES, ids=lambda n: n.name)
+def test_run_that_loses_a_process_is_saved_and_goes_on_with_any_number(tmp_path, float64, number):
+    """A signal to process 1 in its third step: it is passed on, or the process is gone, or it hangs."""
+    config = config_of("pre_softmax")
+    config.hardware.max_wait = 2.0
+    train(tmp_path / "1", config)
+
+    def at(rank: int, step: int) -> None:
+        if (rank, step) == (1, 3):
+            os.kill(os.getpid(), number)
+
+    codes = run_on(2, tmp_path / "cut", config, at)
+    ended = {signal.SIGTERM: [0, 0], signal.SIGKILL: [8, -signal.SIGKILL], signal.SIGSTOP: [8, -signal.SIGKILL]}
+    assert codes == ended[number]
+    step = 3 if number == signal.SIGTERM else 2
+    assert sorted((tmp_path / "cut" / "checkpoints").glob("step_*"))[-1].name == f"step_0000000{step}"
+    shutil.copytree(tmp_path / "cut", tmp_path / "with three")
+    train(tmp_path / "cut", config)
+    assert run_on(3, tmp_path / "with three", config) == [0, 0, 0]
+    for run in ("cut", "with three"):
+        assert_same(tmp_path / run, tmp_path / "1")
+
+
+COMMAND = [
+    *("run_dir=run", "task=mt", "tying=three_way", "data=text", "data.splits={train: [t.a, t.b], valid: [v.a, v.b]}"),
+    *("model=tiny", "model.vocab_size=60", "train.batch_tokens=256", "train.max_steps=4", "train.checkpoint_every=2"),
+    *("train.log_every=1", "train.eval_every=2", "train.ema=0.5", "hardware=cpu", "hardware.precision=fp32"),
+    *("hardware.threads=1", "task.max_output_ratio=0", "task.max_output_extra=4"),
+]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The current folder, with texts of sentences that differ in length."""
+    words = ["one", "sparrow", "sang", "while", "two", "owls", "listened", "to", "it", "and", "the", "rain", "fell"]
+    for split, n in (("t", 120), ("v", 7)):
+        for column, turn in (("a", 1), ("b", -1)):
+            lines = [" ".join(words[i % 9 : i % 9 + 2 + i % 5][::turn]) for i in range(n)]
+            (tmp_path / f"{split}.{column}").write_text("\n".join(lines) + "\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_command_on_two_processes_scores_like_one_and_keeps_one_directory(place, capfd):
+    assert main(COMMAND) == 0
+    (place / "run").rename(place / "alone")
+    assert exit_codes(start(2, lambda: main(COMMAND))) == [0, 0]
+    found = [place / "alone", place / "run"]
+    one, two = (runs.read_json(run / runs.EVAL)["splits"]["valid"] for run in found)
+    assert two == pytest.approx(one, rel=1e-6)
+    assert [runs.read_record(run).machine["processes"] for run in found] == [1, 2]
+    names = [{path.relative_to(run) for path in run.rglob("*") if "tfevents" not in path.name} for run in found]
+    assert names[0] == names[1]
+    capfd.readouterr()
+    assert exit_codes(start(2, lambda: main(COMMAND))) == [0, 0]
+    assert capfd.readouterr().err.count("is finished") == 1
+
+
+def test_command_says_why_another_process_failed(place, monkeypatch, capfd):
+    def in_little_memory(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(follower, "add_gradients", in_little_memory)
+    assert exit_codes(start(2, lambda: main(COMMAND))) == [7, 7]
+    said = capfd.readouterr().err
+    assert "process 1 of 2: out of memory" in said
+    assert "hardware.device_batch_tokens=128" in said
+    record = runs.read_record(place / "run")
+    assert (record.status, record.exit_code) == ("failed", 7)
+    assert "MemoryError" in (place / "run" / runs.LOG).read_text()
+
+
+def test_command_refuses_variables_that_torchrun_did_not_set(place, monkeypatch, capfd):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(COMMAND) == 2
+    assert "WORLD_SIZE=2" in capfd.readouterr().err
+    assert not (place / "run").exists()

@@ -1,0 +1,137 @@
+"""A step never waits for its device: found without one, on meta tensors, which have shapes alone."""
+
+import contextlib
+import traceback
+from collections import Counter
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tietrain.model import loss
+from tietrain.train.averaging import smooth
+from tietrain.train.hardware import resolve_hardware
+from tietrain.train.optim import build_optimizer, train_step
+from tietrain.train.tasks.task import batch_nats
+from tiny_run import RandomTask, build_model, tiny_config
+
+META = torch.device("meta")
+COPIES = ("aten._to_copy.", "aten.to.", "aten.copy_.")
+# Operators whose result has a size that only the device knows.
+OF_UNKNOWN_SIZE = ("aten.nonzero.", "aten.masked_select.", "aten.unique", "aten._unique", "aten.bincount.")
+
+
+class Watch(TorchDispatchMode):
+    """Notes every operator inside that would make the host wait for a device, or that mixes two; where -> how often."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = str(func)
+        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        on_device = [t for t in tensors if t.device == META]
+        if name.startswith(COPIES):
+            target = kwargs.get("device", tensors[0].device)
+            if target != tensors[0].device and not kwargs.get("non_blocking"):
+                self._note(name)
+            if on_device and target != META:
+                return torch.zeros(tensors[0].shape, dtype=kwargs.get("dtype", tensors[0].dtype))
+        elif on_device and self._waits(name, tensors):
+            self._note(name)
+            return self._stand_in(name, tensors)
+        elif on_device and any(t.device != META and t.ndim for t in tensors):
+            self._note(f"{name} mixes devices")
+        return func(*args, **kwargs)
+
+    def _waits(self, name: str, tensors: list[Tensor]) -> bool:
+        if name.startswith(("aten.index.", "aten.index_put")):
+            return any(t.dtype == torch.bool for t in tensors[1:])
+        return "_local_scalar_dense" in name or name.startswith(OF_UNKNOWN_SIZE)
+
+    def _stand_in(self, name: str, tensors: list[Tensor]) -> object:
+        """Something to go on with."""
+        if "_local_scalar_dense" in name:
+            return 1.0
+        if name.startswith("aten.nonzero"):
+            return torch.empty(tensors[0].numel(), tensors[0].ndim, dtype=torch.int64, device=META)
+        return tensors[0]
+
+    def _note(self, what: str) -> None:
+        ours = [f for f in traceback.extract_stack() if "/tietrain/" in f.filename]
+        self.seen[f"{what} at {ours[-1].filename.split('/src/')[-1]}: {ours[-1].line}" if ours else what] += 1
+
+
+@pytest.fixture(autouse=True)
+def no_autocast(monkeypatch):
+    """Meta tensors know no autocast."""
+    monkeypatch.setattr(loss, "_product_dtype", lambda rows: rows.dtype)
+    monkeypatch.setattr(torch, "autocast", lambda *args, **options: contextlib.nullcontext())
+
+
+def on_meta(task: str, tying: str, name: str):
+    """A step's model, optimizer, task and hardware on a device that has no numbers."""
+    config = tiny_config(tying, task, hardware={"device_batch_tokens": 20}, optim={"name": name, "clip_norm": 0.1})
+    model = build_model(config).to(META)
+    hardware = replace(resolve_hardware(config.hardware), device=META)
+    return model, build_optimizer(model, config.optim), RandomTask(config), hardware
+
+
+@pytest.mark.parametrize(
+    ("task", "tying", "name"),
+    [
+        ("lm", "pre_softmax", "adam"),
+        ("mt", "cross_layer", "adamw"),
+        pytest.param("lm", "none", "adamw", marks=pytest.mark.slow),
+        pytest.param("mt", "three_way", "adamw", marks=pytest.mark.slow),
+    ],
+)
+def test_step_and_average_never_wait_for_the_device(task, tying, name):
+    model, optimizer, learned, hardware = on_meta(task, tying, name)
+    smoothed = deepcopy(model)
+    options = {"hardware": hardware, "clip_norm": 0.1, "seed": 1}
+    with Watch() as watch:
+        for step in (1, 2):
+            batch = learned.batches.batch(0, step)
+            train_step(model, optimizer, batch, learned.loss, step=step, **options)
+            smooth(smoothed, model, 0.9, step)
+    assert not watch.seen
+
+
+def test_batch_of_an_evaluation_waits_for_its_nats_alone():
+    model, _, learned, _ = on_meta("mt", "three_way", "adamw")
+    with Watch() as watch:
+        nats = batch_nats(model, learned.batches.batch(0, 0))
+    ((where, times),) = watch.seen.items()
+    assert ".cpu()" in where
+    assert times == 1
+    assert nats.shape == learned.batches.batch(0, 0).tgt_out_ids.shape
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        lambda x: x.sum().item(),
+        lambda x: float(x.sum()),
+        lambda x: bool((x > 0).any()),
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: x.cpu(),
+        lambda x: torch.ones(3).to(META),
+        lambda x: torch.ones(3) + x,
+        lambda x: torch._foreach_add_([x.sum()], x.sum()),
+    ],
+)
+def test_watch_sees_what_waits(waits):
+    with Watch() as watch, contextlib.suppress(RuntimeError):  # of two devices
+        waits(torch.empty(3, device=META))
+    assert watch.seen
+    with Watch() as watch:
+        torch.ones(3).to(META, non_blocking=True) * torch.tensor(2.0) + torch.empty(3, device=META)
+    assert not watch.seen
