@@ -232,10 +232,10 @@ def _judged(finding: Finding, card: Card, grid: "_Grid", means: Mapping[str, flo
     doubts += [f"{p.arm} against {p.base}: {p.found}" for p in pairs if p.found in UNFIT]
     if min(powers) < POWER:
         doubts.append(
-            f"an effect of the margin is found in {min(powers):.0%} of repeats, and a verdict needs {POWER:.0%}"
+            f"an effect of the margin is found in {100 * min(powers):.0f} % of repeats; a verdict needs {100 * POWER:.0f} %"
         )
     if false > stats.binom.ppf(0.999, REPEATS, MOST_FALSE) / REPEATS:
-        doubts.append(f"arms that are alike are called different in {false:.1%} of repeats")
+        doubts.append(f"arms that are alike are called different in {100 * false:.1f} % of repeats")
     if grid.halves_differ():
         doubts.append("two halves of the seeds of one arm are called different")
     verdict = NOT_TESTABLE if doubts else CONFIRMED if holds else NOT_REPRODUCED if against else NO_DIFFERENCE

@@ -1,9 +1,10 @@
 """Claim cards as pages: one for each card that was run, and an index of all."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from tietrain.report import contrasts
-from tietrain.report.claims import NOT_RUN, REPEATS, Card, Finding, Pair
+from tietrain.report.claims import NOT_RUN, NOT_TESTABLE, REPEATS, Card, Finding, Pair
 from tietrain.report.pages.markup import bullets, code, escape, fixed, markdown_table
 from tietrain.report.pages.verdict_text import p_text
 from tietrain.runs.scores import SCORES
@@ -20,13 +21,15 @@ def verdict_line(finding: Finding | None) -> str:
     """`confirmed at 0.23 M parameters, ...`: a verdict and of which runs it is."""
     if finding is None:
         return NOT_RUN
-    return f"{finding.verdict} at {finding.scope}" if finding.scope else finding.verdict
+    if not finding.scope:
+        return finding.verdict
+    return f"{finding.verdict}{',' if finding.verdict == NOT_TESTABLE else ' at'} {finding.scope}"
 
 
 def claim_page(card: Card, finding: Finding, n_tested: int) -> str:
     """The page of a card that was run; n_tested: of how many cards q is counted."""
-    verdict = escape(verdict_line(finding))
-    blocks = [f"# {escape(card.claim)}", f"**{verdict[0].upper()}{verdict[1:]}.**"]
+    verdict = verdict_line(finding)
+    blocks = [f"# {card.claim}", f"**{verdict[0].upper()}{verdict[1:]}.**"]
     if finding.doubts:
         blocks.append(bullets([escape(doubt) for doubt in finding.doubts]))
     blocks.append(_rows(finding) if card.exact else _pairs(card, finding))
@@ -82,34 +85,31 @@ def _controls(card: Card, finding: Finding, n_tested: int) -> list[str]:
 
 
 def _source(card: Card) -> list[str]:
-    lines = [f"{escape(card.source)}.", f"Reported there: {escape(card.reported)}. {FIGURES[card.figure]}"]
+    lines = [f"{card.source}.", f"Reported there: {card.reported}. {FIGURES[card.figure]}"]
     if card.source_params:
         lines.append(
             f"Its models have about {card.source_params / 1e6:.0f} M parameters; nothing here contradicts it at its size."
         )
     if card.leaves_out:
-        lines.append(f"Not as in the source: {escape(card.leaves_out)}.")
+        lines.append(f"Not as in the source: {card.leaves_out}.")
     return lines
 
 
 def _commands(card: Card) -> str:
     command = f"    tietrain claim {card.name}"
     if card.exact:
-        return f"{command}\n\nCard {code(card.hash)}; {escape(card.budget)}."
-    grid = "\n".join(f"    tietrain {' '.join(words)}" for words in card.grid)
-    return f"{command}\n\nruns these grids, or reads the runs that are there:\n\n{grid}\n\nCard {code(card.hash)}; {escape(card.budget)}."
+        return f"{command}\n\nCard {code(card.hash)}; {card.budget}."
+    grid = "\n".join(f"    tietrain {shlex.join(words)}" for words in card.grid)
+    return f"{command}\n\nruns these grids, or reads the runs that are there:\n\n{grid}\n\nCard {code(card.hash)}; {card.budget}."
 
 
 def index_page(cards: Sequence[Card], findings: Mapping[str, Finding]) -> str:
     """All cards: those that were run with their verdicts, then those that wait."""
     run = [card for card in cards if card.name in findings]
-    rows = [
-        [f"[{card.name}]({card.name}.md)", escape(card.claim), escape(verdict_line(findings[card.name]))]
-        for card in run
-    ]
+    rows = [[f"[{card.name}]({card.name}.md)", card.claim, verdict_line(findings[card.name])] for card in run]
     blocks = ["# Published claims, tested", markdown_table(["card", "claim", "verdict"], rows, n_text=3)]
     if waiting := [card for card in cards if card.name not in findings]:
-        rows = [[code(f"tietrain claim {card.name}"), escape(card.claim), escape(card.budget)] for card in waiting]
+        rows = [[code(f"tietrain claim {card.name}"), card.claim, card.budget] for card in waiting]
         blocks += ["## Not run here", markdown_table(["command", "claim", "budget"], rows, n_text=3)]
     return "\n\n".join(blocks) + "\n"
 
