@@ -1,6 +1,8 @@
 """One step: micro-batches add up, gradients are clipped, dropout is a function of seed, step and row."""
 
 import math
+from dataclasses import replace
+from itertools import chain
 
 import pytest
 import torch
@@ -72,3 +74,25 @@ def test_train_step_clips_the_gradient_to_its_norm():
     )
     assert sums.grad_norm > 0.01
     assert moved == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("optim", [{"name": "adamw"}, {"name": "sgd", "momentum": 0.9}])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_train_step_that_is_not_finite_changes_no_weight_and_none_after_it_does(optim, bad):
+    config = tiny_config("pre_softmax", optim=optim)
+    model, task = build_model(config), RandomTask(config)
+    hardware, optimizer = resolve_hardware(config.hardware), build_optimizer(model, config.optim)
+    weights, found = [], []
+    for step, factor in enumerate((1.0, bad, 1.0), start=1):
+
+        def loss(model, batch, factor=factor):
+            summed = task.loss(model, batch)
+            return replace(summed, objective=summed.objective * factor)
+
+        options = {"hardware": hardware, "clip_norm": 1.0, "seed": 1, "step": step}
+        found.append(train_step(model, optimizer, task.batches.batch(0, step), loss, **options))
+        kept = [*model.parameters(), *chain.from_iterable(state.values() for state in optimizer.state.values())]
+        weights.append([tensor.detach().clone() for tensor in kept])
+    assert [math.isfinite(sums.objective) for sums in found] == [True, False, True]
+    for after in weights[1:]:
+        assert all(map(torch.equal, weights[0], after))
