@@ -35,6 +35,7 @@ SHARED = {
     "hydra/launcher=joblib hardware.threads=3": (["hydra.launcher.n_jobs=2"], 3),
     "hydra/launcher=joblib hydra.launcher.n_jobs=3": ([], 2),
     "hydra/launcher=submitit_local": (["hydra.sweeper.max_batch_size=8"], 1),
+    "hydra/launcher=submitit_local hydra.launcher.tasks_per_node=2": (["hydra.sweeper.max_batch_size=4"], 1),
     "hydra/launcher=submitit_local hydra/sweeper=optuna": ([], 4),
     "hydra/launcher=submitit_slurm": ([], None),
 }
@@ -134,12 +135,19 @@ def test_submitit_slurm_writes_the_settings_into_its_script(start, tmp_path, mon
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("launcher", "plugin"), [("basic", None), ("joblib", "joblib_launcher"), ("submitit_local", "submitit_launcher")]
+    ("launcher", "plugin", "tasks"),
+    [
+        ("basic", None, 1),
+        ("joblib", "joblib_launcher", 1),
+        ("submitit_local", "submitit_launcher", 1),
+        ("submitit_local", "submitit_launcher", 2),
+    ],
 )
-def test_every_launcher_runs_all_cells_although_some_fail(start, launcher, plugin):
+def test_every_launcher_runs_all_cells_although_some_fail(start, launcher, plugin, tasks):
     if plugin:
         needs(plugin)
     words = ["task=lm", "tying=none,three_way,cycle:n_unique:1", "model.n_heads=2,3", f"hydra/launcher={launcher}"]
+    words += [f"hydra.launcher.tasks_per_node={tasks}"] if tasks > 1 else []
     with start(*words) as process:
         said = process.communicate(timeout=900)[1]
     assert process.returncode == 1
@@ -152,6 +160,7 @@ def test_every_launcher_runs_all_cells_although_some_fail(start, launcher, plugi
     done = [record for record in records if record.status == "done"]
     assert len(read_status(Path("outputs/grid"))) == len(records) == 6  # none waits
     assert {record.label for record in done} == {"none", "cycle"}
+    assert {record.machine["processes"] for record in done} == {tasks}
     if plugin:
         assert {record.machine["threads"] for record in done} == {1}
     # The same cells again are all found.

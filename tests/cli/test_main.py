@@ -104,7 +104,9 @@ def test_main_says_which_words_count_for_nothing(tietrain_cli):
 @pytest.mark.parametrize("command", [[], ["plan"], ["data"]])
 def test_settings_that_a_run_does_not_read_are_named(tietrain_cli, configs, command):
     ran = tietrain_cli(*command, "data.preset=tiny", "task.beam=5", "model=tiny", "train.max_steps=3")
-    said = [line for line in ran.err.splitlines() if not line.startswith("preparing: ")]  # a busy machine takes its time
+    said = [
+        line for line in ran.err.splitlines() if not line.startswith("preparing: ")
+    ]  # a busy machine takes its time
     assert (ran.code, said) == (0, ["tietrain: task.beam=5 is not used: it is read if task.name=mt"])
     assert tietrain_cli("-m", "task=lm,mt", "task.beam=5").err.count("is not used") == 0
 

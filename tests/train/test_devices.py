@@ -58,11 +58,15 @@ def test_lease_is_of_a_free_gpu_and_ends(two_gpus):
             found = [stack.enter_context(leased(resolve(device="cuda"), said.append, waits=False)) for _ in range(3)]
         assert [one.device.index for one in found] == [0, 1, 0]
     assert len(said) == 2
-    with leased(resolve(device="cuda:1"), said.append, waits=True) as named:
-        assert named.device.index == 1
+    with (
+        leased(resolve(device="cuda:0"), said.append, waits=True) as named,
+        leased(resolve(device="cuda:0"), said.append, waits=True) as shared,
+        leased(resolve(device="cuda"), said.append, waits=True) as free,
+    ):
+        assert [one.device.index for one in (named, shared, free)] == [0, 0, 1]
     with leased(resolve(device="cpu"), said.append, waits=True) as cpu:
         assert cpu.device.type == "cpu"
-    assert len(said) == 2
+    assert len(said) == 3
 
 
 def test_cells_at_once_share_no_gpu_also_if_one_dies(two_gpus, tmp_path):

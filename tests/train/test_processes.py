@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import tiny_run
-from several_processes import exit_codes, start
+from several_processes import exit_codes, start, variables
 from tietrain.cli.main import main
 from tietrain.config import RunConfig, TyingConfig
 from tietrain.data.batches.batching import Batch
@@ -192,6 +192,21 @@ def test_command_says_why_another_process_failed(place, monkeypatch, capfd):
     record = runs.read_record(place / "run")
     assert (record.status, record.exit_code) == ("failed", 7)
     assert "MemoryError" in (place / "run" / runs.LOG).read_text()
+
+
+def test_process_with_other_settings_than_the_first_is_refused(place, capfd):
+    assert exit_codes(start(2, lambda: main([*COMMAND, f"seed={os.environ['RANK']}"]))) == [3, 3]
+    assert "process 1 of 2: process 1: its settings, text or vocabularies" in capfd.readouterr().err
+    assert not list((place / "run").glob("checkpoints/*"))
+
+
+@pytest.mark.parametrize("words", [["-m", "seed=1,2"], ["tune=rates"]])
+def test_command_of_several_runs_is_refused_under_torchrun(place, monkeypatch, capfd, words):
+    for name, value in variables(2)[0].items():
+        monkeypatch.setenv(name, value)
+    assert main([*words, *COMMAND[1:]]) == 2
+    assert "several processes with a grid or tune" in capfd.readouterr().err
+    assert not (place / "outputs").exists()
 
 
 def test_command_refuses_variables_that_torchrun_did_not_set(place, monkeypatch, capfd):

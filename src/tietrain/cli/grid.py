@@ -60,8 +60,9 @@ class Outcomes:
         """Print why a run failed, and note how it ended. KeyboardInterrupt if a signal stopped it: that stops its grid too."""
         if outcome.message:
             eprint(f"tietrain: {outcome.message}")
-        with open(self.path, "a", encoding="utf-8") as f:
-            f.write(json.dumps(vars(outcome)) + "\n")
+        if launchers.leads() or not _in_grid():  # the processes of a cell share the file of its grid
+            with open(self.path, "a", encoding="utf-8") as f:
+                f.write(json.dumps(vars(outcome)) + "\n")
         if outcome.exit_code >= 128:
             self.stopped.write_text(str(outcome.exit_code - 128))
             raise KeyboardInterrupt
@@ -97,15 +98,19 @@ def prepare(
     if common.hydra.output_subdir is not None:
         problem = f"a run writes its own {runs.CONFIG}, and Hydra would write over another one"
         raise SettingsError(f"hydra.output_subdir={common.hydra.output_subdir}", problem, "leave it out")
-    if not multirun and common.hydra.mode != RunMode.MULTIRUN:
+    is_grid = multirun or common.hydra.mode == RunMode.MULTIRUN
+    is_tuned = tune.is_tuned(common)
+    by_torchrun = int(os.environ.get("WORLD_SIZE", 1)) > 1 and (is_grid or is_tuned)
+    if by_torchrun or (is_tuned and launchers.tasks_of_cell(common.hydra) > 1):
+        problem = "each process would carry out all its runs"
+        remedy = "start each run by itself, or all of them with one process each"
+        raise SettingsError("several processes with a grid or tune", problem, remedy)
+    if not is_grid:
         return [], None
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        problem = "its processes would each run the whole grid"
-        raise SettingsError("torchrun with a grid", problem, "start each cell by torchrun, or the grid without it")
     if common.run_dir and swept:
         problem = "a grid has several cells, and this names one folder"
         raise SettingsError(f"run_dir={common.run_dir}", problem, "use study=NAME")
-    if tune.is_tuned(common) and sweeper != "basic":
+    if is_tuned and sweeper != "basic":
         problem = f"tune={common.tune.name} gives every arm the same trials, and this sweeper chooses more"
         raise SettingsError(f"hydra/sweeper={sweeper}", problem, "leave out one of the two")
     RunConfig(study=common.study)  # refuses a bad name before it becomes a folder
@@ -196,6 +201,7 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     """
     outcomes = Outcomes()
     devices.show_hidden()
+    launchers.join_tasks(HydraConfig.get())
     if launchers.in_worker():
         launchers.ignore_signals()
         launchers.end_with_grid(outcomes.path.parent)
@@ -241,7 +247,7 @@ def _run(config: RunConfig) -> Outcome:
 
 def _list_run(directory: Path) -> None:
     """Write to the study's list of cells which run this cell becomes."""
-    if directory.parent == Path(HydraConfig.get().sweep.dir):
+    if directory.parent == Path(HydraConfig.get().sweep.dir) and launchers.leads():
         cells.add_run(directory.parent, HydraConfig.get().overrides.task, directory.name)
 
 
@@ -261,6 +267,8 @@ def _refused(cfg: DictConfig, error: Exception, words: Sequence[str]) -> Outcome
     if not _in_grid():
         if outcome.exit_code == 70:
             raise error
+        return outcome
+    if not launchers.leads():
         return outcome
     settings = HydraConfig.get()
     requested = sorted(settings.overrides.task)

@@ -41,13 +41,13 @@ def shared_cores(common: DictConfig) -> list[str]:
     key = _jobs_key(common.hydra)
     if key is None:
         return []
-    threads = common.hardware.threads or 1
+    threads = (common.hardware.threads or 1) * tasks_of_cell(common.hydra)
     jobs = OmegaConf.select(common, key)
     cores = n_cores()
     if jobs is None or jobs < 1:
         return [f"{key}={max(1, cores // threads)}"]
     if jobs * threads > cores:
-        problem = f"with hardware.threads={threads} they need {jobs * threads} cores, and this machine has {cores}"
+        problem = f"with {threads} threads each they need {jobs * threads} cores, and this machine has {cores}"
         raise SettingsError(f"{key}={jobs}", problem, "lower one of them")
     return []
 
@@ -61,7 +61,30 @@ def threads_of_cell(settings: Any, requested: int | None) -> int | None:
     key = _jobs_key(settings)
     if key is None or requested is not None:
         return requested
-    return max(1, n_cores() // int(OmegaConf.select(settings, key.removeprefix("hydra."))))
+    jobs = int(OmegaConf.select(settings, key.removeprefix("hydra.")))
+    return max(1, n_cores() // jobs // tasks_of_cell(settings))
+
+
+def tasks_of_cell(settings: Any) -> int:
+    """Processes that carry out one cell.
+
+    Args:
+        settings: Hydra's own.
+    """
+    return int(settings.launcher.get("tasks_per_node") or 1) * int(settings.launcher.get("nodes") or 1)
+
+
+def join_tasks(settings: Any) -> None:
+    """In a cell of several tasks: set the variables that torchrun would, so that they are the processes of one run."""
+    if tasks_of_cell(settings) > 1 and "RANK" not in os.environ:
+        from submitit.helpers import TorchDistributedEnvironment
+
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+
+
+def leads() -> bool:
+    """Whether this is the first process of its cell, which alone notes what becomes of it."""
+    return int(os.environ.get("RANK", 0)) == 0
 
 
 def _jobs_key(settings: Any) -> str | None:

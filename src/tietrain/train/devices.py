@@ -3,8 +3,8 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,41 +38,40 @@ def show_hidden() -> None:
 
 @contextmanager
 def leased(hardware: "Hardware", log: Callable[[str], None], *, waits: bool) -> Iterator["Hardware"]:
-    """The hardware; if any GPU would do, with the first that no other run of this user holds on this host.
+    """The hardware; of GPUs, with the first that it may use and no other run of this user on this host holds.
 
     The lease is the kernel's lock on a folder in the system's folder for temporary files, so it ends with its process.
 
     Args:
-        waits: whether a run waits until one is free, as cells of a grid do; others share the first.
+        waits: whether a run that may use any GPU waits for a free one, as cells of a grid do; others share one.
     """
     import torch
 
     with ExitStack() as lease:
         if hardware.device.type == "cuda":
-            index = hardware.device.index
-            if index is None:
-                index = _hold_free(lease, log, waits)
+            named = hardware.device.index
+            names = gpus()
+            allowed = list(range(len(names))) if named is None else [named]
+            index = _hold_free(lease, {i: names[i] for i in allowed}, log, waits and named is None)
             hardware = replace(hardware, device=torch.device("cuda", index))
             torch.cuda.set_device(hardware.device)
         yield hardware
 
 
-def _hold_free(lease: ExitStack, log: Callable[[str], None], waits: bool) -> int:
-    """Index of the first GPU that is free; it stays held as long as the lease is entered."""
-    folders = [Path(tempfile.gettempdir(), f"tietrain-gpus-{os.getuid()}", name) for name in gpus()]
+def _hold_free(lease: ExitStack, names: Mapping[int, str], log: Callable[[str], None], waits: bool) -> int:
+    """Index of the first GPU that is free, which stays held as long as the lease is entered."""
     has_said = False
     while True:
-        for index, folder in enumerate(folders):
-            try:
-                lease.enter_context(held(folder))
-            except LockedError:
-                continue
-            return index
+        for index, name in names.items():
+            with suppress(LockedError):
+                lease.enter_context(held(Path(tempfile.gettempdir(), f"tietrain-gpus-{os.getuid()}", name)))
+                return index
         if not waits:
-            log(f"all {len(folders)} GPUs are held by other runs: this one shares the first")
-            return 0
+            first = next(iter(names))
+            log(f"other runs hold every GPU that this one may use: it shares cuda:{first}")
+            return first
         if not has_said:
-            log(f"waiting for one of {len(folders)} GPUs, which other runs hold")
+            log(f"waiting for a GPU: other runs hold all {len(names)}")
             has_said = True
         time.sleep(PAUSE)
 

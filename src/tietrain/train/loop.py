@@ -139,10 +139,12 @@ def fit(
             unread.append(sums)
             _advance(state, batch, sums, flops, time.perf_counter() - began, task.batches.n_batches(state.epoch))
 
+            if seen or is_looked_at:
+                _read(unread, state)
             if seen:
                 telemetry.add_look(state, "probe", probe.after_step(seen))
             if is_looked_at:
-                telemetry.add_look(state, "anatomy", anatomy.after_step(sums.grad_norm))
+                telemetry.add_look(state, "anatomy", anatomy.after_step(state.grad_norm))
 
             now = fraction_spent(state.used, budgets)
             is_last = now >= 1
@@ -195,7 +197,11 @@ def _advance(state: TrainState, batch: Batch, sums: StepSums, flops: int, second
 
 def _read(unread: list[StepSums], state: TrainState) -> None:
     """Wait for the device once, and enter what the last steps say of loss and gradient; DivergedError if one is not finite."""
+    began = time.perf_counter()
     numbers = torch.stack([sums.numbers for sums in unread]).tolist() if unread else []
+    waited = time.perf_counter() - began  # for steps that had only been asked for
+    state.seconds += waited
+    state.interval.seconds += waited
     first = state.step - len(unread) + 1
     unread.clear()
     for step, (objective, nll, grad_norm) in enumerate(numbers, start=first):

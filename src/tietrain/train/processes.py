@@ -126,10 +126,11 @@ class Team(Alone):
     @contextmanager
     def order(self, work: str, model: nn.Module | None = None, **details: Any) -> Iterator[None]:
         self._all_wait = False
-        with self._talking():
-            self._send({"work": work, **details})
-            if model is not None:
-                dist.broadcast(_flat([p.detach() for p in model.parameters()]), 0)
+        self._send({"work": work, **details})
+        if model is not None:
+            weights = _flat([p.detach() for p in model.parameters()])
+            with self._talking():
+                dist.broadcast(weights, 0)
         yield
         self._all_wait = True
 
@@ -138,18 +139,19 @@ class Team(Alone):
         message = torch.empty(ORDER_BYTES, dtype=torch.uint8)
         with self._talking():
             dist.broadcast(message, 0, group=self._orders)
-            order: dict[str, Any] = json.loads(message.numpy().tobytes())
-            if model is not None and order["work"] != "end":
-                owners = [p.detach() for p in model.parameters()]
-                weights = _flat(owners)
+        order: dict[str, Any] = json.loads(message.numpy().tobytes())
+        if model is not None and order["work"] != "end":
+            owners = [p.detach() for p in model.parameters()]
+            weights = _flat(owners)
+            with self._talking():
                 dist.broadcast(weights, 0)
-                torch._foreach_copy_(owners, _like(owners, weights))
+            torch._foreach_copy_(owners, _like(owners, weights))
         return order
 
     def end(self, outcome: Outcome) -> None:
         """Tell the others how the run ended if they wait for an order; those in shared work see that their leader is gone."""
         if self._all_wait:
-            with suppress(PeerError), self._talking():
+            with suppress(PeerError):
                 self._send({"work": "end", "status": outcome.status, "exit_code": outcome.exit_code})
 
     def fail(self, outcome: Outcome, trace: str) -> None:
@@ -208,11 +210,15 @@ class Team(Alone):
 
     def _send(self, order: dict[str, Any]) -> None:
         message = json.dumps(order).ljust(ORDER_BYTES).encode()
-        dist.broadcast(torch.frombuffer(bytearray(message), dtype=torch.uint8), 0, group=self._orders)
+        with self._talking():
+            dist.broadcast(torch.frombuffer(bytearray(message), dtype=torch.uint8), 0, group=self._orders)
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
-        """PeerError if the exchange inside breaks off; it says why, if the process that failed has told."""
+        """PeerError if the exchange inside breaks off; it says why, if the process that failed has told.
+
+        Nothing else belongs inside: what torch raises if the memory is full is a RuntimeError too.
+        """
         try:
             yield
         except RuntimeError as e:
