@@ -11,7 +11,8 @@ from tietrain.report.pages.similarity_page import PAGE, write_similarity
 from tietrain.report.similarity import (
     MEASURES,
     debiased_cka,
-    neighbour_overlap,
+    neighbours,
+    overlap,
     prepared,
     purity,
     resemblance,
@@ -49,11 +50,12 @@ def test_debiased_cka_is_that_of_dense_kernels_and_about_0_by_chance():
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_measure_is_1_for_a_table_that_is_rotated_moved_and_scaled_and_less_for_another(measure):
-    compare = MEASURES[measure]
-    table = drawn(0)
-    other = prepared(5 * rotated(table, 1) + drawn(2, (1, 8)))
-    assert compare(prepared(table), other) == pytest.approx(1)
-    assert compare(prepared(table), prepared(drawn(3))) < 0.9
+    by = MEASURES[measure]
+    table, other, third = (
+        by.form(prepared(x)) for x in (drawn(0), 5 * rotated(drawn(0), 1) + drawn(2, (1, 8)), drawn(3))
+    )
+    assert by.compare(table, other) == pytest.approx(1)
+    assert by.compare(table, third) < 0.9
 
 
 def test_prepared_table_has_lost_its_mean_and_its_strongest_direction():
@@ -71,7 +73,8 @@ def test_neighbours_and_purity_see_clusters():
     share, chance = purity(table, classes)
     assert share > 0.95 and chance == pytest.approx(1 / 6)
     assert purity(table, {row: str(row % 6) for row in range(90)})[0] < 0.3
-    assert neighbour_overlap(table, prepared(centres + drawn(2))) > 2 * neighbour_overlap(table, prepared(drawn(3)))
+    near, alike, other = (neighbours(x) for x in (table, prepared(centres + drawn(2)), prepared(drawn(3))))
+    assert overlap(near, alike) > 2 * overlap(near, other)
 
 
 def seeds_like(role, noise=0.6):

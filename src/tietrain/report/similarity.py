@@ -5,10 +5,10 @@ a table is rotated or scaled as a whole: runs of different seeds have no common 
 each other, because twins begin with the same values; what two untied runs reach is the ceiling.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from statistics import fmean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,11 +64,14 @@ def procrustes(x: Floats, y: Floats) -> float:
     return float(np.linalg.svd(x.T @ y, compute_uv=False).sum())
 
 
-def neighbour_overlap(x: Floats, y: Floats) -> float:
-    """Mean share of a row's ten nearest rows, by cosine, that are the same in both tables."""
-    rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_ROWS)).astype(int))
-    of_x, of_y = nearest(x, rows), nearest(y, rows)
-    return fmean(len(np.intersect1d(a, b)) / len(a) for a, b in zip(of_x, of_y, strict=True))
+def neighbours(table: Floats) -> NDArray[np.intp]:
+    """The ten nearest rows of each row, or of evenly spaced ones of a large table."""
+    return nearest(table, np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST_ROWS)).astype(int)))
+
+
+def overlap(x: NDArray[np.intp], y: NDArray[np.intp]) -> float:
+    """Mean share of a row's neighbours that are the same in both tables."""
+    return float((x[:, :, None] == y[:, None, :]).any(axis=2).mean())
 
 
 def nearest(table: Floats, rows: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -93,10 +96,18 @@ def purity(table: Floats, classes: Mapping[int, str]) -> tuple[float, float]:
     return float((kinds[near] == kinds[:, None]).mean()), float((shares**2).sum())
 
 
-MEASURES: dict[str, Callable[[Floats, Floats], float]] = {
-    "cka": debiased_cka,
-    "procrustes": procrustes,
-    "neighbours": neighbour_overlap,
+@dataclass(frozen=True)
+class Measure:
+    """form: what of a prepared table is compared. compare: how alike two forms are, 1 if they are equal."""
+
+    compare: Callable[[Any, Any], float]
+    form: Callable[[Floats], Any] = lambda table: table
+
+
+MEASURES = {
+    "cka": Measure(debiased_cka),
+    "procrustes": Measure(procrustes),
+    "neighbours": Measure(overlap, neighbours),
 }
 
 
@@ -141,36 +152,36 @@ class Resemblance:
     n_pairs: int
 
 
-Pair = tuple[int, int]
-# Role -> pair of seeds -> likeness.
-Values = Mapping[str, Mapping[Pair, float]]
-
-
 def resemblance(tied: Seeds, untied: Seeds, measure: str) -> Resemblance | None:
     """Compare prepared tables; None unless there are two untied seeds and a tied one that differs from one of them."""
-    compare = MEASURES[measure]
-    pairs = [(s, u) for s, u in product(tied, untied) if s != u]
-    twins = [(s, u) for s, u in product(untied, untied) if s < u]
-    if not pairs or not twins:
+    crossed = {role: _likeness(tied, untied, role, measure) for role in ROLES}
+    alike = {role: _likeness(untied, untied, role, measure) for role in ROLES}
+    pairs, twins = (~np.isnan(of["input"]) for of in (crossed, alike))
+    if not pairs.any() or not twins.any():
         return None
-    crossed = {role: {(s, u): compare(tied[s][role], untied[u][role]) for s, u in pairs} for role in ROLES}
-    alike = {role: {(s, u): compare(untied[s][role], untied[u][role]) for s, u in twins} for role in ROLES}
-    draws = _draw_pairs(sorted(tied), sorted(untied))
-    plain = _gap(crossed, pairs)
-    ceiling = _gap(alike, twins)
-    drawn = np.array([_gap(crossed, ours) for ours, _ in draws])
-    drawn_ceiling = np.array([_gap(alike, others) for _, others in draws])
+    gaps = [of["output"] - of["input"] for of in (crossed, alike)]
+    plain, ceiling = (float(np.nanmean(gap)) for gap in gaps)
+    drawn, drawn_ceiling = _drawn(*gaps)
     return Resemblance(
-        to={role: fmean(crossed[role].values()) for role in ROLES},
-        ceiling={role: fmean(alike[role].values()) for role in ROLES},
+        to={role: float(np.nanmean(crossed[role])) for role in ROLES},
+        ceiling={role: float(np.nanmean(alike[role])) for role in ROLES},
         plain=_with_interval(plain, drawn),
         less_ceiling=_with_interval(plain - ceiling, drawn - drawn_ceiling),
-        n_pairs=len(pairs),
+        n_pairs=int(pairs.sum()),
     )
 
 
-def _gap(values: Values, pairs: Sequence[Pair]) -> float:
-    return fmean(values["output"][pair] for pair in pairs) - fmean(values["input"][pair] for pair in pairs)
+def _likeness(ours: Seeds, others: Seeds, role: str, measure: str) -> Floats:
+    """Of a table of each run to one of each other, [S, U]; not a number where both have one seed."""
+    by = MEASURES[measure]
+    forms, other_forms = ({seed: by.form(seeds[seed][role]) for seed in seeds} for seeds in (ours, others))
+    found = np.full((len(ours), len(others)), np.nan)
+    for (i, s), (j, u) in product(enumerate(sorted(ours)), enumerate(sorted(others))):
+        if s == u:
+            continue
+        is_known = ours is others and j < i
+        found[i, j] = found[j, i] if is_known else by.compare(forms[s], other_forms[u])
+    return found
 
 
 def _with_interval(value: float, drawn: Floats) -> Gap:
@@ -180,17 +191,28 @@ def _with_interval(value: float, drawn: Floats) -> Gap:
     return Gap(value, float(low), float(high))
 
 
-def _draw_pairs(tied: Sequence[int], untied: Sequence[int]) -> list[tuple[list[Pair], list[Pair]]]:
-    """Pairs of tied and untied seeds, and of untied ones, of samples of seeds with replacement; none of fewer than three seeds."""
-    if len(untied) < 3:
-        return []
+def _drawn(crossed: Floats, alike: Floats) -> tuple[Floats, Floats]:
+    """Both mean gaps of samples of seeds with replacement, [R] each; empty with fewer than three untied seeds.
+
+    Args:
+        crossed, alike: gap of each pair, [S, U] and [U, U]; not a number where there is no pair.
+    """
+    n_tied, n_untied = crossed.shape
+    if n_untied < 3:
+        return np.empty(0), np.empty(0)
     random = np.random.default_rng(0)
-    draws: list[tuple[list[Pair], list[Pair]]] = []
-    while len(draws) < N_DRAWS:
-        ours = random.choice(tied, len(tied)).tolist()
-        others = random.choice(untied, len(untied)).tolist()
-        pairs = [(s, u) for s, u in product(ours, others) if s != u]
-        twins = [(min(s, u), max(s, u)) for s, u in product(others, others) if s != u]
-        if pairs and twins:
-            draws.append((pairs, twins))
-    return draws
+    ours = random.multinomial(n_tied, np.full(n_tied, 1 / n_tied), N_DRAWS)  # how often each seed was drawn, [R, S]
+    others = random.multinomial(n_untied, np.full(n_untied, 1 / n_untied), N_DRAWS)  # [R, U]
+    first = _mean_of_drawn(crossed, ours, others)
+    second = _mean_of_drawn(alike, others, others)
+    has_pairs = ~np.isnan(first + second)
+    return first[has_pairs], second[has_pairs]
+
+
+def _mean_of_drawn(gaps: Floats, ours: NDArray[np.integer], others: NDArray[np.integer]) -> Floats:
+    """Mean gap over the pairs of each sample, [R]; not a number of a sample without a pair."""
+    is_pair = ~np.isnan(gaps)
+    n_pairs = np.einsum("rs,su,ru->r", ours, is_pair.astype(float), others)
+    sums = np.einsum("rs,su,ru->r", ours, np.nan_to_num(gaps), others)
+    means: Floats = np.divide(sums, n_pairs, out=np.full(len(sums), np.nan), where=n_pairs > 0)
+    return means
