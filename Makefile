@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 USED := .venv/installed-to-use
+PEERS := .venv/peers/installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints/cpu.txt -c constraints/tested.txt
 
 help:  ## this list
@@ -41,8 +42,14 @@ lint: install  ## ruff and mypy
 calibrate: install  ## how often verdicts err, by simulation: the tables of docs/statistics.md
 	$(BIN)/python scripts/calibrate.py --write
 
-bench: install  ## speed and memory against a hand-written loop, as ratios
-	$(BIN)/python scripts/bench.py
+bench: $(PEERS)  ## speed and memory beside transformers, x-transformers, Eole, CTranslate2 and a loop by hand
+	.venv/peers/bin/python -W ignore scripts/bench.py
+
+# In an environment of their own: Eole pins other versions than those that tietrain is tested with.
+$(PEERS): pyproject.toml constraints/cpu.txt
+	$(PYTHON) -m venv .venv/peers
+	.venv/peers/bin/python -m pip install --disable-pip-version-check -c constraints/cpu.txt -e . transformers x-transformers ctranslate2 eole
+	touch $(PEERS)
 
 torture: install  ## put the promises of docs/reliability.md to the test: kills, full disks, damage, attacks
 	$(BIN)/python scripts/torture.py
