@@ -197,8 +197,10 @@ def _advance(state: TrainState, batch: Batch, sums: StepSums, flops: int, second
 
 def _read(unread: list[StepSums], state: TrainState) -> None:
     """Wait for the device once, and enter what the last steps say of loss and gradient; DivergedError if one is not finite."""
+    if not unread:
+        return
     began = time.perf_counter()
-    numbers = torch.stack([sums.numbers for sums in unread]).tolist() if unread else []
+    numbers = torch.stack([sums.numbers for sums in unread]).tolist()
     waited = time.perf_counter() - began  # for steps that had only been asked for
     state.seconds += waited
     state.interval.seconds += waited
