@@ -1,6 +1,7 @@
 """Cells of a grid side by side on one machine: jobs x threads stay within its cores, and a signal to one stops all."""
 
 import functools
+import importlib
 import multiprocessing
 import os
 import signal
@@ -77,9 +78,8 @@ def tasks_of_cell(settings: Any) -> int:
 def join_tasks(settings: Any) -> None:
     """In a cell of several tasks: set the variables that torchrun would, so that they are the processes of one run."""
     if tasks_of_cell(settings) > 1 and "RANK" not in os.environ:
-        from submitit.helpers import TorchDistributedEnvironment
-
-        TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+        helpers = importlib.import_module("submitit.helpers")  # it came with the launcher
+        helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
 
 
 def leads() -> bool:
