@@ -218,3 +218,11 @@ def test_status_knows_the_waiting_cells_from_the_first_step_on(grid, monkeypatch
 def test_prepare_lists_no_cells_of_several_studies(grid, configs, tmp_path):
     assert grid("study=one,two", "seed=1").code == 0
     assert len(configs) == 2 and not list(tmp_path.rglob(runs.GRID))
+
+
+def test_grid_in_a_file_reads_no_environment(tietrain_cli, monkeypatch):
+    monkeypatch.setenv("SECRET", "1,2")
+    params = "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '${oc.env:SECRET}'}}}"
+    Path("mine.yaml").write_text(f"defaults: [config, _self_]\n{params}\n")
+    ran = tietrain_cli("-cd", ".", "-cn", "mine", "data.preset=tiny")
+    assert ran.code == 2 and ran.is_refusal() and "settings read no environment" in ran.err

@@ -173,6 +173,7 @@ def compose_grid(overrides: Sequence[str], config_dirs: Sequence[str] = (), name
             raise no_schema(name)
         own = OmegaConf.masked_copy(common, [str(key) for key in common if key != "hydra"])
         OmegaConf.to_container(own, resolve=True)  # refuses what refers to something else
+        OmegaConf.to_container(common.hydra.sweeper, resolve=True)
         return common
 
 
