@@ -1,6 +1,6 @@
-"""What threads are worth: steps a second of a small language model alone, beside other load, and of two runs at once.
+"""What threads are worth: steps per second of a small language model alone, beside other load, and of two runs at once.
 
-Run as a program it trains for some seconds and prints its steps a second.
+Run as a program it trains for some seconds and prints its steps per second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BURN = "while True: pass"
 
 def bench_threads() -> None:
     """Print a table of the three ways; two processes that only burn time are the other load."""
-    print(f"threads: steps a second of d_model 128 x 3, 1,024 tokens a step, {os.cpu_count()} cores")
+    print(f"threads: steps per second of d_model 128 x 3, 1,024 tokens per step, {os.cpu_count()} cores")
     print(f"  {'':<20} {'alone':>7} {'beside two others':>18} {'two runs, both':>15}")
     for threads, policy in WAYS:
         alone = sum(rates(1, threads, policy))
@@ -31,7 +31,7 @@ def bench_threads() -> None:
 
 
 def rates(n_runs: int, threads: int, policy: str) -> list[float]:
-    """Steps a second of runs that train at the same time."""
+    """Steps per second of runs that train at the same time."""
     env = {**os.environ, "OMP_WAIT_POLICY": policy}
     command = [sys.executable, __file__, str(threads)]
     runs = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(n_runs)]
@@ -51,7 +51,7 @@ def burning(n: int) -> Iterator[None]:
 
 
 def train(threads: int) -> float:
-    """Steps a second of this process."""
+    """Steps per second of this process."""
     import torch
 
     from bench import our_arm, random_lm_batches

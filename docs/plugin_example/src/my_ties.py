@@ -1,4 +1,4 @@
-"""A tying rule of one's own."""
+"""An example of a tying rule."""
 
 from itertools import pairwise
 

@@ -279,7 +279,7 @@ def claims(args: argparse.Namespace) -> int:
 
 @verb("claim", argument("names", nargs="+", metavar="NAME", help="a card of `tietrain claims`"), CLAIMS_FOLDER)
 def claim(args: argparse.Namespace) -> int:
-    """Test published claims: run the grids of their cards, or read the runs that are there, and write verdicts and pages.
+    """Test published claims: run the grids of their cards, or read the runs if they exist, and write verdicts and pages.
 
     All cards whose verdicts are in one folder are counted together. Exit code 1 if a run of a grid failed.
     """

@@ -16,7 +16,7 @@ AS_THERE: dict[str, dict[Any, Any]] = {
     "activation": {"gelu": "gelu", "relu": "relu", "swiglu": "silu"},
     "embed_scale": {"1": False, "sqrt_d": True},
 }
-# Types of a value, where it is no whole number.
+# Types of a value, where it is not a whole number.
 KINDS = {"dropout": (int, float), "attn_bias": (bool,), "ffn_bias": (bool,)}
 # Keys that may be null.
 OPTIONAL = ("n_inner", "num_key_value_heads", "head_dim", "decoder_vocab_size", "dropout", "resid_pdrop", "embd_pdrop")

@@ -90,7 +90,7 @@ class _ReadOnce(importlib_resources_config_source.ImportlibResourcesConfigSource
 
 # Hydra keeps these because they have the names of its own.
 class ImportlibResourcesConfigSource(_WithOptions, _ReadOnce):
-    """Hydra's reader of our `conf/`, in which claim cards are no configurations."""
+    """Hydra's reader of our `conf/`, in which claim cards are not configurations."""
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """Names in a folder."""

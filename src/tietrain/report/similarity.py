@@ -18,7 +18,7 @@ Floats = NDArray[np.floating]
 Seeds = Mapping[int, Mapping[str, Floats]]
 
 ROLES = ("input", "output")
-# Rows of pieces that are no text: padding, unknown, begin and end.
+# Rows of pieces that are not text: padding, unknown, begin and end.
 N_SPECIAL = 4
 NEIGHBOURS = 10
 # Rows whose neighbours are looked for, evenly spaced.

@@ -27,7 +27,7 @@ def make_plan(overrides: Sequence[str] = ()) -> TyingPlan:
     Args:
         overrides: words of a command line: `["task=mt", "tying=three_way"]`.
     Raises:
-        SettingsError: a word is no setting, or its value is out of range. TyingError: the ties do not fit the model.
+        SettingsError: a word is not a setting, or its value is out of range. TyingError: the ties do not fit the model.
     """
     return Experiment(compose_config(overrides)).plan
 
@@ -57,7 +57,7 @@ def run(overrides: Sequence[str] = ()) -> Outcome:
     A failure is not raised: the outcome has `status`, `exit_code` and `message`, as the run directory has.
 
     Raises:
-        SettingsError: a word is no setting, its value is out of range, or the settings need a grid.
+        SettingsError: a word is not a setting, its value is out of range, or the settings need a grid.
     """
     config = compose_config(overrides)
     if config.tune.name is not None:

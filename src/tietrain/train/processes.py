@@ -1,7 +1,7 @@
 """Several processes for one run, as torchrun starts them: the first leads, the others do their share of what it orders.
 
 The leader alone has a state and a directory. Its weights go out with every order, gradients and sums come back to it, and no
-other process updates, chooses or writes. So a step has the same rows, dropout and update whatever the number of processes,
+other process updates, chooses or writes. So a step has the same rows, dropout and update for every number of processes,
 and a run that stopped with two of them goes on with one or three. No other module knows torch.distributed.
 """
 

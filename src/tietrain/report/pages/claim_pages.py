@@ -100,7 +100,7 @@ def _commands(card: Card) -> str:
     if card.exact:
         return f"{command}\n\nCard {code(card.hash)}; {card.budget}."
     grid = "\n".join(f"    tietrain {shlex.join(words)}" for words in card.grid)
-    return f"{command}\n\nruns these grids, or reads the runs that are there:\n\n{grid}\n\nCard {code(card.hash)}; {card.budget}."
+    return f"{command}\n\nruns these grids, or reads the runs if they exist:\n\n{grid}\n\nCard {code(card.hash)}; {card.budget}."
 
 
 def index_page(cards: Sequence[Card], findings: Mapping[str, Finding]) -> str:

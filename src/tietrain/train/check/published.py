@@ -70,18 +70,14 @@ def three_way_saves() -> Rows:
 def albert_sizes() -> Rows:
     """X2: the eight models of Lan et al. 2019, table 4: layers by our ledger, around them the paper's tables, norm and map."""
     expected = {
-        **{
-            "all, E 768": 30_524_160,
-            "attention, E 768": 82_487_808,
-            "ffn, E 768": 56_527_104,
-            "none, E 768": 108_490_752,
-        },
-        **{
-            "all, E 128": 11_092_992,
-            "attention, E 128": 63_056_640,
-            "ffn, E 128": 37_095_936,
-            "none, E 128": 89_059_584,
-        },
+        "all, E 768": 30_524_160,
+        "attention, E 768": 82_487_808,
+        "ffn, E 768": 56_527_104,
+        "none, E 768": 108_490_752,
+        "all, E 128": 11_092_992,
+        "attention, E 128": 63_056_640,
+        "ffn, E 128": 37_095_936,
+        "none, E 128": 89_059_584,
     }
     schemes = {"all": "universal", "attention": "attention_only", "ffn": "ffn_only", "none": "none"}
     model = ["model=gpt2", "model.norm_position=post", "model.vocab_size=30000", "model.max_len=512", "task.window=512"]
