@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from tietrain.report.contrasts import ENOUGH_SEEDS, LEVEL, Numbers, noise
+from tietrain.report.contrasts import ENOUGH_SEEDS, LEVEL, Numbers, noise, tail
 
 
 @dataclass(frozen=True)
 class Combined:
     """K weighted sums of the means of A arms; arrays [..., K].
 
-    covariance: of the sums [..., K, K]. df: degrees of freedom of each. low, high: 95 % t interval.
+    covariance: of the sums [..., K, K]. df: degrees of freedom of each. low, high: 95 % t interval. p: two-sided, of 0.
     """
 
     value: Numbers
@@ -24,6 +24,7 @@ class Combined:
     df: Numbers
     low: Numbers
     high: Numbers
+    p: Numbers
 
 
 def combine(scores: Numbers, weights: Numbers, luck: Numbers) -> Combined:
@@ -47,7 +48,7 @@ def combine(scores: Numbers, weights: Numbers, luck: Numbers) -> Combined:
     df = np.where(few, df_pooled, np.nan_to_num(welch, nan=1.0, posinf=1.0))
     se = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
     half = stats.t.ppf(1 - LEVEL / 2, df) * se
-    return Combined(value, covariance, df, value - half, value + half)
+    return Combined(value, covariance, df, value - half, value + half, np.minimum(1.0, 2 * tail(np.abs(value), se, df)))
 
 
 def ratio(combined: Combined, top: int, bottom: int) -> tuple[Numbers, NDArray[np.bool_]]:
