@@ -108,8 +108,8 @@ def test_steps_of_two_and_three_processes_are_those_of_one(tmp_path, float64, na
 
 
 def assert_same(one: Path, other: Path) -> None:
-    """Every logged number and every weight, within 1e-12."""
-    rows = [reproducible(read_metrics(run)) for run in (one, other)]
+    """Every logged number of training and valid, and every weight, within 1e-12."""
+    rows = [[row for row in reproducible(read_metrics(run)) if row["split"] != "probe"] for run in (one, other)]
     assert len(rows[0]) > 5
     for mine, wanted in zip(*rows, strict=True):
         assert mine.pop("split") == wanted.pop("split")
