@@ -20,7 +20,7 @@ from tietrain.data.batches.batching import Batch
 from tietrain.errors import PeerError
 from tietrain.runs import record as runs
 from tietrain.runs.metrics import read_metrics
-from tietrain.train import checkpoint, follower
+from tietrain.train import checkpoint, follower, slices
 from tietrain.train.follower import obey
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.outcome import Outcome
@@ -42,6 +42,7 @@ QUICK = ("pre_softmax", "one_layer")
 CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PLANS]
 
 
+SHARD = pytest.mark.parametrize("shard", [False, True], ids=["replicated", "in slices"])
 LOSSES = [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)]
 
 
@@ -55,7 +56,8 @@ def float64(monkeypatch):
 def config_of(name: str) -> RunConfig:
     task, tie = PLANS[name]
     small_parts = {"device_batch_tokens": 20, "max_wait": 20.0}
-    config = tiny_config("none", task, hardware=small_parts, optim={"clip_norm": 0.1}, max_steps=5, log_every=1)
+    often = {"max_steps": 5, "log_every": 1, "checkpoint_every": 2, "ema": 0.5}
+    config = tiny_config("none", task, hardware=small_parts, optim={"clip_norm": 0.1}, **often)
     return replace(config, tying=TyingConfig({name: tie}), model=replace(config.model, n_layers=4))
 
 
@@ -98,10 +100,12 @@ def weights_of(directory: Path) -> dict[str, torch.Tensor]:
     return load_file(directory / "checkpoints" / "step_00000005" / "model.safetensors")
 
 
+@SHARD
 @pytest.mark.parametrize("name", CASES)
-def test_steps_of_two_and_three_processes_are_those_of_one(tmp_path, float64, name):
+def test_steps_of_two_and_three_processes_are_those_of_one(tmp_path, float64, name, shard):
     config = config_of(name)
     train(tmp_path / "1", config)
+    config.hardware.shard = shard
     for size in (2, 3):
         assert run_on(size, tmp_path / str(size), config) == [0] * size
         assert_same(tmp_path / str(size), tmp_path / "1")
@@ -122,12 +126,17 @@ def assert_same(one: Path, other: Path) -> None:
         assert (values - weights[1][key]).abs().max() <= 1e-12, key
 
 
+@SHARD
 @pytest.mark.parametrize("number", LOSSES, ids=lambda n: n.name)
-def test_run_that_loses_a_process_is_saved_and_goes_on_with_any_number(tmp_path, float64, number):
-    """A signal to process 1 in its third step: it is passed on, or the process is gone, or it hangs."""
+def test_run_that_loses_a_process_is_saved_and_goes_on_with_any_number(tmp_path, float64, number, shard):
+    """A signal to process 1 in its third step: it is passed on, or the process is gone, or it hangs.
+
+    The checkpoint of step 2 is there in any case.
+    """
     config = config_of("pre_softmax")
     config.hardware.max_wait = 2.0
     train(tmp_path / "1", config)
+    config.hardware.shard = shard
 
     def at(rank: int, step: int) -> None:
         if (rank, step) == (1, 3):

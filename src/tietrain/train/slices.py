@@ -82,7 +82,7 @@ class Slices(Learner):
     @contextmanager
     def whole(self, *parts: str) -> Iterator[None]:
         with self._team.order("whole", parts=parts):
-            self._fill(*parts)
+            self._fill(*parts, to_save=True)
         yield
         self._empty(*parts)
 
@@ -91,22 +91,26 @@ class Slices(Learner):
             self._fill("model")
 
     @torch.no_grad()
-    def _fill(self, *parts: str) -> None:
-        """Make these whole; of the optimizer, in the first process and in the memory of its host."""
+    def _fill(self, *parts: str, to_save: bool = False) -> None:
+        """Make these whole on the device; to_save: in the first process alone, in the memory of its host."""
         with self._team.talking(beside_work=True):
             for part in parts:
-                if part == "optimizer":
-                    self._fill_optimizer()
-                    continue
-                for name, p in self._parts[part].named_parameters():
-                    p.data = self._whole(name, self._slices[part].get_parameter(name).detach())
+                for key, piece in self._pieces(part).items():
+                    field, _, name = key.rpartition("/")
+                    whole = self._whole(name, piece) if piece.ndim else piece  # a step count has no dimension
+                    if to_save and self._team.rank:
+                        continue
+                    whole = whole.cpu() if to_save else whole
+                    if part == "optimizer":
+                        self.optimizer.state.setdefault(self.model.get_parameter(name), {})[field] = whole
+                    else:
+                        self._parts[part].get_parameter(name).data = whole
 
-    def _fill_optimizer(self) -> None:
-        for key, piece in optimizer_tensors(self._slices["model"], self._updates).items():
-            field, _, name = key.partition("/")
-            whole = self._whole(name, piece) if piece.ndim else piece  # a step count has no dimension
-            if self._team.rank == 0:
-                self.optimizer.state.setdefault(self.model.get_parameter(name), {})[field] = whole.cpu()
+    def _pieces(self, part: str) -> dict[str, Tensor]:
+        """Name, of a moment `field/name` -> this process's slice."""
+        if part == "optimizer":
+            return optimizer_tensors(self._slices["model"], self._updates)
+        return {name: p.detach() for name, p in self._slices[part].named_parameters()}
 
     def _empty(self, *parts: str) -> None:
         for part in parts:
@@ -173,7 +177,8 @@ class _Sharing(Alone):
 
     @torch.no_grad()
     def add_up(self, model: nn.Module, sums: Tensor, count: int) -> int:
-        self._sharded.take_apart()
+        for group in self._sharded.groups():
+            group.reshard()  # units that several layers read are whole until now
         for p, piece in zip(self._sharded.parameters(), self._slices.parameters(), strict=True):
             piece.grad = p.grad.to_local() if isinstance(p.grad, DTensor) else None
             p.grad = None
@@ -201,29 +206,29 @@ class _Sharded(Transformer):
             compute = partial(unit, compute)
         return compute(x, scope.memory)  # as arguments: gradients of a unit are complete once they have gradients
 
-    def take_apart(self) -> None:
-        """Leave this process its slices alone, also of units that stay together for a step."""
-        for module in self.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()
+    def groups(self) -> Iterator[FSDPModule]:
+        """The units, and the model for what is in none."""
+        return (module for module in self.modules() if isinstance(module, FSDPModule))
 
 
 def _sharded(model: Transformer, device: torch.device) -> _Sharded:
     """A model like another one, each process with a slice of each tensor, without values yet."""
     sharded = _without_memory(_Sharded, model)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where FSDP2 puts its tensors
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     around: dict[Layer, list[nn.Module]] = {}
     for name, layers in units_of(model.plan).items():
         unit = sharded.get_submodule(name)
         fully_shard(unit, mesh=mesh, reshard_after_forward=len(layers) == 1)
+        assert isinstance(unit, FSDPModule)
         unit.set_reshard_after_backward(len(layers) == 1)
         for layer in layers:
             around.setdefault(layer, []).append(unit)
     fully_shard(sharded, mesh=mesh, reshard_after_forward=False)
-    for module in sharded.modules():
-        if isinstance(module, FSDPModule):  # gradients are summed: what is summed is divided by the tokens of all rows
-            module.set_gradient_divide_factor(1.0)
-            module.set_force_sum_reduction_for_comms(True)
+    for group in sharded.groups():  # their gradients are summed: the objective is per token of all rows already
+        group.set_gradient_divide_factor(1.0)
+        group.set_force_sum_reduction_for_comms(True)
     sharded.to_empty(device=device)
     sharded.around = around
     return sharded
