@@ -53,6 +53,8 @@ REFUSED = {
     "train.ema=1": "train.ema=1",
     "train.ema=0": "train.ema=0",
     "train.trackers=[mlflow]": "train.trackers=mlflow",
+    "train.probe_every=5 hardware.shard=true": "train.probe_every=5",
+    "hardware.compile=true hardware.shard=true": "hardware.compile=true",
     "hardware.device=tpu": "hardware.device=tpu",
     "report.metric=bleu": "report.metric=bleu",
     "report.margin=0.1": "report.margin=0.1",

@@ -51,6 +51,7 @@ class Slices(Learner):
         self._parts = {"model": self.model} | ({"average": self.smoothed} if self.smoothed else {})
         with self._team.order("slice"), self._team.talking(beside_work=True):
             self._sharded = _sharded(self.model, self.hardware.device)
+            self._team.wait_for_all()  # FSDP2 takes seconds to load
             self._places = {name: p for name, p in self._sharded.named_parameters() if isinstance(p, DTensor)}
             self._slices = {part: self._sliced(whole) for part, whole in self._parts.items()}
             for p, piece in zip(self._places.values(), self._slices["model"].parameters(), strict=True):
