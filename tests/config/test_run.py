@@ -53,8 +53,6 @@ REFUSED = {
     "train.ema=1": "train.ema=1",
     "train.ema=0": "train.ema=0",
     "train.trackers=[mlflow]": "train.trackers=mlflow",
-    "train.probe_every=5 hardware.shard=true": "train.probe_every=5",
-    "hardware.compile=true hardware.shard=true": "hardware.compile=true",
     "hardware.device=tpu": "hardware.device=tpu",
     "report.metric=bleu": "report.metric=bleu",
     "report.margin=0.1": "report.margin=0.1",
@@ -174,6 +172,12 @@ def test_run_name_is_of_values_however_they_were_named():
     named = compose_config(["model.tables=vaswani"])
     stated = compose_config(["model.tables=gpt2", "model.embed_scale=sqrt_d", "model.table_init_std=null"])
     assert run_name(named) == run_name(stated) != run_name(compose_config(["model.tables=gpt2"]))
+
+
+@pytest.mark.parametrize("word", ["train.probe_every=5", "hardware.compile=true"])
+def test_compose_config_refuses_what_cannot_be_done_in_slices(word):
+    with pytest.raises(SettingsError, match=rf"{word}: .*leave out one of them"):
+        compose_config([word, "hardware.shard=true"])
 
 
 @pytest.mark.parametrize("std", ["-1", "wide", "inf", "true"])

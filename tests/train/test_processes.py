@@ -281,8 +281,9 @@ def test_command_says_why_another_process_failed(place, monkeypatch, capfd):
     assert "MemoryError" in (place / "run" / runs.LOG).read_text()
 
 
-def test_process_with_other_settings_than_the_first_is_refused(place, capfd):
-    assert exit_codes(start(2, lambda: main([*COMMAND, f"seed={os.environ['RANK']}"]))) == [3, 3]
+@pytest.mark.parametrize("key", ["seed", pytest.param("hardware.shard", marks=pytest.mark.slow)])
+def test_process_with_other_settings_than_the_first_is_refused(place, capfd, key):
+    assert exit_codes(start(2, lambda: main([*COMMAND, f"{key}={os.environ['RANK']}"]))) == [3, 3]
     assert "process 1 of 2: process 1: its settings, text or vocabularies" in capfd.readouterr().err
     assert not list((place / "run").glob("checkpoints/*"))
 

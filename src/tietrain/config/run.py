@@ -73,10 +73,9 @@ class RunConfig:
             "a language model has one language",
             "leave data.vocabulary=auto",
         )
-        requested = f"train.probe_every={self.train.probe_every}"
-        problem = "with hardware.shard no process has the whole gradients that it looks at"
-        is_looked_at = self.train.probe_every is not None
-        check(not (is_looked_at and self.hardware.shard), requested, problem, "leave it out, or hardware.shard")
+        can_look = self.train.probe_every is None or not self.hardware.shard
+        problem = "with hardware.shard=true no process has the whole gradients that it looks at"
+        check(can_look, f"train.probe_every={self.train.probe_every}", problem, "leave out one of them")
         self._check_directions()
         self._check_tuning()
         if self.report.metric is not None:

@@ -176,5 +176,5 @@ class HardwareConfig:
             self.device = kind
             self.gpu = int(index)
         check_section(self, "hardware.")
-        problem = "a model in slices is not compiled"
-        check(not (self.shard and self.compile), "hardware.compile=true", problem, "leave it out, or hardware.shard")
+        problem = "with hardware.shard=true a model is not compiled"
+        check(not (self.shard and self.compile), "hardware.compile=true", problem, "leave out one of them")
