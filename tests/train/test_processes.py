@@ -29,7 +29,7 @@ from tietrain.train.outcome import Outcome
 from tietrain.train.processes import Team
 from tiny_run import RandomTask, build_model, reproducible, tiny_config, train
 
-# Each of its own kind: no tie, tables, layers in two orders, parts of layers, stacks.
+# Each of its own kind: no tie, tables, layers in two orders, parts of layers, stacks, a view.
 PLANS = {
     "pre_softmax": ("lm", {"rule": "pre_softmax"}),
     "one_layer": ("mt", {"rule": "encoder_decoder", "depth": "one"}),
@@ -39,6 +39,7 @@ PLANS = {
     "cycle": ("lm", {"rule": "cross_layer", "order": "cycle", "n_unique": 2}),
     "query_key": ("lm", {"rule": "query_key"}),
     "encoder_decoder": ("mt", {"rule": "encoder_decoder"}),
+    "step_signal": ("lm", {"rule": "step_signal"}),
 }
 QUICK = ("pre_softmax", "one_layer")
 CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PLANS]
