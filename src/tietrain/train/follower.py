@@ -12,7 +12,7 @@ from tietrain.train.averaging import make_smoothed
 from tietrain.train.devices import leased
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware, resolve_hardware
-from tietrain.train.learner import make_learner
+from tietrain.train.learner import learner_of
 from tietrain.train.optim import add_gradients, build_optimizer, with_dropout
 from tietrain.train.outcome import Outcome, outcome_of_error
 from tietrain.train.processes import Team
@@ -93,7 +93,7 @@ def _train_in_slices(
         return order
     optimizer = build_optimizer(model, config.optim)
     smoothed = make_smoothed(model, config.train)
-    learner = make_learner(model, optimizer, smoothed, task, hardware, config, is_sliced=True)
+    learner = learner_of(hardware)(model, optimizer, smoothed, task, hardware, config)
     while True:
         order = team.next_order()
         match order["work"]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from tietrain.config import RunConfig
 from tietrain.data.batches.batching import Batch
@@ -84,10 +83,10 @@ class Learner:
         """Leave the model whole, after the last step."""
 
 
-def make_learner(*of_learner: Any, is_sliced: bool) -> Learner:
-    """A learner of these arguments of `Learner`; is_sliced: whether every process holds a slice of it."""
-    if not is_sliced:
-        return Learner(*of_learner)
+def learner_of(hardware: Hardware) -> type[Learner]:
+    """Its class, by `hardware.shard`."""
+    if not hardware.shard:
+        return Learner
     from tietrain.train.slices import Slices  # it takes a second to load
 
-    return Slices(*of_learner)
+    return Slices

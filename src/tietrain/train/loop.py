@@ -20,7 +20,7 @@ from tietrain.train.averaging import keep_weights, make_smoothed, note_evaluatio
 from tietrain.train.checkpoint import save_checkpoint
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware
-from tietrain.train.learner import make_learner
+from tietrain.train.learner import learner_of
 from tietrain.train.optim import StepSums, build_optimizer, fraction_spent, learning_rate, with_dropout
 from tietrain.train.probe import Probe
 from tietrain.train.resume import make_identity, resume
@@ -77,7 +77,7 @@ def fit(
     audit_model(smoothed or model)
     audit_optimizer(model, optimizer)
 
-    learner = make_learner(model, optimizer, smoothed, task, hardware, config, is_sliced=hardware.shard)
+    learner = learner_of(hardware)(model, optimizer, smoothed, task, hardware, config)
     budgets = config.train.budgets
     saved = state.step  # the step of the newest checkpoint
     probe = Probe(model, task) if learner.is_whole else None
