@@ -268,12 +268,21 @@ def test_command_on_two_processes_scores_like_one_and_keeps_one_directory(place,
     assert capfd.readouterr().err.count("is finished") == 1
 
 
-def test_command_says_why_another_process_failed(place, monkeypatch, capfd):
-    def in_little_memory(*args):
-        raise MemoryError
+@pytest.mark.parametrize("shard", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_command_says_why_another_process_failed(place, monkeypatch, capfd, shard):
+    load_fsdp()
+    from tietrain.train import slices
 
-    monkeypatch.setattr(follower, "add_gradients", in_little_memory)
-    assert exit_codes(start(2, lambda: main(COMMAND))) == [7, 7]
+    where = slices if shard else follower
+    add_gradients = where.add_gradients
+
+    def in_little_memory(*args):
+        if os.environ["RANK"] == "1":
+            raise MemoryError
+        return add_gradients(*args)
+
+    monkeypatch.setattr(where, "add_gradients", in_little_memory)
+    assert exit_codes(start(2, lambda: main([*COMMAND, f"hardware.shard={shard}"]))) == [7, 7]
     said = capfd.readouterr().err
     assert "process 1 of 2: out of memory" in said
     assert "hardware.device_batch_tokens=128" in said

@@ -203,9 +203,11 @@ class _Sharded(Transformer):
         def compute(x: Tensor, memory: Any) -> Tensor:
             return run(x, stack, layer, scope._replace(memory=memory))
 
-        for unit in self.around[stack.name, layer]:
+        for unit in self.around.get((stack.name, layer), ()):
             compute = partial(unit, compute)
-        return compute(x, scope.memory)  # as arguments: gradients of a unit are complete once they have gradients
+        return compute(
+            x, scope.memory
+        )  # FSDP2 waits for the gradients of arguments: then those of the unit are complete
 
     def groups(self) -> Iterator[FSDPModule]:
         """The units, and the model for what is in none."""
