@@ -46,7 +46,11 @@ CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) f
 
 
 SHARD = pytest.mark.parametrize("shard", [False, True], ids=["replicated", "in slices"])
-LOSSES = [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)]
+LOSSES = [(signal.SIGTERM, False), (signal.SIGKILL, False), (signal.SIGKILL, True)]
+LOSSES += [
+    pytest.param(*loss, marks=pytest.mark.slow)
+    for loss in ((signal.SIGSTOP, False), (signal.SIGTERM, True), (signal.SIGSTOP, True))
+]
 
 
 @pytest.fixture
@@ -137,8 +141,7 @@ def assert_same(one: Path, other: Path) -> None:
         assert (values - weights[1][key]).abs().max() <= 1e-12, key
 
 
-@SHARD
-@pytest.mark.parametrize("number", LOSSES, ids=lambda n: n.name)
+@pytest.mark.parametrize(("number", "shard"), LOSSES)
 def test_run_that_loses_a_process_is_saved_and_goes_on_with_any_number(tmp_path, float64, number, shard):
     """A signal to process 1 in its third step: it is passed on, or the process is gone, or it hangs.
 
