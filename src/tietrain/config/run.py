@@ -52,8 +52,8 @@ class RunConfig:
     retry_failed: bool = setting(False, identity=False)
     """Whether to run again what failed in a way that would fail again."""
     same_code: bool = setting(False, identity=False)
-    """Whether to run again what was finished with another version of tietrain or torch, device, precision or number of
-    threads or processes; its files are replaced."""
+    """Whether to run again what was finished with another version of tietrain or torch, device, precision, hardware.shard
+    or number of threads or processes; its files are replaced."""
 
     def __post_init__(self) -> None:
         check_section(self, "")
