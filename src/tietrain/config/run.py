@@ -52,8 +52,8 @@ class RunConfig:
     retry_failed: bool = setting(False, identity=False)
     """Whether to run again what failed in a way that would fail again."""
     same_code: bool = setting(False, identity=False)
-    """Whether to run again what was finished with another version of tietrain or torch, device, precision or number of
-    threads or processes; its files are replaced."""
+    """Whether to run again what was finished with another version of tietrain or torch, device, precision, hardware.shard
+    or number of threads or processes; its files are replaced."""
 
     def __post_init__(self) -> None:
         check_section(self, "")
@@ -73,6 +73,9 @@ class RunConfig:
             "a language model has one language",
             "leave data.vocabulary=auto",
         )
+        can_look = self.train.probe_every is None or not self.hardware.shard
+        problem = "with hardware.shard=true no process has the whole gradients that it looks at"
+        check(can_look, f"train.probe_every={self.train.probe_every}", problem, "leave out one of them")
         self._check_directions()
         self._check_tuning()
         if self.report.metric is not None:

@@ -153,7 +153,7 @@ def _unlike(
 
 def _machine(run: Run) -> dict[str, Scalar]:
     hardware = {k: v for k, v in run.settings.items() if k.startswith(HARDWARE)}
-    recorded = {"processes": 1} | run.machine  # older versions knew one process alone
+    recorded = {"processes": 1, "shard": False} | run.machine  # all that older versions knew
     machine = {f"machine {k}": v for k, v in recorded.items() if k.rsplit(".", 1)[-1] not in NOT_A_CONDITION}
     return hardware | machine
 

@@ -205,12 +205,13 @@ def _train_and_score(
     task = make_task(config, prepared, team)
     record.fingerprints["batches"] = task.batches.fingerprint
     record.arm = experiment.arm(record.fingerprints)
-    with task.team.order("begin", precision=hardware.precision, same=[config_hash(config), record.arm]):
+    with task.team.order("begin", precision=hardware.precision, same=[config_hash(config), record.arm, hardware.shard]):
         task.team.wait_for_all()
     model = experiment.build_model()
     if config.init_from:
         _start_from(Path(config.init_from).expanduser(), model, record)
-    model.to(hardware.device)
+    if not hardware.shard:
+        model.to(hardware.device)
     audits: dict[str, Any] = {"start": audit_model(model)}
     runs.write_json(directory / runs.AUDIT, audits)
     runs.write_record(directory, record)
