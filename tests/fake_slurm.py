@@ -27,7 +27,9 @@ def sbatch(state: Path, script: str) -> None:
     kept.write_text(text)
     array = re.search(r"^#SBATCH --array=0-(\d+)%", text, re.M)
     for element in range(int(array[1]) + 1) if array else [None]:
-        subprocess.Popen([sys.executable, __file__, "job", str(kept), str(element)], start_new_session=True)
+        command = [sys.executable, __file__, "job", str(kept), str(element)]
+        with open(state / f"batch-7_{element}.log", "a") as log:
+            subprocess.Popen(command, start_new_session=True, stdout=log, stderr=log)
     print("Submitted batch job 7")
 
 
@@ -40,8 +42,7 @@ def job(state: Path, script: str, element: str) -> None:
     variables |= {"SLURM_NTASKS": tasks[1], "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "localhost"}
     again = state / f"requeue-{name}"
     while True:
-        with open(state / f"batch-{name}.log", "a") as log:
-            subprocess.run(["bash", script], env=os.environ | variables, stdout=log, stderr=log)
+        subprocess.run(["bash", script], env=os.environ | variables)
         if not again.exists():
             break
         again.unlink()
@@ -58,6 +59,7 @@ def srun(state: Path, *words: str) -> None:
     for rank in range(int(os.environ["SLURM_NTASKS"])):
         variables = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_NODEID": "0"}
         paths = [p.replace("%A", "7").replace("%a", element).replace("%t", str(rank)) for p in (output, error)]
+        Path(paths[0]).parent.mkdir(exist_ok=True)  # submitit makes it after it has submitted
         with open(paths[0], "a") as out, open(paths[1], "a") as err:
             task = subprocess.Popen(command, env=os.environ | variables, stdout=out, stderr=err)
         (state / f"task-{name}-{rank}").write_text(str(task.pid))
