@@ -379,13 +379,13 @@ def bench_decode(bench: Bench) -> None:
 
 PARTS: dict[str, tuple[str, Callable[[Bench], None]]] = {
     "lm": (
-        "GPT-2 124M, windows of 1,024 tokens, bf16",
+        "GPT-2 124M, windows of 1,024 tokens",
         lambda bench: bench_training(bench, "lm", GPT2, random_lm_batches),
     ),
-    "mt": ("base model of Vaswani et al. 2017, bf16", lambda bench: bench_training(bench, "mt", BASE, random_pairs)),
-    "shared": ("GPT-2 124M with twelve layers of its own, and with one, bf16", bench_shared),
-    "cells": ("small runs at once, d_model 256 x 4, bf16, eager", bench_cells),
-    "decode": (f"beam {BEAM}, 32 tokens for each of 512 sentences, base model, bf16", bench_decode),
+    "mt": ("base model of Vaswani et al. 2017", lambda bench: bench_training(bench, "mt", BASE, random_pairs)),
+    "shared": ("GPT-2 124M with twelve layers of its own, and with one", bench_shared),
+    "cells": ("small runs at once, d_model 256 x 4, eager", bench_cells),
+    "decode": (f"beam {BEAM}, 32 tokens for each of 512 sentences, base model", bench_decode),
 }
 
 
@@ -409,7 +409,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         serve(bench)
         return
     name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU, whose memory is not measured"
-    print(f"torch {torch.__version__}, {name}, peak {options.peak:,.0f} TFLOP/s, {options.seconds:g} s per line")
+    how = f"{bench.precision}, {options.seconds:g} s per line" + ", everything tiny" * options.tiny
+    print(f"torch {torch.__version__}, {name}, peak {options.peak:,.0f} TFLOP/s, {how}")
     for part in options.parts or PARTS:
         title, run = PARTS[part]
         bench.title(f"{part}: {title}")

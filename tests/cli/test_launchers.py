@@ -266,7 +266,7 @@ def test_grid_of_cells_of_two_processes_that_is_killed_goes_on(start, launcher):
         said = process.communicate(timeout=900)[1]
     assert "grid: 6 done\n" in said and process.returncode == 0
     found = runs.find_runs("outputs/grid")
-    assert sum("continuing after step 3" in (path / runs.LOG).read_text() for path in found) == 1
+    assert sum("continuing after step" in (path / runs.LOG).read_text() for path in found) == 1
     for path in found:
         assert runs.read_record(path).machine["processes"] == 2
         assert [row["step"] for row in read_metrics(path) if row["split"] == "train"] == list(range(1, 9))
