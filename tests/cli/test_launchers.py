@@ -6,13 +6,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 import fake_slurm
 from tietrain.cli import grid, launchers
+from tietrain.cli.ray_launcher import RayLauncher
 from tietrain.cli.status import read_status
 from tietrain.config.compose import compose_grid
 from tietrain.config.hydra_errors import hydra_error
@@ -270,6 +272,44 @@ def test_grid_of_cells_of_two_processes_that_is_killed_goes_on(start, launcher):
     for path in found:
         assert runs.read_record(path).machine["processes"] == 2
         assert [row["step"] for row in read_metrics(path) if row["split"] == "train"] == list(range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("in_cluster", "device", "requested", "gpus"),
+    [(8, "auto", None, 1), (8, "cpu", None, 0), (0, "auto", None, 0), (8, "auto", 2, 2)],
+)
+def test_ray_is_asked_for_the_cores_and_gpus_of_each_process(monkeypatch, in_cluster, device, requested, gpus):
+    monkeypatch.setenv(grid.VARIABLE, "outcomes.jsonl")
+    tasks, groups = [], []
+
+    def remote(scheduling_strategy, **options):
+        tasks.append((scheduling_strategy, options))
+        return lambda function: SimpleNamespace(remote=lambda *args: function)
+
+    strategies = SimpleNamespace(PlacementGroupSchedulingStrategy=lambda group, process: process)
+    util = SimpleNamespace(placement_group=lambda *args, **kept: groups.append(args), scheduling_strategies=strategies)
+    ray = SimpleNamespace(cluster_resources=lambda: {"GPU": in_cluster}, remote=remote, util=util)
+    settings = {"launcher": {"tasks_per_node": 2}, "runtime": {"choices": {"hydra/launcher": "ray"}}}
+    cell = OmegaConf.create({"hydra": settings, "hardware": {"device": device, "threads": 3}})
+    launcher = RayLauncher(None, 2, requested)
+    launcher.setup(hydra_context=None, task_function=None, config=None)
+    launcher._begin(ray, cell)
+    assert groups == [([{"CPU": 3, **({"GPU": gpus} if gpus else {})}] * 2,)]
+    needed = {"num_cpus": 3, "num_gpus": gpus, "max_retries": 0}
+    assert tasks == [(0, {"num_cpus": 0}), (0, needed), (1, needed)]
+
+
+def test_a_cell_on_ray_needs_no_more_cores_than_there_are(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(launchers, "n_cores", lambda: 8)
+    common = compose_grid(["hardware.threads=9"])
+    common.hydra.runtime.choices["hydra/launcher"] = "ray"
+    with open_dict(common.hydra.launcher):
+        common.hydra.launcher.address = None
+    with pytest.raises(SettingsError, match="needs 9 cores"):
+        launchers.shared_cores(common)
+    common.hydra.launcher.address = "auto"
+    assert launchers.shared_cores(common) == []
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ class Outcomes:
         """Print why a run failed, and note how it ended, unless its grid is gone.
 
         Raises:
-            KeyboardInterrupt: a signal, its argument, stopped the run, and also its grid if their processes are related.
+            KeyboardInterrupt: a signal, its argument, stopped the run; it stops the grid too, unless each cell is a job.
         """
         if outcome.message:
             eprint(f"tietrain: {outcome.message}")

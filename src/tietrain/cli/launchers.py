@@ -130,8 +130,9 @@ def requeued() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as e:
-        if "SUBMITIT_EXECUTOR" in os.environ and e.args:
-            handlers[e.args[0]](e.args[0], None)
+        handler = handlers[e.args[0]] if e.args else None
+        if "SUBMITIT_EXECUTOR" in os.environ and callable(handler):
+            handler(e.args[0], None)
         raise
 
 

@@ -86,7 +86,7 @@ class RayLauncher(Launcher):
                 cell.hydra.job.num = number
             cells.append(cell)
         with _saving_on_signals():
-            ray = _connected(self._address, cells)
+            ray = _connected(self._address)
             tasks = [self._begin(ray, cell) for cell in cells]
             group_of = dict(chain.from_iterable(tasks))
             left = list(group_of)
@@ -133,7 +133,7 @@ def _saving_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _connected(address: str | None, cells: Sequence[DictConfig]) -> Any:
+def _connected(address: str | None) -> Any:
     """Ray, connected to the cluster, or to one that it starts here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would send them
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
@@ -175,9 +175,9 @@ def _run(
     os.environ[VARIABLE] = outcomes
     os.environ.pop(REMEMBERED, None)  # GPUs that Ray hides are not this cell's
     if port is not None:
-        names = {"RANK": rank, "WORLD_SIZE": tasks_of_cell(cell.hydra), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        # Ray shows each process its own GPU alone.
-        os.environ.update({name: str(value) for name, value in {**names, "LOCAL_RANK": 0}.items()})
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        # Ray shows each process its own GPU alone: it is the first.
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": str(tasks_of_cell(cell.hydra))}
     _stop_with_grid(Outcomes().stopped)
     setup_globals()
     Singleton.set_state(singletons)
@@ -193,7 +193,7 @@ def _stop_with_grid(stopped: Path) -> None:
     """Send the signal that came to the grid to this process too, once it runs a cell."""
 
     def watch() -> None:
-        while not (stopped.exists() and IN_CELL.locked()):
+        while not (IN_CELL.locked() and stopped.exists() and stopped.stat().st_size):
             time.sleep(1)
         os.kill(os.getpid(), int(stopped.read_text()))
 
