@@ -119,7 +119,7 @@ def test_batch_of_an_evaluation_waits_for_its_nats_alone():
 def test_step_of_a_search_waits_once():
     model, _, learned, _ = on_meta("mt", "three_way", "adamw")
     memory = model.encode(learned.batches.batch(0, 0).to(META).sources)
-    n = len(memory.mask)
+    n = len(learned.batches.batch(0, 0).tgt_in_ids)
     start = torch.ones(n, 1, dtype=torch.int64, device=META)
     beams = _Beams(model, memory, start, start[:, 0] + 9, Search(beam=3))
     for _ in range(3):
