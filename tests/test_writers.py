@@ -35,6 +35,7 @@ WRITERS = {
     "cli/grid.py": f"{LOCKED}; the study by `check_study`; the file of outcomes is in {STAGED}",
     "cli/cells.py": "the study, by `check_study`",
     "cli/launchers.py": STAGED,
+    "cli/ray_launcher.py": STAGED,
     "cli/claims.py": "the folder of verdicts, by `make_marked_folder`",
     "cli/use.py": "a run, from which a model was loaded, and a name that is free or of the same evaluation",
     "cli/verbs.py": "a file that is not there yet",

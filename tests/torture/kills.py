@@ -18,7 +18,7 @@ from results import difference, differences, result, whole_steps
 from tietrain.runs import record as runs
 from tietrain.runs.metrics import read_metrics
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 # With them a run lies still long enough to be met in training.
 SLOW = ("train.slow_step_seconds=0.2",)
 SLICES = "hardware.shard=true"
