@@ -25,8 +25,8 @@ from tietrain.data.sources.features import FeatureRows
 from tietrain.data.sources.files import Corpus, Split
 from tietrain.data.stored_lines import Joined
 from tietrain.data.text_conventions import convention_notes, find_in_corpus
-from tietrain.data.tokenizer import UNK_ID, Vocabulary, load_vocabulary, train_vocabulary
-from tietrain.data.vocabularies import given_vocabulary
+from tietrain.data.tokenizer import UNK_ID, Vocabulary, train_vocabulary
+from tietrain.data.vocabularies import given_vocabulary, load_vocabulary
 from tietrain.errors import SettingsError
 
 # Part of every cache key: a change in what the entries hold or mean makes another number.
