@@ -22,8 +22,8 @@ _BYTE = re.compile("<0x[0-9A-F]{2}>")
 class TokenizerVocabulary(Vocabulary):
     """A tokenizer of the library tokenizers, which cuts text as it does there.
 
-    The first ids are pad, unk, bos, eos and the tags; piece i of the file is `n_own + i`. So a file needs no special pieces,
-    and those that it has are never cut from text. Its piece for unknown text, if it has one, is read as UNK_ID.
+    The first ids are pad, unk, bos, eos and the tags; piece i of the file is `n_own + i`. So a file needs no special pieces, and
+    what it calls special is text here. Its piece for unknown text, if it has one, is read as UNK_ID.
 
     Args:
         model: the content of the file. Its padding, truncation and dropout are not used.

@@ -209,7 +209,7 @@ def _train_and_score(
         task.team.wait_for_all()
     model = experiment.build_model()
     if config.init_from:
-        _start_from(Path(config.init_from).expanduser(), model, record)
+        _start_from(config.init_from, config.data.root, model, record)
     model.to(hardware.device)
     audits: dict[str, Any] = {"start": audit_model(model)}
     runs.write_json(directory / runs.AUDIT, audits)
@@ -264,19 +264,23 @@ def _machine(directory: Path) -> dict[str, Any]:
         return {}
 
 
-def _start_from(parent: Path, model: Transformer, record: RunRecord) -> None:
+def _start_from(init_from: str, root: str | None, model: Transformer, record: RunRecord) -> None:
     """Give a model the final weights of another run, which the record then names as its parent.
 
+    Args:
+        root: where the path of a vocabulary begins.
     Raises:
         SettingsError: the parent has another vocabulary or plan.
     """
     from tietrain.train.checkpoint import load_weights
 
+    parent = Path(init_from).expanduser()
     before = runs.read_record(parent)
     for name, content in record.fingerprints.items():
         if name.startswith("vocabulary") and before.fingerprints.get(name) != content:
             problem = f"its {name} has other pieces than this run's"
-            remedy = f"add data.vocabulary={parent}, or start from a run with the same text and vocabulary settings"
+            named = parent.absolute() if root else parent
+            remedy = f"give data.vocabulary={named}, or start from a run with the same text and vocabulary settings"
             raise SettingsError(f"init_from={parent}", problem, remedy)
     load_weights(parent, model)
     record.parent = before.id
