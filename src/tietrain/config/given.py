@@ -1,4 +1,7 @@
-"""Vocabularies that are named instead of learned: what their files say of themselves, and which part of a model reads which."""
+"""Vocabularies that are named instead of learned: what their files say of themselves, and which part of a model reads which.
+
+And files of vectors that token tables start from.
+"""
 
 import hashlib
 import json
@@ -13,7 +16,7 @@ from tietrain.config.run import RunConfig
 from tietrain.config.setting import check, settings_of
 from tietrain.errors import DataError, SettingsError, eprint
 from tietrain.runs import record as runs
-from tietrain.runs.durable import is_whole
+from tietrain.runs.durable import entry_of, is_whole
 from tietrain.runs.reading import is_folder, is_there, names_in
 
 # Numbers of fields in sentencepiece_model.proto, by message.
@@ -87,6 +90,24 @@ def use_given(config: RunConfig, stated: Collection[str]) -> RunConfig:
     target_vocab_size = None if target_size == size else target_size
     model = replace(config.model, vocab_size=size, target_vocab_size=target_vocab_size)
     return replace(config, data=data, model=model)
+
+
+def use_tables(config: RunConfig) -> RunConfig:
+    """The configuration with the contents of the files that init_tables names.
+
+    Raises:
+        SettingsError: there is no such file, or the weights of a run are to be the start.
+    """
+    contents = {}
+    for use, file in config.init_tables.files.items():
+        requested = f"init_tables.{use}={file}"
+        path = Path(file).expanduser()
+        problem = f"init_from={config.init_from} gives every table its values"
+        check(config.init_from is None, requested, problem, "leave one of the two out")
+        remedy = "name a file of vectors, text or safetensors"
+        check(is_there(path) and not is_folder(path), requested, f"there is no file {path}", remedy)
+        contents[use] = entry_of(path)["sha256"]
+    return replace(config, init_tables=replace(config.init_tables, contents=contents))
 
 
 def _files(named: Any, requested: str, layout: Layout, root: Path) -> dict[str, str]:

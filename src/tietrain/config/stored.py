@@ -64,6 +64,10 @@ def _with_own_files(config: RunConfig, run: Path) -> RunConfig:
     folder = run / runs.VOCABULARY
     if config.data.vocabulary_files and is_whole(folder):
         config.data.vocabulary_files = {part: str(folder / f"{part}.model") for part in config.data.vocabulary_files}
+    folder = run / runs.INIT_TABLES
+    if config.init_tables.contents and is_whole(folder):
+        for use in config.init_tables.files:
+            setattr(config.init_tables, use, str(folder / f"{use}.safetensors"))
     return config
 
 

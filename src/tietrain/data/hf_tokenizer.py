@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from tietrain.data.tokenizer import BOS_ID, EOS_ID, ESCAPED, PAD_ID, UNK_ID, Vocabulary
+from tietrain.data.tokenizer import BLANK, BOS_ID, EOS_ID, ESCAPED, PAD_ID, UNK_ID, Vocabulary
 
-BLANK = "\u2581"
 LIBRARY = "tokenizers"
 # Names of the special pieces in tokenizer_config.json.
 SPECIAL = {"pad_token": PAD_ID, "unk_token": UNK_ID, "bos_token": BOS_ID, "eos_token": EOS_ID}

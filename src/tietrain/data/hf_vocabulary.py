@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tietrain.config.data import TOKENIZER
 from tietrain.data.encoded import EncodedLines
-from tietrain.data.tokenizer import EOS_ID, SPECIAL_PIECES, TAG, UNK_ID, Vocabulary
+from tietrain.data.tokenizer import BLANK, EOS_ID, SPECIAL_PIECES, TAG, UNK_ID, Vocabulary
 
 LIBRARY = "tokenizers"
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
@@ -71,7 +71,7 @@ class TokenizerVocabulary(Vocabulary):
 
     @property
     def blank_id(self) -> int:
-        return self.pieces.index("\u2581") if "\u2581" in self.pieces else UNK_ID
+        return self.pieces.index(BLANK) if BLANK in self.pieces else UNK_ID
 
     @property
     def fingerprint(self) -> str:

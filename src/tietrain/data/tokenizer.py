@@ -37,6 +37,7 @@ MAX_TRAINING_CHARACTERS = 4000
 # sentencepiece writes a blank as U+2581, skips training lines with U+2585, and takes line breaks and US for ends of lines.
 # All of them occur in real text. They are spelled with an escape character (SUB), so that no text can contain them or
 # the name of a special piece.
+BLANK = "\u2581"
 _ESCAPE = "\x1a"
 ESCAPED = {c: f"{_ESCAPE}{i}" for i, c in enumerate("\x1a\u2581\u2585\n\r\x1f")}
 _UNESCAPED = {v: k for k, v in ESCAPED.items()}
@@ -57,8 +58,11 @@ class Vocabulary:
 
     lossless: text that needs no UNK decodes to itself; checked on every word of the training text.
     prefix: what stands before every line but an empty one.
+    n_own: pieces before the first one of the file it was made of.
     tags: name -> piece that stands for it, such as a language to write; no text holds such a piece, and it decodes to none.
     """
+
+    n_own = 0
 
     def __init__(self, model: bytes, kind: str, lossless: bool = True):
         self.kind, self.lossless, self._model = kind, lossless, model

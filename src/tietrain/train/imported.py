@@ -106,7 +106,8 @@ def _given_keys(words: Sequence[str], folder: Path) -> set[str]:
     for override in parse_overrides(words):
         key = override.key_or_group
         given.add(key)
-        if key in ("task", "task.name", "model") or (key.startswith("model.") and key != DROPOUT):
+        is_start = key == "init_from" or key.startswith("init_tables.")
+        if is_start or key in ("task", "task.name", "model") or (key.startswith("model.") and key != DROPOUT):
             raise SettingsError(str(override.input_line), f"{folder} decides it", "leave it out")
     if not any(key.partition(".")[0] == "data" for key in given):
         problem = "nothing says what text the run is to be trained and scored on"

@@ -146,7 +146,7 @@ def _run(experiment: Experiment, record: RunRecord, team: Team | None) -> Outcom
 def _prepare(experiment: Experiment, record: RunRecord, log: Log, stop: StopRequest) -> tuple[Experiment, Prepared]:
     """Vocabularies, encoded text, plan and ledgers, in the directory too; fills the record as it goes."""
     config, directory = experiment.config, experiment.directory
-    _ = experiment.plan  # a scheme that does not fit is refused before any work
+    _ = experiment.started_tables  # what does not fit the ties, or the ties themselves, is refused before any work
     _check_before_preparing(config)
     record.fingerprints["source"] = experiment.corpus_key
     runs.write_record(directory, record)
@@ -196,6 +196,7 @@ def _train_and_score(
     from tietrain.model.audit import audit_model
     from tietrain.train.averaging import load_scored, save_average
     from tietrain.train.checkpoint import save_final
+    from tietrain.train.init_tables import start_tables
     from tietrain.train.loop import fit
     from tietrain.train.tasks import make_task
     from tietrain.train.tensorboard import add_results, final_scalars
@@ -210,6 +211,9 @@ def _train_and_score(
     model = experiment.build_model()
     if config.init_from:
         _start_from(config.init_from, config.data.root, model, record)
+    for note in start_tables(experiment, model):
+        record.notes.append(note)
+        log(note)
     model.to(hardware.device)
     audits: dict[str, Any] = {"start": audit_model(model)}
     runs.write_json(directory / runs.AUDIT, audits)
