@@ -89,11 +89,11 @@ class InitTables:
     """
 
     source: Optional[str] = setting(None, identity=False, absent=None)
-    """What encoders read. A table that is read in several ways starts from the file that any of them names."""
+    """File for what encoders read; its content counts and not its name. A tied table starts from that of any of its uses."""
     input: Optional[str] = setting(None, identity=False, absent=None)
-    """What decoders read, language models too."""
+    """File for what decoders read, and language models."""
     output: Optional[str] = setting(None, identity=False, absent=None)
-    """Output projections."""
+    """File for output projections."""
     contents: dict[str, str] = setting({}, open=True, written=True, absent={})
     """Which of them -> sha256 of its file: runs that start from one file are the same wherever it lies."""
 
