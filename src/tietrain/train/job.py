@@ -284,7 +284,7 @@ def _start_from(init_from: str, root: str | None, model: Transformer, record: Ru
         if name.startswith("vocabulary") and before.fingerprints.get(name) != content:
             problem = f"its {name} has other pieces than this run's"
             named = parent.absolute() if root else parent
-            remedy = f"give data.vocabulary={named} and its task and directions, or start from a run of the same text"
+            remedy = f"give data.vocabulary={named} and the task and directions of that run, or start from a run of the same text"
             raise SettingsError(f"init_from={parent}", problem, remedy)
     load_weights(parent, model)
     record.parent = before.id
