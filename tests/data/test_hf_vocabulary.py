@@ -6,6 +6,7 @@ import json
 import pytest
 
 from tietrain.config.given import read_model
+from tietrain.data import hf_tokenizer
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.hf_vocabulary import TokenizerVocabulary
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, is_lossless
@@ -68,6 +69,15 @@ def test_tokenizer_vocabulary_does_not_cut_short_pad_or_draw(made):
     assert vocabulary_of(tokenizer).encode(LINES) == vocabulary_of(made["byte_level"]).encode(LINES)
 
 
+def test_tokenizer_vocabulary_without_a_piece_for_unknown_text_refuses_it(made):
+    body = json.loads(made["unigram"].to_str())
+    body["model"]["unk_id"] = None
+    vocabulary = TokenizerVocabulary(json.dumps(body).encode())
+    assert vocabulary.encode(["the dog"])
+    with pytest.raises(DataError, match="unknown"):
+        vocabulary.encode(["Ω"])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_starts_are_the_characters_at_which_pieces_begin(made, kind):
     vocabulary = vocabulary_of(made[kind])
@@ -78,6 +88,14 @@ def test_starts_are_the_characters_at_which_pieces_begin(made, kind):
         assert of_line == sorted(of_line) and all(0 <= start < len(line) for start in of_line)
     plain = vocabulary.encode(["the dog"])
     assert vocabulary.starts(["the dog"], EncodedLines.of(plain)).tolist()[0] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokenizer_vocabulary_is_written_with_its_numbers(made, kind):
+    vocabulary = vocabulary_of(made[kind], "mask")
+    written = hf_tokenizer.tokenizer_json(vocabulary, "lm")
+    assert hf_tokenizer.difference(vocabulary, written, TEXT[:4]) == ""
+    assert hf_tokenizer.difference(vocabulary, json.loads(made[kind].to_str()), TEXT[:4])
 
 
 def test_tokenizer_vocabulary_is_known_by_content_and_tags(made, tmp_path):

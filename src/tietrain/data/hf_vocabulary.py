@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tietrain.config.data import TOKENIZER
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.tokenizer import BLANK, EOS_ID, SPECIAL_PIECES, TAG, UNK_ID, Vocabulary
+from tietrain.errors import DataError
 
 LIBRARY = "tokenizers"
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
@@ -34,11 +35,11 @@ class TokenizerVocabulary(Vocabulary):
     def __init__(self, model: bytes, tags: Sequence[str] = ()):
         self.kind, self.lossless, self._model = TOKENIZER, True, model
         self.tags = {tag: EOS_ID + 1 + i for i, tag in enumerate(tags)}
-        body = json.loads(model)
+        body = self._body = json.loads(model) | {"truncation": None, "padding": None}
         body["model"] |= {"dropout": None} if "dropout" in body["model"] else {}
         library = importlib.import_module(LIBRARY)
         try:
-            self._tokenizer = library.Tokenizer.from_str(json.dumps(body | {"truncation": None, "padding": None}))
+            self._tokenizer = library.Tokenizer.from_str(json.dumps(body))
         except Exception as e:  # the library raises nothing more special
             raise ValueError(f"{LIBRARY} cannot read it: {e}") from e
         self._tokenizer.encode_special_tokens = True  # as text
@@ -89,8 +90,27 @@ class TokenizerVocabulary(Vocabulary):
         begins = [begin for encoding in self._encodings(lines) for begin, _ in encoding.offsets]
         return np.asarray(begins, dtype=np.int32)
 
+    def renumbered(self) -> dict[str, Any]:
+        """The body of a tokenizer.json whose ids are those of this vocabulary, and that has no special pieces yet."""
+        model = dict(self._body["model"])
+        if isinstance(model["vocab"], list):
+            least = min(score for _, score in model["vocab"])
+            own = [[piece, least] for piece in self.pieces[: self.n_own]]
+            model |= {"vocab": [*own, *model["vocab"]], "unk_id": UNK_ID if self._unknown is not None else None}
+        else:
+            model["vocab"] = {piece: i for i, piece in enumerate(self.pieces)}
+            model |= {"unk_token": self.pieces[UNK_ID]} if self._unknown is not None else {}
+        added = [
+            token | {"id": token["id"] + self.n_own} for token in self._body["added_tokens"] if not token["special"]
+        ]
+        return {**self._body, "model": model, "added_tokens": added}
+
     def _encodings(self, lines: Sequence[str]) -> list[Any]:
-        encodings: list[Any] = self._tokenizer.encode_batch(list(lines), add_special_tokens=False)
+        try:
+            encodings: list[Any] = self._tokenizer.encode_batch(list(lines), add_special_tokens=False)
+        except Exception as e:  # the library raises nothing more special
+            remedy = "name a vocabulary with bytes, or with a piece for unknown text"
+            raise DataError("data.vocabulary", f"{LIBRARY} cannot cut a line of the text ({e})", remedy) from e
         return encodings
 
     def decode(self, lines: Iterable[Sequence[int]]) -> list[str]:

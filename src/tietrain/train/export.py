@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 
 from tietrain import __version__
 from tietrain.config import HardwareConfig, RunConfig
-from tietrain.config.data import TOKENIZER
 from tietrain.config.hf_classes import GPT2, HfClass, fitting_class, to_config_json
 from tietrain.config.stored import read_run_config
 from tietrain.data.hf_tokenizer import difference, tokenizer_config, tokenizer_json
@@ -146,8 +145,6 @@ def _tokenizer(saved: SavedRun) -> tuple[str, dict[str, Any]]:
     if len({vocabulary.fingerprint for vocabulary in saved.vocabularies.values()}) > 1:
         return "source and target have a vocabulary each, and a tokenizer.json holds one", {}
     vocabulary = saved.vocabularies["decoder"]
-    if vocabulary.kind == TOKENIZER:
-        return "the tokenizer.json of the run has other ids than the model, which puts pieces of its own first", {}
     made = tokenizer_json(vocabulary, saved.config.task.name)
     try:
         valid = prepare_scored(saved.config, saved.vocabularies, ["valid"]).corpus.splits["valid"]
