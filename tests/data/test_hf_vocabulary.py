@@ -69,10 +69,13 @@ def test_tokenizer_vocabulary_does_not_cut_short_pad_or_draw(made):
     assert vocabulary_of(tokenizer).encode(LINES) == vocabulary_of(made["byte_level"]).encode(LINES)
 
 
-def test_tokenizer_vocabulary_without_a_piece_for_unknown_text_refuses_it(made):
+def test_tokenizer_vocabulary_without_a_piece_for_unknown_text_refuses_it(made, tmp_path):
     body = json.loads(made["unigram"].to_str())
     body["model"]["unk_id"] = None
-    vocabulary = TokenizerVocabulary(json.dumps(body).encode())
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(body))
+    check_foreign_model(path)
+    vocabulary = TokenizerVocabulary(path.read_bytes())
     assert vocabulary.encode(["the dog"])
     with pytest.raises(DataError, match="unknown"):
         vocabulary.encode(["Ω"])

@@ -1,10 +1,11 @@
 """The vocabulary of a tokenizer.json: its own pieces behind those that tietrain needs."""
 
 import hashlib
-import importlib
+import importlib.util
 import json
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +15,18 @@ from numpy.typing import NDArray
 from tietrain.config.data import TOKENIZER
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.tokenizer import BLANK, EOS_ID, SPECIAL_PIECES, TAG, UNK_ID, Vocabulary
-from tietrain.errors import DataError
+from tietrain.errors import DataError, SettingsError
 
 LIBRARY = "tokenizers"
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
+
+
+def library() -> Any:
+    """The library, loaded; SettingsError if it is not installed."""
+    if importlib.util.find_spec(LIBRARY) is None:
+        problem = f"{LIBRARY}, which reads a tokenizer.json, is not installed"
+        raise SettingsError("data.vocabulary", problem, f"pip install 'tietrain[{LIBRARY}]'")
+    return importlib.import_module(LIBRARY)
 
 
 class TokenizerVocabulary(Vocabulary):
@@ -29,7 +38,7 @@ class TokenizerVocabulary(Vocabulary):
     Args:
         model: the content of the file. Its padding, truncation and dropout are not used.
     Raises:
-        ValueError: it is no such tokenizer.
+        ValueError: it is no such tokenizer. SettingsError: the library is not installed.
     """
 
     def __init__(self, model: bytes, tags: Sequence[str] = ()):
@@ -37,9 +46,9 @@ class TokenizerVocabulary(Vocabulary):
         self.tags = {tag: EOS_ID + 1 + i for i, tag in enumerate(tags)}
         body = self._body = json.loads(model) | {"truncation": None, "padding": None}
         body["model"] |= {"dropout": None} if "dropout" in body["model"] else {}
-        library = importlib.import_module(LIBRARY)
+        tokenizers = library()
         try:
-            self._tokenizer = library.Tokenizer.from_str(json.dumps(body))
+            self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(body))
         except Exception as e:  # the library raises nothing more special
             raise ValueError(f"{LIBRARY} cannot read it: {e}") from e
         self._tokenizer.encode_special_tokens = True  # as text
@@ -51,8 +60,8 @@ class TokenizerVocabulary(Vocabulary):
         if self._unknown is not None:
             self._ids[self._unknown] = UNK_ID
         self.prefix = ""
-        (text,) = self.decode(self.encode(["a"]))
-        self.prefix = " " if text == " a" else ""
+        with suppress(DataError):  # it may have no such letter
+            self.prefix = " " if self.decode(self.encode(["a"])) == [" a"] else ""
 
     @property
     def size(self) -> int:
