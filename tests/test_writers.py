@@ -31,6 +31,7 @@ WRITERS = {
     "train/tensorboard.py": LOCKED,
     "train/telemetry.py": LOCKED,
     "data/vocabularies.py": LOCKED,
+    "data/table_files.py": LOCKED,
     "cli/declare.py": LOCKED,
     "cli/grid.py": f"{LOCKED}; the study by `check_study`; the file of outcomes is in {STAGED}",
     "cli/cells.py": "the study, by `check_study`",

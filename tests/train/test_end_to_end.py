@@ -246,7 +246,9 @@ def test_init_from_refuses_another_vocabulary_and_names_the_setting_that_takes_t
     assert main(["run_dir=parent", *TINY]) == 0
     capfd.readouterr()
     assert main(["run_dir=child", "init_from=parent", *TINY, "data.seed=5"]) == 2
-    assert "add data.vocabulary=parent" in capfd.readouterr().err
+    assert "give data.vocabulary=parent " in capfd.readouterr().err
+    assert main(["run_dir=other", "init_from=parent", *TINY, "data.seed=5", "data.root=elsewhere"]) == 2
+    assert f"give data.vocabulary={place / 'parent'} " in capfd.readouterr().err
     words = [word for word in TINY if "vocab_size" not in word]
     assert main(["run_dir=child", "init_from=parent", *words, "data.seed=5", "data.vocabulary=parent"]) == 0
     parent, child = (runs.read_record(place / name).fingerprints for name in ("parent", "child"))

@@ -20,7 +20,7 @@ from yaml import YAMLError
 
 from tietrain.config import RunConfig
 from tietrain.config.data import MODES
-from tietrain.config.given import use_given
+from tietrain.config.given import use_given, use_tables
 from tietrain.config.hydra_errors import hydra_error, unknown_choice
 from tietrain.config.hydra_parts import (
     ChoiceSweep,
@@ -249,6 +249,8 @@ def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), words: Iterable[st
         config.train.batch_by = "tokens" if set(swept).isdisjoint(PIECES) else "chars"
     if config.data.vocabulary not in MODES:
         config = use_given(config, set(map(key_of, words)))
+    if config.init_tables.files.keys() != config.init_tables.contents.keys():
+        config = use_tables(config)
     if config.match.by is None or config.match.solved:
         return config
     return solve(config, *_baseline(config.match.baseline))

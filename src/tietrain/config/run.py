@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from tietrain.config.data import OWN_SPLITS, DataConfig
 from tietrain.config.directions import Direction, parse_direction
-from tietrain.config.model import ModelConfig, TyingConfig
+from tietrain.config.model import InitTables, ModelConfig, TyingConfig
 from tietrain.config.setting import check, check_section, setting, settings_of
 from tietrain.config.study import MatchConfig, ReportConfig, TuneConfig
 from tietrain.config.task import TaskConfig
@@ -46,6 +46,7 @@ class RunConfig:
     """Seed of initial values, dropout and data order; the corpus has data.seed."""
     init_from: Optional[str] = setting(None)
     """Run directory whose final weights are the start; the run records its parent."""
+    init_tables: InitTables = field(default_factory=InitTables)
     converted: Optional[str] = setting(None, written=True, absent=None)
     """What the weights were made from, by `tietrain convert` (tying and step of a run, how, and its arm) or `tietrain import`
     (class and a hash of the weights)."""
