@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from tietrain.report.combinations import combine, ratio
 from tietrain.report.contrasts import (
     BETTER,
     ENOUGH_SEEDS,
     EQUIVALENT,
+    LEVEL,
     NOT_WORSE,
     TUNING_LUCK,
     UNSTABLE,
@@ -27,6 +29,7 @@ from tietrain.report.contrasts import (
     WORSE,
     Contrasts,
     Numbers,
+    adjust_holm,
     contrast,
     level_at,
 )
@@ -182,6 +185,66 @@ def _drawn(cell: Cell, rng: Generator, studies: int) -> Numbers:
     return drawn
 
 
+@dataclass(frozen=True)
+class Four:
+    """Studies of four cells A, B, C and D (docs/convergence_or_complexity.md), of which C and D choose among ten points.
+
+    gain: true D - C and B - A, in standard deviations of a seed. Tuning adds 3 to shared and unshared layers.
+    """
+
+    n_seeds: int
+    gain: float
+
+    def __str__(self) -> str:
+        return f"four cells, {self.n_seeds} seeds, gain {self.gain:g}"
+
+    def rates(self, studies: int, seed: int = 0) -> "FourRates":
+        """How often intervals hold the truth, and answers call what is not so."""
+        rng = np.random.default_rng(seed)
+        curve = -CURVE / CURVE_NOISE
+        tried = curve + rng.standard_normal((studies, 2, len(curve)))
+        chosen = curve[tried.argmax(axis=-1)] - curve.max()  # [studies, 2]
+        scores = rng.standard_normal((studies, 4, self.n_seeds))
+        scores[:, 2:] += chosen[..., None] + 3.0
+        scores[:, [1, 3]] += self.gain
+        found = combine(scores, FOUR_SUMS, np.array([0.0, 0.0, TUNING_LUCK, TUNING_LUCK]))
+        ends, bounded = ratio(found, 2, 3)
+        # What tuning by this list brings, chance of the choice included.
+        share = self.gain / (3.0 + float(chosen.mean()) + self.gain)
+        truth = np.array([0.0, self.gain, self.gain])
+        called = adjust_holm(found.p[:, :3]) < LEVEL
+        return FourRates(
+            errors=float((called & (truth == 0)).any(axis=-1).mean()),
+            sums=float(((found.low[:, :3] <= truth) & (truth <= found.high[:, :3])).mean(axis=0).min()),
+            ratios=float(((ends[bounded, 0] <= share) & (share <= ends[bounded, 1])).mean()),
+            no_ratio=float(1 - bounded.mean()),
+        )
+
+    def problems(self, rates: "FourRates", studies: int) -> list[str]:
+        """What is worse than promised, beyond chance."""
+        least = stats.binom.ppf(BY_CHANCE, studies, LEAST_COVERAGE) / studies
+        most = stats.binom.ppf(1 - BY_CHANCE, studies, MOST_ERRORS) / studies
+        coverage = f"{self}: {100 * min(rates.sums, rates.ratios):.1f} % of intervals hold the truth"
+        found = [coverage] if min(rates.sums, rates.ratios) < least else []
+        return found + ([f"{self}: {100 * rates.errors:.1f} % of studies err"] if rates.errors > most else [])
+
+
+@dataclass(frozen=True)
+class FourRates:
+    """errors: of studies that call a gain, or a part that tuning removes, where there is none. sums: of intervals of sums that hold the
+    truth, of the worst sum; ratios: the same of ratios that have an interval. no_ratio: of ratios without one.
+    """
+
+    errors: float
+    sums: float
+    ratios: float
+    no_ratio: float
+
+
+# (B - A) - (D - C), B - A, D - C and D - A, of A, B, C, D.
+FOUR_SUMS = np.array([[-1.0, 1.0, 1.0, -1.0], [-1.0, 1.0, 0.0, 0.0], [0.0, 0.0, -1.0, 1.0], [-1.0, 0.0, 0.0, 1.0]])
+
+
 def _tuned(cell: Cell, rng: Generator, studies: int) -> Numbers:
     """Each arm chooses the best of ten points by its tuning seeds, and reports fresh seeds of it: [studies, arms, seeds]."""
     curve = -CURVE / CURVE_NOISE  # in seed deviations, more is better
@@ -239,7 +302,26 @@ def tables(studies: int, log: Callable[[str], None]) -> tuple[list[str], list[st
         title, header, rows = make(rates_of)
         table = [header, ["---"] * len(header), *rows]
         lines += ["", title, "", *(f"| {' | '.join(row)} |" for row in table)]
+    lines += _four_cells(studies, log, problems)
     return lines, problems
+
+
+def _four_cells(studies: int, log: Callable[[str], None], problems: list[str]) -> list[str]:
+    title = (
+        "Four cells, two of them tuned with one seed: studies that call a gain, or a part that tuning removes, where there is none / "
+        "intervals of sums that hold the truth / intervals of (D - C) / (D - A) that do / ratios without an interval, in percent."
+    )
+    lines = ["", title, "", f"| gain | {' | '.join(PER_SEEDS)} |", f"| {' | '.join(['---'] * 4)} |"]
+    for gain in (0.0, 3.0):
+        cells = []
+        for n_seeds in SEEDS:
+            kind = Four(n_seeds, gain)
+            log(str(kind))
+            found = kind.rates(studies)
+            problems += kind.problems(found, studies)
+            cells.append(" / ".join(map(_percent, (found.errors, found.sums, found.ratios, found.no_ratio))))
+        lines.append(f"| {gain:g} | {' | '.join(cells)} |")
+    return lines
 
 
 def _alike(rates_of: RatesOf) -> Table:

@@ -10,6 +10,7 @@ from tietrain.report.likeness import output_likeness
 from tietrain.report.pages.similarity_page import PAGE, write_similarity
 from tietrain.report.similarity import (
     MEASURES,
+    agreement,
     debiased_cka,
     neighbours,
     overlap,
@@ -17,6 +18,7 @@ from tietrain.report.similarity import (
     purity,
     resemblance,
 )
+from tietrain.report.tables import Words
 from tietrain.runs.durable import write_directory
 from tietrain.runs.tables import FILE, folder_of
 from tietrain.runs.view import collect
@@ -66,6 +68,19 @@ def test_prepared_table_has_lost_its_mean_and_its_strongest_direction():
     assert np.linalg.norm(table, 2) < 0.7  # a direction that held nearly all is gone
 
 
+def test_agreement_is_the_correlation_of_scores_over_contexts():
+    rng = np.random.default_rng(0)
+    table = rng.standard_normal((30, 6))
+    table[7] = table[5] + 0.01 * rng.standard_normal(6)
+    hidden = rng.standard_normal((500, 6)) @ rng.standard_normal((6, 6)) + 3.0
+    scores = hidden @ table.T
+    scores -= scores.mean(axis=1, keepdims=True)
+    correlations = np.corrcoef(scores.T)
+    contexts = np.cov(hidden.T)
+    assert agreement(table, contexts, [(5, 7)]) > 0.99
+    assert agreement(table, contexts, [(1, 2), (3, 4)]) == pytest.approx((correlations[1, 2] + correlations[3, 4]) / 2)
+
+
 def test_neighbours_and_purity_see_clusters():
     centres = np.repeat(10 * drawn(0, (6, 8)), 15, axis=0)
     table = prepared(centres + drawn(1))
@@ -109,6 +124,7 @@ def test_runs_of_one_seed_are_never_compared():
 def write_tables(directory, tables):
     for step, factor in ((0, 100.0), (10, 0.6)):
         noisy = {f"decoder.{role}": table + factor * drawn(step + 5) for role, table in tables.items()}
+        noisy["decoder.contexts"] = np.eye(noisy["decoder.output"].shape[1])
         rounded = {name: table.astype(np.float32) for name, table in noisy.items()}
         write_directory(folder_of(directory, step), lambda path, kept=rounded: save_file(kept, path / FILE))
 
@@ -123,15 +139,16 @@ def study(tmp_path):
 
 
 def test_page_says_what_the_tied_table_is_like(study):
-    classes = {row: "noun" if row % 2 else "verb" for row in range(4, 60)}
-    page, (headline,) = write_similarity(study, lambda directory, stack: classes)
+    words = Words({row: "noun" if row % 2 else "verb" for row in range(4, 60)}, [(5, 7), (6, 8)])
+    page, (headline,) = write_similarity(study, lambda directory, stack: words)
     assert page == study / "similarity" / PAGE
     assert "rows permuted" in page.read_text() and headline in page.read_text()
     assert {path.name for path in page.parent.iterdir()} == {
         ".gitignore", "similarity.csv", PAGE, "similarity_1.png", "similarity_1.svg",
     }  # fmt: skip
     again = page.read_bytes()
-    write_similarity(study, lambda directory, stack: classes)
+    assert "## Exchangeable words" in page.read_text() and "| `decoder tied` | 2 |" in page.read_text()
+    write_similarity(study, lambda directory, stack: words)
     assert page.read_bytes() == again
 
 

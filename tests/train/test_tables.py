@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from tietrain.data.tokenizer import PAD_ID
 from tietrain.runs.tables import FILE, kept_tables, read_tables
-from tiny_run import build_model, tiny_config, train
+from tiny_run import RandomTask, build_model, tiny_config, train
 
 
 def files(directory):
@@ -31,6 +33,13 @@ def test_tables_are_the_models_and_the_same_bytes_after_a_stop(tmp_path, norm_po
         found = read_tables(folders[step])
         assert np.array_equal(found["decoder.input"], table)
         assert np.array_equal(found["decoder.output"], table * gain)
+        batch = RandomTask(config).batches.batch(0, 0)
+        with torch.no_grad():
+            hidden = at(batch.sources, batch.tgt_in_ids, stack=batch.stack)[batch.tgt_out_ids != PAD_ID]
+            logits = at.logits(hidden).numpy().astype(np.float64)
+        output = found["decoder.output"].astype(np.float64)
+        spread = output @ found["decoder.contexts"] @ output.T
+        np.testing.assert_allclose(spread, np.cov(logits.T), rtol=1e-3, atol=1e-5 * np.abs(spread).max())
 
 
 def test_a_run_keeps_no_tables_unless_asked(tmp_path):

@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -39,6 +39,9 @@ from tietrain.plan.slots import ModelShape
 from tietrain.runs import record as runs
 from tietrain.runs.reading import is_folder
 from tietrain.runs.scores import METRICS, NATS
+
+if TYPE_CHECKING:
+    from tietrain.report.tables import Words
 from tietrain.train.experiment import Experiment
 
 SCORES = (*METRICS, *NATS)
@@ -329,25 +332,28 @@ def similarity(args: argparse.Namespace) -> int:
     """
     from tietrain.report.pages.similarity_page import write_similarity
 
-    page, headlines = write_similarity(args.directory, _word_classes)
+    page, headlines = write_similarity(args.directory, _words)
     return answer(args, {"page": str(page), "headlines": headlines}, [*headlines, str(page)])
 
 
-def _word_classes(directory: Path, stack: str) -> dict[int, str]:
-    """Row of a run's token tables -> class of the word that it stands for; empty unless its text was generated."""
+def _words(directory: Path, stack: str) -> "Words":
+    """What is known of the words that rows of a run's token tables stand for; nothing unless its text was generated."""
     from tietrain.config.stored import read_run_config
-    from tietrain.data.grammar.classes import word_classes
+    from tietrain.data.grammar.classes import exchangeable_words, word_classes
     from tietrain.data.sources.corpora import grammar_settings
     from tietrain.data.vocabularies import load_vocabularies
+    from tietrain.report.tables import Words
 
     config = read_run_config(directory)
     if config.data.format != "grammar":
-        return {}
+        return Words({}, ())
     settings = grammar_settings(config.data, config.task.name)
-    classes = word_classes(settings, settings.columns[-1])
+    language = settings.columns[-1]
     pieces = load_vocabularies(directory, [stack], runs.read_record(directory).fingerprints)[stack].pieces
-    words = {row: piece[1:] for row, piece in enumerate(pieces) if piece.startswith("\u2581")}  # a blank begins a word
-    return {row: classes[word] for row, word in words.items() if word in classes}
+    rows = {piece[1:]: row for row, piece in enumerate(pieces) if piece.startswith("\u2581")}  # a blank begins a word
+    classes = {rows[word]: kind for word, kind in word_classes(settings, language).items() if word in rows}
+    pairs = [(rows[a], rows[b]) for a, b in exchangeable_words(settings, language) if a in rows and b in rows]
+    return Words(classes, pairs)
 
 
 @verb(

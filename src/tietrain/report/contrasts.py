@@ -89,16 +89,10 @@ def contrast(
         level: of every family of tests.
         diverged: [..., A], which arms have a seed without a score because it diverged.
     """
-    n = np.isfinite(scores).sum(axis=-1)  # [..., A]
-    mean = _mean(scores)
-    squares = _sum(np.square(scores - mean[..., None]))
     bad = bad_seeds(scores, sign)
-    unstable = bad.any(axis=-1) | (np.zeros_like(n, dtype=bool) if diverged is None else diverged)
+    unstable = bad.any(axis=-1) | (np.zeros_like(bad[..., 0]) if diverged is None else diverged)
+    n, mean, variance, pooled, df_pooled = noise(scores, unstable)
     tested = n >= 2
-    variance = squares / np.maximum(n - 1, 1)
-    pools = tested & ~unstable
-    df_pooled = np.where(pools, n - 1, 0).sum(axis=-1, keepdims=True)
-    pooled = np.where(pools, squares, 0.0).sum(axis=-1, keepdims=True) / np.maximum(df_pooled, 1)
 
     ours, theirs = list(arms), list(bases)
     weight = 1 / np.maximum(n, 1) + luck
@@ -148,6 +142,19 @@ def contrast(
         bad=bad,
         verdict=np.select(conditions, verdicts, NO_DIFFERENCE),
     )
+
+
+def noise(scores: Numbers, unstable: NDArray[np.bool_]) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers]:
+    """Of scores [..., A, N]: seeds, mean and variance of each arm [..., A]; the variance of one seed in all stable arms together
+    and its degrees of freedom [..., 1].
+    """
+    n = np.isfinite(scores).sum(axis=-1)
+    mean = _mean(scores)
+    squares = _sum(np.square(scores - mean[..., None]))
+    pools = (n >= 2) & ~unstable
+    df_pooled = np.where(pools, n - 1, 0).sum(axis=-1, keepdims=True)
+    pooled = np.where(pools, squares, 0.0).sum(axis=-1, keepdims=True) / np.maximum(df_pooled, 1)
+    return n, mean, squares / np.maximum(n - 1, 1), pooled, df_pooled
 
 
 def bad_seeds(scores: Numbers, sign: int) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ a table is rotated or scaled as a whole: runs of different seeds have no common 
 each other, because twins begin with the same values; what two untied runs reach is the ceiling.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -94,6 +94,22 @@ def purity(table: Floats, classes: Mapping[int, str]) -> tuple[float, float]:
     near = nearest(table[rows], np.arange(len(rows)))
     shares = np.unique(kinds, return_counts=True)[1] / len(rows)
     return float((kinds[near] == kinds[:, None]).mean()), float((shares**2).sum())
+
+
+def agreement(table: Floats, contexts: Floats, pairs: Sequence[tuple[int, int]]) -> float:
+    """How far the scores of two words rise and fall together: their correlation over contexts, mean over pairs of rows.
+
+    A word's score is what it gets beyond the mean of all words, so that what raises all of them does not count.
+
+    Args:
+        table: of the output, [V, D]. contexts: covariance of what it multiplies, [D, D].
+    """
+    first, second = np.array(pairs).T
+    rows = table.astype(np.float64) - table.mean(axis=0)
+    scores = rows @ contexts.astype(np.float64)
+    together = (scores[first] * rows[second]).sum(axis=1)
+    variance = (scores * rows).sum(axis=1)
+    return float((together / np.sqrt(variance[first] * variance[second])).mean())
 
 
 @dataclass(frozen=True)

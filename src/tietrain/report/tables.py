@@ -1,7 +1,8 @@
 """The tables that runs of a folder kept: what each tied arm's resemble, at each point and in each band of the vocabulary."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 
@@ -15,12 +16,13 @@ from tietrain.report.similarity import (
     ROLES,
     Resemblance,
     Seeds,
+    agreement,
     bands,
     prepared,
     purity,
     resemblance,
 )
-from tietrain.runs.tables import kept_tables, read_tables
+from tietrain.runs.tables import Table, kept_tables, read_tables
 from tietrain.runs.view import Run, collect
 
 # A control: rows of the untied tables in another order.
@@ -62,30 +64,71 @@ class Purity:
     n_words: int
 
 
-# Folder of a run and a stack -> row of its tables -> class of the word.
-Classes = Callable[[Path, str], Mapping[int, str]]
+@dataclass(frozen=True)
+class Agreement:
+    """How far the scores of words that may stand for each other agree at the end of the runs of an arm, and those of one class.
+
+    exchangeable, of_class: mean correlations over contexts, means over seeds; of_class: pairs of one class that are not exchangeable.
+    """
+
+    task: str
+    arm: str
+    stack: str
+    role: str
+    exchangeable: float
+    of_class: float
+    n_pairs: int
 
 
-def find_purities(directory: Path, classes: Classes) -> list[Purity]:
-    """Of every arm whose runs kept tables and whose words have known classes; a tied table counts once.
+@dataclass(frozen=True)
+class Words:
+    """What is known of the words that rows of a table stand for. classes: row -> class. exchangeable: pairs of rows."""
+
+    classes: Mapping[int, str]
+    exchangeable: Sequence[tuple[int, int]]
+
+
+# Folder of a run and a stack -> what is known of the rows of its tables.
+WordsOf = Callable[[Path, str], Words]
+
+
+def read_words(directory: Path, words_of: WordsOf) -> tuple[list[Purity], list[Agreement]]:
+    """Of every arm whose runs kept tables and whose words are known; a tied table counts once.
 
     Raises:
         DataError: tables are damaged.
     """
-    found = []
+    purities: list[Purity] = []
+    agreements: list[Agreement] = []
     for comparison in compare(make_arms(collect(directory))):
         for arm in comparison.arms:
             for stack in arm.first.predictors:
-                found += _purities(arm, stack, directory, classes)
-    return found
+                kept = _kept(arm, directory)
+                words = words_of(_place(directory, arm.first), stack) if kept else Words({}, ())
+                last = {seed: read_tables(points[-1][1]) for seed, points in kept.items()}
+                if len(words.classes) > NEIGHBOURS:
+                    purities += _purities(arm, stack, last, words.classes)
+                if words.exchangeable and all(f"{stack}.contexts" in tables for tables in last.values()):
+                    agreements.append(_agreement(arm, stack, last, words))
+    return purities, agreements
 
 
-def _purities(arm: Arm, stack: str, directory: Path, classes: Classes) -> list[Purity]:
-    kept = _kept(arm, directory)
-    known = classes(_place(directory, arm.first), stack) if kept else {}
-    if len(known) <= NEIGHBOURS:
-        return []
-    last = {seed: read_tables(points[-1][1]) for seed, points in kept.items()}
+def _agreement(arm: Arm, stack: str, last: Mapping[int, Mapping[str, Table]], words: Words) -> Agreement:
+    known = {*words.exchangeable}
+    of_class = [
+        pair
+        for pair in combinations(sorted(words.classes), 2)
+        if words.classes[pair[0]] == words.classes[pair[1]] and pair not in known and pair[::-1] not in known
+    ]
+    means = []
+    for pairs in (words.exchangeable, of_class):
+        of_seeds = [agreement(t[f"{stack}.output"], t[f"{stack}.contexts"], pairs) for t in last.values()]
+        means.append(fmean(of_seeds))
+    role = "tied" if _is_tied(arm, stack) else "output"
+    return Agreement(arm.task, arm.name, stack, role, means[0], means[1], len(words.exchangeable))
+
+
+def _purities(arm: Arm, stack: str, last: Mapping[int, Mapping[str, Table]], known: Mapping[int, str]) -> list[Purity]:
     found = []
     for role in ROLES[:1] if _is_tied(arm, stack) else ROLES:
         shares = [purity(prepared(tables[f"{stack}.{role}"]), known) for tables in last.values()]

@@ -11,7 +11,7 @@ import matplotlib
 from tietrain.errors import SettingsError
 from tietrain.report.arms import Arm, Comparison, compare, make_arms
 from tietrain.report.extremes import EACH, extremes
-from tietrain.report.figures import flops, losses, model, scores, tuning, uses
+from tietrain.report.figures import factorial, flops, losses, model, scores, tuning, uses
 from tietrain.report.figures.canvas import RC_PARAMS, ArmStyles, Drawing
 from tietrain.report.pages import exports, latex
 from tietrain.report.pages.convergence_text import convergence_rows
@@ -122,13 +122,18 @@ def draw_all(comparison: Comparison, verdicts: Verdicts, styles: ArmStyles, few:
         few: whether there are few comparisons; of many the figures about their verdicts are drawn alone.
     """
     n_arms = len(comparison.arms)
+    whole = verdicts
     comparison, verdicts = extremes(comparison, verdicts)
     left_out = f" Of {n_arms} arms: the {EACH} best and the {EACH} worst, and their baselines."
     note = left_out if len(comparison.arms) < n_arms else ""
     if not few:
         note += f" Other figures are drawn if a report has at most {MOST_DRAWN} comparisons."
     with matplotlib.rc_context(RC_PARAMS):
-        drawings = [scores.draw_differences(verdicts, styles), scores.draw_quality(comparison, styles)]
+        drawings = [
+            factorial.draw_factorial(whole),
+            scores.draw_differences(verdicts, styles),
+            scores.draw_quality(comparison, styles),
+        ]
         if few:
             drawings += [
                 model.draw_parameters(comparison, styles),

@@ -1,7 +1,8 @@
 """Token tables that a run kept while it trained: `checkpoints/tables_00000100/tables.safetensors`, with a manifest.
 
 For each stack that predicts, `STACK.input` is the table that its tokens are read from and `STACK.output` the one that scores them,
-each number times the gain of the norm before it. Of a tied table both are there.
+each number times the gain of the norm before it. Of a tied table both are there. `STACK.contexts` is the covariance [D, D] of what
+the output table multiplies, over one batch.
 """
 
 import re
@@ -37,7 +38,7 @@ def kept_tables(directory: Path) -> dict[int, Path]:
 
 
 def read_tables(folder: Path) -> dict[str, Table]:
-    """`STACK.input` and `STACK.output` -> table [V, D].
+    """`STACK.input` and `STACK.output` -> table [V, D], `STACK.contexts` -> covariance [D, D].
 
     Raises:
         DataError: the folder is not as it was written.

@@ -93,7 +93,7 @@ def fit(
     compute = compiled_for(config, model) if hardware.compile else model
     unread: list[StepSums] = []  # of the steps since the device was last waited for
     if config.train.keep_tables and state.step == 0:
-        keep_tables(directory, model, 0)
+        keep_tables(directory, model, 0, task.batches.batch(0, 0))
     with Telemetry(experiment, hardware, log, trackers) as telemetry, _settled_heap():
 
         def save() -> None:
@@ -160,7 +160,7 @@ def fit(
                 is_kept = note_evaluation(state, found, config.train)
             if config.train.keep_tables and are_due(before, now):
                 _read(unread, state)
-                keep_tables(directory, model, state.step)
+                keep_tables(directory, model, state.step, task.batches.batch(0, 0))
             if is_last or state.step % config.train.checkpoint_every == 0:
                 save()
             if is_kept:

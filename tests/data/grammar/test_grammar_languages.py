@@ -26,6 +26,7 @@ from grammar_toy import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tietrain.data.grammar.classes import exchangeable_words, word_classes
 from tietrain.data.grammar.coining import make_lexicon
 from tietrain.data.grammar.draw import make_stream
 from tietrain.data.grammar.language_a import LanguageA
@@ -259,3 +260,20 @@ def test_every_form_of_c_says_its_tense_and_number():
             ((of_c, _),) = lexicon.words["c"][concept]
             # The infinitive of C is its present plural.
             assert len({*of_c.forms[:4]}) == len(of_c.forms[:4])
+
+
+@pytest.mark.parametrize("language", "ab")
+def test_exchangeable_words_are_synonyms_in_one_form(language):
+    grammar = GrammarSettings("mt", preset="tiny", difficulty=6)
+    classes = word_classes(grammar, language)
+    pairs = exchangeable_words(grammar, language)
+    lexicon = make_lexicon(grammar)
+    concepts = {}
+    for concept, words in enumerate(lexicon.words[language]):
+        for word, _ in words:
+            for place, form in enumerate(word.forms):
+                concepts.setdefault(form, set()).add((concept, place))
+    assert len(pairs) > 20
+    for one, other in pairs:
+        assert one != other and concepts[one] & concepts[other]
+        assert classes.get(one) == classes.get(other) or {one, other} - classes.keys()

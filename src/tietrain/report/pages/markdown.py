@@ -10,6 +10,7 @@ from tietrain.report import differences
 from tietrain.report.arms import Arm, Comparison, count_statuses, show_value
 from tietrain.report.figures.canvas import Drawing
 from tietrain.report.pages.convergence_text import convergence_text
+from tietrain.report.pages.factorial_text import factorial_text
 from tietrain.report.pages.headline import make_headline
 from tietrain.report.pages.markup import bullets, code, escape, join_some, join_words, markdown_table
 from tietrain.report.pages.method import method_details, method_sentences
@@ -64,6 +65,7 @@ def make_sections(comparison: Comparison, verdicts: Verdicts, drawings: Sequence
         *_scores(comparison, verdicts),
         Section("About the scores", bullets(_score_notes(comparison))),
         Section("Tuning", tuning_text(comparison)),
+        Section("Depth or convergence", factorial_text(verdicts)),
         Section("How the arms begin", starts_text(comparison, verdicts)),
         Section("How fast the arms learn", convergence_text(verdicts)),
         Section("What the uses of shared parameters ask for", uses_text(comparison)),

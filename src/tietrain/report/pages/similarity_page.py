@@ -7,7 +7,7 @@ from typing import Any
 from tietrain.report.figures.similarity import TITLES, draw_similarity
 from tietrain.report.pages.markup import bullets, code, csv_text, fixed, markdown_table
 from tietrain.report.similarity import ROLES, Gap
-from tietrain.report.tables import PERMUTED, Classes, Finding, Purity, find_purities, find_resemblances
+from tietrain.report.tables import PERMUTED, Agreement, Finding, Purity, WordsOf, find_resemblances, read_words
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import make_marked_folder
 
@@ -29,11 +29,18 @@ WORD_CLASSES = (
 )
 
 
-def write_similarity(directory: Path, classes: Classes) -> tuple[Path, list[str]]:
+EXCHANGEABLE = (
+    "Synonyms in the same form may stand for each other in every context, so their scores should rise and fall together: correlation "
+    "of the scores of two words over the contexts of one batch, each less the mean of all words, at the end of training. Mean over "
+    "pairs and seeds; beside it pairs of one class that are no synonyms."
+)
+
+
+def write_similarity(directory: Path, words_of: WordsOf) -> tuple[Path, list[str]]:
     """Compare the tables that runs at or below a folder kept; returns the page and its headlines.
 
     Args:
-        classes: of words, where they are known; of other runs empty.
+        words_of: what is known of words; of other runs nothing.
     Raises:
         DataError: nothing can be compared. SettingsError: the folder to write is the user's. StorageError: the disk refused.
     """
@@ -53,8 +60,11 @@ def write_similarity(directory: Path, classes: Classes) -> tuple[Path, list[str]
         first = own[0]
         blocks += [f"## {code(first.arm)} beside {code(first.untied)} ({first.task}, {first.stack})", headlines[-1]]
         blocks += [f"![{drawing.caption}]({name}.png)", drawing.caption, _table(own)]
-    if purities := find_purities(directory, classes):
+    purities, agreements = read_words(directory, words_of)
+    if purities:
         blocks += ["## Word classes", WORD_CLASSES, _purity_table(purities)]
+    if agreements:
+        blocks += ["## Exchangeable words", EXCHANGEABLE, _agreement_table(agreements)]
     blocks += ["## How to read this", bullets(EXPLANATION)]
     runs.write_text(folder / "similarity.csv", csv_text([_row(finding) for finding in findings]))
     runs.write_text(folder / PAGE, "\n\n".join(blocks) + "\n")
@@ -110,6 +120,14 @@ def _purity_table(purities: Sequence[Purity]) -> str:
         for p in purities
     ]
     return markdown_table(["arm", "task", "table", "words", "of one class", "by chance"], rows, n_text=3)
+
+
+def _agreement_table(agreements: Sequence[Agreement]) -> str:
+    rows = []
+    for a in agreements:
+        names = [code(a.arm), a.task, code(f"{a.stack} {a.role}")]
+        rows.append([*names, f"{a.n_pairs:,}", fixed(a.exchangeable, 3), fixed(a.of_class, 3)])
+    return markdown_table(["arm", "task", "table", "pairs", "synonyms", "one class"], rows, n_text=3)
 
 
 def _row(f: Finding) -> dict[str, Any]:
