@@ -89,7 +89,11 @@ def _explained(gain: Estimate, left: Estimate, removed: Estimate, score: Score) 
     if after:
         return "not by convergence, sharing wins only after tuning."
     worse = [what for what, one in (("with the recipe", gain), ("after tuning", left)) if one.differs]
-    return f"sharing does not win{', and is worse ' + join_words(worse) if worse else ''}: there is no gain to explain."
+    return (
+        f"sharing is worse {join_words(worse)}."
+        if worse
+        else "no gain of sharing is shown, so there is none to explain."
+    )
 
 
 def _helps(estimate: Estimate, score: Score) -> bool:
