@@ -16,12 +16,14 @@ from tietrain.errors import SettingsError, TyingError
 from tietrain.plan import installed
 from tietrain.plan.installed import METRIC, READER, RULE, find, find_rule, is_missing
 from tietrain.runs import record as runs
+from tietrain.runs.scores import find_score, foreign_signature
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "plugin_example"
 TIE = ["-cd", str(EXAMPLE / "conf"), "tying=lower:share:1.0"]
 TINY = ["model=tiny", "model.vocab_size=40", "train.max_steps=2", "hardware.precision=fp32"]
 PAIRS = "one owl sang\nein uhu sang\ntwo owls slept\nzwei uhus ruhten\n" * 20
 FILES = ["data=text", "data.splits.train=[pairs.txt]", "data.splits.valid=[pairs.txt]"]
+TABLE = ["data=tsv", "data.columns=[1,2]", "data.splits.valid=[pairs.tsv]"]
 BROUGHT = [*FILES, "data.format=my_ties.two_lines", "task=mt", "task.metrics=[bleu,my_ties.exact]"]
 
 
@@ -89,14 +91,14 @@ def test_what_a_package_brings_is_used_and_its_runs_are_read_without_it(packages
     assert refused.code == 2 and "data.format=my_ties.two_lines: no installed package brings it" in refused.err
     lines = Path("pairs.txt").read_text().splitlines()
     Path("pairs.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in zip(lines[::2], lines[1::2], strict=True)))
-    again = tietrain_cli(
-        "eval", "study/run", "data=tsv", "data.columns=[1,2]", "data.splits.valid=[pairs.tsv]", "--json"
-    )
+    again = tietrain_cli("eval", "study/run", *TABLE, "--json")
     assert again.code == 0, again.err
     body = json.loads(again.out)
     assert {"bleu", "nats_per_token"} < body["splits"]["valid"].keys()
     assert body["splits"]["valid"]["nats"] == scores["nats"]
     assert body["reasons"]["valid.my_ties.exact"] == "no installed package brings it"
+    said = tietrain_cli("eval", "study/run", *TABLE)
+    assert "valid.my_ties.exact is missing: no installed package brings it" in said.err
     for refused in (
         tietrain_cli("plan", *TIE),
         tietrain_cli("plan", "task=mt", "task.metrics=[my_ties.exact]"),
@@ -104,6 +106,12 @@ def test_what_a_package_brings_is_used_and_its_runs_are_read_without_it(packages
         tietrain_cli("eval", "study/run", "task.metrics=[my_ties.exact]"),
     ):
         assert refused.code == 2 and "no installed package brings it" in refused.err
+
+
+def test_direction_of_a_metric_stands_in_its_signature():
+    for is_better, sign in ((True, 1), (False, -1)):
+        assert find_score("a.b", {"a.b": foreign_signature("a 1.0", is_better)}).sign == sign
+    assert find_score("decoding", {"decoding": "beam:1"}) is None
 
 
 def test_a_package_in_the_current_folder_brings_nothing(tmp_path, monkeypatch):

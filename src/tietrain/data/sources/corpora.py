@@ -63,8 +63,9 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
 
 
 def corpus_key(data: DataConfig, task: str) -> str:
-    """sha256 over everything that decides the corpus, without parsing: bytes of files, a commit, settings of
-    the grammar. Rows of files that the reader of a package reads.
+    """sha256 over everything that decides the corpus, without parsing: bytes of files, a commit, settings of the grammar.
+
+    Files that the reader of a package reads are parsed: their rows decide.
 
     Raises:
         SettingsError, DataError, StorageError: as `load_corpus`.
