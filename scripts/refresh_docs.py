@@ -286,19 +286,19 @@ def notebook(page: str) -> str:
             continue
         lines.append(part.source)
         if part.want:
-            cells.append(code_cell("".join(lines), part.want))
+            cells.append(code_cell("".join(lines), part.want, ["raises-exception"] if part.exc_msg else []))
             lines = []
     body = {"cells": cells, "metadata": {"language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 4}
     return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
 
 
-def code_cell(source: str, output: str) -> dict[str, Any]:
-    """A cell of a notebook, with what it prints."""
+def code_cell(source: str, output: str, tags: list[str]) -> dict[str, Any]:
+    """A cell of a notebook, with what it prints; the tag raises-exception lets Jupyter go on after it."""
     shown = {"output_type": "stream", "name": "stdout", "text": output}
     return {
         "cell_type": "code",
         "execution_count": None,
-        "metadata": {},
+        "metadata": {"tags": tags} if tags else {},
         "source": source.rstrip(),
         "outputs": [shown] if output else [],
     }

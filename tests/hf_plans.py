@@ -6,7 +6,7 @@ BIASES = ["model.attn_bias=true", "model.ffn_bias=true"]
 PLANS = {
     "none": [*GPT2, "tying=none"],
     "pre_softmax": [*GPT2, "tying=pre_softmax", "model.activation=relu"],
-    "cycle": [*GPT2, "tying=cycle", "model.attn_bias=false"],
+    "cycle": [*GPT2, "tying=cycle", "model.attn_bias=false", "model.activation=gelu_tanh"],
     "universal, grouped queries": [*LLAMA, "tying=universal", GROUPED],
     "pre_softmax, grouped queries, biases": [*LLAMA, "tying=pre_softmax", GROUPED, *BIASES, "model.d_head=8"],
     "three_way, output bias": [*MARIAN, "tying=three_way", "model.output_bias=true"],

@@ -125,6 +125,18 @@ def test_tokenizer_is_exact_or_found_not_to_be(kind, has_bytes):
     assert "cannot read" in hf_tokenizer.difference(vocabulary, made, lines)
 
 
+def test_import_reads_a_file_of_the_base_model(cli, place, folder):
+    held = load_file(folder / "model.safetensors")
+    held = {name.removeprefix("transformer."): tensor for name, tensor in held.items() if name != "lm_head.weight"}
+    masks = {f"h.{i}.attn.bias": torch.ones(1, 1, 8, 8).tril() for i in range(2)}
+    save_file(held | masks, folder / "model.safetensors")
+    changed_config(tie_word_embeddings=True)(folder)
+    ran = cli("import", str(folder), *text_words("lm", place), "tying=pre_softmax", "run_dir=from_base")
+    assert ran.code == 0, ran.err
+    read = load_file(place / "from_base" / FINAL)
+    assert torch.equal(read["decoder.embed.weight"], held["wte.weight"])
+
+
 @pytest.fixture
 def imported(cli, place, folder):
     """A run `back` of that folder, which is gone."""
@@ -179,7 +191,7 @@ def changed_tensors(**tensors):
 BAD_FOLDERS = {
     "another class": changed_config(architectures=["BertForMaskedLM"]),
     "no classes": changed_config(architectures={"a": []}),
-    "another arithmetic": changed_config(layer_norm_epsilon=1e-6, activation_function="gelu_new", n_embd="16"),
+    "another arithmetic": changed_config(layer_norm_epsilon=1e-6, activation_function="gelu_fast", n_embd="16"),
     "two rates of dropout": changed_config(embd_pdrop=0.3),
     "other ties": changed_config(tietrain={"tying": {"cross_layer": {"rule": "cross_layer"}}}),
     "ties that are none": changed_config(tietrain={"tying": {"x": 3}}),

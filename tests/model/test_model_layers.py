@@ -119,7 +119,12 @@ def test_project_is_one_product_side_by_side():
     torch.testing.assert_close(project(x, weights | biases, "k"), wanted[:, 4:] + biases["k.bias"])
 
 
-@pytest.mark.parametrize(("activation", "function"), [("relu", F.relu), ("gelu", F.gelu)])
+def tanh_gelu(x):
+    """Hendrycks & Gimpel 2016, section 2."""
+    return 0.5 * x * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x**3)))
+
+
+@pytest.mark.parametrize(("activation", "function"), [("relu", F.relu), ("gelu", F.gelu), ("gelu_tanh", tanh_gelu)])
 def test_feed_forward(activation, function):
     weights = {
         "in.weight": torch.randn(6, 3),

@@ -13,7 +13,7 @@ from tietrain.config import ReportConfig
 from tietrain.errors import DataError, SettingsError, check_choice
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import held
-from tietrain.runs.scores import SCORES
+from tietrain.runs.scores import FOREIGN, SCORES
 from tietrain.runs.seal import broken, make_seal
 from tietrain.runs.view import collect
 
@@ -56,7 +56,7 @@ def _parsed(word: str) -> tuple[str, Any]:
         found = yaml.safe_load(value)
     except yaml.YAMLError:
         raise SettingsError(requested, "its value cannot be read", "quote it") from None
-    if key == "metric":
+    if key == "metric" and not FOREIGN.fullmatch(str(found)):
         check_choice("--declare metric", found, SCORES)
     is_right = isinstance(found, {"looks": list, "margin": int | float | None}.get(key, str))
     if not is_right or isinstance(found, bool) or (key == "looks" and not all(type(look) is int for look in found)):
@@ -72,7 +72,8 @@ def _check_scored(directory: Path, changes: dict[str, Any]) -> None:
     split, metric = (str(changes.get(key) or done[0].declared.get(key)) for key in ("split", "metric"))
     if not any(metric in run.scores.get(split, {}) for run in done):
         splits = sorted(set().union(*(run.scores for run in done)))
-        scores = sorted(set().union(*(run.scores.get(split, {}) for run in done)) & SCORES.keys())
+        known = SCORES.keys() | set().union(*(run.signatures for run in done))
+        scores = sorted(set().union(*(run.scores.get(split, {}) for run in done)) & known)
         requested = " ".join(f"--declare {key}={value}" for key, value in changes.items())
         remedy = f"scored splits are {', '.join(splits)}" + (
             f"; scores there are {', '.join(scores)}" if scores else ""

@@ -148,6 +148,8 @@ def evaluate(args: argparse.Namespace) -> int:
         return 0
     for metric, signature in scores["signatures"].items():
         say(f"{metric}: {signature}")
+    for score, reason in scores["reasons"].items():
+        eprint(f"{score} is missing: {reason}")
     eprint(f"written: {path}")
     return 0
 

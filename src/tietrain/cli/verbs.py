@@ -32,6 +32,7 @@ from tietrain.errors import SettingsError, eprint
 from tietrain.plan.catalogue import scheme_rows
 from tietrain.plan.difference import Difference, describe_difference, record_of
 from tietrain.plan.flops import CONVENTION, CONVENTIONS
+from tietrain.plan.installed import is_foreign
 from tietrain.plan.lengths import DEFAULT_LENGTHS, count_by_length, describe_lengths, parse_lengths
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.slots import ModelShape
@@ -370,9 +371,12 @@ def compare(args: argparse.Namespace) -> int:
     from tietrain.report.pair.show import describe, to_json
     from tietrain.report.statistics import Draws
 
-    unknown = [name for name in args.metric if name not in SCORES]
-    if unknown:
-        raise SettingsError(f"--metric {unknown[0]}", "there is no such metric", f"choose from {', '.join(SCORES)}")
+    for name in args.metric:
+        if name not in SCORES:
+            problem = "there is no such metric"
+            if is_foreign(name):
+                problem = "the metric of a package has no value per line, which the tests redraw"
+            raise SettingsError(f"--metric {name}", problem, f"choose from {', '.join(SCORES)}")
     requested = {"n_bootstrap": args.samples, "n_exchanged": args.samples, "seed": args.seed}
     draws = Draws(**{key: value for key, value in requested.items() if value is not None})
     found = compare_runs(args.run_a, args.run_b, args.split, args.metric, draws)

@@ -38,7 +38,7 @@ from tietrain.config.match import solve
 from tietrain.config.quoting import misread, unreadable
 from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.catalogue import CONF
-from tietrain.plan.installed import found_rules
+from tietrain.plan.installed import METRIC, NAMED_BY, READER, RULE, brought, find, is_foreign
 from tietrain.plan.rules import RULES
 
 # Folders of Hydra -> what names ours.
@@ -127,9 +127,8 @@ def check_tie_option(key: str) -> None:
     parts = key.split(".")
     if parts[:2] == ["tying", "ties"] and len(parts) > 3:
         options = sorted({"rule", *(o for rule in RULES.values() for o in rule.options)})
-        if (
-            parts[3] not in options and not found_rules()
-        ):  # options of rules of packages are known once these are loaded
+        # Options of rules of packages are known once these are loaded.
+        if parts[3] not in options and not brought(RULE):
             near = get_close_matches(parts[3], options, n=1)
             remedy = f"did you mean {'.'.join(parts[:3])}.{near[0]}?" if near else f"options are {', '.join(options)}"
             raise SettingsError(key, f"no tying rule has an option {parts[3]}", remedy)
@@ -228,7 +227,9 @@ def check_config_dir(path: str) -> None:
         raise SettingsError(f"-cd {path}", "there is no such folder", remedy)
 
 
-def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), words: Iterable[str] = ()) -> RunConfig:
+def to_run_config(
+    cfg: DictConfig, swept: Iterable[str] = (), words: Iterable[str] = (), is_stored: bool = False
+) -> RunConfig:
     """The dataclasses of a composed configuration, cross checks done; no DictConfig exists below this call.
 
     Vocabularies that are named are looked at, and what match.* asks for is solved, for which Hydra must be initialized.
@@ -236,6 +237,7 @@ def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), words: Iterable[st
     Args:
         swept: keys that have several values in the grid this is a cell of.
         words: the overrides it was composed of; what they set, a named vocabulary must agree with.
+        is_stored: whether it is that of a run, so that packages must be installed only for what words name.
     """
     OmegaConf.set_readonly(cfg, False)
     for unknown in _unknown_keys(cfg):
@@ -247,13 +249,24 @@ def to_run_config(cfg: DictConfig, swept: Iterable[str] = (), words: Iterable[st
         config.swept = only_swept(words, swept)
     if config.train.batch_by == "auto":
         config.train.batch_by = "tokens" if set(swept).isdisjoint(PIECES) else "chars"
+    keys = set(map(key_of, words))
+    check_packages(config, keys if is_stored else NAMED_BY.values())
     if config.data.vocabulary not in MODES:
-        config = use_given(config, set(map(key_of, words)))
+        config = use_given(config, keys)
     if config.init_tables.files.keys() != config.init_tables.contents.keys():
         config = use_tables(config)
     if config.match.by is None or config.match.solved:
         return config
     return solve(config, *_baseline(config.match.baseline))
+
+
+def check_packages(config: RunConfig, keys: Collection[str]) -> None:
+    """SettingsError if one of these settings names what no installed package brings."""
+    named = {METRIC: config.task.metrics, READER: [config.data.format]}
+    for kind, names in named.items():
+        for name in names if NAMED_BY[kind] in keys else ():
+            if is_foreign(name):
+                find(kind, name)
 
 
 def no_schema(name: str) -> SettingsError:

@@ -13,7 +13,7 @@ from tietrain.plan.plan import TyingPlan
 
 # Setting of the model -> its value -> what config.json has for it; other settings have one value in both.
 AS_THERE: dict[str, dict[Any, Any]] = {
-    "activation": {"gelu": "gelu", "relu": "relu", "swiglu": "silu"},
+    "activation": {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "swiglu": "silu"},
     "embed_scale": {"1": False, "sqrt_d": True},
 }
 # Types of a value, where it is not a whole number.
@@ -28,6 +28,7 @@ class HfClass:
 
     holds: setting of the model -> the values that the class has. keys: key of config.json -> setting of the model.
     fixed: key -> the value with which the class computes as tietrain does, and what it assumes if the key is absent.
+    base: what the names of its tensors begin with, but not in a file of the model without its output.
     ties_tables: whether its tables are one if config.json does not say. filled: whether its heads are d_model wide together,
     and each has keys of its own. biases: whether every matrix but tables, and every LayerNorm, has a bias; if not, settings
     decide.
@@ -38,6 +39,7 @@ class HfClass:
     holds: Mapping[str, tuple[Any, ...]]
     keys: Mapping[str, str]
     fixed: Mapping[str, tuple[Any, Any]]
+    base: str = "model"
     ties_tables: bool = True
     filled: bool = True
     biases: bool = True
@@ -47,6 +49,11 @@ class HfClass:
         """Whether it can multiply embeddings by sqrt(d_model)."""
         return "embed_scale" in self.keys.values()
 
+    def name_of(self, stored: str) -> str:
+        """The name of a tensor in the class: `transformer.wte.weight` of GPT-2 for `wte.weight`."""
+        is_whole = stored.startswith((f"{self.base}.", "lm_head.", "final_logits_bias"))
+        return stored if is_whole else f"{self.base}.{stored}"
+
 
 GPT2 = HfClass(
     name="GPT2LMHeadModel",
@@ -55,7 +62,7 @@ GPT2 = HfClass(
         "norm": ("layer",),
         "norm_position": ("pre",),
         "positions": ("learned",),
-        "activation": ("gelu", "relu"),
+        "activation": ("gelu", "gelu_tanh", "relu"),
         "output_bias": (False,),
     },
     keys={
@@ -76,6 +83,7 @@ GPT2 = HfClass(
         "scale_attn_by_inverse_layer_idx": (False, False),
         "add_cross_attention": (False, False),
     },
+    base="transformer",
 )
 ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
 LLAMA = HfClass(

@@ -141,7 +141,7 @@ class ModelConfig:
     """Place of the norms: before or after each sub-layer."""
     positions: str = setting("rotary", choices=("learned", "sinusoidal", "rotary"))
     """Kind of positions."""
-    activation: str = setting("gelu", choices=("relu", "gelu", "swiglu"))
+    activation: str = setting("gelu", choices=("relu", "gelu", "gelu_tanh", "swiglu"))
     """Activation of the feed-forward."""
     attn_bias: bool = setting(False)
     """Whether the projections of attentions have a bias."""

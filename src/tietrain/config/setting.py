@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from tietrain.errors import SettingsError, check_choice
+from tietrain.plan.installed import is_foreign
 
 # Full key -> value of every leaf of a configuration.
 Flat = Mapping[str, Any]
@@ -54,6 +55,7 @@ class Spec:
     at_eval: whether `tietrain eval` may change it.
     open: whether it is a mapping whose keys are the user's own. written: whether tietrain alone writes it.
     choices, ge, gt, le, lt: of the value, or of each value in a list or mapping.
+    foreign: whether `PACKAGE.NAME`, of an installed package, is a choice too.
     unread: what identity holds if the run does not read the setting: DEFAULT, NOTHING, or the default of before, once the
         default has changed.
     absent: the value that meant what runs did before the setting existed; identity leaves it out. Of settings that were
@@ -69,6 +71,7 @@ class Spec:
     open: bool = False
     written: bool = False
     choices: tuple[str, ...] = ()
+    foreign: bool = False
     ge: float | None = None
     gt: float | None = None
     le: float | None = None
@@ -172,7 +175,7 @@ def check_section(section: Any, prefix: str) -> None:
         if spec is None:
             continue
         for key, value in _values(prefix + field.name, getattr(section, field.name)):
-            if spec.choices:
+            if spec.choices and not (spec.foreign and is_foreign(value)):
                 check_choice(key, value, spec.choices)
             if spec.bounds and not spec.contains(value):
                 kind = "number" if isinstance(value, int) or math.isfinite(value) else "finite number"

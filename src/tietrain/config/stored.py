@@ -16,7 +16,7 @@ import yaml
 from tietrain.config import RunConfig, keys
 from tietrain.errors import DataError, SettingsError
 from tietrain.plan.difference import PlanRecord, record_of
-from tietrain.plan.installed import is_missing
+from tietrain.plan.installed import RULE, is_missing
 from tietrain.plan.slots import place_of
 from tietrain.runs import record as runs
 from tietrain.runs.durable import is_whole
@@ -80,7 +80,7 @@ def _with_known_rules(body: Any, run: Path) -> Any:
     tying = body.get("tying") if isinstance(body, dict) else None
     ties = tying.get("ties") if isinstance(tying, dict) else None
     rules = [tie.get("rule") for tie in ties.values() if isinstance(tie, dict)] if isinstance(ties, dict) else []
-    if not (missing := next(filter(is_missing, rules), None)):
+    if not (missing := next((rule for rule in rules if is_missing(RULE, rule)), None)):
         return body
     record = stored_record(run)
     if record.views:
@@ -126,7 +126,7 @@ def override_config(config: RunConfig, words: Sequence[str], config_dirs: Sequen
                 if key in keys.GROUPS:
                     value = getattr(compose_config([f"task={config.task.name}", f"{key}={value}"], config_dirs), key)
                 OmegaConf.update(tree, key, value, merge=isinstance(value, dict))
-            return to_run_config(tree, words=words)
+            return to_run_config(tree, words=words, is_stored=True)
     except OmegaConfBaseException as e:
         raise hydra_error(e, words) from None
 

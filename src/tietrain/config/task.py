@@ -5,6 +5,7 @@ from typing import Optional
 
 from tietrain.config.data import TRANSLATION
 from tietrain.config.setting import Condition, check, check_section, setting, when
+from tietrain.plan.installed import is_foreign
 from tietrain.runs.scores import METRICS, TOKENIZERS
 
 TASKS = ("lm", "mlm", "mt")
@@ -56,7 +57,7 @@ class TaskConfig:
     max_output_extra: int = setting(20, TRANSLATION, ge=1, le=1000, at_eval=True)
     """The constant part of the longest translation, in tokens."""
     metrics: list[str] = setting(["bleu", "chrf"], TRANSLATION, at_eval=True)
-    """Scores of the translations."""
+    """Scores of the translations: bleu, chrf, chrf++, ter, or PACKAGE.NAME of an installed package."""
     bleu_tokenize: str = setting("13a", BLEU, choices=TOKENIZERS, at_eval=True)
     """How BLEU cuts text: 13a for plain text, none for tokenized text, char for Japanese."""
 
@@ -67,6 +68,7 @@ class TaskConfig:
         check(stride is None or stride <= self.window, f"task.eval_stride={stride}", "it is out of range", remedy)
         for name in self.metrics or [""]:
             requested = f"task.metrics=[{','.join(self.metrics)}]"
-            problem = f"{name} is listed twice" if name in METRICS else f"there is no metric {name!r}"
-            remedy = f"choose one or more from {', '.join(METRICS)}"
-            check(name in METRICS and self.metrics.count(name) == 1, requested, problem, remedy)
+            is_known = name in METRICS or is_foreign(name)
+            problem = f"{name} is listed twice" if is_known else f"there is no metric {name!r}"
+            remedy = f"choose one or more from {', '.join(METRICS)}, or PACKAGE.NAME of an installed package"
+            check(is_known and self.metrics.count(name) == 1, requested, problem, remedy)

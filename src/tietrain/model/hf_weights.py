@@ -3,6 +3,7 @@
 What a class cannot share it stores once for each use, and a bias that a model lacks is zero there.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ PLAIN, TURNED, HALVES, ROW = "plain", "turned", "halves", "row"
 TIED, SHARED = "tie_word_embeddings", "share_encoder_decoder_embeddings"
 SOURCE, EMBED, OUTPUT = "encoder.embed.weight", "decoder.embed.weight", "decoder.output.weight"
 # Tensors that a class computes and older files hold.
-COMPUTED = {f"model.{stack}.embed_positions.weight" for stack in ("encoder", "decoder")}
+COMPUTED = re.compile(r"model\.(en|de)coder\.embed_positions\.weight|transformer\.h\.\d+\.attn\.(masked_)?bias")
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def from_hf(path: str, tensors: Mapping[str, Tensor], hf_class: HfClass, model: 
     """
     written = {one.name: one for one in NAMES[hf_class.name](model.shape, hf_class.biases)}
     remedy = "give a whole folder that transformers wrote"
-    if unknown := sorted(tensors.keys() - written.keys() - COMPUTED):
+    if unknown := sorted(name for name in tensors.keys() - written.keys() if not COMPUTED.fullmatch(name)):
         raise DataError(path, f"{hf_class.name} has no {unknown[0]}", remedy)
     filled = set()
     for name, one in written.items():

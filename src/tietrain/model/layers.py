@@ -4,7 +4,8 @@ Weights come as a mapping from leaf to tensor, `{"q.weight": [H K, D], ...}`; a 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,13 @@ from torch import Tensor
 Weights = Mapping[str, Tensor]
 # A product's matrix [E, D] and bias [E].
 Product = tuple[Tensor, Tensor | None]
+
+# Of feed-forwards without a gate; gelu_tanh is the approximation that GPT-2 computes.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+}
 
 NORM_EPS = 1e-5
 WAVELENGTH = 10_000.0
@@ -97,13 +105,13 @@ def normalize(x: Tensor, weights: Weights, norm: str) -> Tensor:
 def feed_forward(x: Tensor, weights: Weights, activation: str) -> Tensor:
     """Two matrices around a nonlinearity: [..., D] -> [..., D].
 
-    Source: Vaswani et al. 2017, section 3.3; swiglu: Shazeer 2020.
+    Source: Vaswani et al. 2017, section 3.3; swiglu: Shazeer 2020; gelu and gelu_tanh:
+    Hendrycks & Gimpel 2016, section 2.
     """
     if activation == "swiglu":
         gate, inner = project(x, weights, "gate", "in").chunk(2, dim=-1)
         return project(F.silu(gate) * inner, weights, "out")
-    inner = project(x, weights, "in")
-    return project(F.relu(inner) if activation == "relu" else F.gelu(inner), weights, "out")
+    return project(ACTIVATIONS[activation](project(x, weights, "in")), weights, "out")
 
 
 def split_heads(x: Tensor, d_head: int) -> Tensor:

@@ -1,7 +1,9 @@
-"""Rules that installed packages bring: entry points of the group `tietrain.rules`, each named `PACKAGE.NAME` in a configuration.
+"""What installed packages bring: rules, metrics and readers, each named `PACKAGE.NAME` in a configuration.
 
+They are entry points of the groups `tietrain.rules`, `tietrain.metrics` and `tietrain.readers`.
 Only packages whose metadata lies in a folder of installed packages count: a folder that a command happens to run in brings nothing.
-A rule's code is loaded when a configuration names it. What it decides is in the plan, so a saved run is read without it.
+Code is loaded when a configuration names it. What a rule decides is in the plan and what a metric found is in the scores, so a
+saved run is read without the package.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tietrain.errors import TyingError, check_choice, first_line
+from tietrain.errors import SettingsError, TietrainError, TyingError, check_choice, first_line
 from tietrain.plan.plan import Pair
 from tietrain.plan.rules import RULES, Pairs, Rule, options_of
 from tietrain.plan.rules import first_line as summary_of
@@ -26,7 +28,9 @@ from tietrain.plan.slots import Slots
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
-GROUP = "tietrain.rules"
+# Kind of what a package brings -> what names it in a configuration.
+RULE, METRIC, READER = "rule", "metric", "reader"
+NAMED_BY = {RULE: "rule", METRIC: "task.metrics", READER: "data.format"}
 
 
 @dataclass(frozen=True)
@@ -37,26 +41,19 @@ class Found:
     package: str
 
 
-def find_rule(name: Any) -> Rule:
-    """The rule of a name: one of ours, or `PACKAGE.NAME`.
-
-    Raises:
-        TyingError: there is none, or its code fails.
-    """
-    if isinstance(name, str) and "." in name:
-        return _load(name)
-    check_choice("rule", name, RULES, TyingError)
-    return RULES[name]
+def is_foreign(name: Any) -> bool:
+    """Whether a name has the form `PACKAGE.NAME`, which none of ours has."""
+    return isinstance(name, str) and "." in name
 
 
-def is_missing(name: Any) -> bool:
-    """Whether a rule belongs to a package that is not installed."""
-    return isinstance(name, str) and "." in name and name not in found_rules()
+def is_missing(kind: str, name: Any) -> bool:
+    """Whether something belongs to a package that is not installed."""
+    return is_foreign(name) and name not in brought(kind)
 
 
-def origins(names: Iterable[str]) -> list[str]:
-    """A note for each rule that a package brings, with the package's version."""
-    return [f"rule {name} is of {found_rules()[name].package}" for name in names if "." in name]
+def origins(kind: str, names: Iterable[str]) -> list[str]:
+    """A note for each of them that a package brings, with the package's version."""
+    return [f"{kind} {name} is of {find(kind, name).package}" for name in names if is_foreign(name)]
 
 
 def folders() -> list[str]:
@@ -65,51 +62,88 @@ def folders() -> list[str]:
 
 
 @cache
-def found_rules() -> dict[str, Found]:
-    """Name -> rule of every installed package; no code is loaded."""
-    from importlib.metadata import distributions  # most commands name no such rule and need not load it
+def brought(kind: str) -> dict[str, Found]:
+    """Name -> what every installed package brings of a kind; no code is loaded."""
+    from importlib.metadata import distributions  # most commands name nothing of a package and need not load it
 
-    return dict(_of_packages(distributions(path=folders())))
+    return dict(_of_packages(kind, distributions(path=folders())))
 
 
-def _of_packages(packages: Iterable[Distribution]) -> Iterator[tuple[str, Found]]:
+def _of_packages(kind: str, packages: Iterable[Distribution]) -> Iterator[tuple[str, Found]]:
     for package in packages:
-        for entry in package.entry_points.select(group=GROUP):
+        for entry in package.entry_points.select(group=f"tietrain.{kind}s"):
             name = re.sub(r"[-_.]+", "_", package.name).lower()
             yield f"{name}.{entry.name}", Found(entry, f"{package.name} {package.version}")
 
 
+def find(kind: str, name: str) -> Found:
+    """The entry point of a name.
+
+    Raises:
+        SettingsError: no installed package brings it; TyingError for a rule.
+    """
+    if name not in brought(kind):
+        others = ", ".join(brought(kind)) or "none"
+        raise _refusal(kind, name, "no installed package brings it", f"install its package; those here: {others}")
+    return brought(kind)[name]
+
+
 @cache
-def _load(name: str) -> Rule:
-    if name not in found_rules():
-        others = ", ".join(found_rules()) or "none"
-        raise TyingError(f"rule={name}", "no installed package brings it", f"install its package; those here: {others}")
-    found = found_rules()[name]
+def load(kind: str, name: str) -> Any:
+    """The function of a name.
+
+    Raises:
+        SettingsError: no installed package brings it, or its code fails; TyingError for a rule.
+    """
+    entry = find(kind, name).entry
+    with guarded(kind, name, "cannot be loaded"), _installed_alone():
+        return entry.load()
+
+
+@contextmanager
+def guarded(kind: str, name: str, problem: str = "fails") -> Iterator[None]:
+    """Inside, code of a package is at work: whatever it raises becomes a SettingsError, or a TyingError for a rule."""
     try:
-        with _installed_alone():
-            pairs = found.entry.load()
-        return Rule(name, _guarded(pairs, name, found.package), summary_of(pairs), options_of(pairs), found.package)
-    except Exception as e:  # of code that is not ours
-        raise _broken(name, f"{found.package} cannot be loaded", e) from e
+        yield
+    except (TietrainError, MemoryError):
+        raise
+    except Exception as e:
+        what = f"{find(kind, name).package} {problem} ({type(e).__name__}: {first_line(e)})"
+        raise _refusal(kind, name, what, "tell its authors, or use another version") from e
 
 
-def _guarded(pairs: Pairs, name: str, package: str) -> Pairs:
+def _refusal(kind: str, name: str, problem: str, remedy: str) -> SettingsError:
+    error = TyingError if kind == RULE else SettingsError
+    return error(f"{NAMED_BY[kind]}={name}", problem, remedy)
+
+
+def find_rule(name: Any) -> Rule:
+    """The rule of a name: one of ours, or `PACKAGE.NAME`.
+
+    Raises:
+        TyingError: there is none, or its code fails.
+    """
+    if is_foreign(name):
+        return _foreign_rule(name)
+    check_choice("rule", name, RULES, TyingError)
+    return RULES[name]
+
+
+@cache
+def _foreign_rule(name: str) -> Rule:
+    pairs = load(RULE, name)
+    with guarded(RULE, name, "cannot be loaded"):
+        return Rule(name, _checked(pairs, name), summary_of(pairs), options_of(pairs), find(RULE, name).package)
+
+
+def _checked(pairs: Pairs, name: str) -> Pairs:
     """The function of a rule; whatever it raises is a TyingError."""
 
     def call(slots: Slots, **options: Any) -> list[Pair]:
-        try:
+        with guarded(RULE, name):
             return [(str(a), str(b)) for a, b in pairs(slots, **options)]
-        except TyingError:
-            raise
-        except Exception as e:
-            raise _broken(name, f"{package} fails", e) from e
 
     return call
-
-
-def _broken(name: str, problem: str, error: Exception) -> TyingError:
-    remedy = "tell its authors, or use another version"
-    return TyingError(f"rule={name}", f"{problem} ({type(error).__name__}: {first_line(error)})", remedy)
 
 
 @contextmanager

@@ -186,6 +186,15 @@ class Comparison:
         ordered = order_splits(dict.fromkeys(split for run in runs for split in run.scores))
         return sorted(ordered, key=lambda split: split not in primary)
 
+    @cached_property
+    def signatures(self) -> dict[str, str]:
+        """Score -> its signature in a finished run."""
+        found: dict[str, str] = {}
+        for arm in self.arms:
+            for run in arm.done:
+                found |= run.signatures
+        return found
+
     @property
     def seeds(self) -> tuple[int, int]:
         """Fewest and most finished seeds of an arm."""

@@ -17,7 +17,7 @@ from tietrain.report.contrasts import BETTER, EQUIVALENT, NOT_WORSE, TOO_FEW, UN
 from tietrain.report.differences import closest, same_vocabulary
 from tietrain.report.pages.markup import code, escape, join_words
 from tietrain.runs.documents import nats_and_bits
-from tietrain.runs.scores import COLUMNS, SCORES, Score
+from tietrain.runs.scores import COLUMNS, SCORES, Score, find_score
 from tietrain.runs.view import configured
 
 BASELINE = "baseline"
@@ -262,16 +262,16 @@ def read_declared(comparison: Comparison) -> Declared:
     stated = [run.declared for arm in comparison.arms for run in arm.runs if run.status in ("done", "diverged")]
     declared = stated[0] if stated else {}
     name, split, baseline, margin = (declared.get(key) for key in ("metric", "split", "baseline", "margin"))
+    score = find_score(str(name), comparison.signatures)
     doubt = ""
     if any(other != declared for other in stated):
         doubt = "the runs did not state one primary score, split, baseline and margin before training"
-    elif name not in SCORES or not split or not baseline:
+    elif score is None or not split or not baseline:
         doubt = "the runs did not state a primary score before training"
-    if doubt:
-        first = COLUMNS.get(comparison.task, COLUMNS["mt"])[0]
-        name, split, baseline, margin = first, (comparison.splits or ["test"])[0], UNTIED, None
+    if score is None or doubt:
+        score = SCORES[COLUMNS.get(comparison.task, COLUMNS["mt"])[0]]
+        split, baseline, margin = (comparison.splits or ["test"])[0], UNTIED, None
         declared = {}
-    score = SCORES[str(name)]
     instead_of = None
     if score.per_token and len(comparison.vocabularies) > 1:
         instead_of = score

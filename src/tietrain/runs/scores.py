@@ -1,7 +1,8 @@
 """The scores of runs: how each is called and shown, and how sacrebleu computes those of translations."""
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,11 +66,31 @@ _SCORES = (
     Score("bits_per_byte", "bits/byte", 3, "bits/byte: bits per UTF-8 byte of the raw text"),
 )
 SCORES = {score.name: score for score in _SCORES}
+# A score that a package brings, as runs name it, and what its signature ends with.
+FOREIGN = re.compile(r"[a-z0-9_]+\.[A-Za-z0-9_.-]+")
+HIGHER, LOWER = "higher is better", "lower is better"
 # Task -> the scores of its tables, the primary one first.
 COLUMNS = {
     "lm": ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats"),
     "mt": ("excess_nats", "bleu", "oracle_bleu", "chrf", "chrf++", "ter", "length_ratio", "legal", "ppl_token"),
 }
+
+
+def foreign_signature(package: str, higher_is_better: bool) -> str:
+    """The signature of a score that a package, `NAME VERSION`, brings."""
+    return f"{package}, {HIGHER if higher_is_better else LOWER}"
+
+
+def find_score(name: str, signatures: Mapping[str, str]) -> Score | None:
+    """How a score is shown: one of ours, or one that a package brought; None if there is none of the name.
+
+    Args:
+        signatures: of the scores of a run, which say whether more is better of those of packages.
+    """
+    if name in SCORES or not FOREIGN.fullmatch(name) or name not in signatures:
+        return SCORES.get(name)
+    is_higher = signatures[name].endswith(HIGHER)
+    return Score(name, name, 3, f"{name}: {HIGHER if is_higher else LOWER}", sign=1 if is_higher else -1)
 
 
 def make_metric(name: str, tokenize: str) -> "Metric":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tietrain.config import RunConfig
+from tietrain.plan.installed import is_foreign
 from tietrain.runs import record as runs
 from tietrain.runs.scores import METRICS, NATS
 from tietrain.train.experiment import Experiment
@@ -94,5 +95,5 @@ def add_means(scores: dict[str, Any], config: RunConfig, prepared: "Prepared") -
 
 def brief(scores: dict[str, Any]) -> str:
     """The scores people look at first, in one line."""
-    names = ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats", *METRICS, "legal")
+    names = ("ppl_token", "ppl_word", "bits_per_byte", "excess_nats", *METRICS, "legal", *filter(is_foreign, scores))
     return ", ".join(f"{name} {scores[name]:.4g}" for name in names if scores.get(name) is not None)

@@ -61,7 +61,7 @@ def import_folder(folder: Path, words: Sequence[str], config_dirs: Sequence[str]
     path = str(folder / CONFIG)
     hf_class, values = from_config_json(path, hf.config)
     given = _given_keys(words, folder)
-    tensors = {name: _read(name, stored) for name, stored in hf.tensors.items()}
+    tensors = {hf_class.name_of(name): _read(name, stored) for name, stored in hf.tensors.items()}
     config = compose_config([f"task={hf_class.task}", *words], config_dirs)
     if DROPOUT not in given:
         config.model.dropout = values.get("dropout", 0.0)

@@ -20,7 +20,7 @@ from tietrain.config.identity import config_hash
 from tietrain.config.match import describe_match
 from tietrain.data.cache import cache_root, check_cache
 from tietrain.errors import DataError, SettingsError, TietrainError, eprint
-from tietrain.plan.installed import origins
+from tietrain.plan.installed import METRIC, READER, RULE, is_foreign, origins
 from tietrain.plan.slots import check_length
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import held, make_own_folder
@@ -30,6 +30,7 @@ from tietrain.runs.seal import make_seal
 from tietrain.train.devices import leased
 from tietrain.train.experiment import Experiment
 from tietrain.train.final_scores import eval_json, score_all
+from tietrain.train.foreign_metrics import find_metric
 from tietrain.train.outcome import Outcome, outcome_of_error, valid_score
 from tietrain.train.resume_policy import earlier_outcome, has_work, previous_record
 from tietrain.train.stop import Stopped, StopRequest
@@ -167,8 +168,10 @@ def _prepare(experiment: Experiment, record: RunRecord, log: Log, stop: StopRequ
     record.reason = ""
     experiment = experiment.with_vocabularies(prepared.vocabularies)
     record.plan_hash = experiment.plan.hash
+    metrics = config.task.metrics if config.task.name == "mt" else []
     rules = [tie["rule"] for tie in config.tying.ties.values()]
-    record.notes = [*prepared.notes, *describe_match(config, experiment.vocab_sizes), *origins(rules)]
+    record.notes = [*prepared.notes, *describe_match(config, experiment.vocab_sizes), *origins(RULE, rules)]
+    record.notes += [*origins(METRIC, metrics), *origins(READER, [config.data.format])]
     record.fingerprints |= prepared.fingerprints
     if record.declared == config.declared:  # stated by this run, not by one that it continues
         record.declared, notes = settle_primary(config, prepared)
@@ -242,7 +245,10 @@ def _train_and_score(
 
 
 def _check_before_preparing(config: RunConfig) -> None:
-    """SettingsError if there is no such device, or no run to start from."""
+    """SettingsError if there is no such device, no run to start from, or no such metric."""
+    if config.task.name == "mt":
+        for name in filter(is_foreign, config.task.metrics):
+            find_metric(name)
     if config.hardware.device == "cuda":
         from tietrain.train.hardware import resolve_hardware
 

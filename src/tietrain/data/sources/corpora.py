@@ -14,11 +14,13 @@ from tietrain.data.cache import cache_root, in_use
 from tietrain.data.encoded import Counts
 from tietrain.data.progress import counted, stage
 from tietrain.data.sources.files import Corpus, Overlap, Split, all_columns, load_files, split_files
+from tietrain.data.sources.foreign_files import foreign_sha256
 from tietrain.data.sources.hub import hub_key, load_hub
 from tietrain.data.sources.stdlib_docs import load_stdlib_docs, stdlib_key
 from tietrain.data.sources.validate import file_sha256, lines_sha256
 from tietrain.data.stored_lines import StoredLines, chunks
 from tietrain.errors import DataError, SettingsError
+from tietrain.plan.installed import is_foreign
 
 if TYPE_CHECKING:
     from tietrain.data.grammar import GrammarSettings
@@ -63,6 +65,8 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
 def corpus_key(data: DataConfig, task: str) -> str:
     """sha256 over everything that decides the corpus, without parsing: bytes of files, a commit, settings of the grammar.
 
+    Files that the reader of a package reads are parsed: their rows decide.
+
     Raises:
         SettingsError, DataError, StorageError: as `load_corpus`.
     """
@@ -82,7 +86,13 @@ def _corpus_key(data: DataConfig, task: str) -> str:
         key["files"] = stdlib_key()
     else:
         files = split_files(data, task)
-        key["files"] = {split: [file_sha256(*file) for file in named] for split, named in files.items()}
+
+        def content(path: Path, requested: str) -> str:
+            if is_foreign(data.format):
+                return foreign_sha256(data.format, path, requested, all_columns(data, task), one_line=task == "mt")
+            return file_sha256(path, requested)
+
+        key["files"] = {split: [content(*file) for file in named] for split, named in files.items()}
     if data.features:
         key["features"] = data.features
     return _sha256(key)

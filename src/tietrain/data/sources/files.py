@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from tietrain.config import DataConfig
 from tietrain.data.encoded import Counts
 from tietrain.data.sources.features import FeatureRows, check_rows, read_features
+from tietrain.data.sources.foreign_files import read_foreign_rows
 from tietrain.data.sources.packed import PACKED
 from tietrain.data.sources.validate import Parser, jsonl_parser, read_text_file, tsv_parser
 from tietrain.data.stored_lines import StoredLines, store_for
 from tietrain.errors import SettingsError
+from tietrain.plan.installed import is_foreign
 
 if TYPE_CHECKING:
     from tietrain.data.grammar import GrammarCorpus, GrammarSettings
@@ -100,7 +102,12 @@ def load_files(data: DataConfig, task: str, folder: Path) -> Corpus:
                 else:
                     into = [texts[column] for column in group]
                     before = len(into[0])
-                    notes[path] = read_text_file(path, requested, _parser(data.format, path, group, task), into)
+                    if is_foreign(data.format):
+                        for row in read_foreign_rows(data.format, path, requested, group, one_line=task == "mt"):
+                            for column, text in zip(into, row, strict=True):
+                                column.append(text)
+                    else:
+                        notes[path] = read_text_file(path, requested, _parser(data.format, path, group, task), into)
                     counts.append((path, len(into[0]) - before, "lines"))
             check_rows(together[0][1], counts)
         corpus.splits[split] = Split({**texts}, None, {c: FeatureRows.joined(parts) for c, parts in vectors.items()})

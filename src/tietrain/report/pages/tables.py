@@ -6,7 +6,7 @@ from itertools import product
 from tietrain.report.arms import TASK_TITLES, Arm, Comparison, Stat, count_statuses
 from tietrain.report.pages.markup import code, count, escape, fixed, markdown_table, powers, some_words
 from tietrain.report.verdicts import ArmVerdict, Verdicts
-from tietrain.runs.scores import COLUMNS, SCORES, Score
+from tietrain.runs.scores import COLUMNS, SCORES, Score, find_score
 from tietrain.runs.view import Run
 
 MOST_PATHS = 6
@@ -20,8 +20,9 @@ def shown_scores(comparison: Comparison) -> list[Score]:
         names = tuple(dict.fromkeys(("excess_bits_per_byte", *names, "bits_per_byte")))
         names = tuple(sorted(names, key=lambda name: SCORES[name].per_token))
     places = [*product(comparison.arms, comparison.splits)]
+    names = tuple(dict.fromkeys((*names, *comparison.signatures)))
     told = [n for n in names if any(a.score(split, n) or (a.done and a.reason(split, n)) for a, split in places)]
-    return [SCORES[name] for name in told]
+    return [score for name in told if (score := find_score(name, comparison.signatures))]
 
 
 def cost_table(comparison: Comparison, verdicts: Verdicts) -> str:

@@ -13,7 +13,7 @@ layers, Hron et al. 2020 for attention, Yang 2019 for matrices used again). At d
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 import torch
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tietrain.data.batches.batching import Batch
-from tietrain.model.layers import sinusoids
+from tietrain.model.layers import ACTIVATIONS, sinusoids
 from tietrain.model.transformer import Transformer
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.slots import Stack, layer_input
@@ -37,7 +37,7 @@ F64 = torch.float64
 # Nodes and weights of an expectation over a standard normal; one node is where relu has its corner.
 Z = torch.linspace(-5, 5, 31, dtype=F64)
 W = (-(Z**2) / 2).softmax(dim=0)
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "gelu": F.gelu, "swiglu": F.silu}
+GATED = {**ACTIVATIONS, "swiglu": F.silu}
 
 
 def check_initial_loss(models: Sequence[Transformer], untied: Transformer) -> tuple[str, str]:
@@ -223,7 +223,7 @@ def _activation(covariance: Tensor, activation: str) -> Tensor:
 
     Source: Cho & Saul 2009, section 2, with the expectation taken numerically.
     """
-    f, c = ACTIVATIONS[activation], covariance.clamp(-1, 1)
+    f, c = GATED[activation], covariance.clamp(-1, 1)
     y = c[..., None, None] * Z[:, None] + (1 - c**2).sqrt()[..., None, None] * Z
     expected = torch.einsum("i,j,i,...ij->...", W, W, f(Z), f(y))
     return expected * c if activation == "swiglu" else expected

@@ -16,6 +16,7 @@ from tietrain.data.tokenizer import UNK_ID, Vocabulary
 from tietrain.model.beam import Pieces, Search, search
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
+from tietrain.plan.installed import METRIC, is_missing
 from tietrain.plan.slots import clip_length
 from tietrain.train.processes import ALONE, Alone
 from tietrain.train.tasks import scoring
@@ -74,11 +75,14 @@ class Translation:
         if self.config.is_trial:  # which is judged by its nats, so nothing is translated
             return result
         hypotheses = self.translate(model, pairs, Search(task.beam, task.length_penalty))
-        scores, result.signatures = scoring.score_translations(hypotheses, references, task.metrics, task.bleu_tokenize)
+        missing = [metric for metric in task.metrics if is_missing(METRIC, metric)]
+        result.reasons |= dict.fromkeys(missing, "no installed package brings it")
+        metrics = [metric for metric in task.metrics if metric not in missing]
+        scores, result.signatures = scoring.score_translations(hypotheses, references, metrics, task.bleu_tokenize)
         limit = f"{task.max_output_ratio:g}*src+{task.max_output_extra}"
         result.signatures["decoding"] = f"beam:{task.beam}|length_penalty:{task.length_penalty:g}|max:{limit}"
         result.texts = {"hypotheses": hypotheses, "references": references}
-        result.scores |= scores | self._unseen_scores(split, direction, result.texts)
+        result.scores |= scores | self._unseen_scores(split, direction, result.texts, metrics)
         for column in (column for column in direction.sources if column in texts):
             result.texts["sources" if "sources" not in result.texts else f"sources.{column}"] = texts[column]
         self._add_generator(result, split, direction)
@@ -98,7 +102,9 @@ class Translation:
             nats[rows] = batch_nats(model, batch).sum(axis=1)
         return self.team.total(nats)
 
-    def _unseen_scores(self, split: str, direction: Direction, texts: Mapping[str, Sequence[str]]) -> Scores:
+    def _unseen_scores(
+        self, split: str, direction: Direction, texts: Mapping[str, Sequence[str]], metrics: Sequence[str]
+    ) -> Scores:
         """Of a split some of whose sources also stand in train: how many rows those are, and the scores of the others."""
         known = self.prepared.overlap_rows[split]
         columns = [set(known[column].tolist()) for column in direction.sources if column in known]
@@ -106,10 +112,9 @@ class Translation:
         new = [row for row in range(len(texts["references"])) if row not in seen]
         if not seen or not new:
             return {}
-        task = self.config.task
         written, wanted = ([texts[name][row] for row in new] for name in ("hypotheses", "references"))
-        scores, _ = scoring.score_translations(written, wanted, task.metrics, task.bleu_tokenize)
-        return {f"{name}_new": scores[name] for name in task.metrics} | {"n_seen_sources": len(seen)}
+        scores, _ = scoring.score_translations(written, wanted, metrics, self.config.task.bleu_tokenize)
+        return {f"{name}_new": scores[name] for name in metrics} | {"n_seen_sources": len(seen)}
 
     def _add_generator(self, result: SplitScores, split: str, direction: Direction) -> None:
         """Add what the generator of the corpus knows about the pairs and the hypotheses."""

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tietrain.plan.installed import is_foreign
 from tietrain.runs.scores import count_tokens, make_metric
+from tietrain.train.foreign_metrics import find_metric
 
 Scores = dict[str, Any]
 # Draws of the generated references, which show how far chance alone moves BLEU.
@@ -82,7 +84,7 @@ def add_generator(result: SplitScores, generator_nats: Sequence[float]) -> None:
 def score_translations(
     hypotheses: Sequence[str], references: Sequence[str], metrics: Sequence[str], tokenize: str
 ) -> tuple[Scores, dict[str, str]]:
-    """Corpus scores of detokenised lines, and sacrebleu's signature of each.
+    """Corpus scores of detokenised lines, and the signature of each.
 
     Args:
         metrics, tokenize: see `metrics.make_metric`.
@@ -90,12 +92,18 @@ def score_translations(
         Scores by metric and `length_ratio`, BLEU's tokens of the hypotheses over those of the references; signatures.
     Raises:
         ValueError: the lists differ in length; sacrebleu would silently score the shorter.
+        SettingsError: the metric of a package is missing or fails.
     """
     if len(hypotheses) != len(references):
         raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references")
     scores: Scores = {}
     signatures = {}
     for name in metrics:
+        if is_foreign(name):
+            foreign = find_metric(name)
+            scores[name] = foreign.score(hypotheses, references)
+            signatures[name] = foreign.signature
+            continue
         metric = make_metric(name, tokenize)
         found = metric.corpus_score(list(hypotheses), [list(references)])
         scores[name] = float(found.score)
