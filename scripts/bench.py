@@ -314,7 +314,7 @@ def bench_decode(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=list(TABLES), choices=PARTS)
+    parser.add_argument("parts", nargs="*")  # some versions of argparse check choices for an empty list too
     parser.add_argument("--root", help="folder that holds multi30k/", default=os.environ.get("TIETRAIN_DATA"))
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
@@ -322,6 +322,8 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=30, help="of the text that is prepared")
     parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"there is no part {unknown.pop()}; the parts are {', '.join(PARTS)}")
     torch.set_num_threads(options.threads)
     if options.memory_of:
         print(memory_of(options.parts[0], *options.memory_of, options))
@@ -331,7 +333,7 @@ def main() -> None:
         f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f} before the start; a CPU second: product"
         f" {', '.join(f'{name} {flops / 1e9:.0f} GFLOP' for name, flops in ceilings.product.items())}, copy {ceilings.copied / 1e9:.1f} GB"
     )
-    for part in options.parts:
+    for part in options.parts or TABLES:
         others = {
             "growth": bench_growth,
             "ties": bench_ties,

@@ -55,7 +55,7 @@ def watch(argv: list[str]) -> dict[str, list[float]]:
     """Times of the cells of a grid that runs in this process, the first one's start left out: it imports everything."""
     from tietrain.cli import grid
     from tietrain.cli import main as cli
-    from tietrain.train import loop
+    from tietrain.train import learner
 
     marks: list[tuple[str, float, float]] = []
 
@@ -73,7 +73,7 @@ def watch(argv: list[str]) -> dict[str, list[float]]:
         marks.append(("end", time.perf_counter(), time.process_time()))
         return outcome
 
-    grid.job.run_job, loop.train_step = run, marked("step", loop.train_step)
+    grid.job.run_job, learner.train_step = run, marked("step", learner.train_step)
     if code := cli.main(argv):
         sys.exit(code)
     begins = [i for i, mark in enumerate(marks) if mark[0] == "begin"]

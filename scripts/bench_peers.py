@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -26,19 +27,27 @@ Logits = Callable[[Tensor | None, Tensor], Tensor]
 
 
 def plain_step(model: nn.Module, logits: Logits, config: RunConfig) -> Step:
-    """The plainest fast loop: one cross-entropy over all logits, fused AdamW, clipping; bf16 is autocast."""
+    """The plainest fast loop: one cross-entropy over all logits, fused AdamW, clipping; bf16 is autocast.
+
+    It runs where the model is; `hardware.compile` compiles model and loss.
+    """
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    device = next(model.parameters()).device
+
+    def objective(batch: Batch) -> Tensor:
+        found = logits(batch.sources.get("encoder"), batch.tgt_in_ids)
+        targets = batch.tgt_out_ids.flatten()
+        smoothing = config.task.label_smoothing
+        return F.cross_entropy(found.flatten(0, 1), targets, ignore_index=PAD_ID, label_smoothing=smoothing)
+
+    if config.hardware.compile:
+        objective = torch.compile(objective, dynamic=True if config.task.name == "mt" else None)
 
     def step(batch: Batch) -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.hardware.precision == "bf16"):
-            found = logits(batch.sources.get("encoder"), batch.tgt_in_ids)
-            loss = F.cross_entropy(
-                found.flatten(0, 1),
-                batch.tgt_out_ids.flatten(),
-                ignore_index=PAD_ID,
-                label_smoothing=config.task.label_smoothing,
-            )
+        batch = replace(batch.to(device), lengths={})
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.hardware.precision == "bf16"):
+            loss = objective(batch)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -1,9 +1,13 @@
 """The scripts can be imported, and what they watch or patch in the package is still there."""
 
+import math
+import re
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from tietrain.cli.status import Progress
@@ -16,7 +20,7 @@ def scripts(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
 
 
-@pytest.mark.parametrize("name", ["bench", "demo", "torture"])
+@pytest.mark.parametrize("name", ["bench", "bench_gpu", "demo", "torture"])
 def test_script_can_be_imported(name):
     # bench imports the benchmarks beside it; examples and refresh_docs have tests of their own.
     assert callable(import_module(name).main)
@@ -30,6 +34,43 @@ def test_demo_shows_how_many_cells_have_ended_and_what_is_left():
     assert demo.progress([ended, at_work, waiting]) == "1 of 5, 1:05 left"
     assert demo.progress([ended]) == "1 of 1"
     assert demo.progress([]) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of libraries beside tietrain
+def test_bench_gpu_measures_every_line_or_says_why_not(monkeypatch, capsys):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    import_module("bench_gpu").main(["--device", "cpu", "--tiny", "--seconds", "0.05"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and "tokens/s" not in line]
+    assert len(lines) == 24
+    for line in lines:
+        assert re.search(r" [\d,]+ +([\d.]+%|-) +- +\d$", line) or "left out: No module named" in line, line
+    # Training of pairs of many lengths makes two graphs, of windows one.
+    assert [line.split()[-1] for line in lines if line.startswith("  tietrain, compiled")] == ["1", "1", "2", "2"]
+
+
+def test_bench_gpu_says_why_a_line_cannot_be_run(capsys):
+    bench_gpu = import_module("bench_gpu")
+    bench = bench_gpu.Bench(torch.device("cpu"), 1e12, 0.0, math.inf, is_tiny=True)
+
+    def make():
+        raise torch.OutOfMemoryError("no room\nfor it")
+
+    bench.line("large", make)
+    bench.line("foreign", lambda: import_module("no_such_peer"))
+    bench.end = 0
+    bench.line("late", make)
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert said[:2] == ["large failed: OutOfMemoryError: no room", "foreign left out: No module named 'no_such_peer'"]
+    assert said[2].startswith("late left out: no time is left")
+
+
+@pytest.mark.parametrize("name", ["bench", "bench_gpu"])
+def test_bench_refuses_a_part_that_is_not_there(name, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [name, "lm", "speed"])
+    with pytest.raises(SystemExit):
+        import_module(name).main()
+    assert "there is no part speed" in capsys.readouterr().err
 
 
 def test_bench_durable_watches_functions_that_exist():

@@ -18,7 +18,7 @@ from tietrain.config import hydra_parts
 from tietrain.errors import StorageError
 from tietrain.runs import record as runs
 from tietrain.runs.metrics import read_metrics
-from tietrain.train import loop
+from tietrain.train import learner
 
 TINY = ["study=grid", "data.preset=tiny", "model=tiny", "model.vocab_size=400", "train.batch_tokens=256"]
 TINY += ["train.max_steps=4", "train.checkpoint_every=1", "train.log_every=1", "train.eval_every=4"]
@@ -58,7 +58,7 @@ def status(seed):
 
 def break_step_3(monkeypatch, errors, look=lambda: None):
     """Training raises at step 3 of some seeds; `look` is called at every step."""
-    take = loop.train_step
+    take = learner.train_step
 
     def step_of(*args, **options):
         look()
@@ -66,7 +66,7 @@ def break_step_3(monkeypatch, errors, look=lambda: None):
             raise errors[options["seed"]]
         return take(*args, **options)
 
-    monkeypatch.setattr(loop, "train_step", step_of)
+    monkeypatch.setattr(learner, "train_step", step_of)
 
 
 def test_failed_cell_is_recorded_at_once_and_runs_again_only_with_retry_failed(grid, monkeypatch):

@@ -6,12 +6,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
-from tietrain.cli import launchers
+import fake_slurm
+from tietrain.cli import grid, launchers
+from tietrain.cli.ray_launcher import RayLauncher
 from tietrain.cli.status import read_status
 from tietrain.config.compose import compose_grid
 from tietrain.config.hydra_errors import hydra_error
@@ -24,8 +27,24 @@ TINY = ["study=grid", "data.preset=tiny", "model=tiny", "model.vocab_size=400", 
 TINY += ["train.max_steps=4", "train.checkpoint_every=2", "train.log_every=1", "train.eval_every=4"]
 
 
-def needs(launcher):
-    return pytest.importorskip(f"hydra_plugins.hydra_{launcher}", reason=f"pip install hydra-{launcher}")
+def needs(plugin):
+    if plugin == "ray":
+        return pytest.importorskip("ray", reason="pip install 'tietrain[ray]'")
+    return pytest.importorskip(f"hydra_plugins.hydra_{plugin}", reason=f"pip install hydra-{plugin}")
+
+
+def wait_for_step(step, n_runs, process):
+    """Return once some runs of the grid have taken a step."""
+    while sum(f"step {step}:" in path.read_text() for path in Path("outputs/grid").glob("*/train.log")) < n_runs:
+        time.sleep(0.1)
+        assert process.poll() is None
+
+
+def weights(study):
+    """Name of each run -> the bytes of its last weights."""
+    return {
+        path.name: (path / runs.CHECKPOINTS / "final/model.safetensors").read_bytes() for path in runs.find_runs(study)
+    }
 
 
 # Words -> the override that is added, and the threads of each cell, on a machine with 8 cores.
@@ -56,16 +75,18 @@ def test_shared_cores_fits_jobs_and_threads_into_the_cores(monkeypatch):
 
 
 def test_hydra_error_names_the_extra_of_a_plugin_that_is_not_installed():
-    for name, remedy in (("launcher/joblib", "tietrain[launchers]"), ("sweeper/optuna", "tietrain[search]")):
+    hints = {"launcher/joblib": "launchers", "launcher/ray": "ray", "sweeper/optuna": "search"}
+    for name, remedy in hints.items():
         error = hydra_error(HydraException(f"In 'hydra/config': Could not find 'hydra/{name}'"), [])
-        assert error.exit_code == 2 and error.setting == f"hydra/{name.replace('/', '=')}" and remedy in error.remedy
+        assert error.exit_code == 2 and error.setting == f"hydra/{name.replace('/', '=')}"
+        assert f"tietrain[{remedy}]" in error.remedy
 
 
 @pytest.mark.parametrize(
     ("line", "setting"),
     [
         ("hydra/sweeper=optuna tune=rates model.d_ff=choice(64,128)", "hydra/sweeper=optuna"),
-        ("hydra/launcher=ray seed=1,2", "hydra/launcher=ray"),
+        ("hydra/launcher=slurm seed=1,2", "hydra/launcher=slurm"),
     ],
 )
 def test_prepare_refuses_before_any_cell(tietrain_cli, tmp_path, line, setting):
@@ -93,24 +114,17 @@ def start(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
-    def popen(*words):
-        return subprocess.Popen(
-            [sys.executable, "-m", "tietrain", "-m", *TINY, *words], stderr=subprocess.PIPE, text=True
-        )
+    def popen(*words, command=(sys.executable, "-m", "tietrain"), **options):
+        return subprocess.Popen([*command, "-m", *TINY, *words], stderr=subprocess.PIPE, text=True, **options)
 
     return popen
 
 
 def test_submitit_slurm_writes_the_settings_into_its_script(start, tmp_path, monkeypatch):
-    """Only its text is tested: no Slurm has run it."""
+    """Only its text is tested: no job begins."""
     needs("submitit_launcher")
-    (tmp_path / "bin").mkdir()
-    for name, text in (
-        ("sbatch", f"cp $1 {tmp_path}/copied && mv copied script; echo Submitted batch job 7"),
-        ("srun", ""),
-    ):
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
+    fake_slurm.install(tmp_path / "bin")
+    (tmp_path / "bin" / "sbatch").write_text(f"#!/bin/sh\ncp $1 {tmp_path}/copied && mv copied script; echo job 7\n")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     requested = ["partition=gpu", "timeout_min=600", "cpus_per_task=8", "gpus_per_node=1", "array_parallelism=2"]
     words = [f"hydra.launcher.{word}" for word in requested]
@@ -126,11 +140,40 @@ def test_submitit_slurm_writes_the_settings_into_its_script(start, tmp_path, mon
         "gpus-per-node=1",
         "array=0-2%2",
         "job-name=tietrain",
+        "signal=USR2@120",
     ):
         assert f"#SBATCH --{option}" in script
     (log,) = [line for line in script if line.startswith("#SBATCH --output=")]
     assert f"{tmp_path}/outputs/grid/.submitit/%A_%a/" in log
     assert "submitit.core._submit" in script[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "tasks"), [(signal.SIGUSR2, 2), (signal.SIGTERM, 1)])
+def test_job_of_slurm_that_is_preempted_saves_and_goes_on_where_it_stood(start, tmp_path, monkeypatch, number, tasks):
+    """Slurm sends SIGUSR2 some time before the end, which submitit answers with a requeue; or SIGTERM, and requeues itself."""
+    needs("submitit_launcher")
+    state = tmp_path / "slurm"
+    for name, value in fake_slurm.install(state).items():
+        monkeypatch.setenv(name, value)
+    words = ["seed=1,2", "train.max_steps=24", "train.checkpoint_every=1000", "train.eval_every=1000"]
+    words += ["hardware.threads=1"]
+    options = ["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=600"]
+    tasks_of_cell = [f"hydra.launcher.tasks_per_node={tasks}"]
+    options += [*tasks_of_cell, "train.slow_step_seconds=0.3"]
+    with start(*words, *options) as process:
+        wait_for_step(5, 2, process)
+        for task in state.glob("task-*"):
+            if number == signal.SIGTERM:
+                (state / f"requeue-{task.name.split('-')[1]}").touch()
+            os.kill(int(task.read_text()), number)
+        said = process.communicate(timeout=300)[1]
+    assert "grid: 2 done\n" in said and process.returncode == 0
+    assert all("continuing after step" in (path / runs.LOG).read_text() for path in runs.find_runs("outputs/grid"))
+    options = ["hydra/launcher=submitit_local", "hydra.sweeper.max_batch_size=1", *tasks_of_cell]
+    with start(*words, *options, "study=whole") as process:
+        process.communicate(timeout=300)
+    assert weights("outputs/grid") == weights("outputs/whole")
 
 
 @pytest.mark.slow
@@ -141,6 +184,7 @@ def test_submitit_slurm_writes_the_settings_into_its_script(start, tmp_path, mon
         ("joblib", "joblib_launcher", 1),
         ("submitit_local", "submitit_launcher", 1),
         ("submitit_local", "submitit_launcher", 2),
+        ("ray", "ray", 1),
     ],
 )
 def test_every_launcher_runs_all_cells_although_some_fail(start, launcher, plugin, tasks):
@@ -170,22 +214,22 @@ def test_every_launcher_runs_all_cells_although_some_fail(start, launcher, plugi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_passing_on_signals_lets_every_cell_save_and_begins_no_other(start, number):
+@pytest.mark.parametrize(
+    ("number", "launcher"), [(signal.SIGTERM, "joblib"), (signal.SIGINT, "joblib"), (signal.SIGTERM, "ray")]
+)
+def test_signal_to_a_grid_lets_every_cell_save_and_begins_no_other(start, number, launcher):
     """The signal goes to the leading process only, as when a container stops."""
-    needs("joblib_launcher")
+    needs("ray" if launcher == "ray" else "joblib_launcher")
     words = ["seed=1,2,3,4", "train.max_steps=400", "train.slow_step_seconds=0.2", "train.checkpoint_every=1000"]
-    with start(*words, "train.eval_every=1000", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2") as process:
-        logs = Path("outputs/grid")
-        while sum("step 2:" in path.read_text() for path in logs.glob("*/train.log")) < 2:
-            time.sleep(0.1)
-            assert process.poll() is None
+    words += ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
+    with start(*words, "train.eval_every=1000", f"hydra/launcher={launcher}") as process:
+        wait_for_step(2, 2, process)
         process.send_signal(number)
         said = process.communicate(timeout=300)[1]
     assert process.returncode == 128 + number
     assert "grid: 2 interrupted" in said
-    assert len(runs.find_runs(logs)) == 2
-    for path in runs.find_runs(logs):
+    assert len(runs.find_runs("outputs/grid")) == 2
+    for path in runs.find_runs("outputs/grid"):
         saved = sorted((path / runs.CHECKPOINTS).glob("step_*"))
         assert int(saved[-1].name.removeprefix("step_")) == max(row["step"] for row in read_metrics(path))
 
@@ -195,12 +239,10 @@ def test_workers_end_after_their_cell_if_the_grid_is_killed(start):
     needs("joblib_launcher")
     words = ["seed=1,2,3,4", "train.max_steps=10", "train.slow_step_seconds=0.2"]
     with start(*words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2") as process:
-        study = Path("outputs/grid")
-        while sum("step 2:" in path.read_text() for path in study.glob("*/train.log")) < 2:
-            time.sleep(0.1)
-            assert process.poll() is None
+        wait_for_step(2, 2, process)
         process.kill()
         process.communicate(timeout=120)  # its workers write to the same pipe: it closes when the last of them ends
+    study = Path("outputs/grid")
     assert [runs.read_record(path).status for path in runs.find_runs(study)] == ["done", "done"]
     assert list(study.glob(".grid-*"))
     end = time.monotonic() + 60
@@ -210,6 +252,81 @@ def test_workers_end_after_their_cell_if_the_grid_is_killed(start):
     with start(*words, "train.slow_step_seconds=0") as process:
         assert "grid: 2 skipped, 2 done\n" in process.communicate(timeout=300)[1]
     assert not list(study.glob(".grid-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["submitit_local", "ray"])
+def test_grid_of_cells_of_two_processes_that_is_killed_goes_on(start, launcher):
+    needs("ray" if launcher == "ray" else "submitit_launcher")
+    words = [f"hydra/launcher={launcher}", "hydra.launcher.tasks_per_node=2", "seed=1,2,3,4,5,6"]
+    words += ["train.max_steps=8", "train.checkpoint_every=3"]
+    with start(*words, "train.slow_step_seconds=1", start_new_session=True) as process:
+        wait_for_step(5, 1, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=120)
+    with start(*words) as process:
+        said = process.communicate(timeout=900)[1]
+    assert "grid: 6 done\n" in said and process.returncode == 0
+    found = runs.find_runs("outputs/grid")
+    assert sum("continuing after step" in (path / runs.LOG).read_text() for path in found) == 1
+    for path in found:
+        assert runs.read_record(path).machine["processes"] == 2
+        assert [row["step"] for row in read_metrics(path) if row["split"] == "train"] == list(range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("in_cluster", "device", "requested", "gpus"),
+    [(8, "auto", None, 1), (8, "cpu", None, 0), (0, "auto", None, 0), (8, "auto", 2, 2)],
+)
+def test_ray_is_asked_for_the_cores_and_gpus_of_each_process(monkeypatch, in_cluster, device, requested, gpus):
+    monkeypatch.setenv(grid.VARIABLE, "outcomes.jsonl")
+    tasks, groups = [], []
+
+    def remote(scheduling_strategy, **options):
+        tasks.append((scheduling_strategy, options))
+        return lambda function: SimpleNamespace(remote=lambda *args: function)
+
+    strategies = SimpleNamespace(PlacementGroupSchedulingStrategy=lambda group, process: process)
+    util = SimpleNamespace(placement_group=lambda *args, **kept: groups.append(args), scheduling_strategies=strategies)
+    ray = SimpleNamespace(cluster_resources=lambda: {"GPU": in_cluster}, remote=remote, util=util)
+    settings = {"launcher": {"tasks_per_node": 2}, "runtime": {"choices": {"hydra/launcher": "ray"}}}
+    cell = OmegaConf.create({"hydra": settings, "hardware": {"device": device, "threads": 3}})
+    launcher = RayLauncher(None, 2, requested)
+    launcher.setup(hydra_context=None, task_function=None, config=None)
+    launcher._begin(ray, cell)
+    assert groups == [([{"CPU": 3, **({"GPU": gpus} if gpus else {})}] * 2,)]
+    needed = {"num_cpus": 3, "num_gpus": gpus, "max_retries": 0}
+    assert tasks == [(0, {"num_cpus": 0}), (0, needed), (1, needed)]
+
+
+def test_a_cell_on_ray_needs_no_more_cores_than_there_are(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(launchers, "n_cores", lambda: 8)
+    common = compose_grid(["hardware.threads=9"])
+    common.hydra.runtime.choices["hydra/launcher"] = "ray"
+    with open_dict(common.hydra.launcher):
+        common.hydra.launcher.address = None
+    with pytest.raises(SettingsError, match="needs 9 cores"):
+        launchers.shared_cores(common)
+    common.hydra.launcher.address = "auto"
+    assert launchers.shared_cores(common) == []
+
+
+@pytest.mark.slow
+def test_workers_of_ray_load_no_module_from_the_current_folder(start, tmp_path):
+    needs("ray")
+    for name in ("omegaconf", "torch", "yaml"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('code of a data folder')\n")
+    with start("hydra/launcher=ray", "seed=1,2", command=[Path(sys.executable).with_name("tietrain")]) as process:
+        said = process.communicate(timeout=300)[1]
+    assert "grid: 2 done\n" in said and process.returncode == 0
+
+
+def test_cell_that_outlives_its_grid_ends_as_it_would_have(monkeypatch, tmp_path):
+    """Its grid was killed, and the next one has removed the folder."""
+    monkeypatch.setenv(grid.VARIABLE, str(tmp_path / "gone" / "outcomes.jsonl"))
+    grid.Outcomes().add(Outcome("x", "done"))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.filterwarnings("ignore")  # of the plugin

@@ -13,6 +13,7 @@ from tietrain.config.identity import result_settings, run_name
 from tietrain.data.tokenizer import train_vocabulary
 from tietrain.data.vocabularies import save_vocabularies
 from tietrain.errors import DataError
+from tokenizers_of_others import byte_level, write
 
 LINES = ["the cat sees the dog", "a dog likes the river", "the bird finds a tree"] * 9
 TABLES = {"a": ("bpe", 40), "b": ("bpe", 30), "words": ("word", 14)}
@@ -33,6 +34,8 @@ def folder(tmp_path_factory) -> Path:
     shutil.copy(folder / "a.model", folder / "same.model")
     (folder / "text.model").write_text("the cat sees the dog\n" * 9)
     (folder / "plain").mkdir()
+    write(folder / "t.json", byte_level(LINES, 290))
+    write(folder / "holes.json", byte_level(LINES, 290), added_tokens=[{"id": 999, "content": "<x>"}])
     return folder
 
 
@@ -57,6 +60,13 @@ def test_use_given_takes_mode_and_sizes_of_the_files(folder, words, mode, sizes)
     assert config.data.vocabulary == mode
     assert (config.model.vocab_size, config.model.target_vocab_size) == sizes
     assert config.data.kind == ("word" if sizes[0] == 14 else "bpe")
+
+
+@pytest.mark.parametrize(("task", "n_own"), [("lm", 4), ("mlm", 5), ("mt", 4), ("mt task.directions=[a-b,b-a]", 6)])
+def test_use_given_puts_pieces_of_its_own_before_those_of_a_tokenizer(folder, task, n_own):
+    config = composed(folder, *f"task={task}".split(), "model=tiny", "data.vocabulary=t.json")
+    assert config.data.kind == "tokenizer" and config.data.vocabulary == ("joint" if "mt" in task else "auto")
+    assert config.model.vocab_size == n_own + read_model(folder / "t.json").n_pieces
 
 
 def test_run_with_a_given_vocabulary_is_known_by_its_content(folder):
@@ -91,6 +101,9 @@ REFUSED = {
     ("task=lm", "data.vocabulary=a.model", "data.kind=unigram"): 2,
     ("task=lm", "data.vocabulary=a.model", "data.byte_fallback=true"): 2,
     ("task=lm", "data.vocabulary=text.model"): 3,
+    (*MT, "data.vocabulary={a: a.model, b: t.json}"): 2,
+    ("task=lm", "data.vocabulary=holes.json"): 3,
+    ("task=lm", "data.kind=tokenizer"): 2,
 }
 
 

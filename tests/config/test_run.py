@@ -174,6 +174,12 @@ def test_run_name_is_of_values_however_they_were_named():
     assert run_name(named) == run_name(stated) != run_name(compose_config(["model.tables=gpt2"]))
 
 
+@pytest.mark.parametrize("word", ["train.probe_every=5", "hardware.compile=true"])
+def test_compose_config_refuses_what_cannot_be_done_in_slices(word):
+    with pytest.raises(SettingsError, match=rf"{word}: .*leave out one of them"):
+        compose_config([word, "hardware.shard=true"])
+
+
 @pytest.mark.parametrize("std", ["-1", "wide", "inf", "true"])
 def test_compose_config_refuses_what_is_no_standard_deviation(std):
     with pytest.raises(SettingsError, match=r"model\.table_init_std="):

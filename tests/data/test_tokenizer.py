@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from refusals import refusal, spelled
 from tietrain.data import tokenizer
 from tietrain.data.encoded import EncodedLines
-from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, load_vocabulary, train_vocabulary
+from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, train_vocabulary
+from tietrain.data.vocabularies import load_vocabulary
 from tietrain.errors import DataError, SettingsError
 from tietrain.train.stop import Stopped, StopRequest
 

@@ -144,6 +144,19 @@ def test_fingerprint_warnings_of_two_vocabularies(tmp_path):
     assert no_remedy.endswith(")")
 
 
+def test_given_vocabularies_are_told_apart_by_their_content(tmp_path):
+    for content in ("a" * 64, "b" * 64):
+        made = make_config("lm", "none", 1)
+        made = replace(made, data=replace(made.data, vocabulary_contents={"decoder": content}))
+        fingerprints = {"corpus": "c", "vocabulary.decoder": content, "batches": content}
+        write_run(tmp_path, made, fingerprints=fingerprints)
+    comparison = comparison_of(tmp_path)
+    (warning,) = fingerprint_warnings(comparison)
+    assert warning.endswith(f"; {differences.REMEDY}")
+    ((_, found),) = distinct(comparison).values()
+    assert found == ["vocabulary", f"`data.vocabulary_contents.decoder` (`{'b' * 12}`, not `{'a' * 12}`)"]
+
+
 def matched(label, base="none", layers=3, **match):
     made = replace(make_config("lm", label, 1), match=MatchConfig(**{"by": "params", **match}))
     baseline = f"{base} model.n_layers={layers}" if layers != 3 else base

@@ -206,10 +206,10 @@ class Place:
         """The command of a cell, begun."""
         return Attempt(cell.command(directory.name, *words), directory.parent, **options)
 
-    def start_several(self, size: int, cell: Cell, directory: Path) -> list[Attempt]:
+    def start_several(self, size: int, cell: Cell, directory: Path, *words: str) -> list[Attempt]:
         """The command of a cell, begun on some processes as torchrun begins it, in the order of their ranks."""
         several = variables(size)
-        return [self.start(cell, directory, "hardware.max_wait=5", environment=one) for one in several]
+        return [self.start(cell, directory, "hardware.max_wait=5", *words, environment=one) for one in several]
 
     def run(self, cell: Cell, directory: Path, *words: str, **limits: dict[int, int]) -> Attempt:
         """The command of a cell, run to its end."""

@@ -18,9 +18,10 @@ from results import difference, differences, result, whole_steps
 from tietrain.runs import record as runs
 from tietrain.runs.metrics import read_metrics
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 # With them a run lies still long enough to be met in training.
 SLOW = ("train.slow_step_seconds=0.2",)
+SLICES = "hardware.shard=true"
 # What kills must not change: part of a result -> its row.
 PARTS = {
     "tensors": "1   after kills: every tensor stored, bit for bit",
@@ -70,14 +71,14 @@ def kill_processes(place: Place, n: int, draw: random.Random, table: Table) -> N
     row = table.row("18 kill -9 of some processes of a run loses nothing")
     kept = table.row("18 the others end in time")
     n_killed = 0
-    for size, cell in cycle(((2, TIED[0]), (3, TIED[1]))):
+    for size, cell, *words in cycle(((2, TIED[0]), (3, TIED[1]), (2, TIED[1], SLICES), (3, TIED[0], SLICES))):
         if n_killed >= n:
             return
         whole, directory = place.fresh("reference"), place.fresh()
-        seconds = _wait_for_all(place.start_several(size, cell, whole))
+        seconds = _wait_for_all(place.start_several(size, cell, whole, *words))
         n_here, is_done = 0, False
         while not is_done and n_killed < n:
-            attempts = place.start_several(size, cell, directory)
+            attempts = place.start_several(size, cell, directory, *words)
             time.sleep(draw.uniform(0, seconds))
             hit = [attempt.kill() for attempt in draw.sample(attempts, draw.randint(1, size))]
             n_here += any(hit)
@@ -86,9 +87,9 @@ def kill_processes(place: Place, n: int, draw: random.Random, table: Table) -> N
             codes = [attempt.code for attempt in attempts]
             kept.check(set(codes) <= {0, 8, -signal.SIGKILL} and attempts[0].seconds < MAX_SECONDS, f"exits {codes}")
             is_done = not any(hit)
-        _wait_for_all(place.start_several(size, cell, directory))
+        _wait_for_all(place.start_several(size, cell, directory, *words))
         problem = difference(result(directory), result(whole))
-        row.check(not problem, f"{cell.name} on {size}, {n_here} kills: {problem}", n_here)
+        row.check(not problem, f"{cell.name} on {size} {' '.join(words)}, {n_here} kills: {problem}", n_here)
 
 
 def _wait_for_all(attempts: list[Attempt]) -> float:

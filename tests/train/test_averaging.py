@@ -13,7 +13,7 @@ from safetensors import safe_open
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.audit import AuditError
 from tietrain.runs.metrics import read_metrics
-from tietrain.train import loop
+from tietrain.train import learner, loop
 from tietrain.train.averaging import load_scored, make_smoothed, mean_weights, save_average, smooth
 from tietrain.train.checkpoint import save_weights
 from tietrain.train.state import TrainState
@@ -95,14 +95,14 @@ def test_save_average_takes_the_last_or_best_evaluations(tmp_path, average, n, s
 
 def test_ema_follows_marians_formula_and_leaves_training_alone(tmp_path, monkeypatch):
     config, after = tiny_config("pre_softmax", eval_every=4, ema=0.6), []
-    take = loop.train_step
+    take = learner.train_step
 
     def watched(model, *args, **options):
         sums = take(model, *args, **options)
         after.append(weights_of(model))
         return sums
 
-    monkeypatch.setattr(loop, "train_step", watched)
+    monkeypatch.setattr(learner, "train_step", watched)
     task = scripted(config, [3.0, 2.0, 2.5])
     _, model = train(tmp_path / "ema", config, task=task)
     expected = {name: p.double() for name, p in weights_of(build_model(config)).items()}
@@ -178,7 +178,8 @@ class Killed(BaseException):
 @contextmanager
 def dying(monkeypatch, name, n_calls):
     """Inside, training ends as by kill -9 before the n-th call of a function."""
-    call, left = getattr(loop, name), itertools.count(1)
+    module = learner if name == "train_step" else loop
+    call, left = getattr(module, name), itertools.count(1)
 
     def counted(*args, **options):
         if next(left) == n_calls:
@@ -186,7 +187,7 @@ def dying(monkeypatch, name, n_calls):
         return call(*args, **options)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop, name, counted)
+        patch.setattr(module, name, counted)
         yield
 
 

@@ -7,7 +7,8 @@ from begun_run import SIZE, make_begun
 from hf_plans import PLANS
 from tietrain.data.batches.pairs import Sources
 from tietrain.data.encoded import EncodedLines
-from tietrain.data.tokenizer import BOS_ID, PAD_ID, load_vocabulary
+from tietrain.data.tokenizer import BOS_ID, PAD_ID
+from tietrain.data.vocabularies import load_vocabulary
 from tietrain.model.beam import Search, search
 from tietrain.train.export import CT2, export_run
 

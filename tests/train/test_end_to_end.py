@@ -183,17 +183,17 @@ def test_run_refuses_a_directory_of_another_experiment(place, capfd):
 
 
 def test_run_out_of_memory_continues_in_smaller_parts(place, capfd, monkeypatch):
-    from tietrain.train import loop
+    from tietrain.train import learner
 
     assert main(["run_dir=whole", *TINY]) == 0
-    take, parts = loop.train_step, "hardware.device_batch_tokens=128"
+    take, parts = learner.train_step, "hardware.device_batch_tokens=128"
 
     def in_little_memory(*args, hardware, step, **options):
         if step > 3 and not hardware.device_batch_tokens:
             raise MemoryError
         return take(*args, hardware=hardware, step=step, **options)
 
-    monkeypatch.setattr(loop, "train_step", in_little_memory)
+    monkeypatch.setattr(learner, "train_step", in_little_memory)
     capfd.readouterr()
     assert main(TINY) == 7
     assert "hardware.device_batch_tokens=256` continues it with smaller parts" in capfd.readouterr().err
@@ -246,7 +246,9 @@ def test_init_from_refuses_another_vocabulary_and_names_the_setting_that_takes_t
     assert main(["run_dir=parent", *TINY]) == 0
     capfd.readouterr()
     assert main(["run_dir=child", "init_from=parent", *TINY, "data.seed=5"]) == 2
-    assert "add data.vocabulary=parent" in capfd.readouterr().err
+    assert "give data.vocabulary=parent " in capfd.readouterr().err
+    assert main(["run_dir=other", "init_from=parent", *TINY, "data.seed=5", "data.root=elsewhere"]) == 2
+    assert f"give data.vocabulary={place / 'parent'} " in capfd.readouterr().err
     words = [word for word in TINY if "vocab_size" not in word]
     assert main(["run_dir=child", "init_from=parent", *words, "data.seed=5", "data.vocabulary=parent"]) == 0
     parent, child = (runs.read_record(place / name).fingerprints for name in ("parent", "child"))

@@ -4,8 +4,9 @@ import itertools
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tietrain.cli.main import main
 from tietrain.config import RunConfig, TyingConfig
 from tietrain.data.batches.batching import Batch
 from tietrain.errors import PeerError
+from tietrain.plan.units import units_of
 from tietrain.runs import record as runs
 from tietrain.runs.metrics import read_metrics
 from tietrain.train import checkpoint, follower
@@ -27,7 +29,7 @@ from tietrain.train.outcome import Outcome
 from tietrain.train.processes import Team
 from tiny_run import RandomTask, build_model, reproducible, tiny_config, train
 
-# Each of its own kind: no tie, tables, layers in two orders, parts of layers, stacks.
+# Each of its own kind: no tie, tables, layers in two orders, parts of layers, stacks, a view.
 PLANS = {
     "pre_softmax": ("lm", {"rule": "pre_softmax"}),
     "one_layer": ("mt", {"rule": "encoder_decoder", "depth": "one"}),
@@ -37,12 +39,18 @@ PLANS = {
     "cycle": ("lm", {"rule": "cross_layer", "order": "cycle", "n_unique": 2}),
     "query_key": ("lm", {"rule": "query_key"}),
     "encoder_decoder": ("mt", {"rule": "encoder_decoder"}),
+    "step_signal": ("lm", {"rule": "step_signal"}),
 }
 QUICK = ("pre_softmax", "one_layer")
 CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PLANS]
 
 
-LOSSES = [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)]
+SHARD = pytest.mark.parametrize("shard", [False, True], ids=["replicated", "in slices"])
+LOSSES = [(signal.SIGTERM, False), (signal.SIGKILL, False), (signal.SIGKILL, True)]
+LOSSES += [
+    pytest.param(*loss, marks=pytest.mark.slow)
+    for loss in ((signal.SIGSTOP, False), (signal.SIGTERM, True), (signal.SIGSTOP, True))
+]
 
 
 @pytest.fixture
@@ -55,7 +63,8 @@ def float64(monkeypatch):
 def config_of(name: str) -> RunConfig:
     task, tie = PLANS[name]
     small_parts = {"device_batch_tokens": 20, "max_wait": 20.0}
-    config = tiny_config("none", task, hardware=small_parts, optim={"clip_norm": 0.1}, max_steps=5, log_every=1)
+    often = {"max_steps": 5, "log_every": 1, "checkpoint_every": 2, "ema": 0.5}
+    config = tiny_config("none", task, hardware=small_parts, optim={"clip_norm": 0.1}, **often)
     return replace(config, tying=TyingConfig({name: tie}), model=replace(config.model, n_layers=4))
 
 
@@ -67,6 +76,8 @@ def run_on(
     Args:
         at: called with rank and step, counted from 1 in this call, before each step.
     """
+    if config.hardware.shard:
+        load_fsdp()
 
     def work() -> int:
         task = RandomTask(config)
@@ -94,22 +105,30 @@ def run_on(
     return exit_codes(start(size, work))
 
 
+def load_fsdp() -> None:
+    """Once, and not in each process."""
+
+    import tietrain.train.slices  # noqa: F401
+
+
 def weights_of(directory: Path) -> dict[str, torch.Tensor]:
     return load_file(directory / "checkpoints" / "step_00000005" / "model.safetensors")
 
 
+@SHARD
 @pytest.mark.parametrize("name", CASES)
-def test_steps_of_two_and_three_processes_are_those_of_one(tmp_path, float64, name):
+def test_steps_of_two_and_three_processes_are_those_of_one(tmp_path, float64, name, shard):
     config = config_of(name)
     train(tmp_path / "1", config)
+    config.hardware.shard = shard
     for size in (2, 3):
         assert run_on(size, tmp_path / str(size), config) == [0] * size
         assert_same(tmp_path / str(size), tmp_path / "1")
 
 
 def assert_same(one: Path, other: Path) -> None:
-    """Every logged number and every weight, within 1e-12."""
-    rows = [reproducible(read_metrics(run)) for run in (one, other)]
+    """Every logged number of training and valid, and every weight, within 1e-12."""
+    rows = [[row for row in reproducible(read_metrics(run)) if row["split"] != "probe"] for run in (one, other)]
     assert len(rows[0]) > 5
     for mine, wanted in zip(*rows, strict=True):
         assert mine.pop("split") == wanted.pop("split")
@@ -122,12 +141,16 @@ def assert_same(one: Path, other: Path) -> None:
         assert (values - weights[1][key]).abs().max() <= 1e-12, key
 
 
-@pytest.mark.parametrize("number", LOSSES, ids=lambda n: n.name)
-def test_run_that_loses_a_process_is_saved_and_goes_on_with_any_number(tmp_path, float64, number):
-    """A signal to process 1 in its third step: it is passed on, or the process is gone, or it hangs."""
+@pytest.mark.parametrize(("number", "shard"), LOSSES)
+def test_run_that_loses_a_process_is_saved_and_goes_on_with_any_number(tmp_path, float64, number, shard):
+    """A signal to process 1 in its third step: it is passed on, or the process is gone, or it hangs.
+
+    The checkpoint of step 2 is there in any case.
+    """
     config = config_of("pre_softmax")
     config.hardware.max_wait = 2.0
     train(tmp_path / "1", config)
+    config.hardware.shard = shard
 
     def at(rank: int, step: int) -> None:
         if (rank, step) == (1, 3):
@@ -145,10 +168,72 @@ def test_run_that_loses_a_process_is_saved_and_goes_on_with_any_number(tmp_path,
         assert_same(tmp_path / run, tmp_path / "1")
 
 
+@pytest.mark.parametrize("name", ["encoder_decoder", *(pytest.param(name, marks=pytest.mark.slow) for name in QUICK)])
+def test_process_holds_its_slices_and_in_a_step_what_several_layers_read(tmp_path, monkeypatch, name):
+    """Of parameters, gradients and moments each holds its half; after the forward pass no layer's own unit is whole any more."""
+    load_fsdp()
+    from torch.distributed.tensor import DTensor
+
+    from tietrain.train import slices
+
+    config = config_of(name)
+    config.train.ema = None
+    whole = tiny_run.build_model(config)
+    own = [f"{unit}." for unit, layers in units_of(whole.plan).items() if len(layers) == 1]
+    stays = [p for slot, p in whole.named_parameters() if not slot.startswith(tuple(own))]
+    learn, update = RandomTask.loss, slices.update
+
+    def watched(task, model, batch):
+        found = learn(task, model, batch)
+        assert n_bytes(p for p in model.parameters() if not isinstance(p, DTensor)) == n_bytes(stays)
+        return found
+
+    def noted(model, optimizer, *others):
+        gradients = n_bytes(p.grad for p in model.parameters())
+        numbers = update(model, optimizer, *others)
+        moments = n_bytes(value for state in optimizer.state.values() for value in state.values())
+        held = n_bytes(model.parameters()) + gradients + moments
+        (tmp_path / f"held by {os.environ['RANK']}").write_text(str(held))
+        return numbers
+
+    monkeypatch.setattr(RandomTask, "loss", watched)
+    monkeypatch.setattr(slices, "update", noted)
+    config.hardware.shard = True
+    assert run_on(2, tmp_path / "run", config) == [0, 0]
+    n_counts = len(list(whole.parameters()))
+    for rank in range(2):
+        held = int((tmp_path / f"held by {rank}").read_text())
+        assert held == 4 * n_bytes(whole.parameters()) / 2 + 4 * n_counts
+
+
+def n_bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLANS)
+def test_scores_of_slices_are_those_of_one_process_in_float32(tmp_path, name):
+    config = config_of(name)
+    train(tmp_path / "1", config)
+    config.hardware.shard = True
+    assert run_on(3, tmp_path / "3", config) == [0, 0, 0]
+    one, three = (read_metrics(tmp_path / size) for size in ("1", "3"))
+    assert [row["nats_per_token"] for row in three if row["split"] == "valid"] == pytest.approx(
+        [row["nats_per_token"] for row in one if row["split"] == "valid"], rel=1e-6
+    )
+
+
 COMMAND = [
     *("run_dir=run", "task=mt", "tying=three_way", "data=text", "data.splits={train: [t.a, t.b], valid: [v.a, v.b]}"),
     *("model=tiny", "model.vocab_size=60", "train.batch_tokens=256", "train.max_steps=4", "train.checkpoint_every=2"),
-    *("train.log_every=1", "train.eval_every=2", "train.ema=0.5", "hardware=cpu", "hardware.precision=fp32"),
+    *(
+        "train.log_every=1",
+        "train.eval_every=2",
+        "train.ema=0.5",
+        "train.keep_tables=true",
+        "hardware=cpu",
+        "hardware.precision=fp32",
+    ),
     *("hardware.threads=1", "task.max_output_ratio=0", "task.max_output_extra=4"),
 ]
 
@@ -166,26 +251,41 @@ def place(tmp_path, monkeypatch):
 
 
 def test_command_on_two_processes_scores_like_one_and_keeps_one_directory(place, capfd):
-    assert main(COMMAND) == 0
+    load_fsdp()
+    assert main([*COMMAND, "hardware.shard=true"]) == 0
+    assert "hardware.shard=true: one process" in capfd.readouterr().err
     (place / "run").rename(place / "alone")
-    assert exit_codes(start(2, lambda: main(COMMAND))) == [0, 0]
-    found = [place / "alone", place / "run"]
-    one, two = (runs.read_json(run / runs.EVAL)["splits"]["valid"] for run in found)
-    assert two == pytest.approx(one, rel=1e-6)
-    assert [runs.read_record(run).machine["processes"] for run in found] == [1, 2]
-    names = [{path.relative_to(run) for path in run.rglob("*") if "tfevents" not in path.name} for run in found]
-    assert names[0] == names[1]
+    for shard in (True, False):
+        shutil.rmtree(place / "run", ignore_errors=True)
+        command = partial(main, [*COMMAND, f"hardware.shard={shard}"])
+        assert exit_codes(start(2, command)) == [0, 0]
+        found = [place / "alone", place / "run"]
+        one, two = (runs.read_json(run / runs.EVAL)["splits"]["valid"] for run in found)
+        assert two == pytest.approx(one, rel=1e-6)
+        machines = [runs.read_record(run).machine for run in found]
+        assert [(m["processes"], m["shard"]) for m in machines] == [(1, False), (2, shard)]
+        names = [{path.relative_to(run) for path in run.rglob("*") if "tfevents" not in path.name} for run in found]
+        assert names[0] == names[1]
     capfd.readouterr()
-    assert exit_codes(start(2, lambda: main(COMMAND))) == [0, 0]
+    assert exit_codes(start(2, command)) == [0, 0]
     assert capfd.readouterr().err.count("is finished") == 1
 
 
-def test_command_says_why_another_process_failed(place, monkeypatch, capfd):
-    def in_little_memory(*args):
-        raise MemoryError
+@pytest.mark.parametrize("shard", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_command_says_why_another_process_failed(place, monkeypatch, capfd, shard):
+    load_fsdp()
+    from tietrain.train import slices
 
-    monkeypatch.setattr(follower, "add_gradients", in_little_memory)
-    assert exit_codes(start(2, lambda: main(COMMAND))) == [7, 7]
+    where = slices if shard else follower
+    add_gradients = where.add_gradients
+
+    def in_little_memory(*args):
+        if os.environ["RANK"] == "1":
+            raise MemoryError
+        return add_gradients(*args)
+
+    monkeypatch.setattr(where, "add_gradients", in_little_memory)
+    assert exit_codes(start(2, lambda: main([*COMMAND, f"hardware.shard={shard}"]))) == [7, 7]
     said = capfd.readouterr().err
     assert "process 1 of 2: out of memory" in said
     assert "hardware.device_batch_tokens=128" in said
@@ -194,8 +294,9 @@ def test_command_says_why_another_process_failed(place, monkeypatch, capfd):
     assert "MemoryError" in (place / "run" / runs.LOG).read_text()
 
 
-def test_process_with_other_settings_than_the_first_is_refused(place, capfd):
-    assert exit_codes(start(2, lambda: main([*COMMAND, f"seed={os.environ['RANK']}"]))) == [3, 3]
+@pytest.mark.parametrize("key", ["seed", pytest.param("hardware.shard", marks=pytest.mark.slow)])
+def test_process_with_other_settings_than_the_first_is_refused(place, capfd, key):
+    assert exit_codes(start(2, lambda: main([*COMMAND, f"{key}={os.environ['RANK']}"]))) == [3, 3]
     assert "process 1 of 2: process 1: its settings, text or vocabularies" in capfd.readouterr().err
     assert not list((place / "run").glob("checkpoints/*"))
 

@@ -74,17 +74,17 @@ def test_run_has_every_score_on_every_test_set(place, capsys, no_figures):
 
 @pytest.mark.parametrize("average", [AVERAGED, ["train.average=last", "train.n_averaged=3"]], ids=["ema", "last"])
 def test_run_that_was_broken_off_scores_the_same_weights(place, capsys, monkeypatch, average):
-    from tietrain.train import loop
+    from tietrain.train import learner
 
     assert main(command("mt", "whole", *average)) == 0
-    take = loop.train_step
+    take = learner.train_step
 
     def breaks(*args, step, **options):
         if step == 6:
             raise MemoryError
         return take(*args, step=step, **options)
 
-    monkeypatch.setattr(loop, "train_step", breaks)
+    monkeypatch.setattr(learner, "train_step", breaks)
     assert main(command("mt", "cut", *average)) == 7
     monkeypatch.undo()
     monkeypatch.chdir(place)

@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tietrain.model import loss
+from tietrain.model.beam import Search, _Beams
+from tietrain.model.sampling import Sampling, sample
 from tietrain.train.averaging import smooth
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.optim import build_optimizer, train_step
@@ -112,6 +114,29 @@ def test_batch_of_an_evaluation_waits_for_its_nats_alone():
     assert ".cpu()" in where
     assert times == 1
     assert nats.shape == learned.batches.batch(0, 0).tgt_out_ids.shape
+
+
+def test_step_of_a_search_waits_once():
+    model, _, learned, _ = on_meta("mt", "three_way", "adamw")
+    memory = model.encode(learned.batches.batch(0, 0).to(META).sources)
+    n = len(learned.batches.batch(0, 0).tgt_in_ids)
+    start = torch.ones(n, 1, dtype=torch.int64, device=META)
+    beams = _Beams(model, memory, start, start[:, 0] + 9, Search(beam=3))
+    for _ in range(3):
+        with torch.inference_mode(), Watch() as watch:
+            beams.step()
+        ((where, times),) = watch.seen.items()
+        assert times == 1 and "are_done = " in where
+
+
+def test_sampling_waits_no_more_for_more_tokens():
+    model, _, _, _ = on_meta("lm", "pre_softmax", "adamw")
+    seen = []
+    for length in (2, 5):
+        with Watch() as watch:
+            sample(model, [4, 5], range(3), length, 100, Sampling(top_k=3, top_p=0.9))
+        seen.append(watch.seen)
+    assert seen[0] == seen[1] and seen[0].total() == 2  # its random numbers go there, its pieces come back
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +57,28 @@ class Outcomes:
         self.stopped = self.path.with_name("stopped")
 
     def add(self, outcome: Outcome) -> None:
-        """Print why a run failed, and note how it ended. KeyboardInterrupt if a signal stopped it: that stops its grid too."""
+        """Print why a run failed, and note how it ended, unless its grid is gone.
+
+        Raises:
+            KeyboardInterrupt: a signal, its argument, stopped the run; it stops the grid too, unless each cell is a job.
+        """
         if outcome.message:
             eprint(f"tietrain: {outcome.message}")
         if launchers.leads() or not _in_grid():  # the processes of a cell share the file of its grid
-            with open(self.path, "a", encoding="utf-8") as f:
+            with suppress(FileNotFoundError), open(self.path, "a", encoding="utf-8") as f:
                 f.write(json.dumps(vars(outcome)) + "\n")
         if outcome.exit_code >= 128:
-            self.stopped.write_text(str(outcome.exit_code - 128))
-            raise KeyboardInterrupt
+            number = outcome.exit_code - 128
+            if launchers.stops_grid(HydraConfig.get()):
+                self.stopped.write_text(str(number))
+            raise KeyboardInterrupt(number)
 
     def exit_code(self, *, is_grid: bool, note: str = "") -> int:
         """The code of a single run. For a grid, print a summary; 1 if a cell failed, else 6 if one runs elsewhere."""
-        ended = [Outcome(**json.loads(line)) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        noted = [Outcome(**json.loads(line)) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        # A job that was stopped and began again has noted both.
+        last = {outcome.directory: outcome for outcome in noted}
+        ended = [outcome for outcome in noted if outcome.status != "interrupted" or outcome is last[outcome.directory]]
         if len(ended) < 2 and not (is_grid and self.stopped.exists()):
             return max((outcome.exit_code for outcome in ended), default=0)
         counts = Counter(outcome.status.replace("_", " ") for outcome in ended)
@@ -207,7 +216,7 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
         launchers.end_with_grid(outcomes.path.parent)
     if outcomes.stopped.exists():
         return None
-    with launchers.IN_CELL:
+    with launchers.IN_CELL, launchers.requeued():
         return _run_cell(cfg, words)
 
 

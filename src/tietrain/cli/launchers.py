@@ -39,12 +39,15 @@ def shared_cores(common: DictConfig) -> list[str]:
     Raises:
         SettingsError: cells at once x hardware.threads exceed the cores.
     """
+    threads = (common.hardware.threads or 1) * tasks_of_cell(common.hydra)
+    cores = n_cores()
+    if is_on_ray(common.hydra) and has_own_cluster(common.hydra.launcher.address) and threads > cores:
+        problem = f"a cell needs {threads} cores, and this machine has {cores}"
+        raise SettingsError("hydra/launcher=ray", problem, "lower hardware.threads or hydra.launcher.tasks_per_node")
     key = _jobs_key(common.hydra)
     if key is None:
         return []
-    threads = (common.hardware.threads or 1) * tasks_of_cell(common.hydra)
     jobs = OmegaConf.select(common, key)
-    cores = n_cores()
     if jobs is None or jobs < 1:
         return [f"{key}={max(1, cores // threads)}"]
     if jobs * threads > cores:
@@ -59,6 +62,8 @@ def threads_of_cell(settings: Any, requested: int | None) -> int | None:
     Args:
         settings: Hydra's own.
     """
+    if is_on_ray(settings):
+        return requested or 1  # Ray counts the cores of its hosts
     key = _jobs_key(settings)
     if key is None or requested is not None:
         return requested
@@ -93,6 +98,42 @@ def _jobs_key(settings: Any) -> str | None:
     if launcher == "submitit_local" and settings.runtime.choices["hydra/sweeper"] == "optuna":
         return "hydra.sweeper.n_jobs"  # Optuna proposes this many cells at once
     return JOBS_KEY.get(str(launcher))
+
+
+def is_on_ray(settings: Any) -> bool:
+    """Whether the cells are tasks of Ray.
+
+    Args:
+        settings: Hydra's own.
+    """
+    return bool(settings.runtime.choices["hydra/launcher"] == "ray")
+
+
+def has_own_cluster(address: str | None) -> bool:
+    """Whether Ray, asked for this address, starts a cluster on this host for the grid alone."""
+    return address is None and "RAY_ADDRESS" not in os.environ
+
+
+def stops_grid(settings: Any) -> bool:
+    """Whether a signal that stops a cell stops its grid; a cell that is a job of its own stops alone.
+
+    Args:
+        settings: Hydra's own.
+    """
+    return not is_on_ray(settings) and "SUBMITIT_EXECUTOR" not in os.environ
+
+
+@contextmanager
+def requeued() -> Iterator[None]:
+    """In a job of submitit: after a signal has let the cell inside save, submitit does what the signal means; one is a requeue."""
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in heard()}
+    try:
+        yield
+    except KeyboardInterrupt as e:
+        handler = handlers[e.args[0]] if e.args else None
+        if "SUBMITIT_EXECUTOR" in os.environ and callable(handler):
+            handler(e.args[0], None)
+        raise
 
 
 def in_worker() -> bool:

@@ -146,7 +146,7 @@ def _refuse_late_command(words: list[str]) -> None:
 
 def _run_hydra(argv: list[str]) -> int:
     """Run an experiment or a grid, or let Hydra print help, a configuration or completions."""
-    from tietrain.cli import grid
+    from tietrain.cli import grid, ray_launcher
     from tietrain.config import compose
     from tietrain.config.hydra_parts import parse_flags
 
@@ -169,6 +169,7 @@ def _run_hydra(argv: list[str]) -> int:
     if flags.config_dir:
         compose.check_config_dir(flags.config_dir)
     compose.register_schema()
+    ray_launcher.register()
     study = None
     if not any((*looks, flags.help, flags.hydra_help, flags.config_path)):
         config_dirs = [flags.config_dir] if flags.config_dir else []

@@ -20,7 +20,7 @@ from yaml import YAMLError
 
 from tietrain.config import RunConfig
 from tietrain.config.data import MODES
-from tietrain.config.given import use_given
+from tietrain.config.given import use_given, use_tables
 from tietrain.config.hydra_errors import hydra_error, unknown_choice
 from tietrain.config.hydra_parts import (
     ChoiceSweep,
@@ -253,6 +253,8 @@ def to_run_config(
     check_packages(config, keys if is_stored else NAMED_BY.values())
     if config.data.vocabulary not in MODES:
         config = use_given(config, keys)
+    if config.init_tables.files.keys() != config.init_tables.contents.keys():
+        config = use_tables(config)
     if config.match.by is None or config.match.solved:
         return config
     return solve(config, *_baseline(config.match.baseline))

@@ -13,6 +13,8 @@ OWN_TEST = ["test?"]
 
 # Other values of data.vocabulary name files.
 MODES = ("auto", "joint", "separate")
+# Kind of a vocabulary that a tokenizer.json holds; it is never learned.
+TOKENIZER = "tokenizer"
 
 TRANSLATION = when("task.name", "mt")
 GENERATED = when("data.format", "grammar")
@@ -71,13 +73,14 @@ class DataConfig:
     """Columns of feature vectors instead of text -> width of a vector."""
     vocabulary: Any = setting("auto", VOCABULARY)
     """joint: one vocabulary for all columns; separate: one per column; auto: joint if a tying rule needs it. Or a
-    vocabulary that is there already: a sentencepiece file, a run directory, or a mapping of columns to files."""
+    vocabulary that is there already: a sentencepiece model, a tokenizer.json, a run directory, or a mapping of columns to
+    files."""
     vocabulary_files: dict[str, str] = setting({}, identity=False, open=True, written=True, absent={})
     """Part of the model -> the file of its vocabulary, if data.vocabulary names what is there already."""
     vocabulary_contents: dict[str, str] = setting({}, open=True, written=True, absent={})
     """Part of the model -> sha256 of that file: runs with one vocabulary are the same wherever it lies."""
-    kind: str = setting("unigram", choices=("unigram", "bpe", "word", "char"), pieces=True)
-    """Kind of pieces of a vocabulary."""
+    kind: str = setting("unigram", choices=("unigram", "bpe", "word", "char", TOKENIZER), pieces=True)
+    """Kind of pieces of a vocabulary; tokenizer is what a tokenizer.json has."""
     byte_fallback: bool = setting(False, pieces=True)
     """Whether unknown characters are spelled as bytes."""
     character_coverage: float = setting(1.0, BYTES, gt=0, le=1, pieces=True, absent=1.0)
@@ -93,6 +96,9 @@ class DataConfig:
             problem = f"data.format={self.format} does not read it"
             remedy = "choose data=hub, or leave it out"
             check(value is None or self.format == "hub", f"data.{key}={value}", problem, remedy)
+        problem = "no vocabulary of this kind can be learned"
+        is_given = self.vocabulary not in MODES or self.vocabulary_contents
+        check(self.kind != TOKENIZER or bool(is_given), f"data.kind={TOKENIZER}", problem, "add data.vocabulary=FILE")
         coverage = f"data.character_coverage={self.character_coverage}"
         problem = "only bytes can stand for characters that are not pieces"
         check(self.character_coverage == 1 or self.byte_fallback, coverage, problem, "set data.byte_fallback=true")

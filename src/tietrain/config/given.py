@@ -1,18 +1,22 @@
-"""Vocabularies that are named instead of learned: what their files say of themselves, and which part of a model reads which."""
+"""Vocabularies that are named instead of learned: what their files say of themselves, and which part of a model reads which.
+
+And files of vectors that token tables start from.
+"""
 
 import hashlib
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tietrain.config.data import MODES
+from tietrain.config.data import MODES, TOKENIZER
 from tietrain.config.layout import Layout, make_layout
 from tietrain.config.run import RunConfig
 from tietrain.config.setting import check, settings_of
 from tietrain.errors import DataError, SettingsError, eprint
 from tietrain.runs import record as runs
-from tietrain.runs.durable import is_whole
+from tietrain.runs.durable import entry_of, is_whole
 from tietrain.runs.reading import is_folder, is_there, names_in
 
 # Numbers of fields in sentencepiece_model.proto, by message.
@@ -30,7 +34,7 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A sentencepiece model. sha256: of its bytes."""
+    """A sentencepiece model or a tokenizer.json. n_pieces: that the file has; sha256: of its bytes."""
 
     n_pieces: int
     kind: str
@@ -45,7 +49,7 @@ def use_given(config: RunConfig, stated: Collection[str]) -> RunConfig:
             of a configuration file is not used, which stderr says.
     Raises:
         SettingsError: there is no such file or run, it does not fit the columns, or a setting beside it disagrees.
-        DataError: a file is not a sentencepiece model, or not one that tietrain can use.
+        DataError: a file is not a vocabulary, or not one that tietrain can use.
     """
     named = config.data.vocabulary
     if isinstance(named, dict):
@@ -61,11 +65,12 @@ def use_given(config: RunConfig, stated: Collection[str]) -> RunConfig:
     files = _files(named, requested, layout, root)
     models = {stack: read_model(root / file) for stack, file in files.items()}
     _check_shared(requested, layout, models)
-    size = models[next(iter(layout.vocabularies))].n_pieces
-    target_size = models[next(iter(layout.decoders.values()))].n_pieces
     kinds = {model.kind for model in models.values()}
     check(len(kinds) == 1, requested, f"it mixes the kinds {' and '.join(sorted(kinds))}", "give files of one kind")
     (kind,) = kinds
+    n_own = len(SPECIAL) + len(layout.tags) if kind == TOKENIZER else 0
+    size = n_own + models[next(iter(layout.vocabularies))].n_pieces
+    target_size = n_own + models[next(iter(layout.decoders.values()))].n_pieces
     for key, value, has in (
         ("model.vocab_size", config.model.vocab_size, size),
         ("model.target_vocab_size", config.model.target_vocab_size, target_size),
@@ -87,6 +92,24 @@ def use_given(config: RunConfig, stated: Collection[str]) -> RunConfig:
     return replace(config, data=data, model=model)
 
 
+def use_tables(config: RunConfig) -> RunConfig:
+    """The configuration with the contents of the files that init_tables names.
+
+    Raises:
+        SettingsError: there is no such file, or the weights of a run are to be the start.
+    """
+    contents = {}
+    for use, file in config.init_tables.files.items():
+        requested = f"init_tables.{use}={file}"
+        path = Path(file).expanduser()
+        problem = f"init_from={config.init_from} gives every table its values"
+        check(config.init_from is None, requested, problem, "leave one of the two out")
+        remedy = "name a file of vectors, text or safetensors"
+        check(is_there(path) and not is_folder(path), requested, f"there is no file {path}", remedy)
+        contents[use] = entry_of(path)["sha256"]
+    return replace(config, init_tables=replace(config.init_tables, contents=contents))
+
+
 def _files(named: Any, requested: str, layout: Layout, root: Path) -> dict[str, str]:
     """Part of the model -> name of its file, from `root` on."""
     if isinstance(named, dict):
@@ -96,9 +119,8 @@ def _files(named: Any, requested: str, layout: Layout, root: Path) -> dict[str, 
             raise SettingsError(requested, problem, f"name one file for each of {', '.join(sorted(columns))}")
         return {stack: _one_of(named, requested, layout.columns[name]) for stack, name in layout.vocabularies.items()}
     path = root / str(named)
-    remedy = (
-        f"choose from {', '.join(MODES)}, or name a sentencepiece model, a run directory, or a file for each column"
-    )
+    files = "a sentencepiece model, a tokenizer.json, a run directory, or a file for each column"
+    remedy = f"choose from {', '.join(MODES)}, or name {files}"
     if not isinstance(named, str) or not is_there(path):
         raise SettingsError(requested, f"there is no file or run {path}", remedy)
     if not is_folder(path):
@@ -137,15 +159,38 @@ def _check_shared(requested: str, layout: Layout, models: Mapping[str, ModelFile
             check(holds, requested, problem, "name one file for each column")
 
 
+def is_tokenizer(content: bytes) -> bool:
+    """Whether the file of a vocabulary is a tokenizer.json if it is one at all: a sentencepiece model never begins so."""
+    return content.lstrip().startswith(b"{")
+
+
 def read_model(path: Path) -> ModelFile:
-    """What a sentencepiece model says of itself, without sentencepiece, which a bad file could bring down.
+    """What the file of a vocabulary says of itself, without the libraries, which a bad file could bring down.
 
     Raises:
-        DataError: it is no such model, or it treats text or ids as tietrain does not.
+        DataError: it is no vocabulary, or it treats text or ids as tietrain does not.
     """
     if is_folder(path):
         raise DataError(str(path), "it is a folder", "name a file of it")
     content = runs.read_bytes(path)
+    return _read_tokenizer(path, content) if is_tokenizer(content) else _read_sentencepiece(path, content)
+
+
+def _read_tokenizer(path: Path, content: bytes) -> ModelFile:
+    try:
+        body = json.loads(content)
+        vocabulary = body["model"]["vocab"]
+        ids = set(range(len(vocabulary)) if isinstance(vocabulary, list) else vocabulary.values())
+        ids.update(token["id"] for token in body["added_tokens"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise DataError(str(path), "it is not a tokenizer.json", "name one that the library tokenizers wrote") from None
+    if not ids or ids != set(range(len(ids))):
+        problem = f"the ids of its {len(ids):,} pieces are not 0, 1, 2 and so on"
+        raise DataError(str(path), problem, "remove what it leaves out, or name another vocabulary")
+    return ModelFile(len(ids), TOKENIZER, hashlib.sha256(content).hexdigest())
+
+
+def _read_sentencepiece(path: Path, content: bytes) -> ModelFile:
     n_pieces = 0
     types: list[Any] = []
     trainer: dict[int, Any] = {}
@@ -162,7 +207,8 @@ def read_model(path: Path) -> ModelFile:
                 normalizer = dict(_fields(value))
         kind = KINDS[trainer.get(MODEL_TYPE, 1) if n_pieces else 0]
     except (ValueError, IndexError, TypeError, KeyError):
-        raise DataError(str(path), "it is not a sentencepiece model", "name a file that sentencepiece wrote") from None
+        remedy = "name a file that sentencepiece wrote, or a tokenizer.json"
+        raise DataError(str(path), "it is not a sentencepiece model", remedy) from None
     problem = ""
     if types != SPECIAL:
         problem = "its first pieces are not pad, unk, bos and eos, in this order"

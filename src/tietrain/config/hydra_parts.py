@@ -25,6 +25,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
@@ -44,6 +45,7 @@ __all__ = [
     "apart",
     "cells_composed_once",
     "parse_flags",
+    "register_launcher",
     "register_sources",
     "split_sweep",
     "typed",
@@ -138,6 +140,13 @@ def register_sources() -> None:
     """Let Hydra read configurations with these."""
     for source in (ImportlibResourcesConfigSource, FileConfigSource, StructuredConfigSource):
         SourcesRegistry.instance().types[source.scheme()] = source
+
+
+def register_launcher(launcher: type[Launcher]) -> str:
+    """Let Hydra, which looks for launchers in one package alone, find another one; returns its name for `_target_`."""
+    name = f"hydra_plugins.{launcher.__module__}.{launcher.__name__}"
+    Plugins.instance().class_name_to_class[name] = launcher
+    return name
 
 
 def add_folders(folders: Iterable[str]) -> None:

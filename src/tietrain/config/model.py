@@ -82,6 +82,29 @@ class InitStd:
 
 
 @dataclass
+class InitTables:
+    """Files of vectors that token tables start from, by what reads them.
+
+    A file is text, a name and its numbers on each line (word2vec, fastText, GloVe), or a safetensors file of one table.
+    """
+
+    source: Optional[str] = setting(None, identity=False, absent=None)
+    """File for what encoders read; its content counts and not its name. A tied table starts from that of any of its uses."""
+    input: Optional[str] = setting(None, identity=False, absent=None)
+    """File for what decoders read, and language models."""
+    output: Optional[str] = setting(None, identity=False, absent=None)
+    """File for output projections."""
+    contents: dict[str, str] = setting({}, open=True, written=True, absent={})
+    """Which of them -> sha256 of its file: runs that start from one file are the same wherever it lies."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Use -> its file, of the uses that have one."""
+        named = {"source": self.source, "input": self.input, "output": self.output}
+        return {use: file for use, file in named.items() if file is not None}
+
+
+@dataclass
 class ModelConfig:
     """Shape and initial values of the Transformer; `plan.slots.ModelShape` says what decides parameters."""
 

@@ -97,6 +97,8 @@ _SETTINGS = {
     "run_dir": "output_dir save_dir out_dir outdir out logdir log_dir checkpoint_dir",
     "retry_failed": "retry",
     "study": "experiment_name project group run_name exp",
+    "init_tables.source": "encoder_embed_path pre_word_vecs_enc",
+    "init_tables.input": "decoder_embed_path pre_word_vecs_dec embedding_vectors pretrained_embeddings word_vectors",
     "init_from": "load_from pretrained finetune_from restore_file checkpoint",
     "tying": (
         "tie_word_embeddings tie_weights weight_tying tied_embeddings share_all_embeddings share_embeddings "

@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from tietrain.config.data import OWN_SPLITS, DataConfig
 from tietrain.config.directions import Direction, parse_direction
-from tietrain.config.model import ModelConfig, TyingConfig
+from tietrain.config.model import InitTables, ModelConfig, TyingConfig
 from tietrain.config.setting import check, check_section, setting, settings_of
 from tietrain.config.study import MatchConfig, ReportConfig, TuneConfig
 from tietrain.config.task import TaskConfig
@@ -46,14 +46,15 @@ class RunConfig:
     """Seed of initial values, dropout and data order; the corpus has data.seed."""
     init_from: Optional[str] = setting(None)
     """Run directory whose final weights are the start; the run records its parent."""
+    init_tables: InitTables = field(default_factory=InitTables)
     converted: Optional[str] = setting(None, written=True, absent=None)
     """What the weights were made from, by `tietrain convert` (tying and step of a run, how, and its arm) or `tietrain import`
     (class and a hash of the weights)."""
     retry_failed: bool = setting(False, identity=False)
     """Whether to run again what failed in a way that would fail again."""
     same_code: bool = setting(False, identity=False)
-    """Whether to run again what was finished with another version of tietrain or torch, device, precision or number of
-    threads or processes; its files are replaced."""
+    """Whether to run again what was finished with another version of tietrain or torch, device, precision, hardware.shard
+    or number of threads or processes; its files are replaced."""
 
     def __post_init__(self) -> None:
         check_section(self, "")
@@ -73,6 +74,9 @@ class RunConfig:
             "a language model has one language",
             "leave data.vocabulary=auto",
         )
+        can_look = self.train.probe_every is None or not self.hardware.shard
+        problem = "with hardware.shard=true no process has the whole gradients that it looks at"
+        check(can_look, f"train.probe_every={self.train.probe_every}", problem, "leave out one of them")
         self._check_directions()
         self._check_tuning()
         if self.report.metric is not None:

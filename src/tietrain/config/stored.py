@@ -19,6 +19,7 @@ from tietrain.plan.difference import PlanRecord, record_of
 from tietrain.plan.installed import RULE, is_missing
 from tietrain.plan.slots import place_of
 from tietrain.runs import record as runs
+from tietrain.runs.durable import is_whole
 from tietrain.runs.reading import is_there
 
 # A configuration has some kilobytes; reading YAML takes a second for each million.
@@ -35,7 +36,7 @@ class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
 
 
 def read_run_config(directory: Path) -> RunConfig:
-    """The configuration a run was made with.
+    """The configuration a run was made with; what it was given in files is read from its directory, which keeps it.
 
     Raises:
         SettingsError: the folder is not a run directory, or a value is out of range.
@@ -51,12 +52,23 @@ def read_run_config(directory: Path) -> RunConfig:
         if len(content) > MAX_YAML_BYTES:
             raise ValueError(f"{len(content):,} bytes are too many")
         config: RunConfig = _made(RunConfig, _with_known_rules(yaml.load(content, _PlainLoader), directory), "")
-        return config
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         problem = str(e).partition("\n")[0]
         raise DataError(str(path), f"it is not YAML ({problem})", "restore it") from None
     except TypeError as e:
         raise DataError(str(path), str(e), "restore it, or use the tietrain that wrote it") from None
+    return _with_own_files(config, directory.absolute())
+
+
+def _with_own_files(config: RunConfig, run: Path) -> RunConfig:
+    folder = run / runs.VOCABULARY
+    if config.data.vocabulary_files and is_whole(folder):
+        config.data.vocabulary_files = {part: str(folder / f"{part}.model") for part in config.data.vocabulary_files}
+    folder = run / runs.INIT_TABLES
+    if config.init_tables.contents and is_whole(folder):
+        for use in config.init_tables.files:
+            setattr(config.init_tables, use, str(folder / f"{use}.safetensors"))
+    return config
 
 
 def _with_known_rules(body: Any, run: Path) -> Any:

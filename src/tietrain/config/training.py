@@ -163,6 +163,8 @@ class HardwareConfig:
     """Threads of the process; null leaves torch's default."""
     max_wait: float = setting(600.0, gt=0, identity=False, absent=600.0)
     """Seconds that processes of one run wait for one another before the run stops."""
+    shard: bool = setting(False, identity=False, absent=False)
+    """Whether each process of a run holds a slice of parameters, gradients and optimizer state in the place of all."""
     peak_flops: Optional[float] = setting(None, ge=1, identity=False, at_eval=True)
     """FLOPs per second that the device reaches at best."""
     peak_flops_source: str = setting("", identity=False, at_eval=True)
@@ -174,3 +176,5 @@ class HardwareConfig:
             self.device = kind
             self.gpu = int(index)
         check_section(self, "hardware.")
+        problem = "with hardware.shard=true a model is not compiled"
+        check(not (self.shard and self.compile), "hardware.compile=true", problem, "leave out one of them")

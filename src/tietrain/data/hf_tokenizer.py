@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from tietrain.data.tokenizer import BOS_ID, EOS_ID, ESCAPED, PAD_ID, UNK_ID, Vocabulary
+from tietrain.data.hf_vocabulary import LIBRARY, TokenizerVocabulary
+from tietrain.data.tokenizer import BLANK, BOS_ID, EOS_ID, ESCAPED, PAD_ID, UNK_ID, Vocabulary
 
-BLANK = "\u2581"
-LIBRARY = "tokenizers"
 # Names of the special pieces in tokenizer_config.json.
 SPECIAL = {"pad_token": PAD_ID, "unk_token": UNK_ID, "bos_token": BOS_ID, "eos_token": EOS_ID}
 
@@ -19,6 +18,24 @@ def tokenizer_json(vocabulary: Vocabulary, task: str) -> dict[str, Any]:
     pieces = vocabulary.pieces
     end = {"SpecialToken": {"id": pieces[EOS_ID], "type_id": 0}}
     text = {"Sequence": {"id": "A", "type_id": 0}}
+    special = [
+        {"id": i, "content": pieces[i], "special": True, "single_word": False}
+        | {"lstrip": False, "rstrip": False, "normalized": False}
+        for i in SPECIAL.values()
+    ]
+    body = vocabulary.renumbered() if isinstance(vocabulary, TokenizerVocabulary) else _of_sentencepiece(vocabulary)
+    return body | {
+        "added_tokens": [*special, *body.get("added_tokens", [])],
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [text, end] if task == "mt" else [end, text],
+            "pair": [text, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {pieces[EOS_ID]: {"id": pieces[EOS_ID], "ids": [EOS_ID], "tokens": [pieces[EOS_ID]]}},
+        },
+    }
+
+
+def _of_sentencepiece(vocabulary: Vocabulary) -> dict[str, Any]:
     prefix = [{"type": "Prepend", "prepend": vocabulary.prefix}] if vocabulary.prefix else []
     escapes = [_replace(character, name) for character, name in ESCAPED.items()]
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if vocabulary.prefix else []
@@ -26,20 +43,9 @@ def tokenizer_json(vocabulary: Vocabulary, task: str) -> dict[str, Any]:
     fallback = [{"type": "ByteFallback"}] if vocabulary.byte_ids else []
     return {
         "version": "1.0",
-        "added_tokens": [
-            {"id": i, "content": pieces[i], "special": True, "single_word": False}
-            | {"lstrip": False, "rstrip": False, "normalized": False}
-            for i in SPECIAL.values()
-        ],
         "normalizer": {"type": "Sequence", "normalizers": [*escapes, *prefix, _replace(" ", BLANK)]},
         "pre_tokenizer": _words() if vocabulary.kind == "word" else None,
         "model": _model(vocabulary),
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [text, end] if task == "mt" else [end, text],
-            "pair": [text, {"Sequence": {"id": "B", "type_id": 0}}],
-            "special_tokens": {pieces[EOS_ID]: {"id": pieces[EOS_ID], "ids": [EOS_ID], "tokens": [pieces[EOS_ID]]}},
-        },
         "decoder": {
             "type": "Sequence",
             "decoders": [*fallback, _replace(BLANK, " "), {"type": "Fuse"}, *strip, *unescapes],

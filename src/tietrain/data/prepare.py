@@ -13,11 +13,13 @@ import sentencepiece
 from safetensors.numpy import load_file, save_file
 
 from tietrain.config import OWN_SPLITS, RunConfig
+from tietrain.config.data import TOKENIZER
 from tietrain.config.layout import Layout, make_layout, requested_sizes
 from tietrain.data.byte_pieces import note_untrained_bytes
 from tietrain.data.cache import cache_root, cached
 from tietrain.data.encode import ArrayFile, encode_lines, map_array
 from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, EndedLines, TokenStarts, char_lengths, offsets_of
+from tietrain.data.hf_vocabulary import library
 from tietrain.data.prepared import Prepared, check_known, note_scored, training_rows
 from tietrain.data.progress import stage
 from tietrain.data.sources.corpora import blank_rows, corpus_key, grammar_settings, load_corpus
@@ -25,8 +27,8 @@ from tietrain.data.sources.features import FeatureRows
 from tietrain.data.sources.files import Corpus, Split
 from tietrain.data.stored_lines import Joined
 from tietrain.data.text_conventions import convention_notes, find_in_corpus
-from tietrain.data.tokenizer import UNK_ID, Vocabulary, load_vocabulary, train_vocabulary
-from tietrain.data.vocabularies import given_vocabulary
+from tietrain.data.tokenizer import UNK_ID, Vocabulary, train_vocabulary
+from tietrain.data.vocabularies import given_vocabulary, load_vocabulary
 from tietrain.errors import SettingsError
 
 # Part of every cache key: a change in what the entries hold or mean makes another number.
@@ -199,6 +201,8 @@ def _apart(config: RunConfig) -> tuple[object, ...]:
     """The same of vocabularies that are given, or whose sizes differ."""
     contents = config.data.vocabulary_contents
     size = config.model.target_vocab_size
+    if config.data.kind == TOKENIZER:
+        return (contents, library().__version__)
     return (contents,) if contents else () if size is None else (size,)
 
 

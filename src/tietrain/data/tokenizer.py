@@ -11,15 +11,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
+from tietrain.config.data import TOKENIZER
 from tietrain.data.beside import call_beside
 from tietrain.data.encoded import EncodedLines, Ids
+from tietrain.data.stored_lines import chunks
 from tietrain.errors import DataError, SettingsError
-from tietrain.runs import record as runs
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 # Lines a vocabulary is learned from, and characters of all of them, of which each takes sentencepiece 20 bytes of memory; of
@@ -35,12 +37,15 @@ MAX_TRAINING_CHARACTERS = 4000
 # sentencepiece writes a blank as U+2581, skips training lines with U+2585, and takes line breaks and US for ends of lines.
 # All of them occur in real text. They are spelled with an escape character (SUB), so that no text can contain them or
 # the name of a special piece.
+BLANK = "\u2581"
 _ESCAPE = "\x1a"
 ESCAPED = {c: f"{_ESCAPE}{i}" for i, c in enumerate("\x1a\u2581\u2585\n\r\x1f")}
 _UNESCAPED = {v: k for k, v in ESCAPED.items()}
 _NEEDS_ESCAPE = re.compile("[" + "".join(ESCAPED) + "]")
 _IS_ESCAPE = re.compile("|".join(_UNESCAPED))
-_TAG = _ESCAPE + "<2"  # as in `<2de>`, Johnson et al. 2017
+# Names of the pieces 0 to 3, and what those of tags begin with, as in `<2de>`. Source: Johnson et al. 2017.
+PAD, UNK, BOS, EOS = SPECIAL_PIECES = tuple(f"{_ESCAPE}<{name}>" for name in ("pad", "unk", "s", "/s"))
+TAG = _ESCAPE + "<2"
 # Stands before every line, by kind of vocabulary; a blank for other kinds.
 _PREFIX = {"char": ""}
 
@@ -53,8 +58,11 @@ class Vocabulary:
 
     lossless: text that needs no UNK decodes to itself; checked on every word of the training text.
     prefix: what stands before every line but an empty one.
+    n_own: pieces before the first one of the file it was made of.
     tags: name -> piece that stands for it, such as a language to write; no text holds such a piece, and it decodes to none.
     """
+
+    n_own = 0
 
     def __init__(self, model: bytes, kind: str, lossless: bool = True):
         self.kind, self.lossless, self._model = kind, lossless, model
@@ -62,7 +70,7 @@ class Vocabulary:
         self.prefix = _PREFIX.get(kind, " ")
         self.tags: dict[str, int] = {}
         while (i := EOS_ID + 1 + len(self.tags)) < self.size and self._pieces.is_control(i):
-            self.tags[self._pieces.id_to_piece(i).removeprefix(_TAG).removesuffix(">")] = i
+            self.tags[self._pieces.id_to_piece(i).removeprefix(TAG).removesuffix(">")] = i
 
     @property
     def size(self) -> int:
@@ -171,23 +179,13 @@ class Vocabulary:
         return [_IS_ESCAPE.sub(lambda m: _UNESCAPED[m.group()], text) for text in plain]
 
     def save(self, path: Path) -> None:
-        """Write the sentencepiece model, and beside it `path` + `.json` with what the model does not say."""
+        """Write the model, and beside it `path` + `.json` with what the model does not say."""
         path.write_bytes(self._model)
-        about = {"kind": self.kind, "lossless": self.lossless, "fingerprint": self.fingerprint}
-        path.with_name(path.name + ".json").write_text(json.dumps(about), encoding="utf-8")
+        path.with_name(path.name + ".json").write_text(json.dumps(self._about), encoding="utf-8")
 
-
-def load_vocabulary(path: Path) -> Vocabulary:
-    """The vocabulary `Vocabulary.save` wrote; DataError if the files are missing or damaged."""
-    try:
-        about = runs.read_json(path.with_name(path.name + ".json"))
-        vocabulary = Vocabulary(runs.read_bytes(path), about["kind"], about["lossless"])
-        intact = vocabulary.fingerprint == about["fingerprint"]
-    except (ValueError, KeyError, TypeError, RuntimeError) as e:
-        raise DataError(str(path), f"the vocabulary cannot be read ({e})", "delete it, it will be made again") from e
-    if not intact:
-        raise DataError(str(path), "the vocabulary is not the one that was written", "delete it, it will be made again")
-    return vocabulary
+    @property
+    def _about(self) -> dict[str, Any]:
+        return {"kind": self.kind, "lossless": self.lossless, "fingerprint": self.fingerprint}
 
 
 def train_vocabulary(
@@ -229,11 +227,11 @@ def train_vocabulary(
         unk_id=UNK_ID,
         bos_id=BOS_ID,
         eos_id=EOS_ID,
-        pad_piece=_ESCAPE + "<pad>",
-        unk_piece=_ESCAPE + "<unk>",
-        bos_piece=_ESCAPE + "<s>",
-        eos_piece=_ESCAPE + "</s>",
-        control_symbols=[f"{_TAG}{tag}>" for tag in tags],
+        pad_piece=PAD,
+        unk_piece=UNK,
+        bos_piece=BOS,
+        eos_piece=EOS,
+        control_symbols=[f"{TAG}{tag}>" for tag in tags],
         normalization_rule_name="identity",
         remove_extra_whitespaces=False,
         add_dummy_prefix=False,
@@ -263,8 +261,9 @@ def train_vocabulary(
 
 
 def is_lossless(vocabulary: Vocabulary, lines: Iterable[str]) -> bool:
-    """Whether each word of the lines that needs no UNK decodes to itself."""
-    return all(map(functools.partial(_decodes, vocabulary), _words(lines)))
+    """Whether each word of the lines that needs no UNK decodes to itself; of a tokenizer.json each line."""
+    texts = chunks(lines) if vocabulary.kind == TOKENIZER else _words(lines)
+    return all(map(functools.partial(_decodes, vocabulary), texts))
 
 
 def _words(lines: Iterable[str]) -> Iterator[list[str]]:

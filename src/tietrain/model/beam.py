@@ -150,8 +150,8 @@ class _Beams:
         hidden = self.model.decode(self.new_ids, self.memory, self.cache)[:, -self.scores.shape[1] :]  # [B, W, D]
         ends, log_probs = _log_probs(self.model.logits(hidden, self.memory.stack if self.memory else None))
         scores, parents, new_ids = best_pieces(log_probs, self.scores, self.search.beam)
-        done = self._end(ends + self.scores, scores)
-        if done.any():
+        done, are_any = self._end(ends + self.scores, scores)
+        if are_any:
             rows = _without(done)
             self._keep(rows)
             scores, parents, new_ids = scores[rows], parents[rows], new_ids[rows]
@@ -162,8 +162,10 @@ class _Beams:
         if self.search.beam > 1:
             self.cache.branch(parents)
 
-    def _end(self, ends: Tensor, going: Tensor) -> Tensor:
-        """Note the hypotheses that end here, and say of which sentences the search is over, [B].
+    def _end(self, ends: Tensor, going: Tensor) -> tuple[Tensor, bool]:
+        """Note the hypotheses that end here; returns of which sentences the search is over, [B], and whether of any.
+
+        A step waits for the device here, once, unless a hypothesis ends.
 
         Args:
             ends: [B, W] scores with the end mark. going: [B, beam] the best scores without, sorted.
@@ -172,17 +174,19 @@ class _Beams:
         better = (going[:, None] > ends[..., None]).sum(2) + (ends[:, None] > ends[..., None]).sum(2)
         ended = ((better < self.search.beam) | last[:, None]) & (ends > -torch.inf)
         scores = ends / penalty(self.limits.new_tensor(self.length), self.search.length_penalty)
-        if ended.any():
-            rows, _ = ended.nonzero(as_tuple=True)
-            events = self.sentences[rows].tolist(), self.written[ended].tolist(), scores[ended].tolist()
-            for sentence, pieces, score in zip(*events, strict=True):
-                self.found[sentence].append(Hypothesis(pieces, score))
-            self.n_ended += ended.sum(1)
-            known = torch.cat((self.best_ended, scores.masked_fill(~ended, -torch.inf)), dim=1)
-            self.best_ended = known.topk(self.search.n_best).values
+        self.n_ended += ended.sum(1)
+        known = torch.cat((self.best_ended, scores.masked_fill(~ended, -torch.inf)), dim=1)
+        self.best_ended = known.topk(self.search.n_best).values
         # Log-probabilities only fall, and no divisor is larger than the one at the limit.
         bound = going[:, 0] / penalty(self.limits, self.search.length_penalty)
-        return last | (self.n_ended >= self.search.beam) | (self.best_ended[:, -1] >= bound)
+        done = last | (self.n_ended >= self.search.beam) | (self.best_ended[:, -1] >= bound)
+        have_ended, are_done = torch.stack((ended.any(), done.any())).tolist()
+        if have_ended:
+            rows, places = ended.nonzero(as_tuple=True)
+            events = self.sentences[rows].tolist(), self.written[rows, places].tolist(), scores[rows, places].tolist()
+            for sentence, pieces, score in zip(*events, strict=True):
+                self.found[sentence].append(Hypothesis(pieces, score))
+        return done, are_done
 
     def _keep(self, rows: Tensor) -> None:
         self.memory = None if self.memory is None else self.memory.select(rows)

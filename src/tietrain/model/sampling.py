@@ -60,7 +60,8 @@ def uniforms(n: int, seed: int, number: int) -> np.ndarray:
 def draw(logits: Tensor, uniform: Tensor, settings: Sampling) -> Tensor:
     """The piece at which the mass of all pieces, most probable first, passes `uniform` [B]: [B, V] -> [B]."""
     logits = logits.double() / settings.temperature
-    logits[:, [PAD_ID, BOS_ID]] = -torch.inf
+    for piece in (PAD_ID, BOS_ID):  # a list of both would be copied to the device, which waits
+        logits[:, piece] = -torch.inf
     logits, pieces = logits.sort(dim=1, descending=True, stable=True)
     mass = logits[:, : settings.top_k].softmax(1)  # [B, at most V], falling
     mass = mass.masked_fill(mass.cumsum(1) - mass >= settings.top_p, 0.0).cumsum(1)

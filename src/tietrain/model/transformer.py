@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +60,7 @@ class Memory(NamedTuple):
         return Memory(self.stack, hidden, mask)
 
 
-class _Scope(NamedTuple):
+class Scope(NamedTuple):
     """What all layers of one pass share."""
 
     causal: bool
@@ -69,6 +69,14 @@ class _Scope(NamedTuple):
     memory: Memory | None
     cache: Cache | None
     seeds: Tensor | None
+
+
+class Holder(nn.Module):
+    """Holds parameters. The forward pass reads them without a call; a call computes something with them."""
+
+    def forward(self, compute: Callable[..., Tensor], *args: Any) -> Tensor:
+        """compute of the arguments."""
+        return compute(*args)
 
 
 class Transformer(nn.Module):
@@ -117,7 +125,7 @@ class Transformer(nn.Module):
         module: nn.Module = self
         for name in path:
             if name not in module._modules:
-                module.add_module(name, nn.Module())
+                module.add_module(name, Holder())
             module = module.get_submodule(name)
         return module, leaf
 
@@ -316,13 +324,10 @@ class Transformer(nn.Module):
         )  # without a past the kernel needs no mask; one new position attends to all of it
         turn = rotation(positions, self.shape.d_head) if self.shape.positions == "rotary" else None
         seeds = token_seeds(row_seeds, positions) if row_seeds is not None and self.dropout else None
-        scope = _Scope(causal, mask, turn, memory, cache, seeds)
+        scope = Scope(causal, mask, turn, memory, cache, seeds)
         x = self._drop(self._embed(stack, ids, positions, end), stack.input_block, scope)  # [B, T, D]
         for layer in range(stack.n_layers):
-            if inputs := self._views.get(f"{stack.name}.{layer}.step"):
-                x = _read(x, inputs["input"])
-            for part in stack.parts:
-                x = self._sublayer(x, stack, layer, part, scope)
+            x = self._layer(x, stack, layer, scope)
         return self._norm(x, f"{stack.name}.final_norm") if self.shape.norm_position == "pre" else x
 
     def _embed(self, stack: Stack, ids: Tensor, positions: Tensor, end: int) -> Tensor:
@@ -341,7 +346,15 @@ class Transformer(nn.Module):
             x = x + sinusoids(positions, self.shape.d_model).to(x.dtype)
         return x
 
-    def _sublayer(self, x: Tensor, stack: Stack, layer: int, part: str, scope: _Scope) -> Tensor:
+    def _layer(self, x: Tensor, stack: Stack, layer: int, scope: Scope) -> Tensor:
+        """x after a layer: [B, T, D]."""
+        if inputs := self._views.get(f"{stack.name}.{layer}.step"):
+            x = _read(x, inputs["input"])
+        for part in stack.parts:
+            x = self._sublayer(x, stack, layer, part, scope)
+        return x
+
+    def _sublayer(self, x: Tensor, stack: Stack, layer: int, part: str, scope: Scope) -> Tensor:
         """x plus the part's output, normalized before or after: [B, T, D]."""
         block = f"{stack.name}.{layer}.{part}"
         pre = self.shape.norm_position == "pre"
@@ -355,7 +368,7 @@ class Transformer(nn.Module):
         x = x + self._drop(out, block, scope)
         return x if pre else self._norm(x, f"{block}_norm")
 
-    def _self_attention(self, x: Tensor, stack: Stack, layer: int, scope: _Scope) -> Tensor:
+    def _self_attention(self, x: Tensor, stack: Stack, layer: int, scope: Scope) -> Tensor:
         shape = self.shape
         weights = self._weights(f"{stack.name}.{layer}.self_attn")
         widths = [n * shape.d_head for n in (shape.n_heads, shape.n_kv_heads, shape.n_kv_heads)]
@@ -367,7 +380,7 @@ class Transformer(nn.Module):
             k, v = scope.cache.extend((stack.name, layer, "self_attn"), k, v)  # [B, S, H_kv, K]
         return project(attend(q, k, v, mask=scope.mask, causal=scope.causal), weights, "o")
 
-    def _cross_attention(self, x: Tensor, stack: Stack, layer: int, part: str, scope: _Scope) -> Tensor:
+    def _cross_attention(self, x: Tensor, stack: Stack, layer: int, part: str, scope: Scope) -> Tensor:
         weights = self._weights(f"{stack.name}.{layer}.{part}")
         d_head = self.shape.d_head
         memory = scope.memory
@@ -385,7 +398,7 @@ class Transformer(nn.Module):
     def _norm(self, x: Tensor, block: str) -> Tensor:
         return normalize(x, self._weights(block), self.shape.norm)
 
-    def _drop(self, x: Tensor, block: str, scope: _Scope) -> Tensor:
+    def _drop(self, x: Tensor, block: str, scope: Scope) -> Tensor:
         return x if scope.seeds is None else dropout(x, self.dropout, scope.seeds, self._places[block])
 
 

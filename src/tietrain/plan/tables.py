@@ -45,11 +45,16 @@ def table_role(plan: TyingPlan, owner: str) -> str:
     """What a token table is read as: `source` (by encoders), `input` (by decoders, or both), `output`, or `tied`, which is
     input or source together with output.
     """
+    uses = table_uses(plan, owner)
+    if "output" in uses:
+        return "tied" if len(uses) > 1 else "output"
+    return "input" if "input" in uses else "source"
+
+
+def table_uses(plan: TyingPlan, owner: str) -> set[str]:
+    """How slots read a token table: `source` (an encoder reads it), `input` (a stack that predicts does), `output`."""
     slots = [slot for slot in map(plan.slots.named, plan.uses[owner]) if slot is not None]
-    is_output = {slot.part == "output" for slot in slots}
-    if len(is_output) == 2:
-        return "tied"
-    if is_output == {True}:
-        return "output"
-    predicts = any(plan.slots.shape.stack(slot.stack).has_output for slot in slots)
-    return "input" if predicts else "source"
+    inputs = {True: "input", False: "source"}
+    return {
+        "output" if slot.part == "output" else inputs[plan.slots.shape.stack(slot.stack).has_output] for slot in slots
+    }

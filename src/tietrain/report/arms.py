@@ -1,5 +1,6 @@
 """Runs -> arms -> comparisons: everything but the seed makes an arm; one task on one corpus makes a comparison."""
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +15,7 @@ from tietrain.runs.view import Point, Run, Scalar
 UNTIED = "none"
 TASK_TITLES = {"lm": "Language model", "mlm": "Masked language model", "mt": "Translation"}
 MAX_NAME = 60
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -292,7 +294,9 @@ def _apart(arm: Arm, alike: list[Arm]) -> str:
 
 
 def show_value(value: Scalar) -> str:
-    """A setting as the command line writes it."""
+    """A setting as the command line writes it; of the hash of a file its first digits."""
     if value is None:
         return "null"
+    if isinstance(value, str) and SHA256.fullmatch(value):
+        return value[:12]
     return str(value).lower() if isinstance(value, bool) else str(value)

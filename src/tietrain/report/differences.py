@@ -153,7 +153,7 @@ def _unlike(
 
 def _machine(run: Run) -> dict[str, Scalar]:
     hardware = {k: v for k, v in run.settings.items() if k.startswith(HARDWARE)}
-    recorded = {"processes": 1} | run.machine  # older versions knew one process alone
+    recorded = {"processes": 1, "shard": False} | run.machine  # all that older versions knew
     machine = {f"machine {k}": v for k, v in recorded.items() if k.rsplit(".", 1)[-1] not in NOT_A_CONDITION}
     return hardware | machine
 
@@ -177,8 +177,13 @@ def fingerprint_warnings(comparison: Comparison) -> list[str]:
 
 def _cut_by_unlike_tokens(runs: Sequence[Run]) -> bool:
     """Whether settings of the vocabulary differ and some run's batches were not cut by characters."""
-    vocabularies = {tuple(run.settings.get(key) for key in PIECES) for run in runs}
+    vocabularies = {(*(run.settings.get(key) for key in PIECES), *_given(run)) for run in runs}
     return len(vocabularies) > 1 and any(run.settings.get("train.batch_by") != "chars" for run in runs)
+
+
+def _given(run: Run) -> list[Scalar]:
+    """The contents of the vocabularies that a run was given."""
+    return [value for key, value in sorted(run.settings.items()) if key.startswith("data.vocabulary_contents.")]
 
 
 def layers_run(run: Run) -> int:

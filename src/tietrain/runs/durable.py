@@ -24,9 +24,7 @@ N_SYNCED = 3
 # Names that tietrain gives to weights, and to what is written beside a file or folder of a run before it is renamed.
 WEIGHTS = re.compile(r"(step|evaluated|tables)_\d{8,}|best|best_before|average|final")
 TEXTS = r"(hypotheses|references|sources(\..+)?)\..+\.txt"
-FILES = (
-    rf"(run|plan|ledger|audit|eval(_.+)?)\.json|config\.yaml|metrics\.jsonl|eval_documents\.jsonl|{TEXTS}|vocabulary"
-)
+FILES = rf"(run|plan|ledger|audit|eval(_.+)?)\.json|config\.yaml|metrics\.jsonl|eval_documents\.jsonl|{TEXTS}|vocabulary|init_tables"
 LEFT = re.compile(rf"({WEIGHTS.pattern}|{FILES})(\.old)?\.tmp")
 
 

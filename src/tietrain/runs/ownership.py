@@ -95,7 +95,7 @@ def _has_record(directory: Path) -> bool:
 
 def _folders(directory: Path) -> list[Path]:
     """Folders of a run that are written whole, each with a manifest."""
-    return [directory / runs.VOCABULARY, *(directory / runs.CHECKPOINTS).glob("*")]
+    return [directory / runs.VOCABULARY, directory / runs.INIT_TABLES, *(directory / runs.CHECKPOINTS).glob("*")]
 
 
 def make_own_folder(folder: Path) -> bool:

@@ -9,6 +9,7 @@ A run directory is `outputs/<study>/<task>-<tying>-s<seed>-<hash>/`:
     eval_documents.jsonl                                nats, tokens, bytes and a hash of each scored line
     hypotheses.<split>.txt references.<split>.txt sources.<split>.txt     (translation)
     tb/             TensorBoard, a view of metrics.jsonl    checkpoints/    vocabulary/    train.log
+    init_tables/    the rows of files of vectors that tables started from, if there were any
 
 Beside the runs of grids, `outputs/<study>/grid.jsonl` lists the cells of those grids (see `cli.cells`).
 """
@@ -30,7 +31,7 @@ from tietrain.runs.reading import NO_FILE, OTHER_RUN, reading
 RUN, CONFIG, PLAN, LEDGER, AUDIT = "run.json", "config.yaml", "plan.json", "ledger.json", "audit.json"
 METRICS, EVAL, LOG, LOCK = "metrics.jsonl", "eval.json", "train.log", ".lock"
 DOCUMENTS, GRID = "eval_documents.jsonl", "grid.jsonl"
-TENSORBOARD, CHECKPOINTS, VOCABULARY = "tb", "checkpoints", "vocabulary"
+TENSORBOARD, CHECKPOINTS, VOCABULARY, INIT_TABLES = "tb", "checkpoints", "vocabulary", "init_tables"
 
 # The directory of a cell with an invalid configuration begins with it.
 REFUSED = "refused"

@@ -58,7 +58,7 @@ def save_checkpoint(
         StorageError: the disk refused; earlier checkpoints are untouched.
     """
     models = {MODEL: model} | ({SMOOTHED: smoothed} if smoothed else {})
-    files = {name: _weights(m, step) for name, m in models.items()} | {OPTIMIZER: _optimizer_tensors(model, optimizer)}
+    files = {name: _weights(m, step) for name, m in models.items()} | {OPTIMIZER: optimizer_tensors(model, optimizer)}
     folder = directory / runs.CHECKPOINTS
     _write(folder / f"step_{step:08d}", files, model.plan, body)
     _keep_newest(folder)
@@ -173,7 +173,7 @@ def _weights(model: Transformer, step: int | None) -> dict[str, Tensor]:
     return weights
 
 
-def _optimizer_tensors(model: Transformer, optimizer: Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(model: Transformer, optimizer: Optimizer) -> dict[str, Tensor]:
     """`field/owner` -> optimizer state."""
     tensors: dict[str, Tensor] = {}
     for name, p in model.named_parameters():

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tietrain.config import HardwareConfig, MatchConfig, RunConfig, TuneConfig
 from tietrain.config.identity import result_settings
+from tietrain.config.model import InitTables
 from tietrain.errors import DataError, LockedError, SettingsError
 from tietrain.model.audit import audit_model, audit_optimizer
 from tietrain.model.convert import FACTORISED, changed_share, convert_weights, reads_alike
@@ -25,7 +26,18 @@ from tietrain.train.saved import SavedRun, open_run
 from tietrain.train.state import Interval, TrainState
 
 # Settings that decide text, shape, batches and what the optimizer holds: a converted run goes on with those of its parent.
-FIXED = ("task.", "data.", "model.", "match.", "tune.", "train.batch_", "optim.name", "seed", "init_from")
+FIXED = (
+    "task.",
+    "data.",
+    "model.",
+    "match.",
+    "tune.",
+    "train.batch_",
+    "optim.name",
+    "seed",
+    "init_from",
+    "init_tables.",
+)
 # State of the optimizer that is linear in the gradient, and its second moment.
 LINEAR, SQUARED = ("exp_avg", "momentum_buffer"), "exp_avg_sq"
 
@@ -46,7 +58,8 @@ class Conversion:
 
 def as_start(config: RunConfig) -> RunConfig:
     """The configuration of a run as a converted one takes it over: without its folder, and of no grid, match or tuning."""
-    return replace(config, run_dir=None, swept=[], init_from=None, match=MatchConfig(), tune=TuneConfig())
+    started = replace(config, init_from=None, init_tables=InitTables())
+    return replace(started, run_dir=None, swept=[], match=MatchConfig(), tune=TuneConfig())
 
 
 def convert_run(parent: Path, base: RunConfig, config: RunConfig, rule: str, words: Sequence[str]) -> Conversion:

@@ -14,11 +14,13 @@ from tietrain.config import RunConfig
 from tietrain.config.describe import describe_plan
 from tietrain.config.identity import result_settings
 from tietrain.config.layout import Layout, make_layout, make_shape
+from tietrain.errors import SettingsError, TyingError
 from tietrain.plan.flops import FlopLedger, count_flops
 from tietrain.plan.params import ParameterLedger, count_params
 from tietrain.plan.plan import TyingPlan
 from tietrain.plan.schemes import make_plan
 from tietrain.plan.slots import ModelShape
+from tietrain.plan.tables import table_uses
 from tietrain.train.place import find_place
 
 if TYPE_CHECKING:
@@ -88,6 +90,31 @@ class Experiment:
             TyingError: the ties do not fit the shape.
         """
         return make_plan(self.shape, self.config.tying.ties)
+
+    @cached_property
+    def started_tables(self) -> dict[str, str]:
+        """Owner of a token table -> the key of init_tables whose file it starts from.
+
+        Raises:
+            TyingError: a tied table has two files. SettingsError: the model has no table that a key is about.
+        """
+        files, contents = self.config.init_tables.files, self.config.init_tables.contents
+        read = {store.name: table_uses(self.plan, store.name) for store in self.plan.stores if store.kind == "table"}
+        found = {}
+        for owner, uses in read.items():
+            named = [use for use in files if use in uses]
+            if len({contents[use] for use in named}) > 1:
+                requested = " ".join(f"init_tables.{use}={files[use]}" for use in named)
+                problem = f"{' = '.join(self.plan.uses[owner])} is one table, and these are two files"
+                raise TyingError(requested, problem, "name one of them, or choose ties that keep the tables apart")
+            if named:
+                found[owner] = named[0]
+        for use, file in files.items():
+            if not any(use in uses for uses in read.values()):
+                has = ", ".join(sorted(set().union(*read.values())))
+                problem = f"the model has no such table: its tables are read as {has}"
+                raise SettingsError(f"init_tables.{use}={file}", problem, "leave it out")
+        return found
 
     @cached_property
     def params(self) -> ParameterLedger:

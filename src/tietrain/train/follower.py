@@ -8,10 +8,12 @@ from tietrain.config.identity import config_hash
 from tietrain.data.prepare import prepare
 from tietrain.errors import DataError, PeerError, eprint
 from tietrain.model.transformer import Transformer
+from tietrain.train.averaging import make_smoothed
 from tietrain.train.devices import leased
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware, resolve_hardware
-from tietrain.train.optim import add_gradients, with_dropout
+from tietrain.train.learner import learner_of
+from tietrain.train.optim import add_gradients, build_optimizer, with_dropout
 from tietrain.train.outcome import Outcome, outcome_of_error
 from tietrain.train.processes import Team
 from tietrain.train.tasks import make_task
@@ -42,12 +44,14 @@ def _follow(experiment: Experiment, team: Team) -> dict[str, Any]:
     experiment = experiment.with_vocabularies(prepared.vocabularies)
     task = make_task(config, prepared, team)
     contents = prepared.fingerprints | {"source": experiment.corpus_key, "batches": task.batches.fingerprint}
-    if [config_hash(config), experiment.arm(contents)] != order["same"]:
+    hardware = resolve_hardware(config.hardware, order["precision"])
+    if [config_hash(config), experiment.arm(contents), hardware.shard] != order["same"]:
         problem = "its settings, text or vocabularies are not those of process 0"
         raise DataError(f"process {team.rank}", problem, "give all hosts the same files and the same command")
-    hardware = resolve_hardware(config.hardware, order["precision"])
     with leased(hardware, eprint, waits=False) as hardware:
-        model = experiment.build_model().to(hardware.device)
+        model = experiment.build_model()
+        if not hardware.shard:
+            model.to(hardware.device)
         team.wait_for_all()
         return obey(team, task, model, hardware, config)
 
@@ -58,6 +62,10 @@ def obey(team: Team, task: Task, model: Transformer, hardware: Hardware, config:
     Args:
         model: gets the leader's weights with each order.
     """
+    if hardware.shard:
+        order = _train_in_slices(team, task, model, hardware, config)
+        if order["work"] == "end":
+            return order
     compute = compiled_for(config, model) if hardware.compile else model
     while True:
         order = team.next_order(model)
@@ -72,5 +80,34 @@ def obey(team: Team, task: Task, model: Transformer, hardware: Hardware, config:
                 task.score(model, order["split"])
             case "samples":
                 task.samples(model)
+            case "end":
+                return order
+
+
+def _train_in_slices(
+    team: Team, task: Task, model: Transformer, hardware: Hardware, config: RunConfig
+) -> dict[str, Any]:
+    """Carry out orders until training has ended; returns the last."""
+    order = team.next_order()
+    if order["work"] == "end":
+        return order
+    optimizer = build_optimizer(model, config.optim)
+    smoothed = make_smoothed(model, config.train)
+    learner = learner_of(hardware)(model, optimizer, smoothed, task, hardware, config)
+    while True:
+        order = team.next_order()
+        match order["work"]:
+            case "step":
+                place = {name: value for name, value in order.items() if name != "work"}
+                learner.step(task.batches.batch(order["epoch"], order["index"]), **place)
+            case "evaluate":
+                with learner.evaluating():
+                    task.evaluate(learner.evaluated)
+            case "whole":
+                with learner.whole(*order["parts"]):
+                    pass
+            case "finish":
+                learner.finish()
+                return order
             case "end":
                 return order

@@ -30,6 +30,7 @@ class Hardware:
     compile: bool
     threads: int
     processes: int
+    shard: bool
     device_batch_tokens: int | None
     peak_flops: float | None
     peak_flops_source: str
@@ -51,6 +52,7 @@ class Hardware:
             "compile": self.compile,
             "threads": self.threads,
             "processes": self.processes,
+            "shard": self.shard,
             "device_batch_tokens": self.device_batch_tokens,
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "tietrain": __version__,
@@ -84,6 +86,8 @@ def resolve_hardware(config: HardwareConfig, settled: str | None = None) -> Hard
     precision, notes = _precision(config.precision, device, settled)
     if config.device == "auto" and device.type == "cpu" and DRIVER.is_dir() and any(DRIVER.iterdir()):
         notes += ("hardware.device=auto is the CPU: this host has a GPU, and torch or CUDA_VISIBLE_DEVICES hides it",)
+    if config.shard and processes == 1:
+        notes += ("hardware.shard=true: one process has nobody to share with, and holds all of the model",)
     threads = config.threads or DEFAULT_THREADS
     torch.set_num_threads(threads)
     # On a CPU this costs nothing, and compiled embedding gradients are reproducible only with it. The filling of fresh
@@ -91,6 +95,7 @@ def resolve_hardware(config: HardwareConfig, settled: str | None = None) -> Hard
     _set_determinism(device.type == "cpu", compiled=config.compile)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     resolved = {"device": device, "precision": precision, "threads": threads, "processes": processes, "notes": notes}
+    resolved["shard"] = config.shard and processes > 1
     stated = {f.name: getattr(config, f.name) for f in fields(Hardware) if hasattr(config, f.name)}
     return Hardware(**{**stated, **resolved})
 

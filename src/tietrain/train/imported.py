@@ -21,7 +21,6 @@ from tietrain.data.prepare import prepare
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.audit import audit_model
 from tietrain.model.hf_weights import SHARED, TIED, biases_of, from_hf
-from tietrain.runs import record as runs
 from tietrain.runs.hf_folder import CONFIG, OWN, HfFolder, Stored, read_hf_folder
 from tietrain.runs.reading import is_there
 from tietrain.train.begun import begun_record, check_begin, write_begun
@@ -91,7 +90,7 @@ def import_folder(folder: Path, words: Sequence[str], config_dirs: Sequence[str]
     record.notes = list(prepared.notes)
     log = f"imported from {folder}: {config.converted}\n"
     optimizer = build_optimizer(model, config.optim)
-    write_begun(_with_own_files(experiment), model, optimizer, TrainState(), record, log, is_start=True)
+    write_begun(experiment, model, optimizer, TrainState(), record, log, is_start=True)
     return Imported(
         directory=str(experiment.directory.absolute()),
         class_name=hf_class.name,
@@ -107,7 +106,8 @@ def _given_keys(words: Sequence[str], folder: Path) -> set[str]:
     for override in parse_overrides(words):
         key = override.key_or_group
         given.add(key)
-        if key in ("task", "task.name", "model") or (key.startswith("model.") and key != DROPOUT):
+        is_start = key == "init_from" or key.startswith("init_tables.")
+        if is_start or key in ("task", "task.name", "model") or (key.startswith("model.") and key != DROPOUT):
             raise SettingsError(str(override.input_line), f"{folder} decides it", "leave it out")
     if not any(key.partition(".")[0] == "data" for key in given):
         problem = "nothing says what text the run is to be trained and scored on"
@@ -167,12 +167,3 @@ def _with_vocabulary(config: RunConfig, folder: Path) -> RunConfig:
         for column in layout.columns[name]:
             files.setdefault(column, str(file))
     return use_given(replace(config, data=replace(config.data, vocabulary=files)), ())
-
-
-def _with_own_files(experiment: Experiment) -> Experiment:
-    """The experiment with the vocabularies of its own directory, so that nothing of the folder is needed any more."""
-    data = experiment.config.data
-    folder = experiment.directory.absolute() / runs.VOCABULARY
-    files = {stack: str(folder / f"{stack}.model") for stack in data.vocabulary_files}
-    config = replace(experiment.config, data=replace(data, vocabulary_files=files))
-    return replace(experiment, config=config, place=experiment.directory)

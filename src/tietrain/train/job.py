@@ -147,7 +147,7 @@ def _run(experiment: Experiment, record: RunRecord, team: Team | None) -> Outcom
 def _prepare(experiment: Experiment, record: RunRecord, log: Log, stop: StopRequest) -> tuple[Experiment, Prepared]:
     """Vocabularies, encoded text, plan and ledgers, in the directory too; fills the record as it goes."""
     config, directory = experiment.config, experiment.directory
-    _ = experiment.plan  # a scheme that does not fit is refused before any work
+    _ = experiment.started_tables  # what does not fit the ties, or the ties themselves, is refused before any work
     _check_before_preparing(config)
     record.fingerprints["source"] = experiment.corpus_key
     runs.write_record(directory, record)
@@ -199,6 +199,7 @@ def _train_and_score(
     from tietrain.model.audit import audit_model
     from tietrain.train.averaging import load_scored, save_average
     from tietrain.train.checkpoint import save_final
+    from tietrain.train.init_tables import start_tables
     from tietrain.train.loop import fit
     from tietrain.train.tasks import make_task
     from tietrain.train.tensorboard import add_results, final_scalars
@@ -208,12 +209,16 @@ def _train_and_score(
     task = make_task(config, prepared, team)
     record.fingerprints["batches"] = task.batches.fingerprint
     record.arm = experiment.arm(record.fingerprints)
-    with task.team.order("begin", precision=hardware.precision, same=[config_hash(config), record.arm]):
+    with task.team.order("begin", precision=hardware.precision, same=[config_hash(config), record.arm, hardware.shard]):
         task.team.wait_for_all()
     model = experiment.build_model()
     if config.init_from:
-        _start_from(Path(config.init_from).expanduser(), model, record)
-    model.to(hardware.device)
+        _start_from(config.init_from, config.data.root, model, record)
+    for note in start_tables(experiment, model):
+        record.notes.append(note)
+        log(note)
+    if not hardware.shard:
+        model.to(hardware.device)
     audits: dict[str, Any] = {"start": audit_model(model)}
     runs.write_json(directory / runs.AUDIT, audits)
     runs.write_record(directory, record)
@@ -270,19 +275,23 @@ def _machine(directory: Path) -> dict[str, Any]:
         return {}
 
 
-def _start_from(parent: Path, model: Transformer, record: RunRecord) -> None:
+def _start_from(init_from: str, root: str | None, model: Transformer, record: RunRecord) -> None:
     """Give a model the final weights of another run, which the record then names as its parent.
 
+    Args:
+        root: where the path of a vocabulary begins.
     Raises:
         SettingsError: the parent has another vocabulary or plan.
     """
     from tietrain.train.checkpoint import load_weights
 
+    parent = Path(init_from).expanduser()
     before = runs.read_record(parent)
     for name, content in record.fingerprints.items():
         if name.startswith("vocabulary") and before.fingerprints.get(name) != content:
             problem = f"its {name} has other pieces than this run's"
-            remedy = f"add data.vocabulary={parent}, or start from a run with the same text and vocabulary settings"
+            named = parent.absolute() if root else parent
+            remedy = f"give data.vocabulary={named} and the task and directions of that run, or start from a run of the same text"
             raise SettingsError(f"init_from={parent}", problem, remedy)
     load_weights(parent, model)
     record.parent = before.id

@@ -16,25 +16,18 @@ from tietrain.model.audit import audit_model, audit_optimizer
 from tietrain.model.transformer import Transformer
 from tietrain.plan.flops import length_units
 from tietrain.train.anatomy import Anatomy
-from tietrain.train.averaging import keep_weights, make_smoothed, note_evaluation, remove_unnamed, smooth
+from tietrain.train.averaging import keep_weights, make_smoothed, note_evaluation, remove_unnamed
 from tietrain.train.checkpoint import save_checkpoint
 from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import Hardware
-from tietrain.train.optim import (
-    StepSums,
-    build_optimizer,
-    fraction_spent,
-    learning_rate,
-    set_learning_rate,
-    train_step,
-    with_dropout,
-)
+from tietrain.train.learner import learner_of
+from tietrain.train.optim import StepSums, build_optimizer, fraction_spent, learning_rate, with_dropout
 from tietrain.train.probe import Probe
 from tietrain.train.resume import make_identity, resume
 from tietrain.train.state import Interval, TrainState
 from tietrain.train.stop import StopRequest
 from tietrain.train.tables import are_due, keep_tables
-from tietrain.train.tasks.task import Task, compiled_for
+from tietrain.train.tasks.task import Task
 from tietrain.train.telemetry import Telemetry
 from tietrain.train.trackers import Trackers
 
@@ -80,20 +73,19 @@ def fit(
     identity = make_identity(experiment, hardware, fingerprints)
     smoothed = make_smoothed(model, config.train)
     state = resume(directory, model, optimizer, smoothed, identity, log)
-    evaluated = smoothed or model
     audit_model(model)
-    audit_model(evaluated)
+    audit_model(smoothed or model)
     audit_optimizer(model, optimizer)
 
-    team = task.team
+    learner = learner_of(hardware)(model, optimizer, smoothed, task, hardware, config)
     budgets = config.train.budgets
     saved = state.step  # the step of the newest checkpoint
-    probe = Probe(model, task)
+    probe = Probe(model, task) if learner.is_whole else None
     anatomy = Anatomy(model, optimizer, task.loss, hardware, config.optim)
-    compute = compiled_for(config, model) if hardware.compile else model
     unread: list[StepSums] = []  # of the steps since the device was last waited for
     if config.train.keep_tables and state.step == 0:
-        keep_tables(directory, model, 0, task.batches.batch(0, 0))
+        with learner.whole("model"):
+            keep_tables(directory, model, 0, task.batches.batch(0, 0))
     with Telemetry(experiment, hardware, log, trackers) as telemetry, _settled_heap():
 
         def save() -> None:
@@ -101,7 +93,8 @@ def fit(
             if saved != state.step:
                 _read(unread, state)
                 body = {"state": state.to_json(), "metrics": telemetry.sync(), **identity}
-                save_checkpoint(directory, state.step, model, optimizer, body, smoothed)
+                with learner.whole(*learner.parts):
+                    save_checkpoint(directory, state.step, model, optimizer, body, smoothed)
                 remove_unnamed(directory)
                 saved = state.step
 
@@ -111,37 +104,24 @@ def fit(
             batch = task.batches.batch(state.epoch, state.index)
             flops = experiment.flops.training(length_units(model.shape, batch.lengths))
             state.lr = learning_rate(config.optim, fraction_spent(state.middle_of_step(batch.n_tokens, flops), budgets))
-            set_learning_rate(optimizer, state.lr)
-            seen = probe.before_step(state)
+            seen = probe.before_step(state) if probe else {}
             is_looked_at = _is_due(state.step, config.train.probe_every)
             if is_looked_at:
                 anatomy.before_step(with_dropout(batch, config.seed, state.step + 1), state.step)
             try:
-                with team.order("step", model, epoch=state.epoch, index=state.index, step=state.step + 1):
-                    sums = train_step(
-                        compute,
-                        optimizer,
-                        batch,
-                        task.loss,
-                        hardware=hardware,
-                        clip_norm=config.optim.clip_norm,
-                        seed=config.seed,
-                        step=state.step + 1,
-                        team=team,
-                    )
+                sums = learner.step(batch, epoch=state.epoch, index=state.index, step=state.step + 1, rate=state.lr)
             except PeerError:
-                save()  # what stands is whole, and the step before
+                if learner.is_whole:
+                    save()  # what stands is whole, and the step before
                 raise
-            team.pass_on_signal(stop)
-            if smoothed and config.train.ema:
-                smooth(smoothed, model, config.train.ema, state.step + 1)
+            task.team.pass_on_signal(stop)
             time.sleep(config.train.slow_step_seconds)
             unread.append(sums)
             _advance(state, batch, sums, flops, time.perf_counter() - began, task.batches.n_batches(state.epoch))
 
             if seen or is_looked_at:
                 _read(unread, state)
-            if seen:
+            if probe and seen:
                 telemetry.add_look(state, "probe", probe.after_step(seen))
             if is_looked_at:
                 telemetry.add_look(state, "anatomy", anatomy.after_step(state.grad_norm))
@@ -155,18 +135,21 @@ def fit(
                 state.interval = Interval()
             if is_last or _evaluation_is_due(config.train, state.step, before, now):
                 _read(unread, state)
-                with team.order("evaluate", evaluated):
-                    found = _evaluate(evaluated, task, state, telemetry)
+                with learner.evaluating():
+                    found = _evaluate(learner.evaluated, task, state, telemetry)
                 is_kept = note_evaluation(state, found, config.train)
             if config.train.keep_tables and are_due(before, now):
                 _read(unread, state)
-                keep_tables(directory, model, state.step, task.batches.batch(0, 0))
+                with learner.whole("model"):
+                    keep_tables(directory, model, state.step, task.batches.batch(0, 0))
             if is_last or state.step % config.train.checkpoint_every == 0:
                 save()
             if is_kept:
-                keep_weights(directory, evaluated, state)
+                with learner.whole(learner.evaluated_part):
+                    keep_weights(directory, learner.evaluated, state)
         if stop.signal is not None:
             save()
+    learner.finish()
     return state
 
 

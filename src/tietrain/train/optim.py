@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tietrain.config import OptimConfig
 from tietrain.config.training import RoleFactors
-from tietrain.data.batches.batching import Batch, split_batch
+from tietrain.data.batches.batching import Batch
 from tietrain.data.encoded import draws
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
@@ -239,11 +239,24 @@ def train_step(
         PeerError: another process is gone; the weights are those before the step.
     """
     sums, padded_tokens = add_gradients(model, with_dropout(batch, seed, step), loss, hardware, team)
+    return StepSums(update(model, optimizer, sums, clip_norm), padded_tokens)
+
+
+def update(
+    model: nn.Module, optimizer: Optimizer, sums: Tensor, clip_norm: float | None, team: Alone = ALONE
+) -> Tensor:
+    """Make one step of the gradients that are there, clipped, and forget them; none if it is not finite.
+
+    Args:
+        model: whose gradients they are. sums: of `add_gradients`. team: which holds the other gradients, if there are others.
+    Returns:
+        `StepSums.numbers`.
+    """
     optimizer.scale_gradients()
-    norm = _clip(model, clip_norm).double()
+    norm = _clip(model, clip_norm, team).double()
     optimizer.step(torch.isfinite(norm) & torch.isfinite(sums[0]))
     optimizer.zero_grad()
-    return StepSums(torch.cat([sums, norm[None]]), padded_tokens)
+    return torch.cat([sums, norm[None]])
 
 
 def add_gradients(model: Transformer, batch: Batch, loss: Loss, hardware: Hardware, team: Alone) -> tuple[Tensor, int]:
@@ -256,7 +269,7 @@ def add_gradients(model: Transformer, batch: Batch, loss: Loss, hardware: Hardwa
     """
     sums = torch.zeros(2, dtype=torch.float64, device=hardware.device)
     padded_tokens = 0
-    for part in _parts(team.share(batch), hardware.device_batch_tokens):
+    for part in team.parts(batch, hardware.device_batch_tokens):
         with hardware.autocast():
             found = loss(model, part.to(hardware.device))
         (found.objective / batch.n_tokens).backward()
@@ -265,19 +278,13 @@ def add_gradients(model: Transformer, batch: Batch, loss: Loss, hardware: Hardwa
     return sums, team.add_up(model, sums, padded_tokens)
 
 
-def _parts(batch: Batch | None, device_batch_tokens: int | None) -> list[Batch]:
-    if batch is None:
-        return []
-    return split_batch(batch, device_batch_tokens) if device_batch_tokens else [batch]
-
-
-def _clip(model: nn.Module, clip_norm: float | None) -> Tensor:
+def _clip(model: nn.Module, clip_norm: float | None, team: Alone) -> Tensor:
     """The norm of all gradients together, every parameter once; they are scaled down to clip_norm if it is larger.
 
     Source: Pascanu et al. 2013, section 3.2.
     """
     gradients: list[Tensor] = [p.grad for p in model.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
+    norm = team.whole_norm(nn.utils.get_total_norm(gradients))
     if clip_norm is not None:
         factor = (clip_norm / norm.double()).clamp(max=1).to(norm.dtype)
         if (

@@ -2,7 +2,8 @@
 
 The leader alone has a state and a directory. Its weights go out with every order, gradients and sums come back to it, and no
 other process updates, chooses or writes. So a step has the same rows, dropout and update for every number of processes,
-and a run that stopped with two of them goes on with one or three. No other module knows torch.distributed.
+and a run that stopped with two of them goes on with one or three. With hardware.shard `slices` trains in another way; no third
+module knows torch.distributed.
 """
 
 import json
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
-from tietrain.data.batches.batching import Batch, rows_of
+from tietrain.data.batches.batching import Batch, rows_of, split_batch
 from tietrain.errors import AGAIN, PeerError, SettingsError, first_line
 from tietrain.train.outcome import Outcome
 from tietrain.train.stop import StopRequest
@@ -60,9 +61,9 @@ class Alone:
     def wait_for_all(self) -> None:
         """Return when every process has come here, however long it takes to prepare its data."""
 
-    def share(self, batch: Batch) -> Batch | None:
-        """This process's rows of a batch; None if it has none."""
-        return batch
+    def parts(self, batch: Batch, device_batch_tokens: int | None) -> list[Batch]:
+        """This process's rows of a batch, in parts of at most so many padded tokens; None for one part."""
+        return split_batch(batch, device_batch_tokens) if device_batch_tokens else [batch]
 
     def deal(self, parts: Iterable[T]) -> Iterable[T]:
         """This process's of some parts."""
@@ -71,6 +72,10 @@ class Alone:
     def add_up(self, model: nn.Module, sums: Tensor, count: int) -> int:
         """Make the leader's gradients and sums those of all processes, in place; returns the sum of their counts."""
         return count
+
+    def whole_norm(self, norm: Tensor) -> Tensor:
+        """That of all gradients, of the norm of those that this process holds."""
+        return norm
 
     def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sum over all processes; its bits are those of the values if no two processes have one that is not 0."""
@@ -110,7 +115,7 @@ class Team(Alone):
         self._all_wait = True  # for the leader's next order
         self._store: Any = None
         limit = timedelta(seconds=max_wait)
-        with self._talking():
+        with self.talking():
             self._store = next(iter(rendezvous("env://", timeout=limit)))[0]
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.size, timeout=limit)
@@ -125,11 +130,14 @@ class Team(Alone):
 
     @contextmanager
     def order(self, work: str, model: nn.Module | None = None, **details: Any) -> Iterator[None]:
+        if self.rank:  # it does what the leader has ordered
+            yield
+            return
         self._all_wait = False
         self._send({"work": work, **details})
         if model is not None:
             weights = _flat([p.detach() for p in model.parameters()])
-            with self._talking():
+            with self.talking():
                 dist.broadcast(weights, 0)
         yield
         self._all_wait = True
@@ -137,13 +145,13 @@ class Team(Alone):
     def next_order(self, model: nn.Module | None = None) -> dict[str, Any]:
         """What to do next, once the leader says so; the model then has the leader's weights."""
         message = torch.empty(ORDER_BYTES, dtype=torch.uint8)
-        with self._talking():
+        with self.talking():
             dist.broadcast(message, 0, group=self._orders)
         order: dict[str, Any] = json.loads(message.numpy().tobytes())
         if model is not None and order["work"] != "end":
             owners = [p.detach() for p in model.parameters()]
             weights = _flat(owners)
-            with self._talking():
+            with self.talking():
                 dist.broadcast(weights, 0)
             torch._foreach_copy_(owners, _like(owners, weights))
         return order
@@ -160,13 +168,17 @@ class Team(Alone):
             self._store.set(FAILURE, json.dumps([self.rank, asdict(outcome), trace]))
 
     def wait_for_all(self) -> None:
-        with self._talking():
+        with self.talking():
             dist.barrier(group=self._start)
 
-    def share(self, batch: Batch) -> Batch | None:
-        if self.rank >= len(batch.tgt_in_ids):
-            return None
-        return rows_of(batch, slice(self.rank, None, self.size))
+    def parts(self, batch: Batch, device_batch_tokens: int | None) -> list[Batch]:
+        return self.parts_of(self.rank, batch, device_batch_tokens)
+
+    def parts_of(self, rank: int, batch: Batch, device_batch_tokens: int | None) -> list[Batch]:
+        """What `parts` is in the process of a rank."""
+        if rank >= len(batch.tgt_in_ids):
+            return []
+        return super().parts(rows_of(batch, slice(rank, None, self.size)), device_batch_tokens)
 
     def deal(self, parts: Iterable[T]) -> Iterable[T]:
         return islice(parts, self.rank, None, self.size)
@@ -174,20 +186,25 @@ class Team(Alone):
     def add_up(self, model: nn.Module, sums: Tensor, count: int) -> int:
         owners = list(model.parameters())
         gradients = _flat([torch.zeros_like(p) if p.grad is None else p.grad for p in owners])
-        counts = torch.tensor([count, self.stop.signal is not None])
-        with self._talking():
+        with self.talking():
             dist.reduce(gradients, 0)
             dist.reduce(sums, 0)
-            dist.reduce(counts, 0)
         for p, whole in zip(owners, _like(owners, gradients), strict=True):
             if p.grad is not None:
                 p.grad.copy_(whole)
+        return self.add_up_counts(count)
+
+    def add_up_counts(self, count: int) -> int:
+        """The sum of all processes' counts, in the leader; it learns too whether a signal came to one of them."""
+        counts = torch.tensor([count, self.stop.signal is not None])
+        with self.talking():
+            dist.reduce(counts, 0)
         total, n_signals = counts.tolist()
         self._is_signalled = n_signals > 0
         return int(total)
 
     def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        with self._talking():
+        with self.talking():
             dist.all_reduce(torch.from_numpy(values))
         return values
 
@@ -195,7 +212,7 @@ class Team(Alone):
         content = torch.frombuffer(bytearray(json.dumps(list(lines)).encode()), dtype=torch.uint8)
         sizes = torch.zeros(self.size, dtype=torch.int64)
         sizes[self.rank] = len(content)
-        with self._talking():
+        with self.talking():
             dist.all_reduce(sizes)
             padded = content.new_zeros(int(sizes.max()))
             padded[: len(content)] = content
@@ -210,18 +227,21 @@ class Team(Alone):
 
     def _send(self, order: dict[str, Any]) -> None:
         message = json.dumps(order).ljust(ORDER_BYTES).encode()
-        with self._talking():
+        with self.talking():
             dist.broadcast(torch.frombuffer(bytearray(message), dtype=torch.uint8), 0, group=self._orders)
 
     @contextmanager
-    def _talking(self) -> Iterator[None]:
+    def talking(self, *, beside_work: bool = False) -> Iterator[None]:
         """PeerError if the exchange inside breaks off; it says why, if the process that failed has told.
 
-        Nothing else belongs inside: what torch raises if the memory is full is a RuntimeError too.
+        Args:
+            beside_work: whether there is anything else inside: what torch raises if the memory is full is a RuntimeError too.
         """
         try:
             yield
         except RuntimeError as e:
+            if beside_work and not isinstance(e, dist.DistError) and "gloo" not in str(e):
+                raise
             found = None
             with suppress(RuntimeError):
                 if self._store is not None and self._store.check([FAILURE]):

@@ -25,11 +25,11 @@ from tietrain.train.state import TrainState
 N_COMPARED = 1000
 # Conditions of bit-for-bit equality: if one changes, the run continues and logs it.
 BIT_CONDITIONS = (
-    *("device", "device_name", "precision", "compile", "device_batch_tokens", "threads", "processes", "cpu_capability"),
-    *("tietrain", "torch", "python", "platform"),
+    *("device", "device_name", "precision", "compile", "device_batch_tokens", "threads", "processes", "shard"),
+    *("cpu_capability", "tietrain", "torch", "python", "platform"),
 )
 # What older versions did not record of a machine.
-UNRECORDED: dict[str, Any] = {"processes": 1}
+UNRECORDED: dict[str, Any] = {"processes": 1, "shard": False}
 
 
 def make_identity(experiment: Experiment, hardware: Hardware, fingerprints: Mapping[str, Any]) -> dict[str, Any]:

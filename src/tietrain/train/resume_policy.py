@@ -21,7 +21,7 @@ from tietrain.train.experiment import Experiment
 from tietrain.train.outcome import Outcome, valid_score
 
 # What `same_code=true` compares, of the machine a run records.
-SAME_CODE = ("tietrain", "torch", "device", "precision", "threads", "processes")
+SAME_CODE = ("tietrain", "torch", "device", "precision", "threads", "processes", "shard")
 # Exit codes of failures that come again: settings, data, divergence, bugs. A full disk or memory may have room next time.
 LASTING = (2, 3, 4, 70)
 # A bug may be gone in another version.

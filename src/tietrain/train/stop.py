@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
-# SIGHUP comes when a terminal is closed.
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+# SIGHUP comes when a terminal is closed; SIGUSR1 or SIGUSR2 before a cluster ends a job.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
 def heard() -> list[int]:

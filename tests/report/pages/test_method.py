@@ -1,7 +1,11 @@
 """The method: everything that a reviewer asks for, from the records, and nothing that the runs did not read."""
 
+from dataclasses import replace
+
 from fabricated import make_config, write_run
+from tietrain.config.model import InitTables
 from tietrain.report.arms import compare, make_arms
+from tietrain.report.differences import differing_settings
 from tietrain.report.pages.method import method_details, method_sentences, setting_groups
 from tietrain.report.verdicts import judge
 from tietrain.runs.view import MAX_TEXT, collect
@@ -37,6 +41,16 @@ def test_method_details_and_sentences_show_the_same_groups(judged):
     details = {line.partition(":")[0] for line in method_details(comparison)}
     sentences = {line.partition(":")[0] for line in method_sentences(comparison, verdicts)}
     assert set(setting_groups(comparison.arms[0].done)) <= details & sentences
+
+
+def test_method_sentences_name_files_of_vectors(tmp_path):
+    for label, content in {"none": "a" * 64, "pre_softmax": "b" * 64}.items():
+        made = make_config("lm", label, 1)
+        write_run(tmp_path, replace(made, init_tables=InitTables(input="v", contents={"input": content})))
+    (comparison,) = compare(make_arms(collect(tmp_path)))
+    text = f"Files of vectors that token tables start from (sha256): input {'a' * 12} or {'b' * 12}."
+    assert text in method_sentences(comparison, judge(comparison, tuned=False))
+    assert "init_tables.contents.input" in differing_settings(comparison)
 
 
 def test_method_sentences_name_joint_vocabularies(tmp_path):

@@ -53,7 +53,7 @@ def read_text_file(path: Path, requested: str, parser: Parser, columns: Sequence
     notes: list[str] = []
     number = n_crlf = n_texts = 0
     with open_regular(path, requested) as f, stage(f"reading {path.name}", os.fstat(f.fileno()).st_size) as now:
-        for number, raw in enumerate(_raw_lines(f, path), start=1):
+        for number, raw in enumerate(raw_lines(f, path), start=1):
             at = f"{path}:{number}"
             line = decode(raw, at)
             if number == 1 and line.startswith(BOM):
@@ -149,9 +149,9 @@ def file_sha256(path: Path, requested: str) -> str:
     return digest.hexdigest()
 
 
-def _raw_lines(f: BufferedReader, path: Path) -> Iterator[bytes]:
-    """The lines of a file with their line ends, unpacked. Lines end with LF and nothing else."""
-    left = MAX_BYTES
+def raw_lines(f: BufferedReader, path: Path, most: int = MAX_BYTES) -> Iterator[bytes]:
+    """The lines of a file with their line ends, unpacked, at most so many bytes. Lines end with LF and nothing else."""
+    left = most
     number = 0
     try:
         stream, packing = unpacked(f, path)
@@ -161,7 +161,7 @@ def _raw_lines(f: BufferedReader, path: Path) -> Iterator[bytes]:
                 check_archive(path, raw)
             left -= len(raw)
             if left < 0:
-                raise DataError(str(path), f"it holds more than {MAX_BYTES // 2**30} GiB of text", "split it")
+                raise DataError(str(path), f"it holds more than {most // 2**30} GiB of text", "split it")
             if len(raw) > MAX_LINE_BYTES:
                 problem = f"the line has more than {MAX_LINE_BYTES // 2**20} MiB"
                 raise DataError(f"{path}:{number}", problem, "break it into lines, such as: fold -s -w 4000 FILE")

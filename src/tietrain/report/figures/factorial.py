@@ -35,7 +35,7 @@ def draw_factorial(verdicts: Verdicts) -> canvas.Drawing | None:
         ax.set_title(canvas.figure_text(one.label, width=52), loc="left")
     handles = []
     for letter, (layers, tuned) in CELLS.items():
-        label = f"{letter}: {layers}" if tuned else f"{letter}: {layers}, recipe"
+        label = f"{letter}: {layers}, {'tuned' if tuned else 'recipe'}"
         style: dict[str, Any] = {"color": COLOURS[layers], "linestyle": DASHES[tuned]}
         handles.append(Line2D([], [], marker="o", markersize=4, label=label, **style))
     canvas.add_legend(figure, handles)

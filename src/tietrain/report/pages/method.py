@@ -20,6 +20,8 @@ HASH_DIGITS = 16
 UNKNOWN = "not recorded"
 # Group of settings -> how their keys begin.
 PREFIXES = {"Task": "task.", "Data": "data.", "Model": "model.", "Optimizer": "optim.", "Budget and batches": "train."}
+VECTORS = "Files of vectors that token tables start from (sha256)"
+PREFIXES[VECTORS] = "init_tables.contents."
 HASHES, WINDOWS, MACHINE = "Hashes (sha256)", "Windows of the language model", "Software and hardware"
 
 
@@ -46,7 +48,7 @@ def setting_groups(runs: Sequence[Run]) -> dict[str, Values]:
     }
     groups[WINDOWS] = _values([run.windows for run in runs])
     groups[MACHINE] = _values([run.machine for run in runs])
-    return {title: values for title, values in groups.items() if values or title != WINDOWS}
+    return {title: values for title, values in groups.items() if values or title not in (WINDOWS, VECTORS)}
 
 
 def _values(maps: Sequence[Mapping[str, Scalar]]) -> Values:
