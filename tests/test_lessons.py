@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from glob import glob
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def run_command(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     line, _, source = command.partition(" < ")
     program, *words = shlex.split(line, comments=True)
     assert program == "tietrain", command
-    words = [name for word in words for name in (sorted(glob(word)) or [word])]
+    words = [*chain.from_iterable(sorted(glob(word)) or [word] for word in words)]
     if "=" in words[0] or words[0].startswith("-"):  # it trains
         words = [*("seed=1" if word == "seed=1,2,3" else word for word in words), *FEW]
     if source:
@@ -74,7 +75,10 @@ def run_command(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 )
 def test_commands_of_a_page_run(name, tmp_path, monkeypatch, capsys, no_figures):
     monkeypatch.chdir(tmp_path)
-    run_page((DOCS / f"{name}.md").read_text(encoding="utf-8"), monkeypatch, capsys)
+    page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    run_page(page, monkeypatch, capsys)
+    named = re.findall(r"`([lm][mt]_\w+\.(?:tex|txt))`", page)
+    assert [file for file in named if not list(tmp_path.glob(f"outputs/*/report/{file}"))] == []
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ def test_max_len_leaves_pairs_out_and_counts_them(mt):
 def test_prepare_again_loads_neither_datasets_nor_the_corpus(mt):
     prepare(mt)
     code = (
-        "import sys; from tietrain.config import *; from tietrain.config.model import InitStd\n"
+        "import sys; from tietrain.config import *; from tietrain.config.model import InitStd, InitTables\n"
         "from tietrain.config.training import RoleFactors\n"
         "from tietrain.data.prepare import prepare\n"
         "from tietrain.data.description import describe\n"
