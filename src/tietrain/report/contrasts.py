@@ -8,6 +8,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,17 +145,27 @@ def contrast(
     )
 
 
-def noise(scores: Numbers, unstable: NDArray[np.bool_]) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers]:
-    """Of scores [..., A, N]: seeds, mean and variance of each arm [..., A]; the variance of one seed in all stable arms together
-    and its degrees of freedom [..., 1].
+class Noise(NamedTuple):
+    """n, mean, variance: of each arm [..., A]. pooled: variance of one seed in all stable arms together, with df_pooled degrees of
+    freedom, both [..., 1].
     """
+
+    n: NDArray[np.int64]
+    mean: Numbers
+    variance: Numbers
+    pooled: Numbers
+    df_pooled: Numbers
+
+
+def noise(scores: Numbers, unstable: NDArray[np.bool_]) -> Noise:
+    """What seeds say of the arms [..., A] that scores [..., A, N] are of."""
     n = np.isfinite(scores).sum(axis=-1)
     mean = _mean(scores)
     squares = _sum(np.square(scores - mean[..., None]))
     pools = (n >= 2) & ~unstable
     df_pooled = np.where(pools, n - 1, 0).sum(axis=-1, keepdims=True)
     pooled = np.where(pools, squares, 0.0).sum(axis=-1, keepdims=True) / np.maximum(df_pooled, 1)
-    return n, mean, squares / np.maximum(n - 1, 1), pooled, df_pooled
+    return Noise(n, mean, squares / np.maximum(n - 1, 1), pooled, df_pooled)
 
 
 def bad_seeds(scores: Numbers, sign: int) -> NDArray[np.bool_]:
