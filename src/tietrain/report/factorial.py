@@ -176,7 +176,7 @@ def _doubts(cells: dict[str, ArmVerdict]) -> Iterator[str]:
             yield f"{letter} has fewer than two seeds"
         if tuning is None or tuning.chosen is None or tuning.best != tuning.chosen:
             yield f"{letter} does not report the best point of its list"
-        elif _is_tuned(cell.arm):
+        elif letter in NEEDED and _is_tuned(cell.arm):
             for key, side in edge_keys(tuning.points, tuning.chosen).items():
                 yield f"the best point of {letter} has the {side} `{key}` of the list"
 
