@@ -22,15 +22,21 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from tietrain.cli.grid import VARIABLE, Outcomes
 from tietrain.cli.launchers import IN_CELL, has_own_cluster, n_cores, tasks_of_cell, threads_of_cell
-from tietrain.config.hydra_parts import register_launcher
+from tietrain.config.hydra_parts import (
+    HydraContext,
+    JobReturn,
+    JobStatus,
+    Launcher,
+    Singleton,
+    TaskFunction,
+    register_launcher,
+    run_job,
+    setup_globals,
+)
 from tietrain.train.devices import REMEMBERED
 from tietrain.train.stop import heard
 

@@ -24,9 +24,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.launcher import Launcher
-from hydra.types import RunMode
+from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 
@@ -38,15 +39,23 @@ from tietrain.errors import SettingsError
 __all__ = [
     "ChoiceSweep",
     "GlobalHydra",
+    "HydraContext",
+    "JobReturn",
+    "JobStatus",
+    "Launcher",
     "Override",
     "OverridesParser",
     "RunMode",
+    "Singleton",
+    "TaskFunction",
     "add_folders",
     "apart",
     "cells_composed_once",
     "parse_flags",
     "register_launcher",
     "register_sources",
+    "run_job",
+    "setup_globals",
     "split_sweep",
     "typed",
 ]
