@@ -68,7 +68,21 @@ def search(
     batch_tokens: int | None = None,
     stack: str | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
-    """Row and best hypotheses of every row, as its batch is done; they do not depend on the batches.
+    """Row and best hypotheses of every row, see `search_batches`."""
+    for found in search_batches(model, sources, prefixes, limits, settings, batch_tokens, stack):
+        yield from found
+
+
+def search_batches(
+    model: Transformer,
+    sources: Sources | None,
+    prefixes: Sequence[Pieces],
+    limits: Sequence[int],
+    settings: Search,
+    batch_tokens: int | None = None,
+    stack: str | None = None,
+) -> Iterator[list[tuple[int, list[Hypothesis]]]]:
+    """Row and best hypotheses of the rows of each batch, as it is done; they do not depend on the batches.
 
     Args:
         sources: what is read; None for a language model.
@@ -92,7 +106,7 @@ def search(
             with model.keeping(kept):
                 memory = None if sources is None else _read(model, sources, batch, stack)
                 found = search_batch(model, memory, start, limit, settings)
-            yield from zip(map(int, batch), found, strict=True)
+            yield list(zip(map(int, batch), found, strict=True))
 
 
 @torch.inference_mode()

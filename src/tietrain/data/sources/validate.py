@@ -149,8 +149,9 @@ def file_sha256(path: Path, requested: str) -> str:
     return digest.hexdigest()
 
 
-def raw_lines(f: BufferedReader, path: Path, most: int = MAX_BYTES) -> Iterator[bytes]:
+def raw_lines(f: BufferedReader, path: Path, most: int | None = None) -> Iterator[bytes]:
     """The lines of a file with their line ends, unpacked, at most so many bytes. Lines end with LF and nothing else."""
+    most = MAX_BYTES if most is None else most
     left = most
     number = 0
     try:
