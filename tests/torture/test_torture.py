@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "torture.py"
 
 
+@pytest.mark.slow  # a minute: CI runs it by itself
 def test_torture_loses_nothing():
     command = [sys.executable, str(SCRIPT), "--short", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
