@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -69,7 +70,9 @@ def our_decoder(config: RunConfig) -> Decoder:
 
     def decode(sources: Sources) -> None:
         found = search(model, read(sources), [[]] * len(sources), [N_TOKENS] * len(sources), Search(beam=BEAM))
-        assert {len(hypotheses[0].pieces) for _, hypotheses in found} == {N_TOKENS - 1}  # and the end mark
+        assert {len(hypotheses[0].pieces) for _, hypotheses in chain.from_iterable(found)} == {
+            N_TOKENS - 1
+        }  # and the end mark
 
     return decode
 

@@ -17,7 +17,7 @@ SOURCES = [[4, 9, 4, 7, 12, 5, 6], [5], [20, 21], [11, 11, 11, 4], [8, 7, 6, 5, 
 def found(model, sources, settings, *, prefixes=None, limits=None, batch_tokens=None):
     n = len(sources or prefixes)
     rows = search(model, sources and read(sources), prefixes or [[]] * n, limits or [12] * n, settings, batch_tokens)
-    by_row = dict(rows)
+    by_row = dict(itertools.chain.from_iterable(rows))
     return [by_row[i] for i in range(n)]
 
 

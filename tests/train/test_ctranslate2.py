@@ -1,5 +1,7 @@
 """A translation model is the same in CTranslate2, where it is installed: greedy output, of the folder that is exported."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,7 @@ def test_translation_is_the_same_in_ctranslate2(tmp_path, name):
     export_run(run, CT2, checkpoint="final")
     n_pieces = min(stack.vocab_size for stack in model.shape.stacks)
     rows = EncodedLines.of(np.random.default_rng(1).integers(4, n_pieces, (4, 9)))
-    found = dict(search(model, Sources({"encoder": rows}, None), [[]] * 4, [LIMIT] * 4, Search()))
+    found = dict(chain.from_iterable(search(model, Sources({"encoder": rows}, None), [[]] * 4, [LIMIT] * 4, Search())))
     source, target = (load_vocabulary(run / CT2 / f"{stack}.model").pieces for stack in ("encoder", "decoder"))
     translator = ctranslate2.Translator(str(run / CT2), compute_type="float32", intra_threads=1)
     there = translator.translate_batch(

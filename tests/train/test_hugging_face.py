@@ -52,7 +52,7 @@ def test_model_is_the_same_in_transformers_and_back(place, name):
         if words[0] == "task=lm":
             here = model.logits(model(None, ids))
             logits = there(input_ids=ids).logits
-            ((_, (best,)),) = search(model, None, [ids[0].tolist()], [LIMIT], Search())
+            (((_, (best,)),),) = search(model, None, [ids[0].tolist()], [LIMIT], Search())
             prompt = torch.cat((torch.tensor([[3]]), ids[:1]), dim=1)
             written = there.generate(input_ids=prompt, max_new_tokens=LIMIT - 1, do_sample=False)[0, 1:].tolist()
         else:
@@ -60,7 +60,7 @@ def test_model_is_the_same_in_transformers_and_back(place, name):
             here = model.logits(model({"encoder": source}, ids))
             logits = there(input_ids=source, attention_mask=source.ne(0), decoder_input_ids=ids).logits
             sources = Sources({"encoder": EncodedLines.of(source[:1].numpy())}, None)
-            ((_, (best,)),) = search(model, sources, [[]], [LIMIT], Search())
+            (((_, (best,)),),) = search(model, sources, [[]], [LIMIT], Search())
             read = torch.cat((source[:1], torch.tensor([[3]])), dim=1)
             written = there.generate(input_ids=read, max_new_tokens=LIMIT - 1, do_sample=False)[0, 1:].tolist()
     torch.testing.assert_close(logits, here, rtol=0, atol=1e-5)

@@ -168,7 +168,7 @@ def read_model(path: Path) -> ModelFile:
     """What the file of a vocabulary says of itself, without the libraries, which a bad file could bring down.
 
     Raises:
-        DataError: it is no vocabulary, or it treats text or ids as tietrain does not.
+        DataError: it is not a vocabulary, or it treats text or ids as tietrain does not.
     """
     if is_folder(path):
         raise DataError(str(path), "it is a folder", "name a file of it")

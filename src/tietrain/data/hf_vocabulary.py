@@ -38,7 +38,7 @@ class TokenizerVocabulary(Vocabulary):
     Args:
         model: the content of the file. Its padding, truncation and dropout are not used.
     Raises:
-        ValueError: it is no such tokenizer. SettingsError: the library is not installed.
+        ValueError: it is not such a tokenizer. SettingsError: the library is not installed.
     """
 
     def __init__(self, model: bytes, tags: Sequence[str] = ()):

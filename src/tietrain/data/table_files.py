@@ -83,7 +83,7 @@ def read_table_file(path: Path, sha256: str, vocabularies: Iterable[Vocabulary])
     Args:
         sha256: of its bytes, by which the run is known; or, of a file that a run has kept, of the file it was made of.
     Raises:
-        DataError: it has changed, or it is no such file. StorageError: the system refuses to read it.
+        DataError: it has changed, or it is not such a file. StorageError: the system refuses to read it.
     """
     with stage(f"reading {path.name}"):
         if path.parent.name == runs.INIT_TABLES and is_there(_beside(path)):

@@ -67,20 +67,6 @@ def search(
     settings: Search,
     batch_tokens: int | None = None,
     stack: str | None = None,
-) -> Iterator[tuple[int, list[Hypothesis]]]:
-    """Row and best hypotheses of every row, see `search_batches`."""
-    for found in search_batches(model, sources, prefixes, limits, settings, batch_tokens, stack):
-        yield from found
-
-
-def search_batches(
-    model: Transformer,
-    sources: Sources | None,
-    prefixes: Sequence[Pieces],
-    limits: Sequence[int],
-    settings: Search,
-    batch_tokens: int | None = None,
-    stack: str | None = None,
 ) -> Iterator[list[tuple[int, list[Hypothesis]]]]:
     """Row and best hypotheses of the rows of each batch, as it is done; they do not depend on the batches.
 

@@ -109,23 +109,25 @@ def read_words(directory: Path, words_of: WordsOf) -> tuple[list[Purity], list[A
                 if len(words.classes) > NEIGHBOURS:
                     purities += _purities(arm, stack, last, words.classes)
                 if words.exchangeable and all(f"{stack}.contexts" in tables for tables in last.values()):
-                    agreements.append(_agreement(arm, stack, last, words))
+                    agreements += _agreements(arm, stack, last, words)
     return purities, agreements
 
 
-def _agreement(arm: Arm, stack: str, last: Mapping[int, Mapping[str, Table]], words: Words) -> Agreement:
+def _agreements(arm: Arm, stack: str, last: Mapping[int, Mapping[str, Table]], words: Words) -> list[Agreement]:
     known = {*words.exchangeable}
     of_class = [
         pair
         for pair in combinations(sorted(words.classes), 2)
         if words.classes[pair[0]] == words.classes[pair[1]] and pair not in known and pair[::-1] not in known
     ]
+    if not of_class:
+        return []
     means = []
     for pairs in (words.exchangeable, of_class):
         of_seeds = [agreement(t[f"{stack}.output"], t[f"{stack}.contexts"], pairs) for t in last.values()]
         means.append(fmean(of_seeds))
     role = "tied" if _is_tied(arm, stack) else "output"
-    return Agreement(arm.task, arm.name, stack, role, means[0], means[1], len(words.exchangeable))
+    return [Agreement(arm.task, arm.name, stack, role, means[0], means[1], len(words.exchangeable))]
 
 
 def _purities(arm: Arm, stack: str, last: Mapping[int, Mapping[str, Table]], known: Mapping[int, str]) -> list[Purity]:

@@ -128,7 +128,7 @@ class SavedRun:
         ids = [piece for line in whole for piece in (*line, EOS_ID)] + last
         if isinstance(settings, Search):
             self._check_positions(f"--length {length}", 1 + len(ids) + length)
-            ((_, found),) = search(self.model, None, [ids], [length], settings)
+            (((_, found),),) = search(self.model, None, [ids], [length], settings)
             return [self._text(hypothesis.pieces) for hypothesis in found]
         window = clip_length(self.config.model, self.config.task.window)
         drawn: list[list[int]] = []

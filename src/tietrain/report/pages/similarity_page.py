@@ -32,7 +32,7 @@ WORD_CLASSES = (
 EXCHANGEABLE = (
     "Synonyms in the same form may stand for each other in every context, so their scores should rise and fall together: correlation "
     "of the scores of two words over the contexts of one batch, each less the mean of all words, at the end of training. Mean over "
-    "pairs and seeds; beside it pairs of one class that are no synonyms."
+    "pairs and seeds; beside it pairs of one class that are not synonyms."
 )
 
 
