@@ -25,7 +25,7 @@ from tietrain.cli.registry import say_unread
 from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, only_swept, parse_overrides, to_run_config
 from tietrain.config.hydra_errors import hydra_error
-from tietrain.config.hydra_parts import RunMode, cells_composed_once, split_sweep, typed
+from tietrain.config.hydra_parts import RunMode, split_sweep, typed
 from tietrain.errors import SettingsError, TietrainError, eprint, system_refusal
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import check_study, held, make_own_folder, scratch
@@ -181,7 +181,7 @@ def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> in
     with scratch(study or Path(tempfile.gettempdir()), "grid") as folder:
         outcomes = Outcomes(folder)
         try:
-            with launchers.passing_on_signals(outcomes.stopped) if study else nullcontext(), cells_composed_once():
+            with launchers.passing_on_signals(outcomes.stopped) if study else nullcontext():
                 app()
         except (HydraException, OmegaConfBaseException, YAMLError) as e:
             raise hydra_error(e, words) from None
