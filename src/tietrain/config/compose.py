@@ -56,7 +56,8 @@ def register_schema() -> None:
     Files of the user are looked at before Hydra reads them, and choices of tying may have options.
     """
     OmegaConf.clear_resolver("oc.env")  # a secret would end up in the configuration that a run writes down
-    ConfigStore.instance().store(name="tietrain_schema", node=RunConfig)
+    if "tietrain_schema.yaml" not in ConfigStore.instance().repo:
+        ConfigStore.instance().store(name="tietrain_schema", node=RunConfig)
     register_sources()
 
 

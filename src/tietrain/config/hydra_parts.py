@@ -18,7 +18,7 @@ from hydra._internal.core_plugins import (
     structured_config_source,
 )
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.defaults_list import DefaultsList, Overrides
+from hydra._internal.defaults_list import DefaultsList, Overrides, create_defaults_list
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.default_element import ResultDefault
@@ -174,16 +174,16 @@ def composed_once() -> Iterator[None]:
 
     Inside, files must stay as they are.
     """
-    find, merge = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
+    merge = ConfigLoaderImpl._compose_config_from_defaults_list
     lists: dict[tuple[str, ...], DefaultsList] = {}
     merged: dict[tuple[str, ...], DictConfig] = {}
 
-    def create_defaults_list(repo: IConfigRepository, overrides_list: list[Override], **how: Any) -> DefaultsList:
+    def find(repo: IConfigRepository, overrides_list: list[Override], **how: Any) -> DefaultsList:
         values = Overrides(repo, overrides_list).config_overrides
         choices = [str(override.input_line) for override in overrides_list if override not in values]
         key = (str(repo.get_sources()), str(how), *choices)
         if key not in lists:
-            lists[key] = find(repo=repo, overrides_list=overrides_list, **how)
+            lists[key] = create_defaults_list(repo=repo, overrides_list=overrides_list, **how)
         return replace(lists[key], config_overrides=values)
 
     def compose(loader: ConfigLoaderImpl, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
@@ -192,12 +192,12 @@ def composed_once() -> Iterator[None]:
             merged[key] = merge(loader, defaults, repo)
         return copy.deepcopy(merged[key])  # Hydra enters the values
 
-    config_loader_impl.create_defaults_list = create_defaults_list  # type: ignore[assignment]
+    config_loader_impl.create_defaults_list = find  # type: ignore[attr-defined, assignment]
     ConfigLoaderImpl._compose_config_from_defaults_list = compose  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        config_loader_impl.create_defaults_list = find
+        config_loader_impl.create_defaults_list = create_defaults_list  # type: ignore[attr-defined]
         ConfigLoaderImpl._compose_config_from_defaults_list = merge  # type: ignore[method-assign]
 
 
