@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from tietrain.config import RunConfig
 from tietrain.config.data import MODES
@@ -30,6 +30,7 @@ from tietrain.config.hydra_parts import (
     RunMode,
     add_folders,
     apart,
+    get_omega_conf_dumper,
     register_sources,
     typed,
 )
@@ -194,7 +195,7 @@ def initialized(overrides: Sequence[str], config_dirs: Sequence[str]) -> Iterato
         with ours(), initialize_config_module(CONF, version_base="1.3"):
             add_folders(config_dirs)
             yield
-    except (HydraException, OmegaConfBaseException, YAMLError) as e:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as e:
         raise hydra_error(e, overrides) from None
 
 
@@ -321,4 +322,5 @@ def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
 
 def config_yaml(config: RunConfig) -> str:
     """The whole resolved configuration as YAML, for `config.yaml` of a run directory."""
-    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
+    body = dataclasses.asdict(config)
+    return str(yaml.dump(body, Dumper=get_omega_conf_dumper(), allow_unicode=True, sort_keys=False))

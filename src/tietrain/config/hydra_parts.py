@@ -33,6 +33,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.basecontainer import BaseContainer
 
 from tietrain.config.keys import ALL, unknown_flag
@@ -55,6 +56,7 @@ __all__ = [
     "add_folders",
     "apart",
     "composed_once",
+    "get_omega_conf_dumper",
     "parse_flags",
     "register_launcher",
     "register_sources",
