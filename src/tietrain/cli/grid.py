@@ -211,9 +211,6 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     outcomes = Outcomes()
     devices.show_hidden()
     launchers.join_tasks(HydraConfig.get())
-    if launchers.in_worker():
-        launchers.ignore_signals()
-        launchers.end_with_grid(outcomes.path.parent)
     if outcomes.stopped.exists():
         return None
     with launchers.IN_CELL, launchers.requeued():
@@ -236,10 +233,6 @@ def _run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     except Exception as e:
         Outcomes().add(_refused(cfg, e, words))
         return None
-    except KeyboardInterrupt:
-        if launchers.in_worker():
-            return None  # if a worker raises, joblib kills the others while they save
-        raise
 
 
 def _run(config: RunConfig) -> Outcome:

@@ -146,7 +146,7 @@ def _refuse_late_command(words: list[str]) -> None:
 
 def _run_hydra(argv: list[str]) -> int:
     """Run an experiment or a grid, or let Hydra print help, a configuration or completions."""
-    from tietrain.cli import grid, ray_launcher
+    from tietrain.cli import grid, ray_launcher, side_by_side
     from tietrain.config import compose
     from tietrain.config.hydra_parts import composed_once, parse_flags
 
@@ -169,6 +169,7 @@ def _run_hydra(argv: list[str]) -> int:
     if flags.config_dir:
         compose.check_config_dir(flags.config_dir)
     compose.register_schema()
+    side_by_side.register()
     ray_launcher.register()
     study = None
     with composed_once():

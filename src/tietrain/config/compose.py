@@ -27,7 +27,9 @@ from tietrain.config.hydra_parts import (
     GlobalHydra,
     Override,
     OverridesParser,
+    Plugins,
     RunMode,
+    SideBySideConf,
     add_folders,
     apart,
     get_omega_conf_dumper,
@@ -59,6 +61,8 @@ def register_schema() -> None:
     OmegaConf.clear_resolver("oc.env")  # a secret would end up in the configuration that a run writes down
     if "tietrain_schema.yaml" not in ConfigStore.instance().repo:
         ConfigStore.instance().store(name="tietrain_schema", node=RunConfig)
+        Plugins.instance()  # looks for plugins, which bring launchers: this one takes the place of one of them
+        ConfigStore.instance().store(group="hydra/launcher", name="joblib", node=SideBySideConf, provider="tietrain")
     register_sources()
 
 

@@ -5,7 +5,7 @@ import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -32,7 +32,7 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.basecontainer import BaseContainer
 
@@ -50,11 +50,14 @@ __all__ = [
     "Launcher",
     "Override",
     "OverridesParser",
+    "Plugins",
     "RunMode",
+    "SideBySideConf",
     "Singleton",
     "TaskFunction",
     "add_folders",
     "apart",
+    "compose_cell_of_grid",
     "composed_once",
     "get_omega_conf_dumper",
     "parse_flags",
@@ -159,6 +162,25 @@ def register_launcher(launcher: type[Launcher]) -> str:
     name = f"hydra_plugins.{launcher.__module__}.{launcher.__name__}"
     Plugins.instance().class_name_to_class[name] = launcher
     return name
+
+
+@dataclass
+class SideBySideConf:
+    """What can be set of the launcher `joblib`, ours in the place of Hydra's. n_jobs: cells at once; null is as many as cores."""
+
+    _target_: str = "hydra_plugins.tietrain.cli.side_by_side.SideBySide"
+    n_jobs: int | None = None
+
+
+def compose_cell_of_grid(
+    context: HydraContext, common: DictConfig, overrides: Sequence[str], number: int
+) -> DictConfig:
+    """The configuration of a cell, for `run_job`. number: its place in the grid, from 0."""
+    cell = context.config_loader.load_sweep_config(common, list(overrides))
+    with open_dict(cell):
+        cell.hydra.job.id = f"{cell.hydra.job.name}_{number}"
+        cell.hydra.job.num = number
+    return cell
 
 
 def add_folders(folders: Iterable[str]) -> None:
