@@ -85,6 +85,6 @@ def _wait_for_one(running: list[BaseProcess]) -> list[BaseProcess]:
     outcomes = Outcomes()
     for process in running:
         if process.exitcode and not outcomes.stopped.exists():
-            problem = f"its process ended with {process.exitcode}; the same grid continues it"
-            outcomes.add(Outcome(process.name, "failed", 1, problem))
+            problem = f"{process.name}: its process was lost ({process.exitcode}); the same command continues it"
+            outcomes.add(Outcome("", "failed", 1, problem))
     return [process for process in running if process.exitcode is None]
