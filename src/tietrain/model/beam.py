@@ -204,7 +204,8 @@ class _Beams:
 
 def _log_probs(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probability of the end mark, [B, W], and of every piece that continues, [B, W, V]."""
-    log_probs = logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    log_probs = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    torch.log_softmax(log_probs, dim=-1, out=log_probs)
     ends = log_probs[..., EOS_ID].clone()
     for piece in (PAD_ID, BOS_ID, EOS_ID):
         log_probs[..., piece] = -torch.inf
