@@ -105,7 +105,9 @@ class SavedRun:
             forced = [_known(vocabulary, f"prefix of line {first_line + row}", prefixes[row]) for row in rows]
         for i, (row, n_read) in enumerate(zip(rows, sources.longest.tolist() if rows else [], strict=True)):
             self._check_positions(f"line {first_line + row}", max(n_read, len(forced[i]) if forced else 0) + 2)
-        found = translations(self.model, self.config, vocabulary, sources, stack, settings, forced, batch_tokens, self.kept)
+        found = translations(
+            self.model, self.config, vocabulary, sources, stack, settings, forced, batch_tokens, self.kept
+        )
         for i, hypotheses in found:
             yield rows[i], hypotheses
 
