@@ -1,4 +1,4 @@
-"""Which GPU a run has: one of its own while there is a free one, whatever started it. Loads torch when it is called."""
+"""Which GPU a run has: one of its own, or its share of one, if any is free, whatever started it. Loads torch when it is called."""
 
 import os
 import tempfile
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def show_hidden() -> None:
 def leased(hardware: "Hardware", log: Callable[[str], None], *, waits: bool) -> Iterator["Hardware"]:
     """The hardware; of GPUs, with the first that it may use and no other run of this user on this host holds.
 
-    The lease is the kernel's lock on a folder in the system's folder for temporary files, so it ends with its process.
+    With hardware.runs_per_gpu=n it is the first that fewer than n hold: no GPU has two runs before each has one. The lease is the kernel's lock on a folder in the system's folder for temporary files, so it ends with its process.
 
     Args:
         waits: whether a run that may use any GPU waits for a free one, as cells of a grid do; others share one.
@@ -52,19 +53,21 @@ def leased(hardware: "Hardware", log: Callable[[str], None], *, waits: bool) -> 
             named = hardware.device.index
             names = gpus()
             allowed = list(range(len(names))) if named is None else [named]
-            index = _hold_free(lease, {i: names[i] for i in allowed}, log, waits and named is None)
+            allowed_names = {i: names[i] for i in allowed}
+            index = _hold_free(lease, allowed_names, hardware.runs_per_gpu, log, waits and named is None)
             hardware = replace(hardware, device=torch.device("cuda", index))
             torch.cuda.set_device(hardware.device)
         yield hardware
 
 
-def _hold_free(lease: ExitStack, names: Mapping[int, str], log: Callable[[str], None], waits: bool) -> int:
-    """Index of the first GPU that is free, which stays held as long as the lease is entered."""
+def _hold_free(lease: ExitStack, names: Mapping[int, str], n_runs: int, log: Callable[[str], None], waits: bool) -> int:
+    """Index of the first GPU with a free one of its n_runs places, which stays held as long as the lease is entered."""
+    folder = Path(tempfile.gettempdir(), f"tietrain-gpus-{os.getuid()}")
     has_said = False
     while True:
-        for index, name in names.items():
+        for place, index in product(range(n_runs), names):
             with suppress(LockedError):
-                lease.enter_context(held(Path(tempfile.gettempdir(), f"tietrain-gpus-{os.getuid()}", name)))
+                lease.enter_context(held(folder / (f"{names[index]}-{place}" if place else names[index])))
                 return index
         if not waits:
             first = next(iter(names))

@@ -26,6 +26,7 @@ class Hardware:
     """The resolved hardware of a run; `notes` are worth telling the user."""
 
     device: torch.device
+    runs_per_gpu: int
     precision: str
     compile: bool
     threads: int
