@@ -5,8 +5,9 @@
 
 lm: GPT-2 124M at 1,024 tokens beside a loop by hand and transformers. mt: the base model of Vaswani et al. 2017 on pairs of
 like lengths. shared: one layer read twelve times, and the same without sharing. cells: several small runs at once on one
-device, as with hardware.runs_per_gpu. decode: beam search. idle: with and without what keeps a GPU busy. A line that cannot be run says why. `of peak` is the ledger's FLOPs over --peak, 989 for an H100
-or H200 in bf16; `graphs` is how many torch compiled. --tiny makes everything small, to try the script on a CPU.
+device, as with hardware.runs_per_gpu. decode: beam search. idle: with and without what keeps a GPU busy. A line that cannot
+be run says why. `of peak` is the ledger's FLOPs over --peak, 989 for an H100 or H200 in bf16; `graphs` is how many torch
+compiled. --tiny makes everything small, to try the script on a CPU.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class HardwareConfig:
     runs_per_gpu: int = setting(1, when("hardware.device", "auto", "cuda"), ge=1, identity=False, absent=1)
     """How many runs may share one GPU; give all runs of a host the same number. Small models leave most of a GPU idle."""
     precision: str = setting("auto", choices=("auto", "fp32", "tf32", "bf16"), at_eval=True)
-    """Numbers of a step; tf32: products of a GPU with factors of 11 bits; auto is bf16 if the device computes it fast, and
+    """Numbers of a step; tf32: float32 with the products of a GPU in TF32; auto is bf16 if the device computes it fast, and
     what it became in a study stays."""
     compile: bool = setting(False, identity=False, at_eval=True)
     """Whether model and loss are compiled, as one graph."""

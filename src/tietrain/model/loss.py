@@ -152,8 +152,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             if grads is not None:
                 slope = _slope(log_probs, wanted, smoothing, n_pieces)
                 _add_gradients(grads, chunk, slope, rows[chunk].to(factor.dtype), factor)
-        ctx.grads = grads
-        ctx.n_pieces = n_pieces
+        if grads is not None:
+            of_rows, of_weight, of_bias = grads
+            ctx.grads = of_rows, of_weight[:n_pieces], of_bias
         objective = (1 - smoothing) * nll + smoothing * spread
         ctx.mark_non_differentiable(nll)
         return objective.to(wide), nll
@@ -161,9 +162,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_objective: Tensor, _grad_nll: Tensor) -> tuple[Tensor | None, ...]:
-        of_rows, of_weight, of_bias = ctx.grads
-        grads = of_rows, of_weight[: ctx.n_pieces], of_bias
-        return *(None if g is None else g * grad_objective.to(g.dtype) for g in grads), None, None, None
+        rows, weight, bias = (None if g is None else g * grad_objective.to(g.dtype) for g in ctx.grads)
+        return rows, weight, bias, None, None, None
 
 
 def _slope(log_probs: Tensor, wanted: Tensor, smoothing: float, n_pieces: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which GPU a run has: one of its own, or its share of one, if any is free, whatever started it. Loads torch when it is called."""
+"""Which GPU a run has: a free one or a share of one, whatever started it. Loads torch when it is called."""
 
 import os
 import tempfile
@@ -41,7 +41,8 @@ def show_hidden() -> None:
 def leased(hardware: "Hardware", log: Callable[[str], None], *, waits: bool) -> Iterator["Hardware"]:
     """The hardware; of GPUs, with the first that it may use and no other run of this user on this host holds.
 
-    With hardware.runs_per_gpu=n it is the first that fewer than n hold: no GPU has two runs before each has one. The lease is the kernel's lock on a folder in the system's folder for temporary files, so it ends with its process.
+    With hardware.runs_per_gpu=n it is the first of which fewer than n have a place; none gets two runs before each has one.
+    The lease is the kernel's lock on a folder in the system's folder for temporary files, so it ends with its process.
 
     Args:
         waits: whether a run that may use any GPU waits for a free one, as cells of a grid do; others share one.
@@ -52,9 +53,8 @@ def leased(hardware: "Hardware", log: Callable[[str], None], *, waits: bool) -> 
         if hardware.device.type == "cuda":
             named = hardware.device.index
             names = gpus()
-            allowed = list(range(len(names))) if named is None else [named]
-            allowed_names = {i: names[i] for i in allowed}
-            index = _hold_free(lease, allowed_names, hardware.runs_per_gpu, log, waits and named is None)
+            allowed = {i: name for i, name in enumerate(names) if named in (None, i)}
+            index = _hold_free(lease, allowed, hardware.runs_per_gpu, log, waits and named is None)
             hardware = replace(hardware, device=torch.device("cuda", index))
             torch.cuda.set_device(hardware.device)
         yield hardware

@@ -56,8 +56,9 @@ def outcome_of_error(error: BaseException, experiment: Experiment) -> Outcome:
         state = megabytes(memory_of(experiment.plan, experiment.config).training)
         problem = f"{tokens} tokens at once do not fit beside parameters, gradients and optimizer state ({state})"
         remedy = f"`{resume} hardware.device_batch_tokens={max(1, tokens // 2)}` continues it with smaller parts"
-        others = f"; up to {n} runs share its GPU (hardware.runs_per_gpu)" if (n := hardware.runs_per_gpu) > 1 else ""
-        message = f"out of memory: {problem}{others}; {remedy}; if the state alone does not fit, choose a smaller model, or several processes with hardware.shard=true"
+        if hardware.runs_per_gpu > 1:
+            problem += f"; up to {hardware.runs_per_gpu} runs share a GPU (hardware.runs_per_gpu)"
+        message = f"out of memory: {problem}; {remedy}; if the state alone does not fit, choose a smaller model, or several processes with hardware.shard=true"
         return Outcome(str(directory), "failed", 7, message)
     what = f"{type(error).__name__}: {error} (see {directory / runs.LOG})"
     return Outcome(str(directory), "failed", 70, f"internal error, a bug in tietrain: {what}")
