@@ -1,12 +1,13 @@
 """What a GPU reaches: one command of less than ten minutes, for whoever has one. No GPU has run it yet.
 
-    python scripts/bench_gpu.py [lm] [mt] [shared] [cells] [decode]
+    python scripts/bench_gpu.py [lm] [mt] [shared] [cells] [decode] [idle]
         [--device cuda] [--peak TFLOPS] [--minutes N] [--seconds N] [--tiny]
 
 lm: GPT-2 124M at 1,024 tokens beside a loop by hand and transformers. mt: the base model of Vaswani et al. 2017 on pairs of
 like lengths. shared: one layer read twelve times, and the same without sharing. cells: several small runs at once on one
-device. decode: beam search. A line that cannot be run says why. `of peak` is the ledger's FLOPs over --peak, 989 for an H100
-or H200 in bf16; `graphs` is how many torch compiled. --tiny makes everything small, to try the script on a CPU.
+device, as with hardware.runs_per_gpu. decode: beam search. idle: with and without what keeps a GPU busy. A line that cannot
+be run says why. `of peak` is the ledger's FLOPs over --peak, 989 for an H100 or H200 in bf16; `graphs` is how many torch
+compiled. --tiny makes everything small, to try the script on a CPU.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,7 @@ from tietrain.data.batches.batching import Batch
 from tietrain.data.batches.pairs import MtBatches, Pairs, Sources, TrainingPairs
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.tokenizer import EOS_ID, PAD_ID
+from tietrain.model import loss
 from tietrain.model.beam import Search, search
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
@@ -190,10 +192,12 @@ def our_step(config: RunConfig) -> Callable[[Batch], object]:
     optimizer = build_optimizer(model, config.optim)
     compute = compiled_for(config, model) if hardware.compile else model
 
-    def loss(model: Transformer, batch: Batch) -> LossSum:
+    def objective(model: Transformer, batch: Batch) -> LossSum:
         return batch_loss(model, batch, config.task.label_smoothing)
 
-    return lambda batch: train_step(compute, optimizer, batch, loss, hardware=hardware, clip_norm=1.0, seed=1, step=1)
+    return lambda batch: train_step(
+        compute, optimizer, batch, objective, hardware=hardware, clip_norm=1.0, seed=1, step=1
+    )
 
 
 def random_pairs(config: RunConfig) -> Callable[[int], Batch]:
@@ -318,11 +322,11 @@ def batched(bench: Bench, n: int) -> Work:
     parameters, _ = stack_module_state(models)
     optimizer = torch.optim.AdamW(parameters.values(), lr=1e-3, fused=True)
 
-    def loss(own: dict[str, Tensor], ids: Tensor, targets: Tensor) -> Tensor:
+    def objective(own: dict[str, Tensor], ids: Tensor, targets: Tensor) -> Tensor:
         logits = functional_call(models[0], own, (None, ids))
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD_ID)
 
-    gradients = vmap(grad(loss), in_dims=(0, None, None))
+    gradients = vmap(grad(objective), in_dims=(0, None, None))
 
     def step(batch: Batch) -> None:
         batch = batch.to(bench.device)
@@ -377,6 +381,32 @@ def bench_decode(bench: Bench) -> None:
     bench.line("transformers, eager", transformers)
 
 
+def bench_idle(bench: Bench) -> None:
+    """Lines of a short language model, with and without what would keep a GPU idle."""
+    for name, settings, context in (
+        ("compiled", ["hardware.compile=true"], nullcontext()),
+        ("compiled, vocabulary as it is", ["hardware.compile=true"], unpadded()),
+        ("compiled, dropout 0.1", ["hardware.compile=true", "model.dropout=0.1"], nullcontext()),
+        ("eager", [], nullcontext()),
+        ("eager, vocabulary as it is", [], unpadded()),
+        ("eager, dropout 0.1", ["model.dropout=0.1"], nullcontext()),
+        ("eager, fp32", ["hardware.precision=fp32"], nullcontext()),
+        ("eager, tf32", ["hardware.precision=tf32"], nullcontext()),
+    ):
+        config = bench.config([*GPT2, "model.n_layers=2"], *settings)
+        with context:
+            bench.line(name, lambda c=config: counted(c, random_lm_batches(c), our_step(c)))
+
+
+@contextmanager
+def unpadded() -> Iterator[None]:
+    """Inside, the output product has the columns of the vocabulary alone."""
+    before = loss.DEVICE_COLUMNS
+    loss.DEVICE_COLUMNS = 1
+    yield
+    loss.DEVICE_COLUMNS = before
+
+
 PARTS: dict[str, tuple[str, Callable[[Bench], None]]] = {
     "lm": (
         "GPT-2 124M, windows of 1,024 tokens",
@@ -386,6 +416,7 @@ PARTS: dict[str, tuple[str, Callable[[Bench], None]]] = {
     "shared": ("GPT-2 124M with twelve layers of its own, and with one", bench_shared),
     "cells": ("small runs at once, d_model 256 x 4, eager", bench_cells),
     "decode": (f"beam {BEAM}, 32 tokens for each of 512 sentences, base model", bench_decode),
+    "idle": ("GPT-2 with two layers; columns of logits, dropout, precision", bench_idle),
 }
 
 

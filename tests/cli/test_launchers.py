@@ -275,10 +275,16 @@ def test_grid_of_cells_of_two_processes_that_is_killed_goes_on(start, launcher):
 
 
 @pytest.mark.parametrize(
-    ("in_cluster", "device", "requested", "gpus"),
-    [(8, "auto", None, 1), (8, "cpu", None, 0), (0, "auto", None, 0), (8, "auto", 2, 2)],
+    ("in_cluster", "device", "sharing", "requested", "gpus"),
+    [
+        (8, "auto", 1, None, 1),
+        (8, "auto", 4, None, 0.25),
+        (8, "cpu", 1, None, 0),
+        (0, "auto", 1, None, 0),
+        (8, "auto", 1, 2, 2),
+    ],
 )
-def test_ray_is_asked_for_the_cores_and_gpus_of_each_process(monkeypatch, in_cluster, device, requested, gpus):
+def test_ray_is_asked_for_the_cores_and_gpus_of_each_process(monkeypatch, in_cluster, device, sharing, requested, gpus):
     monkeypatch.setenv(grid.VARIABLE, "outcomes.jsonl")
     tasks, groups = [], []
 
@@ -290,7 +296,7 @@ def test_ray_is_asked_for_the_cores_and_gpus_of_each_process(monkeypatch, in_clu
     util = SimpleNamespace(placement_group=lambda *args, **kept: groups.append(args), scheduling_strategies=strategies)
     ray = SimpleNamespace(cluster_resources=lambda: {"GPU": in_cluster}, remote=remote, util=util)
     settings = {"launcher": {"tasks_per_node": 2}, "runtime": {"choices": {"hydra/launcher": "ray"}}}
-    cell = OmegaConf.create({"hydra": settings, "hardware": {"device": device, "threads": 3}})
+    cell = OmegaConf.create({"hydra": settings, "hardware": {"device": device, "threads": 3, "runs_per_gpu": sharing}})
     launcher = RayLauncher(None, 2, requested)
     launcher.setup(hydra_context=None, task_function=None, config=None)
     launcher._begin(ray, cell)

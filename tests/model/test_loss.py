@@ -1,12 +1,16 @@
 """The chunked loss against PyTorch's own, value and gradient, in every precision it runs in."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tietrain.data.tokenizer import PAD_ID
 from tietrain.model import loss
-from tietrain.model.loss import token_loss
+from tietrain.model.loss import token_loss, token_nats
 from tiny_models import build
 
 V, D = 23, 16
@@ -35,9 +39,11 @@ def reference(model, hidden, targets, smoothing):
     return F.cross_entropy(logits, targets.flatten(), ignore_index=PAD_ID, label_smoothing=smoothing, reduction="sum")
 
 
+@pytest.mark.parametrize("columns", [1, 64])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_token_loss_and_gradient_equal_cross_entropy(bias, smoothing):
+def test_token_loss_and_gradient_equal_cross_entropy(monkeypatch, columns, bias, smoothing):
+    monkeypatch.setattr(loss, "COLUMNS", {"cpu": columns})
     model, hidden, targets = case(bias=bias)
     leaves = [hidden, *(p for p in model.output_weights() if p is not None)]
     mine = token_loss(model, hidden, targets, smoothing)
@@ -48,6 +54,41 @@ def test_token_loss_and_gradient_equal_cross_entropy(bias, smoothing):
     grads = torch.autograd.grad(mine.objective / 7, leaves)
     for grad, right in zip(grads, torch.autograd.grad(wanted / 7, leaves), strict=True):
         torch.testing.assert_close(grad, right, rtol=1e-10, atol=1e-12)
+
+
+def test_token_nats_do_not_depend_on_the_columns_of_a_product(monkeypatch):
+    model, hidden, targets = case(bias=True)
+    plain = token_nats(model, hidden, targets)
+    monkeypatch.setattr(loss, "COLUMNS", {"cpu": 64})
+    torch.testing.assert_close(token_nats(model, hidden, targets), plain, rtol=1e-12, atol=0)
+
+
+class Passes(TorchDispatchMode):
+    """Notes the operators inside that read or write the logits of a chunk: all n V, among n W columns."""
+
+    OF_FEW = ("aten.slice.", "aten.t.", "aten.detach.", "aten.new_full.", "aten.gather.", "aten.scatter_add_.")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        shapes = {tuple(t.shape) for t in tree_leaves((args, found)) if isinstance(t, torch.Tensor)}
+        if shapes & {(40, V), (40, 64), (64, 40)} and not str(func).startswith(self.OF_FEW):
+            self.seen.append(str(func).split(".")[1])
+        return found
+
+
+def test_device_passes_over_padded_logits_so_often(monkeypatch):
+    """V becomes a multiple of 64, and two more passes are of smoothing. Compiled, all between the products are one."""
+    monkeypatch.setattr(loss, "_product_dtype", lambda rows: torch.bfloat16)
+    monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
+    weight, rows = torch.empty(V, D, device="meta"), torch.empty(40, D, device="meta")
+    targets = torch.empty(40, dtype=torch.int64, device="meta")
+    with Passes() as passes:
+        loss._ChunkedCrossEntropy.apply(rows, weight, None, targets, 0.1, True)
+    assert passes.seen == ["mm", "_to_copy", "_log_softmax", "mean", "exp_", "sub_", "_to_copy", "mm", "mm"]
 
 
 def test_token_loss_gradcheck():

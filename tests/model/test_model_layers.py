@@ -277,7 +277,7 @@ def test_dropout_drops_the_same_when_compiled(backend):
 
     torch.compiler.reset()  # sizes seen before would be variables, and overflow shows in loops of fixed length
     compiled = torch.compile(drop, backend=backend, fullgraph=True)
-    for rows, length in ((32, 256), (5, 33)):
+    for rows, length, width in ((32, 256, 256), (5, 33, 7)):
         seeds = torch.arange(rows, dtype=torch.int32) - 2
-        x = torch.ones(rows, length, 256)
+        x = torch.ones(rows, length, width)
         assert torch.equal(compiled(x, seeds), drop(x, seeds))

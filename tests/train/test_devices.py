@@ -90,6 +90,42 @@ def test_cells_at_once_share_no_gpu_also_if_one_dies(two_gpus, tmp_path):
     assert sorted(one.exitcode for one in cells) == [0, 0, 0, 0, 0, 3]
 
 
+def test_runs_share_a_gpu_once_each_gpu_has_one(two_gpus):
+    said = []
+    with ExitStack() as stack:
+        runs = [leased(resolve(device="cuda", runs_per_gpu=2), said.append, waits=False) for _ in range(5)]
+        found = [stack.enter_context(run).device.index for run in runs[:4]]
+        assert found == [0, 1, 0, 1] and not said
+        assert stack.enter_context(runs[4]).device.index == 0
+        assert "hold every GPU" in said[0]
+    with leased(resolve(device="cuda:1", runs_per_gpu=2), said.append, waits=True) as named:
+        assert named.device.index == 1
+    with pytest.raises(SettingsError, match="at least 1"):
+        HardwareConfig(runs_per_gpu=0)
+
+
+def test_no_more_cells_at_once_than_may_share_a_gpu(two_gpus):
+    in_use = [FORK.Value("i", 0) for _ in range(2)]
+    together = FORK.Barrier(4)
+
+    def cell() -> None:
+        with leased(resolve(device="cuda", runs_per_gpu=2), lambda line: None, waits=True) as found:
+            mine = in_use[found.device.index]
+            with mine:
+                mine.value += 1
+                assert mine.value <= 2
+            together.wait(60)  # four cells are there at one time, two on each
+            with mine:
+                mine.value -= 1
+
+    cells = [FORK.Process(target=cell) for _ in range(8)]
+    for one in cells:
+        one.start()
+    for one in cells:
+        one.join(60)
+    assert [one.exitcode for one in cells] == [0] * 8
+
+
 @pytest.mark.parametrize("before", ["1,2", None])
 def test_cell_sees_the_gpus_that_its_launcher_hid(monkeypatch, before):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

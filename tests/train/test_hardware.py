@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from tietrain.config.compose import compose_config
 from tietrain.errors import SettingsError
 from tietrain.train import hardware
 from tietrain.train.hardware import resolve_hardware
+from tietrain.train.optim import build_optimizer, train_step
+from tiny_run import RandomTask, build_model, tiny_config
 
 FAST_BF16 = hardware.FAST_BF16  # the suite sets another
 
@@ -42,6 +45,33 @@ def test_precision_auto_of_a_cpu_is_bf16_where_that_is_fast(monkeypatch, feature
 def test_autocast_of_bf16_on_a_cpu():
     with resolve_hardware(HardwareConfig(device="cpu", precision="bf16")).autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+def test_tf32_is_that_of_a_gpu_and_of_steps_alone(monkeypatch):
+    for requested, settled in (("tf32", None), ("auto", "tf32")):
+        with pytest.raises(SettingsError, match=f"hardware.precision={requested}: this device has no TF32"):
+            resolve_hardware(HardwareConfig(device="cpu", precision=requested), settled)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda: True)
+    found = resolve_hardware(HardwareConfig(device="cuda", precision="tf32"))
+    monkeypatch.undo()
+    config = tiny_config()
+    model, task = build_model(config), RandomTask(config)
+    seen = []
+
+    def loss(model, batch):
+        summed = task.loss(model, batch)
+        seen.append(torch.get_float32_matmul_precision())
+        summed.objective.register_hook(lambda _: seen.append(torch.get_float32_matmul_precision()))
+        return summed
+
+    for precision in ("fp32", "tf32"):
+        hardware = replace(found, device=torch.device("cpu"), precision=precision)
+        options = {"hardware": hardware, "clip_norm": 1.0, "seed": 1, "step": 1}
+        train_step(model, build_optimizer(model, config.optim), task.batches.batch(0, 0), loss, **options)
+    assert seen == ["highest", "highest", "high", "high"]
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.parametrize(("features", "n_notes"), [({"avx2": True}, 1), ({"avx512_bf16": True}, 0), ({}, 1)])

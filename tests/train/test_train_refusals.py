@@ -78,6 +78,8 @@ def test_outcomes_of_errors(tmp_path, golden):
     for error in errors:
         outcome = outcome_of_error(error, experiment)
         said[type(error).__name__] = f"{outcome.status} [{outcome.exit_code}] {outcome.message}"
+    shared = experiment_in(tmp_path, tiny_config(hardware={"runs_per_gpu": 4}))
+    said["MemoryError of a shared GPU"] = outcome_of_error(MemoryError(), shared).message
     golden("train_outcomes", {name: text.replace(str(tmp_path), "DIR") for name, text in said.items()})
 
 

@@ -48,8 +48,10 @@ class Watch(TorchDispatchMode):
         elif on_device and self._waits(name, tensors):
             self._note(name)
             return self._stand_in(name, tensors)
-        elif on_device and any(t.device != META and t.ndim for t in tensors):
+        elif on_device and any(t.device != META and (t.ndim or "_fused_" in name) for t in tensors):
             self._note(f"{name} mixes devices")
+        if name.startswith("aten._fused_sgd_."):  # meta tensors have no rule for it; it changes its arguments alone
+            return None
         return func(*args, **kwargs)
 
     def _waits(self, name: str, tensors: list[Tensor]) -> bool:
@@ -79,7 +81,8 @@ def no_autocast(monkeypatch):
 
 def on_meta(task: str, tying: str, name: str):
     """A step's model, optimizer, task and hardware on a device that has no numbers."""
-    config = tiny_config(tying, task, hardware={"device_batch_tokens": 20}, optim={"name": name, "clip_norm": 0.1})
+    optim = {"name": name, "clip_norm": 0.1, "momentum": 0.9 if name == "sgd" else 0.0}
+    config = tiny_config(tying, task, hardware={"device_batch_tokens": 20}, optim=optim)
     model = build_model(config).to(META)
     hardware = replace(resolve_hardware(config.hardware), device=META)
     return model, build_optimizer(model, config.optim), RandomTask(config), hardware
@@ -89,6 +92,7 @@ def on_meta(task: str, tying: str, name: str):
     ("task", "tying", "name"),
     [
         ("lm", "pre_softmax", "adam"),
+        ("lm", "pre_softmax", "sgd"),
         ("mt", "cross_layer", "adamw"),
         pytest.param("lm", "none", "adamw", marks=pytest.mark.slow),
         pytest.param("mt", "three_way", "adamw", marks=pytest.mark.slow),
@@ -151,6 +155,7 @@ def test_sampling_waits_no_more_for_more_tokens():
         lambda x: torch.ones(3).to(META),
         lambda x: torch.ones(3) + x,
         lambda x: torch._foreach_add_([x.sum()], x.sum()),
+        lambda x: sgd(x, found_inf=torch.zeros(())),
     ],
 )
 def test_watch_sees_what_waits(waits):
@@ -159,4 +164,11 @@ def test_watch_sees_what_waits(waits):
     assert watch.seen
     with Watch() as watch:
         torch.ones(3).to(META, non_blocking=True) * torch.tensor(2.0) + torch.empty(3, device=META)
+        sgd(torch.empty(3, device=META), found_inf=torch.zeros((), device=META))
     assert not watch.seen
+
+
+def sgd(x: Tensor, **options: Tensor) -> None:
+    """A step of the fused kernel."""
+    plain = {"weight_decay": 0.0, "momentum": 0.0, "lr": 0.1, "dampening": 0.0}
+    torch._fused_sgd_([x], [x], [], **plain, nesterov=False, maximize=False, is_first_step=False, **options)

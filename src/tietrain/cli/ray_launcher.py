@@ -47,7 +47,8 @@ class RayConf:
     """What can be set of the launcher.
 
     address: of a running cluster; null is what RAY_ADDRESS names, else a cluster on this host alone, for this grid.
-    tasks_per_node: processes of a cell. gpus_per_task: of each; null is 1 if the cluster has any and the cell may use it.
+    tasks_per_node: processes of a cell. gpus_per_task: of each; null is 1 / hardware.runs_per_gpu if the cluster
+        has any and the cell may use it.
     """
 
     _target_: str
@@ -103,9 +104,10 @@ class RayLauncher(Launcher):
     def _begin(self, ray: Any, cell: DictConfig) -> list[tuple[Any, Any]]:
         """Ask Ray for the processes of a cell: each as a task and the group whose cores and GPU it will use."""
         size = tasks_of_cell(cell.hydra)
-        gpus = self._gpus
+        gpus: float | None = self._gpus
         if gpus is None:
-            gpus = int(cell.hardware.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0)
+            has_any = cell.hardware.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+            gpus = has_any / cell.hardware.runs_per_gpu
         needed = {"num_cpus": threads_of_cell(cell.hydra, cell.hardware.threads), "num_gpus": gpus}
         bundle = {"CPU": needed["num_cpus"], **({"GPU": gpus} if gpus else {})}
         group = ray.util.placement_group([bundle] * size, strategy="STRICT_PACK")

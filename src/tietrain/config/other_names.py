@@ -39,7 +39,7 @@ _SETTINGS = {
         "gradient_accumulation_steps accum_count grad_accum accumulate_grad_batches update_freq accumulation"
     ),
     "hardware.device": "gpu_ids device_map gpus n_gpus num_gpus cuda use_cuda accelerator",
-    "hardware.precision": "bfloat16 fp16 bf16 amp mixed_precision dtype half autocast",
+    "hardware.precision": "bfloat16 fp16 bf16 tf32 allow_tf32 amp mixed_precision dtype half autocast",
     "hardware.threads": "num_workers n_threads num_threads workers cpus",
     "model": "arch model_name model_name_or_path",
     "model.max_len": "max_position_embeddings",

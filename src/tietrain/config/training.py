@@ -153,8 +153,11 @@ class HardwareConfig:
     """Device; cuda:3 is cuda with hardware.gpu=3."""
     gpu: Optional[int] = setting(None, when("hardware.device", "auto", "cuda"), ge=0, identity=False, absent=None)
     """Which of the GPUs that the process sees; null takes the first that no other run holds."""
-    precision: str = setting("auto", choices=("auto", "fp32", "bf16"), at_eval=True)
-    """Numbers of the forward pass; auto is bf16 if the device computes it fast, and what it became in a study stays."""
+    runs_per_gpu: int = setting(1, when("hardware.device", "auto", "cuda"), ge=1, identity=False, absent=1)
+    """How many runs may share one GPU; give all runs of a host the same number. Small models leave most of a GPU idle."""
+    precision: str = setting("auto", choices=("auto", "fp32", "tf32", "bf16"), at_eval=True)
+    """Numbers of a step; tf32: float32 with the products of a GPU in TF32; auto is bf16 if the device computes it fast, and
+    what it became in a study stays."""
     compile: bool = setting(False, identity=False, at_eval=True)
     """Whether model and loss are compiled, as one graph."""
     device_batch_tokens: Optional[int] = setting(None, ge=1, identity=False, at_eval=True)

@@ -249,6 +249,17 @@ _operator = torch.library.custom_op("tietrain::hash32", _hash32, mutates_args=()
 _operator.register_fake(torch.empty_like)
 
 
+def _hash32_in_a_loop(x: Tensor) -> Tensor:
+    """The same for the compiler, which makes one loop of it and of what stands around it: no number here overflows."""
+    h = x.long() & 0xFFFFFFFF
+    h = h ^ (h >> 16)
+    h = h * 0x7FEB352D & 0xFFFFFFFF
+    h = h ^ (h >> 15)
+    h = h * (0x846CA68B - 2**32) & 0xFFFFFFFF
+    h = h ^ (h >> 16)
+    return h.int()
+
+
 def token_seeds(row_seeds: Tensor, positions: Tensor) -> Tensor:
     """One int32 seed for every token, [B, T], of its row's seed [B] and its position [T]."""
     return hash32(row_seeds[:, None] ^ hash32(positions.int()))
@@ -269,10 +280,15 @@ def dropout(x: Tensor, rate: float, seeds: Tensor, place: int) -> Tensor:
     """
     n_dropped = round(rate * 2**16)
     width = x.shape[-1]
-    keys = hash32(seeds ^ place)  # [B, T]
     # Pairs are hashed before they meet the key, so two keys never give runs of the same bits side by side.
     pairs = hash32(torch.arange((width + 1) // 2, dtype=torch.int32, device=x.device))  # [D / 2]
-    bits = hash32(keys[..., None] ^ pairs).view(torch.int16)[..., :width]  # [B, T, D]
+    if torch.compiler.is_compiling():  # a view as other numbers would end the loop
+        column = torch.arange(width, device=x.device)
+        keys = _hash32_in_a_loop(seeds ^ place)  # [B, T]
+        bits = (_hash32_in_a_loop(keys[..., None] ^ pairs[column // 2]) >> column % 2 * 16).short()  # [B, T, D]
+    else:
+        keys = hash32(seeds ^ place)
+        bits = hash32(keys[..., None] ^ pairs).view(torch.int16)[..., :width]
     # As bytes: a product of floats and booleans is twice as slow. The scale is not a tensor, so bfloat16 does not round it.
     kept: Tensor = (bits >= n_dropped - 2**15).view(torch.uint8)
     return x * (2**16 / (2**16 - n_dropped)) * kept

@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tietrain.data.tokenizer import PAD_ID
 from tietrain.model.transformer import Transformer
 
-# Of hidden rows [N, D], table [V, D] and bias [V].
+# Of hidden rows [N, D], table [W, D] and bias [V].
 Gradients = tuple[Tensor, Tensor, Tensor | None]
 # Logits of one chunk: 8 MB in float32 where caches are small, 512 MB where launching kernels is what costs.
 CHUNK_LOGITS = {"cpu": 2**21}
 DEVICE_CHUNK_LOGITS = 2**27
+# What the number W of columns of a chunk is a multiple of: tensor cores read whole tiles.
+COLUMNS = {"cpu": 1}
+DEVICE_COLUMNS = 64
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ def token_nats(
         hidden, tgt_out_ids, stack, n_tokens: as in `token_loss`.
     """
     rows, targets, places = _real_rows(hidden, tgt_out_ids, n_tokens)
-    chunks = _log_prob_chunks(model.output_side(rows, stack), *model.output_weights(stack))
+    weight, bias = model.output_weights(stack)
+    chunks = _log_prob_chunks(model.output_side(rows, stack), _factor(weight, rows), bias, len(weight))
     found = [-log_probs.gather(1, targets[chunk, None]).squeeze(1).double() for chunk, log_probs in chunks]
     nats = torch.zeros(tgt_out_ids.numel(), dtype=torch.float64, device=hidden.device)
     nats[places] = torch.cat(found)
@@ -87,18 +92,29 @@ def _real_rows(hidden: Tensor, tgt_out_ids: Tensor, n_tokens: int | None) -> tup
     return rows.index_select(0, real), targets.index_select(0, real), real
 
 
-def _log_prob_chunks(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
-    """Chunks of rows with their log-probabilities, in float32 or better; the product in the autocast type."""
-    device, dtype = rows.device.type, _product_dtype(rows)
-    step = max(64, CHUNK_LOGITS.get(device, DEVICE_CHUNK_LOGITS) // len(weight))
-    table = weight.to(dtype).t()
+def _factor(weight: Tensor, rows: Tensor) -> Tensor:
+    """The table in the type of its products with rows, and rows of zeros up to a multiple of COLUMNS: [V, D] -> [W, D]."""
+    n_missing = -len(weight) % COLUMNS.get(rows.device.type, DEVICE_COLUMNS)
+    factor = weight.to(_product_dtype(rows))
+    return F.pad(factor, (0, 0, 0, n_missing)) if n_missing else factor
+
+
+def _log_prob_chunks(
+    rows: Tensor, factor: Tensor, bias: Tensor | None, n_pieces: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Chunks of rows with their log-probabilities [n, W], in float32 or better; -inf of what is no piece."""
+    device, dtype = rows.device.type, factor.dtype
+    step = max(64, CHUNK_LOGITS.get(device, DEVICE_CHUNK_LOGITS) // len(factor))
     start = 0
     while start < len(rows):  # a range would make a compiled graph one of this number of rows
         chunk = slice(start, start + step)
         with torch.autocast(device, enabled=False):
-            logits = rows[chunk].to(dtype) @ table  # [n, V]
+            logits = rows[chunk].to(dtype) @ factor.t()  # [n, W]
         logits = logits.to(torch.promote_types(dtype, torch.float32))
-        yield chunk, torch.log_softmax(logits if bias is None else logits.add_(bias), dim=-1)
+        if bias is not None:
+            logits[:, :n_pieces].add_(bias)
+        logits[:, n_pieces:].fill_(-torch.inf)
+        yield chunk, torch.log_softmax(logits, dim=-1)
         start += step
 
 
@@ -121,22 +137,24 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         with_gradient: bool,
     ) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(rows.dtype, torch.float32)
+        factor, n_pieces = _factor(weight, rows), len(weight)
         grads: Gradients | None = None
         if with_gradient:
-            grads = torch.empty_like(rows), torch.zeros_like(weight), None if bias is None else torch.zeros_like(bias)
-        product_dtype = _product_dtype(rows)
-        factor = weight.to(product_dtype)
+            of_bias = None if bias is None else torch.zeros_like(bias)
+            grads = torch.empty_like(rows), weight.new_zeros(factor.shape), of_bias
         nll = torch.zeros((), dtype=torch.float64, device=rows.device)
         spread = torch.zeros_like(nll)
-        for chunk, log_probs in _log_prob_chunks(rows, weight, bias):
+        for chunk, log_probs in _log_prob_chunks(rows, factor, bias, n_pieces):
             wanted = targets[chunk, None]
             nll -= log_probs.gather(1, wanted).double().sum()
             if smoothing:
-                spread -= log_probs.mean(dim=1).double().sum()
+                spread -= log_probs[:, :n_pieces].mean(dim=1).double().sum()
             if grads is not None:
-                slope = _slope(log_probs, wanted, smoothing)
-                _add_gradients(grads, chunk, slope, rows[chunk].to(product_dtype), factor)
-        ctx.grads = grads
+                slope = _slope(log_probs, wanted, smoothing, n_pieces)
+                _add_gradients(grads, chunk, slope, rows[chunk].to(factor.dtype), factor)
+        if grads is not None:
+            of_rows, of_weight, of_bias = grads
+            ctx.grads = of_rows, of_weight[:n_pieces], of_bias
         objective = (1 - smoothing) * nll + smoothing * spread
         ctx.mark_non_differentiable(nll)
         return objective.to(wide), nll
@@ -148,18 +166,21 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return rows, weight, bias, None, None, None
 
 
-def _slope(log_probs: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
+def _slope(log_probs: Tensor, wanted: Tensor, smoothing: float, n_pieces: int) -> Tensor:
     """Gradient of the objective in the logits, in the memory of log_probs: softmax less the smoothed target."""
+    if torch.compiler.is_compiling():  # which makes one pass of this, and not of a scatter
+        is_wanted = torch.arange(log_probs.shape[1], device=log_probs.device) == wanted  # [n, W]
+        return log_probs.exp() - is_wanted * (1 - smoothing) - smoothing / n_pieces
     slope = log_probs.exp_()
     slope.scatter_add_(1, wanted, slope.new_full((), smoothing - 1).expand(wanted.shape))
-    return slope.sub_(smoothing / slope.shape[1]) if smoothing else slope
+    return slope.sub_(smoothing / n_pieces) if smoothing else slope
 
 
 def _add_gradients(grads: Gradients, chunk: slice, slope: Tensor, rows: Tensor, weight: Tensor) -> None:
     """Add one chunk's share of the gradients of rows, table and bias."""
     of_rows, of_weight, of_bias = grads
     if of_bias is not None:
-        of_bias += slope.sum(dim=0)
+        of_bias += slope.sum(dim=0)[: len(of_bias)]
     slope = slope.to(rows.dtype)
     with torch.autocast(rows.device.type, enabled=False):
         of_rows[chunk] = slope @ weight

@@ -129,9 +129,11 @@ def gradients_by_slot(
     summed = {slot: torch.zeros_like(tensor) for slot, tensor in own.items()}
     parts = split_batch(batch, hardware.device_batch_tokens) if hardware.device_batch_tokens else [batch]
     for part in parts:
-        with model.apart(own), hardware.autocast():
-            objective = loss(model, part.to(hardware.device)).objective / n_tokens
-        for slot, found in zip(own, torch.autograd.grad(objective, [*own.values()], allow_unused=True), strict=True):
+        with model.apart(own), hardware.products():
+            with hardware.autocast():
+                objective = loss(model, part.to(hardware.device)).objective / n_tokens
+            gradients = torch.autograd.grad(objective, [*own.values()], allow_unused=True)
+        for slot, found in zip(own, gradients, strict=True):
             if found is not None:
                 summed[slot] += found
     return summed

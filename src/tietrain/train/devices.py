@@ -1,4 +1,4 @@
-"""Which GPU a run has: one of its own while there is a free one, whatever started it. Loads torch when it is called."""
+"""Which GPU a run has: a free one or a share of one, whatever started it. Loads torch when it is called."""
 
 import os
 import tempfile
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ def show_hidden() -> None:
 def leased(hardware: "Hardware", log: Callable[[str], None], *, waits: bool) -> Iterator["Hardware"]:
     """The hardware; of GPUs, with the first that it may use and no other run of this user on this host holds.
 
+    With hardware.runs_per_gpu=n it is the first of which fewer than n have a place; none gets two runs before each has one.
     The lease is the kernel's lock on a folder in the system's folder for temporary files, so it ends with its process.
 
     Args:
@@ -51,20 +53,21 @@ def leased(hardware: "Hardware", log: Callable[[str], None], *, waits: bool) -> 
         if hardware.device.type == "cuda":
             named = hardware.device.index
             names = gpus()
-            allowed = list(range(len(names))) if named is None else [named]
-            index = _hold_free(lease, {i: names[i] for i in allowed}, log, waits and named is None)
+            allowed = {i: name for i, name in enumerate(names) if named in (None, i)}
+            index = _hold_free(lease, allowed, hardware.runs_per_gpu, log, waits and named is None)
             hardware = replace(hardware, device=torch.device("cuda", index))
             torch.cuda.set_device(hardware.device)
         yield hardware
 
 
-def _hold_free(lease: ExitStack, names: Mapping[int, str], log: Callable[[str], None], waits: bool) -> int:
-    """Index of the first GPU that is free, which stays held as long as the lease is entered."""
+def _hold_free(lease: ExitStack, names: Mapping[int, str], n_runs: int, log: Callable[[str], None], waits: bool) -> int:
+    """Index of the first GPU with a free one of its n_runs places, which stays held as long as the lease is entered."""
+    folder = Path(tempfile.gettempdir(), f"tietrain-gpus-{os.getuid()}")
     has_said = False
     while True:
-        for index, name in names.items():
+        for place, index in product(range(n_runs), names):
             with suppress(LockedError):
-                lease.enter_context(held(Path(tempfile.gettempdir(), f"tietrain-gpus-{os.getuid()}", name)))
+                lease.enter_context(held(folder / (f"{names[index]}-{place}" if place else names[index])))
                 return index
         if not waits:
             first = next(iter(names))

@@ -3,7 +3,8 @@
 import ctypes
 import os
 import platform
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class Hardware:
     """The resolved hardware of a run; `notes` are worth telling the user."""
 
     device: torch.device
+    runs_per_gpu: int
     precision: str
     compile: bool
     threads: int
@@ -41,9 +43,22 @@ class Hardware:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Matmuls in bf16 inside, if that is the precision; parameters stay fp32."""
-        if self.precision == "fp32":
+        if self.precision != "bf16":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    @contextmanager
+    def products(self) -> Iterator[None]:
+        """Float32 matmuls, forward and backward, with TF32 factors inside, if that is the precision."""
+        if self.precision != "tf32":
+            yield
+            return
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
 
     def describe(self) -> dict[str, Any]:
         """What decides bits and speed, for `run.json`: equal descriptions give equal bits on a CPU."""
@@ -90,7 +105,7 @@ def resolve_hardware(config: HardwareConfig, settled: str | None = None) -> Hard
     Args:
         settled: what auto became before, in this run or another one of its study; None if nothing did.
     Raises:
-        SettingsError: there is no such GPU.
+        SettingsError: there is no such GPU, or the device has no TF32.
     """
     processes = int(os.environ.get("WORLD_SIZE", 1))
     device = _device(config, processes)
@@ -131,13 +146,16 @@ def _device(config: HardwareConfig, processes: int) -> torch.device:
 
 
 def _precision(requested: str, device: torch.device, settled: str | None) -> tuple[str, tuple[str, ...]]:
-    """fp32 or bf16, with a note if the choice is unlikely to pay off."""
+    """fp32, tf32 or bf16, with a note if the choice is unlikely to pay off."""
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         fast = any(torch.cpu.get_capabilities().get(name) for name in FAST_BF16)
     best = "bf16" if fast else "fp32"
     chosen = (settled or best) if requested == "auto" else requested
+    if chosen == "tf32" and (device.type == "cpu" or not torch.cuda.is_tf32_supported()):
+        problem = "this device has no TF32" + ", in which other runs of the study were computed" * (requested == "auto")
+        raise SettingsError(f"hardware.precision={requested}", problem, "choose fp32 or bf16")
     notes = []
     if requested == "auto" and chosen != best:
         notes.append(

@@ -245,11 +245,11 @@ def _train_and_score(
 
 
 def _check_before_preparing(config: RunConfig) -> None:
-    """SettingsError if there is no such device, no run to start from, or no such metric."""
+    """SettingsError if there is no such device, or none of its precision, no run to start from, or no such metric."""
     if config.task.name == "mt":
         for name in filter(is_foreign, config.task.metrics):
             find_metric(name)
-    if config.hardware.device == "cuda":
+    if config.hardware.device == "cuda" or config.hardware.precision == "tf32":
         from tietrain.train.hardware import resolve_hardware
 
         resolve_hardware(config.hardware)

@@ -270,9 +270,10 @@ def add_gradients(model: Transformer, batch: Batch, loss: Loss, hardware: Hardwa
     sums = torch.zeros(2, dtype=torch.float64, device=hardware.device)
     padded_tokens = 0
     for part in team.parts(batch, hardware.device_batch_tokens):
-        with hardware.autocast():
-            found = loss(model, part.to(hardware.device))
-        (found.objective / batch.n_tokens).backward()
+        with hardware.products():
+            with hardware.autocast():
+                found = loss(model, part.to(hardware.device))
+            (found.objective / batch.n_tokens).backward()
         sums += torch.stack([found.objective.detach().double(), found.nll])
         padded_tokens += part.padded_tokens
     return sums, team.add_up(model, sums, padded_tokens)

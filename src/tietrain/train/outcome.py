@@ -51,10 +51,13 @@ def outcome_of_error(error: BaseException, experiment: Experiment) -> Outcome:
         or type(error).__name__ == "OutOfMemoryError"
         or "can't allocate memory" in str(error)  # torch's CPU allocator has no type of its own
     ):
-        tokens = experiment.config.hardware.device_batch_tokens or experiment.config.train.batch_tokens
+        hardware = experiment.config.hardware
+        tokens = hardware.device_batch_tokens or experiment.config.train.batch_tokens
         state = megabytes(memory_of(experiment.plan, experiment.config).training)
         problem = f"{tokens} tokens at once do not fit beside parameters, gradients and optimizer state ({state})"
         remedy = f"`{resume} hardware.device_batch_tokens={max(1, tokens // 2)}` continues it with smaller parts"
+        if hardware.runs_per_gpu > 1:
+            problem += f"; up to {hardware.runs_per_gpu} runs share a GPU (hardware.runs_per_gpu)"
         message = f"out of memory: {problem}; {remedy}; if the state alone does not fit, choose a smaller model, or several processes with hardware.shard=true"
         return Outcome(str(directory), "failed", 7, message)
     what = f"{type(error).__name__}: {error} (see {directory / runs.LOG})"
