@@ -18,6 +18,7 @@ from tietrain.data.sources.foreign_files import foreign_sha256
 from tietrain.data.sources.hub import hub_key, load_hub
 from tietrain.data.sources.stdlib_docs import load_stdlib_docs, stdlib_key
 from tietrain.data.sources.validate import file_sha256, lines_sha256
+from tietrain.data.sources.xor_strings import RULES_VERSION, load_xor_strings
 from tietrain.data.stored_lines import StoredLines, chunks
 from tietrain.errors import DataError, SettingsError
 from tietrain.plan.installed import is_foreign
@@ -84,6 +85,8 @@ def _corpus_key(data: DataConfig, task: str) -> str:
         key["files"] = hub_key(data)
     elif data.format == "stdlib_docs":
         key["files"] = stdlib_key()
+    elif data.format == "xor":
+        key["files"] = [RULES_VERSION, data.meanings, data.seed]
     else:
         files = split_files(data, task)
 
@@ -143,6 +146,8 @@ def _load(data: DataConfig, task: str) -> Corpus:
         corpus = load_parquet(data, task, root)
     elif data.format == "stdlib_docs":
         corpus = load_stdlib_docs(data, task)
+    elif data.format == "xor":
+        corpus = load_xor_strings(data, task)
     elif data.format == "hub":
         with in_use(root), stage(f"loading {data.dataset}"):
             corpus = load_hub(data, task, root / "datasets" / corpus_key(data, task)[:16], root)
