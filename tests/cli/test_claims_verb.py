@@ -98,7 +98,7 @@ def test_claim_on_another_text_is_another_finding(tietrain_cli, monkeypatch, tmp
     ran = tietrain_cli("claim", "output_dominates", *words, "--to", "kept")
     assert ran.code == 0
     own, other = commands
-    assert (own[0], own[:1] + words) == ("experiment=claims_table", other[:3])
+    assert (own, other[:3]) == (["experiment=claims_table"], [*own, *words])
     text = other[3].removeprefix("study=claims_table_")
     assert text.startswith("grammar-") and ran.out.startswith(f"output_dominates.{text}: ")
     pages = {path.name: path.read_text() for path in (tmp_path / "kept").glob("*.md")}
@@ -129,6 +129,7 @@ def test_a_text_is_known_by_its_content_and_not_by_its_folder(tmp_path):
         (["x6_takase_maps", "data=grammar"], "its claim is about no text"),
         (["xor_tying_hurts", "data=grammar"], "its claim is about a text of its own"),
         (["tying_helps", "data=tinyshakespeare", "data.root=nowhere"], "nowhere"),
+        (["tying_helps", "data=grammar", "data.preset=tiny,small"], "a finding is about one text"),
     ],
 )
 def test_requested_cards_refuse_what_is_no_other_text(arguments, problem):

@@ -72,15 +72,18 @@ def requested_cards(arguments: Sequence[str]) -> list[Card]:
 
 def _text_name(card: Card, words: Sequence[str]) -> str:
     """The preset that words choose, with a hash of them and of the text; not of the folder where it lies."""
-    from tietrain.cli.grid import split_cells
+    from tietrain.cli.grid import split_cells, swept_keys
     from tietrain.config.compose import compose_config, compose_grid, initialized
     from tietrain.data.sources.corpora import corpus_key
 
-    own = sorted({key for arm in card.arms.values() for key in arm if key.startswith("data.")})
-    problem = f"its claim is about {'a text of its own' if own else 'no text'}"
-    check(not own and not card.exact, f"claim {card.name} {' '.join(words)}", problem, "leave out the words of data")
+    requested = f"claim {card.name} {' '.join(words)}"
+    has_own = any(key.startswith("data.") for arm in card.arms.values() for key in arm)
+    problem = f"its claim is about {'a text of its own' if has_own else 'no text'}"
+    check(not has_own and not card.exact, requested, problem, "leave out the words of data")
     grid = [*card.grid[0], *words]
     common = compose_grid(grid)
+    is_one = not any(key.startswith("data") for key in swept_keys(common.hydra, grid))
+    check(is_one, requested, "a finding is about one text", "give one after the other")
     with initialized(grid, []):
         cell = split_cells(common)[0]
     config = compose_config(cell)

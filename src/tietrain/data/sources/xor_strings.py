@@ -1,8 +1,8 @@
 """Strings of three words, the third from a class: the exclusive or of what the first two mean.
 
-A word is written where its class says, and it is read for what it means. In the text `aligned` the words of one class mean the same,
-so words in similar contexts are alike to who reads them. In `crossed` each class has equally many words of each meaning, so the
-contexts of a word say nothing of what it means. Both texts have the same words, and lines are as probable.
+A word follows others as its class says, and it is read for what it means. In the text `aligned` the words of one class mean the same,
+so words in similar contexts are alike to who reads them. In `crossed` each class has equally many words of each meaning, so what a
+word follows says nothing of what it means. Both texts have the same words, and lines are as probable.
 
 Our own design, after the idea of Bertolotti & Cazzola 2024; their text was not seen.
 """
