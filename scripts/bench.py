@@ -1,11 +1,12 @@
 """Speed of tietrain beside its peers, from one run: a table per task, the machine's ceilings, and growth with size.
 
     python scripts/bench.py [lm] [mt] [decode] [growth] [ties] [start] [durable] [grid] [text] [threads]
-        [--root DIR] [--rounds N] [--threads N] [--sentences N] [--megabytes N]
+        [--root DIR] [--rounds N] [--threads N] [--sentences N] [--run RUN] [--megabytes N]
 
 The first four are the default. All arms take the same batches in turn in one process; a ratio is the median over rounds of
 (peer's CPU seconds / tietrain's), so above 1 tietrain is faster. Memory is the peak of a process of its own for each arm.
-With --root, translation runs on multi30k_en_de from that folder, else on the generated corpus.
+With --root, translation runs on multi30k_en_de from that folder, else on the generated corpus. With --run, `decode` takes the
+weights and the test sentences of a trained run.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench_decoding import BEAM, N_TOKENS, bench_decoding, random_sources, real_sources
+from bench_decoding import BEAM, N_TOKENS, bench_decoding, bench_run, random_sources, real_sources
 from bench_durable import bench_durable
 from bench_grid import bench_grid
 from bench_peers import PEERS, Step
@@ -302,6 +303,9 @@ def bench_start(options: argparse.Namespace) -> None:
 
 def bench_decode(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
+    if options.run:
+        print(f"decode: {options.run}, beam {BEAM}, {options.sentences} sentences, 1 thread")
+        return bench_run(options.run, options.sentences, options.rounds)
     corpus = ["data=multi30k_en_de", f"data.root={options.root}"] if options.root else []
     config = compose_config([*MT, *DECODE, "tying=three_way", *corpus])
     n = options.sentences
@@ -319,6 +323,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sentences", type=int, default=1000, help="that are decoded")
+    parser.add_argument("--run", type=Path, help="whose weights are decoded with, of a shape that MarianMT has")
     parser.add_argument("--megabytes", type=int, default=30, help="of the text that is prepared")
     parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -8,15 +8,16 @@ import torch
 from slow_decoding import log_probs, peaked, plain_beam, read, score_of
 
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from tietrain.model import beam as beam_search
 from tietrain.model.beam import Search, best_pieces, penalty, search
 from tiny_models import MECHANISMS_FIRST, build
 
 SOURCES = [[4, 9, 4, 7, 12, 5, 6], [5], [20, 21], [11, 11, 11, 4], [8, 7, 6, 5, 4], [22]]
 
 
-def found(model, sources, settings, *, prefixes=None, limits=None, batch_tokens=None):
+def found(model, sources, settings, *, prefixes=None, limits=None, **options):
     n = len(sources or prefixes)
-    rows = search(model, sources and read(sources), prefixes or [[]] * n, limits or [12] * n, settings, batch_tokens)
+    rows = search(model, sources and read(sources), prefixes or [[]] * n, limits or [12] * n, settings, **options)
     by_row = dict(itertools.chain.from_iterable(rows))
     return [by_row[i] for i in range(n)]
 
@@ -118,6 +119,26 @@ def test_search_does_not_depend_on_batches(beam):
         for a, b in zip(together, other, strict=True):
             assert [h.pieces for h in a] == [h.pieces for h in b]
             assert [h.score for h in a] == pytest.approx([h.score for h in b], abs=1e-4)
+
+
+def test_search_does_not_depend_on_which_sources_are_read_together(monkeypatch):
+    model, settings = peaked("mt", "none"), Search(beam=3)
+    results = []
+    for tokens in (1, 9, 10**6):
+        monkeypatch.setattr(beam_search, "READ_TOKENS", {"cpu": tokens})
+        results.append(found(model, SOURCES, settings))
+    for (a,), (b,), (c,) in zip(*results, strict=True):
+        assert a.pieces == b.pieces == c.pieces
+        assert [a.score, b.score] == pytest.approx([c.score] * 2, abs=1e-4)
+
+
+def test_searches_share_what_they_keep():
+    model, kept = peaked("mt", "three_way"), {}
+    first = found(model, SOURCES, Search(beam=3), kept=kept)
+    matrices = {name: dict(weights.products) for name, weights in kept.items()}
+    assert matrices["decoder.output"]
+    assert found(model, SOURCES, Search(beam=3), kept=kept) == first == found(model, SOURCES, Search(beam=3))
+    assert all(kept[name].products[k][0] is m[0] for name, products in matrices.items() for k, m in products.items())
 
 
 def test_search_orders_equal_scores_the_same_way_every_time():

@@ -55,6 +55,17 @@ def test_attend(monkeypatch, path, kind):
         torch.testing.assert_close(attend(q, k, v, mask=mask, causal=kind == "causal"), by_hand(q, k, v, seen))
 
 
+def test_attend_of_few_queries_over_a_part_of_a_cache_in_bfloat16():
+    """The scores are those of float32 up to the rounding of bfloat16, whichever factor is copied."""
+    room = [heads(50).transpose(1, 2).contiguous() for _ in range(2)]  # [B, H, room, K]
+    q, k, v = heads(2), *(part[:, :, :40].transpose(1, 2) for part in room)
+    mask = torch.rand(2, 1, 2, 40) > 0.3
+    mask[..., 0] = True
+    rounded = [x.bfloat16() for x in (q, k, v)]
+    expected = by_hand(*(x.float() for x in rounded), mask[:, 0])
+    torch.testing.assert_close(attend(*rounded, mask=mask).float(), expected, atol=0.03, rtol=0.03)
+
+
 def test_attend_has_one_gradient_on_both_paths(monkeypatch):
     tensors = [heads(5).requires_grad_() for _ in range(3)]
     grads = []

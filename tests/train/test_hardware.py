@@ -1,6 +1,9 @@
 """Settings become a device, a precision and threads; what cannot be is refused, what will not pay is said."""
 
 import json
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -61,6 +64,29 @@ def test_resolve_hardware_sets_threads_for_one_run():
     assert resolve_hardware(HardwareConfig(device="cpu", threads=before + 1)).threads == torch.get_num_threads()
     resolve_hardware(HardwareConfig(device="cpu"))
     assert torch.get_num_threads() == before
+
+
+KEEPS = """
+import resource, torch
+from tietrain.config import HardwareConfig
+from tietrain.train.hardware import resolve_hardware
+def pages_cleared(mebibytes):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(mebibytes * 2**18)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+pages_cleared(128)
+before = pages_cleared(64)  # above the largest threshold that glibc chooses by itself
+resolve_hardware(HardwareConfig(device="cpu"))
+pages_cleared(128)
+print(before, pages_cleared(64))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_resolve_hardware_lets_freed_memory_serve_again():
+    done = subprocess.run([sys.executable, "-c", KEEPS], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert after < before / 2
 
 
 def test_describe_is_json_and_holds_what_decides_bits():

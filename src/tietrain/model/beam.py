@@ -23,6 +23,8 @@ BLOCK = 32
 # Padded tokens of sources and prefix times the beam; larger batches are no faster on a CPU, and a GPU needs larger ones.
 BATCH_TOKENS = {"cpu": 4096}
 DEVICE_BATCH_TOKENS = 2**16
+# Padded tokens of sources that are read at once: on a CPU few, so that rows of about one length stand together.
+READ_TOKENS = {"cpu": 256}
 
 Pieces = Sequence[int] | np.ndarray
 
@@ -67,6 +69,7 @@ def search(
     settings: Search,
     batch_tokens: int | None = None,
     stack: str | None = None,
+    kept: dict[str, StillWeights] | None = None,
 ) -> Iterator[list[tuple[int, list[Hypothesis]]]]:
     """Row and best hypotheses of the rows of each batch, as it is done; they do not depend on the batches.
 
@@ -76,12 +79,13 @@ def search(
         limits: most tokens of each output after its prefix, end mark included; at least 1.
         batch_tokens: padded tokens of sources and prefix, times the beam, in a batch; None: what suits the device.
         stack: the one that predicts; None for the only one.
+        kept: what searches with the same weights share; empty at first.
     """
     device = device_of(model)
+    kept = {} if kept is None else kept
     budget = batch_tokens or BATCH_TOKENS.get(device.type, DEVICE_BATCH_TOKENS)
     first = EOS_ID if sources is None else BOS_ID  # a language model reads lines that follow on one another
     n_forced = np.asarray([len(prefix) for prefix in prefixes], dtype=np.int64)
-    kept: dict[str, StillWeights] = {}
     n_read = n_forced + (1 if sources is None else sum(sources.lengths.values()))
     for n in np.unique(n_forced):
         rows = np.flatnonzero(n_forced == n)
@@ -98,7 +102,10 @@ def search(
 @torch.inference_mode()
 def _read(model: Transformer, sources: Sources, rows: Counts, stack: str | None) -> Memory:
     device = device_of(model)
-    return model.encode({name: ids.to(device) for name, ids in sources.padded(rows).items()}, stack=stack)
+    n_read = np.asarray(sum(sources.lengths.values()))
+    parts = cut(rows, n_read[rows], READ_TOKENS.get(device.type, DEVICE_BATCH_TOKENS))
+    padded = [{name: ids.to(device) for name, ids in sources.padded(part).items()} for part in parts]
+    return Memory.joined([model.encode(ids, stack=stack) for ids in padded])
 
 
 @torch.inference_mode()
@@ -197,7 +204,8 @@ class _Beams:
 
 def _log_probs(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probability of the end mark, [B, W], and of every piece that continues, [B, W, V]."""
-    log_probs = logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    log_probs = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    torch.log_softmax(log_probs, dim=-1, out=log_probs)
     ends = log_probs[..., EOS_ID].clone()
     for piece in (PAD_ID, BOS_ID, EOS_ID):
         log_probs[..., piece] = -torch.inf

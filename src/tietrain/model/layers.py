@@ -161,14 +161,18 @@ def _attend_by_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) ->
 
 def _attend_rows(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     q = q * q.shape[-1] ** -0.5
-    keys = k.transpose(-1, -2)
+    keys = k.transpose(-1, -2)  # [B, H, K, S]
     if mask is not None and mask.ndim == 2:
         # One mask for all rows: a sum inside the product is cheaper than a pass over its result.
         bias = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, float("-inf"))
         many = q.shape[0] * q.shape[1]
         scores = torch.baddbmm(bias.expand(many, -1, -1), q.flatten(0, 1), keys.flatten(0, 1)).unflatten(0, q.shape[:2])
     else:
-        scores = torch.matmul(q, keys)  # [B, H, T, S]
+        if q.dtype == torch.bfloat16 and k.shape[2] >= 8 * q.shape[2]:
+            # A product in bfloat16 copies its second factor if that is a part of a cache: let it be the smaller one.
+            scores = torch.matmul(k, q.transpose(-1, -2)).transpose(-1, -2)  # [B, H, T, S]
+        else:
+            scores = torch.matmul(q, keys)
         if mask is not None:
             scores = scores.masked_fill_(~mask, float("-inf"))
     return torch.matmul(scores.softmax(dim=-1), v)

@@ -59,6 +59,19 @@ class Memory(NamedTuple):
         hidden, mask = ({k: v.index_select(0, rows) for k, v in kept.items()} for kept in self[1:])
         return Memory(self.stack, hidden, mask)
 
+    @staticmethod
+    def joined(memories: Sequence[Memory]) -> Memory:
+        """The rows of all of them, one below the other, padded to the longest."""
+        hidden: dict[str, Tensor] = {}
+        mask: dict[str, Tensor] = {}
+        for part in memories[0].hidden:
+            longest = max(memory.hidden[part].shape[1] for memory in memories)
+            missing = [longest - memory.hidden[part].shape[1] for memory in memories]
+            pairs = list(zip(memories, missing, strict=True))
+            hidden[part] = torch.cat([F.pad(memory.hidden[part], (0, 0, 0, n)) for memory, n in pairs])
+            mask[part] = torch.cat([F.pad(memory.mask[part], (0, n)) for memory, n in pairs])
+        return Memory(memories[0].stack, hidden, mask)
+
 
 class Scope(NamedTuple):
     """What all layers of one pass share."""

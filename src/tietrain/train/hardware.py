@@ -1,5 +1,6 @@
 """Where and how fast: device, precision, threads. Changes rounding and speed, never what is computed."""
 
+import ctypes
 import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
@@ -17,6 +18,8 @@ from tietrain.errors import SettingsError
 DEFAULT_THREADS = torch.get_num_threads()
 # Where Linux lists the GPUs of a host.
 DRIVER = Path("/proc/driver/nvidia/gpus")
+# Numbers of glibc's settings in malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 # CPU features that multiply bf16 matrices faster than fp32 ones.
 FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
 
@@ -64,6 +67,14 @@ class Hardware:
         }
 
 
+def _keep_freed_memory() -> None:
+    """Let glibc keep what is freed for the next tensors; it would give large pieces back, and Linux clear every page anew."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:  # other C libraries have none
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(M_MMAP_MAX, 0)
+
+
 def _set_determinism(strict: bool, *, compiled: bool) -> None:
     if compiled:  # tells the compiler too, and loads it: more than a second
         torch.use_deterministic_algorithms(strict)
@@ -72,7 +83,7 @@ def _set_determinism(strict: bool, *, compiled: bool) -> None:
 
 
 def resolve_hardware(config: HardwareConfig, settled: str | None = None) -> Hardware:
-    """The hardware of this process as the settings ask; sets threads and determinism of the process.
+    """The hardware of this process as the settings ask; sets threads, determinism and memory of the process.
 
     Precision auto is bf16 if the device computes it faster than fp32: GPUs that have it, and CPUs with one of FAST_BF16.
 
@@ -90,6 +101,7 @@ def resolve_hardware(config: HardwareConfig, settled: str | None = None) -> Hard
         notes += ("hardware.shard=true: one process has nobody to share with, and holds all of the model",)
     threads = config.threads or DEFAULT_THREADS
     torch.set_num_threads(threads)
+    _keep_freed_memory()
     # On a CPU this costs nothing, and compiled embedding gradients are reproducible only with it. The filling of fresh
     # memory that comes with it is for debugging and not free.
     _set_determinism(device.type == "cpu", compiled=config.compile)

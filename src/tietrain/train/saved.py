@@ -1,7 +1,7 @@
 """A run directory opened again: configuration, plan, vocabularies and weights, checked against one another."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tietrain.data.vocabularies import load_vocabularies
 from tietrain.errors import DataError, SettingsError
 from tietrain.model.audit import audit_model
 from tietrain.model.beam import Search, search
+from tietrain.model.layers import StillWeights
 from tietrain.model.sampling import Sampling, sample
 from tietrain.model.transformer import Transformer
 from tietrain.plan.difference import Difference, record_of
@@ -38,7 +39,7 @@ SAMPLE_ROWS = 64
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run ready for use. checkpoint: which weights these are."""
+    """A run ready for use. checkpoint: which weights these are. kept: see `beam.search`."""
 
     directory: Path
     experiment: Experiment
@@ -47,6 +48,7 @@ class SavedRun:
     model: Transformer
     hardware: Hardware
     checkpoint: dict[str, Any]
+    kept: dict[str, StillWeights] = field(default_factory=dict)
 
     def to_hardware_precision(self) -> None:
         """Let the model compute as fast as the device does; scores are in float32."""
@@ -103,7 +105,9 @@ class SavedRun:
             forced = [_known(vocabulary, f"prefix of line {first_line + row}", prefixes[row]) for row in rows]
         for i, (row, n_read) in enumerate(zip(rows, sources.longest.tolist() if rows else [], strict=True)):
             self._check_positions(f"line {first_line + row}", max(n_read, len(forced[i]) if forced else 0) + 2)
-        found = translations(self.model, self.config, vocabulary, sources, stack, settings, forced, batch_tokens)
+        found = translations(
+            self.model, self.config, vocabulary, sources, stack, settings, forced, batch_tokens, self.kept
+        )
         for i, hypotheses in found:
             yield rows[i], hypotheses
 

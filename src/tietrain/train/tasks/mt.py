@@ -15,6 +15,7 @@ from tietrain.data.grammar import GrammarCorpus
 from tietrain.data.prepared import Prepared
 from tietrain.data.tokenizer import UNK_ID, Vocabulary
 from tietrain.model.beam import Pieces, Search, search
+from tietrain.model.layers import StillWeights
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
 from tietrain.plan.installed import METRIC, is_missing
@@ -156,18 +157,19 @@ def translations(
     settings: Search,
     prefixes: Sequence[Pieces] | None = None,
     batch_tokens: int | None = None,
+    kept: dict[str, StillWeights] | None = None,
 ) -> Iterator[tuple[int, list[Translated]]]:
     """Row and best translations of each row of the sources, as its batch is done.
 
     Args:
         vocabulary: of the target. stack: the one that writes. prefixes: pieces each translation begins with; None for
             none.
-        batch_tokens: see `beam.search`.
+        batch_tokens, kept: see `beam.search`.
     """
     prefixes = [()] * len(sources) if prefixes is None else prefixes
     read = sources.length_basis.tolist()
     limits = [max(1, max_output(config, n) - len(p)) for n, p in zip(read, prefixes, strict=True)]
-    for batch in search(model, sources, prefixes, limits, settings, batch_tokens, stack):
+    for batch in search(model, sources, prefixes, limits, settings, batch_tokens, stack, kept):
         every = chain.from_iterable(found for _, found in batch)
         texts = iter(vocabulary.decode([h.pieces for h in every]))
         for row, found in batch:
