@@ -14,7 +14,6 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from tietrain.cli.main import main
 from tietrain.cli.status import read_status
-from tietrain.config import hydra_parts
 from tietrain.errors import StorageError
 from tietrain.runs import record as runs
 from tietrain.runs.metrics import read_metrics
@@ -140,20 +139,17 @@ def test_finished_cells_are_found_however_they_are_typed(again, grid):
     assert Counter(row.state for row in read_status(Path("outputs/grid"))) == {"done": 2}
 
 
-def test_cells_are_composed_once(again, monkeypatch):
-    composed = []
-    compose = ConfigLoaderImpl.load_sweep_config
+def test_cells_that_differ_in_values_are_composed_of_files_that_are_merged_once(again, monkeypatch):
+    merged = []
+    merge = ConfigLoaderImpl._compose_config_from_defaults_list
 
-    def watched(self, master_config, sweep_overrides):
-        composed.append(next(word for word in sweep_overrides if word.startswith("seed=")))
-        return compose(self, master_config, sweep_overrides)
+    def watched(self, defaults, repo):
+        merged.append(defaults)
+        return merge(self, defaults, repo)
 
-    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", watched)
+    monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", watched)
     assert again("seed=1,2").code == 0
-    assert composed == ["seed=1", "seed=2"] and ConfigLoaderImpl.load_sweep_config is watched
-    monkeypatch.setattr(hydra_parts, "MAX_KEPT", 1)
-    assert again("seed=1,2").code == 0
-    assert composed[2:] == ["seed=1", "seed=2", "seed=2"]
+    assert len(merged) == 1 and ConfigLoaderImpl._compose_config_from_defaults_list is watched
 
 
 def test_same_code_runs_again_what_another_version_finished(again):

@@ -61,7 +61,7 @@ SHARED = {
 
 
 def test_shared_cores_fits_jobs_and_threads_into_the_cores(monkeypatch):
-    for plugin in ("joblib_launcher", "submitit_launcher", "optuna_sweeper"):
+    for plugin in ("submitit_launcher", "optuna_sweeper"):
         needs(plugin)
     monkeypatch.setattr(launchers, "n_cores", lambda: 8)
     for line, (added, threads) in SHARED.items():
@@ -75,7 +75,7 @@ def test_shared_cores_fits_jobs_and_threads_into_the_cores(monkeypatch):
 
 
 def test_hydra_error_names_the_extra_of_a_plugin_that_is_not_installed():
-    hints = {"launcher/joblib": "launchers", "launcher/ray": "ray", "sweeper/optuna": "search"}
+    hints = {"launcher/submitit_slurm": "launchers", "launcher/ray": "ray", "sweeper/optuna": "search"}
     for name, remedy in hints.items():
         error = hydra_error(HydraException(f"In 'hydra/config': Could not find 'hydra/{name}'"), [])
         assert error.exit_code == 2 and error.setting == f"hydra/{name.replace('/', '=')}"
@@ -181,7 +181,7 @@ def test_job_of_slurm_that_is_preempted_saves_and_goes_on_where_it_stood(start, 
     ("launcher", "plugin", "tasks"),
     [
         ("basic", None, 1),
-        ("joblib", "joblib_launcher", 1),
+        ("joblib", None, 1),
         ("submitit_local", "submitit_launcher", 1),
         ("submitit_local", "submitit_launcher", 2),
         ("ray", "ray", 1),
@@ -205,7 +205,7 @@ def test_every_launcher_runs_all_cells_although_some_fail(start, launcher, plugi
     assert len(read_status(Path("outputs/grid"))) == len(records) == 6  # none waits
     assert {record.label for record in done} == {"none", "cycle"}
     assert {record.machine["processes"] for record in done} == {tasks}
-    if plugin:
+    if launcher != "basic":
         assert {record.machine["threads"] for record in done} == {1}
     # The same cells again are all found.
     with start(*words) as process:
@@ -219,7 +219,8 @@ def test_every_launcher_runs_all_cells_although_some_fail(start, launcher, plugi
 )
 def test_signal_to_a_grid_lets_every_cell_save_and_begins_no_other(start, number, launcher):
     """The signal goes to the leading process only, as when a container stops."""
-    needs("ray" if launcher == "ray" else "joblib_launcher")
+    if launcher == "ray":
+        needs("ray")
     words = ["seed=1,2,3,4", "train.max_steps=400", "train.slow_step_seconds=0.2", "train.checkpoint_every=1000"]
     words += ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
     with start(*words, "train.eval_every=1000", f"hydra/launcher={launcher}") as process:
@@ -236,7 +237,6 @@ def test_signal_to_a_grid_lets_every_cell_save_and_begins_no_other(start, number
 
 @pytest.mark.slow
 def test_workers_end_after_their_cell_if_the_grid_is_killed(start):
-    needs("joblib_launcher")
     words = ["seed=1,2,3,4", "train.max_steps=10", "train.slow_step_seconds=0.2"]
     with start(*words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2") as process:
         wait_for_step(2, 2, process)

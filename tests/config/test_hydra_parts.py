@@ -4,8 +4,12 @@ import ast
 import inspect
 from pathlib import Path
 
+import pytest
+
 import tietrain
+from tietrain.cli.grid import split_cells
 from tietrain.config import hydra_parts
+from tietrain.config.compose import compose_cell, compose_grid, initialized
 
 # What Hydra's manual documents.
 PUBLIC = {"hydra", "hydra.errors", "hydra.core.config_store", "hydra.core.hydra_config", "hydra.experimental.callback"}
@@ -37,3 +41,39 @@ def test_hydra_parts_have_what_is_used():
     assert list(loader.parameters) == ["self"]
     assert hydra_parts.RunMode.MULTIRUN != hydra_parts.RunMode.RUN
     assert hasattr(hydra_parts.Override, "is_sweep_override")
+
+
+def compare_composed(cells, folders=()):
+    """Assert that the cells are the same whether their files are read once or, as Hydra does, for each of them."""
+    with initialized([], folders):
+        plain = [compose_cell(cell) for cell in cells]
+        with hydra_parts.composed_once():
+            assert [compose_cell(cell) for cell in cells] == plain, cells
+
+
+def test_composed_once_gives_what_hydra_composes(tmp_path):
+    (tmp_path / "tying").mkdir()
+    (tmp_path / "tying" / "none.yaml").write_text("ties: {cycle: {rule: cycle, n_unique: 2}}\n")
+    common = ["model.d_model=64", "seed=1"]
+    cells = [[*common, *words.split()] for words in (
+        "tying=cycle:n_unique:1", "tying=cycle:n_unique:2", "tying=[cycle:n_unique:1,three_way] task=mt", "tying=three_way task=mt",
+        "seed=2 tying=cycle:n_unique:1", "~tune", "hydra/launcher=basic", "hydra.mode=MULTIRUN", "model={d_model:32}",
+    )]  # fmt: skip
+    compare_composed(cells)
+    compare_composed([[], ["tying=none"], ["seed=2"]], [str(tmp_path)])
+    with hydra_parts.composed_once():
+        with initialized([], []):
+            plain = compose_cell([])
+        with initialized([], [str(tmp_path)]):
+            assert compose_cell([]) != plain, "their files are read anew"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", sorted(Path(tietrain.__file__).parents[2].glob("conf/experiment/*.yaml")), ids=lambda path: path.stem
+)
+def test_composed_once_gives_what_hydra_composes_of_every_experiment(path):
+    common = compose_grid([f"experiment={path.stem}"])
+    with initialized([], []):
+        cells = split_cells(common)
+    compare_composed(cells)

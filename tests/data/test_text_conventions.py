@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from refusals import refusal, spelled
 from tietrain.config import DataConfig, ModelConfig, RunConfig, TaskConfig
-from tietrain.data.grammar import generate
+from tietrain.data.grammar.corpus import generate
 from tietrain.data.grammar.settings import GrammarSettings
 from tietrain.data.prepare import prepare, prepare_scored
 from tietrain.data.sources.corpora import load_corpus

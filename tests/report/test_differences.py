@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fabricated import MACHINE, make_config, write_run, write_study
-from tietrain.config import MatchConfig, TrainConfig
+from tietrain.config import MatchConfig, TrainConfig, TuneConfig
 from tietrain.config.match import solve
 from tietrain.report import differences
 from tietrain.report.arms import compare, make_arms
@@ -52,6 +52,18 @@ def test_distinct_settings_besides_the_tie(tmp_path):
     comparison = write_rates(tmp_path)
     assert differing_settings(comparison) == {"optim.lr": {"none": 0.002, "pre_softmax": 0.01}}
     assert distinct(comparison)["pre_softmax"] == ("none", ["tying", "`optim.lr` (`0.01`, not `0.002`)"])
+
+
+def test_a_tuning_list_is_one_difference(tmp_path):
+    for name, rates in {"short": [0.002], "long": [0.002, 0.004]}.items():
+        made = make_config("lm", "none", 1)
+        points = [{"optim.lr": rate, "model.dropout": 0.0} for rate in rates]
+        tune = TuneConfig(name, points, seeds=[101], reporting_seeds=[1], role="reporting", point=1)
+        write_run(tmp_path, replace(made, tune=tune))
+    comparison = comparison_of(tmp_path)
+    assert set(differing_settings(comparison)) == {"tune.name", "tune.points"}
+    (found,) = (differences for _, differences in distinct(comparison).values())
+    assert found[0] == "`tune.name` (`short`, not `long`)" and found[1].startswith("`tune.points`") and len(found) == 2
 
 
 def test_describe_differences_wording(tmp_path, golden):

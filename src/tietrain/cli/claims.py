@@ -74,7 +74,7 @@ def _text_name(card: Card, words: Sequence[str]) -> str:
     """The preset that words choose, with a hash of them and of the text; not of the folder where it lies."""
     from tietrain.cli.grid import split_cells, swept_keys
     from tietrain.config.compose import compose_config, compose_grid, initialized
-    from tietrain.data.sources.corpora import corpus_key
+    from tietrain.data.sources.named import corpus_key
 
     requested = f"claim {card.name} {' '.join(words)}"
     has_own = any(key.startswith("data.") for arm in card.arms.values() for key in arm)

@@ -25,7 +25,7 @@ from tietrain.cli.registry import say_unread
 from tietrain.config import RunConfig
 from tietrain.config.compose import check_labels, compose_grid, initialized, only_swept, parse_overrides, to_run_config
 from tietrain.config.hydra_errors import hydra_error
-from tietrain.config.hydra_parts import RunMode, cells_composed_once, split_sweep, typed
+from tietrain.config.hydra_parts import RunMode, split_sweep, typed
 from tietrain.errors import SettingsError, TietrainError, eprint, system_refusal
 from tietrain.runs import record as runs
 from tietrain.runs.ownership import check_study, held, make_own_folder, scratch
@@ -181,7 +181,7 @@ def run_app(argv: Sequence[str], words: Sequence[str], study: Path | None) -> in
     with scratch(study or Path(tempfile.gettempdir()), "grid") as folder:
         outcomes = Outcomes(folder)
         try:
-            with launchers.passing_on_signals(outcomes.stopped) if study else nullcontext(), cells_composed_once():
+            with launchers.passing_on_signals(outcomes.stopped) if study else nullcontext():
                 app()
         except (HydraException, OmegaConfBaseException, YAMLError) as e:
             raise hydra_error(e, words) from None
@@ -211,9 +211,6 @@ def run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     outcomes = Outcomes()
     devices.show_hidden()
     launchers.join_tasks(HydraConfig.get())
-    if launchers.in_worker():
-        launchers.ignore_signals()
-        launchers.end_with_grid(outcomes.path.parent)
     if outcomes.stopped.exists():
         return None
     with launchers.IN_CELL, launchers.requeued():
@@ -236,10 +233,6 @@ def _run_cell(cfg: DictConfig, words: Sequence[str]) -> float | None:
     except Exception as e:
         Outcomes().add(_refused(cfg, e, words))
         return None
-    except KeyboardInterrupt:
-        if launchers.in_worker():
-            return None  # if a worker raises, joblib kills the others while they save
-        raise
 
 
 def _run(config: RunConfig) -> Outcome:

@@ -1,6 +1,5 @@
 """Cells of a grid side by side on one machine: jobs x threads stay within its cores, and a signal to one stops all."""
 
-import functools
 import importlib
 import multiprocessing
 import os
@@ -16,7 +15,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tietrain.errors import SettingsError
-from tietrain.runs import record as runs
 from tietrain.train.stop import heard
 
 # Launchers that run several cells at once on this machine -> the key that limits how many.
@@ -134,35 +132,6 @@ def requeued() -> Iterator[None]:
         if "SUBMITIT_EXECUTOR" in os.environ and callable(handler):
             handler(e.args[0], None)
         raise
-
-
-def in_worker() -> bool:
-    """Whether this is a worker process of joblib."""
-    return multiprocessing.current_process().name != "MainProcess"
-
-
-def ignore_signals() -> None:
-    """Let a worker outlive the signal that stops its cell: if one worker dies, joblib kills the others while they save."""
-    for number in heard():
-        signal.signal(number, lambda number, frame: None)
-
-
-def end_with_grid(folder: Path) -> None:
-    """In a worker: end this process if the one that holds the grid's folder is dead, now or later, but not within a cell."""
-    if not runs.is_locked(folder):
-        os._exit(1)
-    _watch(folder)
-
-
-@functools.cache
-def _watch(folder: Path) -> None:
-    def watch() -> None:
-        while runs.is_locked(folder):
-            time.sleep(1)
-        with IN_CELL:
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

@@ -146,9 +146,9 @@ def _refuse_late_command(words: list[str]) -> None:
 
 def _run_hydra(argv: list[str]) -> int:
     """Run an experiment or a grid, or let Hydra print help, a configuration or completions."""
-    from tietrain.cli import grid, ray_launcher
+    from tietrain.cli import grid, ray_launcher, side_by_side
     from tietrain.config import compose
-    from tietrain.config.hydra_parts import parse_flags
+    from tietrain.config.hydra_parts import composed_once, parse_flags
 
     flags = parse_flags(argv)
     looks = (flags.cfg, flags.info, flags.shell_completion)
@@ -169,10 +169,12 @@ def _run_hydra(argv: list[str]) -> int:
     if flags.config_dir:
         compose.check_config_dir(flags.config_dir)
     compose.register_schema()
+    side_by_side.register()
     ray_launcher.register()
     study = None
-    if not any((*looks, flags.help, flags.hydra_help, flags.config_path)):
-        config_dirs = [flags.config_dir] if flags.config_dir else []
-        added, study = grid.prepare(words, config_dirs, flags.multirun, flags.config_name or "config")
-        argv = [*argv, *added]
-    return grid.run_app(argv, words, study)
+    with composed_once():
+        if not any((*looks, flags.help, flags.hydra_help, flags.config_path)):
+            config_dirs = [flags.config_dir] if flags.config_dir else []
+            added, study = grid.prepare(words, config_dirs, flags.multirun, flags.config_name or "config")
+            argv = [*argv, *added]
+        return grid.run_app(argv, words, study)

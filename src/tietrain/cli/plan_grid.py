@@ -16,7 +16,7 @@ from tietrain.cli.status import STYLES, WIDTH
 from tietrain.cli.tune import is_tuned, make_points, tuning_runs
 from tietrain.config.compose import check_labels, compose_cell, compose_grid, initialized, only_swept, to_run_config
 from tietrain.config.describe import megabytes
-from tietrain.config.hydra_parts import RunMode
+from tietrain.config.hydra_parts import RunMode, composed_once
 from tietrain.config.match import compare_match
 from tietrain.errors import SettingsError, TietrainError
 from tietrain.plan.conventions import columns
@@ -52,6 +52,7 @@ class CellPreview:
     reason: str = ""
 
 
+@composed_once()
 def preview(
     words: Sequence[str], config_dirs: Sequence[str], multirun: bool, name: str = "config"
 ) -> list[CellPreview] | None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from tietrain.cli.grid import VARIABLE, Outcomes
 from tietrain.cli.launchers import IN_CELL, has_own_cluster, n_cores, tasks_of_cell, threads_of_cell
@@ -33,6 +33,7 @@ from tietrain.config.hydra_parts import (
     Launcher,
     Singleton,
     TaskFunction,
+    compose_cell_of_grid,
     register_launcher,
     run_job,
     setup_globals,
@@ -86,11 +87,7 @@ class RayLauncher(Launcher):
         """
         cells = []
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
-            cell = self._context.config_loader.load_sweep_config(self._config, list(overrides))
-            with open_dict(cell):
-                cell.hydra.job.id = f"{cell.hydra.job.name}_{number}"
-                cell.hydra.job.num = number
-            cells.append(cell)
+            cells.append(compose_cell_of_grid(self._context, self._config, overrides, number))
         with _saving_on_signals():
             ray = _connected(self._address)
             tasks = [self._begin(ray, cell) for cell in cells]

@@ -351,7 +351,7 @@ def _words(directory: Path, stack: str) -> "Words":
     """What is known of the words that rows of a run's token tables stand for; nothing unless its text was generated."""
     from tietrain.config.stored import read_run_config
     from tietrain.data.grammar.classes import exchangeable_words, word_classes
-    from tietrain.data.sources.corpora import grammar_settings
+    from tietrain.data.sources.named import grammar_settings
     from tietrain.data.vocabularies import load_vocabularies
     from tietrain.report.tables import Words
 

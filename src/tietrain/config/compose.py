@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from tietrain.config import RunConfig
 from tietrain.config.data import MODES
@@ -27,9 +27,12 @@ from tietrain.config.hydra_parts import (
     GlobalHydra,
     Override,
     OverridesParser,
+    Plugins,
     RunMode,
+    SideBySideConf,
     add_folders,
     apart,
+    get_omega_conf_dumper,
     register_sources,
     typed,
 )
@@ -56,7 +59,10 @@ def register_schema() -> None:
     Files of the user are looked at before Hydra reads them, and choices of tying may have options.
     """
     OmegaConf.clear_resolver("oc.env")  # a secret would end up in the configuration that a run writes down
-    ConfigStore.instance().store(name="tietrain_schema", node=RunConfig)
+    if "tietrain_schema.yaml" not in ConfigStore.instance().repo:
+        ConfigStore.instance().store(name="tietrain_schema", node=RunConfig)
+        Plugins.instance()  # looks for plugins, which bring launchers: this one takes the place of one of them
+        ConfigStore.instance().store(group="hydra/launcher", name="joblib", node=SideBySideConf, provider="tietrain")
     register_sources()
 
 
@@ -193,7 +199,7 @@ def initialized(overrides: Sequence[str], config_dirs: Sequence[str]) -> Iterato
         with ours(), initialize_config_module(CONF, version_base="1.3"):
             add_folders(config_dirs)
             yield
-    except (HydraException, OmegaConfBaseException, YAMLError) as e:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as e:
         raise hydra_error(e, overrides) from None
 
 
@@ -320,4 +326,5 @@ def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
 
 def config_yaml(config: RunConfig) -> str:
     """The whole resolved configuration as YAML, for `config.yaml` of a run directory."""
-    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
+    body = dataclasses.asdict(config)
+    return str(yaml.dump(body, Dumper=get_omega_conf_dumper(), allow_unicode=True, sort_keys=False))

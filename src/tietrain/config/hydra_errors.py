@@ -18,7 +18,7 @@ Refusal = tuple[str, str, str]
 
 # Kind of Hydra plugin -> its names -> the extra that installs it.
 PLUGINS = {
-    "launcher": {**dict.fromkeys(("joblib", "submitit_local", "submitit_slurm"), "launchers"), "ray": "ray"},
+    "launcher": {"submitit_local": "launchers", "submitit_slurm": "launchers", "ray": "ray"},
     "sweeper": {"optuna": "search"},
 }
 # Types of OmegaConf -> what a value is not, and what to give.

@@ -5,19 +5,23 @@ import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
+from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.config_repository import ConfigRepository, IConfigRepository
 from hydra._internal.core_plugins import (
     file_config_source,
     importlib_resources_config_source,
     structured_config_source,
 )
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.defaults_list import DefaultsList, Overrides, create_defaults_list
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
+from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -28,7 +32,8 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.basecontainer import BaseContainer
 
 from tietrain.config.keys import ALL, unknown_flag
@@ -45,12 +50,16 @@ __all__ = [
     "Launcher",
     "Override",
     "OverridesParser",
+    "Plugins",
     "RunMode",
+    "SideBySideConf",
     "Singleton",
     "TaskFunction",
     "add_folders",
     "apart",
-    "cells_composed_once",
+    "compose_cell_of_grid",
+    "composed_once",
+    "get_omega_conf_dumper",
     "parse_flags",
     "register_launcher",
     "register_sources",
@@ -59,9 +68,6 @@ __all__ = [
     "split_sweep",
     "typed",
 ]
-
-# Composed cells that are kept at most; each takes 0.2 MB.
-MAX_KEPT = 200
 
 
 class _Uncopied(ConfigSource):
@@ -158,6 +164,25 @@ def register_launcher(launcher: type[Launcher]) -> str:
     return name
 
 
+@dataclass
+class SideBySideConf:
+    """What can be set of the launcher `joblib`, ours in the place of Hydra's. n_jobs: cells at once; null is as many as cores."""
+
+    _target_: str = "hydra_plugins.tietrain.cli.side_by_side.SideBySide"
+    n_jobs: int | None = None
+
+
+def compose_cell_of_grid(
+    context: HydraContext, common: DictConfig, overrides: Sequence[str], number: int
+) -> DictConfig:
+    """The configuration of a cell, for `run_job`. number: its place in the grid, from 0."""
+    cell = context.config_loader.load_sweep_config(common, list(overrides))
+    with open_dict(cell):
+        cell.hydra.job.id = f"{cell.hydra.job.name}_{number}"
+        cell.hydra.job.num = number
+    return cell
+
+
 def add_folders(folders: Iterable[str]) -> None:
     """Let Hydra, which must be initialized, look for configurations in folders too, as behind its flag -cd."""
     loader = GlobalHydra.instance().config_loader()
@@ -168,26 +193,36 @@ def add_folders(folders: Iterable[str]) -> None:
 
 
 @contextmanager
-def cells_composed_once() -> Iterator[None]:
-    """Let Hydra, which composes all cells of a grid to check them, compose none again when it runs them."""
-    compose = ConfigLoaderImpl.load_sweep_config
-    kept: dict[tuple[str, ...], DictConfig] = {}
+def composed_once() -> Iterator[None]:
+    """Let Hydra read and merge files only once for all configurations that choose the same ones, such as cells with other values.
 
-    def load_sweep_config(
-        loader: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]
-    ) -> DictConfig:
-        if (cell := kept.pop(tuple(sweep_overrides), None)) is not None:
-            return cell
-        cell = compose(loader, master_config, sweep_overrides)
-        if len(kept) < MAX_KEPT:
-            kept[tuple(sweep_overrides)] = cell
-        return cell
+    Inside, files must stay as they are.
+    """
+    merge = ConfigLoaderImpl._compose_config_from_defaults_list
+    lists: dict[tuple[str, ...], DefaultsList] = {}
+    merged: dict[tuple[str, ...], DictConfig] = {}
 
-    ConfigLoaderImpl.load_sweep_config = load_sweep_config  # type: ignore[method-assign, assignment]
+    def find(repo: IConfigRepository, overrides_list: list[Override], **how: Any) -> DefaultsList:
+        values = Overrides(repo, overrides_list).config_overrides
+        choices = [str(override.input_line) for override in overrides_list if override not in values]
+        key = (str(repo.get_sources()), str(how), *choices)
+        if key not in lists:
+            lists[key] = create_defaults_list(repo=repo, overrides_list=overrides_list, **how)
+        return replace(lists[key], config_overrides=values)
+
+    def compose(loader: ConfigLoaderImpl, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        key = (str(repo.get_sources()), *map(str, defaults))
+        if key not in merged:
+            merged[key] = merge(loader, defaults, repo)
+        return copy.deepcopy(merged[key])  # Hydra enters the values
+
+    config_loader_impl.create_defaults_list = find  # type: ignore[attr-defined, assignment]
+    ConfigLoaderImpl._compose_config_from_defaults_list = compose  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        ConfigLoaderImpl.load_sweep_config = compose  # type: ignore[method-assign]
+        config_loader_impl.create_defaults_list = create_defaults_list  # type: ignore[attr-defined]
+        ConfigLoaderImpl._compose_config_from_defaults_list = merge  # type: ignore[method-assign]
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:

@@ -22,9 +22,10 @@ from tietrain.data.encoded import CHARS_PER_TOKEN, EncodedLines, EndedLines, Tok
 from tietrain.data.hf_vocabulary import library
 from tietrain.data.prepared import Prepared, check_known, note_scored, training_rows
 from tietrain.data.progress import stage
-from tietrain.data.sources.corpora import blank_rows, corpus_key, grammar_settings, load_corpus
+from tietrain.data.sources.corpora import blank_rows, load_corpus
 from tietrain.data.sources.features import FeatureRows
 from tietrain.data.sources.files import Corpus, Split
+from tietrain.data.sources.named import corpus_key, grammar_settings
 from tietrain.data.stored_lines import Joined
 from tietrain.data.text_conventions import convention_notes, find_in_corpus
 from tietrain.data.tokenizer import UNK_ID, Vocabulary, train_vocabulary

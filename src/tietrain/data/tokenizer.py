@@ -97,7 +97,7 @@ class Vocabulary:
         """The piece that is a blank alone; UNK_ID if there is none."""
         return int(self._pieces.piece_to_id("\u2581"))
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 over kind, pieces and scores: the file's own bytes vary with the options it was learned under."""
         digest = hashlib.sha256(self.kind.encode())

@@ -1,5 +1,6 @@
 """Runs -> arms -> comparisons: everything but the seed makes an arm; one task on one corpus makes a comparison."""
 
+import hashlib
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from statistics import fmean
 
 from tietrain.config.keys import as_meant, is_read
 from tietrain.report.ties import shared_uses
-from tietrain.report.tuning import Tuning, group_of, is_trial, read_tuning
+from tietrain.report.tuning import POINTS, Tuning, group_of, is_trial, read_tuning
 from tietrain.runs.view import Point, Run, Scalar
 
 # The scheme that ties nothing: the default baseline.
@@ -81,6 +82,16 @@ class Arm:
     @property
     def label(self) -> str:
         return " = ".join(sorted({run.label for run in self.runs}))
+
+    @cached_property
+    def settings(self) -> dict[str, Scalar]:
+        """What its runs recorded and what absence meant, in which the points of a tuning list are their hash."""
+        settings = as_meant(self.first.settings)
+        listed = {key: value for key, value in settings.items() if key.startswith(POINTS)}
+        found = {key: value for key, value in settings.items() if key not in listed}
+        if listed:
+            found[POINTS.rstrip(".")] = hashlib.sha256(repr(sorted(listed.items())).encode()).hexdigest()
+        return found
 
     @property
     def converted(self) -> str:
@@ -283,7 +294,7 @@ def _name(arm: Arm, alike: list[Arm]) -> str:
 
 
 def _apart(arm: Arm, alike: list[Arm]) -> str:
-    every = [other.first.settings for other in alike]
+    every = [other.settings for other in alike]
     keys = set().union(*every) - {"seed", "tune.point"}
     apart = [key for key in keys if len({repr(settings.get(key)) for settings in every}) > 1]
     apart.sort(key=lambda key: (not key.startswith("tying."), key))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from tietrain.config.keys import LIMITS, PIECES, as_meant
+from tietrain.config.keys import LIMITS, PIECES
 from tietrain.report.arms import Arm, Comparison, show_value
 from tietrain.report.pages.markup import code, escape, join_words, some_words
 from tietrain.report.ties import LAYERED
@@ -21,17 +21,12 @@ NOT_A_CONDITION = ("seed", "tune.point", "host", "hostname", "pid", "peak_flops"
 def differing_settings(comparison: Comparison) -> dict[str, dict[str, Scalar]]:
     """Setting -> arm name -> value, for every setting besides the tie on which the arms do not agree."""
     keys = sorted({key for arm in comparison.arms for key in _conditions(arm)})
-    table = {key: {arm.name: _value(arm, key) for arm in comparison.arms} for key in keys}
+    table = {key: {arm.name: arm.settings.get(key) for arm in comparison.arms} for key in keys}
     return {key: values for key, values in table.items() if len(set(map(repr, values.values()))) > 1}
 
 
 def _conditions(arm: Arm) -> list[str]:
-    return [k for k in arm.first.settings if not k.startswith((TYING, HARDWARE)) and k not in NOT_A_CONDITION]
-
-
-def _value(arm: Arm, key: str) -> Scalar:
-    value: Scalar = as_meant(arm.first.settings).get(key)
-    return value
+    return [k for k in arm.settings if not k.startswith((TYING, HARDWARE)) and k not in NOT_A_CONDITION]
 
 
 def distinct_settings(arm: Arm, base: Arm) -> list[str]:
@@ -42,9 +37,9 @@ def distinct_settings(arm: Arm, base: Arm) -> list[str]:
     if arm.corpus != base.corpus:
         found.append("corpus")
     keys = sorted({*_conditions(arm), *_conditions(base)})
-    changed = [k for k in keys if _value(arm, k) != _value(base, k)]
+    changed = [k for k in keys if arm.settings.get(k) != base.settings.get(k)]
     for key in changed:
-        values = [code(show_value(_value(one, key))) for one in (arm, base)]
+        values = [code(show_value(one.settings.get(key))) for one in (arm, base)]
         found.append(f"{code(key)} ({values[0]}, not {values[1]})")
     # Batches follow from vocabulary, settings and seed: named only if those do not explain the difference.
     if not changed and "vocabulary" not in found and _batches_differ(arm, base):

@@ -60,9 +60,9 @@ class Experiment:
     @cached_property
     def corpus_key(self) -> str:
         """A hash of all that decides the corpus; reads the files of a text corpus."""
-        from tietrain.data.sources import corpora
+        from tietrain.data.sources.named import corpus_key
 
-        return corpora.corpus_key(self.config.data, self.config.task.name)
+        return corpus_key(self.config.data, self.config.task.name)
 
     @cached_property
     def layout(self) -> Layout:

@@ -13,11 +13,12 @@ from grammar_toy import TOY
 from sacrebleu import corpus_bleu
 
 from tietrain.config import DataConfig, RunConfig, TaskConfig
-from tietrain.data.grammar import GrammarSettings, generate
+from tietrain.data.grammar.corpus import generate
 from tietrain.data.grammar.language_a import LanguageA
 from tietrain.data.grammar.language_b import LanguageB, LanguageC
 from tietrain.data.grammar.meaning import iterate_concepts
 from tietrain.data.grammar.noisy_sources import FaultChannel
+from tietrain.data.grammar.settings import GrammarSettings
 from tietrain.data.grammar.spelling import swap_script
 from tietrain.errors import SettingsError
 
@@ -38,7 +39,7 @@ def every():
 def test_columns_are_byte_identical_in_every_process(every):
     assert every.fingerprint == GOLDEN
     code = (
-        "from tietrain.data.grammar import GrammarSettings, generate\n"
+        "from tietrain.data.grammar.corpus import GrammarSettings, generate\n"
         f"print(generate(GrammarSettings('mt', 'tiny', columns={EVERY})).fingerprint)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tietrain.config import DataConfig
-from tietrain.data.grammar import GRAMMAR_VERSION, PRESETS, GrammarSettings, generate
+from tietrain.data.grammar.corpus import generate
 from tietrain.data.grammar.draw import Table
 from tietrain.data.grammar.lexicon import NEUTRAL
 from tietrain.data.grammar.meaning import (
@@ -23,6 +23,7 @@ from tietrain.data.grammar.meaning import (
     iterate_phrases,
 )
 from tietrain.data.grammar.paragraph import ParagraphModel, cast_nats
+from tietrain.data.grammar.settings import GRAMMAR_VERSION, PRESETS, GrammarSettings
 from tietrain.data.grammar.spelling import swap_script
 from tietrain.data.grammar.splits import PairSplits
 from tietrain.errors import SettingsError

@@ -12,7 +12,8 @@ import yaml
 from refusals import refusal, spelled
 from tietrain.config import DataConfig
 from tietrain.data import stored_lines
-from tietrain.data.sources.corpora import corpus_key, load_corpus
+from tietrain.data.sources.corpora import load_corpus
+from tietrain.data.sources.named import corpus_key
 from tietrain.errors import SettingsError
 
 CONF = Path(__file__).parents[3] / "conf" / "data"

@@ -10,8 +10,9 @@ import pytest
 from refusals import refusal, spelled
 from tietrain.config import DataConfig
 from tietrain.data.sources import features
-from tietrain.data.sources.corpora import corpus_key, load_corpus
+from tietrain.data.sources.corpora import load_corpus
 from tietrain.data.sources.features import FeatureRows, read_features
+from tietrain.data.sources.named import corpus_key
 from tietrain.errors import DataError, SettingsError
 
 DRAW = np.random.default_rng(0)

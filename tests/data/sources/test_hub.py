@@ -17,7 +17,8 @@ from tietrain.config import DataConfig, RunConfig
 from tietrain.config.compose import compose_config
 from tietrain.config.identity import result_settings
 from tietrain.data.sources import hub
-from tietrain.data.sources.corpora import corpus_key, load_corpus
+from tietrain.data.sources.corpora import load_corpus
+from tietrain.data.sources.named import corpus_key
 from tietrain.errors import DataError, SettingsError
 
 ROWS = {
@@ -229,7 +230,8 @@ ASK = """
 import json, sys
 from tietrain.config import DataConfig
 from tietrain.config.compose import compose_config
-from tietrain.data.sources.corpora import corpus_key, load_corpus
+from tietrain.data.sources.corpora import load_corpus
+from tietrain.data.sources.named import corpus_key
 from tietrain.errors import TietrainError
 for settings in json.load(sys.stdin):
     settings = DataConfig(**settings)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from refusals import refusal, spelled
 from tietrain.config import DataConfig
 from tietrain.data.sources import parquet
-from tietrain.data.sources.corpora import corpus_key, load_corpus
+from tietrain.data.sources.corpora import load_corpus
+from tietrain.data.sources.named import corpus_key
 from tietrain.data.sources.parquet import read_parquet
 from tietrain.errors import DataError
 

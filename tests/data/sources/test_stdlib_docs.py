@@ -6,7 +6,8 @@ import pytest
 from refusals import refusal
 from tietrain.config import DataConfig
 from tietrain.data.sources import stdlib_docs
-from tietrain.data.sources.corpora import corpus_key, load_corpus
+from tietrain.data.sources.corpora import load_corpus
+from tietrain.data.sources.named import corpus_key
 from tietrain.data.sources.stdlib_docs import docstrings, paragraphs, split_of, split_paragraphs
 from tietrain.errors import DataError, SettingsError
 

@@ -9,7 +9,8 @@ from scipy import stats
 
 from refusals import refusal
 from tietrain.config import DataConfig
-from tietrain.data.sources.corpora import corpus_key, load_corpus
+from tietrain.data.sources.corpora import load_corpus
+from tietrain.data.sources.named import corpus_key
 from tietrain.data.sources.xor_strings import N_CLASSES, N_WORDS, WEIGHTS, XorStrings, class_of
 
 # Of test: they never change.

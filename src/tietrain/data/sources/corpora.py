@@ -5,7 +5,6 @@ import itertools
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,18 +12,14 @@ from tietrain.config import DataConfig
 from tietrain.data.cache import cache_root, in_use
 from tietrain.data.encoded import Counts
 from tietrain.data.progress import counted, stage
-from tietrain.data.sources.files import Corpus, Overlap, Split, all_columns, load_files, split_files
-from tietrain.data.sources.foreign_files import foreign_sha256
-from tietrain.data.sources.hub import hub_key, load_hub
-from tietrain.data.sources.stdlib_docs import load_stdlib_docs, stdlib_key
-from tietrain.data.sources.validate import file_sha256, lines_sha256
-from tietrain.data.sources.xor_strings import RULES_VERSION, load_xor_strings
+from tietrain.data.sources.files import Corpus, Overlap, Split, load_files
+from tietrain.data.sources.hub import load_hub
+from tietrain.data.sources.named import corpus_key, grammar_settings
+from tietrain.data.sources.stdlib_docs import load_stdlib_docs
+from tietrain.data.sources.validate import lines_sha256
+from tietrain.data.sources.xor_strings import load_xor_strings
 from tietrain.data.stored_lines import StoredLines, chunks
-from tietrain.errors import DataError, SettingsError
-from tietrain.plan.installed import is_foreign
-
-if TYPE_CHECKING:
-    from tietrain.data.grammar import GrammarSettings
+from tietrain.errors import DataError
 
 
 def load_corpus(data: DataConfig, task: str) -> Corpus:
@@ -63,63 +58,8 @@ def load_corpus(data: DataConfig, task: str) -> Corpus:
     return corpus
 
 
-def corpus_key(data: DataConfig, task: str) -> str:
-    """sha256 over everything that decides the corpus, without parsing: bytes of files, a commit, settings of the grammar.
-
-    Files that the reader of a package reads are parsed: their rows decide.
-
-    Raises:
-        SettingsError, DataError, StorageError: as `load_corpus`.
-    """
-    with stage("looking for the text"):
-        return _corpus_key(data, task)
-
-
-def _corpus_key(data: DataConfig, task: str) -> str:
-    if data.format == "grammar":
-        from tietrain.data.grammar.settings import GRAMMAR_VERSION
-
-        return _sha256({"grammar": GRAMMAR_VERSION, "settings": repr(grammar_settings(data, task))})
-    key: dict[str, object] = {"format": data.format, "task": task, "columns": all_columns(data, task)}
-    if data.format == "hub":
-        key["files"] = hub_key(data)
-    elif data.format == "stdlib_docs":
-        key["files"] = stdlib_key()
-    elif data.format == "xor":
-        key["files"] = [RULES_VERSION, data.meanings, data.seed]
-    else:
-        files = split_files(data, task)
-
-        def content(path: Path, requested: str) -> str:
-            if is_foreign(data.format):
-                return foreign_sha256(data.format, path, requested, all_columns(data, task), one_line=task == "mt")
-            return file_sha256(path, requested)
-
-        key["files"] = {split: [content(*file) for file in named] for split, named in files.items()}
-    if data.features:
-        key["features"] = data.features
-    return _sha256(key)
-
-
-def _sha256(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def grammar_settings(data: DataConfig, task: str) -> "GrammarSettings":
-    """The settings of the generator; SettingsError if no corpus can be generated so."""
-    from tietrain.data.grammar.settings import FEATURES, N_FEATURES, GrammarSettings
-
-    shared = {key: getattr(data, key) for key in ("preset", "seed", "language_seed", "difficulty", "alphabet_b")}
-    settings = GrammarSettings("mt" if task == "mt" else "lm", **shared, columns=tuple(data.columns or ()))
-    vectors = {FEATURES: N_FEATURES} if FEATURES in settings.columns else {}
-    if data.features != vectors:
-        problem = f"the generated corpus of data.columns=[{','.join(settings.columns)}] has {vectors or 'none'}"
-        raise SettingsError(f"data.features={data.features}", problem, f"give data.features={vectors}")
-    return settings
-
-
 def _load_grammar(data: DataConfig, task: str) -> Corpus:
-    from tietrain.data.grammar import generate
+    from tietrain.data.grammar.corpus import generate
     from tietrain.data.grammar.settings import FEATURES
 
     settings = grammar_settings(data, task)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from tietrain.config import DataConfig
 from tietrain.data.beside import call_beside
-from tietrain.data.sources.files import Corpus, Split, named_splits, text_columns
+from tietrain.data.sources.files import Corpus, Split
+from tietrain.data.sources.named import named_splits, text_columns
 from tietrain.data.sources.validate import file_sha256, of_machine
 from tietrain.data.stored_lines import store_for
 from tietrain.errors import DataError, SettingsError, storage_error

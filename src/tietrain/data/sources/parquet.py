@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from tietrain.config import DataConfig
 from tietrain.data.progress import stage
 from tietrain.data.sources.features import FeatureRows, check_rows, read_feature_parquet, read_features
-from tietrain.data.sources.files import Corpus, Split, all_columns, first_files, split_files, text_columns
+from tietrain.data.sources.files import Corpus, Split
+from tietrain.data.sources.named import all_columns, first_files, split_files, text_columns
 from tietrain.data.sources.validate import MAX_BYTES, check_blank, of_machine, open_regular, text_problem
 from tietrain.data.stored_lines import StoredLines, store_for
 from tietrain.errors import DataError, storage_error

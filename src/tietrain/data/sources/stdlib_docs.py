@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tietrain.config import DataConfig
-from tietrain.data.sources.files import Corpus, Split, text_columns
+from tietrain.data.sources.files import Corpus, Split
+from tietrain.data.sources.named import text_columns
 from tietrain.errors import DataError
 
 # Part of the corpus's key: a change in what is kept, or in which split, makes another number.

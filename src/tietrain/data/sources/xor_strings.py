@@ -9,7 +9,8 @@ Our own design, after the idea of Bertolotti & Cazzola 2024; their text was not 
 
 from tietrain.config import DataConfig
 from tietrain.data.grammar.draw import Table, Uniform, make_stream
-from tietrain.data.sources.files import Corpus, Split, text_columns
+from tietrain.data.sources.files import Corpus, Split
+from tietrain.data.sources.named import text_columns
 
 # Part of the corpus's key: a change of one line makes another number.
 RULES_VERSION = 1

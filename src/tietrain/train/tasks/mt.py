@@ -11,7 +11,7 @@ from tietrain.config import RunConfig
 from tietrain.config.directions import Direction
 from tietrain.data.batches.batching import Batch
 from tietrain.data.batches.pairs import MtBatches, Pairs, Sources, mt_eval_batches
-from tietrain.data.grammar import GrammarCorpus
+from tietrain.data.grammar.corpus import GrammarCorpus
 from tietrain.data.prepared import Prepared
 from tietrain.data.tokenizer import UNK_ID, Vocabulary
 from tietrain.model.beam import Pieces, Search, search
