@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tietrain.cli.claims import grids_of, load_cards, pages_of, read_findings
+from refusals import refusal
+from tietrain.cli.claims import all_cards, grids_of, load_cards, pages_of, read_findings, requested_cards
 from tietrain.cli.grid import split_cells, sweeper_of
 from tietrain.config.compose import compose_config, compose_grid, initialized
 from tietrain.config.identity import flat_settings
@@ -64,7 +65,7 @@ def test_exact_claims_hold(name):
 def test_kept_verdicts_are_of_the_cards_as_they_are_and_their_pages_are_current():
     findings = read_findings(KEPT)
     assert len(findings) >= 12
-    hashes = {card.name: card.hash for card in CARDS}
+    hashes = {card.name: card.hash for card in all_cards(findings)}
     assert {name: finding.hash for name, finding in findings.items()} == {name: hashes[name] for name in findings}
     assert {path.name: path.read_text(encoding="utf-8") for path in KEPT.glob("*.md")} == pages_of(findings)
 
@@ -87,6 +88,52 @@ def test_claim_runs_each_grid_once_and_says_what_is_missing(tietrain_cli, monkey
     page = (tmp_path / "kept" / "output_dominates.md").read_text()
     assert "Not testable at this budget" in page and "outputs/claims\\_table" in page
     assert "[output_dominates](output_dominates.md)" in (tmp_path / "kept" / "README.md").read_text()
+
+
+def test_claim_on_another_text_is_another_finding(tietrain_cli, monkeypatch, tmp_path):
+    commands = []
+    monkeypatch.setattr("tietrain.cli.main.main", lambda words: commands.append(words) or 0)
+    words = ["data=grammar", "data.preset=small"]
+    assert tietrain_cli("claim", "output_dominates", "--to", "kept").code == 0
+    ran = tietrain_cli("claim", "output_dominates", *words, "--to", "kept")
+    assert ran.code == 0
+    own, other = commands
+    assert (own, other[:3]) == (["experiment=claims_table"], [*own, *words])
+    text = other[3].removeprefix("study=claims_table_")
+    assert text.startswith("grammar-") and ran.out.startswith(f"output_dominates.{text}: ")
+    pages = {path.name: path.read_text() for path in (tmp_path / "kept").glob("*.md")}
+    assert set(pages) == {"README.md", "output_dominates.md", f"output_dominates.{text}.md"}
+    assert pages == pages_of(read_findings(tmp_path / "kept"))
+    assert f"tietrain claim output_dominates {' '.join(words)}\n" in pages[f"output_dominates.{text}.md"]
+    assert f"output_dominates.{text}: not testable" in tietrain_cli("claims", "--to", "kept").out
+
+
+def test_a_text_is_known_by_its_content_and_not_by_its_folder(tmp_path):
+    names = []
+    for folder, text in (("here", "a b\n"), ("there", "a b\n"), ("there", "a c\n")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "t.txt").write_text(text)
+        words = ["data=text", f"data.root={tmp_path / folder}", "data.splits={train: [t.txt], valid: [t.txt]}"]
+        (card,) = requested_cards(["adam_ignores_scale", *words])
+        assert card.grid[0][-1] == f"study={card.study}" and words[1] in card.grid[0]
+        assert str(tmp_path) not in repr(card.text)
+        names.append(card.text.name)
+    assert names[0] == names[1] != names[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["data=tinyshakespeare"], "no card is named"),
+        (["tying_helps", "data=grammar", "train.max_steps=9"], "a card fixes everything but its text"),
+        (["x6_takase_maps", "data=grammar"], "its claim is about no text"),
+        (["xor_tying_hurts", "data=grammar"], "its claim is about a text of its own"),
+        (["tying_helps", "data=tinyshakespeare", "data.root=nowhere"], "nowhere"),
+        (["tying_helps", "data=grammar", "data.preset=tiny,small"], "a finding is about one text"),
+    ],
+)
+def test_requested_cards_refuse_what_is_no_other_text(arguments, problem):
+    assert problem in str(refusal(requested_cards, arguments))
 
 
 def test_claim_refusals(tietrain_cli, tmp_path):

@@ -130,5 +130,9 @@ def test_title_names_the_corpus(tmp_path):
         files, data=DataConfig(format="text", splits={"train": ["a.en", "a.de"], "valid": ["v.en", "v.de"]})
     )
     write_run(tmp_path, files, folder="files", fingerprints={"corpus": digest("files")})
+    for meanings in ("crossed", "aligned"):
+        strings = replace(make_config("lm", "none", 1), data=DataConfig(format="xor", meanings=meanings))
+        write_run(tmp_path, strings, folder=meanings, fingerprints={"corpus": digest(meanings)})
     titles = {c.title for c in compare(make_arms(collect(tmp_path)))}
-    assert titles == {"Language model, grammar small corpus", "Translation, a.en, a.de"}
+    of_lm = {f"Language model, {text} corpus" for text in ("grammar small", "xor crossed", "xor aligned")}
+    assert titles == {*of_lm, "Translation, a.en, a.de"}

@@ -1,10 +1,11 @@
 """Claim cards against runs with made-up scores: verdicts, power, controls, and all cards counted together."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from fabricated import make_config, write_run
+from fabricated import digest, make_config, write_run
 from tietrain.errors import DataError
 from tietrain.report.claims import (
     CONFIRMED,
@@ -13,6 +14,7 @@ from tietrain.report.claims import (
     NOT_TESTABLE,
     Card,
     Finding,
+    Text,
     judge_card,
     output_share,
     settle,
@@ -108,6 +110,13 @@ def test_judge_card_against_a_constant_is_a_test_of_one_sample(judged, tmp_path)
     arms = {**CARD.arms, "untied": {"value": 0.9}}
     finding = judged(replace(CARD, arms=arms, expect=(("tied", "better", "untied"),)), 0.1)
     assert finding.alone == CONFIRMED and finding.pairs[0].means[1] == 0.9
+
+
+def test_judge_card_on_another_text_says_on_which(judged):
+    finding = judged(replace(CARD, text=Text("mine-0123", ("data=text",))), 0.1)
+    assert finding.scope.endswith(", on mine-0123")
+    assert finding.text == Text("mine-0123", ("data=text",), digest("corpus"))
+    assert Finding.from_json(json.loads(json.dumps(finding.to_json()))) == finding
 
 
 def test_settle_counts_all_cards_together():

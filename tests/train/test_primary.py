@@ -57,3 +57,11 @@ def test_declared_split_of_several_directions_is_their_mean(tmp_path):
     words = ["task=mt", "data.preset=tiny", "data.difficulty=1", "data.columns=[a,b]", "task.directions=[a-b,b-a]"]
     config = compose_config([*words, f"data.cache={tmp_path}", "model=tiny"])
     assert settled(config)[0]["split"] == "test.mean"
+
+
+def test_settle_primary_takes_the_excess_over_a_generator_whose_probabilities_are_known(tmp_path):
+    words = ["data=xor", "report.metric=excess_nats", "model=tiny", "model.vocab_size=69", f"data.cache={tmp_path}"]
+    assert settled(compose_config(words))[0]["metric"] == "excess_nats"
+    with pytest.raises(SettingsError) as refused:  # a masked model gives no probability of the text
+        settled(compose_config([*words, "task=mlm"]))
+    assert refused.value.setting == "report.metric=excess_nats"

@@ -273,25 +273,36 @@ def report(args: argparse.Namespace) -> int:
 @verb("claims", CLAIMS_FOLDER)
 def claims(args: argparse.Namespace) -> int:
     """List the claim cards: each published claim, its source, what is known of it here, and the budget of its grid."""
-    from tietrain.cli.claims import load_cards, read_findings
+    from tietrain.cli.claims import all_cards, read_findings
     from tietrain.report.pages.claim_pages import list_lines
 
-    cards, found = load_cards(), read_findings(args.to)
+    found = read_findings(args.to)
+    cards = all_cards(found)
     body = [asdict(card) | {"finding": found[card.name].to_json() if card.name in found else None} for card in cards]
     return answer(args, body, list_lines(cards, found))
 
 
-@verb("claim", argument("names", nargs="+", metavar="NAME", help="a card of `tietrain claims`"), CLAIMS_FOLDER)
+@verb(
+    "claim",
+    argument(
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="a card of `tietrain claims`; data=NAME data.KEY=VALUE: on another text",
+    ),
+    CLAIMS_FOLDER,
+)
 def claim(args: argparse.Namespace) -> int:
     """Test published claims: run the grids of their cards, or read the runs if they exist, and write verdicts and pages.
 
-    All cards whose verdicts are in one folder are counted together. Exit code 1 if a run of a grid failed.
+    A verdict on another text has a page of its own. All cards whose verdicts are in one folder are counted together. Exit code 1
+    if a run of a grid failed.
     """
-    from tietrain.cli.claims import grids_of, judge, keep, load_cards
+    from tietrain.cli.claims import grids_of, judge, keep, requested_cards
     from tietrain.cli.main import main
     from tietrain.report.pages.claim_pages import list_lines
 
-    cards = load_cards(args.names)
+    cards = requested_cards(args.names)
     codes = [main([*words]) for words in grids_of(cards)]
     if stopped := [code for code in codes if code >= 128]:
         return stopped[0]

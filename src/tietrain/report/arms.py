@@ -8,7 +8,7 @@ from functools import cached_property
 from math import fsum, log, sqrt
 from statistics import fmean
 
-from tietrain.config.keys import as_meant
+from tietrain.config.keys import as_meant, is_read
 from tietrain.report.ties import shared_uses
 from tietrain.report.tuning import POINTS, Tuning, group_of, is_trial, read_tuning
 from tietrain.runs.view import Point, Run, Scalar
@@ -176,11 +176,12 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        settings = self.arms[0].first.settings
+        settings = as_meant(self.arms[0].first.settings)
         # Lists of settings arrive here as their JSON text.
         corpus = str(settings.get("data.dataset") or settings.get("data.splits.train", "")).strip("[]").replace('"', "")
         if not corpus:
-            parts = [str(settings[key]) for key in ("data.format", "data.preset") if settings.get(key)]
+            keys = ("data.format", "data.preset", "data.meanings")
+            parts = [str(settings[key]) for key in keys if settings.get(key) and is_read(key, settings)]
             corpus = f"{' '.join(parts) or 'unknown'} corpus"
         return f"{TASK_TITLES.get(self.task, self.task)}, {corpus}"
 

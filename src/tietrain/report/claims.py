@@ -79,6 +79,19 @@ MEASURES: dict[str, Callable[[Path, Sequence[Run]], Measure]] = {
 
 
 @dataclass(frozen=True)
+class Text:
+    """A text on which a card was run, if it is not the card's own.
+
+    name: of the preset, with a hash of text and settings. words: those of the command line that choose it. content: sha256 of its
+    lines, as `tietrain data` shows it; empty before a run.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    content: str = ""
+
+
+@dataclass(frozen=True)
 class Card:
     """A claim and how it is tested; see docs/claims/README.md for each field.
 
@@ -106,6 +119,7 @@ class Card:
     paired: bool = False
     source_params: float | None = None
     leaves_out: str = ""
+    text: Text | None = None
 
     @property
     def sign(self) -> int:
@@ -155,6 +169,7 @@ class Finding:
     pairs: tuple[Pair, ...] = ()
     doubts: tuple[str, ...] = ()
     rows: tuple[tuple[str, str, str], ...] = ()
+    text: Text | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -164,7 +179,10 @@ class Finding:
         """The finding that `to_json` made a value of."""
         pairs = tuple(Pair(**{**pair, "means": tuple(pair["means"])}) for pair in body["pairs"])
         rows = tuple((what, expected, got) for what, expected, got in body["rows"])
-        return cls(**{**body, "pairs": pairs, "rows": rows, "doubts": tuple(body["doubts"])})
+        made = {**body, "pairs": pairs, "rows": rows, "doubts": tuple(body["doubts"])}
+        if text := body.get("text"):
+            made["text"] = Text(**{**text, "words": tuple(text["words"])})
+        return cls(**made)
 
 
 def judge_card(card: Card, directory: Path) -> Finding:
@@ -180,6 +198,9 @@ def judge_card(card: Card, directory: Path) -> Finding:
     values = {name: _values(arm, measure, card.arms[name]) for name, arm in chosen.items()}
     arms = [arm for arm in chosen.values() if arm]
     finding = Finding(card.name, card.hash, NOT_TESTABLE, scope=_scope(arms, comparison))
+    if card.text:
+        text = replace(card.text, content=comparison.arms[0].corpus)
+        finding = replace(finding, scope=f"{finding.scope}, on {text.name}", text=text)
     few = [name for name, of_arm in values.items() if len(of_arm) < MIN_SEEDS]
     if few:
         doubt = f"fewer than {MIN_SEEDS} seeds of {', '.join(few)} have {card.metric} on {card.split}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tietrain.config import RunConfig
+from tietrain.config.data import DRAWN
 from tietrain.data.tokenizer import UNK_ID
 from tietrain.errors import SettingsError, check_choice
 
@@ -64,4 +65,4 @@ def _why_missing(metric: str, texts: list[tuple[str, Direction]], config: RunCon
 def _has_generator(config: RunConfig, direction: Direction) -> bool:
     """Whether the chance of a text under its generator can be summed: not if a source tells how the target was drawn."""
     faulty = any(source.endswith("_mt") for source in direction.sources)
-    return config.data.format == "grammar" and config.task.name != "mlm" and not faulty
+    return config.data.format in DRAWN and config.task.name != "mlm" and not faulty

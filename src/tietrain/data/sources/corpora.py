@@ -17,6 +17,7 @@ from tietrain.data.sources.hub import load_hub
 from tietrain.data.sources.named import corpus_key, grammar_settings
 from tietrain.data.sources.stdlib_docs import load_stdlib_docs
 from tietrain.data.sources.validate import lines_sha256
+from tietrain.data.sources.xor_strings import load_xor_strings
 from tietrain.data.stored_lines import StoredLines, chunks
 from tietrain.errors import DataError
 
@@ -85,6 +86,8 @@ def _load(data: DataConfig, task: str) -> Corpus:
         corpus = load_parquet(data, task, root)
     elif data.format == "stdlib_docs":
         corpus = load_stdlib_docs(data, task)
+    elif data.format == "xor":
+        corpus = load_xor_strings(data, task)
     elif data.format == "hub":
         with in_use(root), stage(f"loading {data.dataset}"):
             corpus = load_hub(data, task, root / "datasets" / corpus_key(data, task)[:16], root)

@@ -49,6 +49,10 @@ def _corpus_key(data: DataConfig, task: str) -> str:
         from tietrain.data.sources.stdlib_docs import stdlib_key
 
         key["files"] = stdlib_key()
+    elif data.format == "xor":
+        from tietrain.data.sources.xor_strings import RULES_VERSION
+
+        key["files"] = [RULES_VERSION, data.meanings, data.seed]
     else:
         files = split_files(data, task)
 
@@ -87,8 +91,8 @@ def first_files(files: dict[str, list[Named]]) -> list[str]:
 
 def all_columns(data: DataConfig, task: str) -> list[str]:
     """Names of the columns, text or not: data.columns, else `source` and `target` for mt, `text` for other tasks."""
-    if data.format == "stdlib_docs" and task == "mt":
-        problem = "data.format=stdlib_docs is one text without translations"
+    if data.format in ("stdlib_docs", "xor") and task == "mt":
+        problem = f"data.format={data.format} is one text without translations"
         raise SettingsError(f"task={task}", problem, "choose task=lm")
     columns = data.columns or (["source", "target"] if task == "mt" else ["text"])
     requested = f"data.columns=[{','.join(columns)}]"

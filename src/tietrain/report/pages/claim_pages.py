@@ -30,6 +30,11 @@ def claim_page(card: Card, finding: Finding, n_tested: int) -> str:
     """The page of a card that was run; n_tested: of how many cards q is counted."""
     verdict = verdict_line(finding)
     blocks = [f"# {card.claim}", f"**{verdict[0].upper()}{verdict[1:]}.**"]
+    if finding.text:
+        blocks.append(
+            f"Text: {code(finding.text.name)}, a preset and a hash of text and settings; its lines have the sha256 "
+            f"{code(finding.text.content or 'unknown')}. What was found on the card's own text is another finding."
+        )
     if finding.doubts:
         blocks.append(bullets([escape(doubt) for doubt in finding.doubts]))
     blocks.append(_rows(finding) if card.exact else _pairs(card, finding))
@@ -96,11 +101,13 @@ def _source(card: Card) -> list[str]:
 
 
 def _commands(card: Card) -> str:
-    command = f"    tietrain claim {card.name}"
+    name = card.name.removesuffix(f".{card.text.name}") if card.text else card.name
+    command = f"    tietrain claim {shlex.join([name, *(card.text.words if card.text else ())])}"
     if card.exact:
         return f"{command}\n\nCard {code(card.hash)}; {card.budget}."
     grid = "\n".join(f"    tietrain {shlex.join(words)}" for words in card.grid)
-    return f"{command}\n\nruns these grids, or reads the runs if they exist:\n\n{grid}\n\nCard {code(card.hash)}; {card.budget}."
+    own = " on its own text" if card.text else ""
+    return f"{command}\n\nruns these grids, or reads the runs if they exist:\n\n{grid}\n\nCard {code(card.hash)}; {card.budget}{own}."
 
 
 def index_page(cards: Sequence[Card], findings: Mapping[str, Finding]) -> str:

@@ -39,15 +39,16 @@ def _copies(config: RunConfig, prepared: Prepared) -> dict[str, dict[str, Any]]:
 def _ceilings(config: RunConfig, prepared: Prepared) -> dict[str, dict[str, float]]:
     ceilings: dict[str, dict[str, float]] = {}
     grammar = prepared.corpus.grammar
-    if grammar is None:
-        return ceilings
     for name, (split, direction) in prepared.scored.items():
-        lines = prepared.corpus.splits[split].texts[direction.target]
-        nats = grammar.generator_nats(split, direction.target, direction.sources)
-        if nats is None:  # a source gives away how the reference was drawn
+        of_split = prepared.corpus.splits[split]
+        lines = of_split.texts[direction.target]
+        nats = of_split.generator_nats
+        if grammar:  # of this direction
+            nats = grammar.generator_nats(split, direction.target, direction.sources)
+        if nats is None:  # real text, or a source gives away how the reference was drawn
             continue
         ceilings[name] = {"generator_ppl_word": math.exp(math.fsum(nats) / count_words(lines))}
-        if config.task.name == "mt":
+        if grammar and config.task.name == "mt":
             redrawn = grammar.redrawn_references(split, N_REDRAWN, direction.target)
             best = grammar.best_spellings(split, direction.target)
             ceilings[name] |= oracle_scores(best, lines, redrawn, config.task.bleu_tokenize)
