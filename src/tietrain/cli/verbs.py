@@ -24,6 +24,7 @@ from tietrain.cli.registry import (
 from tietrain.config import RunConfig
 from tietrain.config.compose import compose_config, parse_overrides
 from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
+from tietrain.config.hydra_parts import composed_once
 from tietrain.config.keys import tying_choices
 from tietrain.config.match import compare_match, describe_match
 from tietrain.config.reference import find_settings, setting_json, settings_lines
@@ -39,10 +40,10 @@ from tietrain.plan.slots import ModelShape
 from tietrain.runs import record as runs
 from tietrain.runs.reading import is_folder
 from tietrain.runs.scores import METRICS, NATS
+from tietrain.train.experiment import Experiment
 
 if TYPE_CHECKING:
     from tietrain.report.tables import Words
-from tietrain.train.experiment import Experiment
 
 SCORES = (*METRICS, *NATS)
 # More samples would not fit in memory: each holds one number per line.
@@ -76,10 +77,12 @@ def plan(args: argparse.Namespace) -> int:
     detail = [f"--{name}" for name in ("ledger", "against", "lengths", "figure") if getattr(args, name)]
     if args.multirun and detail:
         raise SettingsError(detail[0], "it describes one plan, and -m shows a grid", "leave out one of the two")
-    cells = None if detail else preview(args.overrides, args.config_dir, args.multirun, args.config_name)
-    if cells is None:
-        _plan_one(args)
-    elif args.json:
+    with composed_once():
+        cells = None if detail else preview(args.overrides, args.config_dir, args.multirun, args.config_name)
+        if cells is None:
+            _plan_one(args)
+            return 0
+    if args.json:
         print_json([asdict(cell) for cell in cells])
     else:
         show_cells(cells)
