@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
+import tietrain
 from tietrain.cli.main import main
+from tietrain.model.beam import Search
 from tietrain.runs import record as runs
 
 TINY = ["data.preset=tiny", "model=tiny", "model.vocab_size=400", "train.batch_tokens=512", "train.max_steps=12"]
@@ -42,6 +44,22 @@ def sources(trained):
 def test_translate_gives_the_translations_that_were_scored(use, sources, tmp_path):
     hypotheses = (tmp_path / "mt" / "hypotheses.test.txt").read_text()
     assert use("translate", "mt", stdin=b"\n".join(sources)) == (0, hypotheses, "")
+
+
+def test_open_run_translates_with_the_weights_of_now(trained, sources):
+    saved = tietrain.open_run(trained / "mt")
+    lines = [source.decode() for source in sources[:5]]
+
+    def translated():
+        found = saved.translate(saved.direction(None), lines, Search())
+        return {row: best.score for row, (best,) in found}
+
+    before = translated()
+    assert translated() == before
+    for p in saved.model.parameters():
+        p.data.mul_(1.1)
+    after = translated()
+    assert all(after[row] != before[row] for row in before)
 
 
 def test_translate_keeps_the_order_of_lines_and_blank_lines(use, sources, monkeypatch):

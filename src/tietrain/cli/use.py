@@ -65,12 +65,14 @@ def translate(args: argparse.Namespace) -> int:
     pairs = _with_prefixes(lines, args.prefix) if args.prefix else ((line, "") for line in lines)
     at_once = 1 if sys.stdin.isatty() else LINES_AT_ONCE
     n_before = 0
+    kept: dict[str, Any] = {}
     with _progress() as show_progress:
         while chunk := list(itertools.islice(pairs, at_once)):
             texts = [text for text, _ in chunk]
             prefixes = [prefix for _, prefix in chunk] if args.prefix else None
             found: dict[int, list[Translated]] = {}
-            for row, best in saved.translate(direction, texts, settings, prefixes, args.batch_tokens, n_before + 1):
+            options = (prefixes, args.batch_tokens, n_before + 1, kept)
+            for row, best in saved.translate(direction, texts, settings, *options):
                 found[row] = best
                 show_progress(n_before + len(found))
             for row in range(len(chunk)):

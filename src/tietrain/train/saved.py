@@ -1,7 +1,7 @@
 """A run directory opened again: configuration, plan, vocabularies and weights, checked against one another."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ SAMPLE_ROWS = 64
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run ready for use. checkpoint: which weights these are. kept: see `beam.search`."""
+    """A run ready for use. checkpoint: which weights these are."""
 
     directory: Path
     experiment: Experiment
@@ -48,7 +48,6 @@ class SavedRun:
     model: Transformer
     hardware: Hardware
     checkpoint: dict[str, Any]
-    kept: dict[str, StillWeights] = field(default_factory=dict)
 
     def to_hardware_precision(self) -> None:
         """Let the model compute as fast as the device does; scores are in float32."""
@@ -87,12 +86,14 @@ class SavedRun:
         prefixes: Sequence[str] | None = None,
         batch_tokens: int | None = None,
         first_line: int = 1,
+        kept: dict[str, StillWeights] | None = None,
     ) -> Iterator[tuple[int, list[Translated]]]:
         """Row and best translations of each line, as its batch is done; blank lines have none.
 
         Args:
             lines: texts of the direction's sources, with a TAB between them if there are several.
             prefixes: what each translation begins with. first_line: number of the first line, for messages.
+            kept: what calls share between which the weights do not change; empty at first.
         Raises:
             DataError: a line has another number of texts; or it or its prefix is longer than a learned table of positions;
                 or the vocabulary lacks what a prefix has.
@@ -105,9 +106,7 @@ class SavedRun:
             forced = [_known(vocabulary, f"prefix of line {first_line + row}", prefixes[row]) for row in rows]
         for i, (row, n_read) in enumerate(zip(rows, sources.longest.tolist() if rows else [], strict=True)):
             self._check_positions(f"line {first_line + row}", max(n_read, len(forced[i]) if forced else 0) + 2)
-        found = translations(
-            self.model, self.config, vocabulary, sources, stack, settings, forced, batch_tokens, self.kept
-        )
+        found = translations(self.model, self.config, vocabulary, sources, stack, settings, forced, batch_tokens, kept)
         for i, hypotheses in found:
             yield rows[i], hypotheses
 
