@@ -47,19 +47,18 @@ def test_translate_gives_the_translations_that_were_scored(use, sources, tmp_pat
 
 
 def test_open_run_translates_with_the_weights_of_now(trained, sources):
-    saved = tietrain.open_run(trained / "mt")
     lines = [source.decode() for source in sources[:5]]
 
-    def translated():
-        found = saved.translate(saved.direction(None), lines, Search())
-        return {row: best.score for row, (best,) in found}
+    def translated(saved):
+        return list(saved.translate(saved.direction(None), lines, Search()))
 
-    before = translated()
-    assert translated() == before
-    for p in saved.model.parameters():
-        p.data.mul_(1.1)
-    after = translated()
-    assert all(after[row] != before[row] for row in before)
+    used = tietrain.open_run(trained / "mt")
+    fresh = tietrain.open_run(trained / "mt")
+    before = translated(used)
+    for saved in (used, fresh):
+        for p in saved.model.parameters():
+            p.data.mul_(1.1)
+    assert translated(used) == translated(fresh) != before
 
 
 def test_translate_keeps_the_order_of_lines_and_blank_lines(use, sources, monkeypatch):
