@@ -27,10 +27,10 @@ from omegaconf import DictConfig
 from tietrain.cli.grid import VARIABLE, Outcomes
 from tietrain.cli.launchers import IN_CELL, has_own_cluster, n_cores, tasks_of_cell, threads_of_cell
 from tietrain.config.hydra_parts import (
+    GridLauncher,
     HydraContext,
     JobReturn,
     JobStatus,
-    Launcher,
     Singleton,
     TaskFunction,
     compose_cell_of_grid,
@@ -64,7 +64,7 @@ def register() -> None:
         ConfigStore.instance().store(group="hydra/launcher", name="ray", node=conf, provider="tietrain")
 
 
-class RayLauncher(Launcher):
+class RayLauncher(GridLauncher):
     """Gives Ray every cell at once, and waits for all.
 
     Args: see `RayConf`.
@@ -73,12 +73,6 @@ class RayLauncher(Launcher):
     def __init__(self, address: str | None, tasks_per_node: int, gpus_per_task: int | None) -> None:
         self._address = address
         self._gpus = gpus_per_task
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """What Hydra says before it lets cells run."""
-        self._context = hydra_context
-        self._task = task_function
-        self._config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run cells; returns what the first process of each does.

@@ -16,11 +16,9 @@ from omegaconf import DictConfig
 
 from tietrain.cli.grid import Outcomes
 from tietrain.config.hydra_parts import (
-    HydraContext,
+    GridLauncher,
     JobReturn,
     JobStatus,
-    Launcher,
-    TaskFunction,
     compose_cell_of_grid,
     register_launcher,
     run_job,
@@ -37,17 +35,11 @@ def register() -> None:
     register_launcher(SideBySide)
 
 
-class SideBySide(Launcher):
+class SideBySide(GridLauncher):
     """Runs at most `n_jobs` cells at once. A process that is lost costs its cell alone."""
 
     def __init__(self, n_jobs: int) -> None:
         self._n_jobs = n_jobs
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """What Hydra says before it lets cells run."""
-        self._context = hydra_context
-        self._task = task_function
-        self._config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run cells; returns what each does, None for those that a signal stopped or that were not begun."""

@@ -44,6 +44,7 @@ from tietrain.errors import SettingsError
 __all__ = [
     "ChoiceSweep",
     "GlobalHydra",
+    "GridLauncher",
     "HydraContext",
     "JobReturn",
     "JobStatus",
@@ -162,6 +163,16 @@ def register_launcher(launcher: type[Launcher]) -> str:
     name = f"hydra_plugins.{launcher.__module__}.{launcher.__name__}"
     Plugins.instance().class_name_to_class[name] = launcher
     return name
+
+
+class GridLauncher(Launcher):
+    """A launcher of our own, which keeps what Hydra tells it."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """What Hydra says before it lets cells run."""
+        self._context = hydra_context
+        self._task = task_function
+        self._config = config
 
 
 @dataclass

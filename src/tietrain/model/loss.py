@@ -102,7 +102,7 @@ def _factor(weight: Tensor, rows: Tensor) -> Tensor:
 def _log_prob_chunks(
     rows: Tensor, factor: Tensor, bias: Tensor | None, n_pieces: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Chunks of rows with their log-probabilities [n, W], in float32 or better; -inf of what is no piece."""
+    """Chunks of rows with their log-probabilities [n, W], in float32 or better; -inf in columns that are not pieces."""
     device, dtype = rows.device.type, factor.dtype
     step = max(64, CHUNK_LOGITS.get(device, DEVICE_CHUNK_LOGITS) // len(factor))
     start = 0

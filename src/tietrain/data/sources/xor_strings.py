@@ -2,7 +2,7 @@
 
 A word follows others as its class says, and it is read for what it means. In the text `aligned` the words of one class mean the same,
 so words in similar contexts are alike to who reads them. In `crossed` each class has equally many words of each meaning, so what a
-word follows says nothing of what it means. Both texts have the same words, and lines are as probable.
+word follows does not tell what it means. Both texts have the same words, and lines are as probable.
 
 Our own design, after the idea of Bertolotti & Cazzola 2024; their text was not seen.
 """
@@ -16,7 +16,7 @@ from tietrain.data.sources.named import text_columns
 RULES_VERSION = 1
 # Words are numbers, 0 to 63; classes and meanings are numbers, 0 to 3.
 N_WORDS = 64
-# How frequent the meanings of the first two words are. Were they equally frequent, neither of the two alone would tell anything of
+# How frequent the meanings of the first two words are. Were they equally frequent, neither of the two alone would tell anything about
 # the third, and a network would not learn the rule in a short training.
 WEIGHTS = (8, 4, 2, 1)
 N_CLASSES = len(WEIGHTS)
