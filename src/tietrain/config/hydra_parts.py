@@ -48,7 +48,6 @@ __all__ = [
     "HydraContext",
     "JobReturn",
     "JobStatus",
-    "Launcher",
     "Override",
     "OverridesParser",
     "Plugins",
