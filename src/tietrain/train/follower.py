@@ -49,7 +49,7 @@ def _follow(experiment: Experiment, team: Team) -> dict[str, Any]:
         problem = "its settings, text or vocabularies are not those of process 0"
         raise DataError(f"process {team.rank}", problem, "give all hosts the same files and the same command")
     with leased(hardware, eprint, waits=False) as hardware:
-        model = experiment.build_model()
+        model = experiment.unfilled_model()
         if not hardware.shard:
             model.to(hardware.device)
         team.wait_for_all()
