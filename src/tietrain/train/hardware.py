@@ -117,9 +117,8 @@ def resolve_hardware(config: HardwareConfig, settled: str | None = None) -> Hard
     threads = config.threads or DEFAULT_THREADS
     torch.set_num_threads(threads)
     shard = config.shard and processes > 1
-    if (
-        not shard
-    ):  # its pieces of many sizes would leave gaps: three times the memory of the model that it is there to spare
+    # Slices make pieces of many sizes: kept, they would leave gaps three times as large as what the slices spare.
+    if not shard:
         _keep_freed_memory()
     # On a CPU this costs nothing, and compiled embedding gradients are reproducible only with it. The filling of fresh
     # memory that comes with it is for debugging and not free.
