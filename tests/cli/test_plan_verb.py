@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tietrain.config.compose import compose_config
+from tietrain.config.describe import megabytes
 from tietrain.config.layout import make_shape
 from tietrain.plan.schemes import make_plan
 from tietrain.runs import record as runs
@@ -75,3 +76,11 @@ def test_ledger_shows_roles_and_conventions(tietrain_cli):
     ran = tietrain_cli("plan", "task=lm", "model=gpt2", "tying=pre_softmax", "task.window=1024", "--ledger")
     assert ran.code == 0
     assert "855,166,464" in ran.out and "input+output" in ran.out
+
+
+def test_processes_count_the_memory_of_each(plan, tietrain_cli):
+    of_each = plan("--processes", "8")["memory"]["of_each"]
+    assert of_each["processes"] == 8 and of_each["slices_bytes"] < of_each["whole_bytes"] / 7
+    ran = tietrain_cli("plan", "--processes", "8")
+    assert f"hardware.shard=true     {megabytes(of_each['slices_bytes']):>14}" in ran.out
+    assert tietrain_cli("plan", "--processes", "1").code == 2

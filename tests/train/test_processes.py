@@ -20,7 +20,7 @@ from tietrain.config import RunConfig, TyingConfig
 from tietrain.data.batches.batching import Batch
 from tietrain.errors import PeerError
 from tietrain.model.transformer import Transformer
-from tietrain.plan.units import units_of
+from tietrain.plan.units import count_process_memory, units_of
 from tietrain.runs import record as runs
 from tietrain.runs.metrics import read_metrics
 from tietrain.train import checkpoint, follower
@@ -171,7 +171,8 @@ def test_run_that_loses_a_process_is_saved_and_goes_on_with_any_number(tmp_path,
 
 @pytest.mark.parametrize("name", ["encoder_decoder", *(pytest.param(name, marks=pytest.mark.slow) for name in QUICK)])
 def test_process_holds_its_slices_and_in_a_step_what_several_layers_read(tmp_path, monkeypatch, name):
-    """Of parameters, gradients and moments each holds its half; after the forward pass no layer's own unit is whole any more."""
+    """Of parameters, gradients and moments each holds its half, as counted; after the forward pass no layer's own unit is whole
+    any more, and within it there is no more than counted."""
     load_fsdp()
     from torch.distributed.tensor import DTensor
 
@@ -182,11 +183,22 @@ def test_process_holds_its_slices_and_in_a_step_what_several_layers_read(tmp_pat
     whole = tiny_run.build_model(config)
     own = [f"{unit}." for unit, layers in units_of(whole.plan).items() if len(layers) == 1]
     stays = [p for slot, p in whole.named_parameters() if not slot.startswith(tuple(own))]
-    learn, update = RandomTask.loss, slices.update
+    counted = count_process_memory(whole.plan, config.optim.name, config.optim.momentum, 2)
+    learn, update, layer = RandomTask.loss, slices.update, Transformer._layer
+    in_layers = []
+
+    def n_whole(model):
+        return n_bytes(p for p in model.parameters() if not isinstance(p, DTensor))
+
+    def in_layer(model, *args):
+        in_layers.append(n_whole(model))
+        return layer(model, *args)
 
     def watched(task, model, batch):
+        in_layers.clear()
         found = learn(task, model, batch)
-        assert n_bytes(p for p in model.parameters() if not isinstance(p, DTensor)) == n_bytes(stays)
+        assert n_whole(model) == n_bytes(stays)
+        assert n_bytes(stays) <= max(in_layers) <= counted.together / 2
         return found
 
     def noted(model, optimizer, *others):
@@ -197,14 +209,13 @@ def test_process_holds_its_slices_and_in_a_step_what_several_layers_read(tmp_pat
         (tmp_path / f"held by {os.environ['RANK']}").write_text(str(held))
         return numbers
 
+    monkeypatch.setattr(Transformer, "_layer", in_layer)
     monkeypatch.setattr(RandomTask, "loss", watched)
     monkeypatch.setattr(slices, "update", noted)
     config.hardware.shard = True
     assert run_on(2, tmp_path / "run", config) == [0, 0]
-    n_counts = len(list(whole.parameters()))
     for rank in range(2):
-        held = int((tmp_path / f"held by {rank}").read_text())
-        assert held == 4 * n_bytes(whole.parameters()) / 2 + 4 * n_counts
+        assert int((tmp_path / f"held by {rank}").read_text()) == counted.slices
 
 
 def n_bytes(tensors: Iterable[torch.Tensor]) -> int:

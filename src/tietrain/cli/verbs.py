@@ -23,7 +23,7 @@ from tietrain.cli.registry import (
 )
 from tietrain.config import RunConfig
 from tietrain.config.compose import compose_config, parse_overrides
-from tietrain.config.describe import describe_ledgers, describe_plan, ledger_json
+from tietrain.config.describe import describe_ledgers, describe_plan, describe_processes, ledger_json, process_memory_of
 from tietrain.config.hydra_parts import composed_once
 from tietrain.config.keys import tying_choices
 from tietrain.config.match import compare_match, describe_match
@@ -49,6 +49,7 @@ SCORES = (*METRICS, *NATS)
 # More samples would not fit in memory: each holds one number per line.
 SAMPLES: dict[str, Any] = {"type": int, "holds": lambda n: 1 <= n <= 10**5, "wanted": "a number from 1 to 100000"}
 SEED: dict[str, Any] = {"type": int, "holds": lambda n: 0 <= n < 2**32, "wanted": "a number from 0 to 4294967295"}
+SEVERAL: dict[str, Any] = {"type": int, "holds": lambda n: 2 <= n <= 10**6, "wanted": "a number from 2 to 1000000"}
 CONFIGURED = (OVERRIDES, CONFIG_DIR, CONFIG_NAME)
 DECLARE = "correct what the runs declared (metric, split, baseline, margin, looks); the report shows it with its date"
 CLAIMS_FOLDER = argument(
@@ -62,6 +63,7 @@ DIRECTORY = argument("directory", type=Path, help="a study or run directory, for
     *CONFIGURED,
     argument("-m", "--multirun", action="store_true", help="show the cells of a grid: key=a,b tying='glob(*)'"),
     argument("--ledger", action="store_true", help="show owner map, roles, loads and published FLOP conventions"),
+    argument("--processes", **SEVERAL, metavar="N", help="memory of each of N processes that train one model"),
     argument("--against", metavar="WHAT", help="show the difference from a run directory, or from overrides in quotes"),
     argument("--lengths", metavar="LIST", help="FLOPs by sequence length: 64,...,65536 or 100,1000,10000"),
     argument("--figure", type=Path, metavar="FILE", help="draw FLOPs by length, as .png or .svg"),
@@ -74,7 +76,7 @@ def plan(args: argparse.Namespace) -> int:
     """
     from tietrain.cli.plan_grid import preview, show_cells
 
-    detail = [f"--{name}" for name in ("ledger", "against", "lengths", "figure") if getattr(args, name)]
+    detail = [f"--{name}" for name in ("ledger", "processes", "against", "lengths", "figure") if getattr(args, name)]
     if args.multirun and detail:
         raise SettingsError(detail[0], "it describes one plan, and -m shows a grid", "leave out one of the two")
     with composed_once():
@@ -109,6 +111,11 @@ def _plan_one(args: argparse.Namespace) -> None:
         body = {**heading, "groups": groups, **ledger_json(tying_plan, config)}
         if difference:
             body["difference"] = difference.to_json()
+        if args.processes:
+            memory = process_memory_of(tying_plan, config, args.processes)
+            body["memory"]["of_each"] = {"processes": args.processes} | {
+                f"{k}_bytes": n for k, n in asdict(memory).items()
+            }
         if lengths:
             body["lengths"] = by_length.to_json(lengths)
         if config.match.by:
@@ -121,6 +128,8 @@ def _plan_one(args: argparse.Namespace) -> None:
         lines.append(f"tuning: {config.tune.name}, {config.tune.trials}")
     if args.ledger:
         lines += describe_ledgers(tying_plan, config)
+    if args.processes:
+        lines += describe_processes(tying_plan, config, args.processes)
     if difference:
         lines += describe_difference(difference, args.against)
     if lengths:

@@ -9,6 +9,7 @@ from tietrain.plan.conventions import PUBLISHED, UNIT, columns, estimate, estima
 from tietrain.plan.flops import CONVENTION, count_decoding, count_flops, equal_lengths
 from tietrain.plan.params import MemoryLedger, count_memory, count_params
 from tietrain.plan.plan import TyingPlan
+from tietrain.plan.units import ProcessMemory, count_process_memory
 from tietrain.plan.words import describe_manifest, describe_views, make_manifest, manifest_json, owner_map
 
 # Of the ledger of parameters, in the order of `ledger.json`.
@@ -132,6 +133,22 @@ def _decodes(config: RunConfig) -> bool:
 def memory_of(plan: TyingPlan, config: RunConfig) -> MemoryLedger:
     """The memory ledger of a plan with the optimizer of a configuration."""
     return count_memory(plan, config.optim.name, config.optim.momentum)
+
+
+def process_memory_of(plan: TyingPlan, config: RunConfig, processes: int) -> ProcessMemory:
+    """The memory of each of several processes, with the optimizer of a configuration."""
+    return count_process_memory(plan, config.optim.name, config.optim.momentum, processes)
+
+
+def describe_processes(plan: TyingPlan, config: RunConfig, processes: int) -> list[str]:
+    """What each of several processes needs, in slices and not, as lines of text: `tietrain plan --processes N`."""
+    memory = process_memory_of(plan, config, processes)
+    together = f"{megabytes(memory.together)} together in a step, {megabytes(memory.evaluating)} in an evaluation"
+    return [
+        f"memory of each of {processes} processes, without activations",
+        f"  each has all of it      {megabytes(memory.whole):>14}   and {megabytes(memory.sent)} while they exchange it",
+        f"  hardware.shard=true     {megabytes(memory.slices):>14}   and {together}",
+    ]
 
 
 def _cost_lines(plan: TyingPlan, config: RunConfig) -> Iterator[str]:

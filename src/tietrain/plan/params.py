@@ -157,16 +157,9 @@ class MemoryLedger:
 
 
 def count_memory(plan: TyingPlan, optimizer: str, momentum: float = 0.0) -> MemoryLedger:
-    """The memory ledger of a plan.
-
-    Args:
-        optimizer: adamw or adam have two moments and a step counter for each owner; sgd has one moment if momentum is
-            not 0.
-    """
+    """The memory ledger of a plan; adamw and adam have a step counter for each owner."""
     parameters = BYTES * sum(slot.size for slot in plan.stores)
-    adaptive = optimizer != "sgd"
-    moments = 2 if adaptive else int(momentum != 0)
-    counters = len(plan.stores) if adaptive else 0
+    counters = 0 if optimizer == "sgd" else len(plan.stores)
     shape = plan.slots.shape
     keys_values = BYTES * 2 * shape.d_kv
     *sources, last = shape.routes[0]
@@ -174,7 +167,14 @@ def count_memory(plan: TyingPlan, optimizer: str, momentum: float = 0.0) -> Memo
     return MemoryLedger(
         parameters=parameters,
         gradients=parameters,
-        optimizer=moments * parameters + BYTES * counters,
+        optimizer=n_moments(optimizer, momentum) * parameters + BYTES * counters,
         kv_per_token=keys_values * target.n_layers,
         kv_per_source_token=keys_values * target.n_layers * len(sources),
     )
+
+
+def n_moments(optimizer: str, momentum: float) -> int:
+    """How many numbers an optimizer keeps for each number of a parameter."""
+    if optimizer != "sgd":
+        return 2
+    return int(momentum != 0)

@@ -1,7 +1,10 @@
 """Units: which parts of a model are brought together when a layer needs them, if its parameters lie in slices."""
 
+import math
+from dataclasses import dataclass
 from itertools import accumulate
 
+from tietrain.plan.params import BYTES, count_memory, n_moments
 from tietrain.plan.plan import TyingPlan
 
 # Stack and number.
@@ -29,3 +32,44 @@ def units_of(plan: TyingPlan) -> dict[str, frozenset[Layer]]:
         if not inside and not others and known == layers:
             units[branch] = known
     return units
+
+
+@dataclass(frozen=True)
+class ProcessMemory:
+    """Bytes of each of several processes that train one model, of what `MemoryLedger` counts.
+
+    whole: held if every process has all of it. sent: more while weights or gradients go from one process to another.
+    slices: held if each has slices (`hardware.shard`). together: more within a step, weights and gradients, at most.
+    evaluating: more in an evaluation.
+    """
+
+    whole: int
+    sent: int
+    slices: int
+    together: int
+    evaluating: int
+
+
+def count_process_memory(plan: TyingPlan, optimizer: str, momentum: float, processes: int) -> ProcessMemory:
+    """The memory of each process; a slice has as many rows of a tensor as the largest, and one that is smaller is padded.
+
+    In a step what is in no unit and units of several layers stay together; of other units, that of a layer and of the next.
+    """
+    held = count_memory(plan, optimizer, momentum)
+    sizes: dict[str, int] = {}
+    sliced = 0
+    units = units_of(plan)
+    for store in plan.stores:
+        unit = next((unit for unit in units if store.name.startswith(f"{unit}.")), "")
+        sizes[unit] = sizes.get(unit, 0) + BYTES * store.size
+        sliced += BYTES * math.ceil(store.shape[0] / processes) * (store.size // store.shape[0])
+    passing = sorted(n for unit, n in sizes.items() if len(units.get(unit, ())) == 1)
+    staying = held.parameters - sum(passing)
+    n_copies = 2 + n_moments(optimizer, momentum)  # the parameters, their gradients, the moments
+    return ProcessMemory(
+        whole=held.training,
+        sent=held.parameters,
+        slices=n_copies * sliced + held.training - n_copies * held.parameters,
+        together=2 * (staying + sum(passing[-2:])),
+        evaluating=held.parameters,
+    )
