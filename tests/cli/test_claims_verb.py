@@ -121,6 +121,13 @@ def test_a_text_is_known_by_its_content_and_not_by_its_folder(tmp_path):
     assert names[0] == names[1] != names[2]
 
 
+def test_a_text_whose_split_has_another_name_is_scored_on_it():
+    (card,) = requested_cards(["adam_ignores_scale", "data=grammar", "report.split=unseen"])
+    assert card.split == "unseen" and "report.split=unseen" in card.grid[0] and "report.split=unseen" in card.text.words
+    (own,) = requested_cards(["adam_ignores_scale", "data=grammar"])
+    assert own.split == "test" and own.text.name != card.text.name
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

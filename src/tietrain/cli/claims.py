@@ -22,6 +22,7 @@ from tietrain.runs.reading import is_there
 
 EXPERIMENT = "experiment="
 ROOT = "data.root="
+SPLIT = "report.split="
 # The file that keeps what is known.
 CLAIMS = "claims.json"
 
@@ -54,7 +55,7 @@ def _text(group: str, name: str) -> str:
 
 
 def requested_cards(arguments: Sequence[str]) -> list[Card]:
-    """The cards that a command line names; words such as `data=NAME` and `data.KEY=VALUE` choose another text for all of them.
+    """The cards that a command line names; `data=NAME`, `data.KEY=VALUE` and `report.split=NAME` choose another text for all of them.
 
     Raises:
         SettingsError: no card is named, or one that does not exist or has no other text; a word is not about data.
@@ -64,8 +65,9 @@ def requested_cards(arguments: Sequence[str]) -> list[Card]:
     names = [argument for argument in arguments if argument not in words]
     check(bool(names), " ".join(words), "no card is named", "name one of `tietrain claims`")
     for word in words:
-        is_data = word.lstrip("+").startswith(("data=", "data."))
-        check(is_data, word, "a card fixes everything but its text", "give only data=NAME and data.KEY=VALUE")
+        is_of_text = word.lstrip("+").startswith(("data=", "data.", SPLIT))
+        remedy = "give only data=NAME, data.KEY=VALUE and report.split=NAME"
+        check(is_of_text, word, "a card fixes everything but its text", remedy)
     cards = load_cards(names)
     return [_on(card, words, _text_name(card, words)) for card in cards] if words else cards
 
@@ -99,9 +101,9 @@ def _on(card: Card, words: Sequence[str], text: str) -> Card:
     """The same card on another text: a study, a finding and a page of its own."""
     study = f"{card.study}_{text}"
     grid = tuple((*of_card, *words, f"study={study}") for of_card in card.grid)
-    return replace(
-        card, name=f"{card.name}.{text}", study=study, grid=grid, text=Text(text, tuple(_without_root(words)))
-    )
+    split = next((word.removeprefix(SPLIT) for word in reversed(words) if word.startswith(SPLIT)), card.split)
+    of_text = Text(text, tuple(_without_root(words)))
+    return replace(card, name=f"{card.name}.{text}", study=study, grid=grid, split=split, text=of_text)
 
 
 def all_cards(findings: Mapping[str, Finding]) -> list[Card]:

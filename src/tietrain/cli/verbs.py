@@ -300,7 +300,7 @@ def claims(args: argparse.Namespace) -> int:
         "names",
         nargs="+",
         metavar="NAME",
-        help="a card of `tietrain claims`; data=NAME data.KEY=VALUE: on another text",
+        help="a card of `tietrain claims`; data=NAME data.KEY=VALUE report.split=NAME: on another text",
     ),
     CLAIMS_FOLDER,
 )
