@@ -328,6 +328,19 @@ def test_workers_of_ray_load_no_module_from_the_current_folder(start, tmp_path):
     assert "grid: 2 done\n" in said and process.returncode == 0
 
 
+@pytest.mark.slow
+def test_ray_waits_for_helpers_of_its_own_that_are_slow(start, tmp_path, monkeypatch):
+    """As on a busy machine. Ray by itself gives up when one needs 15 seconds."""
+    needs("ray")
+    (tmp_path / "modules").mkdir()
+    is_helper = "any(word.endswith(('dashboard/agent.py', 'agent/main.py')) for word in sys.orig_argv)"
+    (tmp_path / "modules" / "sitecustomize.py").write_text(f"import sys, time\ntime.sleep(20 * {is_helper})\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'modules'}:{os.environ.get('PYTHONPATH', '')}")
+    with start("hydra/launcher=ray", "seed=1,2") as process:
+        said = process.communicate(timeout=300)[1]
+    assert "grid: 2 done\n" in said and process.returncode == 0
+
+
 def test_cell_that_outlives_its_grid_ends_as_it_would_have(monkeypatch, tmp_path):
     """Its grid was killed, and the next one has removed the folder."""
     monkeypatch.setenv(grid.VARIABLE, str(tmp_path / "gone" / "outcomes.jsonl"))
