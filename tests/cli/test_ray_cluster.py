@@ -63,7 +63,7 @@ def test_connected_starts_a_cluster_with_patience_and_with_what_the_user_set(sta
 def test_connected_joins_a_cluster_that_has_its_own_settings(stand_in, tmp_path):
     ray_cluster.connected("auto", tmp_path)
     assert stand_in.begun == [("auto", str(tmp_path), {"logging_level": "warning"})]
-    assert of_ray(os.environ) == ray_cluster.VARIABLES
+    assert of_ray(os.environ) == {**ray_cluster.VARIABLES, **ray_cluster.OF_OTHERS}
 
 
 def test_connected_leaves_signals_and_folder_as_they_were(stand_in, tmp_path, monkeypatch):
