@@ -15,6 +15,26 @@ from tietrain.cli.grid import Outcomes
 # A cell that stops the grid, and one whose process is killed.
 STOPS, DIES = "stops", "dies"
 
+# Runs tietrain, and writes down which process calls which function of torch.cuda: "<pid> <name>".
+NOTING = """
+import functools, os, sys, types
+import torch
+
+def noted(name, function):
+    @functools.wraps(function)
+    def call(*args, **kept):
+        with open("calls", "a") as f:
+            f.write(f"{os.getpid()} {name}\\n")
+        return function(*args, **kept)
+    return call
+
+for name, function in list(vars(torch.cuda).items()):
+    if isinstance(function, types.FunctionType):
+        setattr(torch.cuda, name, noted(name, function))
+from tietrain.cli.main import main
+sys.exit(main())
+"""
+
 
 @pytest.fixture
 def launch(monkeypatch, tmp_path):
@@ -73,3 +93,13 @@ def test_process_that_is_forked_has_started_no_thread():
     )
     env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # numpy's own threads know of forks
     assert subprocess.check_output([sys.executable, "-c", code], env=env).strip() == b"1"
+
+
+def test_process_that_is_forked_never_asks_for_a_gpu(tmp_path):
+    """If it did, CUDA would refuse to work in its cells. On a host with a GPU too: what is asked is the same everywhere."""
+    words = ["data.preset=tiny", "model=tiny", "model.vocab_size=400", "train.batch_tokens=256", "train.max_steps=1"]
+    line = [sys.executable, "-c", NOTING, "-m", *words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2"]
+    with subprocess.Popen(line, cwd=tmp_path) as process:
+        assert process.wait(timeout=300) == 0
+    callers = {int(call.split()[0]) for call in (tmp_path / "calls").read_text().splitlines()}
+    assert len(callers) == 2 and process.pid not in callers

@@ -109,7 +109,7 @@ def is_on_ray(settings: Any) -> bool:
 
 def has_own_cluster(address: str | None) -> bool:
     """Whether Ray, asked for this address, starts a cluster on this host for the grid alone."""
-    return address is None and "RAY_ADDRESS" not in os.environ
+    return (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
 
 
 def stops_grid(settings: Any) -> bool:

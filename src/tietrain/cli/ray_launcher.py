@@ -5,14 +5,12 @@ on one node, which begin together.
 """
 
 import functools
-import importlib
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain
@@ -25,7 +23,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from tietrain.cli.grid import VARIABLE, Outcomes
-from tietrain.cli.launchers import IN_CELL, has_own_cluster, n_cores, tasks_of_cell, threads_of_cell
+from tietrain.cli.launchers import IN_CELL, tasks_of_cell, threads_of_cell
+from tietrain.cli.ray_cluster import connected, free_port
 from tietrain.config.hydra_parts import (
     GridLauncher,
     HydraContext,
@@ -78,13 +77,13 @@ class RayLauncher(GridLauncher):
         """Run cells; returns what the first process of each does.
 
         Raises:
-            ray.exceptions.RayError: Ray lost a process for good.
+            ray.exceptions.RayError: Ray lost a process for good. PeerError: see `connected`.
         """
         cells = []
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
             cells.append(compose_cell_of_grid(self._context, self._config, overrides, number))
         with _saving_on_signals():
-            ray = _connected(self._address)
+            ray = connected(self._address, Outcomes().path.parent)
             tasks = [self._begin(ray, cell) for cell in cells]
             group_of = dict(chain.from_iterable(tasks))
             left = list(group_of)
@@ -110,7 +109,7 @@ class RayLauncher(GridLauncher):
             place = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(group, process)
             return ray.remote(scheduling_strategy=place, **options)(function)
 
-        port = on(0, _free_port, num_cpus=0).remote() if size > 1 else None
+        port = on(0, free_port, num_cpus=0).remote() if size > 1 else None
         # A process that is lost is begun again and continues its run; one of several would wait for the others.
         options = {**needed, "max_retries": 3 if size == 1 else 0}
         sent = (Path.cwd(), os.environ[VARIABLE], self._context, self._task, cell, Singleton.get_state(), port)
@@ -130,29 +129,6 @@ def _saving_on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _connected(address: str | None) -> Any:
-    """Ray, connected to the cluster, or to one that it starts here."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would send them
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-    ray = importlib.import_module("ray")  # an extra, which reads these when it is loaded
-    if not ray.is_initialized():
-        own: dict[str, Any] = {}
-        if has_own_cluster(address):
-            own = {"num_cpus": n_cores(), "include_dashboard": False}
-        # Processes that Ray starts look for modules in the folder that is current now: not in one with data.
-        with chdir(Outcomes().path.parent):
-            handler = signal.getsignal(signal.SIGTERM)
-            ray.init(address, logging_level="warning", **own)
-            signal.signal(signal.SIGTERM, handler)  # Ray has its own
-    return ray
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("", 0))
-        return int(free.getsockname()[1])
 
 
 def _run(
