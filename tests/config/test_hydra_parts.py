@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_store import ConfigNode, ConfigStore
+from omegaconf import OmegaConf
 
 import tietrain
 from tietrain.cli.grid import split_cells
@@ -106,6 +108,17 @@ def test_composed_once_keeps_what_packages_bring(merged, monkeypatch):
     assert len(merged) == 4
     compose_config(["tying=cross_layer", "task=mt"])
     assert len(merged) == 4 and len(hydra_parts._of_packages.lists) == 2
+
+
+def test_apart_leaves_the_groups_of_the_process_as_they_were(monkeypatch):
+    """A launcher that the process has under a name of ours stays its own."""
+    hydra_parts.Plugins.instance()  # looks for plugins, which bring launchers
+    repo = ConfigStore.instance().repo
+    theirs = ConfigNode("joblib.yaml", OmegaConf.create(), group="hydra/launcher", package=None, provider=None)
+    monkeypatch.setitem(repo["hydra"]["launcher"], "joblib.yaml", theirs)
+    monkeypatch.delitem(repo, "tietrain_schema.yaml", raising=False)  # left by a command line
+    assert compose_config([]).seed == 1
+    assert repo["hydra"]["launcher"]["joblib.yaml"] is theirs and "tietrain_schema.yaml" not in repo
 
 
 @pytest.mark.slow

@@ -151,7 +151,15 @@ def apart() -> Iterator[None]:
 def _copied(registry: Any) -> Any:
     """Another registry of the same entries."""
     copied = copy.copy(registry)
-    vars(copied).update({name: copy.copy(entries) for name, entries in vars(registry).items()})
+    vars(copied).update({name: _copied_entries(entries) for name, entries in vars(registry).items()})
+    return copied
+
+
+def _copied_entries(entries: Any) -> Any:
+    """Another collection of the same entries; those of a group are a collection within it."""
+    copied = copy.copy(entries)
+    if isinstance(copied, dict):
+        copied |= {name: _copied_entries(group) for name, group in copied.items() if isinstance(group, dict)}
     return copied
 
 
