@@ -234,13 +234,14 @@ def slips_markdown() -> str:
 
 
 def answer_to(words: list[str]) -> str:
-    """What stderr says to a command line."""
+    """What stderr says to a command line, without how far preparing has come: that is said only if it takes long."""
     errors = io.StringIO()
     argv = sys.argv
     with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
         main(words)
     sys.argv = argv
-    return errors.getvalue().strip().removeprefix("tietrain: ")
+    said = [line for line in errors.getvalue().splitlines() if not line.startswith("preparing: ")]
+    return "\n".join(said).strip().removeprefix("tietrain: ")
 
 
 def code(text: str) -> str:

@@ -4,11 +4,14 @@ import importlib.util
 import json
 import re
 import shlex
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
 
+import tietrain.data.prepare
+import tietrain.data.progress
 from tietrain import __version__
 from tietrain.cli import again, exchange, use, verbs  # noqa: F401  (they register the commands)
 from tietrain.cli.registry import VERBS
@@ -39,6 +42,23 @@ def test_generated_sections_are_current(refresh_docs):
         marks = re.findall(r"<!-- (/?)([\w-]+) -->", text)
         assert marks and marks[::2] == [("", mark) for _, mark in marks[1::2]], f"{name}: marks do not pair"
         assert refresh_docs.refreshed(text) == text, f"{name}: run make docs"
+
+
+def test_slips_are_answered_alike_on_a_busy_machine(refresh_docs, monkeypatch, tmp_path):
+    """Preparing that takes long says how far it has come, which is no answer to a slip."""
+    prepare = tietrain.data.prepare.prepare
+
+    def prepare_slowly(config):
+        with tietrain.data.progress.stage("reading"):
+            time.sleep(0.2)
+        return prepare(config)
+
+    monkeypatch.setattr(tietrain.data.prepare, "prepare", prepare_slowly)
+    monkeypatch.setattr(tietrain.data.progress, "FIRST_SECONDS", 0.01)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.txt").write_text(refresh_docs.FILES["my.txt"])
+    words = ["data=text", "data.splits={train: [my.txt], valid: [my.txt]}", "model.vocab_size=20"]
+    assert f"| {refresh_docs.code(refresh_docs.answer_to(words))} |" in (ROOT / "docs" / "slips.md").read_text()
 
 
 def test_alias_files_are_current(refresh_docs):

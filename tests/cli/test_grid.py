@@ -14,6 +14,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from tietrain.cli.main import main
 from tietrain.cli.status import read_status
+from tietrain.config import hydra_parts
 from tietrain.errors import StorageError
 from tietrain.runs import record as runs
 from tietrain.runs.metrics import read_metrics
@@ -148,6 +149,7 @@ def test_cells_that_differ_in_values_are_composed_of_files_that_are_merged_once(
         return merge(self, defaults, repo)
 
     monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", watched)
+    monkeypatch.setattr(hydra_parts, "_of_packages", hydra_parts._Compositions())
     assert again("seed=1,2").code == 0
     assert len(merged) == 1 and ConfigLoaderImpl._compose_config_from_defaults_list is watched
 

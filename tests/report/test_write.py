@@ -40,15 +40,8 @@ def page_of(no_figures):
     return lambda root: write_report(root).markdown.read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    root = tmp_path_factory.mktemp("demo")
-    write_study(root)
-    return root, write_report(root)
-
-
-def test_write_report_files(study):
-    root, paths = study
+def test_write_report_files(drawn_study):
+    root, paths = drawn_study
     names = {path.name for path in paths.files}
     drawn = {f"{task}_{figure}.{ext}" for task in ("lm", "mt") for figure in FIGURES for ext in ("png", "svg", "csv")}
     kinds = ("arms.tex", "verdicts.tex", "method.txt", "convergence.csv", "differences.pdf")
@@ -134,11 +127,16 @@ def test_write_report_refuses_a_folder_of_unreadable_runs(tmp_path, page_of):
     assert [path.name for path in tmp_path.iterdir()] == [runs.RUN]
 
 
-def test_page_has_links_and_headings(study):
-    root, paths = study
-    page = paths.markdown.read_text(encoding="utf-8")
-    for link in re.findall(r"\]\(([^)]+)\)", page):
+def test_page_has_links_to_files(drawn_study):
+    root, paths = drawn_study
+    links = re.findall(r"\]\(([^)]+)\)", paths.markdown.read_text(encoding="utf-8"))
+    assert sum(link.endswith(".png") for link in links) == 2 * len(FIGURES)
+    for link in links:
         assert (root / "report" / link).is_file(), link
+
+
+def test_page_has_headings(tmp_path, page_of):
+    page = page_of(write_study(tmp_path))
     assert page.startswith("# Study `demo`\n\n9 runs: 9 done. 9 arms in 2 comparisons.")
     assert page.count(" corpus (at one common rate, 1 seed)\n") == 2
     assert page.count("One seed gives no interval, no p and no verdict") == 2
@@ -150,8 +148,8 @@ def test_page_has_links_and_headings(study):
     assert not re.search(r"\b(best arm|winner|wins|outperforms)\b", page)
 
 
-def test_page_does_not_rank_across_vocabularies(study):
-    _, paths = study
+def test_page_does_not_rank_across_vocabularies(drawn_study):
+    _, paths = drawn_study
     page = paths.markdown.read_text(encoding="utf-8")
     lm, mt = page.split("## Translation")
     assert "ppl/token †" in mt and "excess bits/byte" in mt

@@ -9,11 +9,12 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_module
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -32,6 +33,7 @@ from tietrain.config.hydra_parts import (
     SideBySideConf,
     add_folders,
     apart,
+    composed_once,
     get_omega_conf_dumper,
     register_sources,
     typed,
@@ -59,11 +61,18 @@ def register_schema() -> None:
     Files of the user are looked at before Hydra reads them, and choices of tying may have options.
     """
     OmegaConf.clear_resolver("oc.env")  # a secret would end up in the configuration that a run writes down
-    if "tietrain_schema.yaml" not in ConfigStore.instance().repo:
-        ConfigStore.instance().store(name="tietrain_schema", node=RunConfig)
+    if _schema().name not in ConfigStore.instance().repo:
+        ConfigStore.instance().repo[_schema().name] = _schema()
         Plugins.instance()  # looks for plugins, which bring launchers: this one takes the place of one of them
         ConfigStore.instance().store(group="hydra/launcher", name="joblib", node=SideBySideConf, provider="tietrain")
     register_sources()
+
+
+@cache
+def _schema() -> ConfigNode:
+    """What Hydra's store keeps of our types: takes long to make, and Hydra changes only copies of it."""
+    types = OmegaConf.structured(RunConfig)
+    return ConfigNode(name="tietrain_schema.yaml", node=types, group=None, package=None, provider=None)
 
 
 def parse_overrides(words: Sequence[str]) -> list[Override]:
@@ -196,7 +205,7 @@ def initialized(overrides: Sequence[str], config_dirs: Sequence[str]) -> Iterato
     for config_dir in config_dirs:
         check_config_dir(config_dir)
     try:
-        with ours(), initialize_config_module(CONF, version_base="1.3"):
+        with composed_once(), ours(), initialize_config_module(CONF, version_base="1.3"):
             add_folders(config_dirs)
             yield
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as e:

@@ -3,11 +3,11 @@
 import argparse
 import copy
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -40,6 +40,10 @@ from tietrain.config.keys import ALL, unknown_flag
 from tietrain.config.scheme_options import find_ties, split_choice
 from tietrain.config.user_files import check_user_file
 from tietrain.errors import SettingsError
+
+T = TypeVar("T")
+# Compositions of files that a process keeps: a search over schemes would fill the memory.
+MOST_KEPT = 64
 
 __all__ = [
     "ChoiceSweep",
@@ -147,7 +151,15 @@ def apart() -> Iterator[None]:
 def _copied(registry: Any) -> Any:
     """Another registry of the same entries."""
     copied = copy.copy(registry)
-    vars(copied).update({name: copy.copy(entries) for name, entries in vars(registry).items()})
+    vars(copied).update({name: _copied_entries(entries) for name, entries in vars(registry).items()})
+    return copied
+
+
+def _copied_entries(entries: Any) -> Any:
+    """Another collection of the same entries; those of a group are a collection within it."""
+    copied = copy.copy(entries)
+    if isinstance(copied, dict):
+        copied |= {name: _copied_entries(group) for name, group in copied.items() if isinstance(group, dict)}
     return copied
 
 
@@ -202,29 +214,57 @@ def add_folders(folders: Iterable[str]) -> None:
     loader.repository = ConfigRepository(path)  # type: ignore[attr-defined]
 
 
+class _Kept(dict[tuple[str, ...], T]):
+    """What was found for choices of files, the latest MOST_KEPT."""
+
+    def once(self, key: tuple[str, ...], find: Callable[[], T]) -> T:
+        """What is kept under a key, found now if nothing is."""
+        if key not in self:
+            self[key] = find()
+            if len(self) > MOST_KEPT:
+                del self[next(iter(self))]
+        return self[key]
+
+
+class _Compositions:
+    """The lists of files that choices of them stand for, and these files merged."""
+
+    def __init__(self) -> None:
+        self.lists: _Kept[DefaultsList] = _Kept()
+        self.merged: _Kept[DictConfig] = _Kept()
+
+
+_of_packages = _Compositions()
+
+
 @contextmanager
 def composed_once() -> Iterator[None]:
     """Let Hydra read and merge files only once for all configurations that choose the same ones, such as cells with other values.
 
-    Inside, files must stay as they are.
+    Inside, files must stay as they are. What packages alone bring stays as it is and is kept for the process.
     """
+    if config_loader_impl.create_defaults_list is not create_defaults_list:  # type: ignore[attr-defined]
+        yield  # it is so already
+        return
     merge = ConfigLoaderImpl._compose_config_from_defaults_list
-    lists: dict[tuple[str, ...], DefaultsList] = {}
-    merged: dict[tuple[str, ...], DictConfig] = {}
+    of_folders = _Compositions()
+
+    def kept(repo: IConfigRepository) -> _Compositions:
+        return of_folders if any(source.scheme() == "file" for source in repo.get_sources()) else _of_packages
 
     def find(repo: IConfigRepository, overrides_list: list[Override], **how: Any) -> DefaultsList:
         values = Overrides(repo, overrides_list).config_overrides
         choices = [str(override.input_line) for override in overrides_list if override not in values]
-        key = (str(repo.get_sources()), str(how), *choices)
-        if key not in lists:
-            lists[key] = create_defaults_list(repo=repo, overrides_list=overrides_list, **how)
-        return replace(lists[key], config_overrides=values)
+        found = kept(repo).lists.once(
+            (str(repo.get_sources()), str(how), *choices),
+            lambda: create_defaults_list(repo=repo, overrides_list=overrides_list, **how),
+        )
+        return replace(found, config_overrides=values)
 
     def compose(loader: ConfigLoaderImpl, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         key = (str(repo.get_sources()), *map(str, defaults))
-        if key not in merged:
-            merged[key] = merge(loader, defaults, repo)
-        return copy.deepcopy(merged[key])  # Hydra enters the values
+        merged = kept(repo).merged.once(key, lambda: merge(loader, defaults, repo))
+        return copy.deepcopy(merged)  # Hydra enters the values
 
     config_loader_impl.create_defaults_list = find  # type: ignore[attr-defined, assignment]
     ConfigLoaderImpl._compose_config_from_defaults_list = compose  # type: ignore[method-assign, assignment]

@@ -1,22 +1,20 @@
-"""A study with its whole report, and comparisons whose losses are chosen."""
+"""The page of a study, and comparisons whose losses are chosen."""
 
 import random
 
 import pytest
 
-from fabricated import make_config, write_run, write_study
+from fabricated import make_config, write_run
 from tietrain.config import ReportConfig
 from tietrain.report.arms import compare, make_arms
 from tietrain.report.verdicts import judge
-from tietrain.report.write import write_report
 from tietrain.runs.view import collect
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory):
+def study(drawn_study):
     """The folder of a study of both tasks, two seeds per arm, and its `report.html`."""
-    root = write_study(tmp_path_factory.mktemp("study"), seeds=(1, 2))
-    write_report(root)
+    root, _ = drawn_study
     return root, (root / "report" / "report.html").read_text(encoding="utf-8")
 
 

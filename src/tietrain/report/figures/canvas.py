@@ -197,8 +197,10 @@ def finish(figure: Figure, name: str, caption: str, rows: list[dict[str, Any]]) 
     for i, artist in enumerate(figure.findobj(lambda a: a.get_gid() is not None)):
         artist.set_gid(f"{artist.get_gid()}-{i}")
     png, svg = io.BytesIO(), io.BytesIO()
-    figure.draw_without_rendering()
-    figure.set_layout_engine(None)  # the layout is done, and each format would do it again
+    layout = figure.get_layout_engine()
+    assert layout is not None, "each figure has one"
+    layout.execute(figure)
+    figure.set_layout_engine(None)  # each format would do it again
     figure.savefig(png, format="png", dpi=figure.dpi, metadata={"Software": None})
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return Drawing(name, caption, png.getvalue(), svg.getvalue().decode("utf-8"), rows)
