@@ -276,22 +276,23 @@ def test_checkpoints_survive_kill_nine_at_any_moment(tmp_path):
     assert rows[0] == rows[1]
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what memory is a process's own")
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux says which memory is that of a file")
 def test_moments_are_read_from_their_file_when_they_are_used(tmp_path):
     """So the first process of a run in slices never has all of them in its own memory while it loads."""
-    table = torch.nn.Linear(4096, 4096, bias=False)
+    table = torch.nn.Linear(64, 64, bias=False)
     optimizer = torch.optim.SGD(table.parameters())
-    save_file({"momentum_buffer/weight": torch.ones(4096, 4096)}, tmp_path / "optimizer.safetensors")
-    before = own_megabytes()
-    load_optimizer(tmp_path / "optimizer.safetensors", table, optimizer)
+    path = tmp_path / "optimizer.safetensors"
+    save_file({"momentum_buffer/weight": torch.ones(64, 64)}, path)
+    load_optimizer(path, table, optimizer)
     (moment,) = (state["momentum_buffer"] for state in optimizer.state.values())
-    assert moment.sum() == 4096**2
-    assert own_megabytes() - before < 16  # of 64
-    kept = moment.clone()
-    assert own_megabytes() - before >= 60
-    assert torch.equal(kept, moment)
+    assert is_in_file(moment, path)
+    assert not is_in_file(moment.clone(), path)
 
 
-def own_megabytes():
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
-    return int(line.split()[1]) / 1024
+def is_in_file(tensor, path):
+    """Whether the memory of a tensor is that of a file."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, last = (int(address, 16) for address in line.split()[0].split("-"))
+        if first <= tensor.data_ptr() < last:
+            return line.endswith(str(path))
+    raise AssertionError("it is nowhere")
