@@ -52,7 +52,7 @@ def _follow(experiment: Experiment, team: Team) -> dict[str, Any]:
         model = experiment.build_model()
         if not hardware.shard:
             model.to(hardware.device)
-        team.wait_for_all()
+        team.connect(hardware.device)
         return obey(team, task, model, hardware, config)
 
 
