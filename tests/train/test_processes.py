@@ -365,6 +365,15 @@ def test_process_with_other_settings_than_the_first_is_refused(place, capfd, key
     assert not list((place / "run").glob("checkpoints/*"))
 
 
+def test_process_with_another_kind_of_device_than_the_first_is_refused(place, monkeypatch, capfd):
+    def resolve(*args):
+        return replace(resolve_hardware(*args), device=torch.device("meta"))
+
+    monkeypatch.setattr(follower, "resolve_hardware", resolve)
+    assert exit_codes(start(2, lambda: main(COMMAND))) == [3, 3]
+    assert "process 1 of 2: process 1: it computes on meta, and process 0 on cpu" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["-m", "seed=1,2"], ["tune=rates"]])
 def test_command_of_several_runs_is_refused_under_torchrun(place, monkeypatch, capfd, words):
     for name, value in variables(2)[0].items():

@@ -209,7 +209,8 @@ def _train_and_score(
     task = make_task(config, prepared, team)
     record.fingerprints["batches"] = task.batches.fingerprint
     record.arm = experiment.arm(record.fingerprints)
-    with task.team.order("begin", precision=hardware.precision, same=[config_hash(config), record.arm, hardware.shard]):
+    same = [config_hash(config), record.arm, hardware.shard]
+    with task.team.order("begin", precision=hardware.precision, device=hardware.device.type, same=same):
         task.team.connect(hardware.device)
     model = experiment.build_model()
     if config.init_from:
