@@ -49,7 +49,7 @@ def test_gpu_that_is_named_is_taken_and_must_be_there(two_gpus, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert resolve(device="auto").device == torch.device("cuda", 1)
     assert resolve(device="cpu").device == torch.device("cpu")
-    with pytest.raises(SettingsError, match="hardware.gpu=1: each process of a run"):
+    with pytest.raises(SettingsError, match=r"hardware\.gpu=1: each process of a run"):
         resolve(device="cuda:1")
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(SettingsError, match="one process per GPU"):

@@ -25,7 +25,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from tietrain.data.batches.batching import Batch, rows_of, split_batch
 from tietrain.errors import AGAIN, PeerError, SettingsError, first_line
-from tietrain.train.outcome import Outcome
+from tietrain.train.outcome import Outcome, is_memory_full
 from tietrain.train.stop import StopRequest
 
 T = TypeVar("T")
@@ -278,7 +278,7 @@ class Team(Alone):
 
     @contextmanager
     def talking(self, *, beside_work: bool = False) -> Iterator[None]:
-        """PeerError if the exchange inside breaks off; it says why, if the process that failed has told.
+        """PeerError if the exchange inside breaks off; it says why, if the process that failed has told. Full memory stays as it is.
 
         Args:
             beside_work: whether there is anything else inside: what torch raises if the memory is full is a RuntimeError too.
@@ -286,7 +286,7 @@ class Team(Alone):
         try:
             yield
         except RuntimeError as e:
-            if beside_work and not isinstance(e, dist.DistError) and "gloo" not in str(e):
+            if is_memory_full(e) or (beside_work and not isinstance(e, dist.DistError) and "gloo" not in str(e)):
                 raise
             self._let_go()
             found = None
