@@ -283,9 +283,8 @@ def test_write_report_of_hostile_text_and_extreme_numbers(tmp_path):
     hostile = "=$x^{$ <b>|`\u4e2d\u202e\n## x"
     directory = write_run(tmp_path, make_config("mt", "none", 1), label=hostile, study=hostile, notes=[hostile])
     record = (directory / runs.RUN).read_text(encoding="utf-8")
-    (directory / runs.RUN).write_text(
-        record.replace("\u4e2d", "\\ud800\u4e2d"), encoding="utf-8"
-    )  # half a surrogate pair
+    half_a_pair = record.replace("\u4e2d", "\\ud800\u4e2d")
+    (directory / runs.RUN).write_text(half_a_pair, encoding="utf-8")
     (directory / runs.METRICS).write_text(
         "".join(
             json.dumps({"step": i, "tokens": t, "flops": 0, "split": "valid", "nats_per_token": n}) + "\n"

@@ -47,9 +47,8 @@ def tensors(path: Path) -> dict[str, tuple]:
 
 def points(folder: Path) -> list[tuple[str, int, float]]:
     """Tag, step and value of every point, in the order of the files."""
-    files = sorted(
-        path for path in folder.iterdir() if path.is_file()
-    )  # a damage may have put a folder in a file's place
+    # A damage may have put a folder in a file's place.
+    files = sorted(path for path in folder.iterdir() if path.is_file())
     events = (event for path in files for event in LegacyEventFileLoader(str(path)).Load())
     values = [(value, event.step) for event in events for value in event.summary.value]
     return [

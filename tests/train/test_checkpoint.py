@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tietrain.errors import DataError, SettingsError, StorageError
 from tietrain.runs.durable import is_whole
 from tietrain.runs.metrics import read_metrics
 from tietrain.train.averaging import load_scored
-from tietrain.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_final
+from tietrain.train.checkpoint import load_checkpoint, load_optimizer, load_weights, save_checkpoint, save_final
 from tietrain.train.optim import build_optimizer
 from tiny_run import TIES, build_model, reproducible, tiny_config, train
 
@@ -273,3 +274,24 @@ def test_checkpoints_survive_kill_nine_at_any_moment(tmp_path):
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), whole.parameters(), strict=True))
     rows = [reproducible(read_metrics(tmp_path / which)) for which in ("whole", "cut")]
     assert rows[0] == rows[1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what memory is a process's own")
+def test_moments_are_read_from_their_file_when_they_are_used(tmp_path):
+    """So the first process of a run in slices never has all of them in its own memory while it loads."""
+    table = torch.nn.Linear(4096, 4096, bias=False)
+    optimizer = torch.optim.SGD(table.parameters())
+    save_file({"momentum_buffer/weight": torch.ones(4096, 4096)}, tmp_path / "optimizer.safetensors")
+    before = own_megabytes()
+    load_optimizer(tmp_path / "optimizer.safetensors", table, optimizer)
+    (moment,) = (state["momentum_buffer"] for state in optimizer.state.values())
+    assert moment.sum() == 4096**2
+    assert own_megabytes() - before < 16  # of 64
+    kept = moment.clone()
+    assert own_megabytes() - before >= 60
+    assert torch.equal(kept, moment)
+
+
+def own_megabytes():
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) / 1024

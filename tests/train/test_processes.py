@@ -22,6 +22,7 @@ from tietrain.cli.main import main
 from tietrain.config import RunConfig, TyingConfig
 from tietrain.data.batches.batching import Batch
 from tietrain.errors import PeerError
+from tietrain.model.transformer import Transformer
 from tietrain.plan.units import units_of
 from tietrain.runs import record as runs
 from tietrain.runs.metrics import read_metrics
@@ -333,6 +334,20 @@ def test_command_on_two_processes_scores_like_one_and_keeps_one_directory(place,
     capfd.readouterr()
     assert exit_codes(start(2, command)) == [0, 0]
     assert capfd.readouterr().err.count("is finished") == 1
+
+
+@pytest.mark.parametrize("shard", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_other_processes_never_give_the_model_values_of_their_own(place, monkeypatch, shard):
+    """They get the first one's; so no host holds the whole model for each of its processes if that lies in slices."""
+    load_fsdp()
+    initialize = Transformer.initialize
+
+    def of_the_first(model, seed):
+        assert os.environ["RANK"] == "0"
+        initialize(model, seed)
+
+    monkeypatch.setattr(Transformer, "initialize", of_the_first)
+    assert exit_codes(start(2, lambda: main([*COMMAND, f"hardware.shard={shard}"]))) == [0, 0]
 
 
 @pytest.mark.parametrize("shard", [False, pytest.param(True, marks=pytest.mark.slow)])

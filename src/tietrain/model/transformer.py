@@ -332,9 +332,8 @@ class Transformer(nn.Module):
             mask = visible[:, None]  # [B, 1, T, length + T]
         elif stack.causal and start and ids.shape[1] > 1:
             mask = causal_mask(ids.shape[1], end, ids.device)  # [T, S]
-        causal = (
-            stack.causal and start == 0
-        )  # without a past the kernel needs no mask; one new position attends to all of it
+        # Without a past the kernel needs no mask; one new position attends to all of it.
+        causal = stack.causal and start == 0
         turn = rotation(positions, self.shape.d_head) if self.shape.positions == "rotary" else None
         seeds = token_seeds(row_seeds, positions) if row_seeds is not None and self.dropout else None
         scope = Scope(causal, mask, turn, memory, cache, seeds)

@@ -139,8 +139,12 @@ class Experiment:
 
     def build_model(self) -> Transformer:
         """The model with its initial values."""
-        from tietrain.model.transformer import Transformer
-
-        model = Transformer(self.plan, dropout=self.config.model.dropout, tables=self.config.model.table_values)
+        model = self.unfilled_model()
         model.initialize(self.config.seed)
         return model
+
+    def unfilled_model(self) -> Transformer:
+        """The model before it has values; parameters that are never written take no memory of the host."""
+        from tietrain.model.transformer import Transformer
+
+        return Transformer(self.plan, dropout=self.config.model.dropout, tables=self.config.model.table_values)

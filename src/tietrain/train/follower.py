@@ -52,7 +52,7 @@ def _follow(experiment: Experiment, team: Team) -> dict[str, Any]:
         problem = f"it computes on {hardware.device.type}, and process 0 on {order['device']}"
         raise DataError(f"process {team.rank}", problem, "give each a GPU of its own, or hardware=cpu to all")
     with leased(hardware, eprint, waits=False) as hardware:
-        model = experiment.build_model()
+        model = experiment.unfilled_model()
         if not hardware.shard:
             model.to(hardware.device)
         team.connect(hardware.device)

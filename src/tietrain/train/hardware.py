@@ -116,13 +116,16 @@ def resolve_hardware(config: HardwareConfig, settled: str | None = None) -> Hard
         notes += ("hardware.shard=true: one process has nobody to share with, and holds all of the model",)
     threads = config.threads or DEFAULT_THREADS
     torch.set_num_threads(threads)
-    _keep_freed_memory()
+    shard = config.shard and processes > 1
+    # Slices make pieces of many sizes: kept, they would leave gaps three times as large as what the slices spare.
+    if not shard:
+        _keep_freed_memory()
     # On a CPU this costs nothing, and compiled embedding gradients are reproducible only with it. The filling of fresh
     # memory that comes with it is for debugging and not free.
     _set_determinism(device.type == "cpu", compiled=config.compile)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     resolved = {"device": device, "precision": precision, "threads": threads, "processes": processes, "notes": notes}
-    resolved["shard"] = config.shard and processes > 1
+    resolved["shard"] = shard
     stated = {f.name: getattr(config, f.name) for f in fields(Hardware) if hasattr(config, f.name)}
     return Hardware(**{**stated, **resolved})
 

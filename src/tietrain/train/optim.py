@@ -288,9 +288,8 @@ def _clip(model: nn.Module, clip_norm: float | None, team: Alone) -> Tensor:
     norm = team.whole_norm(nn.utils.get_total_norm(gradients))
     if clip_norm is not None:
         factor = (clip_norm / norm.double()).clamp(max=1).to(norm.dtype)
-        if (
-            factor.device.type != "cpu" or factor < 1
-        ):  # a CPU knows it at once, and a pass over all gradients is not free
+        # A CPU knows at once whether it must, and a pass over all gradients is not free.
+        if factor.device.type != "cpu" or factor < 1:
             torch._foreach_mul_(gradients, factor)
     return norm
 

@@ -179,7 +179,7 @@ def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig
     resolved = resolve_hardware(hardware or HardwareConfig())
     weights, about = _find_weights(directory, checkpoint, experiment.config)
     check_header(weights / MODEL, experiment.plan)
-    model = Transformer(experiment.plan, tables=experiment.config.model.table_values)
+    model = experiment.unfilled_model()
     load_model(weights / MODEL, model)
     audit_model(model)
     return SavedRun(directory, experiment, record, vocabularies, model.to(resolved.device), resolved, about)

@@ -205,9 +205,8 @@ class _Sharded(Transformer):
 
         for unit in self.around.get((stack.name, layer), ()):
             compute = partial(unit, compute)
-        return compute(
-            x, scope.memory
-        )  # FSDP2 waits for the gradients of arguments: then those of the unit are complete
+        # FSDP2 waits for the gradients of the arguments: then those of the unit are complete.
+        return compute(x, scope.memory)
 
     def groups(self) -> Iterator[FSDPModule]:
         """The units, and the model for what is in none."""
