@@ -3,12 +3,14 @@
 import contextlib
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -26,6 +28,23 @@ COPIES = ("aten._to_copy.", "aten.to.", "aten.copy_.")
 # Operators whose result has a size that only the device knows.
 OF_UNKNOWN_SIZE = ("aten.nonzero.", "aten.masked_select.", "aten.unique", "aten._unique", "aten.bincount.")
 
+# Functions that make a tensor of numbers of Python's.
+FROM_PYTHON = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
+
+
+class Functions(TorchFunctionMode):
+    """Notes what copies numbers of Python's to the device, which no dispatch mode sees and the host waits for."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        super().__init__()
+        self._note = note
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if func in FROM_PYTHON and found.device == META:
+            self._note(func.__name__)
+        return found
+
 
 class Watch(TorchDispatchMode):
     """Notes every operator inside that would make the host wait for a device, or that mixes two; where -> how often."""
@@ -33,6 +52,15 @@ class Watch(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.seen: Counter[str] = Counter()
+        self._functions = Functions(self._note)
+
+    def __enter__(self):
+        self._functions.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self._functions.__exit__(*error)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -94,6 +122,7 @@ def on_meta(task: str, tying: str, name: str):
         ("lm", "pre_softmax", "adam"),
         ("lm", "pre_softmax", "sgd"),
         ("mt", "cross_layer", "adamw"),
+        ("lm", "views", "adamw"),
         pytest.param("lm", "none", "adamw", marks=pytest.mark.slow),
         pytest.param("mt", "three_way", "adamw", marks=pytest.mark.slow),
     ],
@@ -140,7 +169,7 @@ def test_sampling_waits_no_more_for_more_tokens():
         with Watch() as watch:
             sample(model, [4, 5], range(3), length, 100, Sampling(top_k=3, top_p=0.9))
         seen.append(watch.seen)
-    assert seen[0] == seen[1] and seen[0].total() == 2  # its random numbers go there, its pieces come back
+    assert seen[0] == seen[1] and seen[0].total() == 3  # prompt and random numbers go there, pieces come back
 
 
 @pytest.mark.parametrize(
@@ -154,6 +183,8 @@ def test_sampling_waits_no_more_for_more_tokens():
         lambda x: x.cpu(),
         lambda x: torch.ones(3).to(META),
         lambda x: torch.ones(3) + x,
+        lambda x: x + x.new_tensor([1.0, 2.0, 3.0]),
+        lambda x: x + torch.tensor(2.0, device=META),
         lambda x: torch._foreach_add_([x.sum()], x.sum()),
         lambda x: sgd(x, found_inf=torch.zeros(())),
     ],
