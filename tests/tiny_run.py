@@ -34,11 +34,6 @@ from tietrain.train.trackers import Trackers
 
 V = 24
 TIES = {name: {name: {"rule": name}} for name in ("none", "pre_softmax", "three_way", "cross_layer")}
-TIES["views"] = {
-    "universal": {"rule": "cross_layer"},
-    "step_signal": {"rule": "step_signal", "signal": "sinusoidal"},
-    **{name: {"rule": name} for name in ("pre_softmax", "relaxed", "scaled", "transposed")},
-}
 # Columns of wall clock or machine state; all others of a row are reproducible.
 WALL_CLOCK = ("seconds", "_per_second", "_bytes")
 

@@ -146,6 +146,14 @@ def test_cell_sees_the_gpus_that_its_launcher_hid(monkeypatch, before):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
 
 
+def test_cell_sees_no_gpu_if_its_grid_was_to_see_none(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv(devices.REMEMBERED, "")  # of a grid that started this one
+    devices.remember_visible()
+    devices.show_hidden()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
 def test_auto_says_so_if_it_is_the_cpu_of_a_host_with_gpus(monkeypatch, tmp_path):
     monkeypatch.setattr(hardware, "DRIVER", tmp_path)
     assert not resolve(device="auto").notes

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tietrain.config import TyingConfig
 from tietrain.model import loss
 from tietrain.model.beam import Search, _Beams
 from tietrain.model.sampling import Sampling, sample
@@ -21,9 +22,14 @@ from tietrain.train.averaging import smooth
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.optim import build_optimizer, train_step
 from tietrain.train.tasks.task import batch_nats
-from tiny_run import RandomTask, build_model, tiny_config
+from tiny_run import TIES, RandomTask, build_model, tiny_config
 
 META = torch.device("meta")
+VIEWS = {
+    "universal": {"rule": "cross_layer"},
+    "step_signal": {"rule": "step_signal", "signal": "sinusoidal"},
+    **{name: {"rule": name} for name in ("pre_softmax", "relaxed", "scaled", "transposed")},
+}
 COPIES = ("aten._to_copy.", "aten.to.", "aten.copy_.")
 # Operators whose result has a size that only the device knows.
 OF_UNKNOWN_SIZE = ("aten.nonzero.", "aten.masked_select.", "aten.unique", "aten._unique", "aten.bincount.")
@@ -110,7 +116,8 @@ def no_autocast(monkeypatch):
 def on_meta(task: str, tying: str, name: str):
     """A step's model, optimizer, task and hardware on a device that has no numbers."""
     optim = {"name": name, "clip_norm": 0.1, "momentum": 0.9 if name == "sgd" else 0.0}
-    config = tiny_config(tying, task, hardware={"device_batch_tokens": 20}, optim=optim)
+    config = tiny_config("none", task, hardware={"device_batch_tokens": 20}, optim=optim)
+    config = replace(config, tying=TyingConfig(VIEWS if tying == "views" else TIES[tying]))
     model = build_model(config).to(META)
     hardware = replace(resolve_hardware(config.hardware), device=META)
     return model, build_optimizer(model, config.optim), RandomTask(config), hardware
