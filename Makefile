@@ -34,6 +34,9 @@ test: install  ## the default test suite
 test-all: install  ## slow tests too
 	$(BIN)/python -m pytest -q -m 'not gpu' -n 2 --dist worksteal
 
+test-gpu: install  ## what only a GPU can show, on a host that has one; some of it needs two
+	$(BIN)/python -m pytest -q -m gpu tests/train
+
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check src tests scripts
 	$(BIN)/ruff format --check src tests scripts
@@ -67,4 +70,4 @@ examples: install  ## make the reports of docs/examples again from the run recor
 clean:  ## remove what builds and tests leave; .venv and outputs stay
 	rm -rf build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache src/*.egg-info
 
-.PHONY: help install demo demo-full test test-all lint bench torture fuzz docs examples clean
+.PHONY: help install demo demo-full test test-all test-gpu lint bench torture fuzz docs examples clean

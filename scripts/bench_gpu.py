@@ -13,6 +13,7 @@ compiled. --tiny makes everything small, to try the script on a CPU.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import shutil
 import subprocess
@@ -133,6 +134,7 @@ class Bench:
             return
         torch._dynamo.reset()
         counters.clear()
+        gc.collect()  # what is left of other lines would count as memory of this one
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
@@ -273,6 +275,7 @@ def streams(bench: Bench, n: int) -> Work:
     cells = [cell(bench) for _ in range(n)]
     kept = [torch.cuda.Stream() if bench.device.type == "cuda" else None for _ in range(n)]
     pool = ThreadPoolExecutor(n)
+    bench.wait()  # the streams do not wait for the one on which all was made
 
     def one(i: int, work: Work, stream: torch.cuda.Stream | None) -> tuple[int, int]:
         with torch.cuda.stream(stream):

@@ -121,5 +121,20 @@ def test_scratch_removes_what_dead_processes_left(tmp_path):
     assert os.listdir(tmp_path) == [".grid-foreign"]
 
 
+def test_scratch_is_not_removed_by_a_process_that_begins_beside_it(tmp_path, monkeypatch):
+    lock = runs._lock
+
+    def begin_another_first(*args):
+        monkeypatch.setattr(runs, "_lock", lock)
+        with scratch(tmp_path, "grid"):
+            pass
+        return lock(*args)
+
+    monkeypatch.setattr(runs, "_lock", begin_another_first)
+    with scratch(tmp_path, "grid") as folder:
+        (folder / "file").touch()
+    assert not list(tmp_path.iterdir())
+
+
 def test_scratch_is_refused_where_nothing_can_be_made(tmp_path):
     assert isinstance(refusal(scratch(tmp_path / "absent", "grid").__enter__), StorageError)

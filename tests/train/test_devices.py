@@ -49,6 +49,11 @@ def test_gpu_that_is_named_is_taken_and_must_be_there(two_gpus, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert resolve(device="auto").device == torch.device("cuda", 1)
     assert resolve(device="cpu").device == torch.device("cpu")
+    with pytest.raises(SettingsError, match=r"hardware\.gpu=1: each process of a run"):
+        resolve(device="cuda:1")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(SettingsError, match="one process per GPU"):
+        resolve(device="auto")
 
 
 def test_lease_is_of_a_free_gpu_and_ends(two_gpus):
@@ -139,6 +144,14 @@ def test_cell_sees_the_gpus_that_its_launcher_hid(monkeypatch, before):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")  # a launcher's choice, which stays
     devices.show_hidden()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+
+
+def test_cell_sees_no_gpu_if_its_grid_was_to_see_none(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv(devices.REMEMBERED, "")  # of a grid that started this one
+    devices.remember_visible()
+    devices.show_hidden()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_auto_says_so_if_it_is_the_cpu_of_a_host_with_gpus(monkeypatch, tmp_path):

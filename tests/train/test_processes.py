@@ -4,13 +4,16 @@ import itertools
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 import tiny_run
@@ -23,7 +26,7 @@ from tietrain.model.transformer import Transformer
 from tietrain.plan.units import count_process_memory, units_of
 from tietrain.runs import record as runs
 from tietrain.runs.metrics import read_metrics
-from tietrain.train import checkpoint, follower
+from tietrain.train import checkpoint, follower, loop
 from tietrain.train.follower import obey
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.outcome import Outcome
@@ -90,7 +93,8 @@ def run_on(
             return batch(epoch, index)
 
         try:
-            with Team(config.hardware.max_wait) as team:
+            with Team(config.hardware.max_wait, in_slices=config.hardware.shard) as team:
+                team.connect(torch.device("cpu"))
                 task.team = team
                 task.batches.batch = watched
                 if not team.rank:
@@ -167,6 +171,66 @@ def test_run_that_loses_a_process_is_saved_and_goes_on_with_any_number(tmp_path,
     assert run_on(3, tmp_path / "with three", config) == [0, 0, 0]
     for run in ("cut", "with three"):
         assert_same(tmp_path / run, tmp_path / "1")
+
+
+class ByNccl:
+    """An exchange as NCCL does it, as far as failures go: if a process is gone, whoever waits for it waits until the time is over."""
+
+    def __init__(self, exchange: dist.Work):
+        self.exchange = exchange
+
+    def wait(self, limit: timedelta) -> None:
+        try:
+            self.exchange.wait()
+        except RuntimeError:
+            time.sleep(limit.total_seconds())
+            raise dist.DistBackendError("timed out") from None
+
+
+@pytest.mark.parametrize(("size", "lost_in"), [(2, "gradients"), (3, "gradients"), (3, "weights")])
+def test_leader_saves_at_once_if_exchanges_do_not_notice_that_a_process_is_gone(
+    tmp_path, float64, monkeypatch, size, lost_in
+):
+    """The last process is lost in step 3; with three, the second one waits for it and tells the leader nothing."""
+    config = config_of("pre_softmax")
+    config.train.ema = None
+    config.hardware.max_wait = 100.0
+    broadcast, reduce, save = dist.broadcast, dist.reduce, loop.save_checkpoint
+    done: list[str] = []
+
+    def is_lost(what: str) -> bool:
+        done.append(what)
+        is_last = int(os.environ["RANK"]) == size - 1
+        # A step's two exchanges of gradients and sums follow on one of weights; one more is that which connects.
+        return is_last and what == lost_in and done.count(what) == {"gradients": 5, "weights": 4}[what]
+
+    def by_nccl(exchange, what):
+        if is_lost(what):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return ByNccl(exchange)
+
+    def broadcast_by_nccl(tensor, *args, group=None, **options):
+        found = broadcast(tensor, *args, group=group, **options)
+        return found if group else by_nccl(found, "weights")
+
+    def noted_save(*args):
+        done.append("save")
+        (tmp_path / "done").write_text(" ".join(done))
+        save(*args)
+
+    monkeypatch.setattr(dist, "broadcast", broadcast_by_nccl)
+    monkeypatch.setattr(dist, "reduce", lambda *args, **options: by_nccl(reduce(*args, **options), "gradients"))
+    monkeypatch.setattr(dist.ProcessGroup, "abort", lambda group: done.append("abort"))
+    # The exchange that stands for NCCL's is under way still.
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(loop, "save_checkpoint", noted_save)
+    config.train.checkpoint_every = 5
+    began = time.monotonic()
+    assert run_on(size, tmp_path / "cut", config) == [8] + [-signal.SIGKILL] * (size - 1)
+    assert time.monotonic() - began < 60
+    assert (tmp_path / "cut" / "checkpoints" / "step_00000002").exists()
+    # What is under way is ended first, because reading the weights from the device would wait for it.
+    assert (tmp_path / "done").read_text().endswith("abort save")
 
 
 @pytest.mark.parametrize("name", ["encoder_decoder", *(pytest.param(name, marks=pytest.mark.slow) for name in QUICK)])
@@ -325,6 +389,15 @@ def test_process_with_other_settings_than_the_first_is_refused(place, capfd, key
     assert exit_codes(start(2, lambda: main([*COMMAND, f"{key}={os.environ['RANK']}"]))) == [3, 3]
     assert "process 1 of 2: process 1: its settings, text or vocabularies" in capfd.readouterr().err
     assert not list((place / "run").glob("checkpoints/*"))
+
+
+def test_process_with_another_kind_of_device_than_the_first_is_refused(place, monkeypatch, capfd):
+    def resolve(*args):
+        return replace(resolve_hardware(*args), device=torch.device("meta"))
+
+    monkeypatch.setattr(follower, "resolve_hardware", resolve)
+    assert exit_codes(start(2, lambda: main(COMMAND))) == [3, 3]
+    assert "process 1 of 2: process 1: it computes on meta, and process 0 on cpu" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["-m", "seed=1,2"], ["tune=rates"]])

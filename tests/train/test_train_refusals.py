@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from tietrain.config import HardwareConfig
 from tietrain.config.compose import compose_config
@@ -16,6 +17,7 @@ from tietrain.train.experiment import Experiment
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.job import run_job
 from tietrain.train.outcome import outcome_of_error
+from tietrain.train.processes import Team
 from tietrain.train.resume import check_longer_budget
 from tietrain.train.stop import Stopped
 from tietrain.train.trackers import check_installed
@@ -81,6 +83,30 @@ def test_outcomes_of_errors(tmp_path, golden):
     shared = experiment_in(tmp_path, tiny_config(hardware={"runs_per_gpu": 4}))
     said["MemoryError of a shared GPU"] = outcome_of_error(MemoryError(), shared).message
     golden("train_outcomes", {name: text.replace(str(tmp_path), "DIR") for name, text in said.items()})
+
+
+# From the sources of ProcessGroupNCCL and NCCL.
+NCCL_FULL = """NCCL error in: ProcessGroupNCCL.cpp:3690, unhandled cuda error (run with NCCL_DEBUG=INFO for details)
+ncclUnhandledCudaError: Call to CUDA library failed.
+Last error:
+Cuda failure 2 'out of memory'"""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        torch.AcceleratorError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        dist.DistBackendError(NCCL_FULL),
+    ],
+)
+def test_every_way_in_which_a_memory_is_full_is_named(tmp_path, error):
+    assert outcome_of_error(error, experiment_in(tmp_path, tiny_config())).exit_code == 7
+    team = Team.__new__(Team)
+    with pytest.raises(type(error)), team.talking():  # no other process has failed
+        raise error
 
 
 def test_refusals_of_a_directory_of_another_run(tmp_path, golden):

@@ -3,15 +3,18 @@
 import contextlib
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tietrain.config import TyingConfig
 from tietrain.model import loss
 from tietrain.model.beam import Search, _Beams
 from tietrain.model.sampling import Sampling, sample
@@ -19,12 +22,34 @@ from tietrain.train.averaging import smooth
 from tietrain.train.hardware import resolve_hardware
 from tietrain.train.optim import build_optimizer, train_step
 from tietrain.train.tasks.task import batch_nats
-from tiny_run import RandomTask, build_model, tiny_config
+from tiny_run import TIES, RandomTask, build_model, tiny_config
 
 META = torch.device("meta")
+VIEWS = {
+    "universal": {"rule": "cross_layer"},
+    "step_signal": {"rule": "step_signal", "signal": "sinusoidal"},
+    **{name: {"rule": name} for name in ("pre_softmax", "relaxed", "scaled", "transposed")},
+}
 COPIES = ("aten._to_copy.", "aten.to.", "aten.copy_.")
 # Operators whose result has a size that only the device knows.
 OF_UNKNOWN_SIZE = ("aten.nonzero.", "aten.masked_select.", "aten.unique", "aten._unique", "aten.bincount.")
+
+# Functions that make a tensor of numbers of Python's.
+FROM_PYTHON = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
+
+
+class Functions(TorchFunctionMode):
+    """Notes what copies numbers of Python's to the device, which no dispatch mode sees and the host waits for."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        super().__init__()
+        self._note = note
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if func in FROM_PYTHON and found.device == META:
+            self._note(func.__name__)
+        return found
 
 
 class Watch(TorchDispatchMode):
@@ -33,6 +58,15 @@ class Watch(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.seen: Counter[str] = Counter()
+        self._functions = Functions(self._note)
+
+    def __enter__(self):
+        self._functions.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self._functions.__exit__(*error)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -82,7 +116,8 @@ def no_autocast(monkeypatch):
 def on_meta(task: str, tying: str, name: str):
     """A step's model, optimizer, task and hardware on a device that has no numbers."""
     optim = {"name": name, "clip_norm": 0.1, "momentum": 0.9 if name == "sgd" else 0.0}
-    config = tiny_config(tying, task, hardware={"device_batch_tokens": 20}, optim=optim)
+    config = tiny_config("none", task, hardware={"device_batch_tokens": 20}, optim=optim)
+    config = replace(config, tying=TyingConfig(VIEWS if tying == "views" else TIES[tying]))
     model = build_model(config).to(META)
     hardware = replace(resolve_hardware(config.hardware), device=META)
     return model, build_optimizer(model, config.optim), RandomTask(config), hardware
@@ -94,6 +129,7 @@ def on_meta(task: str, tying: str, name: str):
         ("lm", "pre_softmax", "adam"),
         ("lm", "pre_softmax", "sgd"),
         ("mt", "cross_layer", "adamw"),
+        ("lm", "views", "adamw"),
         pytest.param("lm", "none", "adamw", marks=pytest.mark.slow),
         pytest.param("mt", "three_way", "adamw", marks=pytest.mark.slow),
     ],
@@ -140,7 +176,7 @@ def test_sampling_waits_no_more_for_more_tokens():
         with Watch() as watch:
             sample(model, [4, 5], range(3), length, 100, Sampling(top_k=3, top_p=0.9))
         seen.append(watch.seen)
-    assert seen[0] == seen[1] and seen[0].total() == 2  # its random numbers go there, its pieces come back
+    assert seen[0] == seen[1] and seen[0].total() == 3  # prompt and random numbers go there, pieces come back
 
 
 @pytest.mark.parametrize(
@@ -154,6 +190,8 @@ def test_sampling_waits_no_more_for_more_tokens():
         lambda x: x.cpu(),
         lambda x: torch.ones(3).to(META),
         lambda x: torch.ones(3) + x,
+        lambda x: x + x.new_tensor([1.0, 2.0, 3.0]),
+        lambda x: x + torch.tensor(2.0, device=META),
         lambda x: torch._foreach_add_([x.sum()], x.sum()),
         lambda x: sgd(x, found_inf=torch.zeros(())),
     ],

@@ -180,7 +180,7 @@ class _Beams:
         last = self.limits == self.length
         better = (going[:, None] > ends[..., None]).sum(2) + (ends[:, None] > ends[..., None]).sum(2)
         ended = ((better < self.search.beam) | last[:, None]) & (ends > -torch.inf)
-        scores = ends / penalty(self.limits.new_tensor(self.length), self.search.length_penalty)
+        scores = ends / penalty(self.limits.new_full((), self.length), self.search.length_penalty)
         self.n_ended += ended.sum(1)
         known = torch.cat((self.best_ended, scores.masked_fill(~ended, -torch.inf)), dim=1)
         self.best_ended = known.topk(self.search.n_best).values

@@ -4,7 +4,6 @@ A view is a function from the shape a slot needs, and options, to its laws. Tens
 stays free of torch. Views of one slot are applied in turn; the first one reads the owner.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -124,11 +123,19 @@ def step_signal(shape: Shape, signal: str, step: int) -> View:
     """The input of layer number `step` plus a signal of its own. Source: Dehghani et al. 2018, section 2.1, without halting."""
     if signal == "learned":
         return View(lambda x, signal: x + signal, extras={"signal": Extra(shape, std=SIGNAL_STD)})
-    (width,) = shape
+    return View(lambda x: x + _sinusoids(x, step))
+
+
+def _sinusoids(x: Any, position: int) -> Any:
+    """Sines, then cosines of a position, computed in float64: [..., D] -> [D].
+
+    They are made where x is: to wait for numbers from elsewhere is to wait for the device.
+    """
+    width = x.shape[-1]
     half = (width + 1) // 2
-    angles = [step * 10_000.0 ** (-i / half) for i in range(half)]
-    values = [*map(math.sin, angles), *map(math.cos, angles)][:width]
-    return View(lambda x: x + x.new_tensor(values))
+    place = x.new_ones(width).double().cumsum(0) - 1  # [D]
+    angles = position * 10_000.0 ** (-(place % half) / half)
+    return angles.sin().where(place < half, angles.cos()).to(x.dtype)
 
 
 class Read(NamedTuple):

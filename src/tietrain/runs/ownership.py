@@ -139,9 +139,11 @@ def scratch(parent: Path, kind: str) -> Iterator[Path]:
         for left in parent.glob(f".{kind}-*"):
             if os.path.exists(left / runs.LOCK) and not runs.is_locked(left):
                 shutil.rmtree(left, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=parent))
+        new = Path(tempfile.mkdtemp(prefix=f".new-{kind}-", dir=parent))
+        folder = parent / new.name.replace(".new-", ".", 1)
     try:
-        with runs.locked(folder):
+        with runs.locked(new):
+            os.rename(new, folder)  # a process that begins beside this one would take it for one that was left
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

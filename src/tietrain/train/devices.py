@@ -24,8 +24,10 @@ PAUSE = 1.0
 
 
 def remember_visible() -> None:
-    """Let the cells of a grid know which GPUs it sees."""
-    os.environ[REMEMBERED] = os.environ.get(VISIBLE, "")
+    """Let the cells of a grid know which GPUs it sees; nothing if it sees none."""
+    os.environ.pop(REMEMBERED, None)
+    if os.environ.get(VISIBLE) != "":
+        os.environ[REMEMBERED] = os.environ.get(VISIBLE, "")
 
 
 def show_hidden() -> None:

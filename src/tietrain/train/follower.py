@@ -48,11 +48,14 @@ def _follow(experiment: Experiment, team: Team) -> dict[str, Any]:
     if [config_hash(config), experiment.arm(contents), hardware.shard] != order["same"]:
         problem = "its settings, text or vocabularies are not those of process 0"
         raise DataError(f"process {team.rank}", problem, "give all hosts the same files and the same command")
+    if hardware.device.type != order["device"]:
+        problem = f"it computes on {hardware.device.type}, and process 0 on {order['device']}"
+        raise DataError(f"process {team.rank}", problem, "give each a GPU of its own, or hardware=cpu to all")
     with leased(hardware, eprint, waits=False) as hardware:
         model = experiment.unfilled_model()
         if not hardware.shard:
             model.to(hardware.device)
-        team.wait_for_all()
+        team.connect(hardware.device)
         return obey(team, task, model, hardware, config)
 
 

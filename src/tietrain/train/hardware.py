@@ -138,7 +138,10 @@ def _device(config: HardwareConfig, processes: int) -> torch.device:
     if not n_gpus:
         raise SettingsError("hardware.device=cuda", "torch finds no GPU here", "use hardware=auto or hardware=cpu")
     index = config.gpu
-    if index is None and processes > 1:
+    if processes > 1:
+        if index is not None:  # NCCL refuses two processes on one GPU
+            problem = "each process of a run takes the GPU that has its number on the host"
+            raise SettingsError(f"hardware.gpu={index}", problem, "leave it out; CUDA_VISIBLE_DEVICES chooses GPUs")
         index = int(os.environ["LOCAL_RANK"])
     if index is None:
         return torch.device("cuda")

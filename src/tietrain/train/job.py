@@ -61,7 +61,7 @@ def run_job(config: RunConfig, words: Sequence[str] = ()) -> Outcome:
     from tietrain.train.processes import Team
 
     try:
-        with Team(config.hardware.max_wait) as team:
+        with Team(config.hardware.max_wait, in_slices=config.hardware.shard) as team:
             if team.rank:
                 return follow(experiment, team)
             outcome = _lead(experiment, words, team)
@@ -209,8 +209,9 @@ def _train_and_score(
     task = make_task(config, prepared, team)
     record.fingerprints["batches"] = task.batches.fingerprint
     record.arm = experiment.arm(record.fingerprints)
-    with task.team.order("begin", precision=hardware.precision, same=[config_hash(config), record.arm, hardware.shard]):
-        task.team.wait_for_all()
+    same = [config_hash(config), record.arm, hardware.shard]
+    with task.team.order("begin", precision=hardware.precision, device=hardware.device.type, same=same):
+        task.team.connect(hardware.device)
     model = experiment.build_model()
     if config.init_from:
         _start_from(config.init_from, config.data.root, model, record)

@@ -9,6 +9,9 @@ from tietrain.runs import record as runs
 from tietrain.train.experiment import Experiment
 from tietrain.train.stop import Stopped
 
+# What says so without a type of its own: torch's CPU allocator, CUDA beside torch's allocator, cuBLAS, and NCCL.
+MEMORY_FULL = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "'out of memory'")
+
 
 @dataclass
 class Outcome:
@@ -34,6 +37,12 @@ def valid_score(directory: Path) -> float | None:
         return None
 
 
+def is_memory_full(error: BaseException) -> bool:
+    """Whether there was too little memory, on the host or on the device."""
+    is_typed = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return is_typed or (isinstance(error, RuntimeError) and any(words in str(error) for words in MEMORY_FULL))
+
+
 def outcome_of_error(error: BaseException, experiment: Experiment) -> Outcome:
     """The outcome of a run that a signal or an error ended."""
     directory = experiment.directory
@@ -46,11 +55,7 @@ def outcome_of_error(error: BaseException, experiment: Experiment) -> Outcome:
     if isinstance(error, TietrainError):
         message = str(error).replace(AGAIN, f"`{resume}` continues it")
         return Outcome(str(directory), error.status, error.exit_code, message)
-    if (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)  # torch's CPU allocator has no type of its own
-    ):
+    if is_memory_full(error):
         hardware = experiment.config.hardware
         tokens = hardware.device_batch_tokens or experiment.config.train.batch_tokens
         state = megabytes(memory_of(experiment.plan, experiment.config).training)

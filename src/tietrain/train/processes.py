@@ -25,7 +25,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from tietrain.data.batches.batching import Batch, rows_of, split_batch
 from tietrain.errors import AGAIN, PeerError, SettingsError, first_line
-from tietrain.train.outcome import Outcome
+from tietrain.train.outcome import Outcome, is_memory_full
 from tietrain.train.stop import StopRequest
 
 T = TypeVar("T")
@@ -36,6 +36,8 @@ ORDER_BYTES = 4096
 WITHOUT_LIMIT = timedelta(days=365)
 # Where a process that fails writes why, before its connections close.
 FAILURE = "tietrain/failure"
+# Whether to wait for an exchange by NCCL is to wait for the device; torch then watches over no exchange in a thread of its own.
+NCCL_WAITS = "TORCH_NCCL_BLOCKING_WAIT"
 # What torchrun sets, besides WORLD_SIZE.
 VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -58,8 +60,8 @@ class Alone:
         """
         yield
 
-    def wait_for_all(self) -> None:
-        """Return when every process has come here, however long it takes to prepare its data."""
+    def connect(self, device: torch.device) -> None:
+        """Return when every process has come here with its device, however long it takes to prepare its data."""
 
     def parts(self, batch: Batch, device_batch_tokens: int | None) -> list[Batch]:
         """This process's rows of a batch, in parts of at most so many padded tokens; None for one part."""
@@ -99,11 +101,12 @@ class Team(Alone):
 
     Args:
         max_wait: seconds that processes wait for one another in work that they share.
+        in_slices: whether each will hold a slice of the model.
     Raises:
         SettingsError: the variables of torchrun are not all set. PeerError: the others did not come in time.
     """
 
-    def __init__(self, max_wait: float):
+    def __init__(self, max_wait: float, *, in_slices: bool = False):
         for name in VARIABLES:
             if name not in os.environ:
                 requested = f"WORLD_SIZE={os.environ['WORLD_SIZE']}"
@@ -115,6 +118,9 @@ class Team(Alone):
         self._all_wait = True  # for the leader's next order
         self._store: Any = None
         limit = timedelta(seconds=max_wait)
+        self._limit = limit
+        # A thread of NCCL's would end this process when an exchange fails, before it can save. Slices save nothing then.
+        os.environ[NCCL_WAITS] = str(int(not in_slices))
         with self.talking():
             self._store = next(iter(rendezvous("env://", timeout=limit)))[0]
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -126,6 +132,7 @@ class Team(Alone):
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._let_go()  # of NCCL: to leave it in order takes all processes
         dist.destroy_process_group()
 
     @contextmanager
@@ -136,9 +143,7 @@ class Team(Alone):
         self._all_wait = False
         self._send({"work": work, **details})
         if model is not None:
-            weights = _flat([p.detach() for p in model.parameters()])
-            with self.talking():
-                dist.broadcast(weights, 0)
+            self._broadcast(_flat([p.detach() for p in model.parameters()]))
         yield
         self._all_wait = True
 
@@ -151,8 +156,7 @@ class Team(Alone):
         if model is not None and order["work"] != "end":
             owners = [p.detach() for p in model.parameters()]
             weights = _flat(owners)
-            with self.talking():
-                dist.broadcast(weights, 0)
+            self._broadcast(weights)
             torch._foreach_copy_(owners, _like(owners, weights))
         return order
 
@@ -167,7 +171,13 @@ class Team(Alone):
         if self._store is not None:
             self._store.set(FAILURE, json.dumps([self.rank, asdict(outcome), trace]))
 
+    def connect(self, device: torch.device) -> None:
+        self.wait_for_all()
+        # NCCL connects at the first exchange, and waits for ever for a process that fails before: now all are here.
+        self._broadcast(torch.zeros((), device=device))
+
     def wait_for_all(self) -> None:
+        """Return when every process has come here, however long that takes."""
         with self.talking():
             dist.barrier(group=self._start)
 
@@ -187,21 +197,57 @@ class Team(Alone):
         owners = list(model.parameters())
         gradients = _flat([torch.zeros_like(p) if p.grad is None else p.grad for p in owners])
         with self.talking():
-            dist.reduce(gradients, 0)
-            dist.reduce(sums, 0)
+            exchanges = [dist.reduce(tensor, 0, async_op=True) for tensor in (gradients, sums)]
+        total = self.add_up_counts(count, exchanges)
         for p, whole in zip(owners, _like(owners, gradients), strict=True):
             if p.grad is not None:
                 p.grad.copy_(whole)
-        return self.add_up_counts(count)
+        return total
 
-    def add_up_counts(self, count: int) -> int:
-        """The sum of all processes' counts, in the leader; it learns too whether a signal came to one of them."""
-        counts = torch.tensor([count, self.stop.signal is not None])
+    def add_up_counts(self, count: int, exchanges: Sequence[dist.Work] = ()) -> int:
+        """The sum of all processes' counts, in the leader; it learns too whether a signal came to one of them.
+
+        Args:
+            exchanges: of other numbers, to be waited for.
+        """
         with self.talking():
-            dist.reduce(counts, 0)
-        total, n_signals = counts.tolist()
+            total, n_signals = self._complete(exchanges, count, self.stop.signal is not None)
         self._is_signalled = n_signals > 0
-        return int(total)
+        return total
+
+    def _complete(self, exchanges: Sequence[dist.Work], *numbers: int) -> list[int]:
+        """Return once all processes have done these exchanges; in the leader with the sums of the numbers that they give.
+
+        NCCL does not notice that a process is gone, and what it then leaves undone holds up all that the device is asked for
+        later. So each process says by gloo that it has done them, where a connection that closes interrupts the leader at once,
+        and the leader waits for its own device last.
+        """
+        mine = torch.tensor(numbers)
+        said = [] if self.rank else [torch.empty_like(mine) for _ in range(self.size)]
+        if self.rank:
+            self._wait(exchanges)
+        dist.gather(mine, said, group=self._orders)
+        if self.rank == 0:
+            self._wait(exchanges)
+            mine = torch.stack(said).sum(dim=0)
+        found: list[int] = mine.tolist()
+        return found
+
+    def _wait(self, exchanges: Sequence[dist.Work]) -> None:
+        """Wait for the device, so that nothing is used that was not exchanged in full."""
+        for exchange in exchanges:
+            exchange.wait(self._limit)
+
+    def _broadcast(self, tensor: Tensor) -> None:
+        """Give a tensor the leader's numbers; return once all have them."""
+        with self.talking():
+            self._complete([dist.broadcast(tensor, 0, async_op=True)], 0)
+
+    def _let_go(self) -> None:
+        """End the exchanges that NCCL has not done: the device, and who ends it in order, would wait for the other processes."""
+        if dist.group.WORLD is not None:
+            with suppress(RuntimeError):  # in max_wait seconds it could not
+                dist.group.WORLD.abort()
 
     def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         with self.talking():
@@ -232,7 +278,7 @@ class Team(Alone):
 
     @contextmanager
     def talking(self, *, beside_work: bool = False) -> Iterator[None]:
-        """PeerError if the exchange inside breaks off; it says why, if the process that failed has told.
+        """PeerError if the exchange inside breaks off; it says why, if the process that failed has told. Full memory stays as it is.
 
         Args:
             beside_work: whether there is anything else inside: what torch raises if the memory is full is a RuntimeError too.
@@ -240,8 +286,9 @@ class Team(Alone):
         try:
             yield
         except RuntimeError as e:
-            if beside_work and not isinstance(e, dist.DistError) and "gloo" not in str(e):
+            if is_memory_full(e) or (beside_work and not isinstance(e, dist.DistError) and "gloo" not in str(e)):
                 raise
+            self._let_go()
             found = None
             with suppress(RuntimeError):
                 if self._store is not None and self._store.check([FAILURE]):
