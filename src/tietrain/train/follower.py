@@ -50,6 +50,8 @@ def _follow(experiment: Experiment, team: Team) -> dict[str, Any]:
         raise DataError(f"process {team.rank}", problem, "give all hosts the same files and the same command")
     with leased(hardware, eprint, waits=False) as hardware:
         model = experiment.build_model()
+        if hardware.compile:
+            model.compile_steps()
         if not hardware.shard:
             model.to(hardware.device)
         team.wait_for_all()

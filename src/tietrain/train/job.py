@@ -212,6 +212,8 @@ def _train_and_score(
     with task.team.order("begin", precision=hardware.precision, same=[config_hash(config), record.arm, hardware.shard]):
         task.team.wait_for_all()
     model = experiment.build_model()
+    if hardware.compile:
+        model.compile_steps()
     if config.init_from:
         _start_from(config.init_from, config.data.root, model, record)
     for note in start_tables(experiment, model):

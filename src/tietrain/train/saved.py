@@ -182,6 +182,8 @@ def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig
     model = Transformer(experiment.plan, tables=experiment.config.model.table_values)
     load_model(weights / MODEL, model)
     audit_model(model)
+    if resolved.compile:
+        model.compile_steps()
     return SavedRun(directory, experiment, record, vocabularies, model.to(resolved.device), resolved, about)
 
 
