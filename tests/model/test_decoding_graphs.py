@@ -92,9 +92,8 @@ def test_samples_of_all_sizes_take_a_graph_for_one_row_and_one_for_several():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "scheme"), [("lm", "cycle_rev-2"), ("mt", "three_way+cycle-2")])
-def test_compiled_steps_of_ties_find_what_eager_ones_do_in_float32_and_bfloat16(task, scheme, compiler):
-    """Up to rounding, so only that all is computed in these types too is compared: the scores, loosely."""
-    compiler("aot_eager")
+def test_compiled_steps_of_ties_find_what_eager_ones_do_in_float32_and_bfloat16(task, scheme):
+    """Up to rounding, so scores are compared loosely, and pieces not at all."""
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 0.5)):
         eager, compiled = (model.to(dtype) for model in pair(task, scheme))
         sources = [[4, 9, 4, 7, 12], [20, 21]] if task == "mt" else None
