@@ -41,7 +41,7 @@ from tietrain.data.batches.batching import Batch
 from tietrain.data.batches.pairs import MtBatches, Pairs, Sources, TrainingPairs
 from tietrain.data.encoded import EncodedLines
 from tietrain.data.tokenizer import EOS_ID, PAD_ID
-from tietrain.model import loss
+from tietrain.model import layers
 from tietrain.model.beam import Search, search
 from tietrain.model.loss import LossSum
 from tietrain.model.transformer import Transformer
@@ -355,8 +355,10 @@ def bench_decode(bench: Bench) -> None:
     n_tokens = 4 if bench.is_tiny else 32
     sources = random_sources(n, config.model.vocab_size)
 
-    def ours() -> Work:
+    def ours(*, compile: bool) -> Work:
         model = build_model(config).to(bench.device)
+        if compile:
+            model.compile_steps()
         read_sources = read(sources)
 
         def work(i: int) -> tuple[int, int]:
@@ -380,7 +382,10 @@ def bench_decode(bench: Bench) -> None:
 
         return work
 
-    bench.line("tietrain, eager", ours)
+    bench.line("tietrain, steps compiled", lambda: ours(compile=True))
+    bench.line("tietrain, eager", lambda: ours(compile=False))
+    with unpadded():
+        bench.line("tietrain, eager, vocabulary as it is", lambda: ours(compile=False))
     bench.line("transformers, eager", transformers)
 
 
@@ -404,10 +409,10 @@ def bench_idle(bench: Bench) -> None:
 @contextmanager
 def unpadded() -> Iterator[None]:
     """Inside, the output product has the columns of the vocabulary alone."""
-    before = loss.DEVICE_COLUMNS
-    loss.DEVICE_COLUMNS = 1
+    before = layers.DEVICE_COLUMNS
+    layers.DEVICE_COLUMNS = 1
     yield
-    loss.DEVICE_COLUMNS = before
+    layers.DEVICE_COLUMNS = before
 
 
 PARTS: dict[str, tuple[str, Callable[[Bench], None]]] = {

@@ -42,7 +42,7 @@ def test_bench_gpu_measures_every_line_or_says_why_not(monkeypatch, capsys):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     import_module("bench_gpu").main(["--device", "cpu", "--tiny", "--seconds", "0.05"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and "tokens/s" not in line]
-    assert len(lines) == 32
+    assert len(lines) == 34
     reasons = ("left out: No module named", "tf32: this device has no TF32")
     for line in lines:
         assert re.search(r" [\d,]+ +([\d.]+%|-) +- +\d$", line) or any(reason in line for reason in reasons), line

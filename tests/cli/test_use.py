@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 
 import tietrain
 from tietrain.cli.main import main
@@ -59,6 +60,24 @@ def test_open_run_translates_with_the_weights_of_now(trained, sources):
         for p in saved.model.parameters():
             p.data.mul_(1.1)
     assert translated(used) == translated(fresh) != before
+
+
+def test_compiled_steps_are_those_of_commands_and_scores_that_ask_for_them(
+    use, sources, tmp_path, monkeypatch, trained
+):
+    """The compiler itself is tried in model/test_decoding_graphs.py."""
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda step, **options: asked.append(step.__qualname__) or step)
+    hypotheses = (tmp_path / "mt" / "hypotheses.test.txt").read_text().splitlines()
+    said = use("translate", "mt", "hardware.compile=true", stdin=b"\n".join(sources[:3]))
+    assert said[1].splitlines() == hypotheses[:3]
+    assert asked == ["_Beams.step"]
+    assert use("generate", "lm", "--length", "5", "hardware.compile=true") == use("generate", "lm", "--length", "5")
+    assert asked == ["_Beams.step", "_next"]
+    assert (
+        main(["task=lm", f"run_dir={tmp_path / 'compiled'}", "hardware.compile=true", *TINY, "train.max_steps=1"]) == 0
+    )
+    assert asked == ["_Beams.step", "_next", "_loss", "_next"]
 
 
 def test_translate_keeps_the_order_of_lines_and_blank_lines(use, sources, monkeypatch):

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tietrain.data.tokenizer import PAD_ID
-from tietrain.model import loss
+from tietrain.model import layers, loss
 from tietrain.model.loss import token_loss, token_nats
 from tiny_models import build
 
@@ -43,7 +43,7 @@ def reference(model, hidden, targets, smoothing):
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_token_loss_and_gradient_equal_cross_entropy(monkeypatch, columns, bias, smoothing):
-    monkeypatch.setattr(loss, "COLUMNS", {"cpu": columns})
+    monkeypatch.setattr(layers, "COLUMNS", {"cpu": columns})
     model, hidden, targets = case(bias=bias)
     leaves = [hidden, *(p for p in model.output_weights() if p is not None)]
     mine = token_loss(model, hidden, targets, smoothing)
@@ -59,7 +59,7 @@ def test_token_loss_and_gradient_equal_cross_entropy(monkeypatch, columns, bias,
 def test_token_nats_do_not_depend_on_the_columns_of_a_product(monkeypatch):
     model, hidden, targets = case(bias=True)
     plain = token_nats(model, hidden, targets)
-    monkeypatch.setattr(loss, "COLUMNS", {"cpu": 64})
+    monkeypatch.setattr(layers, "COLUMNS", {"cpu": 64})
     torch.testing.assert_close(token_nats(model, hidden, targets), plain, rtol=1e-12, atol=0)
 
 

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from tietrain.config import TyingConfig
 from tietrain.model import loss
-from tietrain.model.beam import Search, _Beams
+from tietrain.model.beam import Search, search_batch
 from tietrain.model.sampling import Sampling, sample
 from tietrain.train.averaging import smooth
 from tietrain.train.hardware import resolve_hardware
@@ -156,17 +156,26 @@ def test_batch_of_an_evaluation_waits_for_its_nats_alone():
     assert nats.shape == learned.batches.batch(0, 0).tgt_out_ids.shape
 
 
-def test_step_of_a_search_waits_once():
+@pytest.mark.parametrize("beam", [1, 3])
+def test_search_waits_once_for_each_token_and_at_its_end(beam):
+    """Sentences end one by one; their number does not matter."""
     model, _, learned, _ = on_meta("mt", "three_way", "adamw")
-    memory = model.encode(learned.batches.batch(0, 0).to(META).sources)
-    n = len(learned.batches.batch(0, 0).tgt_in_ids)
+    batch = learned.batches.batch(0, 0).to(META)
+    n = len(batch.tgt_in_ids)
     start = torch.ones(n, 1, dtype=torch.int64, device=META)
-    beams = _Beams(model, memory, start, start[:, 0] + 9, Search(beam=3))
-    for _ in range(3):
-        with torch.inference_mode(), Watch() as watch:
-            beams.step()
-        ((where, times),) = watch.seen.items()
-        assert times == 1 and "are_done = " in where
+    done = iter([[row == size // 2 for row in range(size)] for size in range(n, 0, -1)])
+    with torch.inference_mode(), pytest.MonkeyPatch.context() as patch, Watch() as watch:
+        read = torch.Tensor.tolist
+
+        def scripted(x: Tensor) -> object:  # what the device would say
+            found = read(x)
+            return next(done) if x.dtype == torch.bool else found
+
+        patch.setattr(torch.Tensor, "tolist", scripted)
+        search_batch(model, model.encode(batch.sources), start, start[:, 0] + 9, Search(beam=beam))
+    by_line = {where.split(": ", 1)[1]: times for where, times in watch.seen.items()}
+    assert by_line.pop("done = compute(beams).tolist()  # the only place where a step waits for the device") == n
+    assert sum(by_line.values()) == 2, by_line  # scores and pieces of all
 
 
 def test_sampling_waits_no_more_for_more_tokens():

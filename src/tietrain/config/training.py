@@ -159,7 +159,7 @@ class HardwareConfig:
     """Numbers of a step; tf32: float32 with the products of a GPU in TF32; auto is bf16 if the device computes it fast, and
     what it became in a study stays."""
     compile: bool = setting(False, identity=False, at_eval=True)
-    """Whether model and loss are compiled, as one graph."""
+    """Whether model and loss are compiled, as one graph, and each step of a search or of sampling."""
     device_batch_tokens: Optional[int] = setting(None, ge=1, identity=False, at_eval=True)
     """Padded tokens that the device takes at once; a step is cut into micro-batches. null takes whole steps."""
     threads: Optional[int] = setting(None, ge=1, le=512, identity=False, at_eval=True)

@@ -3,18 +3,23 @@
 Rows that are decoded together have prefixes of one length, are sorted by length, and are cut by a budget of tokens.
 """
 
+import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from tietrain.data.batches.batching import to_device
 from tietrain.data.batches.pairs import Sources
 from tietrain.data.encoded import Counts, cut
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from tietrain.model.cache import Cache
+from tietrain.model.graph import step_of
 from tietrain.model.layers import StillWeights
 from tietrain.model.transformer import Memory, Transformer, device_of
 
@@ -25,6 +30,9 @@ BATCH_TOKENS = {"cpu": 4096}
 DEVICE_BATCH_TOKENS = 2**16
 # Padded tokens of sources that are read at once: on a CPU few, so that rows of about one length stand together.
 READ_TOKENS = {"cpu": 256}
+
+# In the place of a token, where a hypothesis is shorter than others.
+NOTHING = -1
 
 Pieces = Sequence[int] | np.ndarray
 
@@ -123,16 +131,21 @@ def search_batch(
         limits: [B] most tokens to write after those, end mark included; at least 1.
     """
     beams = _Beams(model, memory, start_ids, limits, search)
-    while len(beams.sentences):
-        beams.step()
-    return [sorted(found, key=lambda h: -h.score)[: search.n_best] for found in beams.found]
+    while beams.sentences:
+        compute = step_of(model, _Beams.step, beams.cache, beams.new_ids.shape[1])
+        done = compute(beams).tolist()  # the only place where a step waits for the device
+        if any(done):
+            beams.drop(done)
+    return beams.found()
 
 
 class _Beams:
-    """W live hypotheses of each of B sentences, W growing from 1 to the beam.
+    """W live hypotheses of each of B sentences, W growing from 1 to the beam, and the best of those that have ended.
 
-    sentences: [B] the row of the caller's batch. new_ids: [B, W] the last token of each; at first the start.
-    scores: [B, W] log-probabilities. written: [B, W, T] pieces, prefix included. best_ended: [B, n_best].
+    sentences: B rows of the caller's batch. new_ids: [B, W] the last token of each; at first the start.
+    scores: [B, W] log-probabilities. written: [B, W, T] tokens, the first one and the prefix included.
+    n_ended: [B]. best: [B, n_best] scores of the ended ones, falling; -inf where there is none. best_written:
+    [B, n_best, T - 1] their tokens, then NOTHING.
     """
 
     def __init__(self, model: Transformer, memory: Memory | None, start_ids: Tensor, limits: Tensor, search: Search):
@@ -141,70 +154,88 @@ class _Beams:
         self.memory = memory
         self.search = search
         self.cache = Cache()
-        self.found: list[list[Hypothesis]] = [[] for _ in range(rows)]
-        self.length = 0
-        self.sentences = torch.arange(rows, device=device)
-        self.limits = limits
+        self.sentences = list(range(rows))
+        self.limits = limits.clone()
+        self.length = torch.zeros((), dtype=torch.long, device=device)  # a number would become part of a graph
         self.new_ids = start_ids
-        self.written = start_ids[:, None, 1:]
+        self.written = start_ids[:, None]
         self.scores = torch.zeros(rows, 1, device=device)
         self.n_ended = torch.zeros(rows, dtype=torch.long, device=device)
-        self.best_ended = torch.full((rows, search.n_best), -torch.inf, device=device)
+        self.best = torch.full((rows, search.n_best), -torch.inf, device=device)
+        self.best_written = start_ids.new_full((rows, search.n_best, start_ids.shape[1] - 1), NOTHING)
+        self._done: list[tuple[list[int], Tensor, Tensor]] = []
 
-    def step(self) -> None:
-        """Write one more token of every hypothesis, and drop the sentences that are done."""
-        self.length += 1
+    def step(self) -> Tensor:
+        """Write one more token of every hypothesis; returns of which sentences the search is over, [B]."""
         hidden = self.model.decode(self.new_ids, self.memory, self.cache)[:, -self.scores.shape[1] :]  # [B, W, D]
         ends, log_probs = _log_probs(self.model.logits(hidden, self.memory.stack if self.memory else None))
         scores, parents, new_ids = best_pieces(log_probs, self.scores, self.search.beam)
-        done, are_any = self._end(ends + self.scores, scores)
-        if are_any:
-            rows = _without(done)
-            self._keep(rows)
-            scores, parents, new_ids = scores[rows], parents[rows], new_ids[rows]
+        self.length = self.length + 1
+        done = self._end(ends + self.scores, scores)
         self.new_ids = new_ids
         self.scores = scores
         inherited = self.written.gather(1, parents[..., None].expand(-1, -1, self.written.shape[2]))
         self.written = torch.cat((inherited, new_ids[..., None]), dim=2)  # [B, W, T + 1]
         if self.search.beam > 1:
             self.cache.branch(parents)
+        return done
 
-    def _end(self, ends: Tensor, going: Tensor) -> tuple[Tensor, bool]:
-        """Note the hypotheses that end here; returns of which sentences the search is over, [B], and whether of any.
-
-        A step waits for the device here, once, unless a hypothesis ends.
+    def _end(self, ends: Tensor, going: Tensor) -> Tensor:
+        """Note the hypotheses that end here; returns of which sentences the search is over, [B].
 
         Args:
             ends: [B, W] scores with the end mark. going: [B, beam] the best scores without, sorted.
         """
+        n_best = self.search.n_best
         last = self.limits == self.length
         better = (going[:, None] > ends[..., None]).sum(2) + (ends[:, None] > ends[..., None]).sum(2)
         ended = ((better < self.search.beam) | last[:, None]) & (ends > -torch.inf)
-        scores = ends / penalty(self.limits.new_full((), self.length), self.search.length_penalty)
-        self.n_ended += ended.sum(1)
-        known = torch.cat((self.best_ended, scores.masked_fill(~ended, -torch.inf)), dim=1)
-        self.best_ended = known.topk(self.search.n_best).values
+        self.n_ended = self.n_ended + ended.sum(1)
+        scores = ends / penalty(self.length, self.search.length_penalty)
+        known = torch.cat((self.best, scores.masked_fill(~ended, -torch.inf)), dim=1)  # [B, n_best + W]
+        # Of equal ones the first to end stays the first.
+        order = known.argsort(dim=1, descending=True, stable=True)[:, :n_best]
+        self.best = known.gather(1, order)
+        written = torch.cat((F.pad(self.best_written, (0, 1), value=NOTHING), self.written), dim=1)
+        self.best_written = written.gather(1, order[..., None].expand(-1, -1, written.shape[2]))
         # Log-probabilities only fall, and no divisor is larger than the one at the limit.
         bound = going[:, 0] / penalty(self.limits, self.search.length_penalty)
-        done = last | (self.n_ended >= self.search.beam) | (self.best_ended[:, -1] >= bound)
-        have_ended, are_done = torch.stack((ended.any(), done.any())).tolist()
-        if have_ended:
-            rows, places = ended.nonzero(as_tuple=True)
-            events = self.sentences[rows].tolist(), self.written[rows, places].tolist(), scores[rows, places].tolist()
-            for sentence, pieces, score in zip(*events, strict=True):
-                self.found[sentence].append(Hypothesis(pieces, score))
-        return done, are_done
+        return last | (self.n_ended >= self.search.beam) | (self.best[:, -1] >= bound)
 
-    def _keep(self, rows: Tensor) -> None:
-        self.memory = None if self.memory is None else self.memory.select(rows)
+    def drop(self, done: list[bool]) -> None:
+        """Take out the sentences that are done."""
+        gone = [row for row, is_done in enumerate(done) if is_done]
+        at = to_device(torch.tensor(gone), self.best.device)
+        self._done.append(([self.sentences[row] for row in gone], self.best[at], self.best_written[at]))
+        rows = _without(done)
+        self.sentences = [self.sentences[row] for row in rows.tolist()]
         self.cache.select(rows)
-        for name in ("sentences", "limits", "written", "n_ended", "best_ended"):
+        rows = to_device(rows, self.best.device)
+        self.memory = None if self.memory is None else self.memory.select(rows)
+        for name in ("limits", "new_ids", "scores", "written", "n_ended", "best", "best_written"):
             setattr(self, name, getattr(self, name)[rows])
+
+    def found(self) -> list[list[Hypothesis]]:
+        """The best hypotheses of every row, when all are done."""
+        sentences = [sentence for part, _, _ in self._done for sentence in part]
+        longest = max(written.shape[2] for _, _, written in self._done)
+        padded = [F.pad(written, (0, longest - written.shape[2]), value=NOTHING) for _, _, written in self._done]
+        scores = torch.cat([best for _, best, _ in self._done]).tolist()
+        rows = zip(sentences, scores, torch.cat(padded)[..., 1:].tolist(), strict=True)
+        by_sentence = {
+            sentence: [
+                Hypothesis([piece for piece in pieces if piece != NOTHING], score)
+                for score, pieces in zip(best, written, strict=True)
+                if score > -math.inf
+            ]
+            for sentence, best, written in rows
+        }
+        return [by_sentence[sentence] for sentence in range(len(sentences))]
 
 
 def _log_probs(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probability of the end mark, [B, W], and of every piece that continues, [B, W, V]."""
-    log_probs = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    log_probs = logits.to(torch.promote_types(logits.dtype, torch.float32)).contiguous()
     torch.log_softmax(log_probs, dim=-1, out=log_probs)
     ends = log_probs[..., EOS_ID].clone()
     for piece in (PAD_ID, BOS_ID, EOS_ID):
@@ -232,14 +263,14 @@ def best_pieces(log_probs: Tensor, scores: Tensor, n: int) -> tuple[Tensor, Tens
     rest = torch.arange(width, device=device)[:, None] * size + torch.arange(whole, size, device=device)
     places = torch.cat((inside, rest.flatten().expand(rows, -1)), dim=1)
     values = log_probs.flatten(1).gather(1, places) + scores.gather(1, places // size)
-    values, order = values.sort(dim=1, descending=True, stable=True)
-    places = places.gather(1, order[:, :n])
-    return values[:, :n], places // size, places % size
+    order = values.argsort(dim=1, descending=True, stable=True)[:, :n]
+    places = places.gather(1, order)
+    return values.gather(1, order), places // size, places % size
 
 
-def _without(done: Tensor) -> Tensor:
-    """The rows that stay, in an order that moves few of them: the last ones fill the gaps."""
-    stay = (~done).nonzero().squeeze(1)
-    rows = torch.arange(len(stay), device=done.device)
-    rows[done[: len(stay)]] = stay[stay >= len(stay)]
-    return rows
+def _without(done: Sequence[bool]) -> Tensor:
+    """The rows that stay, in an order that moves few of them: the last ones fill the gaps. On the CPU."""
+    stay = [row for row, is_done in enumerate(done) if not is_done]
+    n = len(stay)
+    fill = iter(stay[bisect_left(stay, n) :])
+    return torch.tensor([next(fill) if done[row] else row for row in range(n)], dtype=torch.long)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from tietrain.data.batches.batching import to_device
+
 Place = tuple[str, int, str]
 KeysValues = tuple[Tensor, Tensor]
 
@@ -26,23 +28,27 @@ class Cache:
         self._past: dict[Place, KeysValues] = {}
         self._memory: dict[Place, KeysValues] = {}
 
+    def reserve(self, n_tokens: int) -> None:
+        """Make room for this many new tokens, at every place that has been extended before."""
+        end = self.length + n_tokens
+        for place, (k, v) in self._past.items():
+            if k.shape[2] < end:
+                self._past[place] = self._grown(k, end), self._grown(v, end)
+
+    def _grown(self, old: Tensor, end: int) -> Tensor:
+        room = _room(old, old.shape[1], end)
+        room[:, :, : self.length] = old[:, :, : self.length]
+        return room
+
     def extend(self, place: Place, k: Tensor, v: Tensor) -> KeysValues:
         """Keys and values of all tokens so far, [B, length + T, H_kv, K], after adding k and v of T new ones."""
         end = self.length + k.shape[1]
-        if place not in self._past or self._past[place][0].shape[2] < end:
-            self._past[place] = self._grown(place, k, end), self._grown(place, v, end, which=1)
+        if place not in self._past:
+            self._past[place] = _room(k, k.shape[2], end), _room(v, v.shape[2], end)
         keys, values = self._past[place]  # [B, H_kv, room, K]
         keys[:, :, self.length : end] = k.transpose(1, 2)
         values[:, :, self.length : end] = v.transpose(1, 2)
         return keys[:, :, :end].transpose(1, 2), values[:, :, :end].transpose(1, 2)
-
-    def _grown(self, place: Place, new: Tensor, end: int, which: int = 0) -> Tensor:
-        """Room for twice the tokens needed, so that growing costs a constant per token."""
-        rows, _, heads, width = new.shape
-        room = new.new_empty(rows, heads, max(32, 2 * end), width)
-        if place in self._past:
-            room[:, :, : self.length] = self._past[place][which][:, :, : self.length]
-        return room
 
     def advance(self, n_tokens: int) -> None:
         """Count the tokens that every place has been extended by."""
@@ -71,9 +77,15 @@ class Cache:
         return k.transpose(1, 2), v.transpose(1, 2)
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch, in this order; those that keep their place are not moved."""
-        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero().squeeze(1)
-        sources = rows[moved]
+        """Keep these rows of the batch, in this order; those that keep their place are not moved.
+
+        Args:
+            rows: [B] on the CPU, whatever the device of the model: how many move is then known without waiting for it.
+        """
+        device = next(iter(self._past.values()))[0].device
+        moved = (rows != torch.arange(len(rows))).nonzero().squeeze(1)
+        sources = to_device(rows[moved], device)
+        moved = to_device(moved, device)
         for kept in (self._past, self._memory):
             for place, tensors in kept.items():
                 for tensor in tensors:
@@ -81,4 +93,9 @@ class Cache:
                 k, v = tensors
                 kept[place] = k[: len(rows)], v[: len(rows)]
         if self.visible is not None:
-            self.visible = self.visible[rows]
+            self.visible = self.visible[to_device(rows, device)]
+
+
+def _room(like: Tensor, n_heads: int, end: int) -> Tensor:
+    """For twice the tokens needed, so that growing costs a constant per token: [B, H_kv, room, K]."""
+    return like.new_empty(like.shape[0], n_heads, max(32, 2 * end), like.shape[3])

@@ -32,6 +32,10 @@ MOST_SCORES = 2**20
 MOST_SCORES_OF_BF16_ROW = 2**23
 SCORES_AT_ONCE = 2**21
 
+# What the number of columns of logits is a multiple of: tensor cores read whole tiles.
+COLUMNS = {"cpu": 1}
+DEVICE_COLUMNS = 64
+
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 # Types whose matrices oneDNN packs.
 PACKED = {torch.float32}
@@ -40,23 +44,30 @@ if _HAS_ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported():
 
 
 class StillWeights(dict[str, Tensor]):
-    """Weights that do not change while they are read again and again; their products are joined and packed once."""
+    """Weights that do not change while they are read again and again; their products are joined and packed once.
 
-    def __init__(self, weights: Weights):
+    packs: whether a product may be `packed`; a graph of the compiler takes it as it is.
+    """
+
+    def __init__(self, weights: Weights, *, packs: bool):
         super().__init__(weights)
+        self.packs = packs
         self.products: dict[tuple[str, ...], Product] = {}
 
 
 def project(x: Tensor, weights: Weights, *leaves: str) -> Tensor:
     """The leaves' projections of x side by side, in one product: [..., D] -> [..., sum of their widths].
 
-    Without leaves: that of the only matrix of the block, which has no name of its own.
+    Without leaves: that of the only matrix of the block, which has no name of its own; of weights that stay as they are, in
+    whole tiles, so that there may be more columns.
     """
     if not isinstance(weights, StillWeights):
         return linear(x, *_joined(weights, leaves))
     if leaves not in weights.products:
         matrix, bias = _joined(weights, leaves)
-        weights.products[leaves] = packed(matrix), bias
+        if not leaves:
+            matrix, bias = in_tiles(matrix), bias if bias is None else in_tiles(bias)
+        weights.products[leaves] = packed(matrix) if weights.packs else matrix, bias
     return linear(x, *weights.products[leaves])
 
 
@@ -69,6 +80,12 @@ def _joined(weights: Weights, leaves: tuple[str, ...]) -> Product:
     if len(leaves) == 1:
         return matrices[0], biases[0] if biases else None
     return torch.cat(matrices), torch.cat(biases) if biases else None
+
+
+def in_tiles(x: Tensor) -> Tensor:
+    """A table [V, D], or its bias [V], and zeros up to a multiple of COLUMNS: [W, D] or [W]."""
+    n_missing = -len(x) % COLUMNS.get(x.device.type, DEVICE_COLUMNS)
+    return F.pad(x, (0, 0) * (x.ndim - 1) + (0, n_missing)) if n_missing else x
 
 
 def packed(matrix: Tensor) -> Tensor:
@@ -134,8 +151,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causa
     if _products_are_faster(q, k):
         out = _attend_by_products(q, k, v, causal_mask(q.shape[2], k.shape[2], q.device) if causal else mask)
     else:
-        grouped = q.shape[1] != k.shape[1]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
+        # A condition on sizes would stay one in a compiled graph, and the kernel wants an answer.
+        grouped = {} if q.shape[1] == k.shape[1] else {"enable_gqa": True}
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, **grouped)
     return out.transpose(1, 2).flatten(2)  # [B, H, T, K] -> [B, T, H K]
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tietrain.data.tokenizer import PAD_ID
+from tietrain.model.layers import in_tiles
 from tietrain.model.transformer import Transformer
 
 # Of hidden rows [N, D], table [W, D] and bias [V].
@@ -21,9 +21,6 @@ Gradients = tuple[Tensor, Tensor, Tensor | None]
 # Logits of one chunk: 8 MB in float32 where caches are small, 512 MB where launching kernels is what costs.
 CHUNK_LOGITS = {"cpu": 2**21}
 DEVICE_CHUNK_LOGITS = 2**27
-# What the number W of columns of a chunk is a multiple of: tensor cores read whole tiles.
-COLUMNS = {"cpu": 1}
-DEVICE_COLUMNS = 64
 
 
 @dataclass(frozen=True)
@@ -93,10 +90,8 @@ def _real_rows(hidden: Tensor, tgt_out_ids: Tensor, n_tokens: int | None) -> tup
 
 
 def _factor(weight: Tensor, rows: Tensor) -> Tensor:
-    """The table in the type of its products with rows, and rows of zeros up to a multiple of COLUMNS: [V, D] -> [W, D]."""
-    n_missing = -len(weight) % COLUMNS.get(rows.device.type, DEVICE_COLUMNS)
-    factor = weight.to(_product_dtype(rows))
-    return F.pad(factor, (0, 0, 0, n_missing)) if n_missing else factor
+    """The table in the type of its products with rows, in whole tiles: [V, D] -> [W, D]."""
+    return in_tiles(weight.to(_product_dtype(rows)))
 
 
 def _log_prob_chunks(

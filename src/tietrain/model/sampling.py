@@ -10,6 +10,7 @@ from torch import Tensor
 from tietrain.data.encoded import draws
 from tietrain.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from tietrain.model.cache import Cache
+from tietrain.model.graph import step_of
 from tietrain.model.transformer import Transformer, device_of
 
 
@@ -43,13 +44,21 @@ def sample(
     uniform = torch.from_numpy(np.stack([uniforms(length, settings.seed, number) for number in samples])).to(device)
     written = torch.tensor([EOS_ID, *prompt], device=device).repeat(len(samples), 1)
     cache, new_ids = Cache(), written
-    for position in range(length):
-        if cache.position + new_ids.shape[1] > window:
-            cache, new_ids = Cache(), written[:, -max(1, window // 2) :]
-        logits = model.logits(model.decode(new_ids, None, cache)[:, -1])
-        new_ids = draw(logits, uniform[:, position], settings)[:, None]  # [B, 1]
-        written = torch.cat((written, new_ids), dim=1)
+    with model.keeping({}):
+        for position in range(length):
+            if cache.position + new_ids.shape[1] > window:
+                cache, new_ids = Cache(), written[:, -max(1, window // 2) :]
+            step = step_of(model, _next, cache, new_ids.shape[1])
+            # A copy, since a graph serves parts of a tensor at one place in it alone.
+            uniform_here = uniform[:, position].clone(memory_format=torch.contiguous_format)
+            new_ids = step(model, new_ids, cache, uniform_here, settings)
+            written = torch.cat((written, new_ids), dim=1)
     return written[:, len(prompt) + 1 :].tolist()
+
+
+def _next(model: Transformer, new_ids: Tensor, cache: Cache, uniform: Tensor, settings: Sampling) -> Tensor:
+    """The piece that follows the newest ones of each row: [B, 1]."""
+    return draw(model.logits(model.decode(new_ids, None, cache)[:, -1]), uniform, settings)[:, None]
 
 
 def uniforms(n: int, seed: int, number: int) -> np.ndarray:

@@ -126,6 +126,8 @@ class Transformer(nn.Module):
             self._views.setdefault(slot.block, {})[slot.leaf] = self._held(made)
             self._aside[slot.block] = self._held(aside)
         self._kept: dict[str, StillWeights] | None = None
+        # Steps of decoding, and what they were compiled to; None for a model that computes them as they are written.
+        self.graphs: dict[Callable[..., Any], Callable[..., Any]] | None = None
         self._apart: Mapping[str, Tensor] = {}
         # Where dropout is, by name: layers that share parameters drop other numbers, arms with other ties the same.
         self._places = {
@@ -191,7 +193,7 @@ class Transformer(nn.Module):
         if self._kept is None:
             return self._read_weights(block)
         if block not in self._kept:
-            self._kept[block] = StillWeights(self._read_weights(block))
+            self._kept[block] = StillWeights(self._read_weights(block), packs=self.graphs is None)
         return self._kept[block]
 
     def _read_weights(self, block: str) -> Weights:
@@ -204,6 +206,10 @@ class Transformer(nn.Module):
 
     def _held(self, reads: Sequence[Read]) -> list[_HeldRead]:
         return [(read.view, [self._holder(extra) for extra in read.extras]) for read in reads]
+
+    def compile_steps(self) -> None:
+        """From now on a step of a search or of sampling is one graph of the compiler, see `graph.step_of`."""
+        self.graphs = {}
 
     @contextmanager
     def keeping(self, kept: dict[str, StillWeights]) -> Iterator[None]:
@@ -312,7 +318,9 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor, stack: str | None = None) -> Tensor:
         """Scores of every piece: [..., D] -> [..., V]."""
-        return project(self.output_side(hidden, stack), self._weights(f"{self._predictor(stack).name}.output"))
+        predictor = self._predictor(stack)
+        columns = project(self.output_side(hidden, stack), self._weights(f"{predictor.name}.output"))
+        return columns[..., : predictor.vocab_size]
 
     def _run(
         self,
@@ -324,6 +332,8 @@ class Transformer(nn.Module):
         memory: Memory | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
+        if cache is not None:
+            cache.reserve(ids.shape[1])
         start = 0 if cache is None else cache.position
         visible = None if cache is None else cache.visible  # [B, T, length + T] of tokens side by side
         end = start + (ids.shape[1] if visible is None else 1)
@@ -333,7 +343,7 @@ class Transformer(nn.Module):
         elif stack.causal and start and ids.shape[1] > 1:
             mask = causal_mask(ids.shape[1], end, ids.device)  # [T, S]
         # Without a past the kernel needs no mask; one new position attends to all of it.
-        causal = stack.causal and start == 0
+        causal = stack.causal and not start
         turn = rotation(positions, self.shape.d_head) if self.shape.positions == "rotary" else None
         seeds = token_seeds(row_seeds, positions) if row_seeds is not None and self.dropout else None
         scope = Scope(causal, mask, turn, memory, cache, seeds)

@@ -53,6 +53,8 @@ def _follow(experiment: Experiment, team: Team) -> dict[str, Any]:
         raise DataError(f"process {team.rank}", problem, "give each a GPU of its own, or hardware=cpu to all")
     with leased(hardware, eprint, waits=False) as hardware:
         model = experiment.unfilled_model()
+        if hardware.compile:
+            model.compile_steps()
         if not hardware.shard:
             model.to(hardware.device)
         team.connect(hardware.device)

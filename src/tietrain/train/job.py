@@ -213,6 +213,8 @@ def _train_and_score(
     with task.team.order("begin", precision=hardware.precision, device=hardware.device.type, same=same):
         task.team.connect(hardware.device)
     model = experiment.build_model()
+    if hardware.compile:
+        model.compile_steps()
     if config.init_from:
         _start_from(config.init_from, config.data.root, model, record)
     for note in start_tables(experiment, model):

@@ -182,6 +182,8 @@ def open_run(directory: Path, checkpoint: str = SCORED, hardware: HardwareConfig
     model = experiment.unfilled_model()
     load_model(weights / MODEL, model)
     audit_model(model)
+    if resolved.compile:
+        model.compile_steps()
     return SavedRun(directory, experiment, record, vocabularies, model.to(resolved.device), resolved, about)
 
 

@@ -41,11 +41,12 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch with its tensors on a device; the copies to a GPU are waited for by what reads them alone."""
-        tensors: dict[str, Any] = {k: _to(v, device) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, sources={k: _to(v, device) for k, v in self.sources.items()}, **tensors)
+        tensors: dict[str, Any] = {k: to_device(v, device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, sources={k: to_device(v, device) for k, v in self.sources.items()}, **tensors)
 
 
-def _to(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device; the copy to a GPU is waited for by what reads it alone."""
     if device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
