@@ -1,10 +1,6 @@
 """Tying bugs seen in public systems: a test a row, named after the row, with its symptom and address.
 
-Rows that cannot apply yet, and why:
-1 no distributed wrapper; 6 no distributed wrapper; 7 no distributed wrapper; 8 no distributed wrapper;
-10 no checkpoint converter; 27 no per-use gradients; 38 no distributed wrapper; 46 no adapter merge;
-47 no quantized weights; 48 no ONNX export.
-Of row 9 the half about saving applies; wrappers are missing there too.
+Rows that cannot apply, and why: 46 no adapter merge; 47 no quantized weights; 48 no ONNX export.
 """
 
 import copy
@@ -48,6 +44,26 @@ from tietrain.train.optim import build_optimizer, train_step
 from tietrain.train.tasks.task import batch_loss
 from tiny_models import make_shape
 from tiny_run import RandomTask, build_model, tiny_config
+
+ROOT = Path(__file__).parents[3]
+# Row -> symptom and address, and the test of it beside others of its room.
+STEPS = "tests/train/test_processes.py::test_steps_of_two_and_three_processes_are_those_of_one"
+UNITS = "tests/plan/test_units.py::test_units_have_what_the_same_layers_read"
+ELSEWHERE = {
+    1: ("Validation high after consolidation: https://github.com/facebookresearch/lingua/issues/74", STEPS),
+    6: ("A shared parameter in two FSDP2 groups: https://github.com/huggingface/accelerate/pull/4171", UNITS),
+    7: ("Size mismatch inside FSDP1: https://github.com/Lightning-AI/pytorch-lightning/pull/21613", UNITS),
+    8: ("FSDP2 refused for tied tables: https://github.com/NVIDIA/Megatron-LM/issues/1447", STEPS),
+    10: (
+        "Wrong one of two tensors exported: https://github.com/Lightning-AI/litgpt/issues/1727",
+        "tests/train/test_hugging_face.py::test_model_is_the_same_in_transformers_and_back",
+    ),
+    27: (
+        "One update aggregates all visits of a loop: https://github.com/AkihikoWatanabe/paper_notes/issues/6139",
+        "tests/train/test_anatomy.py::test_gradients_of_uses_add_up_to_that_of_the_step",
+    ),
+    38: ("Marked ready twice in DDP: https://github.com/allenai/longformer/issues/63", STEPS),
+}
 
 # One scheme for each way to tie: tables, layers, layers of two stacks, projections, positions.
 MECHANISMS = [("lm", "pre_softmax"), ("mt", "three_way"), ("mt", "cycle_rev"), ("mt", "one_layer"), ("lm", "query_key")]
@@ -101,7 +117,11 @@ def numbers(names, model: Transformer) -> int:
 def test_every_row_is_here():
     tested = {int(n) for name in dir(sys.modules[__name__]) for n in re.findall(r"^test_bug_(\d\d)_", name)}
     excused = {int(n) for n in re.findall(r"(\d+) no ", __doc__)}
-    assert tested | excused == set(range(1, 49)) and not tested & excused
+    rows = [*tested, *excused, *ELSEWHERE]
+    assert sorted(rows) == list(range(1, 49))
+    for _, test in ELSEWHERE.values():
+        path, name = test.split("::")
+        assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8")
 
 
 # Tie lost or never made.
@@ -325,8 +345,11 @@ def test_bug_22_refactor_breaks_sharing(task, name):
     """Refactor breaks sharing: https://github.com/facebookresearch/fairseq commit bf54551c"""
     model = sound(task, name)
     owners = set(owners_of(model, name).values())
-    assert {key for key, _ in model.named_parameters()} == owners
-    assert sum(p.numel() for p in model.parameters()) == numbers(owners, model) == count_params(model.plan).params
+    stored = {store.name: store.size for store in model.plan.stores}
+    assert {key for key, _ in model.named_parameters()} == stored.keys() == owners | model.plan.extras.keys()
+    assert sum(p.numel() for p in model.parameters()) == sum(stored.values()) == count_params(model.plan).params
+    if not model.plan.views:
+        assert sum(stored.values()) == numbers(owners, model)
 
 
 # Initial loss and scale.
@@ -363,11 +386,18 @@ def test_bug_24_initial_loss_about_110_untied():
 def test_bug_25_tied_table_initialised_at_std_1(task, name):
     """Tied table initialised at std 1: https://github.com/Modalities/modalities/pull/456
 
-    Which slot was tied to which decides nothing: an owner starts as it does untied.
+    Which slot was tied to which decides nothing: an owner starts as it does untied, if it is stored in the same shape.
     """
     model, untied = sound(task, name), sound(task, "none")
-    for slot, owner in owners_of(model, name).items():
-        assert torch.equal(model.parameter(slot), untied.parameter(owner)), slot
+    owners = owners_of(model, name)
+    narrower = {
+        store.name
+        for store in model.plan.stores
+        if store.name in owners and store.shape != untied.parameter(store.name).shape
+    }
+    assert not narrower or name == "factorised"
+    for slot, owner in owners.items():
+        assert owner in narrower or torch.equal(model.parameter(slot), untied.parameter(owner)), slot
 
 
 def test_bug_26_tying_shrinks_the_embedding():
@@ -514,9 +544,10 @@ def test_bug_37_parameter_stepped_twice_with_only_a_warning(task, name):
     held = build_optimizer(model, OptimConfig())
     audit_optimizer(model, held)
     ids = [id(p) for group in held.param_groups for p in group["params"]]
-    assert len(ids) == len(set(ids)) == len(set(owners_of(model, name).values()))
-    by_slot = [model.parameter(slot) for slot in owners_of(model, name)]
-    if len(by_slot) > len(ids):
+    owners = owners_of(model, name)
+    assert len(ids) == len(set(ids)) == len(set(owners.values()) | model.plan.extras.keys())
+    by_slot = [model.parameter(slot) for slot in owners]
+    if len(by_slot) > len(set(owners.values())):
         with pytest.raises(AuditError, match="optimizer groups"):
             audit_optimizer(model, torch.optim.SGD(by_slot, lr=1.0))
 
