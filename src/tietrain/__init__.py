@@ -6,7 +6,7 @@ The functions of `__all__` are the contract of the package (docs/python.md); eve
 import importlib
 from typing import Any
 
-__version__ = "0.9.0"
+__version__ = "0.10.0"
 
 # Functions of the package -> the module they are in, which is loaded when one is first asked for.
 PROVIDED = {
