@@ -76,6 +76,9 @@ def test_outcomes_of_errors(tmp_path, golden):
     """What a run says that a signal, a full memory, the system or a bug ended."""
     experiment = experiment_in(tmp_path, tiny_config())
     errors = [Stopped(15), MemoryError(), OSError(28, "No space left on device", "FILE"), RuntimeError("boom")]
+    # As torch's compiler says it, whose module is not loaded for this.
+    damaged = "ImportError: CACHE/ju/main.so: file too short\n\nSet TORCHDYNAMO_VERBOSE=1"
+    errors.append(type("InductorError", (RuntimeError,), {})(damaged))
     said = {}
     for error in errors:
         outcome = outcome_of_error(error, experiment)

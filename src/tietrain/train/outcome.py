@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tietrain.config.describe import megabytes, memory_of
-from tietrain.errors import AGAIN, TietrainError, storage_error
+from tietrain.errors import AGAIN, StorageError, TietrainError, first_line, storage_error
 from tietrain.runs import record as runs
 from tietrain.train.experiment import Experiment
 from tietrain.train.stop import Stopped
@@ -65,5 +65,12 @@ def outcome_of_error(error: BaseException, experiment: Experiment) -> Outcome:
             problem += f"; up to {hardware.runs_per_gpu} runs share a GPU (hardware.runs_per_gpu)"
         message = f"out of memory: {problem}; {remedy}; if the state alone does not fit, choose a smaller model, or several processes with hardware.shard=true"
         return Outcome(str(directory), "failed", 7, message)
+    if type(error).__name__ == "InductorError":
+        problem = f"torch's compiler failed ({first_line(error)})"
+        remedy = (
+            f"a run that was killed while it compiled leaves a damaged file: remove the folder with it, then `{resume}`"
+        )
+        message = f"hardware.compile=true: {problem}; {remedy}, or continue with hardware.compile=false"
+        return Outcome(str(directory), "failed", StorageError.exit_code, message)
     what = f"{type(error).__name__}: {error} (see {directory / runs.LOG})"
     return Outcome(str(directory), "failed", 70, f"internal error, a bug in tietrain: {what}")
