@@ -234,7 +234,7 @@ def slips_markdown() -> str:
 
 
 def answer_to(words: list[str]) -> str:
-    """What stderr says to a command line, without how far preparing has come: that is said only if it takes long."""
+    """What stderr says to a command line, without the progress of preparing, which appears only if preparing takes long."""
     errors = io.StringIO()
     argv = sys.argv
     with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):

@@ -51,9 +51,10 @@ class ProcessMemory:
 
 
 def count_process_memory(plan: TyingPlan, optimizer: str, momentum: float, processes: int) -> ProcessMemory:
-    """The memory of each process; a slice has as many rows of a tensor as the largest, and one that is smaller is padded.
+    """The memory of each process; every slice of a tensor takes the rows of the largest one: smaller ones are padded.
 
-    In a step what is in no unit and units of several layers stay together; of other units, that of a layer and of the next.
+    Within a step, tensors in no unit and units that several layers read stay together. Of the other units two are together at most:
+    that of the layer that computes, and that of the next one.
     """
     held = count_memory(plan, optimizer, momentum)
     sizes: dict[str, int] = {}
